@@ -1,0 +1,41 @@
+"""
+### Back up the databases of every application
+
+Daily at 01:00. For each application: **dump** every database in one snapshot, pack the dumps into one encrypted
+**archive**, **upload** it to every destination. An archive counts once its marker `<key>.json` stands beside it.
+
+**By hand**: *Trigger* opens a form: one application, some databases, some destinations, a note for the manifest.
+On a worker's shell: `lifeboat backup database`. What is stored: `lifeboat list`.
+
+**When it fails**, one Slack message and one email say which task and why. Archives that were published before stay
+whole, and nothing half-done counts. Failed tasks try again three times by themselves; then:
+
+| failed | usually | what to do |
+|---|---|---|
+| `prepare_staging` | settings, or staging cannot be written | mend `backup.yaml`; check the disk; clear the task |
+| `dump` | login, grants, server down, table altered meanwhile | the log ends with a hint; clear the task |
+| `archive` | no archive password, staging full | set the connection's password; free space; clear the task |
+| `upload` | destination down or full, credentials | clear **only that task**: it stores again without a new dump |
+
+**Backfills** never travel in time: a run of a past date takes a backup only if the newest is older than a day.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from airflow.sdk import DAG, CronTriggerTimetable
+from lifeboat import config
+from lifeboat.pipelines import backup_groups, backup_params, dag_options
+
+settings = config.load()
+
+with DAG(
+    dag_id="backup_database",
+    description="Databases of every application, to every destination",
+    schedule=CronTriggerTimetable("0 1 * * *", timezone=settings.timezone),
+    params=backup_params(settings),
+    doc_md=__doc__,
+    **dag_options("backup", "database"),
+):
+    backup_groups(settings, "database", interval=timedelta(days=1))

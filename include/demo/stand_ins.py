@@ -1,0 +1,428 @@
+"""Real servers on free ports of 127.0.0.1, for the demo, the tests and the bench.
+
+Each is started in a directory of its own, works on what an earlier start left there, and dies with this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+
+from lifeboat.databases import Server, mysql
+from lifeboat.processes import die_with_parent
+
+START_SECONDS = 60
+LOCALHOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody uses, with room for a second one 10000 above (gRPC)."""
+    while True:
+        with socket.socket() as probe, socket.socket() as second:
+            probe.bind((LOCALHOST, 0))
+            port: int = probe.getsockname()[1]
+            with contextlib.suppress(OSError, OverflowError):
+                second.bind((LOCALHOST, port + 10000))
+                return port
+
+
+class _Program:
+    """A server program: started in a directory, awaited until it answers, stopped for sure."""
+
+    patience = 20.0  # seconds between the request to stop and the kill
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def _command(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+    @property
+    def _log(self) -> Path:
+        return self.directory / "server.log"
+
+    def start(self) -> None:
+        """Start the program and wait until it answers.
+
+        :raises RuntimeError: it ended or stayed silent; with the last lines of its log.
+        """
+        parent = os.getpid()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                self._command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=lambda: die_with_parent(parent),
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-15:])
+                raise RuntimeError(f"{type(self).__name__} in {self.directory} did not start:\n{tail}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop the program: ask, then kill."""
+        if self._process:
+            self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(self.patience)
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill the program as a crash would."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class MariaDB(_Program):
+    """A private MariaDB server whose root password tries every character that option files stumble over.
+
+    :param options: further options of ``mariadbd``.
+    """
+
+    user = "root"
+    password = "p'a\"s\\s #wörd;%$ "
+
+    def __init__(self, directory: Path, *options: str) -> None:
+        super().__init__(directory)
+        self._options = options
+        self.host, self.port = LOCALHOST, free_port()
+        # Paths of sockets may have 107 bytes; those of tests are longer.
+        self.socket = Path(tempfile.mkdtemp(prefix="mariadb-")) / "socket"
+        self._data = directory / "data"
+
+    @property
+    def server(self) -> Server:
+        """How Lifeboat reaches the server."""
+        return Server(self.host, self.port, self.user, self.password)
+
+    def connection(self, database: str = "") -> str:
+        """Return the Airflow connection as JSON."""
+        return json.dumps(
+            {
+                "conn_type": "mysql",
+                "host": self.host,
+                "port": self.port,
+                "login": self.user,
+                "password": self.password,
+                "schema": database,
+                "extra": {"charset": "utf8mb4"},
+            }
+        )
+
+    def connect(self, **options: Any) -> Any:
+        """Open a DB-API connection."""
+        import MySQLdb
+
+        login = {"host": self.host, "port": self.port, "user": self.user, "password": self.password}
+        return MySQLdb.connect(**login, charset="utf8mb4", autocommit=True, **options)
+
+    def run(self, sql: str | bytes, database: str = "", program: str = "mariadb") -> str:
+        """Run SQL through the stock client and return what it prints, tab-separated without headings."""
+        client = mysql.Client(program, "MariaDB", frozenset())
+        text = mysql.option_file_text(Server("", 0, self.user, self.password, str(self.socket)), client)
+        with mysql.option_file(text) as (descriptor, path):
+            done = subprocess.run(
+                [
+                    program,
+                    f"--defaults-file={path}",
+                    "--default-character-set=utf8mb4",
+                    "-BN",
+                    *filter(None, [database]),
+                ],
+                input=sql.encode() if isinstance(sql, str) else sql,
+                pass_fds=[descriptor],
+                capture_output=True,
+                check=False,
+            )
+        if done.returncode:
+            raise RuntimeError(done.stderr.decode(errors="replace"))
+        return done.stdout.decode()
+
+    def start(self) -> None:
+        if not (self._data / "mysql").exists():
+            self._install()
+        super().start()
+
+    def stop(self) -> None:
+        super().stop()
+        shutil.rmtree(self.socket.parent, ignore_errors=True)
+
+    def _install(self) -> None:
+        shutil.rmtree(self._data, ignore_errors=True)
+        new = self.directory / "data.new"
+        shutil.rmtree(new, ignore_errors=True)
+        install = subprocess.run(
+            [
+                "mariadb-install-db",
+                "--no-defaults",
+                f"--datadir={new}",
+                "--auth-root-authentication-method=normal",
+                "--skip-test-db",
+                *self._as_root(),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if install.returncode:
+            raise RuntimeError(f"mariadb-install-db failed:\n{install.stdout}{install.stderr}")
+        # Renamed only when whole: an interrupted first start must not leave half a server behind.
+        new.rename(self._data)
+
+    def _command(self) -> Sequence[str]:
+        password = self.password.replace("\\", "\\\\").replace("'", "''")
+        grants = self.directory / "login.sql"
+        grants.touch(mode=0o600)
+        grants.write_text(f"ALTER USER root@localhost IDENTIFIED BY '{password}';\n", encoding="utf-8")
+        self.socket.parent.mkdir(exist_ok=True)
+        return [
+            shutil.which("mariadbd") or "/usr/sbin/mariadbd",
+            "--no-defaults",
+            f"--datadir={self._data}",
+            f"--socket={self.socket}",
+            f"--pid-file={self.directory / 'pid'}",
+            f"--port={self.port}",
+            f"--bind-address={LOCALHOST}",
+            f"--init-file={grants}",
+            "--character-set-server=utf8mb4",
+            "--event-scheduler=ON",
+            "--innodb-flush-log-at-trx-commit=2",
+            "--innodb-buffer-pool-size=256M",
+            "--max-allowed-packet=256M",
+            *self._as_root(),
+            *self._options,
+        ]
+
+    @staticmethod
+    def _as_root() -> list[str]:
+        return ["--user=root"] if os.geteuid() == 0 else []
+
+    def _answers(self) -> bool:
+        import MySQLdb
+
+        with contextlib.suppress(MySQLdb.Error):
+            self.connect().close()
+            return True
+        return False
+
+
+class S3(_Program):
+    """SeaweedFS: an S3 server in one process."""
+
+    patience = 2.0  # it waits a quarter of a minute for nobody; its files survive a kill
+    access_key = "lifeboat"
+    secret_key = "stand-in-secret-key"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self._ports = {service: free_port() for service in ("master", "volume", "filer", "s3")}
+        self.endpoint = f"http://{LOCALHOST}:{self._ports['s3']}"
+
+    def connection(self, **changes: str) -> str:
+        """Return the Airflow connection as JSON; `changes` replace its ``login`` or ``password``."""
+        return json.dumps(
+            {
+                "conn_type": "aws",
+                "login": self.access_key,
+                "password": self.secret_key,
+                "extra": {
+                    "endpoint_url": self.endpoint,
+                    "region_name": "us-east-1",
+                    "config_kwargs": {"s3": {"addressing_style": "path"}, "retries": {"max_attempts": 2}},
+                },
+            }
+            | changes
+        )
+
+    def client(self) -> Any:
+        """Return a boto3 client."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(s3={"addressing_style": "path"}, connect_timeout=5, read_timeout=60),
+        )
+
+    def create_bucket(self, name: str) -> None:
+        """Create a bucket; one that is there already is kept."""
+        client = self.client()
+        if name not in [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]:
+            client.create_bucket(Bucket=name)
+
+    def _command(self) -> Sequence[str]:
+        identities = self.directory / "s3.json"
+        identity = {
+            "name": self.access_key,
+            "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
+            "actions": ["Admin", "Read", "List", "Tagging", "Write"],
+        }
+        identities.touch(mode=0o600)
+        identities.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
+        data = self.directory / "data"
+        data.mkdir(exist_ok=True)
+        return [
+            str(Path(sys.executable).parent / "weed"),
+            "server",
+            f"-dir={data}",
+            f"-ip={LOCALHOST}",
+            f"-ip.bind={LOCALHOST}",
+            "-filer",
+            "-s3",
+            f"-s3.config={identities}",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-master.telemetry=false",
+            "-master.volumeSizeLimitMB=256",
+            "-master.electionTimeout=1s",
+            "-volume.max=0",
+            "-volume.preStopSeconds=0",
+            *(f"-{service}.port={port}" for service, port in self._ports.items()),
+            *(f"-{service}.port.grpc={port + 10000}" for service, port in self._ports.items()),
+        ]
+
+    def _answers(self) -> bool:
+        # The gateway answers before a volume can take data, so only a real write says that it is up.
+        client = self.client()
+        try:
+            self.create_bucket("stand-in")
+            client.put_object(Bucket="stand-in", Key="up", Body=b"up")
+            return bool(client.get_object(Bucket="stand-in", Key="up")["Body"].read() == b"up")
+        except Exception:  # whatever a starting server answers with
+            return False
+
+
+class SlackSink:
+    """An HTTP endpoint that takes Slack's webhook messages and keeps each as ``<n>.json``.
+
+    :param answer: returns status and body of the answer to a message; faults are injected here.
+    """
+
+    def __init__(self, directory: Path, answer: Callable[[], tuple[int, bytes]] = lambda: (200, b"ok")) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        sink = self
+        self._directory = directory
+        self.answer = answer
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                (directory / f"{time.time_ns()}.json").write_bytes(body)
+                status, answer = sink.answer()
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer((LOCALHOST, 0), Handler)
+        self.port = self._server.server_address[1]
+
+    def connection(self) -> str:
+        """Return the Airflow connection as JSON."""
+        return json.dumps(
+            {
+                "conn_type": "slackwebhook",
+                "password": f"http://{LOCALHOST}:{self.port}/services/stand-in-webhook-token",
+                "extra": {"timeout": 5},
+            }
+        )
+
+    def messages(self) -> list[dict[str, Any]]:
+        """Return what arrived, oldest first."""
+        return [json.loads(path.read_bytes()) for path in sorted(self._directory.glob("*.json"))]
+
+    def __enter__(self) -> Self:
+        Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class MailSink:
+    """An SMTP server that keeps each message as ``<n>.eml``."""
+
+    def __init__(self, directory: Path) -> None:
+        from aiosmtpd.controller import Controller
+
+        directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+
+        class Handler:
+            async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:
+                (directory / f"{time.time_ns()}.eml").write_bytes(envelope.content)
+                return "250 OK"
+
+        self.port = free_port()
+        self._controller = Controller(Handler(), hostname=LOCALHOST, port=self.port)
+
+    def connection(self) -> str:
+        """Return the Airflow connection as JSON."""
+        return json.dumps(
+            {
+                "conn_type": "smtp",
+                "host": LOCALHOST,
+                "port": self.port,
+                "extra": {
+                    "disable_ssl": True,
+                    "disable_tls": True,
+                    "timeout": 5,
+                    "retry_limit": 1,
+                    "from_email": "lifeboat@example.com",
+                },
+            }
+        )
+
+    def messages(self) -> list[EmailMessage]:
+        """Return what arrived, oldest first."""
+        return [
+            message_from_bytes(path.read_bytes(), policy=policy.default)
+            for path in sorted(self._directory.glob("*.eml"))
+        ]
+
+    def __enter__(self) -> Self:
+        self._controller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._controller.stop()

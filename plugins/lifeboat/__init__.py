@@ -1,0 +1,3 @@
+"""Lifeboat: backups on Apache Airflow that prove they can be restored."""
+
+__version__ = "0.1.0"

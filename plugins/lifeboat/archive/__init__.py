@@ -1,0 +1,18 @@
+"""Archives: AES-256 ZIP files that any AES-capable zip tool opens, and their manifests."""
+
+from __future__ import annotations
+
+import re
+
+MANIFEST_NAME = "manifest.json"
+DUMPS = "db-dumps"
+CHUNK = 256 << 10  # larger blocks cost a page fault per page at every allocation
+
+
+def dump_entry_name(engine: str, database: str) -> str:
+    """Return the name of a dump inside its archive, as laravel-backup names it: ``db-dumps/mysql-shop.sql``.
+
+    What would make another folder of the name, or is not printable, becomes ``%XX``.
+    """
+    safe = re.sub(r"[%/\\\x00-\x1f\x7f]", lambda char: f"%{ord(char[0]):02X}", database)
+    return f"{DUMPS}/{engine}-{safe}.sql"

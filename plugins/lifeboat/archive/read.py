@@ -1,0 +1,216 @@
+"""Read an archive and check it: every HMAC, every size, every SHA-256 that its manifest promises."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from isal import isal_zlib
+from pyzipper import ZIP_DEFLATED, ZIP_STORED, BadZipFile
+from pyzipper.zipfile_aes import AESZipExtFile, AESZipFile
+
+from lifeboat.archive import CHUNK, MANIFEST_NAME
+from lifeboat.errors import ArchiveError
+
+LONGEST_MANIFEST = 256 << 20  # bytes; a manifest beyond this is a bomb, not a list of files
+WRONG_PASSWORD = "Check the password of the connection that the settings name under encryption."
+
+
+class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
+    """Reads an entry once from start to end.
+
+    pyzipper's own reading stops where the content is complete and looks for the HMAC there, although a deflate stream
+    may end a few bytes later; and it checks no stored size.
+    """
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the inflated content in bounded pieces; what is wrong with the entry is raised at its end.
+
+        :raises BadZipFile: cut, altered, or not of its declared size.
+        """
+        inflate = isal_zlib.decompressobj(wbits=-zlib.MAX_WBITS) if self._compress_type == ZIP_DEFLATED else None
+        if inflate is None and self._compress_type != ZIP_STORED:
+            raise BadZipFile(f"{self.name!r} is compressed by method {self._compress_type}, which is not supported")
+        crc = size = 0
+        for block in iter(lambda: self._read2(CHUNK), b""):
+            while True:
+                data = inflate.decompress(block, 4 * CHUNK) if inflate else block
+                crc = isal_zlib.crc32(data, crc)
+                size += len(data)
+                if size > self._zinfo.file_size:
+                    raise BadZipFile(f"{self.name!r} is longer than its declared {self._zinfo.file_size} bytes")
+                if data:
+                    yield data
+                block = inflate.unconsumed_tail if inflate else b""
+                if not block:
+                    break
+        if self._decrypter is not None and self._zinfo.wz_aes_version is not None:
+            self.check_wz_aes()
+        if size != self._zinfo.file_size or (inflate and (not inflate.eof or inflate.unused_data)):
+            raise BadZipFile(f"{self.name!r} holds {size} bytes, not its declared {self._zinfo.file_size}")
+        if self._zinfo.CRC and crc != self._zinfo.CRC:
+            raise BadZipFile(f"{self.name!r} has a wrong CRC")
+
+
+class _Zip(AESZipFile):  # type: ignore[misc]
+    zipextfile_cls = _Entry
+
+
+class _HashedFile(io.RawIOBase):
+    """Hashes a file while somebody reads it roughly from start to end, so that it needs to be read only once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._sha256 = hashlib.sha256()
+        self._hashed: int | None = None
+
+    def start(self) -> None:
+        """Hash from here on; what was read before was the directory at the end."""
+        self._hashed = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        position = self._file.tell()
+        if self._hashed is not None and position > self._hashed:
+            self._hash_up_to(position)
+        data = self._file.read(size)
+        if self._hashed is not None and position <= self._hashed < position + len(data):
+            self._sha256.update(memoryview(data)[self._hashed - position :])
+            self._hashed = position + len(data)
+        return data
+
+    def _hash_up_to(self, end: int) -> None:
+        assert self._hashed is not None
+        self._file.seek(self._hashed)
+        while self._hashed < end and (data := self._file.read(min(CHUNK, end - self._hashed))):
+            self._sha256.update(data)
+            self._hashed += len(data)
+
+    def hexdigest(self) -> str:
+        """Read what is left and return the SHA-256 of the whole file."""
+        self._hash_up_to(self._file.seek(0, io.SEEK_END))
+        return self._sha256.hexdigest()
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a verification read.
+
+    :param entries: entries decrypted and compared, the manifest among them.
+    :param content_bytes: their inflated size.
+    :param sha256: of the archive file, in hex.
+    :param has_manifest: False for an archive of laravel-backup: nothing says what it should hold.
+    """
+
+    entries: int
+    content_bytes: int
+    sha256: str
+    has_manifest: bool
+
+
+class ArchiveReader:
+    """An archive to read, from a file on disk or a seekable reader of a bucket.
+
+    :param file: seekable; closed by its owner.
+    :param where: how messages call the archive.
+    :raises ArchiveError: it is not a ZIP file, or its directory is damaged.
+    """
+
+    def __init__(self, file: BinaryIO, where: str, password: str | None) -> None:
+        self._where = where
+        self._file = _HashedFile(file)
+        try:
+            self._zip = _Zip(cast(Any, self._file))
+        except (BadZipFile, OSError, ValueError, EOFError) as error:
+            raise ArchiveError(f"{where} is not a whole ZIP archive: {_reason(error)}.") from error
+        if password:
+            self._zip.setpassword(password.encode())
+
+    def names(self) -> list[str]:
+        """Return the names of the entries in the order of the archive."""
+        return list(self._zip.namelist())
+
+    def chunks(self, name: str) -> Iterator[bytes]:
+        """Yield an entry's content.
+
+        :raises ArchiveError: wrong password, or the entry is damaged; raised at its end at the latest.
+        """
+        try:
+            yield from self._zip.open(name).chunks()
+        except RuntimeError as error:  # pyzipper's answer to a password that does not fit, or is missing
+            missing = "requires a" in str(error) or "required for" in str(error)
+            what = "is encrypted and no password was given" if missing else "does not open with this password"
+            raise ArchiveError(f"{self._where}: {name!r} {what}.", WRONG_PASSWORD) from error
+        except (BadZipFile, isal_zlib.error, EOFError, KeyError, NotImplementedError) as error:
+            raise ArchiveError(f"{self._where}: {name!r} is damaged: {_reason(error)}.") from error
+
+    def manifest(self) -> dict[str, Any] | None:
+        """Return the manifest, or None where the archive has none (laravel-backup wrote it).
+
+        :raises ArchiveError: the manifest is damaged.
+        """
+        if MANIFEST_NAME not in self._zip.NameToInfo:
+            return None
+        if self._zip.getinfo(MANIFEST_NAME).file_size > LONGEST_MANIFEST:
+            raise ArchiveError(f"{self._where}: its manifest claims to be larger than {LONGEST_MANIFEST} bytes.")
+        try:
+            manifest = json.loads(b"".join(self.chunks(MANIFEST_NAME)))
+        except ValueError as error:
+            raise ArchiveError(f"{self._where}: its manifest is not JSON.") from error
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("entries"), dict):
+            raise ArchiveError(f"{self._where}: its manifest lists no entries.")
+        return manifest
+
+    def verify(self, expected_sha256: str | None = None) -> Verified:
+        """Read everything once, in the order of the file.
+
+        :param expected_sha256: of the whole file, where its published marker says it.
+        :raises ArchiveError: naming the first thing that is wrong.
+        """
+        manifest = self.manifest()
+        promised = manifest["entries"] if manifest else {}
+        if len(self._zip.NameToInfo) != len(self._zip.infolist()):
+            raise ArchiveError(f"{self._where} holds two entries of one name.")
+        if manifest and (missing := sorted(set(promised) - set(self.names()))):
+            raise ArchiveError(f"{self._where} lacks {missing[0]!r}, which its manifest promises.")
+        self._file.start()
+        content_bytes = 0
+        for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
+            content_bytes += self._verify_entry(info.filename, promised if manifest else None)
+        sha256 = self._file.hexdigest()
+        if expected_sha256 and sha256 != expected_sha256:
+            raise ArchiveError(f"{self._where} is not the file that was published: its SHA-256 differs.")
+        return Verified(len(self._zip.infolist()), content_bytes, sha256, manifest is not None)
+
+    def _verify_entry(self, name: str, promised: dict[str, Any] | None) -> int:
+        sha256, size = hashlib.sha256(), 0
+        for chunk in self.chunks(name):
+            sha256.update(chunk)
+            size += len(chunk)
+        if promised is None or name == MANIFEST_NAME:
+            return size
+        if name not in promised:
+            raise ArchiveError(f"{self._where} holds {name!r}, which its manifest does not know.")
+        if (promised[name].get("size"), promised[name].get("sha256")) != (size, sha256.hexdigest()):
+            raise ArchiveError(f"{self._where}: {name!r} is not what its manifest promises.")
+        return size
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rstrip(".") or type(error).__name__

@@ -1,0 +1,176 @@
+"""What a destination holds: keys, manifests and published markers, read from one listing."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Literal, cast
+
+from lifeboat import __version__
+from lifeboat.databases import Dump
+from lifeboat.errors import StorageError
+from lifeboat.storage import Destination, StoredObject
+
+FORMAT = 1
+MARKER = ".json"
+PROOF = ".proof.json"
+TIME = "%Y-%m-%d-%H-%M-%S"
+LONGEST_MARKER = 1 << 20  # bytes; a marker holds totals only
+
+Kind = Literal["database", "application", "legacy"]
+
+_KEY = re.compile(
+    r"(?P<archive>(?P<application>[^/]+)/(?:(?P<kind>database|application)/)?"
+    r"(?P<time>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)\.zip)(?P<suffix>(?:\.proof)?(?:\.json)?(?:\.partial)?)"
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published archive, or one of laravel-backup, whose names carry no marker.
+
+    :param captured_at: when its data was captured, in UTC, whole seconds.
+    :param size: of the archive file in bytes.
+    :param proven: whether a proof stands beside it.
+    """
+
+    key: str
+    application: str
+    kind: Kind
+    captured_at: datetime
+    size: int
+    proven: bool
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What a destination holds of ours.
+
+    :param archives: newest first.
+    :param unfinished: uploads that never finished, and their remains.
+    """
+
+    archives: tuple[Archive, ...]
+    unfinished: tuple[StoredObject, ...]
+
+    def newest(self, application: str, kind: Kind) -> Archive | None:
+        """Return the newest archive of an application and kind, or None."""
+        return next((a for a in self.archives if (a.application, a.kind) == (application, kind)), None)
+
+
+def archive_key(application: str, kind: Kind, captured_at: datetime) -> str:
+    """Return the key of an archive: ``<application>/<kind>/<time of capture in UTC>.zip``."""
+    return f"{application}/{kind}/{captured_at.astimezone(UTC).strftime(TIME)}.zip"
+
+
+def kind_of(key: str) -> Kind | None:
+    """Return the kind of the archive of a key, or None where it is not the key of an archive."""
+    match = _KEY.fullmatch(key)
+    if match is None or match["suffix"] or _time(match["time"]) is None:
+        return None
+    return cast(Kind, match["kind"] or "legacy")
+
+
+def read(objects: Iterable[StoredObject]) -> Catalog:
+    """Sort out a listing, in any order; what is not ours is left out."""
+    ours = {stored.key: (stored, match) for stored in objects if (match := _KEY.fullmatch(stored.key))}
+    archives, unfinished = [], []
+    for key, (stored, match) in ours.items():
+        captured_at = _time(match["time"])
+        if captured_at is None:
+            continue
+        kind = cast(Kind, match["kind"] or "legacy")
+        published = kind == "legacy" or key + MARKER in ours
+        if match["suffix"] in (MARKER, PROOF):
+            if match["archive"] not in ours:
+                unfinished.append(stored)
+        elif match["suffix"] or not published:
+            unfinished.append(stored)
+        else:
+            proven = key + PROOF in ours
+            archives.append(Archive(key, match["application"], kind, captured_at, stored.size, proven))
+    archives.sort(key=lambda archive: (archive.captured_at, archive.key), reverse=True)
+    return Catalog(tuple(archives), tuple(sorted(unfinished, key=lambda stored: stored.key)))
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, TIME).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def manifest(
+    application: str, kind: Kind, note: str, dumps: Sequence[Dump], entries: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the manifest that goes inside an archive.
+
+    :param entries: by entry name, ``size`` in bytes and ``sha256`` of the content.
+    """
+    return {
+        "format": FORMAT,
+        "application": application,
+        "kind": kind,
+        "captured_at": min(dump.captured_at for dump in dumps).isoformat(),
+        "note": note,
+        "tools": {
+            "lifeboat": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("isal", "pyzipper")},
+        },
+        "databases": [dump.to_json() for dump in dumps],
+        "entries": entries,
+        "warnings": [
+            f"{dump.database}: no snapshot protects {', '.join(dump.unprotected_tables)}"
+            for dump in dumps
+            if dump.unprotected_tables
+        ],
+    }
+
+
+def public_manifest(manifest: dict[str, Any], *, size: int, sha256: str, encrypted: bool) -> dict[str, Any]:
+    """Return the manifest's public copy: totals only, no name of a file or a table.
+
+    :param size: of the archive file in bytes.
+    :param sha256: of the archive file.
+    """
+    databases = manifest["databases"]
+    tables = [table for database in databases for table in database["tables"]]
+    return {
+        **{key: manifest[key] for key in ("format", "application", "kind", "captured_at", "note", "tools")},
+        "archive": {"size": size, "sha256": sha256, "encrypted": encrypted},
+        "totals": {
+            "entries": len(manifest["entries"]),
+            "databases": len(databases),
+            "tables": len(tables),
+            "rows": sum(table["rows"] for table in tables),
+            "objects": sum(len(database["objects"]) for database in databases),
+            "sql_bytes": sum(database["sql_bytes"] for database in databases),
+            "warnings": len(manifest["warnings"]),
+        },
+    }
+
+
+def read_marker(destination: Destination, key: str) -> dict[str, Any] | None:
+    """Return the public manifest that stands beside an archive, or None where the archive is not published.
+
+    :raises StorageError: the destination fails, or holds something else there.
+    """
+    if destination.find(key + MARKER) is None:
+        return None
+    with destination.open(key + MARKER) as file:
+        content = file.read(LONGEST_MARKER + 1)
+    try:
+        marker = json.loads(content)
+        if not isinstance(marker["archive"]["sha256"], str):
+            raise TypeError("the SHA-256 is no text")
+    except (ValueError, KeyError, TypeError) as error:
+        raise StorageError(
+            f"{key + MARKER} at {destination} is not the marker of an archive.", "Move it away; back up again."
+        ) from error
+    return cast(dict[str, Any], marker)

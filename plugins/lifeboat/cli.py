@@ -1,0 +1,328 @@
+"""The `lifeboat` command: the same verbs as the DAGs, without a running Airflow."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
+
+from lifeboat import __version__, backup, catalog, config, connections, staging
+from lifeboat.archive.read import ArchiveReader
+from lifeboat.catalog import Catalog
+from lifeboat.config import Settings
+from lifeboat.errors import ArchiveError, LifeboatError, SettingsError, StorageError
+from lifeboat.staging import Staging
+from lifeboat.storage import Destination
+
+PIPELINE = "cli"  # folder of the command's runs in staging
+FINDING, WRONG_USE = 1, 2
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+backup_app = typer.Typer(no_args_is_help=True, help="Take a backup now.")
+app.add_typer(backup_app, name="backup")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DestinationNames = Annotated[
+    list[str] | None, typer.Option("--destination", "-d", help="Name of a destination; repeatable. Default: all.")
+]
+DatabaseNames = Annotated[
+    list[str] | None, typer.Option("--database", help="Name of a database; repeatable. Default: all.")
+]
+ApplicationName = Annotated[
+    str | None, typer.Argument(help="Name of an application. Default: all.", show_default=False)
+]
+
+output = Console()
+
+
+@backup_app.command("database")
+def backup_database(
+    application: ApplicationName = None,
+    database: DatabaseNames = None,
+    destination: DestinationNames = None,
+    note: Annotated[str, typer.Option(help="Kept in the manifest.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Dump the databases of an application into an archive, and publish it at every destination."""
+    settings = config.load()
+    chosen_databases, chosen_destinations = tuple(database or ()), tuple(destination or ())
+    results = []
+    for name in [application] if application else settings.applications:
+        with _scratch(settings, name) as scratch:
+            results.append(_back_up(settings, name, chosen_databases, chosen_destinations, note, scratch))
+    if as_json:
+        _print_json(results)
+    else:
+        for result in results:
+            _print_backup(result)
+    if any(result["failed"] for result in results):
+        raise typer.Exit(FINDING)
+
+
+def _back_up(
+    settings: Settings,
+    application: str,
+    databases: tuple[str, ...],
+    chosen: tuple[str, ...],
+    note: str,
+    scratch: Staging,
+) -> dict[str, Any]:
+    wanted = settings.databases_of(application, databases)
+    password = connections.archive_password(settings.encryption_of(application))
+    destinations = connections.destinations(settings, application, chosen)
+    dumps = [backup.dump_database(scratch, database, *connections.mysql(database)) for database in wanted]
+    names = [database.name for database in wanted]
+    packed = backup.pack_archive(scratch, application, "database", names, password, note)
+
+    def store(destination: Destination) -> str | None:
+        try:
+            backup.store_archive(scratch, packed, destination)
+        except LifeboatError as error:  # one destination that fails does not stop the others
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(len(destinations)) as pool:
+        outcomes = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
+    return {
+        "application": application,
+        **packed.to_json(),
+        "rows": sum(dump.rows for dump in dumps),
+        "sql_bytes": sum(dump.sql_bytes for dump in dumps),
+        "published": [name for name, error in outcomes.items() if error is None],
+        "failed": {name: error for name, error in outcomes.items() if error is not None},
+    }
+
+
+@contextmanager
+def _scratch(settings: Settings, application: str) -> Iterator[Staging]:
+    """Open staging for one backup, and remove it and what killed commands left.
+
+    A lock that dies with its process tells a living command's staging from a dead one's.
+    """
+    run = f"{datetime.now(UTC):%Y-%m-%d-%H-%M-%S}-{os.getpid()}"
+    scratch = Staging.of(settings.staging, PIPELINE, run, application)
+    staging.sweep(settings.staging, PIPELINE, lambda old: not _is_alive(settings.staging / PIPELINE / old))
+    scratch.create()
+    with (scratch.path.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield scratch
+        finally:
+            staging.sweep(settings.staging, PIPELINE, lambda old: old == run)
+
+
+def _is_alive(run: Path) -> bool:
+    try:
+        with (run / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@app.command("list")
+def list_archives(
+    application: ApplicationName = None, destination: DestinationNames = None, as_json: AsJson = False
+) -> None:
+    """List the archives at the destinations, newest first."""
+    settings = config.load()
+    if application:
+        settings.application(application)
+    names = destination or list(settings.destinations)
+    if unknown := set(names) - set(settings.destinations):
+        raise SettingsError(f"There is no destination {unknown.pop()!r} in the settings.")
+    catalogs, failures = {}, {}
+    for name in names:
+        try:
+            catalogs[name] = catalog.read(connections.destination(name, settings.destinations[name]).list())
+        except StorageError as error:
+            failures[name] = str(error)
+    if as_json:
+        _print_json(
+            {
+                "archives": [row for name, found in catalogs.items() for row in _rows(name, found, application)],
+                "unfinished": {name: [o.key for o in found.unfinished] for name, found in catalogs.items()},
+                "failed": failures,
+            }
+        )
+    else:
+        _print_catalogs(catalogs, application)
+        for error in failures.values():
+            _complain(error)
+    if failures:
+        raise typer.Exit(FINDING)
+
+
+def _rows(destination: str, found: Catalog, application: str | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "destination": destination,
+            "key": archive.key,
+            "application": archive.application,
+            "kind": archive.kind,
+            "captured_at": archive.captured_at.isoformat(),
+            "size": archive.size,
+            "proven": archive.proven,
+        }
+        for archive in found.archives
+        if application in (None, archive.application)
+    ]
+
+
+@app.command()
+def verify(
+    archive: Annotated[str, typer.Argument(help="Path of an archive file, or key of an archive at a destination.")],
+    destination: DestinationNames = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a whole archive: decrypt every entry, check every HMAC, and every SHA-256 of the manifest.
+
+    A key is verified at every destination that should hold it.
+    """
+    settings = config.load()
+    path = Path(archive)
+    checks = (
+        [_check_file(settings, path)] if path.is_file() else _check_key(settings, archive, tuple(destination or ()))
+    )
+    if as_json:
+        _print_json(checks)
+    else:
+        for check in checks:
+            if check["ok"]:
+                output.print(
+                    f"[green]whole[/] {check['where']}: {check['entries']} entries, "
+                    f"{_bytes(check['content_bytes'])}, SHA-256 {check['sha256']}",
+                    soft_wrap=True,
+                )
+            else:
+                _complain(check["error"])
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(FINDING)
+
+
+def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
+    marker = path.with_name(path.name + catalog.MARKER)
+    expected = json.loads(marker.read_text())["archive"]["sha256"] if marker.is_file() else None
+    application = next((part for part in reversed(path.absolute().parts) if part in settings.applications), None)
+    password = connections.archive_password(settings.encryption_of(application))
+    return _check(str(path), lambda: path.open("rb"), password, lambda: expected)
+
+
+def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
+    application = key.partition("/")[0]
+    kind = catalog.kind_of(key)
+    if kind is None:
+        raise SettingsError(f"{key!r} is neither a file nor the key of an archive.", "'lifeboat list' shows the keys.")
+    settings.application(application)
+    password = connections.archive_password(settings.encryption_of(application))
+
+    def check(destination: Destination) -> dict[str, Any]:
+        def expected() -> str | None:
+            marker = catalog.read_marker(destination, key)
+            if marker is None and kind != "legacy":
+                raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
+            return marker["archive"]["sha256"] if marker else None
+
+        return _check(f"{key} at {destination}", lambda: destination.open(key), password, expected)
+
+    return [check(destination) for destination in connections.destinations(settings, application, chosen)]
+
+
+def _check(
+    where: str, open_archive: Callable[[], Any], password: str | None, expected: Callable[[], str | None]
+) -> dict[str, Any]:
+    try:
+        sha256 = expected()
+        with open_archive() as file:
+            verified = ArchiveReader(file, where, password).verify(sha256)
+    except (ArchiveError, StorageError) as error:
+        return {"where": where, "ok": False, "error": str(error)}
+    return {"where": where, "ok": True, **vars(verified)}
+
+
+def _print_backup(result: dict[str, Any]) -> None:
+    output.print(
+        f"[bold]{result['key']}[/]: {result['rows']} rows, {_bytes(result['sql_bytes'])} of SQL,"
+        f" {_bytes(result['size'])} stored",
+        soft_wrap=True,
+    )
+    for name in result["published"]:
+        output.print(f"  [green]published[/] at {name}")
+    for name, error in result["failed"].items():
+        _complain(f"  not published at {name}: {error}")
+
+
+def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> None:
+    table = Table("Destination", "Archive", "Captured (UTC)", "Size", "Proven", box=None, pad_edge=False)
+    for name, found in catalogs.items():
+        for row in _rows(name, found, application):
+            proven = "yes" if row["proven"] else "no"
+            table.add_row(name, row["key"], row["captured_at"][:19].replace("T", " "), _bytes(row["size"]), proven)
+    output.print(table if table.row_count else "No archives yet. Take one: lifeboat backup database")
+    for name, found in catalogs.items():
+        for stored in found.unfinished:
+            output.print(f"[yellow]unfinished[/] at {name}: {stored.key}, {_bytes(stored.size)}", soft_wrap=True)
+
+
+def _print_json(value: object) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def _complain(text: str) -> None:
+    typer.secho(text, fg="red", err=True)
+
+
+def _bytes(size: float) -> str:
+    """Return a size for people, in steps of 1024."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lifeboat {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Take part of the command line that every verb shares."""
+
+
+def main() -> NoReturn:
+    """Run the command; exit 0 when all is well, 1 on a finding or a failure, 2 on wrong use or wrong settings."""
+    # Airflow serves connections of its database, too, to processes that say they are not tasks.
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
+    logging.basicConfig(
+        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True))]
+    )
+    logging.getLogger("lifeboat").setLevel(logging.INFO)
+    try:
+        app()
+    except SettingsError as error:
+        _complain(str(error))
+        sys.exit(WRONG_USE)
+    except LifeboatError as error:
+        _complain(str(error))
+        sys.exit(FINDING)
+    sys.exit(0)

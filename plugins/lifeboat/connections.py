@@ -1,0 +1,103 @@
+"""From the settings' names to things to work with: Airflow connections become servers, passwords and destinations.
+
+This is the one place where the engine meets Airflow, and it does so only when called.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from lifeboat.config import Database, Encryption, S3Destination, Settings
+from lifeboat.config import Destination as DestinationSettings
+from lifeboat.databases import Server
+from lifeboat.errors import SettingsError
+from lifeboat.storage import Destination
+
+MYSQL_PORT = 3306
+
+
+def get(connection_id: str, used_for: str) -> Any:
+    """Return an Airflow connection; its secrets are masked in task logs from here on.
+
+    :param used_for: what needs it, for the message.
+    :raises SettingsError: there is none of that id.
+    """
+    from airflow.sdk import BaseHook
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return BaseHook.get_connection(connection_id)
+    except AirflowNotFoundException as error:
+        raise SettingsError(
+            f"There is no Airflow connection {connection_id!r}, which {used_for} needs.",
+            f"Add it in Admin > Connections, or set AIRFLOW_CONN_{connection_id.upper()}.",
+        ) from error
+
+
+def mysql(database: Database) -> tuple[Server, Callable[[], Any]]:
+    """Return the server of a database, and what opens a DB-API connection to it.
+
+    :raises SettingsError: the connection is missing, or of another type.
+    """
+    from airflow.providers.mysql.hooks.mysql import MySqlHook
+
+    connection = get(database.connection, f"database {database.name!r}")
+    if connection.conn_type != "mysql":
+        raise SettingsError(
+            f"Airflow connection {database.connection!r} has the type {connection.conn_type!r}, not 'mysql'."
+        )
+    extra = connection.extra_dejson
+    ssl = extra.get("ssl") or {}
+    files = json.loads(ssl) if isinstance(ssl, str) else ssl
+    server = Server(
+        host=connection.host or "localhost",
+        port=int(connection.port or MYSQL_PORT),
+        user=connection.login or "",
+        password=connection.password or "",
+        socket=extra.get("unix_socket") or "",
+        tls={f"ssl-{name}": str(value) for name, value in files.items() if name in ("ca", "cert", "key", "capath")}
+        | ({"ssl-mode": str(extra["ssl_mode"])} if extra.get("ssl_mode") else {}),
+    )
+    # No schema: the database to dump is named in the settings, and a wrong one deserves our own message.
+    return server, MySqlHook(mysql_conn_id=database.connection, schema="").get_conn
+
+
+def archive_password(encryption: Encryption | None) -> str | None:
+    """Return the password that encrypts archives, or None where the settings say ``encryption: none``.
+
+    :raises SettingsError: the connection is missing, or its password is empty.
+    """
+    if encryption is None:
+        return None
+    password = get(encryption.connection, "the encryption of archives").password
+    if not password:
+        raise SettingsError(
+            f"Airflow connection {encryption.connection!r} holds no password, so archives cannot be encrypted.",
+            "Set its password, or set 'encryption: none' in the settings to store archives in the clear.",
+        )
+    return str(password)
+
+
+def destination(name: str, settings: DestinationSettings) -> Destination:
+    """Return a destination, ready to use.
+
+    :raises SettingsError: its connection is missing.
+    """
+    if isinstance(settings, S3Destination):
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+        from lifeboat.storage import s3
+
+        get(settings.connection, f"destination {name!r}")
+        client = S3Hook(aws_conn_id=settings.connection).get_conn()
+        return s3.S3Destination(name, client, settings.bucket, settings.prefix)
+    from lifeboat.storage import disk
+
+    return disk.DiskDestination(name, settings.path)
+
+
+def destinations(settings: Settings, application: str, chosen: tuple[str, ...] = ()) -> list[Destination]:
+    """Return an application's destinations, or the chosen ones."""
+    return [destination(name, kind) for name, kind in settings.destinations_of(application, chosen).items()]

@@ -1,0 +1,335 @@
+"""MySQL and MariaDB, dumped through whichever client is installed.
+
+All that differs between the two families of clients stands here: the options they know, how they want TLS, and what
+their errors mean. Options are probed from the client's own ``--help``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from lifeboat.databases import Dump, Server
+from lifeboat.databases.digest import DumpDigest, DumpParser
+from lifeboat.errors import DumpError, LifeboatError
+from lifeboat.processes import child
+
+log = logging.getLogger(__name__)
+
+LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
+LOCK_POLL = 15
+LONGEST_LOCK_NAME = 64
+IDLE_SECONDS = 31_536_000  # the lock's session is idle while the dump runs; servers allow up to a year
+
+HINTS = {
+    1044: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
+    1045: "Check login and password of the Airflow connection.",
+    1049: "Check the database's name in the settings, and the connection's host.",
+    1142: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
+    1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
+    1356: "A view refers to something that is gone; repair or drop the view, or list it in exclude_tables.",
+    1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
+    2002: "Check host, port and socket of the Airflow connection, and that the server runs.",
+    2003: "Check host, port and socket of the Airflow connection, and that the server runs.",
+    2005: "Check the host of the Airflow connection.",
+    2006: "The server went away; look at its log. The next try starts anew.",
+    2013: "The server went away; look at its log. The next try starts anew.",
+    2026: "Check ssl and ssl_mode in the extras of the Airflow connection.",
+    2059: "The client does not know the user's authentication plugin; install the server's own client.",
+    2061: "caching_sha2_password wants TLS: set ssl_mode in the extras of the Airflow connection.",
+}
+
+
+@dataclass(frozen=True)
+class Client:
+    """An installed dump client.
+
+    :param version: the first line of its help.
+    :param options: the long options that it knows, without dashes.
+    """
+
+    path: str
+    version: str
+    options: frozenset[str]
+
+    @property
+    def is_mariadb(self) -> bool:
+        """Whether the client is MariaDB's, whatever it is called."""
+        return "MariaDB" in self.version
+
+
+def parse_help(path: str, text: str) -> Client:
+    """Read what a dump client says of itself."""
+    options = re.findall(r"^\s+(?:-\w, )?--([a-z][a-z0-9-]+)", text, re.MULTILINE)
+    return Client(path, text.partition("\n")[0].strip(), frozenset(options))
+
+
+def find_client(*, for_mariadb: bool) -> Client:
+    """Find a dump client, the server's own family first.
+
+    :raises DumpError: none is installed, or it does not run.
+    """
+    names = ("mariadb-dump", "mysqldump") if for_mariadb else ("mysqldump", "mariadb-dump")
+    for path in filter(None, map(shutil.which, names)):
+        probe = subprocess.run([path, "--no-defaults", "--help"], capture_output=True, text=True, check=False)
+        if probe.returncode == 0:
+            return parse_help(path, probe.stdout)
+        log.warning("%s does not run: %s", path, probe.stderr.strip())
+    raise DumpError(
+        "No dump client on this worker: neither mariadb-dump nor mysqldump is on the PATH.",
+        "Install mariadb-client or mysql-client.",
+    )
+
+
+def dump_command(client: Client, option_file: str, database: str, excluded: Sequence[str]) -> list[str]:
+    """Return the command that writes one consistent, complete dump to its standard output."""
+    wanted = {
+        "single-transaction": "",
+        "quick": "",
+        "routines": "",
+        "events": "",
+        "triggers": "",
+        "hex-blob": "",  # bytes survive whatever the character sets on the way
+        "order-by-primary": "",  # gives the digests of tables an order
+        "no-tablespaces": "",  # tablespaces need the PROCESS privilege and mean nothing elsewhere
+        "set-gtid-purged": "=OFF",  # the history of the source does not belong into a copy
+        "column-statistics": "=0",  # MySQL 8's client asks for a table that other servers lack
+        "default-character-set": "=utf8mb4",
+        "max-allowed-packet": "=1G",
+    }
+    return [
+        client.path,
+        f"--defaults-file={option_file}",
+        *(f"--{option}{value}" for option, value in wanted.items() if option in client.options),
+        *(f"--ignore-table={database}.{table}" for table in excluded),
+        "--",
+        database,
+    ]
+
+
+def option_file_text(server: Server, client: Client) -> str:
+    """Return the text of the client's option file: login, address and TLS, so that none of it is in argv."""
+    options = {"user": server.user, "password": server.password}
+    if server.socket:
+        options["socket"] = server.socket
+    else:
+        options |= {"host": server.host, "port": str(server.port), "protocol": "tcp"}
+    options |= _tls_options(server.tls, client)
+    return "[client]\n" + "".join(f"{name}={_quoted(value)}\n" for name, value in options.items())
+
+
+def _tls_options(tls: dict[str, str], client: Client) -> dict[str, str]:
+    files = {name: value for name, value in tls.items() if name != "ssl-mode"}
+    mode = tls.get("ssl-mode", "").upper()
+    if not mode or mode == "PREFERRED":
+        return files
+    if "ssl-mode" in client.options:
+        # Without TLS, a password for caching_sha2_password is sent encrypted with the server's own key.
+        key = {"get-server-public-key": "1"} if mode == "DISABLED" else {}
+        return files | {"ssl-mode": mode} | {name: value for name, value in key.items() if name in client.options}
+    if mode == "DISABLED":
+        return {"ssl": "0"}
+    verify = {"ssl-verify-server-cert": "1"} if mode.startswith("VERIFY") else {}
+    return files | {"ssl": "1"} | verify
+
+
+def _quoted(value: str) -> str:
+    """Quote a value for an option file, where ``#``, spaces, quotes and backslashes have meanings."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b"}
+    return '"' + "".join(escapes.get(char, char) for char in value) + '"'
+
+
+@contextlib.contextmanager
+def option_file(text: str) -> Iterator[tuple[int, str]]:
+    """Hold an option file of mode 0600 in memory, so that a killed worker leaves no password on any disk.
+
+    :yields: the descriptor that a child must inherit, and the path under which the child finds it.
+    """
+    descriptor = os.memfd_create("lifeboat-options", 0)
+    try:
+        os.fchmod(descriptor, 0o600)  # clients ignore option files that the world may write
+        os.write(descriptor, text.encode())
+        yield descriptor, f"/dev/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+class Session:
+    """A connection to the server beside the dump: it asks, and holds the lock.
+
+    :param connection: an open DB-API connection of the server (`mysqlclient` or `mysql-connector-python`).
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query.
+
+        :raises DumpError: the server refuses it.
+        """
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql, values)
+            return list(cursor.fetchall())
+
+    def version(self) -> str:
+        """Return the server's version, with ``MariaDB`` in it where it is one."""
+        version: str = self.query("SELECT VERSION()")[0][0]
+        return version if "MariaDB" in version else f"{version}-MySQL"
+
+    def character_set(self, database: str) -> tuple[str, str]:
+        """Return the default character set and collation of a database.
+
+        :raises DumpError: the database is not there, or not for this user.
+        """
+        rows = self.query(
+            "SELECT default_character_set_name, default_collation_name"
+            " FROM information_schema.schemata WHERE schema_name = %s",
+            database,
+        )
+        if not rows:
+            raise DumpError(f"The server has no database {database!r} that this user may see.", HINTS[1049])
+        return rows[0]
+
+    def unprotected_tables(self, database: str) -> list[str]:
+        """Return the tables that a snapshot does not protect from being written while they are read."""
+        rows = self.query(
+            "SELECT t.table_name FROM information_schema.tables t"
+            " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
+            " WHERE t.table_schema = %s AND t.table_type = 'BASE TABLE' AND COALESCE(e.transactions, 'NO') <> 'YES'"
+            " ORDER BY t.table_name",
+            database,
+        )
+        return [name for (name,) in rows]
+
+    @contextlib.contextmanager
+    def lock(self, database: str, patience: float = LOCK_PATIENCE) -> Iterator[None]:
+        """Keep other dumps and restores of the same database away; the lock dies with this connection.
+
+        :param patience: seconds to wait for the holder.
+        :raises DumpError: somebody else still holds it then.
+        """
+        name = _lock_name(database)
+        self.query(f"SET SESSION wait_timeout = {IDLE_SECONDS}")
+        deadline = time.monotonic() + patience
+        while self.query("SELECT GET_LOCK(%s, %s)", name, min(LOCK_POLL, max(patience, 0)))[0][0] != 1:
+            (holder,) = self.query("SELECT IS_USED_LOCK(%s)", name)[0]
+            if time.monotonic() >= deadline:
+                raise DumpError(
+                    f"Database {database!r} is being dumped or restored by connection {holder} of the same server.",
+                    "Wait for it to end, or look for it in SHOW PROCESSLIST.",
+                )
+            log.info("Waiting: connection %s is dumping or restoring %s.", holder, database)
+        yield
+        self.query("SELECT RELEASE_LOCK(%s)", name)
+
+
+def dump(
+    connect: Callable[[], Any],
+    server: Server,
+    database: str,
+    excluded: Sequence[str],
+    write: Callable[[bytes], object],
+) -> Dump:
+    """Dump one database as SQL in one consistent snapshot, without locking writers out.
+
+    :param connect: opens a DB-API connection to `server`.
+    :param excluded: tables to leave out.
+    :param write: takes the SQL in chunks; what it raises ends the dump.
+    :raises DumpError: nothing that was written counts then.
+    """
+    with _translated(database, server), contextlib.closing(connect()) as connection:
+        session = Session(connection)
+        version = session.version()
+        character_set, collation = session.character_set(database)
+        unprotected = [table for table in session.unprotected_tables(database) if table not in excluded]
+        if unprotected:
+            log.warning(
+                "A snapshot does not protect %s of %s: their engine has no transactions, so they may change while"
+                " they are read. ALTER TABLE ... ENGINE=InnoDB protects them.",
+                ", ".join(unprotected),
+                database,
+            )
+        client = find_client(for_mariadb="MariaDB" in version)
+        with session.lock(database):
+            captured_at = datetime.now(UTC)
+            with option_file(option_file_text(server, client)) as (descriptor, path):
+                command = dump_command(client, path, database, excluded)
+                log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
+                digest, sql_bytes, sha256 = _pump(command, descriptor, write)
+    return Dump(
+        database=database,
+        engine="mysql",
+        server=version,
+        client=client.version,
+        character_set=character_set,
+        collation=collation,
+        captured_at=captured_at,
+        sql_bytes=sql_bytes,
+        sha256=sha256,
+        tables=digest.tables,
+        objects=digest.objects,
+        excluded_tables=tuple(excluded),
+        unprotected_tables=tuple(unprotected),
+    )
+
+
+def _pump(command: Sequence[str], secret: int, write: Callable[[bytes], object]) -> tuple[DumpDigest, int, str]:
+    """Run the client and pass its output on; return what it held, its length and its SHA-256."""
+    parser, sha256, sql_bytes = DumpParser(), hashlib.sha256(), 0
+    with child(command, [secret]) as client:
+        for chunk in client.chunks():
+            write(chunk)
+            sha256.update(chunk)
+            parser.feed(chunk)
+            sql_bytes += len(chunk)
+        status = client.wait()
+        if status < 0:
+            raise DumpError(f"{client.name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
+        if status > 0:
+            raise DumpError(f"{client.name} ended with status {status}: {client.errors}.", _hint(client.errors))
+    digest = parser.finish()
+    if not digest.complete:
+        raise DumpError(
+            f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
+            "Look at the server's log; the next try starts anew.",
+        )
+    return digest, sql_bytes, sha256.hexdigest()
+
+
+@contextlib.contextmanager
+def _translated(database: str, server: Server) -> Iterator[None]:
+    """Say which database of which server failed, and turn the driver's errors into ours."""
+    where = f"Dump of database {database!r} on {server.address} failed: "
+    try:
+        yield
+    except DumpError as error:
+        raise DumpError(where + error.message, error.hint) from error
+    except LifeboatError:
+        raise
+    except Exception as error:
+        if not type(error).__module__.startswith(("MySQLdb", "mysql.connector")):
+            raise
+        text = ": ".join(map(str, error.args))
+        raise DumpError(f"{where}{text}.", _hint(text)) from error
+
+
+def _hint(text: str) -> str:
+    """Return what to do about the first known error number in a text."""
+    return next((HINTS[code] for code in map(int, re.findall(r"\b(\d{4})\b", text)) if code in HINTS), "")
+
+
+def _lock_name(database: str) -> str:
+    name = f"lifeboat:{database}"
+    return name if len(name) <= LONGEST_LOCK_NAME else f"lifeboat:{hashlib.sha256(database.encode()).hexdigest()[:48]}"

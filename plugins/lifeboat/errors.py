@@ -1,0 +1,52 @@
+"""What can go wrong, by layer. Every message says what and where; the hint says what to do.
+
+    LifeboatError
+    ├── SettingsError      the settings file or a connection: nothing was started
+    ├── DumpError          a database could not be captured
+    ├── ArchiveError       an archive cannot be written, or is not what it should be
+    ├── StorageError       a destination refused or failed
+    │   └── AlreadyStored  the key is taken; nothing is overwritten
+    └── StagingError       scratch space is missing, full or gone
+
+No message carries a secret: passwords never enter the values that messages are made of.
+"""
+
+
+class LifeboatError(Exception):
+    """A failure that its reader can act on.
+
+    :param message: one sentence: what failed, and where.
+    :param hint: what to do about it, or nothing when the sentence says it all.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} Hint: {self.hint}" if self.hint else self.message
+
+
+class SettingsError(LifeboatError):
+    """A wrong or missing setting; raised before any work starts."""
+
+
+class DumpError(LifeboatError):
+    """A database was not captured whole."""
+
+
+class ArchiveError(LifeboatError):
+    """An archive could not be written, or its content is not what its manifest says."""
+
+
+class StorageError(LifeboatError):
+    """A destination refused, failed or did not confirm what was sent."""
+
+
+class AlreadyStored(StorageError):
+    """The key exists at the destination; nothing is overwritten."""
+
+
+class StagingError(LifeboatError):
+    """Scratch space is missing, full, or holds no longer what the step needs."""

@@ -1,0 +1,40 @@
+"""Pack what is staged into one archive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.operators.base import LifeboatOperator, chosen
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from lifeboat.catalog import Kind
+
+
+class PackArchiveOperator(LifeboatOperator):
+    """Pack the staged dumps of an application into one encrypted archive.
+
+    :param kind: kind of the archive.
+    """
+
+    template_fields: Sequence[str] = (*LifeboatOperator.template_fields, "kind")
+
+    def __init__(self, *, kind: Kind, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def step(self, context: Context) -> dict[str, Any]:
+        """Pack; return key, size in bytes and SHA-256 of the archive."""
+        from lifeboat import backup, connections
+
+        settings = self.settings()
+        only = chosen(context, "databases")
+        databases = [
+            database.name for database in settings.databases_of(self.application) if not only or database.name in only
+        ]
+        password = connections.archive_password(settings.encryption_of(self.application))
+        note = str(context["params"].get("note") or "")
+        packed = backup.pack_archive(self.staging(context), self.application, self.kind, databases, password, note)
+        return packed.to_json()

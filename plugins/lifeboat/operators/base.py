@@ -1,0 +1,79 @@
+"""What the operators share: settings, staging, what the trigger form chose, and how a failure is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from lifeboat.config import Settings
+    from lifeboat.staging import Staging
+
+FAILURE = "failure"  # XCom key under which a failed task leaves its reason for the alert
+ALL = "all applications"
+LONGEST_REASON = 2000  # characters
+
+
+class LifeboatOperator(BaseOperator):
+    """A step of a pipeline for one application.
+
+    :param application: name of the application in the settings.
+    """
+
+    template_fields: Sequence[str] = ("application",)
+    ui_color = "#e3f2ef"
+
+    def __init__(self, *, application: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.application = application
+
+    def execute(self, context: Context) -> Any:
+        """Do the step; leave the reason of a failure, freed of secrets, where the alert finds it."""
+        from lifeboat.errors import LifeboatError, SettingsError
+
+        try:
+            return self.step(context)
+        except AirflowSkipException:
+            raise
+        except SettingsError as error:
+            # Trying again does not mend a setting.
+            raise AirflowFailException(self._leave(context, error)) from None
+        except LifeboatError as error:
+            raise AirflowException(self._leave(context, error)) from None
+        except BaseException as error:  # execution timeouts are no Exceptions
+            self._leave(context, error)
+            raise
+
+    def step(self, context: Context) -> Any:
+        """Do the step itself."""
+        raise NotImplementedError
+
+    def _leave(self, context: Context, error: BaseException) -> str:
+        from airflow.sdk.log import redact
+
+        reason = str(redact(str(error) or type(error).__name__))[:LONGEST_REASON]
+        context["ti"].xcom_push(key=FAILURE, value=reason)
+        return reason
+
+    def settings(self) -> Settings:
+        """Read the settings anew: they may have changed since the DAG was parsed."""
+        from lifeboat import config
+
+        return config.load()
+
+    def staging(self, context: Context) -> Staging:
+        """Return the staging of this application in this run."""
+        from lifeboat.staging import Staging
+
+        run = context["dag_run"]
+        return Staging.of(self.settings().staging, run.dag_id, run.run_id, self.application)
+
+
+def chosen(context: Context, param: str) -> tuple[str, ...]:
+    """Return the names that the trigger form chose; empty when it left the choice open."""
+    return tuple(context["params"].get(param) or ())

@@ -1,0 +1,126 @@
+"""Open staging for a run, and remove it at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from lifeboat.operators.base import ALL, LifeboatOperator, chosen
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from lifeboat.catalog import Kind
+    from lifeboat.config import Settings
+
+ENDED = ("success", "failed")
+KEPT_FOR_CLEARING = ("failed", "upstream_failed")
+
+
+class PrepareStagingOperator(LifeboatOperator):
+    """Decide whether the application is backed up in this run, and open its staging.
+
+    Skips the application when the trigger form chose another, and when a backfilled run is not due: a database cannot
+    be dumped as of last week, so a backfill takes one backup where the newest is older than the DAG's own interval.
+
+    :param kind: kind of the archives.
+    :param interval: how old the newest archive may be before a backfilled run takes another.
+    """
+
+    template_fields: Sequence[str] = (*LifeboatOperator.template_fields, "kind")
+
+    def __init__(self, *, kind: Kind, interval: timedelta, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kind = kind
+        self.interval = interval
+
+    def step(self, context: Context) -> None:
+        """Skip, or sweep what earlier runs left and make the directory."""
+        settings = self.settings()
+        self._check_choice(context, settings)
+        self._tell_missing_alerts(settings)
+        others = self._sweep(context, settings)
+        if context["dag_run"].run_type == "backfill":
+            self._skip_unless_due(context, settings, others)
+        self.staging(context).create()
+
+    def _check_choice(self, context: Context, settings: Settings) -> None:
+        wanted = context["params"].get("application", ALL)
+        if wanted not in (ALL, self.application):
+            raise AirflowSkipException(f"The run was asked for {wanted} only.")
+        databases, destinations = chosen(context, "databases"), chosen(context, "destinations")
+        if wanted == ALL:
+            # A name that some other application has is meant for that one; one that none has is a mistake.
+            everywhere = [database.name for app in settings.applications.values() for database in app.databases]
+            own = [database.name for database in settings.application(self.application).databases]
+            if databases and set(databases) <= set(everywhere) and not set(databases) & set(own):
+                raise AirflowSkipException(f"The run was asked for {', '.join(databases)}, which is elsewhere.")
+            databases = tuple(name for name in databases if name in own or name not in everywhere)
+        settings.databases_of(self.application, databases)
+        settings.destinations_of(self.application, destinations)
+
+    def _tell_missing_alerts(self, settings: Settings) -> None:
+        for channel in ("slack", "email"):
+            if getattr(settings.alerts, channel) is None:
+                self.log.warning("No %s alerts: the settings name none under alerts.%s.", channel, channel)
+
+    def _sweep(self, context: Context, settings: Settings) -> list[str]:
+        """Remove the staging of runs that have ended; return the runs that have not."""
+        from lifeboat import staging
+
+        run = context["dag_run"]
+        alive: list[str] = []
+
+        def is_over(run_id: str) -> bool:
+            over = run_id != run.run_id and context["ti"].get_dagrun_state(run.dag_id, run_id) in ENDED
+            if not over and run_id != run.run_id:
+                alive.append(run_id)
+            return over
+
+        for run_id in staging.sweep(settings.staging, run.dag_id, is_over):
+            self.log.info("Removed the staging that run %s left.", run_id)
+        return alive
+
+    def _skip_unless_due(self, context: Context, settings: Settings, others: list[str]) -> None:
+        from lifeboat import catalog, connections
+        from lifeboat.errors import StorageError
+
+        if others:
+            raise AirflowSkipException(f"No backup: run {others[0]} is taking one.")
+        newest = []
+        for destination in connections.destinations(settings, self.application, chosen(context, "destinations")):
+            try:
+                archive = catalog.read(destination.list(f"{self.application}/")).newest(self.application, self.kind)
+            except StorageError as error:
+                self.log.warning("%s", error)
+                continue
+            newest.append(archive)
+        ages = [datetime.now(UTC) - archive.captured_at for archive in newest if archive]
+        if len(ages) == len(newest) > 0 and max(ages) < self.interval:
+            raise AirflowSkipException(
+                f"No backup: a backfill cannot travel in time, and the newest {self.kind} archive is only"
+                f" {max(ages).total_seconds() / 3600:.1f} hours old."
+            )
+
+
+class RemoveStagingOperator(LifeboatOperator):
+    """Remove the run's staging once everything that was staged is published.
+
+    After a failure it stays, so that a failed step can be cleared alone; the next run of the DAG removes it.
+    """
+
+    def step(self, context: Context) -> None:
+        """Remove the directory unless a task of the application failed."""
+        run = context["dag_run"]
+        states = context["ti"].get_task_states(
+            dag_id=run.dag_id, run_ids=[run.run_id], task_group_id=self.task_group.group_id if self.task_group else None
+        )
+        failed = sorted(task for task, state in states.get(run.run_id, {}).items() if state in KEPT_FOR_CLEARING)
+        staging = self.staging(context)
+        if failed:
+            self.log.warning("Keeping %s: clear %s to go on from here.", staging.path, ", ".join(failed))
+        else:
+            staging.remove()

@@ -1,0 +1,49 @@
+"""Store the staged archive at one destination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from lifeboat.operators.base import LifeboatOperator, chosen
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class UploadArchiveOperator(LifeboatOperator):
+    """Store the archive at one destination and publish it there.
+
+    Cleared alone, it stores again without a new dump, if need be from another destination.
+
+    :param archive: what `PackArchiveOperator` returned: key, size and SHA-256.
+    :param destination: name of the destination in the settings.
+    """
+
+    template_fields: Sequence[str] = (*LifeboatOperator.template_fields, "archive", "destination")
+
+    def __init__(self, *, archive: dict[str, Any], destination: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.archive = archive
+        self.destination = destination
+
+    def step(self, context: Context) -> str:
+        """Store and publish, unless the trigger form chose other destinations; return the key."""
+        from lifeboat import backup, connections
+        from lifeboat.backup import PackedArchive
+
+        only = chosen(context, "destinations")
+        if only and self.destination not in only:
+            raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
+        settings = self.settings()
+        packed = PackedArchive(**self.archive)
+        (target,) = connections.destinations(settings, self.application, (self.destination,))
+        others = (
+            connections.destination(name, kind)
+            for name, kind in settings.destinations_of(self.application).items()
+            if name != self.destination
+        )
+        backup.store_archive(self.staging(context), packed, target, others)
+        return packed.key

@@ -1,0 +1,117 @@
+"""The task groups that the DAG files compose."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import Param, TaskGroup
+
+from lifeboat.alerts import FailureAlert
+from lifeboat.operators.archive import PackArchiveOperator
+from lifeboat.operators.base import ALL
+from lifeboat.operators.dump import DumpDatabaseOperator
+from lifeboat.operators.staging import PrepareStagingOperator, RemoveStagingOperator
+from lifeboat.operators.upload import UploadArchiveOperator
+
+if TYPE_CHECKING:
+    from lifeboat.catalog import Kind
+    from lifeboat.config import Settings
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "data-platform",
+    "retries": 3,
+    "retry_delay": timedelta(minutes=2),
+    "retry_exponential_backoff": 2.0,
+    "max_retry_delay": timedelta(minutes=30),
+}
+LONGEST_DUMP = timedelta(hours=12)
+LONGEST_STEP = timedelta(hours=6)
+
+
+def dag_options(*tags: str) -> dict[str, Any]:
+    """Return what every DAG of Lifeboat has in common, as arguments of `DAG`."""
+    return {
+        "catchup": False,
+        "max_active_runs": 1,
+        "default_args": DEFAULT_ARGS,
+        "tags": ["lifeboat", *tags],
+        "on_failure_callback": FailureAlert(),
+    }
+
+
+def backup_params(settings: Settings) -> dict[str, Param]:
+    """Return the fields of a backup's trigger form."""
+    databases = sorted({database.name for app in settings.applications.values() for database in app.databases})
+    return {
+        "application": Param(ALL, type="string", enum=[ALL, *settings.applications], description="What to back up."),
+        "databases": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            examples=databases,
+            description="Only these databases. Empty: all of the application.",
+        ),
+        "destinations": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            examples=list(settings.destinations),
+            description="Only to these destinations. Empty: to all of the application.",
+        ),
+        "note": Param("", type="string", maxLength=500, description="Kept in the archive's manifest."),
+    }
+
+
+def backup_groups(settings: Settings, kind: Kind, interval: timedelta) -> None:
+    """Add one task group per application of the settings to the current DAG.
+
+    :param kind: kind of the archives.
+    :param interval: time between two scheduled runs.
+    """
+    for application in settings.applications:
+        with TaskGroup(group_id=group_id(application, settings)):
+            backup_group(settings, application, kind, interval)
+
+
+def backup_group(settings: Settings, application: str, kind: Kind, interval: timedelta) -> None:
+    """Add the steps of one application's backup to the current task group."""
+    prepare = PrepareStagingOperator(
+        task_id="prepare_staging",
+        application=application,
+        kind=kind,
+        interval=interval,
+        max_active_tis_per_dag=1,  # backfilled runs start at once; one after the other sees what the former began
+        execution_timeout=LONGEST_STEP,
+    ).as_setup()
+    dump = DumpDatabaseOperator.partial(
+        task_id="dump",
+        application=application,
+        map_index_template="{{ task.database }}",
+        execution_timeout=LONGEST_DUMP,
+    ).expand(database=[database.name for database in settings.databases_of(application)])
+    archive = PackArchiveOperator(
+        task_id="archive",
+        application=application,
+        kind=kind,
+        trigger_rule="none_failed_min_one_success",  # the trigger form may have left databases out
+        execution_timeout=LONGEST_STEP,
+    )
+    upload = UploadArchiveOperator.partial(
+        task_id="upload",
+        application=application,
+        archive=archive.output,
+        map_index_template="{{ task.destination }}",
+        execution_timeout=LONGEST_STEP,
+    ).expand(destination=list(settings.destinations_of(application)))
+    remove = RemoveStagingOperator(task_id="remove_staging", application=application).as_teardown(setups=prepare)
+    prepare >> dump >> archive >> upload >> remove
+
+
+def group_id(application: str, settings: Settings) -> str:
+    """Return a task group id for an application: its name, with a number where two names become one."""
+    ids = [re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_") or "application" for name in settings.applications]
+    position = list(settings.applications).index(application)
+    same_before = ids[:position].count(ids[position])
+    return f"{ids[position]}_{same_before + 1}" if same_before else ids[position]

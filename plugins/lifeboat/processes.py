@@ -1,0 +1,102 @@
+"""Child processes that cannot outlive the task that started them."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Iterator, Sequence
+from threading import Thread
+from typing import IO
+
+PR_SET_PDEATHSIG = 1
+F_SETPIPE_SZ = 1031
+PIPE_BYTES = 1 << 20
+ERROR_LINES_KEPT = 20
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(parent: int) -> None:
+    """Make the calling process die by SIGKILL when its parent thread ends, however that ends.
+
+    :param parent: pid the process was started by; when it is gone already, the process exits at once.
+    """
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Child:
+    """A started program: its output to read, its last words, its end.
+
+    :param command: program and arguments; never a shell line.
+    :param secrets: open descriptors (of option files) that the program inherits.
+    """
+
+    def __init__(self, command: Sequence[str], secrets: Sequence[int] = ()) -> None:
+        parent = os.getpid()
+        self.name = os.path.basename(command[0])
+        # Not start_new_session: Airflow signals the task's own process group, and the child must get that signal.
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            pass_fds=secrets,
+            preexec_fn=lambda: die_with_parent(parent),
+        )
+        assert self._process.stdout is not None and self._process.stderr is not None
+        self.output: IO[bytes] = self._process.stdout
+        with contextlib.suppress(OSError):  # an unprivileged user may have used up the pipe allowance
+            fcntl.fcntl(self.output.fileno(), F_SETPIPE_SZ, PIPE_BYTES)
+        self._errors: deque[str] = deque(maxlen=ERROR_LINES_KEPT)
+        self._listener = Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
+        self._listener.start()
+
+    def _listen(self, errors: IO[bytes]) -> None:
+        for line in errors:
+            self._errors.append(line.decode("utf-8", "replace").rstrip())
+
+    @property
+    def errors(self) -> str:
+        """The last lines that the program wrote to its standard error."""
+        return "\n".join(self._errors)
+
+    def chunks(self, size: int = PIPE_BYTES) -> Iterator[bytes]:
+        """Yield the program's output as it comes, at most `size` bytes at a time."""
+        descriptor = self.output.fileno()
+        while chunk := os.read(descriptor, size):
+            yield chunk
+
+    def wait(self) -> int:
+        """Wait for the end of the program and return its exit status (negative: the signal that killed it)."""
+        status = self._process.wait()
+        self._listener.join()
+        return status
+
+    def kill(self) -> None:
+        """Kill the program and reap it; harmless when it has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self.output.close()
+        self.wait()
+
+
+@contextlib.contextmanager
+def child(command: Sequence[str], secrets: Sequence[int] = ()) -> Iterator[Child]:
+    """Run a program for the length of the block; whatever ends the block ends the program.
+
+    Killing rather than waiting matters: Airflow's execution timeout is raised inside the block, and a block that
+    waited for a dump blocked on the server's lock would never end.
+    """
+    process = Child(command, secrets)
+    try:
+        yield process
+    finally:
+        process.kill()

@@ -1,0 +1,56 @@
+"""Destinations: where archives are kept. One small interface, and what every kind of storage promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """One object of a listing.
+
+    :param key: path below the destination's root, with slashes.
+    :param size: in bytes.
+    :param modified: when it was stored, in UTC, by the destination's clock.
+    """
+
+    key: str
+    size: int
+    modified: datetime
+
+
+class Destination(Protocol):
+    """A place that keeps objects under keys. Every method raises StorageError naming the destination."""
+
+    name: str
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yield the objects below a prefix, in no order, from one listing."""
+
+    def find(self, key: str) -> StoredObject | None:
+        """Return what is stored under a key, or None."""
+
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading; the reader seeks without fetching what it skips."""
+
+    def store(self, source: Path, key: str, sha256: str) -> None:
+        """Store a file so that it appears under its key whole or not at all.
+
+        Returns when every byte is stored, and the destination has confirmed size and checksum. What an earlier
+        attempt at the same key left unfinished is removed.
+
+        :raises AlreadyStored: the key is taken; nothing is overwritten.
+        """
+
+    def write(self, key: str, content: bytes) -> None:
+        """Store a small object, whole or not at all.
+
+        :raises AlreadyStored: the key is taken; nothing is overwritten.
+        """
+
+    def delete(self, key: str) -> None:
+        """Delete an object; one that is not there is no error."""

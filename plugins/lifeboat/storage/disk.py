@@ -1,0 +1,151 @@
+"""A destination that is a directory."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from lifeboat.errors import AlreadyStored, StorageError
+from lifeboat.storage import StoredObject
+
+BLOCK = 1 << 20
+PARTIAL = ".partial"  # suffix of what is being stored; never part of a listing's archives
+
+
+class DiskDestination:
+    """Keeps objects as files below a directory.
+
+    :param name: the destination's name in the settings.
+    :param root: the directory; created when missing.
+    """
+
+    def __init__(self, name: str, root: Path) -> None:
+        self.name = name
+        self._root = root
+
+    def __str__(self) -> str:
+        return f"destination {self.name!r} ({self._root})"
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        with self._translated("list"):
+            if self._root.exists():
+                yield from self._walk(self._root, prefix)
+
+    def _walk(self, directory: Path, prefix: str) -> Iterator[StoredObject]:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                key = Path(entry.path).relative_to(self._root).as_posix()
+                if entry.is_dir(follow_symlinks=False):
+                    if key.startswith(prefix) or prefix.startswith(f"{key}/"):
+                        yield from self._walk(Path(entry.path), prefix)
+                elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
+                    with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
+                        yield _stored(key, entry.stat(follow_symlinks=False))
+
+    def find(self, key: str) -> StoredObject | None:
+        with self._translated(f"look for {key} in"):
+            try:
+                return _stored(key, self._path(key).stat())
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+
+    def open(self, key: str) -> BinaryIO:
+        with self._translated(f"read {key} from"):
+            return self._path(key).open("rb")
+
+    def store(self, source: Path, key: str, sha256: str) -> None:
+        with self._translated(f"store {key} at"), self._partial(key) as partial:
+            with source.open("rb") as file:
+                while block := file.read(BLOCK):
+                    partial.write(block)
+            self._publish(partial, key, sha256)
+
+    def write(self, key: str, content: bytes) -> None:
+        with self._translated(f"store {key} at"), self._partial(key) as partial:
+            partial.write(content)
+            self._publish(partial, key, hashlib.sha256(content).hexdigest())
+
+    def delete(self, key: str) -> None:
+        with self._translated(f"delete {key} from"):
+            path = self._path(key)
+            path.unlink(missing_ok=True)
+            _sync_directory(path.parent)
+
+    def _path(self, key: str) -> Path:
+        """Return the file of a key.
+
+        :raises StorageError: the key would leave the root.
+        """
+        if not key or key.startswith("/") or ".." in key.split("/") or "\0" in key:
+            raise StorageError(f"{key!r} is no key of {self}.")
+        return self._root / key
+
+    @contextlib.contextmanager
+    def _partial(self, key: str) -> Iterator[BinaryIO]:
+        """Open the partial file of a key, alone: a lock that dies with its holder, so that no crash blocks the next."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = _partial_of(path)
+        with open(os.open(partial, os.O_RDWR | os.O_CREAT, 0o640), "w+b") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StorageError(f"Another process is storing {key} at {self}.") from error
+            try:
+                yield file
+            finally:
+                with contextlib.suppress(OSError):  # the failure that led here is the one to report
+                    partial.unlink(missing_ok=True)
+
+    def _publish(self, partial: BinaryIO, key: str, sha256: str) -> None:
+        """Make a partial file durable, check what the disk holds, and give it its name."""
+        partial.flush()
+        os.fsync(partial.fileno())
+        # Drop the cache, so that what is hashed is what the disk returns, not what memory remembers.
+        os.posix_fadvise(partial.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        partial.seek(0)
+        if hashlib.file_digest(partial, "sha256").hexdigest() != sha256:
+            raise StorageError(f"{self} returns other bytes for {key} than were written.", "Check the disk.")
+        path = self._path(key)
+        try:
+            os.link(_partial_of(path), path)
+        except FileExistsError as error:
+            raise AlreadyStored(f"{self} already holds {key}; nothing is overwritten.") from error
+        _sync_directory(path.parent)
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            hint = {
+                errno.ENOSPC: "Free some space there.",
+                errno.EDQUOT: "Free some space there.",
+                errno.EACCES: "Give the worker's user the right to write there.",
+                errno.EROFS: "The disk is mounted read-only.",
+            }.get(error.errno or 0, "")
+            raise StorageError(f"Cannot {doing} {self}: {error.strerror or error}.", hint) from error
+
+
+def _partial_of(path: Path) -> Path:
+    return path.with_name(path.name + PARTIAL)
+
+
+def _stored(key: str, status: os.stat_result) -> StoredObject:
+    return StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make names durable: without it a power cut may undo a rename that was already reported."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,248 @@
+"""A destination that is a bucket of S3, or of a server that speaks its protocol."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from lifeboat.errors import AlreadyStored, StorageError
+from lifeboat.storage import StoredObject
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger(__name__)
+
+PART = 16 << 20  # bytes; four parts in flight bound the memory of an upload
+PARALLEL_PARTS = 4
+READ_TRIES = 5
+BLOCK = 1 << 20
+
+HINTS = {
+    "NoSuchBucket": "Create the bucket, or mend its name in the settings.",
+    "404": "Create the bucket, or mend its name in the settings.",
+    "InvalidAccessKeyId": "Check login and password of the connection: they are the access key and its secret.",
+    "SignatureDoesNotMatch": "Check login and password of the connection: they are the access key and its secret.",
+    "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket.",
+    "403": "Give the key the rights to list, read, write and abort uploads in the bucket.",
+}
+
+
+class S3Destination:
+    """Keeps objects in a bucket. Nothing is ever overwritten: every write carries ``If-None-Match: *``.
+
+    :param name: the destination's name in the settings.
+    :param client: a boto3 client of S3, used by this destination alone.
+    """
+
+    def __init__(self, name: str, client: S3Client, bucket: str, prefix: str = "") -> None:
+        self.name = name
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix}/" if prefix else ""
+        # The transfer manager lets no caller pass the header, so it is added to the requests that create objects.
+        for operation in ("PutObject", "CompleteMultipartUpload"):
+            client.meta.events.register(f"provide-client-params.s3.{operation}", _never_overwrite)
+
+    def __str__(self) -> str:
+        return f"destination {self.name!r} (s3://{self._bucket}/{self._prefix})"
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        with self._translated("list"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield StoredObject(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
+
+    def find(self, key: str) -> StoredObject | None:
+        with self._translated(f"look for {key} in"):
+            try:
+                head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+            except self._client.exceptions.ClientError as error:
+                if _code(error) != "404":
+                    raise
+                self._client.head_bucket(Bucket=self._bucket)  # a missing bucket is not a missing object
+                return None
+            return StoredObject(key, head["ContentLength"], head["LastModified"])
+
+    def open(self, key: str) -> BinaryIO:
+        found = self.find(key)
+        if found is None:
+            raise StorageError(f"There is no {key} at {self}.")
+        return cast(BinaryIO, _Reader(self, key, found.size))
+
+    def store(self, source: Path, key: str, sha256: str) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        if self.find(key):
+            raise AlreadyStored(f"{self} already holds {key}; nothing is overwritten.")
+        self._abort_unfinished(key)
+        with self._translated(f"store {key} at"):
+            self._client.upload_file(
+                str(source),
+                self._bucket,
+                self._prefix + key,
+                # The server refuses a part whose SHA-256 differs from the one sent with it.
+                ExtraArgs={"ChecksumAlgorithm": "SHA256"},
+                Config=TransferConfig(PART, max_concurrency=PARALLEL_PARTS, multipart_chunksize=PART),
+            )
+        self._confirm(source, key, sha256)
+
+    def write(self, key: str, content: bytes) -> None:
+        with self._translated(f"store {key} at"):
+            self._client.put_object(
+                Bucket=self._bucket, Key=self._prefix + key, Body=content, ChecksumAlgorithm="SHA256"
+            )
+
+    def delete(self, key: str) -> None:
+        with self._translated(f"delete {key} from"):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def read_from(self, key: str, start: int) -> Any:
+        """Return the body of an object from a byte on, as a stream."""
+        with self._translated(f"read {key} from"):
+            return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={start}-")["Body"]
+
+    def _abort_unfinished(self, key: str) -> None:
+        """Abort what a killed upload of the same key left: its parts cost money and no listing shows them."""
+        with self._translated(f"look for unfinished uploads of {key} at"):
+            uploads = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=self._prefix + key)
+            for upload in uploads.get("Uploads", []):
+                if upload["Key"] == self._prefix + key:
+                    log.warning("Aborting an unfinished upload of %s at %s.", key, self)
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+
+    def _confirm(self, source: Path, key: str, sha256: str) -> None:
+        """Compare what the bucket says it holds with what was sent."""
+        with self._translated(f"confirm {key} at"):
+            head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key, ChecksumMode="ENABLED")
+        size = source.stat().st_size
+        stored = head.get("ChecksumSHA256")
+        if stored is None:
+            log.info("%s reports no checksum; reading %s back.", self, key)
+            with self.open(key) as file:
+                matches = hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        else:
+            matches = stored == _s3_sha256(source, size, composite="-" in stored)
+        if head["ContentLength"] != size or not matches:
+            raise StorageError(f"{self} holds other bytes for {key} than were sent.", "Clear the upload to try again.")
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (Boto3Error, BotoCoreError, ClientError) as error:
+            cause = error.__context__ if isinstance(error, Boto3Error) and error.__context__ else error
+            code = _code(cause)
+            if code in ("PreconditionFailed", "412"):
+                raise AlreadyStored(f"{self} already holds it; nothing is overwritten. Cannot {doing} it.") from error
+            text = str(cause).rstrip(".")
+            raise StorageError(f"Cannot {doing} {self}: {text}.", HINTS.get(code, "")) from error
+
+
+class _Reader(io.RawIOBase):
+    """Reads an object by ranges: one request as long as reading goes on, a new one after a seek or a cut line."""
+
+    def __init__(self, destination: S3Destination, key: str, size: int) -> None:
+        self._destination, self._key, self._size = destination, key, size
+        self._position = 0
+        self._body: Any = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if position != self._position:
+            self._drop()
+        self._position = position
+        return position
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = max(0, self._size - self._position)
+        wanted = wanted if size is None or size < 0 else min(size, wanted)
+        pieces = []
+        failures = 0
+        while wanted:
+            try:
+                piece = self._read_some(min(wanted, BLOCK))
+            except (OSError, *_cut_lines()) as error:
+                self._drop()
+                failures += 1
+                if failures == READ_TRIES:
+                    raise StorageError(
+                        f"{self._destination} broke off {READ_TRIES} times while {self._key} was read."
+                    ) from error
+                continue
+            pieces.append(piece)
+            wanted -= len(piece)
+        return b"".join(pieces)
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _read_some(self, size: int) -> bytes:
+        if self._body is None:
+            self._body = self._destination.read_from(self._key, self._position)
+        piece: bytes = self._body.read(size)
+        if not piece:
+            raise ConnectionError("the body ended early")
+        self._position += len(piece)
+        return piece
+
+    def _drop(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+    def close(self) -> None:
+        self._drop()
+        super().close()
+
+
+def _cut_lines() -> tuple[type[Exception], ...]:
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+    from urllib3.exceptions import HTTPError
+
+    return HTTPClientError, IncompleteReadError, HTTPError
+
+
+def _never_overwrite(params: dict[str, Any], **_: object) -> dict[str, Any]:
+    return params | {"IfNoneMatch": "*"}
+
+
+def _code(error: BaseException) -> str:
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def _s3_sha256(source: Path, size: int, *, composite: bool) -> str:
+    """Return the checksum as S3 reports it: of the whole, or of the SHA-256s of its parts with their number."""
+    from s3transfer.utils import ChunksizeAdjuster
+
+    with source.open("rb") as file:
+        if not composite:
+            return base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
+        part = ChunksizeAdjuster().adjust_chunksize(PART, size)
+        parts = [hashlib.sha256(block).digest() for block in iter(lambda: file.read(part), b"")]
+    return f"{base64.b64encode(hashlib.sha256(b''.join(parts)).digest()).decode()}-{len(parts)}"

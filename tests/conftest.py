@@ -1,0 +1,134 @@
+"""Real servers for all tests, started once, stopped at the end; and Airflow in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HOME = Path(tempfile.mkdtemp(prefix="lifeboat-tests-"))
+PROJECT = Path(__file__).resolve().parents[1]
+
+# Airflow reads its settings when it is imported, so they stand here and not in a fixture.
+os.environ |= {
+    "AIRFLOW_HOME": str(HOME / "airflow"),
+    "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+    "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+}
+
+from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink  # noqa: E402
+
+ARCHIVE_PASSWORD = "correct horse; battery 'staple' ñ"
+BUCKET = "backups"
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    with S3(tmp_path_factory.mktemp("s3")) as server:
+        server.create_bucket(BUCKET)
+        yield server
+
+
+@pytest.fixture
+def slack(tmp_path: Path) -> Iterator[SlackSink]:
+    with SlackSink(tmp_path / "slack") as sink:
+        yield sink
+
+
+@pytest.fixture
+def mail(tmp_path: Path) -> Iterator[MailSink]:
+    with MailSink(tmp_path / "mail") as sink:
+        yield sink
+
+
+SCHEMA = r"""
+CREATE TABLE users (
+  id INT AUTO_INCREMENT PRIMARY KEY, name VARCHAR(80) NOT NULL, email VARCHAR(120) UNIQUE,
+  upper_name VARCHAR(80) GENERATED ALWAYS AS (upper(name)) STORED, avatar LONGBLOB
+) AUTO_INCREMENT=1000;
+CREATE TABLE orders (
+  id INT PRIMARY KEY, user_id INT, total DECIMAL(10,2), placed DATETIME, note TEXT,
+  FOREIGN KEY (user_id) REFERENCES users (id)
+);
+CREATE TABLE page_views (path VARCHAR(200), seen TIMESTAMP NULL);
+CREATE TABLE empty_one (id INT PRIMARY KEY);
+INSERT INTO users (name, email, avatar) VALUES
+  ('Zoë 🦊', 'zoe@example.com', x'00275C0A0D1A22FF'),
+  ('O''Hara', NULL, NULL), ('back\\slash; DROP', 'b@example.com', ''),
+  ('),(', 'p@example.com', repeat(x'00ff', 5000)), ('INSERT INTO `users` VALUES', 'i@example.com', NULL);
+INSERT INTO orders SELECT seq, 1000 + seq % 5, seq * 1.25, '2026-01-01' + INTERVAL seq MINUTE,
+  concat('line one\nline two; ', repeat('lorem ipsum ', seq % 20), '-- not a comment') FROM seq_1_to_3000;
+INSERT INTO page_views SELECT concat('/p/', seq % 7), '2026-01-01 00:00:00' FROM seq_1_to_500;
+CREATE VIEW totals AS SELECT user_id, sum(total) AS total FROM orders GROUP BY user_id;
+CREATE VIEW big_totals AS SELECT * FROM totals WHERE total > 100;
+CREATE SEQUENCE invoice_numbers START WITH 7;
+DELIMITER ;;
+CREATE TRIGGER no_negative BEFORE INSERT ON orders FOR EACH ROW
+BEGIN
+  IF NEW.total < 0 THEN SET NEW.total = 0; END IF;
+END;;
+CREATE PROCEDURE tidy() BEGIN
+  DELETE FROM page_views WHERE path = 'INSERT INTO `x` VALUES
+(1);';
+END;;
+CREATE FUNCTION twice(n INT) RETURNS INT DETERMINISTIC RETURN n * 2;;
+CREATE EVENT nightly ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO DELETE FROM page_views;;
+DELIMITER ;
+"""
+
+
+@pytest.fixture
+def shop(mariadb: MariaDB) -> Iterator[str]:
+    """A small database with everything that a dump must carry."""
+    name = "shop"
+    mariadb.run(f"DROP DATABASE IF EXISTS `{name}`; CREATE DATABASE `{name}`")
+    mariadb.run(SCHEMA, name)
+    yield name
+    mariadb.run(f"DROP DATABASE IF EXISTS `{name}`")
+
+
+Configure = Callable[..., Path]
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: MariaDB, s3: S3, request: pytest.FixtureRequest
+) -> Configure:
+    """Write a settings file and set its connections; keyword arguments replace its top-level keys."""
+    bucket = f"test-{abs(hash(request.node.nodeid)) % 10**12}"
+    s3.create_bucket(bucket)
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", mariadb.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection())
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": ARCHIVE_PASSWORD})
+    )
+
+    def configure(**changes: Any) -> Path:
+        settings = {
+            "staging": str(tmp_path / "staging"),
+            "encryption": {"connection": "lifeboat_archive"},
+            "destinations": {
+                "disk": {"type": "disk", "path": str(tmp_path / "disk")},
+                "offsite": {"type": "s3", "connection": "backups_s3", "bucket": bucket, "prefix": "lifeboat"},
+            },
+            "applications": {"Shop": {"databases": [{"name": "shop", "connection": "shop_db"}]}},
+        } | changes
+        path = tmp_path / "backup.yaml"
+        path.write_text(json.dumps(settings))  # JSON is YAML
+        monkeypatch.setenv("LIFEBOAT_CONFIG", str(path))
+        return path
+
+    return configure
