@@ -152,6 +152,7 @@ class MariaDB(_Program):
     def run(self, sql: str | bytes, database: str = "", program: str = "mariadb") -> str:
         """Run SQL through the stock client and return what it prints, tab-separated without headings."""
         client = mysql.Client(program, "MariaDB", frozenset())
+        options = ["--default-character-set=utf8mb4", "--batch", "--skip-column-names"]
         text = mysql.option_file_text(Server("", 0, self.user, self.password, str(self.socket)), client)
         with mysql.option_file(text) as (descriptor, path):
             done = subprocess.run(
@@ -186,7 +187,7 @@ class MariaDB(_Program):
         shutil.rmtree(new, ignore_errors=True)
         install = subprocess.run(
             [
-                "mariadb-install-db",
+                shutil.which("mariadb-install-db") or "/usr/bin/mariadb-install-db",
                 "--no-defaults",
                 f"--datadir={new}",
                 "--auth-root-authentication-method=normal",
@@ -325,7 +326,7 @@ class S3(_Program):
             self.create_bucket("stand-in")
             client.put_object(Bucket="stand-in", Key="up", Body=b"up")
             return bool(client.get_object(Bucket="stand-in", Key="up")["Body"].read() == b"up")
-        except Exception:  # whatever a starting server answers with
+        except Exception:  # noqa: BLE001  # whatever a starting server answers with
             return False
 
 
@@ -350,7 +351,7 @@ class SlackSink:
                 self.end_headers()
                 self.wfile.write(answer)
 
-            def log_message(self, format: str, *args: object) -> None:
+            def log_message(self, *_: object) -> None:
                 pass
 
         self._server = ThreadingHTTPServer((LOCALHOST, 0), Handler)
@@ -389,7 +390,9 @@ class MailSink:
         self._directory = directory
 
         class Handler:
-            async def handle_DATA(self, server: object, session: object, envelope: Any) -> str:
+            async def handle_DATA(  # noqa: N802  # the library looks for this name
+                self, server: object, session: object, envelope: Any
+            ) -> str:
                 (directory / f"{time.time_ns()}.eml").write_bytes(envelope.content)
                 return "250 OK"
 

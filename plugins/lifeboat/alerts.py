@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -81,12 +81,16 @@ class FailureAlert(BaseNotifier):
             self.log.error("No alert was sent: %s", error)
             return
         failed = failed_run(context)
-        for channel, send in ((alerts.slack, send_slack), (alerts.email, send_email)):
-            if channel is not None:
-                try:
-                    send(channel, failed)  # type: ignore[operator]  # the pairs above fit
-                except Exception as error:  # noqa: BLE001  # whatever a provider raises
-                    self.log.error("The alert through %s failed: %s.", channel.connection, type(error).__name__)
+        if slack := alerts.slack:
+            self._send(slack.connection, lambda: send_slack(slack, failed))
+        if email := alerts.email:
+            self._send(email.connection, lambda: send_email(email, failed))
+
+    def _send(self, connection: str, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except Exception as error:  # noqa: BLE001  # whatever a provider raises
+            self.log.error("The alert through %s failed: %s.", connection, type(error).__name__)
 
 
 def failed_run(context: Context) -> FailedRun:

@@ -21,7 +21,7 @@ from lifeboat.archive.write import ArchiveWriter
 from lifeboat.catalog import Kind
 from lifeboat.config import Database
 from lifeboat.databases import Dump, Server, mysql
-from lifeboat.errors import AlreadyStored, LifeboatError, StagingError, StorageError
+from lifeboat.errors import AlreadyStoredError, LifeboatError, StagingError, StorageError
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 
@@ -126,7 +126,7 @@ def store_archive(
     published = catalog.read_marker(destination, packed.key)
     stored = destination.find(packed.key)
     if published and published["archive"]["sha256"] != packed.sha256:
-        raise AlreadyStored(f"{destination} already holds another archive {packed.key}; nothing is overwritten.")
+        raise AlreadyStoredError(f"{destination} already holds another archive {packed.key}; nothing is overwritten.")
     if published and stored and stored.size == packed.size:
         log.info("%s is published at %s already.", packed.key, destination)
         return
@@ -166,9 +166,12 @@ def _staged_marker(scratch: Staging, packed: PackedArchive, others: Iterable[Des
 def _fetch(source: Destination, packed: PackedArchive, scratch: Staging) -> None:
     scratch.create()
     # Several uploads may fetch at once; each writes its own file, and the last name wins with the same bytes.
-    with staging.translated(scratch.path), NamedTemporaryFile(dir=scratch.path, suffix=".zip", delete=False) as target:
-        with source.open(packed.key) as file:
-            shutil.copyfileobj(file, target, COPY_BYTES)
+    with (
+        staging.translated(scratch.path),
+        NamedTemporaryFile(dir=scratch.path, suffix=".zip", delete=False) as target,
+        source.open(packed.key) as file,
+    ):
+        shutil.copyfileobj(file, target, COPY_BYTES)
     fetched = Path(target.name)
     if _measure(fetched) != (packed.size, packed.sha256):
         raise StorageError(f"{packed.key} at {source} is not what was published there.")

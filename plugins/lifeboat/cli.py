@@ -17,7 +17,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
-from rich.table import Table
 
 from lifeboat import __version__, backup, catalog, config, connections, staging
 from lifeboat.archive.read import ArchiveReader
@@ -45,7 +44,7 @@ ApplicationName = Annotated[
     str | None, typer.Argument(help="Name of an application. Default: all.", show_default=False)
 ]
 
-output = Console()
+output = Console(highlight=False)
 
 
 @backup_app.command("database")
@@ -162,8 +161,8 @@ def list_archives(
         )
     else:
         _print_catalogs(catalogs, application)
-        for error in failures.values():
-            _complain(error)
+        for failure in failures.values():
+            _complain(failure)
     if failures:
         raise typer.Exit(FINDING)
 
@@ -268,19 +267,22 @@ def _print_backup(result: dict[str, Any]) -> None:
 
 
 def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> None:
-    table = Table("Destination", "Archive", "Captured (UTC)", "Size", "Proven", box=None, pad_edge=False)
-    for name, found in catalogs.items():
-        for row in _rows(name, found, application):
-            proven = "yes" if row["proven"] else "no"
-            table.add_row(name, row["key"], row["captured_at"][:19].replace("T", " "), _bytes(row["size"]), proven)
-    output.print(table if table.row_count else "No archives yet. Take one: lifeboat backup database")
+    rows = [row for name, found in catalogs.items() for row in _rows(name, found, application)]
+    if not rows:
+        output.print("No archives yet. Take one: lifeboat backup database")
+    width = max((len(row["destination"]) for row in rows), default=0)
+    for row in rows:
+        captured = row["captured_at"][:19].replace("T", " ")
+        proven = "proven" if row["proven"] else "unproven"
+        line = f"{row['destination']:{width}}  {captured} UTC  {_bytes(row['size']):>10}  {proven:8}  {row['key']}"
+        output.print(line, soft_wrap=True, markup=False)
     for name, found in catalogs.items():
         for stored in found.unfinished:
             output.print(f"[yellow]unfinished[/] at {name}: {stored.key}, {_bytes(stored.size)}", soft_wrap=True)
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+    print(json.dumps(value, ensure_ascii=False, indent=1), file=output.file)  # noqa: T201  # rich would wrap it
 
 
 def _complain(text: str) -> None:
@@ -306,17 +308,23 @@ def _version(wanted: bool) -> None:
 def options(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
-    """Take part of the command line that every verb shares."""
+    """Keep standard output for the answer: what libraries print or log goes to standard error."""
+    output.file = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+    import airflow.sdk  # noqa: F401  # configures logging when it is imported, so it comes before our own
+
+    logging.getLogger().setLevel(logging.WARNING)
+    own = logging.getLogger("lifeboat")
+    own.setLevel(logging.INFO)
+    own.propagate = False
+    own.addHandler(RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S"))
 
 
 def main() -> NoReturn:
     """Run the command; exit 0 when all is well, 1 on a finding or a failure, 2 on wrong use or wrong settings."""
     # Airflow serves connections of its database, too, to processes that say they are not tasks.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    logging.basicConfig(
-        level=logging.WARNING, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True))]
-    )
-    logging.getLogger("lifeboat").setLevel(logging.INFO)
     try:
         app()
     except SettingsError as error:

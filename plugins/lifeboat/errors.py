@@ -5,7 +5,7 @@
     ├── DumpError          a database could not be captured
     ├── ArchiveError       an archive cannot be written, or is not what it should be
     ├── StorageError       a destination refused or failed
-    │   └── AlreadyStored  the key is taken; nothing is overwritten
+    │   └── AlreadyStoredError  the key is taken; nothing is overwritten
     └── StagingError       scratch space is missing, full or gone
 
 No message carries a secret: passwords never enter the values that messages are made of.
@@ -44,7 +44,7 @@ class StorageError(LifeboatError):
     """A destination refused, failed or did not confirm what was sent."""
 
 
-class AlreadyStored(StorageError):
+class AlreadyStoredError(StorageError):
     """The key exists at the destination; nothing is overwritten."""
 
 

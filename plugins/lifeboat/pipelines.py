@@ -84,7 +84,7 @@ def backup_group(settings: Settings, application: str, kind: Kind, interval: tim
         interval=interval,
         max_active_tis_per_dag=1,  # backfilled runs start at once; one after the other sees what the former began
         execution_timeout=LONGEST_STEP,
-    ).as_setup()
+    ).as_setup()  # type: ignore[no-untyped-call]
     dump = DumpDatabaseOperator.partial(
         task_id="dump",
         application=application,

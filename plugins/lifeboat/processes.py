@@ -10,8 +10,9 @@ import signal
 import subprocess
 from collections import deque
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from threading import Thread
-from typing import IO
+from typing import IO, cast
 
 PR_SET_PDEATHSIG = 1
 F_SETPIPE_SZ = 1031
@@ -40,7 +41,7 @@ class Child:
 
     def __init__(self, command: Sequence[str], secrets: Sequence[int] = ()) -> None:
         parent = os.getpid()
-        self.name = os.path.basename(command[0])
+        self.name = Path(command[0]).name
         # Not start_new_session: Airflow signals the task's own process group, and the child must get that signal.
         self._process = subprocess.Popen(
             command,
@@ -51,12 +52,11 @@ class Child:
             pass_fds=secrets,
             preexec_fn=lambda: die_with_parent(parent),
         )
-        assert self._process.stdout is not None and self._process.stderr is not None
-        self.output: IO[bytes] = self._process.stdout
+        self.output = cast(IO[bytes], self._process.stdout)
         with contextlib.suppress(OSError):  # an unprivileged user may have used up the pipe allowance
             fcntl.fcntl(self.output.fileno(), F_SETPIPE_SZ, PIPE_BYTES)
         self._errors: deque[str] = deque(maxlen=ERROR_LINES_KEPT)
-        self._listener = Thread(target=self._listen, args=(self._process.stderr,), daemon=True)
+        self._listener = Thread(target=self._listen, args=(cast(IO[bytes], self._process.stderr),), daemon=True)
         self._listener.start()
 
     def _listen(self, errors: IO[bytes]) -> None:

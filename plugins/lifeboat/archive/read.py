@@ -18,7 +18,7 @@ from lifeboat.archive import CHUNK, MANIFEST_NAME
 from lifeboat.errors import ArchiveError
 
 LONGEST_MANIFEST = 256 << 20  # bytes; a manifest beyond this is a bomb, not a list of files
-WRONG_PASSWORD = "Check the password of the connection that the settings name under encryption."
+PASSWORD_HINT = "Check the password of the connection that the settings name under encryption."
 
 
 class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
@@ -37,18 +37,16 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
         if inflate is None and self._compress_type != ZIP_STORED:
             raise BadZipFile(f"{self.name!r} is compressed by method {self._compress_type}, which is not supported")
         crc = size = 0
-        for block in iter(lambda: self._read2(CHUNK), b""):
-            while True:
-                data = inflate.decompress(block, 4 * CHUNK) if inflate else block
-                crc = isal_zlib.crc32(data, crc)
-                size += len(data)
-                if size > self._zinfo.file_size:
-                    raise BadZipFile(f"{self.name!r} is longer than its declared {self._zinfo.file_size} bytes")
-                if data:
-                    yield data
-                block = inflate.unconsumed_tail if inflate else b""
-                if not block:
-                    break
+        block = self._read2(CHUNK)
+        while block:
+            data = inflate.decompress(block, 4 * CHUNK) if inflate else block
+            crc = isal_zlib.crc32(data, crc)
+            size += len(data)
+            if size > self._zinfo.file_size:
+                raise BadZipFile(f"{self.name!r} is longer than its declared {self._zinfo.file_size} bytes")
+            if data:
+                yield data
+            block = (inflate.unconsumed_tail if inflate else b"") or self._read2(CHUNK)
         if self._decrypter is not None and self._zinfo.wz_aes_version is not None:
             self.check_wz_aes()
         if size != self._zinfo.file_size or (inflate and (not inflate.eof or inflate.unused_data)):
@@ -67,11 +65,12 @@ class _HashedFile(io.RawIOBase):
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._sha256 = hashlib.sha256()
-        self._hashed: int | None = None
+        self._hashing = False
+        self._hashed = 0
 
     def start(self) -> None:
         """Hash from here on; what was read before was the directory at the end."""
-        self._hashed = 0
+        self._hashing = True
 
     def readable(self) -> bool:
         return True
@@ -87,16 +86,15 @@ class _HashedFile(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         position = self._file.tell()
-        if self._hashed is not None and position > self._hashed:
+        if self._hashing and position > self._hashed:
             self._hash_up_to(position)
         data = self._file.read(size)
-        if self._hashed is not None and position <= self._hashed < position + len(data):
+        if self._hashing and position <= self._hashed < position + len(data):
             self._sha256.update(memoryview(data)[self._hashed - position :])
             self._hashed = position + len(data)
         return data
 
     def _hash_up_to(self, end: int) -> None:
-        assert self._hashed is not None
         self._file.seek(self._hashed)
         while self._hashed < end and (data := self._file.read(min(CHUNK, end - self._hashed))):
             self._sha256.update(data)
@@ -156,8 +154,8 @@ class ArchiveReader:
         except RuntimeError as error:  # pyzipper's answer to a password that does not fit, or is missing
             missing = "requires a" in str(error) or "required for" in str(error)
             what = "is encrypted and no password was given" if missing else "does not open with this password"
-            raise ArchiveError(f"{self._where}: {name!r} {what}.", WRONG_PASSWORD) from error
-        except (BadZipFile, isal_zlib.error, EOFError, KeyError, NotImplementedError) as error:
+            raise ArchiveError(f"{self._where}: {name!r} {what}.", PASSWORD_HINT) from error
+        except (BadZipFile, EOFError, KeyError, NotImplementedError, cast(type[Exception], isal_zlib.error)) as error:
             raise ArchiveError(f"{self._where}: {name!r} is damaged: {_reason(error)}.") from error
 
     def manifest(self) -> dict[str, Any] | None:

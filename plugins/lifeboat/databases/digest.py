@@ -26,6 +26,8 @@ SEPARATOR = b",\n"
 LONGEST_STATEMENT = 4 << 20  # four times what clients put into one INSERT of several rows
 
 _QUOTED = rb"`((?:[^`]|``)+)`"
+# SHOW CREATE TRIGGER returns what was typed: names with or without quotes and schema.
+_NAME = rb"(?:(?:`(?:[^`]|``)+`|[^\s`.(]+)\.)?(?:" + _QUOTED + rb"|([^\s`.(]+))"
 _INSERT = re.compile(rb"INSERT (?:IGNORE )?INTO " + _QUOTED + rb"(?: \((?:`(?:[^`]|``)+`(?:, ?)?)+\))? VALUES([ \n])")
 _END = re.compile(rb";\n")
 _ROW = re.compile(rb"\([^'()]*(?:'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'[^'()]*)*\)", re.DOTALL)
@@ -36,9 +38,9 @@ _COUNTER = re.compile(rb" AUTO_INCREMENT=\d+")
 _CREATE = rb"(?:/\*M?!\d+ )?CREATE(?: OR REPLACE| AGGREGATE|[ /*!M\d])*? "
 _OBJECTS = {
     # Not _CREATE: some clients write a comment-wrapped table as a placeholder for each view.
-    "table": re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?" + _QUOTED),
+    "table": re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?" + _NAME),
     **{
-        kind: re.compile(_CREATE + keyword + rb" (?:IF NOT EXISTS )?" + _QUOTED, re.DOTALL)
+        kind: re.compile(_CREATE + keyword + rb" (?:IF NOT EXISTS )?" + _NAME, re.DOTALL)
         for kind, keyword in {
             "sequence": rb"SEQUENCE",
             "view": rb"ALGORITHM=.*?VIEW",
@@ -240,10 +242,11 @@ class DumpParser:
         for kind, pattern in _OBJECTS.items():
             if created := pattern.match(text):
                 sha256 = hashlib.sha256(text).hexdigest()
+                name = _name(created[1] or created[2])
                 if kind == "table":
-                    self._table(_name(created[1]), sha256, ordered=bool(_PRIMARY_KEY.search(text)))
+                    self._table(name, sha256, ordered=bool(_PRIMARY_KEY.search(text)))
                 else:
-                    self._objects.append(ObjectDigest(kind, _name(created[1]), sha256))
+                    self._objects.append(ObjectDigest(kind, name, sha256))
                 return
 
     def _table(self, name: str, definition_sha256: str = "", *, ordered: bool = False) -> _Table:

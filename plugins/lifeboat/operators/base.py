@@ -54,7 +54,7 @@ class LifeboatOperator(BaseOperator):
         raise NotImplementedError
 
     def _leave(self, context: Context, error: BaseException) -> str:
-        from airflow.sdk.log import redact
+        from airflow.sdk._shared.secrets_masker import redact
 
         reason = str(redact(str(error) or type(error).__name__))[:LONGEST_REASON]
         context["ti"].xcom_push(key=FAILURE, value=reason)

@@ -43,13 +43,13 @@ class Destination(Protocol):
         Returns when every byte is stored, and the destination has confirmed size and checksum. What an earlier
         attempt at the same key left unfinished is removed.
 
-        :raises AlreadyStored: the key is taken; nothing is overwritten.
+        :raises AlreadyStoredError: the key is taken; nothing is overwritten.
         """
 
     def write(self, key: str, content: bytes) -> None:
         """Store a small object, whole or not at all.
 
-        :raises AlreadyStored: the key is taken; nothing is overwritten.
+        :raises AlreadyStoredError: the key is taken; nothing is overwritten.
         """
 
     def delete(self, key: str) -> None:

@@ -9,10 +9,11 @@ import hashlib
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO
 
-from lifeboat.errors import AlreadyStored, StorageError
+from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.storage import StoredObject
 
 BLOCK = 1 << 20
@@ -88,12 +89,12 @@ class DiskDestination:
         return self._root / key
 
     @contextlib.contextmanager
-    def _partial(self, key: str) -> Iterator[BinaryIO]:
+    def _partial(self, key: str) -> Iterator[BufferedRandom]:
         """Open the partial file of a key, alone: a lock that dies with its holder, so that no crash blocks the next."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = _partial_of(path)
-        with open(os.open(partial, os.O_RDWR | os.O_CREAT, 0o640), "w+b") as file:
+        with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o640), "w+b") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -104,7 +105,7 @@ class DiskDestination:
                 with contextlib.suppress(OSError):  # the failure that led here is the one to report
                     partial.unlink(missing_ok=True)
 
-    def _publish(self, partial: BinaryIO, key: str, sha256: str) -> None:
+    def _publish(self, partial: BufferedRandom, key: str, sha256: str) -> None:
         """Make a partial file durable, check what the disk holds, and give it its name."""
         partial.flush()
         os.fsync(partial.fileno())
@@ -117,7 +118,7 @@ class DiskDestination:
         try:
             os.link(_partial_of(path), path)
         except FileExistsError as error:
-            raise AlreadyStored(f"{self} already holds {key}; nothing is overwritten.") from error
+            raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.") from error
         _sync_directory(path.parent)
 
     @contextlib.contextmanager

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from lifeboat.errors import AlreadyStored, StorageError
+from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.storage import StoredObject
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class S3Destination:
         self._prefix = f"{prefix}/" if prefix else ""
         # The transfer manager lets no caller pass the header, so it is added to the requests that create objects.
         for operation in ("PutObject", "CompleteMultipartUpload"):
-            client.meta.events.register(f"provide-client-params.s3.{operation}", _never_overwrite)
+            client.meta.events.register(f"provide-client-params.s3.{operation}", cast(Any, _never_overwrite))
 
     def __str__(self) -> str:
         return f"destination {self.name!r} (s3://{self._bucket}/{self._prefix})"
@@ -83,7 +83,7 @@ class S3Destination:
         from boto3.s3.transfer import TransferConfig
 
         if self.find(key):
-            raise AlreadyStored(f"{self} already holds {key}; nothing is overwritten.")
+            raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.")
         self._abort_unfinished(key)
         with self._translated(f"store {key} at"):
             self._client.upload_file(
@@ -148,7 +148,9 @@ class S3Destination:
             cause = error.__context__ if isinstance(error, Boto3Error) and error.__context__ else error
             code = _code(cause)
             if code in ("PreconditionFailed", "412"):
-                raise AlreadyStored(f"{self} already holds it; nothing is overwritten. Cannot {doing} it.") from error
+                raise AlreadyStoredError(
+                    f"{self} already holds it; nothing is overwritten. Cannot {doing} it."
+                ) from error
             text = str(cause).rstrip(".")
             raise StorageError(f"Cannot {doing} {self}: {text}.", HINTS.get(code, "")) from error
 
@@ -185,7 +187,7 @@ class _Reader(io.RawIOBase):
         while wanted:
             try:
                 piece = self._read_some(min(wanted, BLOCK))
-            except (OSError, *_cut_lines()) as error:
+            except _cut_lines() as error:
                 self._drop()
                 failures += 1
                 if failures == READ_TRIES:
@@ -225,7 +227,7 @@ def _cut_lines() -> tuple[type[Exception], ...]:
     from botocore.exceptions import HTTPClientError, IncompleteReadError
     from urllib3.exceptions import HTTPError
 
-    return HTTPClientError, IncompleteReadError, HTTPError
+    return OSError, HTTPClientError, IncompleteReadError, HTTPError
 
 
 def _never_overwrite(params: dict[str, Any], **_: object) -> dict[str, Any]:

@@ -1,0 +1,49 @@
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+export PYTHON
+export UV_COMPILE_BYTECODE := 1
+export VIRTUAL_ENV := $(CURDIR)/.venv
+INSTALLED := .venv/installed
+.DEFAULT_GOAL := help
+.PHONY: help demo up test lint bench lock clean
+
+help: ## List the targets.
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+demo: $(INSTALLED) ## Back up a demo marketplace through Airflow, to disk and to S3, and show what is stored.
+	@scripts/system-packages demo
+	@.venv/bin/python -m include.demo
+
+up: $(INSTALLED) ## The same with Airflow's UI, on 127.0.0.1, until Ctrl-C.
+	@scripts/system-packages demo
+	@.venv/bin/python -m include.demo up
+
+test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against real servers.
+	@scripts/system-packages demo test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/python -m pytest
+
+bench: $(INSTALLED) ## Time a backup beside its peers; one table.
+	@scripts/system-packages demo bench
+	@.venv/bin/python -m tests.bench
+
+lock: $(INSTALLED) ## Pin the whole tree of requirements anew.
+	.venv/bin/uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" \
+		requirements-dev.txt -o requirements.lock
+
+clean: ## Remove what make has made, the demo's data included.
+	rm -rf .venv .demo
+
+# The stamp comes last: an interrupted installation is taken up again.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Lifeboat needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 1; }
+	@scripts/system-packages run
+	@echo "Installing Airflow and Lifeboat into .venv"
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@.venv/bin/uv pip install -q -r requirements.lock
+	@.venv/bin/uv pip install -q --no-deps -e .
+	@touch $@

@@ -1,0 +1,208 @@
+"""``make demo`` and ``make up``: the whole product on this machine, on stand-ins, in the folder ``.demo``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import yaml
+from rich.console import Console
+
+from include.demo import marketplace
+from include.demo.stand_ins import LOCALHOST, S3, MailSink, MariaDB, SlackSink, free_port
+from lifeboat.processes import die_with_parent
+
+PROJECT = Path(__file__).resolve().parents[2]
+HOME = PROJECT / ".demo"
+BIN = Path(sys.executable).parent
+BUCKET = "marketplace-backups"
+ARCHIVE_PASSWORD = "demo archive password"
+READY_SECONDS = 180
+
+console = Console(highlight=False)
+
+
+@contextlib.contextmanager
+def stand_ins() -> Iterator[dict[str, str]]:
+    """Start the stand-ins; yield the environment in which Airflow and `lifeboat` find them."""
+    with contextlib.ExitStack() as stack:
+        with console.status("Starting MariaDB"):
+            mariadb = stack.enter_context(MariaDB(HOME / "mariadb"))
+        if not marketplace.is_loaded(mariadb):
+            with console.status(f"Filling the marketplace with about {marketplace.ROWS} rows"):
+                marketplace.load(mariadb)
+        with console.status("Starting an S3 server (SeaweedFS)"):
+            s3 = stack.enter_context(S3(HOME / "s3"))
+            s3.create_bucket(BUCKET)
+        mail = stack.enter_context(MailSink(HOME / "mail"))
+        slack = stack.enter_context(SlackSink(HOME / "slack"))
+        console.print(f"MariaDB on port {mariadb.port}, S3 at {s3.endpoint}, mail and Slack sinks in {HOME}.")
+        yield environment(mariadb, s3, mail, slack)
+
+
+def environment(mariadb: MariaDB, s3: S3, mail: MailSink, slack: SlackSink) -> dict[str, str]:
+    """Write the demo's settings and return the variables of its Airflow."""
+    settings = {
+        "staging": str(HOME / "staging"),
+        "encryption": {"connection": "lifeboat_archive"},
+        "destinations": {
+            "local": {"type": "disk", "path": str(HOME / "backups")},
+            "offsite": {"type": "s3", "connection": "backups_s3", "bucket": BUCKET},
+        },
+        "applications": {
+            "Aimporo Marketplace": {"databases": [{"name": marketplace.DATABASE, "connection": "marketplace_db"}]}
+        },
+        "alerts": {
+            "slack": {"connection": "backups_slack"},
+            "email": {"connection": "backups_smtp", "to": ["ops@example.com"]},
+        },
+    }
+    path = HOME / "backup.yaml"
+    path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return {
+        "LIFEBOAT_CONFIG": str(path),
+        "AIRFLOW_HOME": str(HOME / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+        "AIRFLOW__API__HOST": LOCALHOST,
+        "AIRFLOW_CONN_MARKETPLACE_DB": mariadb.connection(marketplace.DATABASE),
+        "AIRFLOW_CONN_BACKUPS_S3": s3.connection(),
+        "AIRFLOW_CONN_BACKUPS_SMTP": mail.connection(),
+        "AIRFLOW_CONN_BACKUPS_SLACK": slack.connection(),
+        "AIRFLOW_CONN_LIFEBOAT_ARCHIVE": json.dumps({"conn_type": "generic", "password": ARCHIVE_PASSWORD}),
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+    }
+
+
+def run(variables: dict[str, str], *command: str, log: Path | None = None) -> str:
+    """Run a program of the virtual environment to its end and return what it prints.
+
+    :param log: takes the output instead.
+    :raises SystemExit: it failed; with its last lines.
+    """
+    done = subprocess.run(
+        [BIN / command[0], *command[1:]],
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if log else None,
+        text=True,
+        check=False,
+    )
+    if log:
+        log.write_text(done.stdout)
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-20:])
+        raise SystemExit(f"{shlex.join(command)} failed with status {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+def demo() -> None:
+    """Run `backup_database` through Airflow and show what came of it."""
+    with stand_ins() as variables:
+        log = HOME / "backup_database.log"
+        with console.status("Preparing Airflow's own database"):
+            run(variables, "airflow", "db", "migrate", log=HOME / "migrate.log")
+            run(variables, "airflow", "dags", "reserialize", log=HOME / "reserialize.log")
+        started = time.monotonic()
+        with console.status("Running the DAG backup_database through Airflow: dump, archive, upload"):
+            run(variables, "airflow", "dags", "test", "backup_database", log=log)
+        console.print(f"[green]backup_database succeeded[/] in {time.monotonic() - started:.0f} s; its log: {log}\n")
+        show(variables)
+
+
+def show(variables: dict[str, str]) -> None:
+    """Show the newest archive at both destinations, its manifest, and how to restore it by hand."""
+    listing = json.loads(run(variables, "lifeboat", "list", "--json"))
+    newest = max(archive["key"] for archive in listing["archives"])
+    console.rule("What is stored")
+    console.print(run(variables, "lifeboat", "list").rstrip())
+    console.rule("Verified at both destinations: every HMAC, every SHA-256")
+    console.print(run(variables, "lifeboat", "verify", newest).rstrip(), soft_wrap=True)
+    archive = HOME / "backups" / newest
+    console.rule(f"The public manifest, {newest}.json")
+    console.print((archive.parent / f"{archive.name}.json").read_text())
+    console.rule("Restore it by hand, with nothing but 7-Zip and the stock client")
+    console.print(
+        f"7z x -p'{ARCHIVE_PASSWORD}' -orestored {shlex.quote(str(archive))}\n"
+        "mysql -h HOST -u USER -p -e 'CREATE DATABASE marketplace_restored'\n"
+        f"mysql -h HOST -u USER -p marketplace_restored < restored/db-dumps/mysql-{marketplace.DATABASE}.sql\n",
+        soft_wrap=True,
+    )
+    console.print("Airflow's UI with all of this: [bold]make up[/]")
+
+
+def up() -> None:
+    """Run Airflow with its UI until Ctrl-C."""
+    with stand_ins() as variables:
+        ports = {name: str(free_port()) for name in ("AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT",)}
+        port = os.environ.get("AIRFLOW__API__PORT") or str(_port_or_free(8080))
+        base = f"http://{LOCALHOST}:{port}"
+        variables |= {"AIRFLOW__API__PORT": port, "AIRFLOW__API__BASE_URL": base, **ports}
+        parent = os.getpid()
+        log = HOME / "airflow.log"
+        with log.open("wb") as output:
+            airflow = subprocess.Popen(
+                [BIN / "airflow", "standalone"],
+                env=os.environ | variables,
+                stdout=output,
+                stderr=output,
+                process_group=0,
+                preexec_fn=lambda: die_with_parent(parent),
+            )
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        try:
+            with console.status(f"Starting Airflow (log: {log})"):
+                _await_airflow(airflow, base)
+            console.print(f"[green]Airflow is up:[/] {base}  (no login: this is a demo, on this machine only)")
+            console.print(f"Trigger a backup: {base}/dags/backup_database. Ctrl-C stops everything.")
+            airflow.wait()
+        except KeyboardInterrupt:
+            console.print("Stopping.")
+        finally:
+            _stop_group(airflow)
+
+
+def _port_or_free(port: int) -> int:
+    import socket
+
+    with socket.socket() as probe:
+        return port if probe.connect_ex((LOCALHOST, port)) else free_port()
+
+
+def _await_airflow(airflow: subprocess.Popen[bytes], base: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline and airflow.poll() is None:
+        with contextlib.suppress(OSError), urlopen(f"{base}/api/v2/monitor/health") as answer:
+            if all(part["status"] in ("healthy", None) for part in json.load(answer).values()):
+                return
+        time.sleep(1)
+    raise SystemExit(f"Airflow did not start; see {HOME / 'airflow.log'}.")
+
+
+def _stop_group(airflow: subprocess.Popen[bytes]) -> None:
+    """Stop Airflow with all its children: `airflow standalone` leaves them behind on anything but Ctrl-C."""
+    for stop, seconds in ((signal.SIGINT, 20), (signal.SIGKILL, 5)):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(airflow.pid, stop)
+            airflow.wait(seconds)
+
+
+if __name__ == "__main__":
+    HOME.mkdir(exist_ok=True)
+    verbs = {"demo": demo, "up": up}
+    verb = sys.argv[1] if len(sys.argv) > 1 else "demo"
+    if verb not in verbs or len(sys.argv) > 2:
+        raise SystemExit(f"Usage: python -m include.demo [{'|'.join(verbs)}].")
+    verbs[verb]()
