@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import yaml
+from lifeboat.processes import die_with_parent
 from rich.console import Console
 
 from include.demo import marketplace
 from include.demo.stand_ins import LOCALHOST, S3, MailSink, MariaDB, SlackSink, free_port
-from lifeboat.processes import die_with_parent
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOME = PROJECT / ".demo"

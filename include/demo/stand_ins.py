@@ -147,7 +147,7 @@ class MariaDB(_Program):
         import MySQLdb
 
         login = {"host": self.host, "port": self.port, "user": self.user, "password": self.password}
-        return MySQLdb.connect(**login, charset="utf8mb4", autocommit=True, **options)
+        return MySQLdb.connect(**login | {"charset": "utf8mb4", "autocommit": True} | options)
 
     def run(self, sql: str | bytes, database: str = "", program: str = "mariadb") -> str:
         """Run SQL through the stock client and return what it prints, tab-separated without headings."""

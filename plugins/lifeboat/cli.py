@@ -282,7 +282,7 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> No
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1), file=output.file)  # noqa: T201  # rich would wrap it
+    print(json.dumps(value, ensure_ascii=False, indent=1), file=output.file)  # rich would wrap it
 
 
 def _complain(text: str) -> None:

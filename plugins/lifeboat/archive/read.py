@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,11 @@ from lifeboat.archive import CHUNK, MANIFEST_NAME
 from lifeboat.errors import ArchiveError
 
 LONGEST_MANIFEST = 256 << 20  # bytes; a manifest beyond this is a bomb, not a list of files
+# What pyzipper and the inflater raise on a damaged file, beside BadZipFile.
+DAMAGE: tuple[type[Exception], ...] = (
+    *(BadZipFile, EOFError, KeyError, NotImplementedError, ValueError, struct.error, OverflowError),
+    cast(type[Exception], isal_zlib.error),
+)
 PASSWORD_HINT = "Check the password of the connection that the settings name under encryption."
 
 
@@ -135,7 +141,7 @@ class ArchiveReader:
         self._file = _HashedFile(file)
         try:
             self._zip = _Zip(cast(Any, self._file))
-        except (BadZipFile, OSError, ValueError, EOFError) as error:
+        except (OSError, *DAMAGE) as error:
             raise ArchiveError(f"{where} is not a whole ZIP archive: {_reason(error)}.") from error
         if password:
             self._zip.setpassword(password.encode())
@@ -155,7 +161,7 @@ class ArchiveReader:
             missing = "requires a" in str(error) or "required for" in str(error)
             what = "is encrypted and no password was given" if missing else "does not open with this password"
             raise ArchiveError(f"{self._where}: {name!r} {what}.", PASSWORD_HINT) from error
-        except (BadZipFile, EOFError, KeyError, NotImplementedError, cast(type[Exception], isal_zlib.error)) as error:
+        except DAMAGE as error:
             raise ArchiveError(f"{self._where}: {name!r} is damaged: {_reason(error)}.") from error
 
     def manifest(self) -> dict[str, Any] | None:

@@ -100,6 +100,7 @@ class DiskDestination:
             except BlockingIOError as error:
                 raise StorageError(f"Another process is storing {key} at {self}.") from error
             try:
+                file.truncate(0)
                 yield file
             finally:
                 with contextlib.suppress(OSError):  # the failure that led here is the one to report

@@ -1,0 +1,129 @@
+"""Archives: what goes in comes out, any zip tool opens them, and no changed byte passes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from lifeboat.archive import MANIFEST_NAME, dump_entry_name
+from lifeboat.archive.read import ArchiveReader
+from lifeboat.archive.write import ArchiveWriter
+from lifeboat.errors import ArchiveError
+
+PASSWORD = "pâss 'word\" \\ 🦊"
+WHEN = datetime(2026, 11, 23, 1, 2, 4, tzinfo=UTC)
+CONTENTS = {
+    "db-dumps/mysql-shop.sql": b"INSERT INTO t VALUES (1);\n" * 3000,
+    "db-dumps/mysql-random.sql": os.urandom(700_000),
+    "db-dumps/mysql-é🦊.sql": b"x",
+}
+
+
+def write(path: Path, password: str | None = PASSWORD, contents: dict[str, bytes] = CONTENTS) -> Path:
+    entries = {name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()}
+    with ArchiveWriter(path, password) as archive:
+        for number, (name, data) in enumerate(contents.items()):
+            staged = path.with_name(f"{number}.gz")
+            with gzip.GzipFile(filename="", mode="wb", fileobj=staged.open("wb"), mtime=0) as file:
+                file.write(data)
+            archive.add_gzip(name, staged, size=len(data), modified=WHEN)
+        archive.add_bytes(MANIFEST_NAME, json.dumps({"entries": entries}).encode(), modified=WHEN)
+    return path
+
+
+def read(content: bytes, password: str | None = PASSWORD) -> ArchiveReader:
+    return ArchiveReader(io.BytesIO(content), "the archive", password)
+
+
+@pytest.mark.parametrize("password", [PASSWORD, None])
+def test_seven_zip_extracts_what_went_in(tmp_path: Path, password: str | None) -> None:
+    archive = write(tmp_path / "a.zip", password)
+    command = ["7z", "x", f"-p{password or ''}", f"-o{tmp_path / 'out'}", str(archive)]
+    subprocess.run(command, check=True, capture_output=True)
+    for name, content in CONTENTS.items():
+        extracted = tmp_path / "out" / name
+        assert extracted.read_bytes() == content
+        assert datetime.fromtimestamp(extracted.stat().st_mtime, UTC).date() == WHEN.date()
+    listing = subprocess.run(["7z", "l", "-slt", str(archive)], check=True, capture_output=True, text=True).stdout
+    assert ("AES-256" in listing) == (password is not None)
+
+
+@pytest.mark.parametrize("password", [PASSWORD, None])
+def test_a_whole_archive_verifies(tmp_path: Path, password: str | None) -> None:
+    content = write(tmp_path / "a.zip", password).read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    verified = read(content, password).verify(sha256)
+    assert (verified.entries, verified.sha256, verified.has_manifest) == (4, sha256, True)
+    with pytest.raises(ArchiveError, match="SHA-256 differs"):
+        read(content, password).verify("0" * 64)
+
+
+def test_no_changed_byte_passes_unseen(tmp_path: Path) -> None:
+    """Every byte of a small archive, one after the other; the marker's SHA-256 sees what no entry covers."""
+    content = bytearray(write(tmp_path / "a.zip", contents={"db-dumps/mysql-s.sql": b"SELECT 1;\n" * 9}).read_bytes())
+    sha256 = hashlib.sha256(content).hexdigest()
+    read(bytes(content)).verify(sha256)
+    for position in range(len(content)):
+        content[position] ^= 0x55
+        with pytest.raises(ArchiveError):
+            read(bytes(content)).verify(sha256)
+        content[position] ^= 0x55
+
+
+def test_no_cut_archive_passes(tmp_path: Path) -> None:
+    content = write(tmp_path / "a.zip", contents={"db-dumps/mysql-s.sql": b"SELECT 1;\n" * 9}).read_bytes()
+    for length in range(len(content)):
+        with pytest.raises(ArchiveError):
+            read(content[:length]).verify()
+
+
+@pytest.mark.parametrize(("password", "said"), [("wrong", "does not open with this password"), (None, "no password")])
+def test_a_wrong_password_is_told(tmp_path: Path, password: str | None, said: str) -> None:
+    content = write(tmp_path / "a.zip").read_bytes()
+    with pytest.raises(ArchiveError, match=said) as caught:
+        read(content, password).verify()
+    assert PASSWORD not in str(caught.value)
+
+
+def test_an_entry_of_which_the_manifest_knows_nothing(tmp_path: Path) -> None:
+    with ArchiveWriter(tmp_path / "a.zip", None) as archive:
+        archive.add_bytes("stowaway", b"x", modified=WHEN)
+        archive.add_bytes(MANIFEST_NAME, b'{"entries": {}}', modified=WHEN)
+    with pytest.raises(ArchiveError, match="'stowaway', which its manifest does not know"):
+        read((tmp_path / "a.zip").read_bytes(), None).verify()
+
+
+def test_an_entry_that_is_not_what_the_manifest_promises(tmp_path: Path) -> None:
+    for promised, said in (({"a": {"size": 1, "sha256": "0"}}, "is not what"), ({"b": {}}, "lacks 'b'")):
+        with ArchiveWriter(tmp_path / "a.zip", None) as archive:
+            archive.add_bytes("a", b"x", modified=WHEN)
+            archive.add_bytes(MANIFEST_NAME, json.dumps({"entries": promised}).encode(), modified=WHEN)
+        with pytest.raises(ArchiveError, match=said):
+            read((tmp_path / "a.zip").read_bytes(), None).verify()
+
+
+def test_a_failure_midway_leaves_nothing_that_looks_like_an_archive(tmp_path: Path) -> None:
+    (tmp_path / "not.gz").write_bytes(b"not a gzip file at all, but long enough")
+    path = tmp_path / "a.zip"
+    with pytest.raises(ArchiveError, match="is not a gzip file"), ArchiveWriter(path, PASSWORD) as archive:
+        archive.add_bytes("first", b"x", modified=WHEN)
+        archive.add_gzip("second", tmp_path / "not.gz", size=1, modified=WHEN)
+    with pytest.raises(ArchiveError, match="is not a whole ZIP archive"):
+        read(path.read_bytes())
+
+
+def test_an_empty_password_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArchiveError, match="password is empty"):
+        ArchiveWriter(tmp_path / "a.zip", "")
+
+
+def test_names_of_databases_stay_in_their_folder() -> None:
+    assert dump_entry_name("mysql", "shop") == "db-dumps/mysql-shop.sql"
+    assert dump_entry_name("mysql", "../a\\b\n%") == "db-dumps/mysql-..%2Fa%5Cb%0A%25.sql"

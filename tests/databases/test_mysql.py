@@ -1,0 +1,284 @@
+"""Dumps of a real MariaDB, and what differs between clients."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lifeboat.databases import Dump, Server, mysql
+from lifeboat.errors import DumpError
+
+from include.demo.stand_ins import MariaDB
+
+MYSQL_HELP = """mysqldump  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)
+Usage: mysqldump [OPTIONS] database [tables]
+  --no-defaults           Don't read default options from any option file.
+  --column-statistics Add an ANALYZE TABLE statement to regenerate any existing
+  --default-character-set=name
+  --events            Dump events.
+  -E, --events        Dump events.
+  --get-server-public-key
+  --hex-blob          Dump binary strings (BINARY, VARBINARY, BLOB) in
+  --max-allowed-packet=#
+  -y, --no-tablespaces
+  --order-by-primary  Sorts each table's rows by primary key, or first unique
+  -q, --quick         Don't buffer query, dump directly to stdout.
+  -R, --routines      Dump stored routines (functions and procedures).
+  --set-gtid-purged[=name]
+  --single-transaction
+  --ssl-mode=name     SSL connection mode.
+  --triggers          Dump triggers for each dumped table.
+"""
+
+
+def take(mariadb: MariaDB, database: str, excluded: tuple[str, ...] = (), **changes: Any) -> tuple[Dump, bytes]:
+    server = replace(mariadb.server, **changes)
+    login = {"user": server.user, "password": server.password, "port": server.port}
+    chunks: list[bytes] = []
+    dump = mysql.dump(lambda: mariadb.connect(**login), server, database, excluded, chunks.append)
+    return dump, b"".join(chunks)
+
+
+def checksums(mariadb: MariaDB, database: str) -> dict[str, str]:
+    tables = ["users", "orders", "page_views", "empty_one"]
+    lines = mariadb.run(f"CHECKSUM TABLE {', '.join(tables)}", database).splitlines()
+    return dict(line.removeprefix(f"{database}.").split("\t") for line in lines)
+
+
+def test_everything_survives_the_stock_client(mariadb: MariaDB, shop: str) -> None:
+    dump, sql = take(mariadb, shop)
+    assert {table.name: table.rows for table in dump.tables} == {
+        "users": 5,
+        "orders": 3000,
+        "page_views": 500,
+        "empty_one": 0,
+    }
+    found = {(entry.kind, entry.name) for entry in dump.objects}
+    expected = {
+        *(("view", "totals"), ("view", "big_totals"), ("trigger", "no_negative"), ("procedure", "tidy")),
+        *(("function", "twice"), ("event", "nightly"), ("sequence", "invoice_numbers")),
+    }
+    assert found == expected
+    mariadb.run("DROP DATABASE IF EXISTS copy; CREATE DATABASE copy")
+    mariadb.run(sql, "copy")
+    assert checksums(mariadb, "copy") == checksums(mariadb, shop)
+    again, _ = take(mariadb, "copy")
+    assert again.tables == dump.tables
+    assert set(again.objects) == set(dump.objects)
+    mariadb.run("DROP DATABASE copy")
+
+
+def test_excluded_tables_are_left_out(mariadb: MariaDB, shop: str) -> None:
+    dump, sql = take(mariadb, shop, ("page_views",))
+    assert "page_views" not in {table.name for table in dump.tables}
+    assert dump.excluded_tables == ("page_views",)
+    assert b"CREATE TABLE `page_views`" not in sql
+
+
+def test_writers_are_neither_locked_out_nor_seen(mariadb: MariaDB, shop: str) -> None:
+    mariadb.run("CREATE TABLE pairs (id INT PRIMARY KEY, total INT); INSERT INTO pairs VALUES (1, 50), (2, 50)", shop)
+    stop = False
+
+    def write() -> None:
+        connection = mariadb.connect(database=shop)
+        cursor = connection.cursor()
+        while not stop:
+            cursor.execute("START TRANSACTION")
+            cursor.execute("UPDATE pairs SET total = total - 1 WHERE id = 1")
+            cursor.execute("UPDATE pairs SET total = total + 1 WHERE id = 2")
+            cursor.execute("COMMIT")
+        connection.close()
+
+    writer = Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(5):
+            _, sql = take(mariadb, shop)
+            rows = re.search(rb"INSERT INTO `pairs` VALUES\n\(1,(-?\d+)\),\n\(2,(-?\d+)\)", sql)
+            assert rows
+            assert int(rows[1]) + int(rows[2]) == 100
+    finally:
+        stop = True
+        writer.join()
+
+
+def test_tables_that_no_snapshot_protects_are_named(
+    mariadb: MariaDB, shop: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    mariadb.run("CREATE TABLE old (id INT) ENGINE=MyISAM; CREATE TABLE older (id INT) ENGINE=Aria", shop)
+    dump, _ = take(mariadb, shop)
+    assert dump.unprotected_tables == ("old", "older")
+    assert "old, older" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "database", "said"),
+    [
+        ({"password": "wrong"}, "shop", r"Access denied.*Check login and password"),
+        ({}, "no_such", r"no database 'no_such'.*Check the database's name"),
+        ({"port": 1}, "shop", r"Can't connect.*Check host, port"),
+    ],
+)
+def test_what_cannot_be_dumped_is_told_in_a_sentence(
+    mariadb: MariaDB, shop: str, changes: dict[str, Any], database: str, said: str
+) -> None:
+    with pytest.raises(DumpError, match=said) as caught:
+        take(mariadb, database, **changes)
+    assert f"Dump of database '{database}' on 127.0.0.1:" in str(caught.value)
+    assert mariadb.password not in str(caught.value)
+
+
+def test_no_client_is_a_clear_error(mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(DumpError, match=r"neither mariadb-dump nor mysqldump.*Install mariadb-client"):
+        take(mariadb, shop)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo '-- half'; exit 0", "without its completion line"),
+        ("echo '-- Dump completed'; exit 3", "ended with status 3"),
+        ("echo half; kill -9 $$", "was killed by SIGKILL"),
+        ("exit 0", "without its completion line"),
+    ],
+)
+def test_a_client_that_breaks_off_never_counts(
+    mariadb: MariaDB, shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, said: str
+) -> None:
+    fake = tmp_path / "mariadb-dump"
+    fake.write_text(f'#!/bin/sh\n[ "$1" = --no-defaults ] && {{ echo "mariadb-dump MariaDB"; exit 0; }}\n{script}\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(DumpError, match=said):
+        take(mariadb, shop)
+
+
+def test_an_altered_table_fails_the_dump(mariadb: MariaDB, shop: str) -> None:
+    """The snapshot is taken, then a table that comes late in the dump is altered."""
+    altered = False
+
+    def alter(_: bytes) -> None:
+        nonlocal altered
+        if not altered:
+            altered = True
+            mariadb.run("ALTER TABLE zz ADD COLUMN extra INT, ALGORITHM=COPY", shop)
+
+    mariadb.run("CREATE TABLE zz (id INT PRIMARY KEY); INSERT INTO zz SELECT seq FROM seq_1_to_10", shop)
+    mariadb.run("CREATE TABLE a (t LONGTEXT); INSERT INTO a SELECT repeat('x', 100000) FROM seq_1_to_100", shop)
+    with pytest.raises(DumpError, match=r"1412.*A table was altered while it was dumped"):
+        mysql.dump(mariadb.connect, mariadb.server, shop, (), alter)
+
+
+def test_two_dumps_of_one_database_stay_apart(mariadb: MariaDB, shop: str) -> None:
+    holder = mysql.Session(mariadb.connect())
+    other = mysql.Session(mariadb.connect())
+    with holder.lock(shop):
+        with pytest.raises(DumpError, match="is being dumped or restored by connection"), other.lock(shop, patience=0):
+            pass
+        with other.lock("another", patience=0):
+            pass
+    with other.lock(shop, patience=0):
+        pass
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_killed_task_leaves_neither_dump_nor_lock(mariadb: MariaDB, shop: str, tmp_path: Path) -> None:
+    """A dump that waits for a table lock writes nothing, so no broken pipe ends it: only its parent's death can."""
+    blocker = mariadb.connect(database=shop)
+    blocker.cursor().execute("LOCK TABLES orders WRITE")
+    script = tmp_path / "task.py"
+    server = mariadb.server
+    script.write_text(
+        "import MySQLdb\nfrom lifeboat.databases import Server, mysql\n"
+        f"server = Server({server.host!r}, {server.port}, {server.user!r}, {server.password!r})\n"
+        "connect = lambda: MySQLdb.connect(host=server.host, port=server.port, user='root', password=server.password)\n"
+        f"mysql.dump(connect, server, {shop!r}, (), lambda chunk: None)\n"
+    )
+
+    task = subprocess.Popen([sys.executable, script])
+    children = Path(f"/proc/{task.pid}/task/{task.pid}/children")
+
+    def dumper() -> list[str]:
+        return [pid for pid in children.read_text().split() if b"dump" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    wait_until(lambda: bool(dumper()))
+    (pid,) = dumper()
+    command = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/environ").read_bytes()
+    assert server.password.encode() not in command
+    task.send_signal(signal.SIGKILL)
+    task.wait()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()[2])
+    blocker.close()
+    session = mysql.Session(mariadb.connect())
+    wait_until(lambda: session.query("SELECT IS_FREE_LOCK(%s)", f"lifeboat:{shop}") == [(1,)])
+
+
+def test_any_password_survives_the_option_file(mariadb: MariaDB) -> None:
+    client = mysql.Client("mariadb-dump", "MariaDB", frozenset())
+
+    @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30))
+    def check(password: str) -> None:
+        text = mysql.option_file_text(Server("h", 1, "u", password), client)
+        with mysql.option_file(text) as (descriptor, path):
+            assert stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o600
+            read = subprocess.run(
+                ["my_print_defaults", f"--defaults-file={path}", "client"],
+                pass_fds=[descriptor],
+                capture_output=True,
+                check=True,
+            )
+        assert f"--password={password}\n".encode() in read.stdout
+
+    check()
+
+
+def test_options_follow_the_client() -> None:
+    oracle = mysql.parse_help("/usr/bin/mysqldump", MYSQL_HELP)
+    assert not oracle.is_mariadb
+    command = mysql.dump_command(oracle, "/dev/fd/3", "shop", ["cache"])
+    assert command[:2] == ["/usr/bin/mysqldump", "--defaults-file=/dev/fd/3"]
+    assert {"--set-gtid-purged=OFF", "--column-statistics=0", "--routines", "--events", "--hex-blob"} <= set(command)
+    assert command[-3:] == ["--ignore-table=shop.cache", "--", "shop"]
+    installed = mysql.find_client(for_mariadb=True)
+    assert installed.is_mariadb
+    command = mysql.dump_command(installed, "/dev/fd/3", "shop", [])
+    assert "--single-transaction" in command
+    assert not any("gtid" in option or "column-statistics" in option for option in command)
+
+
+@pytest.mark.parametrize(
+    ("tls", "for_oracle", "for_mariadb"),
+    [
+        ({}, "", ""),
+        ({"ssl-mode": "DISABLED"}, 'ssl-mode="DISABLED"\nget-server-public-key="1"\n', 'ssl="0"\n'),
+        ({"ssl-mode": "REQUIRED", "ssl-ca": "/ca"}, 'ssl-ca="/ca"\nssl-mode="REQUIRED"\n', 'ssl-ca="/ca"\nssl="1"\n'),
+        ({"ssl-mode": "VERIFY_CA"}, 'ssl-mode="VERIFY_CA"\n', 'ssl="1"\nssl-verify-server-cert="1"\n'),
+    ],
+)
+def test_tls_options_follow_the_client(tls: dict[str, str], for_oracle: str, for_mariadb: str) -> None:
+    server = Server("db", 3307, "u", "p", tls=tls)
+    clients = {mysql.parse_help("mysqldump", MYSQL_HELP): for_oracle}
+    clients[mysql.Client("mariadb-dump", "MariaDB", frozenset())] = for_mariadb
+    for client, expected in clients.items():
+        _, _, after = mysql.option_file_text(server, client).partition('protocol="tcp"\n')
+        assert after == expected

@@ -1,0 +1,241 @@
+"""What every destination promises, tried on each of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.storage import Destination
+from lifeboat.storage.disk import DiskDestination
+from lifeboat.storage.s3 import PART, S3Destination
+
+from include.demo.stand_ins import S3
+
+KEY = "Shop é 🦊/database/2026-11-23-01-00-00.zip"
+
+
+@pytest.fixture(params=["disk", "s3"])
+def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
+    if request.param == "disk":
+        return DiskDestination("here", tmp_path / "root")
+    server: S3 = request.getfixturevalue("s3")
+    bucket = f"storage-{abs(hash(request.node.nodeid)) % 10**12}"
+    server.create_bucket(bucket)
+    return S3Destination("here", server.client(), bucket, "some/prefix")
+
+
+def staged(tmp_path: Path, content: bytes) -> tuple[Path, str]:
+    path = tmp_path / "staged"
+    path.write_bytes(content)
+    return path, hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("size", [0, 5, PART + 1])
+def test_what_is_stored_can_be_read_in_any_order(destination: Destination, tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    source, sha256 = staged(tmp_path, content)
+    assert destination.find(KEY) is None
+    destination.store(source, KEY, sha256)
+    found = destination.find(KEY)
+    assert found is not None
+    assert (found.key, found.size) == (KEY, size)
+    with destination.open(KEY) as file:
+        assert file.read() == content
+        file.seek(size // 2)
+        assert file.read(2) == content[size // 2 :][:2]
+        file.seek(-min(size, 3), os.SEEK_END)
+        assert file.read() == content[-3:]
+
+
+def test_nothing_is_overwritten(destination: Destination, tmp_path: Path) -> None:
+    source, sha256 = staged(tmp_path, b"first")
+    destination.store(source, KEY, sha256)
+    destination.write(KEY + ".json", b"{}")
+    other, other_sha256 = staged(tmp_path, b"second")
+    with pytest.raises(AlreadyStoredError, match="nothing is overwritten"):
+        destination.store(other, KEY, other_sha256)
+    with pytest.raises(AlreadyStoredError, match="nothing is overwritten"):
+        destination.write(KEY + ".json", b"other")
+    with destination.open(KEY) as file:
+        assert file.read() == b"first"
+
+
+def test_a_listing_holds_what_is_below_a_prefix(destination: Destination) -> None:
+    for key in ("a/1.zip", "a/b/2.zip", "ab/3.zip"):
+        destination.write(key, key.encode())
+    assert {stored.key: stored.size for stored in destination.list()} == {"a/1.zip": 7, "a/b/2.zip": 9, "ab/3.zip": 8}
+    assert {stored.key for stored in destination.list("a/")} == {"a/1.zip", "a/b/2.zip"}
+    assert list(destination.list("none/")) == []
+
+
+def test_deleting_twice_is_no_error(destination: Destination) -> None:
+    destination.write("a/1.zip", b"x")
+    destination.delete("a/1.zip")
+    destination.delete("a/1.zip")
+    assert destination.find("a/1.zip") is None
+
+
+def test_reading_what_is_not_there_is_told(destination: Destination) -> None:
+    with pytest.raises(StorageError, match="'here'"):
+        destination.open("none.zip")
+
+
+def test_disk_leaves_no_partial_file_behind(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    source, _ = staged(tmp_path, b"content")
+    with pytest.raises(StorageError, match="returns other bytes"):
+        DiskDestination("here", root).store(source, "a/b.zip", "0" * 64)
+    assert [path for path in root.rglob("*") if path.is_file()] == []
+
+
+def test_disk_takes_over_what_a_killed_upload_left(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "a").mkdir(parents=True)
+    (root / "a" / "b.zip.partial").write_bytes(b"much longer than what comes now")
+    source, sha256 = staged(tmp_path, b"content")
+    DiskDestination("here", root).store(source, "a/b.zip", sha256)
+    assert (root / "a" / "b.zip").read_bytes() == b"content"
+    assert [path.name for path in (root / "a").iterdir()] == ["b.zip"]
+
+
+@pytest.mark.parametrize("key", ["../out", "/etc/out", "a/../../out", ""])
+def test_no_key_leaves_the_root(tmp_path: Path, key: str) -> None:
+    with pytest.raises(StorageError, match="is no key of"):
+        DiskDestination("here", tmp_path / "root").write(key, b"x")
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], check=True)
+    yield mount
+    subprocess.run(["umount", "-l", str(mount)], check=True)
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tiny_disk: Path, tmp_path: Path) -> None:
+    destination = DiskDestination("here", tiny_disk)
+    destination.write("a/old.zip", b"published before")
+    source, sha256 = staged(tmp_path, os.urandom(2 << 20))
+    with pytest.raises(StorageError, match=r"Cannot store a/new.zip at .*No space left.*Free some space"):
+        destination.store(source, "a/new.zip", sha256)
+    assert [path.name for path in (tiny_disk / "a").iterdir()] == ["old.zip"]
+
+
+def test_disk_archives_are_not_for_everybody(tmp_path: Path) -> None:
+    DiskDestination("here", tmp_path).write("a.zip", b"x")
+    assert stat.S_IMODE((tmp_path / "a.zip").stat().st_mode) & 0o007 == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "bucket", "said"),
+    [
+        ({}, "no-such-bucket", r"s3://no-such-bucket/.*Create the bucket"),
+        ({"aws_secret_access_key": "wrong"}, "backups", r"access key and its secret|rights to list"),
+        ({"endpoint_url": "http://127.0.0.1:1"}, "backups", r"Could not connect to the endpoint"),
+    ],
+)
+def test_s3_says_what_is_wrong(s3: S3, tmp_path: Path, changes: dict[str, str], bucket: str, said: str) -> None:
+    login = {"endpoint_url": s3.endpoint, "aws_access_key_id": s3.access_key, "aws_secret_access_key": s3.secret_key}
+    once = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
+    client = boto3.client("s3", region_name="us-east-1", config=once, **login | changes)
+    source, sha256 = staged(tmp_path, b"content")
+    with pytest.raises(StorageError, match=said):
+        S3Destination("off", client, bucket).store(source, KEY, sha256)
+
+
+def test_s3_aborts_what_a_killed_upload_left(s3: S3, tmp_path: Path) -> None:
+    client = s3.client()
+    client.create_multipart_upload(Bucket="backups", Key=KEY)
+    client.create_multipart_upload(Bucket="backups", Key=KEY + "x")
+    source, sha256 = staged(tmp_path, b"content")
+    S3Destination("off", s3.client(), "backups").store(source, KEY, sha256)
+    left = client.list_multipart_uploads(Bucket="backups").get("Uploads", [])
+    assert [upload["Key"] for upload in left if upload["Key"].startswith(KEY)] == [KEY + "x"]
+
+
+@pytest.fixture
+def faulty_s3(s3: S3) -> Iterator[tuple[Any, Callable[..., None]]]:
+    """A client whose answers come through a proxy that breaks some: (client, set the fault of the next answers)."""
+    faults: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def relay(self) -> None:
+            import http.client
+
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            fault = faults.pop(0) if faults else ""
+            if fault == "500":
+                self.send_response(500)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            upstream = http.client.HTTPConnection(s3.endpoint.removeprefix("http://"))
+            upstream.request(self.command, self.path, body, dict(self.headers))
+            answer = upstream.getresponse()
+            content = answer.read()
+            self.send_response(answer.status)
+            for name, value in answer.getheaders():
+                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
+                    self.send_header(name, value)
+            self.send_header("Content-Length", answer.headers.get("Content-Length") or str(len(content)))
+            self.end_headers()
+            if fault == "cut":
+                self.wfile.write(content[: len(content) // 2])
+                self.close_connection = True
+                return
+            self.wfile.write(content)
+
+        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = relay
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    Thread(target=server.serve_forever, daemon=True).start()
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://127.0.0.1:{server.server_address[1]}",
+        region_name="us-east-1",
+        aws_access_key_id=s3.access_key,
+        aws_secret_access_key=s3.secret_key,
+        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+    )
+    # The signature covers the host that the client names, so the proxy passes it on as it is.
+    yield client, lambda *new: faults.extend(new)
+    server.shutdown()
+    server.server_close()
+
+
+def test_s3_answering_500_stores_nothing(s3: S3, faulty_s3: Any, tmp_path: Path) -> None:
+    client, fail = faulty_s3
+    source, sha256 = staged(tmp_path, b"content")
+    destination = S3Destination("off", client, "backups")
+    destination.find("Faulty/a.zip")
+    fail(*["500"] * 20)
+    with pytest.raises(StorageError, match="'off'"):
+        destination.store(source, "Faulty/a.zip", sha256)
+    assert "Contents" not in s3.client().list_objects_v2(Bucket="backups", Prefix="Faulty/")
+
+
+def test_a_read_that_is_cut_goes_on_where_it_broke(s3: S3, faulty_s3: Any) -> None:
+    client, fail = faulty_s3
+    content = os.urandom(3 << 20)
+    s3.client().put_object(Bucket="backups", Key="Cut/a.zip", Body=content)
+    with S3Destination("off", client, "backups").open("Cut/a.zip") as file:
+        fail("cut", "cut")
+        assert file.read() == content

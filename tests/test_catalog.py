@@ -1,0 +1,52 @@
+"""What a listing says, in any order, with anything in it."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+
+import pytest
+from lifeboat import catalog
+from lifeboat.storage import StoredObject
+
+NOW = datetime(2026, 11, 23, 4, tzinfo=UTC)
+A, B = "Shop/database/2026-11-22-01-00-00.zip", "Shop/database/2026-11-23-01-00-00.zip"
+
+
+def listing(*keys: str) -> list[StoredObject]:
+    return [StoredObject(key, len(key), NOW) for key in keys]
+
+
+def test_only_published_archives_count() -> None:
+    objects = listing(
+        *(A, f"{A}.json", f"{A}.proof.json", B, f"{B}.json", "Shop/application/2026-11-22-02-00-00.zip"),
+        *("Shop/database/2026-11-21-01-00-00.zip.json", "Shop/database/2026-11-24-01-00-00.zip.partial"),
+        *("Shop/2026-11-20-01-30-00.zip", "Shop/database/notes.txt", "x.zip", "Shop/database/2026-13-41-01-00-00.zip"),
+    )
+    random.Random(7).shuffle(objects)
+    found = catalog.read(objects)
+    assert [(archive.key, archive.kind, archive.proven) for archive in found.archives] == [
+        (B, "database", False),
+        (A, "database", True),
+        ("Shop/2026-11-20-01-30-00.zip", "legacy", False),
+    ]
+    assert [stored.key for stored in found.unfinished] == [
+        "Shop/application/2026-11-22-02-00-00.zip",
+        "Shop/database/2026-11-21-01-00-00.zip.json",
+        "Shop/database/2026-11-24-01-00-00.zip.partial",
+    ]
+    newest = found.newest("Shop", "database")
+    assert newest is not None
+    assert newest.captured_at == datetime(2026, 11, 23, 1, tzinfo=UTC)
+    assert found.newest("Shop", "application") is None
+
+
+def test_keys_are_made_as_they_are_read() -> None:
+    key = catalog.archive_key("Shop", "database", datetime(2026, 11, 23, 1, tzinfo=UTC))
+    assert key == B
+    assert catalog.kind_of(key) == "database"
+
+
+@pytest.mark.parametrize("key", [f"{A}.json", "Shop/database/now.zip", "", "a/b/c/2026-11-22-01-00-00.zip"])
+def test_what_is_no_archive_has_no_kind(key: str) -> None:
+    assert catalog.kind_of(key) is None

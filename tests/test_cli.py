@@ -1,0 +1,178 @@
+"""The command as its users run it: a program of its own, real servers, good and bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from include.demo.stand_ins import S3, MariaDB
+from tests.conftest import ARCHIVE_PASSWORD, Configure
+
+
+def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).parent / "lifeboat", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def answer(*arguments: str, status: int = 0) -> Any:
+    done = lifeboat(*arguments, "--json")
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_back_up_list_verify_and_restore_by_hand(
+    project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path
+) -> None:
+    project()
+    (made,) = answer("backup", "database", "Shop", "--note", "by hand")
+    assert made["published"] == ["disk", "offsite"]
+    assert made["rows"] == 3505
+    archives = answer("list")["archives"]
+    assert {(archive["destination"], archive["key"]) for archive in archives} == {
+        ("disk", made["key"]),
+        ("offsite", made["key"]),
+    }
+    checks = answer("verify", made["key"])
+    assert [check["sha256"] for check in checks] == [made["sha256"]] * 2
+    stored = tmp_path / "disk" / made["key"]
+    assert answer("verify", str(stored))[0]["ok"]
+    out = tmp_path / "out"
+    subprocess.run(["7z", "x", f"-p{ARCHIVE_PASSWORD}", f"-o{out}", str(stored)], check=True, capture_output=True)
+    assert json.loads((out / "manifest.json").read_text())["note"] == "by hand"
+    mariadb.run("DROP DATABASE IF EXISTS copy; CREATE DATABASE copy")
+    mariadb.run((out / "db-dumps" / "mysql-shop.sql").read_bytes(), "copy")
+    tables = "users, orders, page_views, empty_one"
+    before, after = (mariadb.run(f"CHECKSUM TABLE {tables}", name) for name in (shop, "copy"))
+    assert before == after.replace("copy.", "shop.")
+    mariadb.run("DROP DATABASE copy")
+    assert [path for path in (tmp_path / "staging").rglob("*") if path.is_file()] == []
+
+
+def test_the_public_manifest_names_no_table(project: Configure, shop: str, tmp_path: Path) -> None:
+    project()
+    (made,) = answer("backup", "database")
+    marker = (tmp_path / "disk" / f"{made['key']}.json").read_text()
+    assert json.loads(marker)["totals"]["rows"] == 3505
+    for name in ("users", "page_views", "no_negative", "shop.sql"):
+        assert name not in marker
+
+
+def test_a_failed_destination_does_not_stop_the_other(
+    project: Configure, s3: S3, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong-secret-canary"))
+    (made,) = answer("backup", "database", status=1)
+    assert made["published"] == ["disk"]
+    assert "access key and its secret" in made["failed"]["offsite"]
+    assert "wrong-secret-canary" not in json.dumps(made)
+    listed = answer("list", status=1)
+    assert len(listed["archives"]) == 1
+    assert list(listed["failed"]) == ["offsite"]
+
+
+def test_one_flipped_byte_is_found(project: Configure, shop: str, tmp_path: Path) -> None:
+    project()
+    (made,) = answer("backup", "database", "--destination", "disk")
+    stored = tmp_path / "disk" / made["key"]
+    content = bytearray(stored.read_bytes())
+    content[len(content) // 2] ^= 1
+    stored.write_bytes(content)
+    (check,) = answer("verify", made["key"], "--destination", "disk", status=1)
+    assert not check["ok"]
+    assert "is damaged" in check["error"]
+
+
+def test_a_wrong_archive_password_is_told(project: Configure, shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    project()
+    (made,) = answer("backup", "database", "--destination", "disk")
+    monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "another"}))
+    (check,) = answer("verify", made["key"], "--destination", "disk", status=1)
+    assert "does not open with this password" in check["error"]
+
+
+def test_encryption_none_stores_in_the_clear(project: Configure, shop: str, tmp_path: Path) -> None:
+    project(encryption="none")
+    (made,) = answer("backup", "database", "--destination", "disk")
+    subprocess.run(["unzip", "-tq", tmp_path / "disk" / made["key"]], check=True, capture_output=True)
+    assert answer("verify", made["key"], "-d", "disk")[0]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["backup", "database", "Shopp"], "There is no application 'Shopp' in the settings. Hint: Known: Shop."),
+        (["backup", "database", "--database", "x"], "Application 'Shop' has no database 'x'. Hint: Known: shop."),
+        (["backup", "database", "-d", "x"], "has no destination 'x'. Hint: Known: disk, offsite."),
+        (["verify", "nonsense"], "'nonsense' is neither a file nor the key of an archive."),
+        (["list", "-d", "moon"], "There is no destination 'moon'"),
+        (["fly"], "No such command 'fly'"),
+    ],
+)
+def test_wrong_use_exits_2_with_one_sentence(project: Configure, arguments: list[str], said: str) -> None:
+    project()
+    done = lifeboat(*arguments)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "status", "said"),
+    [
+        ("AIRFLOW_CONN_SHOP_DB", None, 2, "There is no Airflow connection 'shop_db', which database 'shop' needs."),
+        ("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "http"}', 2, "has the type 'http', not 'mysql'"),
+        ("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", None, 2, "There is no Airflow connection 'lifeboat_archive'"),
+        ("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", '{"conn_type": "generic"}', 2, "holds no password, so archives cannot be"),
+        ("LIFEBOAT_CONFIG", "/nowhere.yaml", 2, "Cannot read the settings /nowhere.yaml"),
+    ],
+)
+def test_missing_settings_are_told(
+    project: Configure, monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None, status: int, said: str
+) -> None:
+    project()
+    if value is None:
+        monkeypatch.delenv(variable)
+    else:
+        monkeypatch.setenv(variable, value)
+    done = lifeboat("backup", "database")
+    assert done.returncode == status
+    assert said in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_full_staging_disk_fails_and_the_next_run_succeeds(project: Configure, shop: str, tmp_path: Path) -> None:
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(mount)], check=True)
+    try:
+        project(staging=str(mount / "staging"))
+        done = lifeboat("backup", "database")
+        assert done.returncode == 1
+        assert "No space left on device" in " ".join(done.stderr.split())
+        assert not (tmp_path / "disk").exists()
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=True)
+    project()
+    assert answer("backup", "database")[0]["failed"] == {}
+
+
+def test_what_a_killed_command_left_is_swept(project: Configure, shop: str, tmp_path: Path) -> None:
+    project()
+    dead = tmp_path / "staging" / "cli" / "2026-01-01-00-00-00-1" / "Shop"
+    dead.mkdir(parents=True)
+    (dead.parent / "lock").touch()
+    (dead / "shop.sql.gz").write_bytes(b"half")
+    answer("backup", "database", "-d", "disk")
+    assert not dead.parent.exists()
+
+
+def test_help_needs_no_settings() -> None:
+    assert "verify" in lifeboat("--help").stdout
+    assert os.environ.get("LIFEBOAT_CONFIG") is None

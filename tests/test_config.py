@@ -1,0 +1,97 @@
+"""Wrong settings are refused with the file, the key and the fix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from lifeboat import config
+from lifeboat.errors import SettingsError
+
+from tests.conftest import PROJECT
+
+GOOD = """
+staging: /var/lib/lifeboat/staging
+encryption: {connection: lifeboat_archive}
+destinations:
+  disk: {type: disk, path: /backups}
+  s3: {type: s3, connection: aws_default, bucket: backups, prefix: /eu/}
+applications:
+  Shop:
+    databases:
+      - {name: shop, connection: shop_db, exclude_tables: [sessions]}
+      - {name: stock, connection: shop_db}
+  Blog:
+    encryption: none
+    destinations: [disk]
+    databases: [{name: blog, connection: blog_db}]
+"""
+
+
+def load(tmp_path: Path, text: str) -> config.Settings:
+    path = tmp_path / "backup.yaml"
+    path.write_text(text)
+    return config.load(path)
+
+
+def test_several_applications_databases_and_destinations(tmp_path: Path) -> None:
+    settings = load(tmp_path, GOOD)
+    assert [database.name for database in settings.databases_of("Shop", ("stock",))] == ["stock"]
+    assert list(settings.destinations_of("Shop")) == ["disk", "s3"]
+    assert list(settings.destinations_of("Blog")) == ["disk"]
+    assert settings.encryption_of("Blog") is None
+    assert settings.encryption_of("Shop") == config.Encryption(connection="lifeboat_archive")
+    assert settings.destinations["s3"].prefix == "eu"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "connection: shop_db, ex",
+            "conection: shop_db, ex",
+            "applications.Shop.databases.0.conection: unknown key, did",
+        ),
+        ("path: /backups", "path: backups", "destinations.disk.path: must be an absolute path"),
+        ("type: disk", "type: tape", "destinations.disk.type: must be 'disk' or 's3'"),
+        ("type: s3, connection: aws_default,", "type: s3,", "destinations.s3.connection: is missing, add it"),
+        ("destinations: [disk]", "destinations: [tape]", "no destination 'tape'; there are: disk, s3"),
+        ("name: stock", "name: shop", "databases named twice: shop"),
+        ("  Shop:", "  ../Shop:", "must not start with a dot"),
+        ("  Shop:", "  Sh/op:", "must not hold slashes"),
+        ("encryption: {connection: lifeboat_archive}", "encryption: true", "encryption: must be 'none' or name"),
+        ("encryption: {connection: lifeboat_archive}", "", "encryption: is missing, add it"),
+        ("staging:", "timezone: Europe/Zürich\nstaging:", "timezone: no such time zone; did you mean 'Europe/Zurich'?"),
+        ("staging:", "\t- staging:", "is not valid YAML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_fix(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    assert said in str(caught.value)
+    assert str(tmp_path / "backup.yaml") in str(caught.value)
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="Cannot read the settings .*No such file.*LIFEBOAT_CONFIG"):
+        config.load(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("chosen", [{"databases_of": "tock"}, {"destinations_of": "moon"}])
+def test_unknown_choices_name_the_known_ones(tmp_path: Path, chosen: dict[str, str]) -> None:
+    settings = load(tmp_path, GOOD)
+    for method, name in chosen.items():
+        with pytest.raises(SettingsError, match=r"has no .*Known: "):
+            getattr(settings, method)("Shop", (name,))
+
+
+def test_the_shipped_settings_load_and_their_connections_are_in_the_example() -> None:
+    settings = config.load(PROJECT / "include" / "backup.yaml")
+    example = (PROJECT / ".env.example").read_text()
+    text = yaml.safe_dump(settings.model_dump(mode="json"))
+    connections = {line.split()[-1] for line in text.splitlines() if "connection:" in line}
+    assert connections
+    for connection in connections:
+        assert f"AIRFLOW_CONN_{connection.upper()}=" in example
