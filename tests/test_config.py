@@ -75,7 +75,7 @@ def test_a_mistake_is_named_with_its_fix(tmp_path: Path, old: str, new: str, sai
 
 
 def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="Cannot read the settings .*No such file.*LIFEBOAT_CONFIG"):
+    with pytest.raises(SettingsError, match=r"Cannot read the settings .*No such file.*LIFEBOAT_CONFIG"):
         config.load(tmp_path / "none.yaml")
 
 

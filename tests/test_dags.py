@@ -1,17 +1,21 @@
-"""The DAGs as Airflow runs them: parsed without errors, run task by task in one process."""
+"""The DAGs as Airflow runs them, task by task in one process."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lifeboat import catalog, config, connections
 
+from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
 from tests.conftest import PROJECT, Configure
+
+LoadDag = Callable[[], Any]
 
 
 @pytest.fixture(scope="session")
@@ -20,10 +24,10 @@ def airflow_db() -> None:
 
 
 @pytest.fixture
-def dag(project: Configure, airflow_db: None) -> Callable[..., Any]:
-    """Parse the DAGs with the settings as they are, make them known to Airflow, and return one, without waiting."""
+def backup_database(airflow_db: None) -> LoadDag:
+    """Parse the DAGs with the settings as they are, make them known to Airflow, and return one that never waits."""
 
-    def load(dag_id: str) -> Any:
+    def load() -> Any:
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
         from airflow.models.dagbundle import DagBundleModel
         from airflow.utils.session import create_session
@@ -33,31 +37,216 @@ def dag(project: Configure, airflow_db: None) -> Callable[..., Any]:
         bag = DagBag(dag_folder=str(PROJECT / "dags"), bundle_name="testing")
         assert bag.import_errors == {}
         sync_bag_to_db(bag, "testing", None)
-        found = bag.get_dag(dag_id)
-        for task in found.tasks:
+        dag = bag.get_dag("backup_database")
+        for task in dag.tasks:
             task.retries = 0
-        return found
+        return dag
 
     return load
 
 
-def states(run: Any) -> dict[tuple[str, int], str]:
-    return {(ti.task_id, ti.map_index): str(ti.state) for ti in run.get_task_instances()}
+def states(run: Any) -> dict[str, list[str]]:
+    """Return the states of a run's tasks, by task and in the order of mapping."""
+    found: dict[str, list[str]] = {}
+    for ti in sorted(run.get_task_instances(), key=lambda ti: ti.map_index):
+        found.setdefault(ti.task_id, []).append(str(ti.state))
+    return found
 
 
-def keys(application: str = "Shop") -> dict[str, list[str]]:
-    settings = config.load()
+def stored(application: str = "Shop") -> dict[str, list[str]]:
+    """Return the keys of the published archives at every destination."""
     return {
         destination.name: [archive.key for archive in catalog.read(destination.list()).archives]
-        for destination in connections.destinations(settings, application)
+        for destination in connections.destinations(config.load(), application)
     }
 
 
-def test_a_run_publishes_one_archive_at_every_destination(dag: Any, project: Configure, shop: str) -> None:
+def run(dag: Any, **conf: Any) -> Any:
+    return dag.test(logical_date=None, run_conf=conf)
+
+
+def test_every_dag_is_documented_tagged_and_owned(project: Configure, backup_database: LoadDag) -> None:
     project()
-    run = dag("backup_database").test(logical_date=None, run_conf={"note": "before the migration"})
-    assert run.state == "success"
-    stored = keys()
-    assert len(stored["disk"]) == 1
-    assert stored["disk"] == stored["offsite"]
-    assert not list((config.load().staging / "backup_database").glob("*/*"))
+    dag = backup_database()
+    assert "What to do" in dag.doc_md or "what to do" in dag.doc_md
+    assert {"lifeboat", "backup"} <= set(dag.tags)
+    assert not dag.catchup
+    assert dag.max_active_runs == 1
+    assert all(task.owner == "data-platform" for task in dag.tasks)
+    assert all(task.execution_timeout for task in dag.tasks if not task.is_teardown)
+
+
+def test_a_run_publishes_one_archive_at_every_destination(
+    project: Configure, backup_database: LoadDag, shop: str
+) -> None:
+    project()
+    done = run(backup_database(), note="before the migration")
+    assert done.state == "success"
+    found = stored()
+    assert len(found["disk"]) == 1
+    assert found["disk"] == found["offsite"]
+    assert [path for path in config.load().staging.rglob("*") if path.is_file()] == []
+
+
+def test_several_applications_and_a_choice_in_the_form(
+    project: Configure, backup_database: LoadDag, mariadb: MariaDB, shop: str
+) -> None:
+    mariadb.run("DROP DATABASE IF EXISTS stock; CREATE DATABASE stock; CREATE TABLE stock.t (id INT PRIMARY KEY)")
+    databases = [{"name": name, "connection": "shop_db"} for name in ("shop", "stock")]
+    project(applications={"Shop": {"databases": databases}, "Blog é": {"databases": databases[:1]}})
+    # A DAG that was tested once keeps the form's choices, so each run gets a fresh one.
+    done = run(backup_database(), application="Shop", databases=["stock"], destinations=["disk"])
+    assert done.state == "success"
+    assert states(done)["Shop.dump"] == ["skipped", "success"]
+    assert states(done)["Shop.upload"] == ["success", "skipped"]
+    assert states(done)["Blog.prepare_staging"] == ["skipped"]
+    assert states(done)["Blog.archive"] == ["skipped"]
+    assert [len(keys) for keys in stored().values()] == [1, 0]
+    both = run(backup_database())
+    assert both.state == "success"
+    assert len(stored()["disk"]) == 3
+    unknown = run(backup_database(), databases=["stok"])
+    assert unknown.state == "failed"
+
+
+def test_a_failed_upload_can_be_repeated_without_a_dump(
+    project: Configure, backup_database: LoadDag, shop: str, s3: S3, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    dag = backup_database()
+    with monkeypatch.context() as broken:
+        broken.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong"))
+        failed = run(dag)
+    assert failed.state == "failed"
+    assert states(failed)["Shop.upload"] == ["success", "failed"]
+    assert [len(keys) for keys in stored().values()] == [1, 0]
+    mariadb.run("DROP DATABASE shop")  # so that a dump would fail
+    upload(dag, failed, 1)
+    found = stored()
+    assert found["disk"] == found["offsite"]
+
+
+def test_an_upload_without_staging_comes_from_another_destination(
+    project: Configure, backup_database: LoadDag, shop: str, tmp_path: Path
+) -> None:
+    project()
+    dag = backup_database()
+    done = run(dag)
+    (key,) = stored()["disk"]
+    (tmp_path / "disk" / key).unlink()
+    upload(dag, done, 0)
+    assert (tmp_path / "disk" / key).is_file()
+    assert stored()["disk"] == [key]
+
+
+def upload(dag: Any, dag_run: Any, index: int) -> None:
+    """Execute one upload of a run again, as Airflow does when the task is cleared."""
+    from lifeboat.operators.upload import UploadArchiveOperator
+
+    (archive,) = [ti for ti in dag_run.get_task_instances() if ti.task_id == "Shop.archive"]
+    operator = UploadArchiveOperator(
+        task_id="again",
+        application="Shop",
+        archive=archive.xcom_pull(task_ids="Shop.archive"),
+        destination=["disk", "offsite"][index],
+    )
+    operator.step({"dag_run": dag_run, "params": {}, "ti": archive})  # type: ignore[typeddict-item]
+
+
+def test_a_failed_run_sends_one_slack_message_and_one_email(
+    project: Configure,
+    backup_database: LoadDag,
+    shop: str,
+    mail: MailSink,
+    slack: SlackSink,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project(
+        applications={
+            "Shop": {"databases": [{"name": name, "connection": "shop_db"} for name in ("no<such>", "none")]}
+        },
+        alerts={"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}},
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
+    done = run(backup_database())
+    assert done.state == "failed"
+    (message,) = slack.messages()
+    (letter,) = mail.messages()
+    assert "backup_database failed" in str(message)
+    assert letter["Subject"] == "backup_database failed"
+    assert letter["To"] == "ops@example.com"
+
+
+def test_a_dead_slack_does_not_stop_the_email(
+    project: Configure, backup_database: LoadDag, shop: str, mail: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(
+        applications={"Shop": {"databases": [{"name": "none", "connection": "shop_db"}]}},
+        alerts={"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}},
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", '{"conn_type": "slackwebhook", "password": "http://127.0.0.1:1/x"}')
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
+    assert run(backup_database()).state == "failed"
+    assert len(mail.messages()) == 1
+
+
+def test_a_backfilled_run_takes_a_backup_only_when_one_is_due(
+    project: Configure, backup_database: LoadDag, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.sdk.exceptions import AirflowSkipException
+
+    project()
+    dag = backup_database()
+    manual = run(dag)
+    prepare = dag.get_task("Shop.prepare_staging")
+
+    class Backfilled:
+        dag_id, run_id, run_type = manual.dag_id, "backfill__2026-01-01", "backfill"
+
+    class Ti:
+        @staticmethod
+        def get_dagrun_state(dag_id: str, run_id: str) -> str:
+            return "running"
+
+    context: Any = {"dag_run": Backfilled, "params": {}, "ti": Ti}
+    with pytest.raises(AirflowSkipException, match="a backfill cannot travel in time, and the newest database archive"):
+        prepare.step(context)
+    staging = config.load().staging / "backup_database"
+    assert not (staging / "backfill__2026-01-01").exists()
+    for keys in stored().values():  # the newest archive becomes two days old
+        (key,) = keys
+        old = catalog.archive_key("Shop", "database", datetime(2026, 1, 1, tzinfo=UTC))
+        for destination in connections.destinations(config.load(), "Shop"):
+            if destination.find(key):
+                destination.delete(key)
+                destination.write(old, b"x")
+                destination.write(f"{old}.json", b"{}")
+    prepare.step(context)
+    (staging / "manual__other" / "Shop").mkdir(parents=True)
+    with pytest.raises(AirflowSkipException, match="run manual__other is taking one"):
+        prepare.step(context)
+
+
+def test_parsing_is_fast_and_imports_nothing_heavy(project: Configure) -> None:
+    project()
+    script = (
+        "import sys, time, airflow.sdk, pydantic, yaml\n"
+        "start = time.perf_counter()\n"
+        "import backup_database\n"
+        "print(time.perf_counter() - start)\n"
+        "print([name for name in ('boto3', 'pyzipper', 'MySQLdb', 'fastapi') if name in sys.modules])\n"
+    )
+    paths = f"{PROJECT / 'dags'}:{PROJECT / 'plugins'}"
+    import os
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    seconds, heavy = done.stdout.splitlines()[-2:]
+    assert heavy == "[]"
+    assert float(seconds) < 2, "the DAG file takes too long to parse"

@@ -7,26 +7,25 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import yaml
-from lifeboat.processes import die_with_parent
 from rich.console import Console
 
 from include.demo import marketplace
-from include.demo.stand_ins import LOCALHOST, S3, MailSink, MariaDB, SlackSink, free_port
+from include.demo.stand_ins import LOCALHOST, S3, MailSink, MariaDB, SlackSink
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOME = PROJECT / ".demo"
 BIN = Path(sys.executable).parent
 BUCKET = "marketplace-backups"
 ARCHIVE_PASSWORD = "demo archive password"
-READY_SECONDS = 180
+UI_PORT = 8080
 
 console = Console(highlight=False)
 
@@ -75,14 +74,11 @@ def environment(mariadb: MariaDB, s3: S3, mail: MailSink, slack: SlackSink) -> d
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
-        "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
-        "AIRFLOW__API__HOST": LOCALHOST,
         "AIRFLOW_CONN_MARKETPLACE_DB": mariadb.connection(marketplace.DATABASE),
         "AIRFLOW_CONN_BACKUPS_S3": s3.connection(),
         "AIRFLOW_CONN_BACKUPS_SMTP": mail.connection(),
         "AIRFLOW_CONN_BACKUPS_SLACK": slack.connection(),
         "AIRFLOW_CONN_LIFEBOAT_ARCHIVE": json.dumps({"conn_type": "generic", "password": ARCHIVE_PASSWORD}),
-        "PATH": f"{BIN}:{os.environ['PATH']}",
     }
 
 
@@ -145,58 +141,21 @@ def show(variables: dict[str, str]) -> None:
 
 def up() -> None:
     """Run Airflow with its UI until Ctrl-C."""
-    with stand_ins() as variables:
-        ports = {name: str(free_port()) for name in ("AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT",)}
-        port = os.environ.get("AIRFLOW__API__PORT") or str(_port_or_free(8080))
-        base = f"http://{LOCALHOST}:{port}"
-        variables |= {"AIRFLOW__API__PORT": port, "AIRFLOW__API__BASE_URL": base, **ports}
-        parent = os.getpid()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with stand_ins() as variables, contextlib.suppress(KeyboardInterrupt):
         log = HOME / "airflow.log"
-        with log.open("wb") as output:
-            airflow = subprocess.Popen(
-                [BIN / "airflow", "standalone"],
-                env=os.environ | variables,
-                stdout=output,
-                stderr=output,
-                process_group=0,
-                preexec_fn=lambda: die_with_parent(parent),
-            )
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        try:
+        airflow = Standalone(variables, log, UI_PORT if _is_free(UI_PORT) else None)
+        with contextlib.ExitStack() as stack:
             with console.status(f"Starting Airflow (log: {log})"):
-                _await_airflow(airflow, base)
-            console.print(f"[green]Airflow is up:[/] {base}  (no login: this is a demo, on this machine only)")
-            console.print(f"Trigger a backup: {base}/dags/backup_database. Ctrl-C stops everything.")
+                stack.enter_context(airflow)
+            console.print(f"[green]Airflow is up:[/] {airflow.base}  (no login: a demo, on this machine only)")
+            console.print(f"Trigger a backup: {airflow.base}/dags/backup_database. Ctrl-C stops everything.")
             airflow.wait()
-        except KeyboardInterrupt:
-            console.print("Stopping.")
-        finally:
-            _stop_group(airflow)
 
 
-def _port_or_free(port: int) -> int:
-    import socket
-
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        return port if probe.connect_ex((LOCALHOST, port)) else free_port()
-
-
-def _await_airflow(airflow: subprocess.Popen[bytes], base: str) -> None:
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline and airflow.poll() is None:
-        with contextlib.suppress(OSError), urlopen(f"{base}/api/v2/monitor/health") as answer:
-            if all(part["status"] in ("healthy", None) for part in json.load(answer).values()):
-                return
-        time.sleep(1)
-    raise SystemExit(f"Airflow did not start; see {HOME / 'airflow.log'}.")
-
-
-def _stop_group(airflow: subprocess.Popen[bytes]) -> None:
-    """Stop Airflow with all its children: `airflow standalone` leaves them behind on anything but Ctrl-C."""
-    for stop, seconds in ((signal.SIGINT, 20), (signal.SIGKILL, 5)):
-        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(airflow.pid, stop)
-            airflow.wait(seconds)
+        return probe.connect_ex((LOCALHOST, port)) != 0
 
 
 if __name__ == "__main__":

@@ -156,13 +156,7 @@ class MariaDB(_Program):
         text = mysql.option_file_text(Server("", 0, self.user, self.password, str(self.socket)), client)
         with mysql.option_file(text) as (descriptor, path):
             done = subprocess.run(
-                [
-                    program,
-                    f"--defaults-file={path}",
-                    "--default-character-set=utf8mb4",
-                    "-BN",
-                    *filter(None, [database]),
-                ],
+                [program, f"--defaults-file={path}", *options, *filter(None, [database])],
                 input=sql.encode() if isinstance(sql, str) else sql,
                 pass_fds=[descriptor],
                 capture_output=True,

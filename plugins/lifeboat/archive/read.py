@@ -19,12 +19,12 @@ from lifeboat.archive import CHUNK, MANIFEST_NAME
 from lifeboat.errors import ArchiveError
 
 LONGEST_MANIFEST = 256 << 20  # bytes; a manifest beyond this is a bomb, not a list of files
-# What pyzipper and the inflater raise on a damaged file, beside BadZipFile.
+# What pyzipper, the inflater and a failing disk raise while a damaged file is read.
 DAMAGE: tuple[type[Exception], ...] = (
-    *(BadZipFile, EOFError, KeyError, NotImplementedError, ValueError, struct.error, OverflowError),
+    *(BadZipFile, OSError, EOFError, KeyError, NotImplementedError, ValueError, struct.error, OverflowError),
     cast(type[Exception], isal_zlib.error),
 )
-PASSWORD_HINT = "Check the password of the connection that the settings name under encryption."
+CHECK_KEY = "Check the password of the connection that the settings name under encryption."
 
 
 class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
@@ -141,7 +141,7 @@ class ArchiveReader:
         self._file = _HashedFile(file)
         try:
             self._zip = _Zip(cast(Any, self._file))
-        except (OSError, *DAMAGE) as error:
+        except DAMAGE as error:
             raise ArchiveError(f"{where} is not a whole ZIP archive: {_reason(error)}.") from error
         if password:
             self._zip.setpassword(password.encode())
@@ -160,7 +160,7 @@ class ArchiveReader:
         except RuntimeError as error:  # pyzipper's answer to a password that does not fit, or is missing
             missing = "requires a" in str(error) or "required for" in str(error)
             what = "is encrypted and no password was given" if missing else "does not open with this password"
-            raise ArchiveError(f"{self._where}: {name!r} {what}.", PASSWORD_HINT) from error
+            raise ArchiveError(f"{self._where}: {name!r} {what}.", CHECK_KEY) from error
         except DAMAGE as error:
             raise ArchiveError(f"{self._where}: {name!r} is damaged: {_reason(error)}.") from error
 

@@ -30,7 +30,7 @@ HINTS = {
     "InvalidAccessKeyId": "Check login and password of the connection: they are the access key and its secret.",
     "SignatureDoesNotMatch": "Check login and password of the connection: they are the access key and its secret.",
     "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket.",
-    "403": "Give the key the rights to list, read, write and abort uploads in the bucket.",
+    "403": "Check the connection's access key and its secret, and the key's rights to list, read and write.",
 }
 
 

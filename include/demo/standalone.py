@@ -1,0 +1,105 @@
+"""Airflow whole, on this machine: scheduler, DAG processor, API server and triggerer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+from urllib.request import Request, urlopen
+
+from lifeboat.processes import die_with_parent
+
+from include.demo.stand_ins import LOCALHOST, free_port
+
+READY_SECONDS = 180
+STOP_SECONDS = 20
+
+
+class Standalone:
+    """``airflow standalone`` without login, bound to 127.0.0.1.
+
+    :param variables: environment of Airflow beside the current one.
+    :param log: takes what all of its parts print.
+    """
+
+    def __init__(self, variables: dict[str, str], log: Path, port: int | None = None) -> None:
+        self.base = f"http://{LOCALHOST}:{port or free_port()}"
+        self._log = log
+        self._environment = (
+            os.environ
+            | variables
+            | {
+                "AIRFLOW__API__HOST": LOCALHOST,
+                "AIRFLOW__API__PORT": self.base.rpartition(":")[2],
+                "AIRFLOW__API__BASE_URL": self.base,
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+                "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
+                "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
+                # `airflow standalone` starts its parts by name.
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            }
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        parent = os.getpid()
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [Path(sys.executable).parent / "airflow", "standalone"],
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+                preexec_fn=lambda: die_with_parent(parent),
+            )
+        try:
+            self._await()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _await(self) -> None:
+        """Wait for every part: the banner comes before the API answers."""
+        deadline = time.monotonic() + READY_SECONDS
+        while self._process and self._process.poll() is None and time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                health = self.api("GET", "monitor/health")
+                if all(part["status"] in ("healthy", None) for part in health.values()):
+                    return
+            time.sleep(1)
+        raise RuntimeError(f"Airflow did not start; see {self._log}.")
+
+    def wait(self) -> None:
+        """Wait until Airflow ends."""
+        if self._process:
+            self._process.wait()
+
+    def _stop(self) -> None:
+        """Stop the whole group: on anything but Ctrl-C Airflow leaves its parts behind."""
+        if self._process:
+            for stop in (signal.SIGINT, signal.SIGKILL):
+                with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(self._process.pid, stop)
+                    self._process.wait(STOP_SECONDS)
+
+    def api(self, method: str, path: str, **body: object) -> Any:
+        """Call Airflow's API.
+
+        :raises OSError: it does not answer, or answers with an error.
+        """
+        data = json.dumps(body).encode() if body or method == "POST" else None
+        request = Request(  # our own address
+            f"{self.base}/api/v2/{path}", data, {"Content-Type": "application/json"}, method=method
+        )
+        with urlopen(request, timeout=30) as answer:
+            return json.load(answer)

@@ -1,0 +1,121 @@
+"""A real scheduler: `airflow standalone` runs the DAGs, and the sinks count what is sent."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat import config
+
+from include.demo.stand_ins import MailSink, SlackSink
+from include.demo.standalone import Standalone
+from tests.conftest import Configure
+from tests.test_dags import stored
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.5)
+    return value
+
+
+def finished(airflow: Standalone, run_id: str) -> str:
+    def state() -> str | None:
+        found = airflow.api("GET", f"dags/backup_database/dagRuns/{run_id}")["state"]
+        return found if found in ("success", "failed") else None
+
+    return str(wait_for(state))
+
+
+def test_backups_under_a_real_scheduler(
+    project: Configure, shop: str, mail: MailSink, slack: SlackSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project(
+        applications={
+            "Shop": {"databases": [{"name": "shop", "connection": "shop_db"}]},
+            "Broken": {"databases": [{"name": name, "connection": "not<there>"} for name in ("one", "two")]},
+        },
+        alerts={"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}},
+    )
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION", "False")
+    with Standalone({}, tmp_path / "airflow.log") as airflow:
+
+        def parsed() -> bool:
+            return any(dag["dag_id"] == "backup_database" for dag in airflow.api("GET", "dags")["dags"])
+
+        def trigger(**conf: object) -> str:
+            run = airflow.api("POST", "dags/backup_database/dagRuns", logical_date=None, conf=conf)
+            return str(run["dag_run_id"])
+
+        wait_for(parsed)
+        assert airflow.api("GET", "importErrors")["total_entries"] == 0
+
+        good = trigger(application="Shop")
+        assert finished(airflow, good) == "success"
+        (key,) = stored("Shop")["disk"]
+        assert stored("Shop") == {"disk": [key], "offsite": [key]}
+        assert slack.messages() == []
+
+        # One message each for a run in which two tasks failed, with the reason of each.
+        bad = trigger(application="Broken")
+        assert finished(airflow, bad) == "failed"
+        wait_for(lambda: slack.messages() and mail.messages())
+        time.sleep(5)
+        (message,), (letter,) = slack.messages(), mail.messages()
+        for name in ("one", "two"):
+            assert f"There is no Airflow connection 'not&lt;there&gt;', which database '{name}' needs." in str(message)
+        html = letter.get_body(("html",))
+        assert html is not None
+        assert "not&lt;there&gt;" in html.get_content()
+        assert f"/dags/backup_database/runs/{bad}" in str(message)
+
+        # Clearing one upload stores again what its destination has lost, without a dump.
+        (tmp_path / "disk" / key).unlink()
+        before = {path.name for path in (tmp_path / "disk" / "Shop" / "database").iterdir()}
+        tasks = [{"task_id": "Shop.upload", "map_index": 0}]
+        airflow.api(
+            "POST",
+            "dags/backup_database/clearTaskInstances",
+            dry_run=False,
+            dag_run_id=good,
+            task_ids=[[task["task_id"], task["map_index"]] for task in tasks],
+            only_failed=False,
+        )
+        wait_for((tmp_path / "disk" / key).is_file)
+        assert finished(airflow, good) == "success"
+        assert {path.name for path in (tmp_path / "disk" / "Shop" / "database").iterdir()} == before | {Path(key).name}
+
+        # A backfill of missed days takes no backup while the newest is fresh, and alerts nobody.
+        subprocess.run(
+            [
+                *(Path(sys.executable).parent / "airflow", "backfill", "create", "--dag-id", "backup_database"),
+                *("--from-date", "2026-01-01", "--to-date", "2026-01-03T12:00", "--dag-run-conf"),
+                '{"application": "Shop"}',
+            ],
+            check=True,
+            capture_output=True,
+        )
+        query = "dags/backup_database/dagRuns?run_type=backfill"
+        runs = wait_for(
+            lambda: (
+                [run for run in airflow.api("GET", query)["dag_runs"] if run["state"] == "success"][2:]
+                and airflow.api("GET", query)["dag_runs"]
+            )
+        )
+        assert {run["state"] for run in runs} == {"success"}
+        assert stored("Shop") == {"disk": [key], "offsite": [key]}
+        assert len(slack.messages()) == len(mail.messages()) == 1
+    left = [path for path in config.load().staging.rglob("*") if path.is_file() and "Broken" not in str(path)]
+    assert left == []
