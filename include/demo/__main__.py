@@ -19,6 +19,7 @@ from rich.console import Console
 
 from include.demo import marketplace
 from include.demo.stand_ins import LOCALHOST, S3, MailSink, MariaDB, SlackSink
+from include.demo.standalone import Standalone
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOME = PROJECT / ".demo"
