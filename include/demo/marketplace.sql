@@ -96,7 +96,7 @@ SELECT
   if(seq % 3, concat_ws(' ',
     elt(1 + seq % 5, 'Please leave it', 'Ring twice and leave it', 'Gift wrap, then put it', 'Call first; otherwise put it', 'Leave it'),
     elt(1 + seq % 7, 'with the neighbour', 'behind the shed', 'at the back door', 'under the stairs', 'in the porch', 'at the bakery', 'on the wall')), NULL),
-  '2024-01-01' + INTERVAL seq * 11 MINUTE
+  '2024-01-01' + INTERVAL seq * 11 % 1000000 MINUTE
 FROM seq_1_to_100000000 WHERE seq <= @orders;
 
 INSERT INTO order_items (order_id, position, product_id, quantity, price)

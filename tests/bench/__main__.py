@@ -29,6 +29,7 @@ ROWS = int(os.environ.get("BENCH_ROWS", "6_000_000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 PASSWORD = "bench password"
 BUCKET = "bench"
+OURS = "Lifeboat, on disk and S3"
 
 PHP_ZIP = """
 $zip = new ZipArchive();
@@ -71,7 +72,7 @@ class Bench:
         options.touch(mode=0o600)
         options.write_text(mysql.option_file_text(mariadb.server, client), encoding="utf-8")
         self.dump = shlex.join(mysql.dump_command(client, str(options), database, []))
-        settings = scratch / "backup.yaml"
+        settings = scratch / f"{database}.yaml"
         settings.write_text(
             json.dumps(
                 {
@@ -107,7 +108,7 @@ class Bench:
         php = f'php -r {shlex.quote(PHP_ZIP)} {out}.sql {out}.zip "$PW"'
         return {
             "bare dump to /dev/null": lambda: self._shell(f"{self.dump} > /dev/null"),
-            "Lifeboat, on disk and S3": lambda: self._run(self.lifeboat),
+            OURS: lambda: self._run(self.lifeboat),
             "Lifeboat, on disk": lambda: self._run([*self.lifeboat, "-d", "disk"]),
             "dump | gzip -6 | openssl": lambda: self._shell(f"{self.dump} | gzip -6 | {openssl}"),
             "dump | zstd | openssl": lambda: self._shell(f"{self.dump} | zstd -q | {openssl}"),
@@ -137,11 +138,14 @@ def main() -> None:
             with console.status(f"Filling a marketplace of {ROWS} rows"):
                 marketplace.load(mariadb, "bench", ROWS)
                 marketplace.load(mariadb, "tenth", ROWS // 10)
+                mariadb.run("CREATE DATABASE nothing")
+            idle = Bench(mariadb, s3, scratch, "nothing")
             bench = Bench(mariadb, s3, scratch, "bench")
+            contestants = bench.contestants() | {"Lifeboat, an empty database": idle.contestants()[OURS]}
             size = int(subprocess.check_output(["/bin/bash", "-c", f"{bench.dump} | wc -c"]))
-            seconds: dict[str, list[float]] = {name: [] for name in bench.contestants()}
+            seconds: dict[str, list[float]] = {name: [] for name in contestants}
             for number in range(ROUNDS):
-                for name, contestant in bench.contestants().items():
+                for name, contestant in contestants.items():
                     with console.status(f"Round {number + 1} of {ROUNDS}: {name}"):
                         started = time.perf_counter()
                         contestant()

@@ -19,29 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat.databases import Dump, Server, mysql
+from lifeboat.databases.digest import DumpParser
 from lifeboat.errors import DumpError
 
 from include.demo.stand_ins import MariaDB
 
-MYSQL_HELP = """mysqldump  Ver 8.4.3 for Linux on x86_64 (MySQL Community Server - GPL)
-Usage: mysqldump [OPTIONS] database [tables]
-  --no-defaults           Don't read default options from any option file.
-  --column-statistics Add an ANALYZE TABLE statement to regenerate any existing
-  --default-character-set=name
-  --events            Dump events.
-  -E, --events        Dump events.
-  --get-server-public-key
-  --hex-blob          Dump binary strings (BINARY, VARBINARY, BLOB) in
-  --max-allowed-packet=#
-  -y, --no-tablespaces
-  --order-by-primary  Sorts each table's rows by primary key, or first unique
-  -q, --quick         Don't buffer query, dump directly to stdout.
-  -R, --routines      Dump stored routines (functions and procedures).
-  --set-gtid-purged[=name]
-  --single-transaction
-  --ssl-mode=name     SSL connection mode.
-  --triggers          Dump triggers for each dumped table.
-"""
+TEXTS = Path(__file__).with_name("reconstructed")
+MYSQL_HELP = (TEXTS / "mysqldump-8.4.options.txt").read_text()
 
 
 def take(mariadb: MariaDB, database: str, excluded: tuple[str, ...] = (), **changes: Any) -> tuple[Dump, bytes]:
@@ -252,8 +236,29 @@ def test_any_password_survives_the_option_file(mariadb: MariaDB) -> None:
     check()
 
 
-def test_options_follow_the_client() -> None:
-    oracle = mysql.parse_help("/usr/bin/mysqldump", MYSQL_HELP)
+@pytest.mark.parametrize("version", ["8.0", "8.4", "9"])
+def test_dumps_of_oracles_client_are_understood(version: str) -> None:
+    dump = (TEXTS / f"mysql-{version}.dump.sql").read_bytes()
+    found = set()
+    for size in (1, 7, 1 << 20):
+        parser = DumpParser()
+        for start in range(0, len(dump), size):
+            parser.feed(dump[start : start + size])
+        found.add(parser.finish())
+    (digest,) = found
+    assert digest.complete
+    rows = {table.name: table.rows for table in digest.tables}
+    expected = {"audit_log": 4, "empty_one": 0, "order_lines": 3, "users": 5}
+    assert {name: rows[name] for name in expected} == expected
+    assert {table.name for table in digest.tables if table.order == "none"} == {"audit_log"}
+    objects = {(entry.kind, entry.name) for entry in digest.objects}
+    assert {("trigger", "users_ai"), ("event", "nightly"), ("event", "weekly"), ("view", "spent")} <= objects
+    assert {("function", "greeting"), ("procedure", "tidy")} <= objects
+
+
+@pytest.mark.parametrize("version", ["8.0", "8.4", "9"])
+def test_options_follow_the_client(version: str) -> None:
+    oracle = mysql.parse_help("/usr/bin/mysqldump", (TEXTS / f"mysqldump-{version}.options.txt").read_text())
     assert not oracle.is_mariadb
     command = mysql.dump_command(oracle, "/dev/fd/3", "shop", ["cache"])
     assert command[:2] == ["/usr/bin/mysqldump", "--defaults-file=/dev/fd/3"]

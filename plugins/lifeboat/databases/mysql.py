@@ -71,7 +71,8 @@ class Client:
 
 def parse_help(path: str, text: str) -> Client:
     """Read what a dump client says of itself."""
-    options = re.findall(r"^\s+(?:-\w, )?--([a-z][a-z0-9-]+)", text, re.MULTILINE)
+    # Two spaces exactly: deeper lines are descriptions, which name options too.
+    options = re.findall(r"^  (?:-\w, )?--([a-z][a-z0-9-]+)", text, re.MULTILINE)
     return Client(path, text.partition("\n")[0].strip(), frozenset(options))
 
 
