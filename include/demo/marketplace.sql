@@ -112,7 +112,7 @@ SELECT
     elt(1 + seq % 6, 'The finish is better than the price suggests', 'The box was dented but the content is fine',
       'It smells of varnish for a week', 'Assembly took an hour and one missing screw',
       'The colour is darker than shown', 'It has been in daily use since'),
-    concat('Compared with number ', seq * 7 % @products, ' it is ',
+    concat('Compared with number ', cast(seq * 7 % @products AS UNSIGNED), ' it is ',
       elt(1 + seq % 5, 'heavier', 'lighter', 'larger', 'much the same', 'a class of its own')),
     elt(1 + seq % 8, 'Would buy again 👍', 'Sending it back', 'Four stars for the packaging', 'My cat loves it 🐈',
       'No complaints', 'Recommended to two friends 🎉', 'It says "fragile" and means it', 'C:\\shop\\returns; -- see there')),

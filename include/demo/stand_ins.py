@@ -171,8 +171,8 @@ class MariaDB(_Program):
             self._install()
         super().start()
 
-    def stop(self) -> None:
-        super().stop()
+    def kill(self) -> None:
+        super().kill()  # also the last step of a stop and of a failed start
         shutil.rmtree(self.socket.parent, ignore_errors=True)
 
     def _install(self) -> None:
