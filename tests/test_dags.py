@@ -88,6 +88,15 @@ def test_a_run_publishes_one_archive_at_every_destination(
     assert [path for path in config.load().staging.rglob("*") if path.is_file()] == []
 
 
+def test_what_a_deleted_run_left_is_swept(project: Configure, backup_database: LoadDag, shop: str) -> None:
+    project()
+    left = config.load().staging / "backup_database" / "manual__deleted" / "Shop"
+    left.mkdir(parents=True)
+    (left / "shop.sql.gz").write_bytes(b"half")
+    assert run(backup_database()).state == "success"
+    assert not left.parent.exists()
+
+
 def test_several_applications_and_a_choice_in_the_form(
     project: Configure, backup_database: LoadDag, mariadb: MariaDB, shop: str
 ) -> None:
@@ -206,8 +215,8 @@ def test_a_backfilled_run_takes_a_backup_only_when_one_is_due(
 
     class Ti:
         @staticmethod
-        def get_dagrun_state(dag_id: str, run_id: str) -> str:
-            return "running"
+        def get_dr_count(dag_id: str, run_ids: list[str], states: list[str]) -> int:
+            return len(run_ids)
 
     context: Any = {"dag_run": Backfilled, "params": {}, "ti": Ti}
     with pytest.raises(AirflowSkipException, match="a backfill cannot travel in time, and the newest database archive"):

@@ -57,6 +57,7 @@ def dump_database(scratch: Staging, database: Database, server: Server, connect:
     :raises StagingError: there is no space for it.
     """
     target = scratch.dump(database.name)
+    staging.begin(target)
     deflate = isal_zlib.compressobj(DEFLATE_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW)
     with staging.translated(target), target.open("wb") as file:
         dump = mysql.dump(
@@ -90,6 +91,7 @@ def pack_archive(
     :raises StagingError: a dump is not there, or there is no space.
     """
     target = scratch.archive
+    staging.begin(target)
     dumps = [Dump.from_json(staging.facts_of(scratch.dump(name))) for name in databases]
     entries = {
         dump_entry_name(dump.engine, dump.database): {"size": dump.sql_bytes, "sha256": dump.sha256} for dump in dumps

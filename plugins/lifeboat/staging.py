@@ -67,6 +67,12 @@ def facts_of(staged: Path) -> dict[str, Any]:
     return facts
 
 
+def begin(staged: Path) -> None:
+    """Withdraw the facts of an earlier attempt before the file is written again: they must not vouch for half of it."""
+    with translated(staged):
+        _facts_path(staged).unlink(missing_ok=True)
+
+
 def finish(staged: Path, facts: dict[str, Any]) -> None:
     """Mark a staged file as whole by writing its facts beside it, last."""
     path = _facts_path(staged)

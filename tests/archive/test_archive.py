@@ -8,6 +8,7 @@ import io
 import json
 import os
 import subprocess
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -127,3 +128,15 @@ def test_an_empty_password_is_refused(tmp_path: Path) -> None:
 def test_names_of_databases_stay_in_their_folder() -> None:
     assert dump_entry_name("mysql", "shop") == "db-dumps/mysql-shop.sql"
     assert dump_entry_name("mysql", "../a\\b\n%") == "db-dumps/mysql-..%2Fa%5Cb%0A%25.sql"
+
+
+def test_a_compression_that_is_not_supported_is_no_wrong_password(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("a", b"x" * 100)
+    with pytest.raises(ArchiveError, match=r"'a' is damaged: .*compressed by method 12"):
+        read((tmp_path / "a.zip").read_bytes(), None).verify()
+    content = bytearray((tmp_path / "a.zip").read_bytes())
+    for header in (8, content.index(b"PK\x01\x02") + 10):  # the method in both headers: one that nobody knows
+        content[header] = 77
+    with pytest.raises(ArchiveError, match="'a' is damaged"):
+        read(bytes(content), None).verify()

@@ -83,6 +83,7 @@ def test_deleting_twice_is_no_error(destination: Destination) -> None:
     destination.write("a/1.zip", b"x")
     destination.delete("a/1.zip")
     destination.delete("a/1.zip")
+    destination.delete("never/there.zip")
     assert destination.find("a/1.zip") is None
 
 

@@ -157,12 +157,12 @@ class ArchiveReader:
         """
         try:
             yield from self._zip.open(name).chunks()
+        except DAMAGE as error:  # before RuntimeError, of which NotImplementedError is one
+            raise ArchiveError(f"{self._where}: {name!r} is damaged: {_reason(error)}.") from error
         except RuntimeError as error:  # pyzipper's answer to a password that does not fit, or is missing
             missing = "requires a" in str(error) or "required for" in str(error)
             what = "is encrypted and no password was given" if missing else "does not open with this password"
             raise ArchiveError(f"{self._where}: {name!r} {what}.", CHECK_KEY) from error
-        except DAMAGE as error:
-            raise ArchiveError(f"{self._where}: {name!r} is damaged: {_reason(error)}.") from error
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the manifest, or None where the archive has none (laravel-backup wrote it).

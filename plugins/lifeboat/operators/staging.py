@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lifeboat.catalog import Kind
     from lifeboat.config import Settings
 
-ENDED = ("success", "failed")
+ACTIVE = ["queued", "running"]
 KEPT_FOR_CLEARING = ("failed", "upstream_failed")
 
 
@@ -75,8 +75,11 @@ class PrepareStagingOperator(LifeboatOperator):
         alive: list[str] = []
 
         def is_over(run_id: str) -> bool:
-            over = run_id != run.run_id and context["ti"].get_dagrun_state(run.dag_id, run_id) in ENDED
-            if not over and run_id != run.run_id:
+            if run_id == run.run_id:
+                return False
+            # Counting, because asking for the state of a run that somebody deleted is an error.
+            over = context["ti"].get_dr_count(run.dag_id, run_ids=[run_id], states=ACTIVE) == 0
+            if not over:
                 alive.append(run_id)
             return over
 

@@ -76,8 +76,9 @@ class DiskDestination:
     def delete(self, key: str) -> None:
         with self._translated(f"delete {key} from"):
             path = self._path(key)
-            path.unlink(missing_ok=True)
-            _sync_directory(path.parent)
+            if path.exists():
+                path.unlink()
+                _sync_directory(path.parent)
 
     def _path(self, key: str) -> Path:
         """Return the file of a key.

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 PART = 16 << 20  # bytes; four parts in flight bound the memory of an upload
 PARALLEL_PARTS = 4
 READ_TRIES = 5
+REPACK = "Clear the archive task: staging was changed after it."
 BLOCK = 1 << 20
 
 HINTS = {
@@ -84,6 +85,9 @@ class S3Destination:
 
         if self.find(key):
             raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.")
+        size, whole, composite = _s3_sha256(source)
+        if base64.b64decode(whole).hex() != sha256:
+            raise StorageError(f"{source} is not the {key} that was packed: its SHA-256 differs.", REPACK)
         self._abort_unfinished(key)
         with self._translated(f"store {key} at"):
             self._client.upload_file(
@@ -94,7 +98,7 @@ class S3Destination:
                 ExtraArgs={"ChecksumAlgorithm": "SHA256"},
                 Config=TransferConfig(PART, max_concurrency=PARALLEL_PARTS, multipart_chunksize=PART),
             )
-        self._confirm(source, key, sha256)
+        self._confirm(key, size, sha256, {whole, composite})
 
     def write(self, key: str, content: bytes) -> None:
         with self._translated(f"store {key} at"):
@@ -122,18 +126,20 @@ class S3Destination:
                         Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
 
-    def _confirm(self, source: Path, key: str, sha256: str) -> None:
-        """Compare what the bucket says it holds with what was sent."""
+    def _confirm(self, key: str, size: int, sha256: str, checksums: set[str]) -> None:
+        """Compare what the bucket says it holds with what was sent.
+
+        :param checksums: the forms in which S3 may report the SHA-256.
+        """
         with self._translated(f"confirm {key} at"):
             head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key, ChecksumMode="ENABLED")
-        size = source.stat().st_size
         stored = head.get("ChecksumSHA256")
         if stored is None:
             log.info("%s reports no checksum; reading %s back.", self, key)
             with self.open(key) as file:
                 matches = hashlib.file_digest(file, "sha256").hexdigest() == sha256
         else:
-            matches = stored == _s3_sha256(source, size, composite="-" in stored)
+            matches = stored in checksums
         if head["ContentLength"] != size or not matches:
             raise StorageError(f"{self} holds other bytes for {key} than were sent.", "Clear the upload to try again.")
 
@@ -238,13 +244,19 @@ def _code(error: BaseException) -> str:
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
-def _s3_sha256(source: Path, size: int, *, composite: bool) -> str:
-    """Return the checksum as S3 reports it: of the whole, or of the SHA-256s of its parts with their number."""
+def _s3_sha256(source: Path) -> tuple[int, str, str]:
+    """Read a file once and return its size in bytes and its SHA-256 in both of S3's forms.
+
+    :returns: size; of the whole, in base64; of the SHA-256s of its parts, in base64 with their number.
+    """
     from s3transfer.utils import ChunksizeAdjuster
 
+    part_size = ChunksizeAdjuster().adjust_chunksize(PART, source.stat().st_size)
+    whole, parts, size = hashlib.sha256(), [], 0
     with source.open("rb") as file:
-        if not composite:
-            return base64.b64encode(hashlib.file_digest(file, "sha256").digest()).decode()
-        part = ChunksizeAdjuster().adjust_chunksize(PART, size)
-        parts = [hashlib.sha256(block).digest() for block in iter(lambda: file.read(part), b"")]
-    return f"{base64.b64encode(hashlib.sha256(b''.join(parts)).digest()).decode()}-{len(parts)}"
+        while part := file.read(part_size):
+            whole.update(part)
+            parts.append(hashlib.sha256(part).digest())
+            size += len(part)
+    composite = base64.b64encode(hashlib.sha256(b"".join(parts)).digest()).decode()
+    return size, base64.b64encode(whole.digest()).decode(), f"{composite}-{len(parts)}"

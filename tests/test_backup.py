@@ -1,0 +1,68 @@
+"""The steps of a backup when something died, or was altered, between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat import backup, staging
+from lifeboat.config import Database
+from lifeboat.errors import DumpError, StagingError, StorageError
+from lifeboat.staging import Staging
+from lifeboat.storage import Destination
+from lifeboat.storage.disk import DiskDestination
+from lifeboat.storage.s3 import S3Destination
+
+from include.demo.stand_ins import S3, MariaDB
+
+SHOP = Database(name="shop", connection="shop_db")
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Staging:
+    scratch = Staging(tmp_path / "staging")
+    scratch.create()
+    return scratch
+
+
+def fail(*_: Any) -> Any:
+    raise DumpError("the server went away")
+
+
+@pytest.mark.parametrize("kind", ["disk", "s3"])
+def test_a_staged_archive_that_was_altered_is_never_published(
+    scratch: Staging, mariadb: MariaDB, shop: str, s3: S3, tmp_path: Path, kind: str
+) -> None:
+    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    packed = backup.pack_archive(scratch, "Altered", "database", ["shop"], "password")
+    content = bytearray(scratch.archive.read_bytes())
+    content[len(content) // 2] ^= 1
+    scratch.archive.write_bytes(content)
+    destination: Destination = DiskDestination("here", tmp_path / "disk")
+    if kind == "s3":
+        destination = S3Destination("here", s3.client(), "backups")
+    with pytest.raises(StorageError, match=r"other bytes|not the .* that was packed"):
+        backup.store_archive(scratch, packed, destination)
+    assert list(destination.list("Altered/")) == []
+
+
+def test_a_repeated_dump_that_fails_leaves_nothing_that_counts(scratch: Staging, mariadb: MariaDB, shop: str) -> None:
+    """Cleared after it had succeeded, killed half-way: the facts of the first must not vouch for the half second."""
+    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    with pytest.raises(DumpError):
+        backup.dump_database(scratch, SHOP, mariadb.server, fail)
+    with pytest.raises(StagingError, match="is not staged"):
+        backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
+
+
+def test_a_repeated_packing_that_fails_leaves_nothing_that_counts(
+    scratch: Staging, mariadb: MariaDB, shop: str
+) -> None:
+    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
+    scratch.dump("shop").write_bytes(b"no gzip file any more, but long enough to be one")
+    with pytest.raises(Exception, match="is not a gzip file"):
+        backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
+    with pytest.raises(StagingError, match="is not staged"):
+        staging.facts_of(scratch.archive)
