@@ -38,8 +38,8 @@ clean: ## Remove what make has made, the demo's data included.
 
 # The stamp comes last: an interrupted installation is taken up again.
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Lifeboat needs Python 3.11 or newer; name one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Lifeboat needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12"; exit 1; }
 	@scripts/system-packages run
 	@echo "Installing Airflow and Lifeboat into .venv"
 	@$(PYTHON) -m venv --clear .venv

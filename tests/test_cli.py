@@ -77,6 +77,15 @@ def test_a_failed_destination_does_not_stop_the_other(
     assert list(listed["failed"]) == ["offsite"]
 
 
+def test_a_failed_application_does_not_stop_the_next(project: Configure, shop: str) -> None:
+    databases = {name: [{"name": name, "connection": "shop_db"}] for name in ("none", "shop")}
+    project(applications={name: {"databases": found} for name, found in databases.items()})
+    made, failed = answer("backup", "database", "-d", "disk", status=1)
+    assert made["published"] == ["disk"]
+    assert failed["application"] == "none"
+    assert "no database 'none'" in failed["error"]
+
+
 def test_one_flipped_byte_is_found(project: Configure, shop: str, tmp_path: Path) -> None:
     project()
     (made,) = answer("backup", "database", "--destination", "disk")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +198,32 @@ def test_a_dead_slack_does_not_stop_the_email(
     monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
     assert run(backup_database()).state == "failed"
     assert len(mail.messages()) == 1
+
+
+def test_a_dump_that_takes_too_long_is_stopped(
+    project: Configure, backup_database: LoadDag, mariadb: MariaDB, shop: str
+) -> None:
+    project()
+    dag = backup_database()
+    dag.get_task("Shop.dump").partial_kwargs["execution_timeout"] = timedelta(seconds=3)
+    blocker = mariadb.connect(database=shop)
+    blocker.cursor().execute("LOCK TABLES orders WRITE")
+    try:
+        failed = run(dag)
+    finally:
+        blocker.close()
+    assert states(failed)["Shop.dump"] == ["failed"]
+    assert [len(keys) for keys in stored().values()] == [0, 0]
+    assert mariadb.run("SELECT IS_FREE_LOCK('lifeboat:shop')").strip() == "1"
+    assert not mariadb.run("SELECT 1 FROM information_schema.processlist WHERE db = 'shop'")
+
+
+def test_tries_are_spaced_ever_wider(project: Configure, backup_database: LoadDag) -> None:
+    project()
+    task = backup_database().get_task("Shop.prepare_staging")
+    growth, first, longest = task.retry_exponential_backoff, task.retry_delay, task.max_retry_delay
+    assert [first * growth**number for number in range(3)] == [timedelta(minutes=minutes) for minutes in (2, 4, 8)]
+    assert longest == timedelta(minutes=30)
 
 
 def test_a_backfilled_run_takes_a_backup_only_when_one_is_due(

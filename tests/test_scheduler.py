@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 from lifeboat import config
 
-from include.demo.stand_ins import MailSink, SlackSink
+from include.demo.stand_ins import MailSink, MariaDB, SlackSink
 from include.demo.standalone import Standalone
 from tests.conftest import Configure
 from tests.test_dags import stored
@@ -44,8 +44,36 @@ def finished(airflow: Standalone, run_id: str) -> str:
     return str(wait_for(state))
 
 
+def dumps(mariadb: MariaDB) -> list[str]:
+    """Return the connections of dump clients that the server is serving."""
+    processes = mariadb.run("SELECT info FROM information_schema.processlist WHERE info LIKE '%SQL_NO_CACHE%orders%'")
+    return [line for line in processes.splitlines() if "processlist" not in line]
+
+
+def marked_failed_ends_the_dump(airflow: Standalone, trigger: Callable[..., str], mariadb: MariaDB) -> None:
+    """Mark a dump failed that waits for a table: its client dies, and its lock with it."""
+    blocker = mariadb.connect(database="shop")
+    blocker.cursor().execute("LOCK TABLES orders WRITE")
+    try:
+        run_id = trigger(application="Shop")
+        wait_for(lambda: dumps(mariadb))
+        task = f"dags/backup_database/dagRuns/{quote(run_id)}/taskInstances/Shop.dump/0"
+        airflow.api("PATCH", task, new_state="failed")
+        wait_for(lambda: not dumps(mariadb))
+    finally:
+        blocker.close()
+    assert finished(airflow, run_id) == "failed"
+    assert mariadb.run("SELECT IS_FREE_LOCK('lifeboat:shop')").strip() == "1"
+
+
 def test_backups_under_a_real_scheduler(
-    project: Configure, shop: str, mail: MailSink, slack: SlackSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    project: Configure,
+    mariadb: MariaDB,
+    shop: str,
+    mail: MailSink,
+    slack: SlackSink,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     project(
         timezone=where_it_is_noon(),
@@ -108,6 +136,9 @@ def test_backups_under_a_real_scheduler(
         left = [path for path in config.load().staging.rglob("*") if path.is_file() and "Broken" not in str(path)]
         assert left == []
         assert len(slack.messages()) == len(mail.messages()) == 1
+
+        marked_failed_ends_the_dump(airflow, trigger, mariadb)
+        wait_for(lambda: len(slack.messages()) == len(mail.messages()) == 2)
 
         # A backfill of missed days takes no backup while the newest is fresh.
         subprocess.run(

@@ -128,7 +128,10 @@ def store_archive(
     published = catalog.read_marker(destination, packed.key)
     stored = destination.find(packed.key)
     if published and published["archive"]["sha256"] != packed.sha256:
-        raise AlreadyStoredError(f"{destination} already holds another archive {packed.key}; nothing is overwritten.")
+        raise AlreadyStoredError(
+            f"{destination} already holds another archive {packed.key}; nothing is overwritten.",
+            "It holds the same capture, packed by an earlier try. Trigger a new run to store a new one everywhere.",
+        )
     if published and stored and stored.size == packed.size:
         log.info("%s is published at %s already.", packed.key, destination)
         return

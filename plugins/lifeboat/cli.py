@@ -25,6 +25,7 @@ from lifeboat.config import Settings
 from lifeboat.errors import ArchiveError, LifeboatError, SettingsError, StorageError
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
+from lifeboat.text import size_text
 
 PIPELINE = "cli"  # folder of the command's runs in staging
 FINDING, WRONG_USE = 1, 2
@@ -58,16 +59,24 @@ def backup_database(
     """Dump the databases of an application into an archive, and publish it at every destination."""
     settings = config.load()
     chosen_databases, chosen_destinations = tuple(database or ()), tuple(destination or ())
-    results = []
+    results: list[dict[str, Any]] = []
+    failures: dict[str, LifeboatError] = {}
     for name in [application] if application else settings.applications:
-        with _scratch(settings, name) as scratch:
-            results.append(_back_up(settings, name, chosen_databases, chosen_destinations, note, scratch))
+        try:
+            with _scratch(settings, name) as scratch:
+                results.append(_back_up(settings, name, chosen_databases, chosen_destinations, note, scratch))
+        except LifeboatError as error:  # one application that fails does not stop the others
+            failures[name] = error
     if as_json:
-        _print_json(results)
+        _print_json(results + [{"application": name, "error": str(error)} for name, error in failures.items()])
     else:
         for result in results:
             _print_backup(result)
-    if any(result["failed"] for result in results):
+    for name, failure in failures.items():
+        _complain(f"{name}: {failure}")
+    if not results and all(isinstance(error, SettingsError) for error in failures.values()):
+        raise typer.Exit(WRONG_USE)
+    if failures or any(result["failed"] for result in results):
         raise typer.Exit(FINDING)
 
 
@@ -205,7 +214,7 @@ def verify(
             if check["ok"]:
                 output.print(
                     f"[green]whole[/] {check['where']}: {check['entries']} entries, "
-                    f"{_bytes(check['content_bytes'])}, SHA-256 {check['sha256']}",
+                    f"{size_text(check['content_bytes'])}, SHA-256 {check['sha256']}",
                     soft_wrap=True,
                 )
             else:
@@ -256,8 +265,8 @@ def _check(
 
 def _print_backup(result: dict[str, Any]) -> None:
     output.print(
-        f"[bold]{result['key']}[/]: {result['rows']} rows, {_bytes(result['sql_bytes'])} of SQL,"
-        f" {_bytes(result['size'])} stored",
+        f"[bold]{result['key']}[/]: {result['rows']} rows, {size_text(result['sql_bytes'])} of SQL,"
+        f" {size_text(result['size'])} stored",
         soft_wrap=True,
     )
     for name in result["published"]:
@@ -274,11 +283,11 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> No
     for row in rows:
         captured = row["captured_at"][:19].replace("T", " ")
         proven = "proven" if row["proven"] else "unproven"
-        line = f"{row['destination']:{width}}  {captured} UTC  {_bytes(row['size']):>10}  {proven:8}  {row['key']}"
+        line = f"{row['destination']:{width}}  {captured} UTC  {size_text(row['size']):>10}  {proven:8}  {row['key']}"
         output.print(line, soft_wrap=True, markup=False)
     for name, found in catalogs.items():
         for stored in found.unfinished:
-            output.print(f"[yellow]unfinished[/] at {name}: {stored.key}, {_bytes(stored.size)}", soft_wrap=True)
+            output.print(f"[yellow]unfinished[/] at {name}: {stored.key}, {size_text(stored.size)}", soft_wrap=True)
 
 
 def _print_json(value: object) -> None:
@@ -287,15 +296,6 @@ def _print_json(value: object) -> None:
 
 def _complain(text: str) -> None:
     typer.secho(text, fg="red", err=True)
-
-
-def _bytes(size: float) -> str:
-    """Return a size for people, in steps of 1024."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.2f} GiB"
 
 
 def _version(wanted: bool) -> None:

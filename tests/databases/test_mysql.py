@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import signal
@@ -9,15 +11,18 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+import trustme
 from hypothesis import given
 from hypothesis import strategies as st
+from lifeboat import connections
+from lifeboat.config import Database
 from lifeboat.databases import Dump, Server, mysql
 from lifeboat.databases.digest import DumpParser
 from lifeboat.errors import DumpError
@@ -123,6 +128,80 @@ def test_what_cannot_be_dumped_is_told_in_a_sentence(
         take(mariadb, database, **changes)
     assert f"Dump of database '{database}' on 127.0.0.1:" in str(caught.value)
     assert mariadb.password not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """A server of its own, with TLS, for what would disturb other tests."""
+    folder = tmp_path_factory.mktemp("second")
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(folder / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    options = (f"--ssl-ca={folder / 'ca.pem'}", f"--ssl-cert={folder / 'cert.pem'}", f"--ssl-key={folder / 'key.pem'}")
+    with MariaDB(folder / "mariadb", *options) as server:
+        server.run(
+            "CREATE USER careful@localhost IDENTIFIED BY 'pw' REQUIRE SSL; GRANT ALL ON *.* TO careful@localhost"
+        )
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("extra", "refused"),
+    [
+        ({"ssl_mode": "REQUIRED"}, ""),
+        ({"ssl": {"ca": "ca.pem"}}, ""),
+        ({"ssl": '{"ca": "ca.pem"}', "ssl_mode": "VERIFY_IDENTITY"}, ""),
+        ({"ssl_mode": "DISABLED"}, "Access denied.*needs ssl_mode"),
+        ({"ssl": {"ca": "other.pem"}, "ssl_mode": "VERIFY_CA"}, "certificate.*Check ssl and ssl_mode"),
+    ],
+)
+def test_tls_as_the_airflow_connection_says(
+    second: MariaDB, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], refused: str
+) -> None:
+    folder = second.directory.parent
+    trustme.CA().cert_pem.write_to_path(folder / "other.pem")
+    text = json.dumps(extra).replace("ca.pem", str(folder / "ca.pem")).replace("other.pem", str(folder / "other.pem"))
+    login = {"login": "careful", "password": "pw", "extra": json.loads(text)}
+    monkeypatch.setenv("AIRFLOW_CONN_CAREFUL", json.dumps(json.loads(second.connection()) | login))
+    server, connect = connections.mysql(Database(name="mysql", connection="careful"))
+    with pytest.raises(DumpError, match=refused) if refused else contextlib.nullcontext():
+        mysql.dump(connect, server, "mysql", (), lambda chunk: None)
+
+
+def test_a_unix_socket_is_used_where_the_connection_names_one(second: MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"host": "localhost", "port": 1, "extra": {"unix_socket": str(second.socket)}}
+    monkeypatch.setenv("AIRFLOW_CONN_NEAR", json.dumps(json.loads(second.connection()) | changes))
+    server, connect = connections.mysql(Database(name="mysql", connection="near"))
+    assert mysql.dump(connect, server, "mysql", (), lambda chunk: None).rows > 0
+
+
+def test_a_server_that_goes_away_fails_the_dump(second: MariaDB) -> None:
+    """Killed while the dump reads: neither the client's status nor the missing trailer may pass unseen."""
+    second.run("CREATE DATABASE big; CREATE TABLE big.a (t LONGTEXT)")
+    second.run("INSERT INTO big.a SELECT repeat('x', 100000) FROM mysql.help_topic LIMIT 300")
+
+    def kill(_: bytes) -> None:
+        second.kill()
+
+    try:
+        with pytest.raises(
+            DumpError, match=r"Dump of database 'big' on .* failed: .*(The server went away|the server's log)"
+        ):
+            mysql.dump(second.connect, second.server, "big", (), kill)
+    finally:
+        second.start()
+    assert mysql.dump(second.connect, second.server, "big", (), lambda chunk: None).rows == 300
+
+
+def test_a_table_that_vanishes_fails_the_dump(mariadb: MariaDB, shop: str) -> None:
+    mariadb.run("CREATE TABLE a (t LONGTEXT); INSERT INTO a SELECT repeat('x', 100000) FROM seq_1_to_100", shop)
+    mariadb.run("CREATE TABLE zz (id INT PRIMARY KEY)", shop)
+    with pytest.raises(DumpError, match=r"(?s)zz.*1146.*A table vanished"):
+        mysql.dump(
+            mariadb.connect, mariadb.server, shop, (), lambda _: mariadb.run("DROP TABLE IF EXISTS zz", shop) and None
+        )
 
 
 def test_no_client_is_a_clear_error(mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,7 +355,11 @@ def test_options_follow_the_client(version: str) -> None:
     [
         ({}, "", ""),
         ({"ssl-mode": "DISABLED"}, 'ssl-mode="DISABLED"\nget-server-public-key="1"\n', 'ssl="0"\n'),
-        ({"ssl-mode": "REQUIRED", "ssl-ca": "/ca"}, 'ssl-ca="/ca"\nssl-mode="REQUIRED"\n', 'ssl-ca="/ca"\nssl="1"\n'),
+        (
+            {"ssl-mode": "REQUIRED", "ssl-ca": "/ca"},
+            'ssl-ca="/ca"\nssl-mode="REQUIRED"\n',
+            'ssl-ca="/ca"\nssl="1"\nssl-verify-server-cert="0"\n',
+        ),
         ({"ssl-mode": "VERIFY_CA"}, 'ssl-mode="VERIFY_CA"\n', 'ssl="1"\nssl-verify-server-cert="1"\n'),
     ],
 )

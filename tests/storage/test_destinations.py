@@ -233,6 +233,20 @@ def test_s3_answering_500_stores_nothing(s3: S3, faulty_s3: Any, tmp_path: Path)
     assert "Contents" not in s3.client().list_objects_v2(Bucket="backups", Prefix="Faulty/")
 
 
+def test_s3_failing_in_the_middle_of_an_upload_leaves_nothing(s3: S3, faulty_s3: Any, tmp_path: Path) -> None:
+    client, fail = faulty_s3
+    source, sha256 = staged(tmp_path, os.urandom(2 * PART + 1))
+    destination = S3Destination("off", client, "backups")
+    # Looking for the key, its bucket and unfinished uploads, creating the upload; then four failures among three
+    # parts of two tries each, so that one of them fails for good.
+    fail("", "", "", "", *["500"] * 4)
+    with pytest.raises(StorageError, match=r"Cannot store Midway/a.zip at destination 'off'"):
+        destination.store(source, "Midway/a.zip", sha256)
+    assert s3.client().list_multipart_uploads(Bucket="backups", Prefix="Midway/").get("Uploads", []) == []
+    assert destination.find("Midway/a.zip") is None
+    destination.store(source, "Midway/a.zip", sha256)
+
+
 def test_a_read_that_is_cut_goes_on_where_it_broke(s3: S3, faulty_s3: Any) -> None:
     client, fail = faulty_s3
     content = os.urandom(3 << 20)

@@ -17,6 +17,7 @@ from pyzipper.zipfile_aes import AESZipExtFile, AESZipFile
 
 from lifeboat.archive import CHUNK, MANIFEST_NAME
 from lifeboat.errors import ArchiveError
+from lifeboat.progress import Progress
 
 LONGEST_MANIFEST = 256 << 20  # bytes; a manifest beyond this is a bomb, not a list of files
 # What pyzipper, the inflater and a failing disk raise while a damaged file is read.
@@ -195,18 +196,20 @@ class ArchiveReader:
             raise ArchiveError(f"{self._where} lacks {missing[0]!r}, which its manifest promises.")
         self._file.start()
         content_bytes = 0
+        progress = Progress(f"Verifying {self._where}", sum(info.file_size for info in self._zip.infolist()))
         for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
-            content_bytes += self._verify_entry(info.filename, promised if manifest else None)
+            content_bytes += self._verify_entry(info.filename, promised if manifest else None, progress)
         sha256 = self._file.hexdigest()
         if expected_sha256 and sha256 != expected_sha256:
             raise ArchiveError(f"{self._where} is not the file that was published: its SHA-256 differs.")
         return Verified(len(self._zip.infolist()), content_bytes, sha256, manifest is not None)
 
-    def _verify_entry(self, name: str, promised: dict[str, Any] | None) -> int:
+    def _verify_entry(self, name: str, promised: dict[str, Any] | None, progress: Progress) -> int:
         sha256, size = hashlib.sha256(), 0
         for chunk in self.chunks(name):
             sha256.update(chunk)
             size += len(chunk)
+            progress.advance(len(chunk))
         if promised is None or name == MANIFEST_NAME:
             return size
         if name not in promised:

@@ -24,6 +24,7 @@ from lifeboat.databases import Dump, Server
 from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.errors import DumpError, LifeboatError
 from lifeboat.processes import child
+from lifeboat.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ IDLE_SECONDS = 31_536_000  # the lock's session is idle while the dump runs; ser
 
 HINTS = {
     1044: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
-    1045: "Check login and password of the Airflow connection.",
+    1045: "Check login and password of the Airflow connection; a user who must use TLS needs ssl_mode in its extras.",
     1049: "Check the database's name in the settings, and the connection's host.",
     1142: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
     1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
@@ -45,7 +46,7 @@ HINTS = {
     2005: "Check the host of the Airflow connection.",
     2006: "The server went away; look at its log. The next try starts anew.",
     2013: "The server went away; look at its log. The next try starts anew.",
-    2026: "Check ssl and ssl_mode in the extras of the Airflow connection.",
+    2026: "Check ssl and ssl_mode in the extras of the Airflow connection; if the line broke midway, the server's log.",
     2059: "The client does not know the user's authentication plugin; install the server's own client.",
     2061: "caching_sha2_password wants TLS: set ssl_mode in the extras of the Airflow connection.",
 }
@@ -141,8 +142,8 @@ def _tls_options(tls: dict[str, str], client: Client) -> dict[str, str]:
         return files | {"ssl-mode": mode} | {name: value for name, value in key.items() if name in client.options}
     if mode == "DISABLED":
         return {"ssl": "0"}
-    verify = {"ssl-verify-server-cert": "1"} if mode.startswith("VERIFY") else {}
-    return files | {"ssl": "1"} | verify
+    # Said either way: clients from 11.4 on verify unless they are told not to.
+    return files | {"ssl": "1", "ssl-verify-server-cert": "1" if mode.startswith("VERIFY") else "0"}
 
 
 def _quoted(value: str) -> str:
@@ -268,7 +269,7 @@ def dump(
             with option_file(option_file_text(server, client)) as (descriptor, path):
                 command = dump_command(client, path, database, excluded)
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
-                digest, sql_bytes, sha256 = _pump(command, descriptor, write)
+                digest, sql_bytes, sha256 = _pump(command, descriptor, write, Progress(f"Dumping {database}"))
     return Dump(
         database=database,
         engine="mysql",
@@ -286,7 +287,9 @@ def dump(
     )
 
 
-def _pump(command: Sequence[str], secret: int, write: Callable[[bytes], object]) -> tuple[DumpDigest, int, str]:
+def _pump(
+    command: Sequence[str], secret: int, write: Callable[[bytes], object], progress: Progress
+) -> tuple[DumpDigest, int, str]:
     """Run the client and pass its output on; return what it held, its length and its SHA-256."""
     parser, sha256, sql_bytes = DumpParser(), hashlib.sha256(), 0
     with child(command, [secret]) as client:
@@ -295,6 +298,7 @@ def _pump(command: Sequence[str], secret: int, write: Callable[[bytes], object])
             sha256.update(chunk)
             parser.feed(chunk)
             sql_bytes += len(chunk)
+            progress.advance(len(chunk))
         status = client.wait()
         if status < 0:
             raise DumpError(f"{client.name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
 
 BLOCK = 1 << 20
@@ -64,8 +65,10 @@ class DiskDestination:
     def store(self, source: Path, key: str, sha256: str) -> None:
         with self._translated(f"store {key} at"), self._partial(key) as partial:
             with source.open("rb") as file:
+                progress = Progress(f"Storing {key} at {self}", source.stat().st_size)
                 while block := file.read(BLOCK):
                     partial.write(block)
+                    progress.advance(len(block))
             self._publish(partial, key, sha256)
 
     def write(self, key: str, content: bytes) -> None:

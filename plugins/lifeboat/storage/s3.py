@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ class S3Destination:
                 self._prefix + key,
                 # The server refuses a part whose SHA-256 differs from the one sent with it.
                 ExtraArgs={"ChecksumAlgorithm": "SHA256"},
+                Callback=Progress(f"Storing {key} at {self}", size).advance,
                 Config=TransferConfig(PART, max_concurrency=PARALLEL_PARTS, multipart_chunksize=PART),
             )
         self._confirm(key, size, sha256, {whole, composite})
