@@ -34,7 +34,7 @@ with DAG(
     dag_id="backup_database",
     description="Databases of every application, to every destination",
     schedule=CronTriggerTimetable("0 1 * * *", timezone=settings.timezone),
-    params=backup_params(settings),
+    params=backup_params(settings, "database"),
     doc_md=__doc__,
     **dag_options("backup", "database"),
 ):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
+import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 import pytest
 
 HOME = Path(tempfile.mkdtemp(prefix="lifeboat-tests-"))
+atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 PROJECT = Path(__file__).resolve().parents[1]
 
 # Airflow reads its settings when it is imported, so they stand here and not in a fixture.
@@ -27,6 +31,11 @@ from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink  # noqa: E40
 
 ARCHIVE_PASSWORD = "correct horse; battery 'staple' ñ"
 BUCKET = "backups"
+
+
+def as_root(*command: str) -> None:
+    """Run a command that only root may, as `scripts/system-packages` does."""
+    subprocess.run([*(() if os.geteuid() == 0 else ("sudo", "-n")), *command], check=True)
 
 
 @pytest.fixture(scope="session")

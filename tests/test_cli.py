@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from include.demo.stand_ins import S3, MariaDB
-from tests.conftest import ARCHIVE_PASSWORD, Configure
+from tests.conftest import ARCHIVE_PASSWORD, Configure, as_root
 
 
 def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -159,7 +159,7 @@ def test_missing_settings_are_told(
 def test_a_full_staging_disk_fails_and_the_next_run_succeeds(project: Configure, shop: str, tmp_path: Path) -> None:
     mount = tmp_path / "tiny"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(mount)], check=True)
+    as_root("mount", "-t", "tmpfs", "-o", f"size=16k,uid={os.getuid()}", "tmpfs", str(mount))
     try:
         project(staging=str(mount / "staging"))
         done = lifeboat("backup", "database")
@@ -167,7 +167,7 @@ def test_a_full_staging_disk_fails_and_the_next_run_succeeds(project: Configure,
         assert "No space left on device" in " ".join(done.stderr.split())
         assert not (tmp_path / "disk").exists()
     finally:
-        subprocess.run(["umount", "-l", str(mount)], check=True)
+        as_root("umount", "-l", str(mount))
     project()
     assert answer("backup", "database")[0]["failed"] == {}
 

@@ -124,7 +124,7 @@ def show(variables: dict[str, str]) -> None:
     listing = json.loads(run(variables, "lifeboat", "list", "--json"))
     newest = max(archive["key"] for archive in listing["archives"])
     console.rule("What is stored")
-    console.print(run(variables, "lifeboat", "list").rstrip())
+    console.print(run(variables, "lifeboat", "list").rstrip(), soft_wrap=True)
     console.rule("Verified at both destinations: every HMAC, every SHA-256")
     console.print(run(variables, "lifeboat", "verify", newest).rstrip(), soft_wrap=True)
     archive = HOME / "backups" / newest

@@ -8,7 +8,7 @@ import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -17,17 +17,20 @@ from isal import isal_zlib
 
 from lifeboat import catalog, staging
 from lifeboat.archive import MANIFEST_NAME, dump_entry_name
+from lifeboat.archive.entry import DEFLATE_LEVEL
+from lifeboat.archive.manifest import EntryList
 from lifeboat.archive.write import ArchiveWriter
+from lifeboat.capture import capture
 from lifeboat.catalog import Kind
 from lifeboat.config import Database
 from lifeboat.databases import Dump, Server, mysql
 from lifeboat.errors import AlreadyStoredError, LifeboatError, StagingError, StorageError
+from lifeboat.files import Selection
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 
 log = logging.getLogger(__name__)
 
-DEFLATE_LEVEL = 1  # ISA-L's best per second: level 0 is no faster, level 2 saves under 1 %
 GZIP_WINDOW = 31  # 32 KiB window, gzip framing
 COPY_BYTES = 1 << 20
 
@@ -83,33 +86,43 @@ def pack_archive(
     databases: Sequence[str],
     password: str | None,
     note: str = "",
+    files: Selection | None = None,
+    *,
+    whole_files: bool = False,
 ) -> PackedArchive:
-    """Pack the staged dumps into one staged archive.
+    """Pack the staged dumps, and an application's files, into one staged archive.
 
     :param databases: names of the databases whose dumps belong into it.
     :param password: encrypts the archive; None leaves it open.
+    :param files: which files belong into it.
+    :param whole_files: fail when a file is missing or changed while it was read.
     :raises StagingError: a dump is not there, or there is no space.
+    :raises FilesError: the files cannot be captured.
     """
     target = scratch.archive
     staging.begin(target)
     dumps = [Dump.from_json(staging.facts_of(scratch.dump(name))) for name in databases]
-    entries = {
-        dump_entry_name(dump.engine, dump.database): {"size": dump.sql_bytes, "sha256": dump.sha256} for dump in dumps
-    }
-    manifest = catalog.manifest(application, kind, note, dumps, entries)
-    captured_at = datetime.fromisoformat(manifest["captured_at"])
+    captured_at = min((dump.captured_at for dump in dumps), default=datetime.now(UTC))
     with staging.translated(target):
-        with ArchiveWriter(target, password) as archive:
-            for name, dump in zip(entries, dumps, strict=True):
+        with ArchiveWriter(target, password) as archive, EntryList() as entries:
+            for dump in dumps:
+                name = dump_entry_name(dump.engine, dump.database)
                 source = scratch.dump(dump.database)
                 archive.add_gzip(name, source, size=dump.sql_bytes, modified=dump.captured_at)
-            content = json.dumps(manifest, ensure_ascii=False, indent=1).encode()
-            archive.add_bytes(MANIFEST_NAME, content, modified=captured_at)
+                entries.add(name, {"size": dump.sql_bytes, "sha256": dump.sha256})
+            captured = capture(archive, files, entries, whole=whole_files) if files else None
+            warnings = captured.warnings() if captured else []
+            totals = captured.to_json() if captured else None
+            manifest = catalog.manifest(application, kind, note, captured_at, dumps, totals, warnings)
+            size = entries.size + len(json.dumps(manifest))
+            archive.add_pieces(MANIFEST_NAME, entries.complete(manifest), size=size, modified=captured_at)
         size, sha256 = _measure(target)
     key = catalog.archive_key(application, kind, captured_at)
-    public = catalog.public_manifest(manifest, size=size, sha256=sha256, encrypted=password is not None)
+    public = catalog.public_manifest(
+        manifest, entries=entries.count, size=size, sha256=sha256, encrypted=password is not None
+    )
     staging.finish(target, {"key": key, "marker": public})
-    log.info("Packed %s: %s entries, %s bytes, SHA-256 %s.", key, len(entries) + 1, size, sha256)
+    log.info("Packed %s: %s entries, %s bytes, SHA-256 %s.", key, entries.count + 1, size, sha256)
     return PackedArchive(key, size, sha256)
 
 

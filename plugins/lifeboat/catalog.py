@@ -20,6 +20,7 @@ FORMAT = 1
 MARKER = ".json"
 PROOF = ".proof.json"
 TIME = "%Y-%m-%d-%H-%M-%S"
+FILE_TOTALS = ("count", "bytes", "changed", "missing", "special")
 LONGEST_MARKER = 1 << 20  # bytes; a marker holds totals only
 
 Kind = Literal["database", "application", "legacy"]
@@ -106,17 +107,27 @@ def _time(text: str) -> datetime | None:
 
 
 def manifest(
-    application: str, kind: Kind, note: str, dumps: Sequence[Dump], entries: dict[str, dict[str, Any]]
+    application: str,
+    kind: Kind,
+    note: str,
+    captured_at: datetime,
+    dumps: Sequence[Dump],
+    files: dict[str, Any] | None,
+    warnings: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the manifest that goes inside an archive.
+    """Return the manifest that goes inside an archive, but for its ``entries``: there may be very many.
 
-    :param entries: by entry name, ``size`` in bytes and ``sha256`` of the content.
+    Each of these has, under its name, ``size`` in bytes and ``sha256`` of its content; those of files also ``type``
+    (``file``, ``directory`` or ``link``), ``mode`` in octal and ``mtime_ns``, links their ``target``, files that
+    changed while they were read ``changed``, and files that are not stored under their own name their ``path``.
+
+    :param files: totals of the application's files.
     """
     return {
         "format": FORMAT,
         "application": application,
         "kind": kind,
-        "captured_at": min(dump.captured_at for dump in dumps).isoformat(),
+        "captured_at": captured_at.isoformat(),
         "note": note,
         "tools": {
             "lifeboat": __version__,
@@ -124,18 +135,24 @@ def manifest(
             **{name: version(name) for name in ("isal", "pyzipper")},
         },
         "databases": [dump.to_json() for dump in dumps],
-        "entries": entries,
+        **({"files": files} if files is not None else {}),
         "warnings": [
-            f"{dump.database}: no snapshot protects {', '.join(dump.unprotected_tables)}"
-            for dump in dumps
-            if dump.unprotected_tables
+            *(
+                f"{dump.database}: no snapshot protects {', '.join(dump.unprotected_tables)}"
+                for dump in dumps
+                if dump.unprotected_tables
+            ),
+            *warnings,
         ],
     }
 
 
-def public_manifest(manifest: dict[str, Any], *, size: int, sha256: str, encrypted: bool) -> dict[str, Any]:
+def public_manifest(
+    manifest: dict[str, Any], *, entries: int, size: int, sha256: str, encrypted: bool
+) -> dict[str, Any]:
     """Return the manifest's public copy: totals only, no name of a file or a table.
 
+    :param entries: number of entries, without the manifest itself.
     :param size: of the archive file in bytes.
     :param sha256: of the archive file.
     """
@@ -145,12 +162,13 @@ def public_manifest(manifest: dict[str, Any], *, size: int, sha256: str, encrypt
         **{key: manifest[key] for key in ("format", "application", "kind", "captured_at", "note", "tools")},
         "archive": {"size": size, "sha256": sha256, "encrypted": encrypted},
         "totals": {
-            "entries": len(manifest["entries"]),
+            "entries": entries,
             "databases": len(databases),
             "tables": len(tables),
             "rows": sum(table["rows"] for table in tables),
             "objects": sum(len(database["objects"]) for database in databases),
             "sql_bytes": sum(database["sql_bytes"] for database in databases),
+            **{f"file_{key}": manifest["files"][key] for key in FILE_TOTALS if "files" in manifest},
             "warnings": len(manifest["warnings"]),
         },
     }

@@ -18,11 +18,12 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
-from lifeboat import __version__, backup, catalog, config, connections, staging
+from lifeboat import __version__, backup, catalog, config, connections, files, staging
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import Catalog
-from lifeboat.config import Settings
+from lifeboat.config import BackupKind, Settings
 from lifeboat.errors import ArchiveError, LifeboatError, SettingsError, StorageError
+from lifeboat.files import Member
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.text import size_text
@@ -45,6 +46,8 @@ ApplicationName = Annotated[
     str | None, typer.Argument(help="Name of an application. Default: all.", show_default=False)
 ]
 
+Note = Annotated[str, typer.Option(help="Kept in the manifest.")]
+
 output = Console(highlight=False)
 
 
@@ -53,18 +56,45 @@ def backup_database(
     application: ApplicationName = None,
     database: DatabaseNames = None,
     destination: DestinationNames = None,
-    note: Annotated[str, typer.Option(help="Kept in the manifest.")] = "",
+    note: Note = "",
     as_json: AsJson = False,
 ) -> None:
     """Dump the databases of an application into an archive, and publish it at every destination."""
+    _back_up_all("database", application, tuple(database or ()), tuple(destination or ()), note, as_json)
+
+
+@backup_app.command("application")
+def backup_application(
+    application: ApplicationName = None,
+    destination: DestinationNames = None,
+    note: Note = "",
+    as_json: AsJson = False,
+) -> None:
+    """Put all databases and the files of an application into an archive, and publish it at every destination."""
+    _back_up_all("application", application, (), tuple(destination or ()), note, as_json)
+
+
+def _back_up_all(
+    kind: BackupKind,
+    application: str | None,
+    databases: tuple[str, ...],
+    destinations: tuple[str, ...],
+    note: str,
+    as_json: bool,
+) -> None:
     settings = config.load()
-    chosen_databases, chosen_destinations = tuple(database or ()), tuple(destination or ())
+    names = [application] if application else settings.applications_of(kind)
+    if not names:
+        raise SettingsError(
+            f"No application in the settings has {'files' if kind == 'application' else 'databases'}.",
+            "Add some under applications.",
+        )
     results: list[dict[str, Any]] = []
     failures: dict[str, LifeboatError] = {}
-    for name in [application] if application else settings.applications:
+    for name in names:
         try:
             with _scratch(settings, name) as scratch:
-                results.append(_back_up(settings, name, chosen_databases, chosen_destinations, note, scratch))
+                results.append(_back_up(settings, name, kind, databases, destinations, note, scratch))
         except LifeboatError as error:  # one application that fails does not stop the others
             failures[name] = error
     if as_json:
@@ -83,17 +113,24 @@ def backup_database(
 def _back_up(
     settings: Settings,
     application: str,
+    kind: BackupKind,
     databases: tuple[str, ...],
     chosen: tuple[str, ...],
     note: str,
     scratch: Staging,
 ) -> dict[str, Any]:
     wanted = settings.databases_of(application, databases)
+    selection = files.selection_of(settings, application) if kind == "application" else None
+    whole = selection is not None and settings.files_of(application).on_error == "fail"
+    if not wanted and selection is None:
+        raise SettingsError(f"Application {application!r} has no databases in the settings.")
     password = connections.archive_password(settings.encryption_of(application))
     destinations = connections.destinations(settings, application, chosen)
-    dumps = [backup.dump_database(scratch, database, *connections.mysql(database)) for database in wanted]
+    for database in wanted:
+        backup.dump_database(scratch, database, *connections.mysql(database))
     names = [database.name for database in wanted]
-    packed = backup.pack_archive(scratch, application, "database", names, password, note)
+    packed = backup.pack_archive(scratch, application, kind, names, password, note, selection, whole_files=whole)
+    totals = staging.facts_of(scratch.archive)["marker"]["totals"]
 
     def store(destination: Destination) -> str | None:
         try:
@@ -107,8 +144,7 @@ def _back_up(
     return {
         "application": application,
         **packed.to_json(),
-        "rows": sum(dump.rows for dump in dumps),
-        "sql_bytes": sum(dump.sql_bytes for dump in dumps),
+        "totals": totals,
         "published": [name for name, error in outcomes.items() if error is None],
         "failed": {name: error for name, error in outcomes.items() if error is not None},
     }
@@ -192,6 +228,48 @@ def _rows(destination: str, found: Catalog, application: str | None) -> list[dic
     ]
 
 
+@app.command("plan-files")
+def plan_files(
+    application: Annotated[str, typer.Argument(help="Name of an application.")],
+    as_json: AsJson = False,
+) -> None:
+    """List which files of an application would go into its archive, and why the rest would not."""
+    settings = config.load()
+    selection = files.selection_of(settings, application)
+    going, staying = {"count": 0, "bytes": 0}, {"count": 0, "bytes": 0}
+    rows = []
+    for found in files.select(selection):
+        goes = isinstance(found, Member)
+        size = found.size if isinstance(found, Member) and found.kind == "file" else 0
+        size = size if goes else files.tree_size(found.location)
+        total = going if goes else staying
+        total["count"] += 1
+        total["bytes"] += size
+        reason = "" if isinstance(found, Member) else found.reason
+        row = {"path": found.path, "goes_in": goes, "size": size, "reason": reason}
+        if as_json:
+            rows.append(row)
+        else:
+            _print_file(row)
+    if as_json:
+        _print_json({"root": str(selection.root), "goes_in": going, "left_out": staying, "files": rows})
+    else:
+        output.print(
+            f"[bold]{going['count']}[/] files, directories and links go in, {size_text(going['bytes'])};"
+            f" [bold]{staying['count']}[/] are left out, {size_text(staying['bytes'])}.",
+            soft_wrap=True,
+        )
+    if not going["count"]:
+        raise typer.Exit(FINDING)
+
+
+def _print_file(row: dict[str, Any]) -> None:
+    path = row["path"].encode("utf-8", "backslashreplace").decode()
+    path = path if path.isprintable() else repr(path)
+    mark, reason = ("+", "") if row["goes_in"] else ("-", f"  ({row['reason']})")
+    output.print(f"{mark} {size_text(row['size']):>10}  {path}{reason}", soft_wrap=True, markup=False)
+
+
 @app.command()
 def verify(
     archive: Annotated[str, typer.Argument(help="Path of an archive file, or key of an archive at a destination.")],
@@ -265,14 +343,24 @@ def _check(
 
 def _print_backup(result: dict[str, Any]) -> None:
     output.print(
-        f"[bold]{result['key']}[/]: {result['rows']} rows, {size_text(result['sql_bytes'])} of SQL,"
-        f" {size_text(result['size'])} stored",
+        f"[bold]{result['key']}[/]: {_contents(result['totals'])}; {size_text(result['size'])} stored",
         soft_wrap=True,
     )
+    if warnings := result["totals"]["warnings"]:
+        output.print(f"  [yellow]{warnings} warnings[/], in the log above and in the manifest")
     for name in result["published"]:
         output.print(f"  [green]published[/] at {name}")
     for name, error in result["failed"].items():
         _complain(f"  not published at {name}: {error}")
+
+
+def _contents(totals: dict[str, Any]) -> str:
+    parts = []
+    if totals["databases"]:
+        parts.append(f"{totals['rows']} rows, {size_text(totals['sql_bytes'])} of SQL")
+    if "file_count" in totals:
+        parts.append(f"{totals['file_count']} files, {size_text(totals['file_bytes'])}")
+    return "; ".join(parts)
 
 
 def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> None:
@@ -291,7 +379,8 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> No
 
 
 def _print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1), file=output.file)  # rich would wrap it
+    text = json.dumps(value, ensure_ascii=False, indent=1)
+    print(text.encode("utf-8", "backslashreplace").decode(), file=output.file)  # rich would wrap it
 
 
 def _complain(text: str) -> None:

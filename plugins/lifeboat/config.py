@@ -43,8 +43,16 @@ def _known_zone(name: str) -> str:
     return name
 
 
+def _below_the_root(pattern: str) -> str:
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if pattern.startswith("/") or ".." in parts:
+        raise ValueError(f"must be relative to the root and stay below it ('{pattern}' does not)")
+    return "/".join(parts) or "**"
+
+
 Name = Annotated[str, AfterValidator(_one_path_segment)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Pattern = Annotated[str, AfterValidator(_below_the_root)]
 ConnectionId = Annotated[str, Field(min_length=1, description="id of an Airflow connection")]
 
 
@@ -98,18 +106,41 @@ class S3Destination(_Model):
     prefix: Annotated[str, AfterValidator(lambda prefix: prefix.strip("/"))] = ""
 
 
+BackupKind = Literal["database", "application"]
 Destination = Annotated[DiskDestination | S3Destination, Field(discriminator="type")]
 
 
+class Files(_Model):
+    """Which files of an application belong in its archives.
+
+    Patterns are paths or globs relative to the root: ``*`` and ``?`` stay within one folder, ``**`` does not, and what
+    matches a folder takes all that is below it. What is excluded stays out whatever includes it.
+
+    :param root: directory of the application.
+    :param include: what goes in; everything when left out.
+    :param exclude: what stays out; replaces the defaults, which suit a Laravel application.
+    :param follow_links: archive what symbolic links point to, instead of the links.
+    :param on_error: what a file that cannot be read whole means for the backup.
+    """
+
+    root: AbsolutePath
+    include: tuple[Pattern, ...] = Field(("**",), min_length=1)
+    exclude: tuple[Pattern, ...] = ("vendor", "node_modules", "storage/framework", "storage/app/backup-temp")
+    follow_links: bool = False
+    on_error: Literal["warn", "fail"] = "warn"
+
+
 class Application(_Model):
-    """What is protected: a name, its databases, the destinations that keep its archives.
+    """What is protected: a name, its databases and files, the destinations that keep its archives.
 
     :param databases: dumped together into one archive.
+    :param files: go into the archives of kind ``application``, beside the databases.
     :param destinations: names from the file's ``destinations``; all of them when left out.
     :param encryption: overrides the file's ``encryption``.
     """
 
-    databases: tuple[Database, ...] = Field(min_length=1)
+    databases: tuple[Database, ...] = ()
+    files: Files | None = None
     destinations: tuple[str, ...] = ()
     encryption: Encryption | Literal["none"] | None = None
 
@@ -118,6 +149,8 @@ class Application(_Model):
         names = [database.name for database in self.databases]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"databases named twice: {', '.join(twice)}; an archive holds one dump per name")
+        if not self.databases and self.files is None:
+            raise ValueError("has neither databases nor files; add one of them")
         return self
 
 
@@ -199,6 +232,32 @@ class Settings(_Model):
         names = self.application(application).destinations or tuple(self.destinations)
         _refuse_unknown("destination", chosen, names, application)
         return {name: self.destinations[name] for name in names if not chosen or name in chosen}
+
+    def applications_of(self, kind: BackupKind) -> list[str]:
+        """Return the names of the applications that have archives of a kind: databases, or files."""
+        return [
+            name
+            for name, application in self.applications.items()
+            if (application.databases if kind == "database" else application.files)
+        ]
+
+    def files_of(self, application: str) -> Files:
+        """Return which files of an application are archived.
+
+        :raises SettingsError: the settings name no files for it.
+        """
+        files = self.application(application).files
+        if files is None:
+            raise SettingsError(
+                f"Application {application!r} has no files in the settings.",
+                f"Name their root under applications.{application}.files.",
+            )
+        return files
+
+    @property
+    def own_directories(self) -> tuple[Path, ...]:
+        """Staging and local destinations: they belong in no archive."""
+        return self.staging, *(kept.path for kept in self.destinations.values() if isinstance(kept, DiskDestination))
 
     def encryption_of(self, application: str | None) -> Encryption | None:
         """Return how the archives of an application, or of any, are encrypted; None when the settings say ``none``."""

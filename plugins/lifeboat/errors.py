@@ -3,6 +3,7 @@
     LifeboatError
     ├── SettingsError      the settings file or a connection: nothing was started
     ├── DumpError          a database could not be captured
+    ├── FilesError         an application's files could not be captured
     ├── ArchiveError       an archive cannot be written, or is not what it should be
     ├── StorageError       a destination refused or failed
     │   └── AlreadyStoredError  the key is taken; nothing is overwritten
@@ -34,6 +35,10 @@ class SettingsError(LifeboatError):
 
 class DumpError(LifeboatError):
     """A database was not captured whole."""
+
+
+class FilesError(LifeboatError):
+    """An application's files were not captured as the settings ask."""
 
 
 class ArchiveError(LifeboatError):

@@ -16,8 +16,7 @@ from lifeboat.operators.staging import PrepareStagingOperator, RemoveStagingOper
 from lifeboat.operators.upload import UploadArchiveOperator
 
 if TYPE_CHECKING:
-    from lifeboat.catalog import Kind
-    from lifeboat.config import Settings
+    from lifeboat.config import BackupKind, Settings
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "data-platform",
@@ -41,11 +40,12 @@ def dag_options(*tags: str) -> dict[str, Any]:
     }
 
 
-def backup_params(settings: Settings) -> dict[str, Param]:
+def backup_params(settings: Settings, kind: BackupKind) -> dict[str, Param]:
     """Return the fields of a backup's trigger form."""
-    databases = sorted({database.name for app in settings.applications.values() for database in app.databases})
+    applications = settings.applications_of(kind)
+    databases = sorted({found.name for application in applications for found in settings.databases_of(application)})
     return {
-        "application": Param(ALL, type="string", enum=[ALL, *settings.applications], description="What to back up."),
+        "application": Param(ALL, type="string", enum=[ALL, *applications], description="What to back up."),
         "databases": Param(
             [],
             type="array",
@@ -64,18 +64,18 @@ def backup_params(settings: Settings) -> dict[str, Param]:
     }
 
 
-def backup_groups(settings: Settings, kind: Kind, interval: timedelta) -> None:
+def backup_groups(settings: Settings, kind: BackupKind, interval: timedelta) -> None:
     """Add one task group per application of the settings to the current DAG.
 
     :param kind: kind of the archives.
     :param interval: time between two scheduled runs.
     """
-    for application in settings.applications:
+    for application in settings.applications_of(kind):
         with TaskGroup(group_id=group_id(application, settings)):
             backup_group(settings, application, kind, interval)
 
 
-def backup_group(settings: Settings, application: str, kind: Kind, interval: timedelta) -> None:
+def backup_group(settings: Settings, application: str, kind: BackupKind, interval: timedelta) -> None:
     """Add the steps of one application's backup to the current task group."""
     prepare = PrepareStagingOperator(
         task_id="prepare_staging",
@@ -85,12 +85,6 @@ def backup_group(settings: Settings, application: str, kind: Kind, interval: tim
         max_active_tis_per_dag=1,  # backfilled runs start at once; one after the other sees what the former began
         execution_timeout=LONGEST_STEP,
     ).as_setup()  # type: ignore[no-untyped-call]
-    dump = DumpDatabaseOperator.partial(
-        task_id="dump",
-        application=application,
-        map_index_template="{{ task.database }}",
-        execution_timeout=LONGEST_DUMP,
-    ).expand(database=[database.name for database in settings.databases_of(application)])
     archive = PackArchiveOperator(
         task_id="archive",
         application=application,
@@ -106,7 +100,16 @@ def backup_group(settings: Settings, application: str, kind: Kind, interval: tim
         execution_timeout=LONGEST_STEP,
     ).expand(destination=list(settings.destinations_of(application)))
     remove = RemoveStagingOperator(task_id="remove_staging", application=application).as_teardown(setups=prepare)
-    prepare >> dump >> archive >> upload >> remove
+    databases = [database.name for database in settings.databases_of(application)]
+    if databases:
+        dump = DumpDatabaseOperator.partial(
+            task_id="dump",
+            application=application,
+            map_index_template="{{ task.database }}",
+            execution_timeout=LONGEST_DUMP,
+        ).expand(database=databases)
+        prepare >> dump >> archive
+    prepare >> archive >> upload >> remove
 
 
 def group_id(application: str, settings: Settings) -> str:

@@ -35,7 +35,7 @@ def write(path: Path, password: str | None = PASSWORD, contents: dict[str, bytes
             with gzip.GzipFile(filename="", mode="wb", fileobj=staged.open("wb"), mtime=0) as file:
                 file.write(data)
             archive.add_gzip(name, staged, size=len(data), modified=WHEN)
-        archive.add_bytes(MANIFEST_NAME, json.dumps({"entries": entries}).encode(), modified=WHEN)
+        archive.add_pieces(MANIFEST_NAME, [json.dumps({"entries": entries}).encode()], size=1 << 20, modified=WHEN)
     return path
 
 
@@ -95,8 +95,8 @@ def test_a_wrong_password_is_told(tmp_path: Path, password: str | None, said: st
 
 def test_an_entry_of_which_the_manifest_knows_nothing(tmp_path: Path) -> None:
     with ArchiveWriter(tmp_path / "a.zip", None) as archive:
-        archive.add_bytes("stowaway", b"x", modified=WHEN)
-        archive.add_bytes(MANIFEST_NAME, b'{"entries": {}}', modified=WHEN)
+        archive.add_pieces("stowaway", [b"x"], size=1 << 20, modified=WHEN)
+        archive.add_pieces(MANIFEST_NAME, [b'{"entries": {}}'], size=1 << 20, modified=WHEN)
     with pytest.raises(ArchiveError, match="'stowaway', which its manifest does not know"):
         read((tmp_path / "a.zip").read_bytes(), None).verify()
 
@@ -104,8 +104,8 @@ def test_an_entry_of_which_the_manifest_knows_nothing(tmp_path: Path) -> None:
 def test_an_entry_that_is_not_what_the_manifest_promises(tmp_path: Path) -> None:
     for promised, said in (({"a": {"size": 1, "sha256": "0"}}, "is not what"), ({"b": {}}, "lacks 'b'")):
         with ArchiveWriter(tmp_path / "a.zip", None) as archive:
-            archive.add_bytes("a", b"x", modified=WHEN)
-            archive.add_bytes(MANIFEST_NAME, json.dumps({"entries": promised}).encode(), modified=WHEN)
+            archive.add_pieces("a", [b"x"], size=1 << 20, modified=WHEN)
+            archive.add_pieces(MANIFEST_NAME, [json.dumps({"entries": promised}).encode()], size=1 << 20, modified=WHEN)
         with pytest.raises(ArchiveError, match=said):
             read((tmp_path / "a.zip").read_bytes(), None).verify()
 
@@ -114,7 +114,7 @@ def test_a_failure_midway_leaves_nothing_that_looks_like_an_archive(tmp_path: Pa
     (tmp_path / "not.gz").write_bytes(b"not a gzip file at all, but long enough")
     path = tmp_path / "a.zip"
     with pytest.raises(ArchiveError, match="is not a gzip file"), ArchiveWriter(path, PASSWORD) as archive:
-        archive.add_bytes("first", b"x", modified=WHEN)
+        archive.add_pieces("first", [b"x"], size=1 << 20, modified=WHEN)
         archive.add_gzip("second", tmp_path / "not.gz", size=1, modified=WHEN)
     with pytest.raises(ArchiveError, match="is not a whole ZIP archive"):
         read(path.read_bytes())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import subprocess
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,6 +20,7 @@ from lifeboat.storage.disk import DiskDestination
 from lifeboat.storage.s3 import PART, S3Destination
 
 from include.demo.stand_ins import S3
+from tests.conftest import as_root
 
 KEY = "Shop é 🦊/database/2026-11-23-01-00-00.zip"
 
@@ -121,9 +121,9 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
     mount = tmp_path / "tiny"
     mount.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(mount)], check=True)
+    as_root("mount", "-t", "tmpfs", "-o", f"size=1m,uid={os.getuid()}", "tmpfs", str(mount))
     yield mount
-    subprocess.run(["umount", "-l", str(mount)], check=True)
+    as_root("umount", "-l", str(mount))
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tiny_disk: Path, tmp_path: Path) -> None:
@@ -169,7 +169,10 @@ def test_s3_aborts_what_a_killed_upload_left(s3: S3, tmp_path: Path) -> None:
 
 @pytest.fixture
 def faulty_s3(s3: S3) -> Iterator[tuple[Any, Callable[..., None]]]:
-    """A client whose answers come through a proxy that breaks some: (client, set the fault of the next answers)."""
+    """A client whose answers come through a proxy that breaks some, and what sets the faults of the next answers.
+
+    ``500`` and ``cut`` break the next answer, whatever it is for; ``part`` answers the next part with 500.
+    """
     faults: list[str] = []
 
     class Proxy(BaseHTTPRequestHandler):
@@ -179,8 +182,9 @@ def faulty_s3(s3: S3) -> Iterator[tuple[Any, Callable[..., None]]]:
             import http.client
 
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            fault = faults.pop(0) if faults else ""
-            if fault == "500":
+            due = faults and (faults[0] != "part" or "partNumber=" in self.path)
+            fault = faults.pop(0) if due else ""
+            if fault in ("500", "part"):
                 self.send_response(500)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -217,7 +221,7 @@ def faulty_s3(s3: S3) -> Iterator[tuple[Any, Callable[..., None]]]:
         config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
     )
     # The signature covers the host that the client names, so the proxy passes it on as it is.
-    yield client, lambda *new: faults.extend(new)
+    yield client, lambda *new: faults.__setitem__(slice(None), new)
     server.shutdown()
     server.server_close()
 
@@ -237,13 +241,12 @@ def test_s3_failing_in_the_middle_of_an_upload_leaves_nothing(s3: S3, faulty_s3:
     client, fail = faulty_s3
     source, sha256 = staged(tmp_path, os.urandom(2 * PART + 1))
     destination = S3Destination("off", client, "backups")
-    # Looking for the key, its bucket and unfinished uploads, creating the upload; then four failures among three
-    # parts of two tries each, so that one of them fails for good.
-    fail("", "", "", "", *["500"] * 4)
+    fail(*["part"] * 6)
     with pytest.raises(StorageError, match=r"Cannot store Midway/a.zip at destination 'off'"):
         destination.store(source, "Midway/a.zip", sha256)
     assert s3.client().list_multipart_uploads(Bucket="backups", Prefix="Midway/").get("Uploads", []) == []
     assert destination.find("Midway/a.zip") is None
+    fail()
     destination.store(source, "Midway/a.zip", sha256)
 
 

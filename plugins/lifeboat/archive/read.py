@@ -16,10 +16,12 @@ from pyzipper import ZIP_DEFLATED, ZIP_STORED, BadZipFile
 from pyzipper.zipfile_aes import AESZipExtFile, AESZipFile
 
 from lifeboat.archive import CHUNK, MANIFEST_NAME
+from lifeboat.archive.encryption import Decrypter
+from lifeboat.archive.entry import UTF8_NAME
 from lifeboat.errors import ArchiveError
 from lifeboat.progress import Progress
 
-LONGEST_MANIFEST = 256 << 20  # bytes; a manifest beyond this is a bomb, not a list of files
+LONGEST_MANIFEST = 1 << 30  # bytes; a manifest beyond this is a bomb, not a list of files
 # What pyzipper, the inflater and a failing disk raise while a damaged file is read.
 DAMAGE: tuple[type[Exception], ...] = (
     *(BadZipFile, OSError, EOFError, KeyError, NotImplementedError, ValueError, struct.error, OverflowError),
@@ -34,6 +36,10 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
     pyzipper's own reading stops where the content is complete and looks for the HMAC there, although a deflate stream
     may end a few bytes later; and it checks no stored size.
     """
+
+    def setup_aeszipdecrypter(self) -> type[Decrypter]:
+        super().setup_aeszipdecrypter()
+        return Decrypter
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the inflated content in bounded pieces; what is wrong with the entry is raised at its end.
@@ -64,6 +70,14 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
 
 class _Zip(AESZipFile):  # type: ignore[misc]
     zipextfile_cls = _Entry
+
+    def _RealGetContents(self) -> None:  # noqa: N802
+        """Read the directory; names without the UTF-8 mark are bytes as they were, not letters of an old PC."""
+        super()._RealGetContents()
+        for info in self.filelist:
+            if not info.flag_bits & UTF8_NAME:
+                info.filename = info.orig_filename.encode("cp437").decode("utf-8", "surrogateescape")
+        self.NameToInfo = {info.filename: info for info in self.filelist}
 
 
 class _HashedFile(io.RawIOBase):

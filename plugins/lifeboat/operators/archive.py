@@ -27,7 +27,7 @@ class PackArchiveOperator(LifeboatOperator):
 
     def step(self, context: Context) -> dict[str, Any]:
         """Pack; return key, size in bytes and SHA-256 of the archive."""
-        from lifeboat import backup, connections
+        from lifeboat import backup, connections, files
 
         settings = self.settings()
         only = chosen(context, "databases")
@@ -36,5 +36,9 @@ class PackArchiveOperator(LifeboatOperator):
         ]
         password = connections.archive_password(settings.encryption_of(self.application))
         note = str(context["params"].get("note") or "")
-        packed = backup.pack_archive(self.staging(context), self.application, self.kind, databases, password, note)
-        return packed.to_json()
+        common = (self.staging(context), self.application, self.kind, databases, password, note)
+        if self.kind == "database":
+            return backup.pack_archive(*common).to_json()
+        whole = settings.files_of(self.application).on_error == "fail"
+        selection = files.selection_of(settings, self.application)
+        return backup.pack_archive(*common, selection, whole_files=whole).to_json()

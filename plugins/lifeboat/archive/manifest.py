@@ -1,0 +1,48 @@
+"""The manifest as it is written into an archive: one JSON object, of which the entries may be very many."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+from lifeboat.archive import CHUNK
+
+
+class EntryList:
+    """What an archive holds, by name; kept in a file, because a million of entries would not fit into memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by the block
+        self.count = 0
+
+    def __enter__(self) -> EntryList:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, name: str, facts: dict[str, Any]) -> None:
+        """Add an entry: its name and what the manifest says of it."""
+        # In ASCII, where bytes of a name that are no UTF-8 have an escape of their own.
+        line = f"{',' if self.count else ''}\n{json.dumps(name)}: {json.dumps(facts)}"
+        self._file.write(line.encode())
+        self.count += 1
+
+    @property
+    def size(self) -> int:
+        """Bytes of the entries as JSON."""
+        return self._file.tell()
+
+    def complete(self, manifest: dict[str, Any]) -> Iterator[bytes]:
+        """Yield the manifest with these entries as JSON, in pieces of at most `CHUNK` bytes."""
+        head = json.dumps(manifest, indent=1).removesuffix("\n}").encode() + b',\n "entries": {'
+        for start in range(0, len(head), CHUNK):
+            yield head[start : start + CHUNK]
+        end = self._file.tell()
+        self._file.seek(0)
+        while piece := self._file.read(CHUNK):
+            yield piece
+        self._file.seek(end)
+        yield b"\n }\n}"

@@ -1,0 +1,137 @@
+"""Capture an application's files into an archive, and account for every one of them."""
+
+from __future__ import annotations
+
+import logging
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lifeboat.archive import DUMPS, MANIFEST_NAME
+from lifeboat.archive.manifest import EntryList
+from lifeboat.archive.pack import Outcome, pack_members
+from lifeboat.archive.write import ArchiveWriter
+from lifeboat.errors import FilesError
+from lifeboat.files import Member, Selection, select
+from lifeboat.progress import Progress
+from lifeboat.text import size_text
+
+log = logging.getLogger(__name__)
+
+PROBLEMS_LOGGED = 20
+
+
+@dataclass
+class Captured:
+    """What was captured of an application's files.
+
+    :param count: files, directories and links in the archive.
+    :param bytes: of their content.
+    :param changed: files that changed while they were read, twice; they are kept as they were read.
+    :param missing: files that could not be read.
+    :param special: sockets, FIFOs and devices, which have no content to keep.
+    :param problems: reason by path, of those that changed or are missing.
+    """
+
+    root: str
+    count: int = 0
+    bytes: int = 0
+    changed: int = 0
+    missing: int = 0
+    special: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as values that JSON knows."""
+        return asdict(self)
+
+    def warnings(self) -> list[str]:
+        """Return what a reader of the manifest should know first."""
+        counts = (
+            (self.changed, "changed while they were read"),
+            (self.missing, "could not be read and are missing"),
+            (self.special, "sockets, FIFOs or devices were skipped"),
+        )
+        return [f"files: {count} {what}" for count, what in counts if count]
+
+
+def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList, *, whole: bool) -> Captured:
+    """Pack the selected files into an archive.
+
+    :param entries: takes a record of each.
+    :param whole: fail at the first file that is missing or changed while it was read.
+    :raises FilesError: the root cannot be read, an include matches nothing, nothing is left, or `whole` is not kept.
+    """
+    captured = Captured(str(selection.root))
+    progress = Progress(f"Packing the files of {selection.root}")
+    for outcome in pack_members(archive, _members(selection, captured, whole=whole)):
+        if outcome.state != "whole":
+            _note(captured, outcome.member.path, outcome.state, outcome.reason, whole=whole)
+        if outcome.state != "missing":
+            entries.add(outcome.name, _record(outcome))
+            captured.count += 1
+            captured.bytes += outcome.size
+            progress.advance(outcome.size)
+    if not captured.count:
+        raise FilesError(
+            f"No file of {selection.root} is left to archive: everything is excluded or missing.",
+            "Look at files.exclude; 'lifeboat plan-files' says why each was left out.",
+        )
+    if len(captured.problems) > PROBLEMS_LOGGED:
+        log.warning("... and %s more; the manifest names them all.", len(captured.problems) - PROBLEMS_LOGGED)
+    log.info(
+        "Captured %s files, directories and links of %s: %s. Changed meanwhile: %s, missing: %s, special: %s.",
+        *(captured.count, selection.root, size_text(captured.bytes)),
+        *(captured.changed, captured.missing, captured.special),
+    )
+    return captured
+
+
+def _members(selection: Selection, captured: Captured, *, whole: bool) -> Iterator[tuple[str, Member]]:
+    for found in select(selection):
+        if isinstance(found, Member):
+            yield _entry_name(found), found
+        elif found.cause == "unreadable":
+            _note(captured, found.path, "missing", found.reason, whole=whole)
+        elif found.cause == "special":
+            captured.special += 1
+            captured.skipped[found.what] += 1
+
+
+def _entry_name(member: Member) -> str:
+    """Return the name of a member in the archive: its path, unless that is where dumps and the manifest stand."""
+    top = member.path.partition("/")[0]
+    name = f"%{ord(member.path[0]):02X}{member.path[1:]}" if top in (DUMPS, MANIFEST_NAME) else member.path
+    return f"{name}/" if member.kind == "directory" else name
+
+
+def _note(captured: Captured, path: str, state: str, reason: str, *, whole: bool) -> None:
+    if whole:
+        raise FilesError(
+            f"{path!r} of {captured.root} is {state}: {reason}.",
+            "files.on_error: warn takes the backup all the same and says so.",
+        )
+    captured.problems[path] = f"{state}: {reason}"
+    if state == "changed":
+        captured.changed += 1
+    else:
+        captured.missing += 1
+    if len(captured.problems) <= PROBLEMS_LOGGED:
+        log.warning("%r is %s: %s.", path, state, reason)
+
+
+def _record(outcome: Outcome) -> dict[str, Any]:
+    member = outcome.member
+    return {
+        "size": outcome.size,
+        "sha256": outcome.sha256,
+        "type": member.kind,
+        "mode": f"{stat.S_IMODE(outcome.mode):04o}",
+        "mtime_ns": outcome.modified_ns,
+        **({"target": outcome.target} if member.kind == "link" else {}),
+        **({"changed": outcome.reason} if outcome.state == "changed" else {}),
+        **({"path": member.path} if outcome.name.rstrip("/") != member.path else {}),
+    }
