@@ -28,6 +28,7 @@ from lifeboat.processes import die_with_parent
 
 START_SECONDS = 60
 LOCALHOST = "127.0.0.1"
+SOCKETS = "/tmp"  # where SeaweedFS leaves its own
 
 
 def free_port() -> int:
@@ -295,6 +296,7 @@ class S3(_Program):
         data.mkdir(exist_ok=True)
         return [
             str(Path(sys.executable).parent / "weed"),
+            f"-logdir={self.directory}",
             "server",
             f"-dir={data}",
             f"-ip={LOCALHOST}",
@@ -312,6 +314,13 @@ class S3(_Program):
             *(f"-{service}.port={port}" for service, port in self._ports.items()),
             *(f"-{service}.port.grpc={port + 10000}" for service, port in self._ports.items()),
         ]
+
+    def kill(self) -> None:
+        super().kill()
+        for port in self._ports.values():  # sockets whose place no option changes
+            for name in (f"*-{port}.sock", f"*-grpc-{port + 10000}.sock"):
+                for left in Path(SOCKETS).glob(f"seaweedfs-{name}"):
+                    left.unlink(missing_ok=True)
 
     def _answers(self) -> bool:
         # The gateway answers before a volume can take data, so only a real write says that it is up.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -31,7 +30,7 @@ class Captured:
     :param bytes: of their content.
     :param changed: files that changed while they were read, twice; they are kept as they were read.
     :param missing: files that could not be read.
-    :param special: sockets, FIFOs and devices, which have no content to keep.
+    :param special: sockets, FIFOs and devices, which have no content to keep; `skipped` counts each kind.
     :param problems: reason by path, of those that changed or are missing.
     """
 
@@ -41,7 +40,7 @@ class Captured:
     changed: int = 0
     missing: int = 0
     special: int = 0
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +97,7 @@ def _members(selection: Selection, captured: Captured, *, whole: bool) -> Iterat
             _note(captured, found.path, "missing", found.reason, whole=whole)
         elif found.cause == "special":
             captured.special += 1
-            captured.skipped[found.what] += 1
+            captured.skipped[found.what] = captured.skipped.get(found.what, 0) + 1
 
 
 def _entry_name(member: Member) -> str:
