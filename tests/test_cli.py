@@ -32,7 +32,7 @@ def test_back_up_list_verify_and_restore_by_hand(
     project()
     (made,) = answer("backup", "database", "Shop", "--note", "by hand")
     assert made["published"] == ["disk", "offsite"]
-    assert made["rows"] == 3505
+    assert made["totals"]["rows"] == 3505
     archives = answer("list")["archives"]
     assert {(archive["destination"], archive["key"]) for archive in archives} == {
         ("disk", made["key"]),
@@ -75,6 +75,31 @@ def test_a_failed_destination_does_not_stop_the_other(
     listed = answer("list", status=1)
     assert len(listed["archives"]) == 1
     assert list(listed["failed"]) == ["offsite"]
+
+
+def test_an_application_with_its_files(project: Configure, shop: str, tmp_path: Path) -> None:
+    root = tmp_path / "app"
+    (root / "vendor").mkdir(parents=True)
+    (root / "index.php").write_text("<?php")
+    (root / "vendor" / "lib.php").write_text("<?php lib")
+    (root / os.fsdecode(b"latin-\xe9")).touch()
+    shop_with_files = {"databases": [{"name": "shop", "connection": "shop_db"}], "files": {"root": str(root)}}
+    project(applications={"Shop": shop_with_files})
+    plan = answer("plan-files", "Shop")
+    assert plan["goes_in"] == {"count": 2, "bytes": 5}
+    assert plan["left_out"] == {"count": 1, "bytes": 9}
+    assert [row["reason"] for row in plan["files"] if row["path"] == "vendor"] == ["excluded by 'vendor'"]
+    shown = lifeboat("plan-files", "Shop").stdout
+    assert "+        5 B  index.php" in shown
+    assert "-        9 B  vendor  (excluded by 'vendor')" in shown
+    (made,) = answer("backup", "application", "Shop")
+    assert made["published"] == ["disk", "offsite"]
+    assert made["totals"]["file_count"] == 2
+    assert made["totals"]["rows"] == 3505
+    assert all(check["ok"] for check in answer("verify", made["key"]))
+    assert [archive["kind"] for archive in answer("list")["archives"]] == ["application"] * 2
+    marker = (tmp_path / "disk" / f"{made['key']}.json").read_text()
+    assert "index.php" not in marker
 
 
 def test_a_failed_application_does_not_stop_the_next(project: Configure, shop: str) -> None:
@@ -121,6 +146,9 @@ def test_encryption_none_stores_in_the_clear(project: Configure, shop: str, tmp_
         (["backup", "database", "-d", "x"], "has no destination 'x'. Hint: Known: disk, offsite."),
         (["verify", "nonsense"], "'nonsense' is neither a file nor the key of an archive."),
         (["list", "-d", "moon"], "There is no destination 'moon'"),
+        (["backup", "application"], "No application in the settings has files."),
+        (["backup", "application", "Shop"], "Application 'Shop' has no files in the settings."),
+        (["plan-files", "Shop"], "Hint: Name their root under applications.Shop.files."),
         (["fly"], "No such command 'fly'"),
     ],
 )

@@ -64,6 +64,20 @@ def test_several_applications_databases_and_destinations(tmp_path: Path) -> None
         ("encryption: {connection: lifeboat_archive}", "", "encryption: is missing, add it"),
         ("staging:", "timezone: Europe/Zürich\nstaging:", "timezone: no such time zone; did you mean 'Europe/Zurich'?"),
         ("staging:", "\t- staging:", "is not valid YAML"),
+        ("    encryption: none", "    files: {root: app}", "applications.Blog.files.root: must be an absolute path"),
+        (
+            "    encryption: none",
+            "    files: {root: /a, include: [../b]}",
+            "must be relative to the root and stay below",
+        ),
+        ("    encryption: none", "    files: {root: /a, exclude: [/b]}", "must be relative to the root and stay below"),
+        ("    encryption: none", "    files: {root: /a, include: []}", "applications.Blog.files.include:"),
+        ("    encryption: none", "    files: {root: /a, on_error: stop}", "'warn' or 'fail'"),
+        (
+            "    databases: [{name: blog, connection: blog_db}]",
+            "",
+            "applications.Blog: has neither databases nor files",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_fix(tmp_path: Path, old: str, new: str, said: str) -> None:

@@ -11,11 +11,15 @@ from typing import Any
 
 import pytest
 from lifeboat import catalog, config, connections
+from lifeboat.archive.read import ArchiveReader
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
-from tests.conftest import PROJECT, Configure
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
 
-LoadDag = Callable[[], Any]
+LoadDag = Callable[..., Any]
+
+
+SHOP: dict[str, Any] = {"databases": [{"name": "shop", "connection": "shop_db"}]}
 
 
 @pytest.fixture(scope="session")
@@ -24,10 +28,10 @@ def airflow_db() -> None:
 
 
 @pytest.fixture
-def backup_database(airflow_db: None) -> LoadDag:
+def load_dag(airflow_db: None) -> LoadDag:
     """Parse the DAGs with the settings as they are, make them known to Airflow, and return one that never waits."""
 
-    def load() -> Any:
+    def load(dag_id: str = "backup_database") -> Any:
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
         from airflow.models.dagbundle import DagBundleModel
         from airflow.utils.session import create_session
@@ -37,7 +41,7 @@ def backup_database(airflow_db: None) -> LoadDag:
         bag = DagBag(dag_folder=str(PROJECT / "dags"), bundle_name="testing")
         assert bag.import_errors == {}
         sync_bag_to_db(bag, "testing", None)
-        dag = bag.get_dag("backup_database")
+        dag = bag.get_dag(dag_id)
         for task in dag.tasks:
             task.retries = 0
         return dag
@@ -65,9 +69,13 @@ def run(dag: Any, **conf: Any) -> Any:
     return dag.test(logical_date=None, run_conf=conf)
 
 
-def test_every_dag_is_documented_tagged_and_owned(project: Configure, backup_database: LoadDag) -> None:
-    project()
-    dag = backup_database()
+@pytest.mark.parametrize("dag_id", ["backup_database", "backup_application"])
+def test_every_dag_is_documented_tagged_and_owned(
+    project: Configure, load_dag: LoadDag, dag_id: str, tmp_path: Path
+) -> None:
+    project(applications={"Shop": SHOP | {"files": {"root": str(tmp_path)}}})
+    dag = load_dag(dag_id)
+    assert dag.tasks
     assert "What to do" in dag.doc_md or "what to do" in dag.doc_md
     assert {"lifeboat", "backup"} <= set(dag.tags)
     assert not dag.catchup
@@ -76,11 +84,9 @@ def test_every_dag_is_documented_tagged_and_owned(project: Configure, backup_dat
     assert all(task.execution_timeout for task in dag.tasks if not task.is_teardown)
 
 
-def test_a_run_publishes_one_archive_at_every_destination(
-    project: Configure, backup_database: LoadDag, shop: str
-) -> None:
+def test_a_run_publishes_one_archive_at_every_destination(project: Configure, load_dag: LoadDag, shop: str) -> None:
     project()
-    done = run(backup_database(), note="before the migration")
+    done = run(load_dag(), note="before the migration")
     assert done.state == "success"
     found = stored()
     assert len(found["disk"]) == 1
@@ -88,41 +94,78 @@ def test_a_run_publishes_one_archive_at_every_destination(
     assert [path for path in config.load().staging.rglob("*") if path.is_file()] == []
 
 
-def test_what_a_deleted_run_left_is_swept(project: Configure, backup_database: LoadDag, shop: str) -> None:
+def test_an_application_is_backed_up_with_its_files(
+    project: Configure, load_dag: LoadDag, shop: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "app"
+    (root / "vendor").mkdir(parents=True)
+    for name in ("index.php", "vendor/lib.php"):
+        (root / name).write_text("<?php")
+    files = {"root": str(root)}
+    project(applications={"Shop": SHOP | {"files": files}, "Site": {"files": files}, "Books": SHOP})
+    done = run(load_dag("backup_application"), note="before the move")
+    assert done.state == "success"
+    assert not any(task.startswith("Books") for task in states(done))
+    assert "Site.dump" not in states(done)
+    for application, names in (("Shop", ["db-dumps/mysql-shop.sql", "index.php"]), ("Site", ["index.php"])):
+        (key,) = [key for key in stored()["offsite"] if key.startswith(f"{application}/application/")]
+        with (tmp_path / "disk" / key).open("rb") as file:
+            reader = ArchiveReader(file, key, ARCHIVE_PASSWORD)
+            assert reader.names() == [*names, "manifest.json"]
+            manifest = reader.manifest()
+        assert manifest is not None
+        assert (manifest["kind"], manifest["note"]) == ("application", "before the move")
+
+
+def test_files_that_cannot_be_captured_fail_the_run(
+    project: Configure, load_dag: LoadDag, shop: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "app"
+    root.mkdir()
+    (root / "x").touch()
+    project(applications={"Shop": SHOP | {"files": {"root": str(root), "include": ["nothing/*"]}}})
+    failed = run(load_dag("backup_application"))
+    assert failed.state == "failed"
+    assert states(failed)["Shop.archive"] == ["failed"]
+    assert states(failed)["Shop.dump"] == ["success"]
+    assert stored() == {"disk": [], "offsite": []}
+
+
+def test_what_a_deleted_run_left_is_swept(project: Configure, load_dag: LoadDag, shop: str) -> None:
     project()
     left = config.load().staging / "backup_database" / "manual__deleted" / "Shop"
     left.mkdir(parents=True)
     (left / "shop.sql.gz").write_bytes(b"half")
-    assert run(backup_database()).state == "success"
+    assert run(load_dag()).state == "success"
     assert not left.parent.exists()
 
 
 def test_several_applications_and_a_choice_in_the_form(
-    project: Configure, backup_database: LoadDag, mariadb: MariaDB, shop: str
+    project: Configure, load_dag: LoadDag, mariadb: MariaDB, shop: str
 ) -> None:
     mariadb.run("DROP DATABASE IF EXISTS stock; CREATE DATABASE stock; CREATE TABLE stock.t (id INT PRIMARY KEY)")
     databases = [{"name": name, "connection": "shop_db"} for name in ("shop", "stock")]
     project(applications={"Shop": {"databases": databases}, "Blog é": {"databases": databases[:1]}})
     # A DAG that was tested once keeps the form's choices, so each run gets a fresh one.
-    done = run(backup_database(), application="Shop", databases=["stock"], destinations=["disk"])
+    done = run(load_dag(), application="Shop", databases=["stock"], destinations=["disk"])
     assert done.state == "success"
     assert states(done)["Shop.dump"] == ["skipped", "success"]
     assert states(done)["Shop.upload"] == ["success", "skipped"]
     assert states(done)["Blog.prepare_staging"] == ["skipped"]
     assert states(done)["Blog.archive"] == ["skipped"]
     assert [len(keys) for keys in stored().values()] == [1, 0]
-    both = run(backup_database())
+    both = run(load_dag())
     assert both.state == "success"
     assert len(stored()["disk"]) == 3
-    unknown = run(backup_database(), databases=["stok"])
+    unknown = run(load_dag(), databases=["stok"])
     assert unknown.state == "failed"
 
 
 def test_a_failed_upload_can_be_repeated_without_a_dump(
-    project: Configure, backup_database: LoadDag, shop: str, s3: S3, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+    project: Configure, load_dag: LoadDag, shop: str, s3: S3, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project()
-    dag = backup_database()
+    dag = load_dag()
     with monkeypatch.context() as broken:
         broken.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong"))
         failed = run(dag)
@@ -136,10 +179,10 @@ def test_a_failed_upload_can_be_repeated_without_a_dump(
 
 
 def test_an_upload_without_staging_comes_from_another_destination(
-    project: Configure, backup_database: LoadDag, shop: str, tmp_path: Path
+    project: Configure, load_dag: LoadDag, shop: str, tmp_path: Path
 ) -> None:
     project()
-    dag = backup_database()
+    dag = load_dag()
     done = run(dag)
     (key,) = stored()["disk"]
     (tmp_path / "disk" / key).unlink()
@@ -164,7 +207,7 @@ def upload(dag: Any, dag_run: Any, index: int) -> None:
 
 def test_a_failed_run_sends_one_slack_message_and_one_email(
     project: Configure,
-    backup_database: LoadDag,
+    load_dag: LoadDag,
     shop: str,
     mail: MailSink,
     slack: SlackSink,
@@ -178,7 +221,7 @@ def test_a_failed_run_sends_one_slack_message_and_one_email(
     )
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
     monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
-    done = run(backup_database())
+    done = run(load_dag())
     assert done.state == "failed"
     (message,) = slack.messages()
     (letter,) = mail.messages()
@@ -188,7 +231,7 @@ def test_a_failed_run_sends_one_slack_message_and_one_email(
 
 
 def test_a_dead_slack_does_not_stop_the_email(
-    project: Configure, backup_database: LoadDag, shop: str, mail: MailSink, monkeypatch: pytest.MonkeyPatch
+    project: Configure, load_dag: LoadDag, shop: str, mail: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project(
         applications={"Shop": {"databases": [{"name": "none", "connection": "shop_db"}]}},
@@ -196,15 +239,15 @@ def test_a_dead_slack_does_not_stop_the_email(
     )
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", '{"conn_type": "slackwebhook", "password": "http://127.0.0.1:1/x"}')
     monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
-    assert run(backup_database()).state == "failed"
+    assert run(load_dag()).state == "failed"
     assert len(mail.messages()) == 1
 
 
 def test_a_dump_that_takes_too_long_is_stopped(
-    project: Configure, backup_database: LoadDag, mariadb: MariaDB, shop: str
+    project: Configure, load_dag: LoadDag, mariadb: MariaDB, shop: str
 ) -> None:
     project()
-    dag = backup_database()
+    dag = load_dag()
     dag.get_task("Shop.dump").partial_kwargs["execution_timeout"] = timedelta(seconds=3)
     blocker = mariadb.connect(database=shop)
     blocker.cursor().execute("LOCK TABLES orders WRITE")
@@ -218,21 +261,21 @@ def test_a_dump_that_takes_too_long_is_stopped(
     assert not mariadb.run("SELECT 1 FROM information_schema.processlist WHERE db = 'shop'")
 
 
-def test_tries_are_spaced_ever_wider(project: Configure, backup_database: LoadDag) -> None:
+def test_tries_are_spaced_ever_wider(project: Configure, load_dag: LoadDag) -> None:
     project()
-    task = backup_database().get_task("Shop.prepare_staging")
+    task = load_dag().get_task("Shop.prepare_staging")
     growth, first, longest = task.retry_exponential_backoff, task.retry_delay, task.max_retry_delay
     assert [first * growth**number for number in range(3)] == [timedelta(minutes=minutes) for minutes in (2, 4, 8)]
     assert longest == timedelta(minutes=30)
 
 
 def test_a_backfilled_run_takes_a_backup_only_when_one_is_due(
-    project: Configure, backup_database: LoadDag, shop: str, monkeypatch: pytest.MonkeyPatch
+    project: Configure, load_dag: LoadDag, shop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from airflow.sdk.exceptions import AirflowSkipException
 
     project()
-    dag = backup_database()
+    dag = load_dag()
     manual = run(dag)
     prepare = dag.get_task("Shop.prepare_staging")
 
@@ -268,7 +311,7 @@ def test_parsing_is_fast_and_imports_nothing_heavy(project: Configure) -> None:
     script = (
         "import sys, time, airflow.sdk, pydantic, yaml\n"
         "start = time.perf_counter()\n"
-        "import backup_database\n"
+        "import backup_database, backup_application\n"
         "print(time.perf_counter() - start)\n"
         "print([name for name in ('boto3', 'pyzipper', 'MySQLdb', 'fastapi') if name in sys.modules])\n"
     )

@@ -85,11 +85,13 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
         max_active_tis_per_dag=1,  # backfilled runs start at once; one after the other sees what the former began
         execution_timeout=LONGEST_STEP,
     ).as_setup()  # type: ignore[no-untyped-call]
+    databases = [database.name for database in settings.databases_of(application)]
     archive = PackArchiveOperator(
         task_id="archive",
         application=application,
         kind=kind,
-        trigger_rule="none_failed_min_one_success",  # the trigger form may have left databases out
+        # The trigger form may have left databases out; and what follows a setup directly has no choice.
+        trigger_rule="none_failed_min_one_success" if databases else "all_success",
         execution_timeout=LONGEST_STEP,
     )
     upload = UploadArchiveOperator.partial(
@@ -100,7 +102,6 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
         execution_timeout=LONGEST_STEP,
     ).expand(destination=list(settings.destinations_of(application)))
     remove = RemoveStagingOperator(task_id="remove_staging", application=application).as_teardown(setups=prepare)
-    databases = [database.name for database in settings.databases_of(application)]
     if databases:
         dump = DumpDatabaseOperator.partial(
             task_id="dump",
@@ -109,7 +110,9 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
             execution_timeout=LONGEST_DUMP,
         ).expand(database=databases)
         prepare >> dump >> archive
-    prepare >> archive >> upload >> remove
+    else:
+        prepare >> archive
+    archive >> upload >> remove
 
 
 def group_id(application: str, settings: Settings) -> str:
