@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import stat
 import struct
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,17 @@ FILE_MODE = stat.S_IFREG | 0o600
 GROWTH = 1.05  # incompressible data grows a little when it is deflated
 
 
+@dataclass(frozen=True)
+class _Rendered:
+    """A piece of the central directory, in the place where pyzipper expects an entry to ask for it."""
+
+    piece: bytes
+    comment: bytes = b""
+
+    def central_directory(self) -> tuple[bytes, bytes, bytes]:
+        return self.piece, b"", b""
+
+
 class _Directory:
     """The entries written so far, kept in a file: a million of them would not fit into a worker's memory."""
 
@@ -36,16 +47,16 @@ class _Directory:
         self._count = 0
 
     def append(self, info: EntryInfo) -> None:
-        pickle.dump(info, self._file, pickle.HIGHEST_PROTOCOL)
+        self._file.write(b"".join(info.central_directory()))
         self._count += 1
 
     def __len__(self) -> int:
         return self._count
 
-    def __iter__(self) -> Iterator[EntryInfo]:
+    def __iter__(self) -> Iterator[_Rendered]:
         self._file.seek(0)
-        for _ in range(self._count):
-            yield pickle.load(self._file)  # noqa: S301  # our own, in a file without a name
+        while piece := self._file.read(CHUNK):
+            yield _Rendered(piece)
 
     def close(self) -> None:
         self._file.close()
