@@ -1,0 +1,137 @@
+"""A database's way into an encrypted archive.
+
+Every contestant reads the same database through the same dump client with the same options.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lifeboat import backup
+from lifeboat.config import Database
+from lifeboat.databases import mysql
+from lifeboat.staging import Staging
+from lifeboat.storage.disk import DiskDestination
+from lifeboat.storage.s3 import S3Destination
+
+from include.demo import marketplace
+from include.demo.stand_ins import S3, MariaDB
+from tests.bench.contest import PASSWORD, Repositories, console, hold, peak_megabytes, shell
+
+ROWS = int(os.environ.get("BENCH_ROWS", "6_000_000"))
+BUCKET = "bench"
+
+PHP_ZIP = """
+$zip = new ZipArchive();
+$zip->open($argv[2], ZipArchive::CREATE | ZipArchive::OVERWRITE);
+$zip->addFile($argv[1], 'dump.sql');
+$zip->setEncryptionName('dump.sql', ZipArchive::EM_AES_256, $argv[3]);
+$zip->close();
+"""
+
+
+class Bench:
+    """The contestants, around one server and one scratch directory."""
+
+    def __init__(self, mariadb: MariaDB, s3: S3, scratch: Path, repositories: Repositories, database: str) -> None:
+        self.scratch, self.database = scratch, database
+        self.server, self.connect, self.s3 = mariadb.server, mariadb.connect, s3
+        client = mysql.find_client(for_mariadb=True)
+        options = scratch / "options"
+        options.touch(mode=0o600)
+        options.write_text(mysql.option_file_text(mariadb.server, client), encoding="utf-8")
+        self.dump = shlex.join(mysql.dump_command(client, str(options), database, []))
+        settings = scratch / f"{database}.yaml"
+        settings.write_text(
+            json.dumps(
+                {
+                    "staging": str(scratch / "staging"),
+                    "encryption": {"connection": "archive"},
+                    "destinations": {
+                        "disk": {"type": "disk", "path": str(scratch / "disk")},
+                        "s3": {"type": "s3", "connection": "s3", "bucket": BUCKET},
+                    },
+                    "applications": {"Bench": {"databases": [{"name": database, "connection": "db"}]}},
+                }
+            )
+        )
+        self.variables = {
+            "LIFEBOAT_CONFIG": str(settings),
+            "AIRFLOW_HOME": str(scratch / "airflow"),
+            "AIRFLOW_CONN_DB": mariadb.connection(),
+            "AIRFLOW_CONN_S3": s3.connection(),
+            "AIRFLOW_CONN_ARCHIVE": json.dumps({"conn_type": "generic", "password": PASSWORD}),
+            "PW": PASSWORD,
+            **repositories.variables,
+        }
+        self.repositories = repositories
+        self.lifeboat = [str(Path(sys.executable).parent / "lifeboat"), "backup", "database"]
+
+    def contestants(self) -> dict[str, Callable[[], object]]:
+        """Return what is timed, by name; the bare dump first."""
+        out = shlex.quote(str(self.scratch / "out"))
+        openssl = f"openssl enc -aes-256-ctr -pbkdf2 -pass env:PW > {out}"
+        take, restic, borg = self.repositories.take, self.repositories.restic, self.repositories.borg
+        php = f'php -r {shlex.quote(PHP_ZIP)} {out}.sql {out}.zip "$PW"'
+        return {
+            "bare dump to /dev/null": lambda: self._shell(f"{self.dump} > /dev/null"),
+            "Lifeboat's tasks, to disk and S3": self.tasks,
+            "lifeboat backup database, to disk and S3": self.command,
+            "dump | gzip -6 | openssl": lambda: self._shell(f"{self.dump} | gzip -6 | {openssl}"),
+            "dump | zstd | openssl": lambda: self._shell(f"{self.dump} | zstd -q | {openssl}"),
+            "dump, PHP ZipArchive AES-256": lambda: self._shell(
+                f"{self.dump} > {out}.sql; {php}; rm {out}.sql {out}.zip"
+            ),
+            "dump | restic --stdin": lambda: self._shell(f"{take}; {self.dump} | {restic} backup --stdin"),
+            "dump | borg": lambda: self._shell(f"{take}; {self.dump} | borg create {borg}::x -"),
+        }
+
+    def tasks(self) -> None:
+        """Dump, pack and store as the tasks of a DAG do, in a process that has Airflow imported already."""
+        scratch = Staging(self.scratch / "tasks")
+        scratch.create()
+        backup.dump_database(scratch, Database(name=self.database, connection="db"), self.server, self.connect)
+        packed = backup.pack_archive(scratch, "Bench", "database", [self.database], PASSWORD)
+        targets = [DiskDestination("disk", self.scratch / "disk"), S3Destination("s3", self.s3.client(), BUCKET)]
+        with ThreadPoolExecutor(len(targets)) as pool:
+            list(pool.map(lambda target: backup.store_archive(scratch, packed, target), targets))
+        scratch.remove()
+        shutil.rmtree(self.scratch / "disk")
+
+    def command(self) -> None:
+        """Run the command."""
+        subprocess.run(self.lifeboat, env=os.environ | self.variables, check=True, capture_output=True)
+        shutil.rmtree(self.scratch / "disk")
+
+    def _shell(self, command: str) -> None:
+        shell(command, **self.variables)
+        self.repositories.forget()
+
+
+def main(scratch: Path) -> None:
+    """Fill a database, hold the contest, measure the memory."""
+    repositories = Repositories(scratch)
+    with MariaDB(scratch / "mariadb") as mariadb, S3(scratch / "s3") as s3:
+        s3.create_bucket(BUCKET)
+        with console.status(f"Filling a marketplace of {ROWS} rows"):
+            marketplace.load(mariadb, "bench", ROWS)
+            marketplace.load(mariadb, "tenth", ROWS // 10)
+            mariadb.run("CREATE DATABASE nothing")
+        bench = Bench(mariadb, s3, scratch, repositories, "bench")
+        empty = {
+            "lifeboat backup database, of an empty one": Bench(mariadb, s3, scratch, repositories, "nothing").command
+        }
+        size = int(subprocess.check_output(["/bin/bash", "-c", f"{bench.dump} | wc -c"]))
+        hold(f"{size / 1e6:.0f} MB of SQL", "times the bare dump", bench.contestants() | empty)
+        for database, rows in (("tenth", ROWS // 10), ("bench", ROWS)):
+            measured = Bench(mariadb, s3, scratch, repositories, database)
+            peak = peak_megabytes(measured.lifeboat, measured.variables)
+            console.print(f"Peak memory of lifeboat backup database, {rows} rows: {peak:.0f} MiB.")
