@@ -40,6 +40,7 @@ def stand_ins() -> Iterator[dict[str, str]]:
         if not marketplace.is_loaded(mariadb):
             with console.status(f"Filling the marketplace with about {marketplace.ROWS} rows"):
                 marketplace.load(mariadb)
+        marketplace.write_files(HOME / "app")
         with console.status("Starting an S3 server (SeaweedFS)"):
             s3 = stack.enter_context(S3(HOME / "s3"))
             s3.create_bucket(BUCKET)
@@ -59,7 +60,10 @@ def environment(mariadb: MariaDB, s3: S3, mail: MailSink, slack: SlackSink) -> d
             "offsite": {"type": "s3", "connection": "backups_s3", "bucket": BUCKET},
         },
         "applications": {
-            "Aimporo Marketplace": {"databases": [{"name": marketplace.DATABASE, "connection": "marketplace_db"}]}
+            "Aimporo Marketplace": {
+                "databases": [{"name": marketplace.DATABASE, "connection": "marketplace_db"}],
+                "files": {"root": str(HOME / "app")},
+            }
         },
         "alerts": {
             "slack": {"connection": "backups_slack"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 from include.demo.stand_ins import MariaDB
@@ -18,6 +19,30 @@ def load(server: MariaDB, database: str = DATABASE, rows: int = ROWS) -> None:
     text = Path(__file__).with_name("marketplace.sql").read_text(encoding="utf-8")
     server.run(f"DROP DATABASE IF EXISTS `{database}`; CREATE DATABASE `{database}` CHARACTER SET utf8mb4;")
     server.run(f"SET @rows = {rows};\n{text}", database)
+
+
+def write_files(root: Path) -> None:
+    """Make the folder of the application, as Laravel lays it out; what is there already stays."""
+    texts = {
+        ".env": "APP_NAME='Aimporo Marketplace'\nDB_DATABASE=marketplace\n",
+        "public/index.php": "<?php\nrequire __DIR__ . '/../vendor/autoload.php';\n",
+        "storage/logs/laravel.log": "[2026-11-23 10:00:00] production.INFO: order accepted\n" * 2000,
+        "vendor/autoload.php": "<?php // composer brings this back\n",
+        **{f"storage/app/invoices/{number:04}.txt": f"Invoice {number}\n" * 40 for number in range(200)},
+    }
+    for name, text in texts.items():
+        _write(root / name, text.encode())
+    for number in range(40):
+        _write(root / f"storage/app/public/product-{number:02}.jpg", random.Random(number).randbytes(20_000))
+    link = root / "public" / "storage"
+    if not link.is_symlink():
+        link.symlink_to("../storage/app/public")
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        path.write_bytes(content)
 
 
 def is_loaded(server: MariaDB, database: str = DATABASE) -> bool:
