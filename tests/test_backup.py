@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import backup, staging
+from lifeboat import backup, catalog, staging
 from lifeboat.config import Database
-from lifeboat.errors import DumpError, StagingError, StorageError
+from lifeboat.errors import AlreadyStoredError, DumpError, StagingError, StorageError
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.storage.disk import DiskDestination
@@ -45,6 +46,39 @@ def test_a_staged_archive_that_was_altered_is_never_published(
     with pytest.raises(StorageError, match=r"other bytes|not the .* that was packed"):
         backup.store_archive(scratch, packed, destination)
     assert list(destination.list("Altered/")) == []
+
+
+@pytest.mark.parametrize("kind", ["disk", "s3"])
+def test_two_runs_of_one_second_never_mix(
+    scratch: Staging, mariadb: MariaDB, shop: str, s3: S3, tmp_path: Path, kind: str
+) -> None:
+    """The other has stored its archive and not yet its marker: neither may be replaced."""
+    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    other = backup.pack_archive(scratch, "Twice", "database", ["shop"], "password")
+    s3.create_bucket("twice")
+    destination: Destination = DiskDestination("here", tmp_path / "disk")
+    if kind == "s3":
+        destination = S3Destination("here", s3.client(), "twice")
+    destination.store(scratch.archive, other.key, other.sha256)
+    ours = backup.pack_archive(scratch, "Twice", "database", ["shop"], "password")
+    assert ours.key == other.key
+    assert ours.sha256 != other.sha256
+    with pytest.raises(AlreadyStoredError, match="nothing is overwritten"):
+        backup.store_archive(scratch, ours, destination)
+    with destination.open(other.key) as file:
+        assert hashlib.sha256(file.read()).hexdigest() == other.sha256
+    assert destination.find(f"{other.key}.json") is None
+
+
+def test_an_upload_that_did_not_come_to_its_marker_gets_it(
+    scratch: Staging, mariadb: MariaDB, shop: str, tmp_path: Path
+) -> None:
+    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    packed = backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
+    destination = DiskDestination("here", tmp_path / "disk")
+    destination.store(scratch.archive, packed.key, packed.sha256)
+    backup.store_archive(scratch, packed, destination)
+    assert catalog.read(destination.list()).archives[0].key == packed.key
 
 
 def test_a_repeated_dump_that_fails_leaves_nothing_that_counts(scratch: Staging, mariadb: MariaDB, shop: str) -> None:

@@ -51,7 +51,7 @@ def test_back_up_list_verify_and_restore_by_hand(
     before, after = (mariadb.run(f"CHECKSUM TABLE {tables}", name) for name in (shop, "copy"))
     assert before == after.replace("copy.", "shop.")
     mariadb.run("DROP DATABASE copy")
-    assert [path for path in (tmp_path / "staging").rglob("*") if path.is_file()] == []
+    assert [path.name for path in (tmp_path / "staging").rglob("*") if path.is_file()] == [".lock"]
 
 
 def test_the_public_manifest_names_no_table(project: Configure, shop: str, tmp_path: Path) -> None:
@@ -111,6 +111,56 @@ def test_a_failed_application_does_not_stop_the_next(project: Configure, shop: s
     assert "no database 'none'" in failed["error"]
 
 
+def test_a_destination_without_its_connection_does_not_stop_the_other(
+    project: Configure, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    monkeypatch.delenv("AIRFLOW_CONN_BACKUPS_S3")
+    (made,) = answer("backup", "database", status=1)
+    assert made["published"] == ["disk"]
+    assert "There is no Airflow connection 'backups_s3'" in made["failed"]["offsite"]
+    listed = answer("list", status=1)
+    assert len(listed["archives"]) == 1
+
+
+def test_names_with_brackets_are_printed_whole(project: Configure, shop: str) -> None:
+    project(applications={"Shop [beta] & co": {"databases": [{"name": "shop", "connection": "shop_db"}]}})
+    (made,) = answer("backup", "database", "-d", "disk", "--note", "[bold]")
+    for arguments in (["verify", made["key"], "-d", "disk"], ["list", "-d", "disk"]):
+        assert made["key"] in " ".join(lifeboat(*arguments).stdout.split())
+
+
+def test_databases_of_one_application_among_several(project: Configure, shop: str) -> None:
+    own = {name: {"databases": [{"name": name, "connection": "shop_db"}]} for name in ("none", "shop")}
+    project(applications=own)
+    (made,) = answer("backup", "database", "--database", "shop", "-d", "disk")
+    assert made["application"] == "shop"
+
+
+def test_long_names_of_any_script(project: Configure, mariadb: MariaDB) -> None:
+    application, database = "Интернет-магазин детской одежды и обуви «Солнышко Юг»", "база_" * 12
+    mariadb.run(f"CREATE OR REPLACE DATABASE `{database}`")
+    project(applications={application: {"databases": [{"name": database, "connection": "shop_db"}]}})
+    (made,) = answer("backup", "database")
+    assert made["published"] == ["disk", "offsite"]
+    mariadb.run(f"DROP DATABASE `{database}`")
+
+
+def test_living_commands_never_sweep_each_other(project: Configure, tmp_path: Path) -> None:
+    project()
+    script = (
+        "from lifeboat import cli, config\n"
+        "for _ in range(30):\n"
+        "    with cli._scratch(config.load(), 'Shop') as scratch:\n"
+        "        (scratch.path / 'x').touch()\n"
+        "        assert (scratch.path / 'x').exists()\n"
+    )
+    commands = [subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE) for _ in range(4)]
+    for command in commands:
+        _, errors = command.communicate()
+        assert command.returncode == 0, errors.decode()
+
+
 def test_one_flipped_byte_is_found(project: Configure, shop: str, tmp_path: Path) -> None:
     project()
     (made,) = answer("backup", "database", "--destination", "disk")
@@ -150,6 +200,9 @@ def test_encryption_none_stores_in_the_clear(project: Configure, shop: str, tmp_
         (["backup", "application", "Shop"], "Application 'Shop' has no files in the settings."),
         (["plan-files", "Shop"], "Hint: Name their root under applications.Shop.files."),
         (["fly"], "No such command 'fly'"),
+        (["backup", "database", ""], "There is no application ''"),
+        (["verify", "x" * 300], "is no path: File name too long."),
+        (["backup", "database", "--note", os.fsdecode(b"caf\xe9")], "it is not UTF-8 text"),
     ],
 )
 def test_wrong_use_exits_2_with_one_sentence(project: Configure, arguments: list[str], said: str) -> None:
@@ -167,6 +220,13 @@ def test_wrong_use_exits_2_with_one_sentence(project: Configure, arguments: list
         ("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "http"}', 2, "has the type 'http', not 'mysql'"),
         ("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", None, 2, "There is no Airflow connection 'lifeboat_archive'"),
         ("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", '{"conn_type": "generic"}', 2, "holds no password, so archives cannot be"),
+        (
+            "AIRFLOW_CONN_SHOP_DB",
+            '{"conn_type": ',
+            2,
+            "cannot be read from AIRFLOW_CONN_SHOP_DB: it is neither JSON nor",
+        ),
+        ("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "mysql", "extra": {"ssl": "/ca.pem"}}', 2, "is no JSON object"),
         ("LIFEBOAT_CONFIG", "/nowhere.yaml", 2, "Cannot read the settings /nowhere.yaml"),
     ],
 )

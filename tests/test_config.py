@@ -64,6 +64,8 @@ def test_several_applications_databases_and_destinations(tmp_path: Path) -> None
         ("encryption: {connection: lifeboat_archive}", "", "encryption: is missing, add it"),
         ("staging:", "timezone: Europe/Zürich\nstaging:", "timezone: no such time zone; did you mean 'Europe/Zurich'?"),
         ("staging:", "\t- staging:", "is not valid YAML"),
+        ("  Blog:", "  Shop:", "'Shop' stands twice"),
+        ("{type: disk, path: /backups}", "{type: disk, path: /b}\n  b: {type: disk, path: /b}", "is the same place as"),
         ("    encryption: none", "    files: {root: app}", "applications.Blog.files.root: must be an absolute path"),
         (
             "    encryption: none",

@@ -131,6 +131,12 @@ def test_files_that_cannot_be_captured_fail_the_run(
     assert stored() == {"disk": [], "offsite": []}
 
 
+def test_names_that_look_alike_get_groups_of_their_own(project: Configure, load_dag: LoadDag) -> None:
+    project(applications=dict.fromkeys(("A B", "A_B", "A_B_2", "é"), SHOP))
+    groups = {task.task_id.partition(".")[0] for task in load_dag().tasks}
+    assert len(groups) == 4
+
+
 def test_what_a_deleted_run_left_is_swept(project: Configure, load_dag: LoadDag, shop: str) -> None:
     project()
     left = config.load().staging / "backup_database" / "manual__deleted" / "Shop"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shlex
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
+from lifeboat.processes import die_with_parent
 from rich.console import Console
 
 from include.demo import marketplace
@@ -93,6 +95,7 @@ def run(variables: dict[str, str], *command: str, log: Path | None = None) -> st
     :param log: takes the output instead.
     :raises SystemExit: it failed; with its last lines.
     """
+    parent = os.getpid()
     done = subprocess.run(
         [BIN / command[0], *command[1:]],
         env=os.environ | variables,
@@ -100,6 +103,7 @@ def run(variables: dict[str, str], *command: str, log: Path | None = None) -> st
         stderr=subprocess.STDOUT if log else None,
         text=True,
         check=False,
+        preexec_fn=lambda: die_with_parent(parent),
     )
     if log:
         log.write_text(done.stdout)
@@ -165,6 +169,11 @@ def _is_free(port: int) -> bool:
 
 if __name__ == "__main__":
     HOME.mkdir(exist_ok=True)
+    lock = (HOME / "lock").open("w")  # held until this process ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit("A demo is running already (make demo or make up): end it first.") from None
     verbs = {"demo": demo, "up": up}
     verb = sys.argv[1] if len(sys.argv) > 1 else "demo"
     if verb not in verbs or len(sys.argv) > 2:

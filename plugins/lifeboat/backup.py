@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import shutil
@@ -11,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, cast
 
 from isal import isal_zlib
 
@@ -131,8 +132,9 @@ def store_archive(
 ) -> None:
     """Store an archive at a destination and publish it there.
 
-    Storing it again is safe: what is whole stays, what is missing or unfinished is replaced. When staging has been
-    cleaned up, the archive comes from another destination, so that no repeated upload ever needs a new dump.
+    Storing it again is safe: what is whole stays, and what lacks its marker gets it if its bytes are ours; if not, it
+    belongs to another run of the same second, and is left alone. When staging has been cleaned up, the archive comes
+    from another destination, so that no repeated upload ever needs a new dump.
 
     :param others: destinations that may hold the archive already.
     :raises StorageError: the destination failed, or holds another archive of that name.
@@ -149,14 +151,19 @@ def store_archive(
         log.info("%s is published at %s already.", packed.key, destination)
         return
     marker = _staged_marker(scratch, packed, others)
-    if stored:
-        log.warning("Replacing what an unfinished upload left of %s at %s.", packed.key, destination)
-        destination.delete(packed.key)
-    destination.store(scratch.archive, packed.key, packed.sha256)
+    if stored and _sha256_at(destination, packed.key) == packed.sha256:
+        log.info("%s is stored at %s already; an earlier try did not come to its marker.", packed.key, destination)
+    else:
+        destination.store(scratch.archive, packed.key, packed.sha256)
     if not published:
         # Last, so that a crash before this line leaves an upload that nothing counts as a backup.
         destination.write(packed.key + catalog.MARKER, json.dumps(marker, ensure_ascii=False, indent=1).encode())
     log.info("Published %s at %s: %s bytes.", packed.key, destination, packed.size)
+
+
+def _sha256_at(destination: Destination, key: str) -> str:
+    with destination.open(key) as file:
+        return hashlib.file_digest(cast(io.RawIOBase, file), "sha256").hexdigest()
 
 
 def _staged_marker(scratch: Staging, packed: PackedArchive, others: Iterable[Destination]) -> dict[str, Any]:

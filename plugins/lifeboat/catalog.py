@@ -142,6 +142,7 @@ def manifest(
                 for dump in dumps
                 if dump.unprotected_tables
             ),
+            *(warning for dump in dumps for warning in dump.warnings),
             *warnings,
         ],
     }

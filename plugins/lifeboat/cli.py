@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -9,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -17,15 +17,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from lifeboat import __version__, backup, catalog, config, connections, files, staging
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import Catalog
 from lifeboat.config import BackupKind, Settings
+from lifeboat.config import Destination as DestinationSettings
 from lifeboat.errors import ArchiveError, LifeboatError, SettingsError, StorageError
 from lifeboat.files import Member
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
+from lifeboat.storage.disk import DiskDestination
 from lifeboat.text import size_text
 
 PIPELINE = "cli"  # folder of the command's runs in staging
@@ -34,6 +37,14 @@ FINDING, WRONG_USE = 1, 2
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 backup_app = typer.Typer(no_args_is_help=True, help="Take a backup now.")
 app.add_typer(backup_app, name="backup")
+
+
+def _utf8(text: str) -> str:
+    """Refuse what the shell passed on in another encoding: a manifest is UTF-8."""
+    if not text.isascii() and text != text.encode("utf-8", "replace").decode():
+        raise typer.BadParameter("it is not UTF-8 text")
+    return text
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 DestinationNames = Annotated[
@@ -46,7 +57,7 @@ ApplicationName = Annotated[
     str | None, typer.Argument(help="Name of an application. Default: all.", show_default=False)
 ]
 
-Note = Annotated[str, typer.Option(help="Kept in the manifest.")]
+Note = Annotated[str, typer.Option(help="Kept in the manifest.", callback=_utf8)]
 
 output = Console(highlight=False)
 
@@ -83,7 +94,10 @@ def _back_up_all(
     as_json: bool,
 ) -> None:
     settings = config.load()
-    names = [application] if application else settings.applications_of(kind)
+    names = [application] if application is not None else settings.applications_of(kind)
+    if databases and application is None:
+        having = [name for name in names if {found.name for found in settings.databases_of(name)} & set(databases)]
+        names = having or names  # a name that no application has is a mistake, and is told as one
     if not names:
         raise SettingsError(
             f"No application in the settings has {'files' if kind == 'application' else 'databases'}.",
@@ -125,7 +139,9 @@ def _back_up(
     if not wanted and selection is None:
         raise SettingsError(f"Application {application!r} has no databases in the settings.")
     password = connections.archive_password(settings.encryption_of(application))
-    destinations = connections.destinations(settings, application, chosen)
+    destinations, outcomes = _destinations(settings.destinations_of(application, chosen))
+    if not destinations:
+        raise SettingsError("; ".join(outcomes.values()))
     for database in wanted:
         backup.dump_database(scratch, database, *connections.mysql(database))
     names = [database.name for database in wanted]
@@ -140,17 +156,28 @@ def _back_up(
         return None
 
     with ThreadPoolExecutor(len(destinations)) as pool:
-        outcomes = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
+        stored = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
     return {
         "application": application,
         **packed.to_json(),
         "totals": totals,
-        "published": [name for name, error in outcomes.items() if error is None],
-        "failed": {name: error for name, error in outcomes.items() if error is not None},
+        "published": [name for name, error in stored.items() if error is None],
+        "failed": outcomes | {name: error for name, error in stored.items() if error is not None},
     }
 
 
-@contextmanager
+def _destinations(wanted: dict[str, DestinationSettings]) -> tuple[list[Destination], dict[str, str]]:
+    """Return the destinations that are ready, and why the others are not, by name."""
+    ready, failures = [], {}
+    for name, kind in wanted.items():
+        try:
+            ready.append(connections.destination(name, kind))
+        except LifeboatError as error:  # one destination that fails does not stop the others
+            failures[name] = str(error)
+    return ready, failures
+
+
+@contextlib.contextmanager
 def _scratch(settings: Settings, application: str) -> Iterator[Staging]:
     """Open staging for one backup, and remove it and what killed commands left.
 
@@ -158,10 +185,14 @@ def _scratch(settings: Settings, application: str) -> Iterator[Staging]:
     """
     run = f"{datetime.now(UTC):%Y-%m-%d-%H-%M-%S}-{os.getpid()}"
     scratch = Staging.of(settings.staging, PIPELINE, run, application)
-    staging.sweep(settings.staging, PIPELINE, lambda old: not _is_alive(settings.staging / PIPELINE / old))
-    scratch.create()
-    with (scratch.path.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    Staging(settings.staging / PIPELINE).create()
+    with staging.translated(scratch.path), contextlib.ExitStack() as stack:
+        with (settings.staging / PIPELINE / ".lock").open("w") as everybody:
+            fcntl.flock(everybody, fcntl.LOCK_EX)  # until our own lock is held: nobody may take us for dead before
+            staging.sweep(settings.staging, PIPELINE, lambda old: not _is_alive(settings.staging / PIPELINE / old))
+            scratch.create()
+            own = stack.enter_context((scratch.path.parent / "lock").open("w"))
+            fcntl.flock(own, fcntl.LOCK_EX)
         try:
             yield scratch
         finally:
@@ -185,17 +216,18 @@ def list_archives(
 ) -> None:
     """List the archives at the destinations, newest first."""
     settings = config.load()
-    if application:
+    if application is not None:
         settings.application(application)
     names = destination or list(settings.destinations)
     if unknown := set(names) - set(settings.destinations):
         raise SettingsError(f"There is no destination {unknown.pop()!r} in the settings.")
-    catalogs, failures = {}, {}
-    for name in names:
+    catalogs = {}
+    destinations, failures = _destinations({name: settings.destinations[name] for name in names})
+    for found in destinations:
         try:
-            catalogs[name] = catalog.read(connections.destination(name, settings.destinations[name]).list())
+            catalogs[found.name] = catalog.read(found.list())
         except StorageError as error:
-            failures[name] = str(error)
+            failures[found.name] = str(error)
     if as_json:
         _print_json(
             {
@@ -282,16 +314,18 @@ def verify(
     """
     settings = config.load()
     path = Path(archive)
-    checks = (
-        [_check_file(settings, path)] if path.is_file() else _check_key(settings, archive, tuple(destination or ()))
-    )
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise SettingsError(f"{archive[:100]!r}... is no path: {error.strerror}.") from error
+    checks = [_check_file(settings, path)] if is_file else _check_key(settings, archive, tuple(destination or ()))
     if as_json:
         _print_json(checks)
     else:
         for check in checks:
             if check["ok"]:
                 output.print(
-                    f"[green]whole[/] {check['where']}: {check['entries']} entries, "
+                    f"[green]whole[/] {escape(check['where'])}: {check['entries']} entries, "
                     f"{size_text(check['content_bytes'])}, SHA-256 {check['sha256']}",
                     soft_wrap=True,
                 )
@@ -302,11 +336,15 @@ def verify(
 
 
 def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
-    marker = path.with_name(path.name + catalog.MARKER)
-    expected = json.loads(marker.read_text())["archive"]["sha256"] if marker.is_file() else None
+    beside = DiskDestination("file", path.absolute().parent)
     application = next((part for part in reversed(path.absolute().parts) if part in settings.applications), None)
     password = connections.archive_password(settings.encryption_of(application))
-    return _check(str(path), lambda: path.open("rb"), password, lambda: expected)
+
+    def expected() -> str | None:
+        marker = catalog.read_marker(beside, path.name)
+        return marker["archive"]["sha256"] if marker else None
+
+    return _check(str(path), lambda: path.open("rb"), password, expected)
 
 
 def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -343,13 +381,13 @@ def _check(
 
 def _print_backup(result: dict[str, Any]) -> None:
     output.print(
-        f"[bold]{result['key']}[/]: {_contents(result['totals'])}; {size_text(result['size'])} stored",
+        f"[bold]{escape(result['key'])}[/]: {_contents(result['totals'])}; {size_text(result['size'])} stored",
         soft_wrap=True,
     )
     if warnings := result["totals"]["warnings"]:
         output.print(f"  [yellow]{warnings} warnings[/], in the log above and in the manifest")
     for name in result["published"]:
-        output.print(f"  [green]published[/] at {name}")
+        output.print(f"  [green]published[/] at {escape(name)}")
     for name, error in result["failed"].items():
         _complain(f"  not published at {name}: {error}")
 
@@ -375,7 +413,10 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> No
         output.print(line, soft_wrap=True, markup=False)
     for name, found in catalogs.items():
         for stored in found.unfinished:
-            output.print(f"[yellow]unfinished[/] at {name}: {stored.key}, {size_text(stored.size)}", soft_wrap=True)
+            output.print(
+                f"[yellow]unfinished[/] at {escape(name)}: {escape(stored.key)}, {size_text(stored.size)}",
+                soft_wrap=True,
+            )
 
 
 def _print_json(value: object) -> None:
@@ -423,3 +464,7 @@ def main() -> NoReturn:
         _complain(str(error))
         sys.exit(FINDING)
     sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,13 +16,13 @@ from lifeboat.errors import SettingsError
 
 CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
 PROJECT = Path(__file__).resolve().parents[2]
-LONGEST_NAME = 100
+LONGEST_NAME = 200  # bytes; with its suffixes it must fit into the 255 of a file name
 
 
 def _one_path_segment(name: str) -> str:
     """Names become a folder of every destination, so they must be exactly one segment of a path."""
-    if not name or len(name) > LONGEST_NAME:
-        raise ValueError(f"must have 1 to {LONGEST_NAME} characters")
+    if not name or len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"must have 1 to {LONGEST_NAME} bytes in UTF-8")
     if name.startswith(".") or name != name.strip():
         raise ValueError("must not start with a dot, nor start or end with a space")
     if any(char in "/\\" or unicodedata.category(char).startswith("C") for char in name):
@@ -199,6 +199,18 @@ class Settings(_Model):
                 raise ValueError(f"applications.{name}.destinations: no destination {unknown!r}; there are: {known}")
         return self
 
+    @model_validator(mode="after")
+    def _one_name_per_place(self) -> Settings:
+        places: dict[tuple[str, ...], str] = {}
+        for name, kept in self.destinations.items():
+            place = (
+                (str(kept.path),) if isinstance(kept, DiskDestination) else (kept.connection, kept.bucket, kept.prefix)
+            )
+            if place in places:
+                raise ValueError(f"destinations.{name}: is the same place as destinations.{places[place]}; remove one")
+            places[place] = name
+        return self
+
     @property
     def zone(self) -> ZoneInfo:
         """The time zone of the schedules."""
@@ -278,6 +290,19 @@ def settings_path() -> Path:
     return Path(os.environ.get(CONFIG_VARIABLE) or PROJECT / "include" / "backup.yaml")
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice: YAML would silently drop the first, and with it what it protects."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path | None = None) -> Settings:
     """Read and validate the settings.
 
@@ -286,7 +311,7 @@ def load(path: Path | None = None) -> Settings:
     """
     path = path or settings_path()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(

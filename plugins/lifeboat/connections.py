@@ -6,6 +6,7 @@ This is the one place where the engine meets Airflow, and it does so only when c
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -30,6 +31,12 @@ def get(connection_id: str, used_for: str) -> Any:
     try:
         return BaseHook.get_connection(connection_id)
     except AirflowNotFoundException as error:
+        variable = f"AIRFLOW_CONN_{connection_id.upper()}"
+        if os.environ.get(variable):
+            raise SettingsError(
+                f"Airflow connection {connection_id!r} cannot be read from {variable}: it is neither JSON nor a URI.",
+                "Look at .env.example for the form.",
+            ) from None
         raise SettingsError(
             f"There is no Airflow connection {connection_id!r}, which {used_for} needs.",
             f"Add it in Admin > Connections, or set AIRFLOW_CONN_{connection_id.upper()}.",
@@ -49,8 +56,7 @@ def mysql(database: Database) -> tuple[Server, Callable[[], Any]]:
             f"Airflow connection {database.connection!r} has the type {connection.conn_type!r}, not 'mysql'."
         )
     extra = connection.extra_dejson
-    ssl = extra.get("ssl") or {}
-    files = json.loads(ssl) if isinstance(ssl, str) else ssl
+    files = _tls_files(database.connection, extra.get("ssl") or {})
     server = Server(
         host=connection.host or "localhost",
         port=int(connection.port or MYSQL_PORT),
@@ -62,6 +68,20 @@ def mysql(database: Database) -> tuple[Server, Callable[[], Any]]:
     )
     # No schema: the database to dump is named in the settings, and a wrong one deserves our own message.
     return server, MySqlHook(mysql_conn_id=database.connection, schema="").get_conn
+
+
+def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
+    """Return the extra ``ssl``, which may be an object or its JSON."""
+    try:
+        files = json.loads(ssl) if isinstance(ssl, str) else ssl
+    except ValueError:
+        files = None
+    if not isinstance(files, dict):
+        raise SettingsError(
+            f"The extra 'ssl' of Airflow connection {connection_id!r} is no JSON object.",
+            'Write it as {"ca": "/path/to/ca.pem"}.',
+        )
+    return files
 
 
 def archive_password(encryption: Encryption | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,11 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
 
 def group_id(application: str, settings: Settings) -> str:
     """Return a task group id for an application: its name, with a number where two names become one."""
-    ids = [re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_") or "application" for name in settings.applications]
-    position = list(settings.applications).index(application)
-    same_before = ids[:position].count(ids[position])
-    return f"{ids[position]}_{same_before + 1}" if same_before else ids[position]
+    taken: dict[str, str] = {}
+    for name in settings.applications:
+        plain = candidate = re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_") or "application"
+        numbers = itertools.count(2)
+        while candidate in taken.values():
+            candidate = f"{plain}_{next(numbers)}"
+        taken[name] = candidate
+    return taken[application]

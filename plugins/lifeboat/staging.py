@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,8 +111,11 @@ def translated(path: Path) -> Iterator[None]:
 
 
 def _segment(name: str) -> str:
-    """Quote a name to one segment of a path that is neither empty, hidden nor a way out."""
-    return quote(name, safe=" @+=,").replace(".", "%2E") if name.startswith(".") else quote(name, safe=" @+=,")
+    """Quote a name to one segment of a path that is neither empty, hidden nor a way out.
+
+    Letters of any script stay as they are: quoted, they would be three times as long.
+    """
+    return re.sub(r"^\.|[^\w .@+=,-]", lambda char: quote(char[0], safe="").replace(".", "%2E"), name)
 
 
 def _facts_path(staged: Path) -> Path:

@@ -77,6 +77,52 @@ def test_excluded_tables_are_left_out(mariadb: MariaDB, shop: str) -> None:
     assert b"CREATE TABLE `page_views`" not in sql
 
 
+def test_excluding_a_table_excludes_no_other(mariadb: MariaDB, shop: str, caplog: pytest.LogCaptureFixture) -> None:
+    mariadb.run("CREATE TABLE Users2 (id INT); CREATE TABLE users2 (id INT)", shop)
+    with pytest.raises(DumpError, match="Excluding 'Users2' would exclude 'users2', too"):
+        take(mariadb, shop, ("Users2",))
+    dump, _ = take(mariadb, shop, ("sesions",))
+    assert dump.warnings == ("shop: exclude_tables names 'sesions', which is not there",)
+    assert "exclude_tables names 'sesions'" in caplog.text
+
+
+def test_a_user_who_sees_no_triggers_fails(mariadb: MariaDB, shop: str) -> None:
+    """Clients leave out silently what their user may not see."""
+    login = {"user": "blind", "password": "pw"}
+    mariadb.run("DROP USER IF EXISTS blind@localhost; CREATE USER blind@localhost IDENTIFIED BY 'pw'")
+    mariadb.run(f"GRANT SELECT, SHOW VIEW, LOCK TABLES, EVENT ON `{shop}`.* TO blind@localhost")
+    with pytest.raises(DumpError, match=r"The user lacks TRIGGER and SELECT ON mysql.proc .*Grant it"):
+        take(mariadb, shop, **login)
+    mariadb.run(f"GRANT TRIGGER ON `{shop}`.* TO blind@localhost; GRANT SELECT ON mysql.proc TO blind@localhost")
+    dump, _ = take(mariadb, shop, **login)
+    assert {entry.kind for entry in dump.objects} >= {"trigger", "procedure", "function", "event", "view"}
+
+
+@pytest.mark.parametrize(
+    ("grants", "missing"),
+    [
+        (["GRANT ALL PRIVILEGES ON *.* TO `root`@`localhost` WITH GRANT OPTION"], 0),
+        (["GRANT USAGE ON *.* TO `u`@`%`", "GRANT ALL PRIVILEGES ON `shop`.* TO `u`@`%`"], 0),
+        (["GRANT ALL PRIVILEGES ON `sh%`.* TO `u`@`%`"], 0),
+        (["GRANT ALL PRIVILEGES ON `sh\\_p`.* TO `u`@`%`"], 2),
+        (["GRANT SELECT, TRIGGER ON `shop`.* TO `u`@`%`"], 1),
+        (["GRANT SELECT, TRIGGER ON `shop`.* TO `u`@`%`", "GRANT SHOW_ROUTINE ON *.* TO `u`@`%`"], 0),
+        (["GRANT TRIGGER ON `shop`.* TO `u`@`%`", "GRANT SELECT ON `mysql`.`proc` TO `u`@`%`"], 0),
+        (["GRANT SELECT ON *.* TO `u`@`%`"], 1),
+        (["GRANT ALL PRIVILEGES ON `other`.* TO `u`@`%`"], 2),
+    ],
+)
+def test_grants_that_a_dump_needs(grants: list[str], missing: int) -> None:
+    assert len(mysql.missing_grants(grants, "shop")) == missing
+
+
+def test_a_connection_that_asks_for_dictionaries(mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = {"extra": {"cursor": "dictcursor", "charset": "utf8mb4"}}
+    monkeypatch.setenv("AIRFLOW_CONN_DICTS", json.dumps(json.loads(mariadb.connection()) | extra))
+    server, connect = connections.mysql(Database(name=shop, connection="dicts"))
+    assert mysql.dump(connect, server, shop, (), lambda chunk: None).rows == 3505
+
+
 def test_writers_are_neither_locked_out_nor_seen(mariadb: MariaDB, shop: str) -> None:
     mariadb.run("CREATE TABLE pairs (id INT PRIMARY KEY, total INT); INSERT INTO pairs VALUES (1, 50), (2, 50)", shop)
     stop = False

@@ -100,6 +100,13 @@ def test_disk_leaves_no_partial_file_behind(tmp_path: Path) -> None:
     assert [path for path in root.rglob("*") if path.is_file()] == []
 
 
+def test_what_belongs_to_the_file_system_is_not_listed(tmp_path: Path) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "lost+found" / "a.zip").touch()
+    DiskDestination("here", tmp_path).write("a/b.zip", b"x")
+    assert [stored.key for stored in DiskDestination("here", tmp_path).list()] == ["a/b.zip"]
+
+
 def test_disk_takes_over_what_a_killed_upload_left(tmp_path: Path) -> None:
     root = tmp_path / "root"
     (root / "a").mkdir(parents=True)

@@ -37,6 +37,7 @@ class Dump:
     :param captured_at: when the snapshot was taken, in UTC.
     :param sql_bytes: length of the SQL text.
     :param sha256: of the SQL text, in hex.
+    :param warnings: what its reader should know besides.
     :param unprotected_tables: tables whose engine has no snapshots; they may have changed while they were read.
     """
 
@@ -53,6 +54,7 @@ class Dump:
     objects: tuple[ObjectDigest, ...]
     excluded_tables: tuple[str, ...]
     unprotected_tables: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -74,5 +76,6 @@ class Dump:
                 "objects": tuple(ObjectDigest(**entry) for entry in facts["objects"]),
                 "excluded_tables": tuple(facts["excluded_tables"]),
                 "unprotected_tables": tuple(facts["unprotected_tables"]),
+                "warnings": tuple(facts["warnings"]),
             }
         )

@@ -28,6 +28,7 @@ from lifeboat.progress import Progress
 
 log = logging.getLogger(__name__)
 
+_GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?P<schema>`(?:[^`]|``)+`|\*)\.(?P<table>`(?:[^`]|``)+`|\*) TO ")
 LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
 LOCK_POLL = 15
 LONGEST_LOCK_NAME = 64
@@ -183,7 +184,8 @@ class Session:
         """
         with contextlib.closing(self._connection.cursor()) as cursor:
             cursor.execute(sql, values)
-            return list(cursor.fetchall())
+            # The connection may ask for dictionaries instead of rows; they keep the order of the columns.
+            return [tuple(row.values()) if isinstance(row, dict) else row for row in cursor.fetchall()]
 
     def version(self) -> str:
         """Return the server's version, with ``MariaDB`` in it where it is one."""
@@ -215,6 +217,41 @@ class Session:
         )
         return [name for (name,) in rows]
 
+    def check_grants(self, database: str) -> list[str]:
+        """Make sure that the user sees triggers and routines: a client leaves out silently what it may not see.
+
+        :returns: warnings, where roles make it impossible to tell.
+        :raises DumpError: a grant is missing.
+        """
+        grants = [row[0] for row in self.query("SHOW GRANTS")]
+        missing = missing_grants(grants, database)
+        if not missing:
+            return []
+        what = f"The user lacks {' and '.join(missing)}, without which triggers or routines are left out silently."
+        if has_roles(grants):
+            log.warning("%s A role may grant it.", what)
+            return [f"{database}: {what}"]
+        raise DumpError(what, "Grant it, as README.md shows.")
+
+    def check_excluded(self, database: str, excluded: Sequence[str], warnings: list[str]) -> list[str]:
+        """Return the excluded tables that exist, and add a warning for each that does not.
+
+        :raises DumpError: clients ignore tables whatever their case, so another table would be left out, too.
+        """
+        rows = self.query("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", database)
+        tables = {name for (name,) in rows}
+        for table in excluded:
+            others = sorted(name for name in tables if name != table and name.lower() == table.lower())
+            if others:
+                raise DumpError(
+                    f"Excluding {table!r} would exclude {others[0]!r}, too: clients compare without case.",
+                    "Mend exclude_tables in the settings, or rename the table.",
+                )
+            if table not in tables:
+                log.warning("exclude_tables names %r, which %s does not have.", table, database)
+                warnings.append(f"{database}: exclude_tables names {table!r}, which is not there")
+        return [table for table in excluded if table in tables]
+
     @contextlib.contextmanager
     def lock(self, database: str, patience: float = LOCK_PATIENCE) -> Iterator[None]:
         """Keep other dumps and restores of the same database away; the lock dies with this connection.
@@ -237,6 +274,44 @@ class Session:
         self.query("SELECT RELEASE_LOCK(%s)", name)
 
 
+def missing_grants(grants: Sequence[str], database: str) -> list[str]:
+    """Return what a dump needs and ``SHOW GRANTS`` does not show: the right to see triggers, and routines."""
+    here: set[str] = set()
+    sees_all_routines = False
+    for grant in grants:
+        match = _GRANT.match(grant)
+        if match is None:
+            continue
+        privileges = {name.strip().upper() for name in re.sub(r"\([^)]*\)", "", match["what"]).split(",")}
+        schema = match["schema"].strip("`")
+        everything = privileges & {"ALL PRIVILEGES", "ALL"}
+        if schema == "*":
+            sees_all_routines |= bool(everything or privileges & {"SELECT", "SHOW_ROUTINE", "SHOW CREATE ROUTINE"})
+        if schema == "mysql" and match["table"].strip("`") in ("*", "proc"):
+            sees_all_routines |= bool(everything or "SELECT" in privileges)
+        if schema == "*" or _like(schema, database):
+            here |= privileges
+    if here & {"ALL PRIVILEGES", "ALL"}:
+        return []
+    routines = sees_all_routines or here & {"SHOW CREATE ROUTINE", "EXECUTE", "ALTER ROUTINE", "CREATE ROUTINE"}
+    return [
+        *(["TRIGGER"] if "TRIGGER" not in here else []),
+        *(["SELECT ON mysql.proc (MariaDB) or SHOW_ROUTINE (MySQL)"] if not routines else []),
+    ]
+
+
+def has_roles(grants: Sequence[str]) -> bool:
+    """Whether ``SHOW GRANTS`` names roles, whose own grants it may not show."""
+    return any(grant.startswith("GRANT ") and " ON " not in grant for grant in grants)
+
+
+def _like(pattern: str, name: str) -> bool:
+    """Match a schema as grants do: ``%`` and ``_`` are wildcards, a backslash makes them letters."""
+    parts = re.findall(r"\\.|.", pattern.replace("``", "`"))
+    wildcards = {"%": ".*", "_": "."}
+    return bool(re.fullmatch("".join(wildcards.get(part) or re.escape(part[-1]) for part in parts), name, re.DOTALL))
+
+
 def dump(
     connect: Callable[[], Any],
     server: Server,
@@ -255,6 +330,8 @@ def dump(
         session = Session(connection)
         version = session.version()
         character_set, collation = session.character_set(database)
+        warnings = session.check_grants(database)
+        excluded = session.check_excluded(database, excluded, warnings)
         unprotected = [table for table in session.unprotected_tables(database) if table not in excluded]
         if unprotected:
             log.warning(
@@ -283,6 +360,7 @@ def dump(
         tables=digest.tables,
         objects=digest.objects,
         excluded_tables=tuple(excluded),
+        warnings=tuple(warnings),
         unprotected_tables=tuple(unprotected),
     )
 

@@ -18,6 +18,7 @@ from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
 
 BLOCK = 1 << 20
+LOST_AND_FOUND = "lost+found"  # at the root of every ext4 disk, for root only
 PARTIAL = ".partial"  # suffix of what is being stored; never part of a listing's archives
 
 
@@ -44,6 +45,8 @@ class DiskDestination:
         with os.scandir(directory) as entries:
             for entry in entries:
                 key = Path(entry.path).relative_to(self._root).as_posix()
+                if key == LOST_AND_FOUND:
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     if key.startswith(prefix) or prefix.startswith(f"{key}/"):
                         yield from self._walk(Path(entry.path), prefix)
@@ -134,7 +137,7 @@ class DiskDestination:
             hint = {
                 errno.ENOSPC: "Free some space there.",
                 errno.EDQUOT: "Free some space there.",
-                errno.EACCES: "Give the worker's user the right to write there.",
+                errno.EACCES: "Give the worker's user the rights to read and write there.",
                 errno.EROFS: "The disk is mounted read-only.",
             }.get(error.errno or 0, "")
             raise StorageError(f"Cannot {doing} {self}: {error.strerror or error}.", hint) from error
