@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +19,14 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from lifeboat import __version__, backup, catalog, config, connections, files, staging
+from lifeboat import __version__, backup, catalog, cleanup, config, connections, files, staging, trial
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import Catalog
 from lifeboat.config import BackupKind, Settings
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.errors import ArchiveError, LifeboatError, SettingsError, StorageError
 from lifeboat.files import Member
+from lifeboat.retention import Decision
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.storage.disk import DiskDestination
@@ -93,7 +94,7 @@ def _back_up_all(
     note: str,
     as_json: bool,
 ) -> None:
-    settings = config.load()
+    settings = _settings()
     names = [application] if application is not None else settings.applications_of(kind)
     if databases and application is None:
         having = [name for name in names if {found.name for found in settings.databases_of(name)} & set(databases)]
@@ -215,7 +216,7 @@ def list_archives(
     application: ApplicationName = None, destination: DestinationNames = None, as_json: AsJson = False
 ) -> None:
     """List the archives at the destinations, newest first."""
-    settings = config.load()
+    settings = _settings()
     if application is not None:
         settings.application(application)
     names = destination or list(settings.destinations)
@@ -260,13 +261,113 @@ def _rows(destination: str, found: Catalog, application: str | None) -> list[dic
     ]
 
 
+@app.command("plan")
+def plan_retention(
+    application: ApplicationName = None,
+    destination: DestinationNames = None,
+    inventory: Annotated[
+        Path | None,
+        typer.Option(
+            help='Plan for the listing in this file: [{"key": ..., "size": ...}, ...]; "-" is standard input.'
+        ),
+    ] = None,
+    at: Annotated[
+        str | None, typer.Option(help="With --inventory: plan for this time, ISO 8601. Default: now.")
+    ] = None,
+    timezone: Annotated[str, typer.Option(help="With --inventory: of the calendar, and of --at.")] = "UTC",
+    policy: Annotated[str, typer.Option(help="With --inventory: numbers of retention, as JSON.")] = "{}",
+    as_json: AsJson = False,
+) -> None:
+    """Say what retention keeps and deletes, and why; delete nothing."""
+    if inventory is not None:
+        plan = trial.plan(inventory, at, timezone, policy)
+        if as_json:
+            _print_json([_decision(decision) for decision in plan.decisions])
+        else:
+            _print_lines(cleanup.lines(plan))
+        return
+    _clean_up_all(application, tuple(destination or ()), as_json=as_json, dry_run=True)
+
+
+@app.command("cleanup")
+def clean_up(
+    application: ApplicationName = None,
+    destination: DestinationNames = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and delete nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the archives that retention no longer keeps, and the remains of uploads that never finished."""
+    _clean_up_all(application, tuple(destination or ()), as_json=as_json, dry_run=dry_run)
+
+
+def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: bool, dry_run: bool) -> None:
+    settings = _settings()
+    names = [application] if application is not None else list(settings.applications)
+    wanted = {name: kept for each in names for name, kept in settings.destinations_of(each).items()}
+    if unknown := sorted(set(chosen) - set(wanted)):
+        raise SettingsError(f"There is no destination {unknown[0]!r} here.", f"Known: {', '.join(wanted)}.")
+    destinations, failures = _destinations(
+        {name: kept for name, kept in wanted.items() if not chosen or name in chosen}
+    )
+    results: list[dict[str, Any]] = []
+    for target in destinations:
+        here = [name for name in names if target.name in settings.destinations_of(name)]
+        try:
+            results.append(_clean_up(settings, target, here, as_json=as_json, dry_run=dry_run))
+        except StorageError as error:  # one destination that fails does not stop the others
+            failures[target.name] = str(error)
+    if as_json:
+        _print_json({"destinations": results, "failed": failures})
+    for failure in failures.values():
+        _complain(failure)
+    if failures:
+        raise typer.Exit(FINDING)
+
+
+def _clean_up(
+    settings: Settings, target: Destination, applications: list[str], *, as_json: bool, dry_run: bool
+) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    evaluation = cleanup.evaluate(target, settings, applications, now)
+    if not as_json:
+        output.print(f"[bold]{escape(str(target))}[/]", soft_wrap=True)
+        _print_lines(cleanup.lines(evaluation.plan))
+        _print_lines(f"sweep   {stored.key}: an upload that never finished" for stored in evaluation.unfinished)
+    result: dict[str, Any] = {
+        "destination": target.name,
+        "held": dict(evaluation.plan.held),
+        "archives": [_decision(decision) for decision in evaluation.plan.decisions],
+        "unfinished": [stored.key for stored in evaluation.unfinished],
+    }
+    if not dry_run:
+        cleaned = cleanup.clean(target, settings, applications, now, evaluation.order)
+        result |= {"deleted": cleaned.deleted, "left": cleaned.left, "freed": cleaned.freed}
+    return result
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "key": decision.archive.key,
+        "action": decision.action,
+        "reason": decision.reason,
+        "rule": decision.rule,
+        "superseded_by": decision.superseded_by or None,
+        "size": decision.archive.size,
+    }
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, file=output.file)
+
+
 @app.command("plan-files")
 def plan_files(
     application: Annotated[str, typer.Argument(help="Name of an application.")],
     as_json: AsJson = False,
 ) -> None:
     """List which files of an application would go into its archive, and why the rest would not."""
-    settings = config.load()
+    settings = _settings()
     selection = files.selection_of(settings, application)
     going, staying = {"count": 0, "bytes": 0}, {"count": 0, "bytes": 0}
     rows = []
@@ -312,7 +413,7 @@ def verify(
 
     A key is verified at every destination that should hold it.
     """
-    settings = config.load()
+    settings = _settings()
     path = Path(archive)
     try:
         is_file = path.is_file()
@@ -441,6 +542,11 @@ def options(
     """Keep standard output for the answer: what libraries print or log goes to standard error."""
     output.file = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def _settings() -> Settings:
+    """Load the settings, for a command that will need Airflow's connections."""
+    settings = config.load()
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
     import airflow.sdk  # noqa: F401  # configures logging when it is imported, so it comes before our own
 
@@ -449,6 +555,7 @@ def options(
     own.setLevel(logging.INFO)
     own.propagate = False
     own.addHandler(RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S"))
+    return settings
 
 
 def main() -> NoReturn:

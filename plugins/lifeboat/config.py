@@ -5,14 +5,17 @@ from __future__ import annotations
 import difflib
 import os
 import unicodedata
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
+from lifeboat.catalog import KINDS, Kind
 from lifeboat.errors import SettingsError
+from lifeboat.retention import Policy
 
 CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
 PROJECT = Path(__file__).resolve().parents[2]
@@ -52,6 +55,7 @@ def _below_the_root(pattern: str) -> str:
 
 Name = Annotated[str, AfterValidator(_one_path_segment)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Period = Annotated[int, Field(ge=0, strict=True)]
 Pattern = Annotated[str, AfterValidator(_below_the_root)]
 ConnectionId = Annotated[str, Field(min_length=1, description="id of an Airflow connection")]
 
@@ -82,14 +86,60 @@ class Encryption(_Model):
     connection: ConnectionId
 
 
+class Periods(_Model):
+    """Numbers of retention that are overridden; those that are left out stay as they are."""
+
+    keep_all_for_days: Period | None = None
+    keep_daily_for_days: Period | None = None
+    keep_weekly_for_weeks: Period | None = None
+    keep_monthly_for_months: Period | None = None
+    keep_yearly_for_years: Period | None = None
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The numbers that are given."""
+        return {name: getattr(self, name) for name in self.model_fields_set if name in Periods.model_fields}
+
+
+class Retention(Periods):
+    """How long archives are kept; see `lifeboat.retention`.
+
+    :param delete_oldest_above_megabytes: cap of all archives together, in units of 1024 * 1024 bytes; null: none.
+    :param database: numbers of archives of that kind only; so are the next two.
+    """
+
+    delete_oldest_above_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = None
+    database: Periods = Periods()
+    application: Periods = Periods()
+    legacy: Periods = Periods()
+
+    @property
+    def sets_cap(self) -> bool:
+        """Whether the cap is given; null is a value, too."""
+        return "delete_oldest_above_megabytes" in self.model_fields_set
+
+
+class Limits(_Model):
+    """When backups are unhealthy; what is left out stays as it is.
+
+    :param database_max_days: age of the newest archive of kind ``database``.
+    :param application_max_days: age of the newest archive of kind ``application``.
+    """
+
+    database_max_days: PositiveFloat | None = None
+    application_max_days: PositiveFloat | None = None
+
+
 class DiskDestination(_Model):
     """A directory, usually of another disk.
 
     :param path: absolute path of the directory; created when missing.
+    :param retention: overrides the file's ``retention`` for archives here.
     """
 
     type: Literal["disk"]
     path: AbsolutePath
+    retention: Retention = Retention()
 
 
 class S3Destination(_Model):
@@ -98,12 +148,14 @@ class S3Destination(_Model):
     :param connection: Airflow connection of type ``aws``; endpoint and path style are its extras.
     :param bucket: name of the bucket, which must exist.
     :param prefix: key prefix inside the bucket, without slashes at its ends.
+    :param retention: overrides the file's ``retention`` for archives here.
     """
 
     type: Literal["s3"]
     connection: ConnectionId
     bucket: str = Field(min_length=3, max_length=63)
     prefix: Annotated[str, AfterValidator(lambda prefix: prefix.strip("/"))] = ""
+    retention: Retention = Retention()
 
 
 BackupKind = Literal["database", "application"]
@@ -137,12 +189,16 @@ class Application(_Model):
     :param files: go into the archives of kind ``application``, beside the databases.
     :param destinations: names from the file's ``destinations``; all of them when left out.
     :param encryption: overrides the file's ``encryption``.
+    :param retention: overrides the file's and the destination's; a cap here counts this application alone.
+    :param health: overrides the file's ``health``.
     """
 
     databases: tuple[Database, ...] = ()
     files: Files | None = None
     destinations: tuple[str, ...] = ()
     encryption: Encryption | Literal["none"] | None = None
+    retention: Retention = Retention()
+    health: Limits = Limits()
 
     @model_validator(mode="after")
     def _one_dump_per_name(self) -> Application:
@@ -182,6 +238,7 @@ class Settings(_Model):
     :param timezone: IANA name; the schedules follow its wall clock. Archive names are in UTC all the same.
     :param staging: scratch directory that all workers share; holds the compressed dumps and the archive of a run.
     :param encryption: default for every application.
+    :param legacy_timezone: of the times in the names of laravel-backup's archives; `timezone` when left out.
     """
 
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
@@ -190,6 +247,9 @@ class Settings(_Model):
     destinations: dict[Name, Destination] = Field(min_length=1)
     applications: dict[Name, Application] = Field(min_length=1)
     alerts: Alerts = Alerts()
+    retention: Retention = Retention()
+    health: Limits = Limits()
+    legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
 
     @model_validator(mode="after")
     def _known_destinations(self) -> Settings:
@@ -197,6 +257,19 @@ class Settings(_Model):
             for unknown in set(application.destinations) - set(self.destinations):
                 known = ", ".join(self.destinations)
                 raise ValueError(f"applications.{name}.destinations: no destination {unknown!r}; there are: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_kept(self) -> Settings:
+        for destination in self.destinations:
+            for application in self.applications:
+                for kind in KINDS:
+                    policy = self.policy_of(destination, application, kind)
+                    if not any(getattr(policy, name) for name in Periods.model_fields):
+                        raise ValueError(
+                            f"retention of {application}, kind {kind}, at {destination}: keeps nothing but the newest;"
+                            " set one of its periods above 0"
+                        )
         return self
 
     @model_validator(mode="after")
@@ -215,6 +288,36 @@ class Settings(_Model):
     def zone(self) -> ZoneInfo:
         """The time zone of the schedules."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def legacy_zone(self) -> ZoneInfo:
+        """The time zone of laravel-backup's archives."""
+        return ZoneInfo(self.legacy_timezone or self.timezone)
+
+    def policy_of(self, destination: str, application: str, kind: Kind) -> Policy:
+        """Return how long archives are kept: the file's numbers, then the destination's, then the application's."""
+        numbers: dict[str, Any] = {}
+        for level in (
+            self.retention,
+            self.destinations[destination].retention,
+            self.application(application).retention,
+        ):
+            numbers |= level.numbers | getattr(level, kind).numbers
+            if level.sets_cap:
+                numbers["delete_oldest_above_megabytes"] = level.delete_oldest_above_megabytes
+        return Policy(**numbers)
+
+    def own_caps(self) -> frozenset[str]:
+        """Return the applications whose archives have a cap of their own."""
+        return frozenset(name for name, app in self.applications.items() if app.retention.sets_cap)
+
+    def longest_age(self, application: str, kind: BackupKind) -> timedelta:
+        """Return how old the newest archive of a kind may be."""
+        name = f"{kind}_max_days"
+        for level in (self.application(application).health, self.health):
+            if (days := getattr(level, name)) is not None:
+                return timedelta(days=days)
+        return {"database": timedelta(days=1), "application": timedelta(days=8)}[kind]
 
     def application(self, name: str) -> Application:
         """Return the application of that name.
@@ -283,6 +386,22 @@ def _refuse_unknown(what: str, chosen: Any, known: Any, application: str) -> Non
             f"Application {application!r} has no {what} {', '.join(map(repr, unknown))}.",
             f"Known: {', '.join(known)}.",
         )
+
+
+def retention_of(numbers: Any, where: str) -> Policy:
+    """Return a policy from retention's numbers; those that are left out are the defaults.
+
+    :param where: what holds the numbers, for messages.
+    :raises SettingsError: naming the number and the fix.
+    """
+    try:
+        retention = Retention.model_validate(numbers)
+    except ValidationError as error:
+        raise SettingsError(f"{where}: {'; '.join(map(_in_words, error.errors()))}.") from error
+    chosen: dict[str, Any] = dict(retention.numbers)
+    if retention.sets_cap:
+        chosen["delete_oldest_above_megabytes"] = retention.delete_oldest_above_megabytes
+    return Policy(**chosen)
 
 
 def settings_path() -> Path:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import Param, TaskGroup
 
 from lifeboat.alerts import FailureAlert
 from lifeboat.operators.archive import PackArchiveOperator
 from lifeboat.operators.base import ALL
+from lifeboat.operators.cleanup import ALL_DESTINATIONS, DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.operators.dump import DumpDatabaseOperator
 from lifeboat.operators.staging import PrepareStagingOperator, RemoveStagingOperator
 from lifeboat.operators.upload import UploadArchiveOperator
@@ -72,7 +74,7 @@ def backup_groups(settings: Settings, kind: BackupKind, interval: timedelta) -> 
     :param interval: time between two scheduled runs.
     """
     for application in settings.applications_of(kind):
-        with TaskGroup(group_id=group_id(application, settings)):
+        with TaskGroup(group_id=group_id(application, settings.applications)):
             backup_group(settings, application, kind, interval)
 
 
@@ -116,13 +118,42 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
     archive >> upload >> remove
 
 
-def group_id(application: str, settings: Settings) -> str:
-    """Return a task group id for an application: its name, with a number where two names become one."""
+def cleanup_params(settings: Settings) -> dict[str, Param]:
+    """Return the fields of a clean-up's trigger form."""
+    return {
+        "dry_run": Param(False, type="boolean", description="Print the plan and delete nothing."),
+        "application": Param(ALL, type="string", enum=[ALL, *settings.applications], description="What to clean up."),
+        "destination": Param(
+            ALL_DESTINATIONS,
+            type="string",
+            enum=[ALL_DESTINATIONS, *settings.destinations],
+            description="Where to clean up.",
+        ),
+    }
+
+
+def cleanup_groups(settings: Settings) -> None:
+    """Add one task group per destination to the current DAG: a destination that fails stops no other."""
+    for destination in settings.destinations:
+        with TaskGroup(group_id=group_id(destination, settings.destinations)):
+            evaluate = EvaluateRetentionOperator(
+                task_id="evaluate_retention", destination=destination, execution_timeout=LONGEST_STEP
+            )
+            DeleteArchivesOperator(
+                task_id="delete_archives",
+                destination=destination,
+                order=cast(dict[str, Any], evaluate.output),  # rendered to what it returned
+                execution_timeout=LONGEST_STEP,
+            )
+
+
+def group_id(name: str, names: Iterable[str]) -> str:
+    """Return a task group id for a name: the name itself, with a number where two of all names become one."""
     taken: dict[str, str] = {}
-    for name in settings.applications:
-        plain = candidate = re.sub(r"[^\w-]+", "_", name, flags=re.ASCII).strip("_") or "application"
+    for other in names:
+        plain = candidate = re.sub(r"[^\w-]+", "_", other, flags=re.ASCII).strip("_") or "unnamed"
         numbers = itertools.count(2)
         while candidate in taken.values():
             candidate = f"{plain}_{next(numbers)}"
-        taken[name] = candidate
-    return taken[application]
+        taken[other] = candidate
+    return taken[name]

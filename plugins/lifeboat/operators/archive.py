@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.operators.base import LifeboatOperator, chosen
+from lifeboat.operators.base import ApplicationOperator, chosen
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from lifeboat.catalog import Kind
 
 
-class PackArchiveOperator(LifeboatOperator):
+class PackArchiveOperator(ApplicationOperator):
     """Pack the staged dumps of an application into one encrypted archive.
 
     :param kind: kind of the archive.
     """
 
-    template_fields: Sequence[str] = (*LifeboatOperator.template_fields, "kind")
+    template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "kind")
 
     def __init__(self, *, kind: Kind, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -20,17 +20,9 @@ LONGEST_REASON = 2000  # characters
 
 
 class LifeboatOperator(BaseOperator):
-    """A step of a pipeline for one application.
+    """A step of a pipeline."""
 
-    :param application: name of the application in the settings.
-    """
-
-    template_fields: Sequence[str] = ("application",)
     ui_color = "#e3f2ef"
-
-    def __init__(self, *, application: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.application = application
 
     def execute(self, context: Context) -> Any:
         """Do the step; leave the reason of a failure, freed of secrets, where the alert finds it."""
@@ -65,6 +57,19 @@ class LifeboatOperator(BaseOperator):
         from lifeboat import config
 
         return config.load()
+
+
+class ApplicationOperator(LifeboatOperator):
+    """A step for one application.
+
+    :param application: name of the application in the settings.
+    """
+
+    template_fields: Sequence[str] = ("application",)
+
+    def __init__(self, *, application: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.application = application
 
     def staging(self, context: Context) -> Staging:
         """Return the staging of this application in this run."""

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from lifeboat.operators.base import LifeboatOperator, chosen
+from lifeboat.operators.base import ApplicationOperator, chosen
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class DumpDatabaseOperator(LifeboatOperator):
+class DumpDatabaseOperator(ApplicationOperator):
     """Dump one database of an application into staging: one snapshot, compressed, nothing locked.
 
     :param database: name of the database in the settings.
     """
 
-    template_fields: Sequence[str] = (*LifeboatOperator.template_fields, "database")
+    template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "database")
 
     def __init__(self, *, database: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from lifeboat.operators.base import ALL, LifeboatOperator, chosen
+from lifeboat.operators.base import ALL, ApplicationOperator, chosen
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -20,7 +20,7 @@ ACTIVE = ["queued", "running"]
 KEPT_FOR_CLEARING = ("failed", "upstream_failed")
 
 
-class PrepareStagingOperator(LifeboatOperator):
+class PrepareStagingOperator(ApplicationOperator):
     """Decide whether the application is backed up in this run, and open its staging.
 
     Skips the application when the trigger form chose another, and when a backfilled run is not due: a database cannot
@@ -30,7 +30,7 @@ class PrepareStagingOperator(LifeboatOperator):
     :param interval: how old the newest archive may be before a backfilled run takes another.
     """
 
-    template_fields: Sequence[str] = (*LifeboatOperator.template_fields, "kind")
+    template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "kind")
 
     def __init__(self, *, kind: Kind, interval: timedelta, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -109,7 +109,7 @@ class PrepareStagingOperator(LifeboatOperator):
             )
 
 
-class RemoveStagingOperator(LifeboatOperator):
+class RemoveStagingOperator(ApplicationOperator):
     """Remove the run's staging once everything that was staged is published.
 
     After a failure it stays, so that a failed step can be cleared alone; the next run of the DAG removes it.

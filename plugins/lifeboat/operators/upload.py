@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from lifeboat.operators.base import LifeboatOperator, chosen
+from lifeboat.operators.base import ApplicationOperator, chosen
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
-class UploadArchiveOperator(LifeboatOperator):
+class UploadArchiveOperator(ApplicationOperator):
     """Store the archive at one destination and publish it there.
 
     Cleared alone, it stores again without a new dump, if need be from another destination.
@@ -22,7 +22,7 @@ class UploadArchiveOperator(LifeboatOperator):
     :param destination: name of the destination in the settings.
     """
 
-    template_fields: Sequence[str] = (*LifeboatOperator.template_fields, "archive", "destination")
+    template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "archive", "destination")
 
     def __init__(self, *, archive: dict[str, Any], destination: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -54,3 +54,9 @@ class Destination(Protocol):
 
     def delete(self, key: str) -> None:
         """Delete an object; one that is not there is no error."""
+
+    def lock_of(self, key: str) -> str:
+        """Say until when, or by what, an object is locked against deletion; nothing where it is not."""
+
+    def abort_unfinished(self, prefix: str, before: datetime) -> Iterator[str]:
+        """Abort uploads below a prefix that began before a time and that no listing shows; yield their keys."""

@@ -8,6 +8,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -111,6 +112,26 @@ class S3Destination:
     def delete(self, key: str) -> None:
         with self._translated(f"delete {key} from"):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def lock_of(self, key: str) -> str:
+        with self._translated(f"look for locks of {key} at"):
+            head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        if head.get("ObjectLockLegalHoldStatus") == "ON":
+            return "a legal hold"
+        until = head.get("ObjectLockRetainUntilDate")
+        return f"object lock until {until:%Y-%m-%d %H:%M} UTC" if until and until > datetime.now(UTC) else ""
+
+    def abort_unfinished(self, prefix: str, before: datetime) -> Iterator[str]:
+        with self._translated(f"look for unfinished uploads of {prefix} at"):
+            pages = self._client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self._bucket, Prefix=self._prefix + prefix
+            )
+            for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
+                if upload["Initiated"] < before:
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+                    yield upload["Key"].removeprefix(self._prefix)
 
     def read_from(self, key: str, start: int) -> Any:
         """Return the body of an object from a byte on, as a stream."""

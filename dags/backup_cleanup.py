@@ -1,0 +1,40 @@
+"""
+### Delete the archives that the policy no longer keeps
+
+Daily at 03:00. For each destination: **evaluate_retention** reads one listing and prints what is kept and what is
+deleted, each with its reason; **delete_archives** deletes exactly that, as far as a fresh listing still says so.
+
+**What is never deleted**: the newest archive of a kind; the newest one with a proof; anything at a destination whose
+newest archive is too old (the plan says *held*); what is locked; what is not ours.
+
+**By hand**: *Trigger* opens a form: a dry run, one application, one destination. On a worker's shell: `lifeboat plan`
+says what would be deleted and why, `lifeboat cleanup` does it.
+
+**When it fails**, one Slack message and one email say which destination and why; the others were cleaned all the same.
+What was deleted before the failure had been named by the plan. Failed tasks try again three times by themselves; then:
+
+| failed | usually | what to do |
+|---|---|---|
+| `evaluate_retention` | destination down, credentials, no right to list | mend it; clear the task |
+| `delete_archives` | no right to delete, destination went down | mend it; clear **both** tasks, which plan anew |
+
+**Backfills** are harmless: a plan is always made for now.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, CronTriggerTimetable
+from lifeboat import config
+from lifeboat.pipelines import cleanup_groups, cleanup_params, dag_options
+
+settings = config.load()
+
+with DAG(
+    dag_id="backup_cleanup",
+    description="What retention no longer keeps, at every destination",
+    schedule=CronTriggerTimetable("0 3 * * *", timezone=settings.timezone),
+    params=cleanup_params(settings),
+    doc_md=__doc__,
+    **dag_options("cleanup"),
+):
+    cleanup_groups(settings)

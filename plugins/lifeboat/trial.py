@@ -1,0 +1,84 @@
+"""Try a policy on a listing: no destination, no settings, no Airflow."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from lifeboat import catalog, retention
+from lifeboat.errors import SettingsError
+from lifeboat.retention import Plan, Policy
+from lifeboat.storage import StoredObject
+
+STANDARD_INPUT = Path("-")
+
+
+def plan(inventory: Path, at: str | None, timezone: str, policy: str) -> Plan:
+    """Plan for a listing.
+
+    Where the listing holds any published markers, archives without one are unfinished uploads, as everywhere; where it
+    holds none, it is a list of archives.
+
+    :param inventory: JSON: a list of objects with ``key`` and ``size`` in bytes.
+    :param at: ISO 8601, in `timezone` where it says no offset; None for now.
+    :param policy: JSON object of retention's numbers; the others are the defaults.
+    :raises SettingsError: one of them is not what it should be.
+    """
+    zone = _zone(timezone)
+    now = _time(at, zone)
+    chosen = _policy(policy)
+    objects = list(_objects(inventory))
+    if not any(stored.key.endswith(f".zip{catalog.MARKER}") for stored in objects):
+        objects += [StoredObject(f"{stored.key}{catalog.MARKER}", 0, now) for stored in objects]
+    archives = catalog.read(objects, zone).archives
+    return retention.plan(archives, now, zone, lambda application, kind: chosen)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise SettingsError(f"--timezone: there is no time zone {name!r}.", "Name one as in Europe/Berlin.") from error
+
+
+def _time(text: str | None, zone: ZoneInfo) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(f"--at: {text!r} is no time.", "Write it as in 2026-11-23T03:00:00.") from error
+    return time if time.tzinfo else time.replace(tzinfo=zone)
+
+
+def _policy(text: str) -> Policy:
+    from lifeboat.config import retention_of
+
+    try:
+        numbers = json.loads(text)
+    except ValueError as error:
+        raise SettingsError(f"--policy is not JSON: {error}.") from error
+    return retention_of(numbers, "--policy")
+
+
+def _objects(inventory: Path) -> Iterator[StoredObject]:
+    try:
+        text = sys.stdin.read() if inventory == STANDARD_INPUT else inventory.read_text(encoding="utf-8")
+        listing: Any = json.loads(text)
+    except OSError as error:
+        raise SettingsError(f"Cannot read {inventory}: {error.strerror}.") from error
+    except ValueError as error:
+        raise SettingsError(f"{inventory} is not JSON: {error}.") from error
+    if not isinstance(listing, list):
+        raise SettingsError(f"{inventory} must hold a list of objects with 'key' and 'size'.")
+    for number, entry in enumerate(listing):
+        match entry:
+            case {"key": str(key), "size": int(size)} if size >= 0:
+                yield StoredObject(key, size, datetime.min)  # noqa: DTZ901  # nothing asks for it
+            case _:
+                raise SettingsError(f"{inventory}: entry {number} has no 'key' (text) or no 'size' (bytes).")
