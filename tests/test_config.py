@@ -29,6 +29,10 @@ applications:
 """
 
 
+PERIODS = ("all_for_days", "daily_for_days", "weekly_for_weeks", "monthly_for_months", "yearly_for_years")
+NOTHING = "{" + ", ".join(f"keep_{period}: 0" for period in PERIODS) + "}"
+
+
 def load(tmp_path: Path, text: str) -> config.Settings:
     path = tmp_path / "backup.yaml"
     path.write_text(text)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from lifeboat import __version__
 from lifeboat.databases import Dump
@@ -32,8 +32,7 @@ _KEY = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Archive:
+class Archive(NamedTuple):
     """A published archive, or one of laravel-backup, whose names carry no marker.
 
     :param captured_at: when its data was captured, in UTC, whole seconds.
@@ -78,27 +77,27 @@ def kind_of(key: str) -> Kind | None:
     return cast(Kind, match["kind"] or "legacy")
 
 
-def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC) -> Catalog:
+def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_markers: bool = True) -> Catalog:
     """Sort out a listing, in any order; what is not ours is left out.
 
     :param legacy_zone: of the times in the names of laravel-backup's archives.
+    :param need_markers: whether an archive counts only with its marker beside it.
     """
     ours = {stored.key: (stored, match) for stored in objects if (match := _KEY.fullmatch(stored.key))}
     archives, unfinished = [], []
     for key, (stored, match) in ours.items():
-        kind = cast(Kind, match["kind"] or "legacy")
-        captured_at = _time(match["time"], legacy_zone if kind == "legacy" else UTC)
+        archive, application, kind, time, suffix = match.groups()
+        if suffix in (MARKER, PROOF) and archive in ours:
+            continue
+        captured_at = _time(time, UTC if kind else legacy_zone)
         if captured_at is None:
             continue
-        published = kind == "legacy" or key + MARKER in ours
-        if match["suffix"] in (MARKER, PROOF):
-            if match["archive"] not in ours:
-                unfinished.append(stored)
-        elif match["suffix"] or not published:
+        if suffix or (kind and need_markers and key + MARKER not in ours):
             unfinished.append(stored)
         else:
-            proven = key + PROOF in ours
-            archives.append(Archive(key, match["application"], kind, captured_at, stored.size, proven))
+            archives.append(
+                Archive(key, application, cast(Kind, kind or "legacy"), captured_at, stored.size, key + PROOF in ours)
+            )
     archives.sort(key=lambda archive: (archive.captured_at, archive.key), reverse=True)
     return Catalog(tuple(archives), tuple(sorted(unfinished, key=lambda stored: stored.key)))
 
@@ -106,8 +105,8 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC) -> Catalog:
 def _time(text: str, zone: tzinfo = UTC) -> datetime | None:
     try:
         # Not strptime, which takes ten times as long: a listing may have 100 000 of them.
-        local = datetime(*map(int, text.split("-")), tzinfo=zone)  # type: ignore[arg-type, misc]
-        return local if zone is UTC else local.astimezone(UTC)
+        time = datetime.fromisoformat(f"{text[:10]}T{text[11:13]}:{text[14:16]}:{text[17:]}+00:00")
+        return time if zone is UTC else time.replace(tzinfo=zone).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
 

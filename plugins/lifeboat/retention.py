@@ -12,9 +12,9 @@ cap.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
@@ -55,8 +55,7 @@ class Policy:
     delete_oldest_above_megabytes: int | None = 5000
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What happens to one archive, and why.
 
     :param rule: the rule that decided.
@@ -118,6 +117,7 @@ def plan(
     :param own_caps: applications with a cap of their own; the others share the destination's.
     """
     held = held or {}
+    now = now.astimezone(UTC)  # times of one zone are compared many times faster
     ordered = sorted(archives, key=_age_order, reverse=True)
     by_kind: dict[tuple[str, Kind], list[Archive]] = {}
     for archive in ordered:
@@ -126,17 +126,23 @@ def plan(
     for (application, kind), members in by_kind.items():
         for decision in _by_age(members, now, zone, policies(application, kind)):
             decisions[decision.archive.key] = decision
-    for pool in _pools(ordered, own_caps):
-        # A pool in which something is held would only burden the others with the space that it takes.
-        if not any(archive.application in held for archive in pool):
-            cap = policies(pool[0].application, pool[0].kind).delete_oldest_above_megabytes
-            decisions |= _above_cap([decisions[archive.key] for archive in pool], cap)
     newest = {
         (decision.archive.application, decision.archive.kind): decision.archive.key
         for decision in decisions.values()
         if decision.rule == "newest"
     }
-    return Plan(tuple(_final(decisions[archive.key], decisions, newest, held) for archive in ordered), held)
+    dropped: dict[str, Decision] = {}
+    for pool in _pools(ordered, own_caps):
+        # A pool in which something is held would only burden the others with the space that it takes.
+        if not any(archive.application in held for archive in pool):
+            cap = policies(pool[0].application, pool[0].kind).delete_oldest_above_megabytes
+            dropped |= _above_cap([decisions[archive.key] for archive in pool], newest, cap)
+    decisions |= dropped
+    final = (
+        _final(decision, dropped, newest, held) if decision.action == "delete" and (held or dropped) else decision
+        for decision in (decisions[archive.key] for archive in ordered)
+    )
+    return Plan(tuple(final), held)
 
 
 def _by_age(members: Sequence[Archive], now: datetime, zone: ZoneInfo, policy: Policy) -> Iterator[Decision]:
@@ -209,7 +215,9 @@ def _pools(archives: Iterable[Archive], own_caps: frozenset[str]) -> Iterable[li
     return pools.values()
 
 
-def _above_cap(pool: Sequence[Decision], cap: int | None) -> dict[str, Decision]:
+def _above_cap(
+    pool: Sequence[Decision], newest: Mapping[tuple[str, Kind], str], cap: int | None
+) -> dict[str, Decision]:
     """Return the decisions that change because the total is above the cap.
 
     :param pool: all archives that share the cap, newest first.
@@ -224,26 +232,25 @@ def _above_cap(pool: Sequence[Decision], cap: int | None) -> dict[str, Decision]
         if total <= cap * MEGABYTE:
             break
         if decision.rule not in UNTOUCHABLE:
-            total -= decision.archive.size
-            changed[decision.archive.key] = Decision(decision.archive, "delete", "cap", reason)
+            archive = decision.archive
+            total -= archive.size
+            by = newest[archive.application, archive.kind]
+            changed[archive.key] = Decision(archive, "delete", "cap", reason, by)
     return changed
 
 
 def _final(
     decision: Decision,
-    decisions: Mapping[str, Decision],
+    dropped: Mapping[str, Decision],
     newest: Mapping[tuple[str, Kind], str],
     held: Mapping[str, str],
 ) -> Decision:
     """Withdraw a deletion that is held; name an archive that stays where the one that superseded is deleted itself."""
-    if decision.action == "keep":
-        return decision
     archive = decision.archive
     if archive.application in held:
         return Decision(archive, "keep", "held", f"held: {held[archive.application]}")
-    by = decisions.get(decision.superseded_by)
-    if by is None or by.action == "delete":
-        return replace(decision, superseded_by=newest[archive.application, archive.kind])
+    if decision.superseded_by in dropped:
+        return decision._replace(superseded_by=newest[archive.application, archive.kind])
     return decision
 
 

@@ -33,9 +33,8 @@ def plan(inventory: Path, at: str | None, timezone: str, policy: str) -> Plan:
     now = _time(at, zone)
     chosen = _policy(policy)
     objects = list(_objects(inventory))
-    if not any(stored.key.endswith(f".zip{catalog.MARKER}") for stored in objects):
-        objects += [StoredObject(f"{stored.key}{catalog.MARKER}", 0, now) for stored in objects]
-    archives = catalog.read(objects, zone).archives
+    marked = any(stored.key.endswith(f".zip{catalog.MARKER}") for stored in objects)
+    archives = catalog.read(objects, zone, need_markers=marked).archives
     return retention.plan(archives, now, zone, lambda application, kind: chosen)
 
 
@@ -76,9 +75,12 @@ def _objects(inventory: Path) -> Iterator[StoredObject]:
         raise SettingsError(f"{inventory} is not JSON: {error}.") from error
     if not isinstance(listing, list):
         raise SettingsError(f"{inventory} must hold a list of objects with 'key' and 'size'.")
+    never = datetime.min.replace(tzinfo=UTC)
     for number, entry in enumerate(listing):
-        match entry:
-            case {"key": str(key), "size": int(size)} if size >= 0:
-                yield StoredObject(key, size, datetime.min)  # noqa: DTZ901  # nothing asks for it
-            case _:
-                raise SettingsError(f"{inventory}: entry {number} has no 'key' (text) or no 'size' (bytes).")
+        try:
+            key, size = entry["key"], entry["size"]
+        except (TypeError, KeyError):
+            key = size = None
+        if not isinstance(key, str) or not isinstance(size, int) or size < 0:
+            raise SettingsError(f"{inventory}: entry {number} has no 'key' (text) or no 'size' (bytes).")
+        yield StoredObject(key, size, never)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 
-@dataclass(frozen=True)
-class StoredObject:
-    """One object of a listing.
+class StoredObject(NamedTuple):
+    """One object of a listing; a tuple, because listings may have 100 000 of them.
 
     :param key: path below the destination's root, with slashes.
     :param size: in bytes.

@@ -1,0 +1,251 @@
+"""A clean-up deletes exactly what its plan named, on real destinations, whatever goes wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat import catalog, cleanup, config
+from lifeboat.cleanup import Order
+from lifeboat.config import Settings
+from lifeboat.errors import StorageError
+from lifeboat.storage import Destination, StoredObject
+from lifeboat.storage.disk import DiskDestination
+from lifeboat.storage.s3 import S3Destination
+
+from include.demo.stand_ins import S3
+from tests.conftest import Configure
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+APPS = ["Shop"]
+
+
+def settings_of(project: Configure, **changes: Any) -> Settings:
+    return config.load(project(**changes))
+
+
+@pytest.fixture(params=["disk", "offsite"])
+def destination(request: pytest.FixtureRequest, project: Configure) -> Destination:
+    from lifeboat import connections
+
+    settings = settings_of(project)
+    return connections.destination(request.param, settings.destinations[request.param])
+
+
+def put(destination: Destination, *ages: float, application: str = "Shop", kind: str = "database") -> list[str]:
+    """Publish archives of so many days of age."""
+    keys = []
+    for age in ages:
+        key = catalog.archive_key(application, kind, NOW - timedelta(days=age))  # type: ignore[arg-type]
+        destination.write(key, b"archive")
+        destination.write(f"{key}.json", b"{}")
+        keys.append(key)
+    return keys
+
+
+def keys_at(destination: Destination) -> set[str]:
+    return {stored.key for stored in destination.list()}
+
+
+def test_what_the_plan_named_is_deleted_and_nothing_else(project: Configure, destination: Destination) -> None:
+    settings = settings_of(project)
+    fresh, old, ancient = put(destination, 0.1, 8, 3000)
+    others = put(destination, 3000, 3001, application="Not in the settings")
+    destination.write("Shop/readme.txt", b"not ours")
+    destination.write(f"{ancient}.proof.json", b"{}")
+    put(destination, 0.2)
+    proofless = catalog.archive_key("Shop", "database", NOW - timedelta(days=2000))
+    destination.write(proofless, b"x")
+    destination.write(f"{proofless}.json", b"{}")
+    evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
+    assert list(evaluation.order.archives) == [proofless]  # the ancient one has the newest proof
+    cleaned = cleanup.clean(destination, settings, APPS, NOW, evaluation.order)
+    assert cleaned.deleted == [proofless]
+    left = keys_at(destination)
+    assert {fresh, f"{fresh}.json", old, ancient, "Shop/readme.txt", *others} <= left
+    assert not [key for key in left if key.startswith(proofless)]
+    assert cleanup.evaluate(destination, settings, APPS, NOW).order.archives == {}
+
+
+def test_what_changed_since_the_plan_is_left(project: Configure, destination: Destination) -> None:
+    settings = settings_of(project)
+    newest, ancient, older = put(destination, 0.1, 3000, 3001)
+    order = cleanup.evaluate(destination, settings, APPS, NOW).order
+    assert list(order.archives) == [older, ancient]
+    destination.delete(newest)  # so that the next becomes the only good one
+    destination.delete(f"{newest}.json")
+    cleaned = cleanup.clean(destination, settings, APPS, NOW, order)
+    assert cleaned.deleted == []
+    assert set(cleaned.left) == {older, ancient}
+    put(destination, 0.1)
+    assert cleanup.clean(destination, settings, APPS, NOW, Order({ancient: 999}, {})).left == {
+        ancient: "it changed since the plan was made"
+    }
+    assert cleanup.clean(destination, settings, APPS, NOW, order).deleted == [older, ancient]
+    assert cleanup.clean(destination, settings, APPS, NOW, order).deleted == []  # a repeated try finds nothing to do
+
+
+@pytest.mark.parametrize(
+    ("age", "said"), [(2, "is 2.0 days old, more than 24.0 hours"), (None, "there is no database")]
+)
+def test_a_destination_with_a_stale_newest_archive_is_held(
+    project: Configure, destination: Destination, age: float | None, said: str
+) -> None:
+    settings = settings_of(project)
+    put(destination, *([age] if age else []), 3000, 3001, kind="database" if age else "application")
+    evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
+    assert said in evaluation.plan.held["Shop"]
+    assert evaluation.order.archives == {}
+    (first, *_) = cleanup.lines(evaluation.plan)
+    assert first.startswith("HELD: nothing of Shop is deleted here: ")
+    relaxed = settings_of(project, health={"database_max_days": 4000})
+    if age:
+        assert len(cleanup.evaluate(destination, relaxed, APPS, NOW).order.archives) == 2
+
+
+def test_old_remains_of_uploads_are_swept_and_young_ones_left(project: Configure, destination: Destination) -> None:
+    settings = settings_of(project)
+    put(destination, 0.1)
+    unfinished = catalog.archive_key("Shop", "database", NOW - timedelta(days=3))
+    for key in (
+        unfinished,
+        "Shop/database/2020-01-01-00-00-00.zip.json",
+        "Shop/database/2020-01-02-00-00-00.zip.partial",
+    ):
+        destination.write(key, b"half")
+    assert cleanup.evaluate(destination, settings, APPS, NOW).unfinished == ()
+    later = NOW + timedelta(days=2)
+    put(destination, -1.9)
+    evaluation = cleanup.evaluate(destination, settings, APPS, later)
+    assert len(evaluation.unfinished) == 3
+    cleanup.clean(destination, settings, APPS, later, evaluation.order)
+    assert unfinished not in keys_at(destination)
+    assert not [key for key in keys_at(destination) if "/2020-" in key]
+
+
+def test_abandoned_multipart_uploads_are_aborted(project: Configure, s3: S3) -> None:
+    s3.create_bucket("abandoned")
+    client = s3.client()
+    for key in ("Shop/database/a.zip", "Blog/database/a.zip"):
+        client.create_multipart_upload(Bucket="abandoned", Key=key)
+    destination = S3Destination("offsite", s3.client(), "abandoned")
+    assert list(destination.abort_unfinished("Shop/", datetime.now(UTC) - timedelta(days=1))) == []
+    assert list(destination.abort_unfinished("Shop/", datetime.now(UTC) + timedelta(hours=1))) == [
+        "Shop/database/a.zip"
+    ]
+    left = client.list_multipart_uploads(Bucket="abandoned")["Uploads"]
+    assert [upload["Key"] for upload in left] == ["Blog/database/a.zip"]
+
+
+def test_locked_archives_are_skipped_and_reported(project: Configure, s3: S3) -> None:
+    settings = settings_of(project)
+    client = s3.client()
+    client.create_bucket(Bucket="locked-bucket", ObjectLockEnabledForBucket=True)
+    destination = S3Destination("offsite", s3.client(), "locked-bucket")
+    _, held, ancient, older = put(destination, 0.1, 2998, 3000, 3001)
+    until = datetime.now(UTC) + timedelta(days=1)
+    client.put_object_retention(
+        Bucket="locked-bucket", Key=ancient, Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until}
+    )
+    client.put_object_legal_hold(Bucket="locked-bucket", Key=held, LegalHold={"Status": "ON"})
+    order = cleanup.evaluate(destination, settings, APPS, NOW).order
+    assert list(order.archives) == [older, ancient, held]
+    cleaned = cleanup.clean(destination, settings, APPS, NOW, order)
+    assert cleaned.deleted == [older]
+    assert cleaned.left[ancient].startswith("it is locked: object lock until ")
+    assert cleaned.left[held] == "it is locked: a legal hold"
+    assert {ancient, f"{ancient}.json", held} <= keys_at(destination)
+
+
+class Faulty(DiskDestination):
+    """A destination whose listing breaks off, or whose deletions are denied after some."""
+
+    listed: int | None = None
+    deletions: int | None = None
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        for number, stored in enumerate(super().list(prefix)):
+            if number == self.listed:
+                raise StorageError("page 3 of the listing failed")
+            yield stored
+
+    def delete(self, key: str) -> None:
+        if self.deletions is not None:
+            if self.deletions == 0:
+                raise StorageError(f"Cannot delete {key}: denied.")
+            self.deletions -= 1
+        super().delete(key)
+
+
+@pytest.fixture
+def faulty(tmp_path: Path) -> Faulty:
+    faulty = Faulty("disk", tmp_path / "disk")
+    put(faulty, 0.1, 3000, 3001, 3002)
+    return faulty
+
+
+def test_a_listing_that_breaks_off_deletes_nothing(project: Configure, faulty: Faulty) -> None:
+    settings = settings_of(project)
+    before = keys_at(faulty)
+    order = cleanup.evaluate(faulty, settings, APPS, NOW).order
+    faulty.listed = 3
+    with pytest.raises(StorageError, match="page 3"):
+        cleanup.evaluate(faulty, settings, APPS, NOW)
+    with pytest.raises(StorageError, match="page 3"):
+        cleanup.clean(faulty, settings, APPS, NOW, order)
+    faulty.listed = None
+    assert keys_at(faulty) == before
+
+
+@pytest.mark.parametrize("done", range(7))
+def test_a_denied_deletion_stops_and_leaves_no_archive_that_counts_half(
+    project: Configure, faulty: Faulty, done: int
+) -> None:
+    settings = settings_of(project)
+    order = cleanup.evaluate(faulty, settings, APPS, NOW).order
+    faulty.deletions = done
+    with pytest.raises(StorageError, match="denied"):
+        cleanup.clean(faulty, settings, APPS, NOW, order)
+    faulty.deletions = None
+    found = catalog.read(faulty.list())
+    for archive in found.archives:
+        assert {archive.key, f"{archive.key}.json"} <= keys_at(faulty)
+    again = cleanup.evaluate(faulty, settings, APPS, NOW)
+    cleanup.clean(faulty, settings, APPS, NOW, again.order)
+    assert [archive.key for archive in catalog.read(faulty.list()).archives] == [found.archives[0].key]
+
+
+def test_overrides_by_destination_application_and_kind(project: Configure, tmp_path: Path) -> None:
+    shop = {"databases": [{"name": "shop", "connection": "shop_db"}]}
+    settings = settings_of(
+        project,
+        retention={"keep_all_for_days": 3, "legacy": {"keep_all_for_days": 1}},
+        destinations={
+            "disk": {"type": "disk", "path": str(tmp_path), "retention": {"keep_daily_for_days": 5}},
+            "b": {"type": "disk", "path": str(tmp_path / "b"), "retention": {"delete_oldest_above_megabytes": None}},
+        },
+        applications={"Shop": shop, "Big": shop | {"retention": {"delete_oldest_above_megabytes": 9}}},
+    )
+    policy = settings.policy_of("disk", "Shop", "database")
+    assert (policy.keep_all_for_days, policy.keep_daily_for_days, policy.delete_oldest_above_megabytes) == (3, 5, 5000)
+    assert settings.policy_of("disk", "Shop", "legacy").keep_all_for_days == 1
+    assert settings.policy_of("b", "Shop", "database").delete_oldest_above_megabytes is None
+    assert settings.policy_of("b", "Big", "database").delete_oldest_above_megabytes == 9
+    assert settings.own_caps() == frozenset({"Big"})
+
+
+def test_thousands_of_archives(project: Configure, destination: Destination) -> None:
+    settings = settings_of(project)
+    keys = put(destination, *(number / 2 for number in range(1000)))
+    evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
+    cleaned = cleanup.clean(destination, settings, APPS, NOW, evaluation.order)
+    assert cleaned.deleted == list(evaluation.order.archives)
+    found = catalog.read(destination.list())
+    assert len(found.archives) == len(keys) - len(cleaned.deleted)
+    assert 40 <= len(found.archives) <= 60
+    assert found.unfinished == ()
+    assert json.loads(json.dumps(evaluation.order.to_json()))
