@@ -270,6 +270,73 @@ def test_what_a_killed_command_left_is_swept(project: Configure, shop: str, tmp_
     assert not dead.parent.exists()
 
 
+def test_plan_and_cleanup(project: Configure, shop: str, tmp_path: Path) -> None:
+    project()
+    answer("backup", "database")
+    old = tmp_path / "disk" / "Shop" / "database" / "2001-01-01-00-00-00.zip"
+    for path in (old, old.with_name("2001-01-02-00-00-00.zip")):
+        path.touch()
+        path.with_name(f"{path.name}.json").write_text("{}")
+    disk, offsite = answer("plan")["destinations"]
+    assert [archive["action"] for archive in disk["archives"]] == ["keep", "delete", "delete"]
+    assert [archive["rule"] for archive in offsite["archives"]] == ["newest"]
+    shown = lifeboat("plan", "-d", "disk").stdout
+    assert "delete  2001-01-01 00:00:00 UTC         0 B  Shop/database/2001-01-01-00-00-00.zip  too old" in shown
+    assert "Keep 1, " in shown
+    assert lifeboat("cleanup", "--dry-run").returncode == 0
+    assert old.exists()
+    disk, _ = answer("cleanup", "Shop")["destinations"]
+    assert disk["deleted"] == ["Shop/database/2001-01-01-00-00-00.zip", "Shop/database/2001-01-02-00-00-00.zip"]
+    assert not old.exists()
+
+
+def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory.json"
+    keys = ["Shop/database/2026-11-22-01-00-00.zip", "Shop/database/2026-11-12-02-00-00.zip"]
+    keys += ["Shop/database/2026-11-12-01-00-00.zip", "Shop/2020-01-01-00-00-00.zip", "Shop/photo.zip", "x.txt"]
+    inventory.write_text(json.dumps([{"key": key, "size": 5} for key in keys]))
+    at = ["plan", "--inventory", str(inventory), "--at", "2026-11-23T03:00:00", "--timezone", "Europe/Berlin"]
+    assert [(line["key"], line["action"], line["rule"]) for line in answer(*at)] == [
+        (keys[0], "keep", "newest"),
+        (keys[1], "keep", "daily"),
+        (keys[2], "delete", "daily"),
+        (keys[3], "keep", "newest"),
+    ]
+    keep_all = answer(*at, "--policy", '{"keep_all_for_days": 30, "delete_oldest_above_megabytes": null}')
+    assert [line["action"] for line in keep_all] == ["keep"] * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--at", "tomorrow"], "--at: 'tomorrow' is no time."),
+        (["--timezone", "Mars/Base"], "--timezone: there is no time zone 'Mars/Base'."),
+        (["--policy", "{"], "--policy is not JSON"),
+        (["--policy", '{"keep_all": 1}'], "--policy: keep_all: unknown key"),
+        (["--policy", '{"keep_all_for_days": -1}'], "--policy: keep_all_for_days: Input should be greater"),
+        (["--inventory", "/nowhere"], "Cannot read /nowhere: No such file or directory."),
+    ],
+)
+def test_a_wrong_trial_is_told(tmp_path: Path, arguments: list[str], said: str) -> None:
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text('[{"key": "a", "size": 1}]')
+    done = lifeboat("plan", "--inventory", str(inventory), *arguments)
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{}", "must hold a list"), ('[{"key": 1}]', "entry 0 has no 'key'"), ("[", "is not JSON")],
+)
+def test_a_wrong_inventory_is_told(tmp_path: Path, content: str, said: str) -> None:
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text(content)
+    done = lifeboat("plan", "--inventory", str(inventory))
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+
+
 def test_help_needs_no_settings() -> None:
     assert "verify" in lifeboat("--help").stdout
     assert os.environ.get("LIFEBOAT_CONFIG") is None

@@ -69,6 +69,19 @@ def test_several_applications_databases_and_destinations(tmp_path: Path) -> None
         ("staging:", "timezone: Europe/Zürich\nstaging:", "timezone: no such time zone; did you mean 'Europe/Zurich'?"),
         ("staging:", "\t- staging:", "is not valid YAML"),
         ("  Blog:", "  Shop:", "'Shop' stands twice"),
+        (
+            "staging:",
+            "retention: {keep_all_for_days: -1}\nstaging:",
+            "retention.keep_all_for_days: Input should be greater",
+        ),
+        (
+            "staging:",
+            "retention: {keep_all_for_days: lots}\nstaging:",
+            "retention.keep_all_for_days: Input should be a",
+        ),
+        ("staging:", "retention: {keep_all_days: 1}\nstaging:", "unknown key, did you mean 'keep_all_for_days'?"),
+        ("staging:", "retention: {delete_oldest_above_megabytes: 0}\nstaging:", "should be greater than or equal to 1"),
+        ("staging:", f"retention: {NOTHING}\nstaging:", "keeps nothing but the newest; set one of its periods above 0"),
         ("{type: disk, path: /backups}", "{type: disk, path: /b}\n  b: {type: disk, path: /b}", "is the same place as"),
         ("    encryption: none", "    files: {root: app}", "applications.Blog.files.root: must be an absolute path"),
         (

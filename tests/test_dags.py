@@ -69,7 +69,7 @@ def run(dag: Any, **conf: Any) -> Any:
     return dag.test(logical_date=None, run_conf=conf)
 
 
-@pytest.mark.parametrize("dag_id", ["backup_database", "backup_application"])
+@pytest.mark.parametrize("dag_id", ["backup_database", "backup_application", "backup_cleanup"])
 def test_every_dag_is_documented_tagged_and_owned(
     project: Configure, load_dag: LoadDag, dag_id: str, tmp_path: Path
 ) -> None:
@@ -77,7 +77,8 @@ def test_every_dag_is_documented_tagged_and_owned(
     dag = load_dag(dag_id)
     assert dag.tasks
     assert "What to do" in dag.doc_md or "what to do" in dag.doc_md
-    assert {"lifeboat", "backup"} <= set(dag.tags)
+    assert "lifeboat" in dag.tags
+    assert len(dag.tags) > 1
     assert not dag.catchup
     assert dag.max_active_runs == 1
     assert all(task.owner == "data-platform" for task in dag.tasks)
@@ -129,6 +130,31 @@ def test_files_that_cannot_be_captured_fail_the_run(
     assert states(failed)["Shop.archive"] == ["failed"]
     assert states(failed)["Shop.dump"] == ["success"]
     assert stored() == {"disk": [], "offsite": []}
+
+
+def test_a_cleanup_deletes_at_every_destination_that_is_up(
+    project: Configure, load_dag: LoadDag, shop: str, s3: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project(applications={"Shop": SHOP})
+    assert run(load_dag()).state == "success"
+    ancient = [catalog.archive_key("Shop", "database", datetime(year, 1, 1, tzinfo=UTC)) for year in (2001, 2002)]
+    for destination in connections.destinations(config.load(), "Shop"):
+        for key in ancient:
+            destination.write(key, b"x")
+            destination.write(f"{key}.json", b"{}")
+    tried = run(load_dag("backup_cleanup"), dry_run=True)
+    assert tried.state == "success"
+    assert states(tried)["disk.delete_archives"] == ["skipped"]
+    assert [len(keys) for keys in stored().values()] == [3, 3]
+    with monkeypatch.context() as broken:
+        broken.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong"))
+        failed = run(load_dag("backup_cleanup"))
+    assert failed.state == "failed"
+    assert states(failed)["disk.delete_archives"] == ["success"]
+    assert states(failed)["offsite.evaluate_retention"] == ["failed"]
+    assert [len(keys) for keys in stored().values()] == [1, 3]
+    assert run(load_dag("backup_cleanup"), destination="offsite").state == "success"
+    assert [len(keys) for keys in stored().values()] == [1, 1]
 
 
 def test_names_that_look_alike_get_groups_of_their_own(project: Configure, load_dag: LoadDag) -> None:
@@ -317,7 +343,7 @@ def test_parsing_is_fast_and_imports_nothing_heavy(project: Configure) -> None:
     script = (
         "import sys, time, airflow.sdk, pydantic, yaml\n"
         "start = time.perf_counter()\n"
-        "import backup_database, backup_application\n"
+        "import backup_database, backup_application, backup_cleanup\n"
         "print(time.perf_counter() - start)\n"
         "print([name for name in ('boto3', 'pyzipper', 'MySQLdb', 'fastapi') if name in sys.modules])\n"
     )
