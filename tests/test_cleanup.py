@@ -90,7 +90,7 @@ def test_what_changed_since_the_plan_is_left(project: Configure, destination: De
 
 
 @pytest.mark.parametrize(
-    ("age", "said"), [(2, "is 2.0 days old, more than 24.0 hours"), (None, "there is no database")]
+    ("age", "said"), [(2, "is 48.0 hours old, more than 24.0 hours"), (None, "there is no database")]
 )
 def test_a_destination_with_a_stale_newest_archive_is_held(
     project: Configure, destination: Destination, age: float | None, said: str

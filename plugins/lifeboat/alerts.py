@@ -1,12 +1,16 @@
-"""One Slack message and one email for a failed run, whatever killed it."""
+"""One Slack message and one email for a run that failed, whatever killed it, or that somebody wants to hear of."""
 
 from __future__ import annotations
 
 import html
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from email.message import EmailMessage
+from smtplib import SMTP
+from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseNotifier
 
@@ -16,60 +20,119 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from jinja2 import Environment
 
-    from lifeboat.config import EmailAlerts, SlackAlerts
+    from lifeboat.config import Alerts, EmailAlerts, SlackAlerts
 
 log = logging.getLogger(__name__)
 
-SLACK_SECONDS = 5  # Airflow grants all callbacks of a run 20 seconds together
+# A DAG's callbacks share the 50 seconds that Airflow's DAG processor grants for one file.
+SLACK_SECONDS = 5
+MAIL_SECONDS = 5
+LOOK_SECONDS = 6  # for the last good backups, which a dead destination must not delay
 LONGEST_SECTION = 2900  # characters; Slack refuses sections beyond 3000
 NO_REASON = "It left no reason: it was killed, timed out, or marked failed. The task's log tells more."
+ADVICE = {
+    "prepare_staging": "Mend what the reason names, then clear the task.",
+    "dump": "Mend what the reason names, then clear the task; its log ends with a hint.",
+    "archive": "Mend what the reason names, then clear the task.",
+    "upload": "When the destination is back, clear only this task: it stores again without a new dump.",
+    "check": "Each finding says what is wrong; the DAG's docs say what to do about it.",
+    "compare": "Clear the upload that the lagging destination missed.",
+    "evaluate_retention": "Nothing was deleted there. Mend the destination, then clear the task.",
+    "delete_archives": "Mend the destination, then clear this task and evaluate_retention: the plan is made anew.",
+}
+TIMED_OUT = "The run took longer than its limit, and was ended."
 
 
 @dataclass(frozen=True)
-class FailedRun:
-    """What an alert tells.
+class Failure:
+    """A failed task.
 
-    :param failures: what failed and why, by task.
+    :param subject: what it worked on: an application, a destination.
+    """
+
+    task: str
+    subject: str
+    reason: str
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return ADVICE.get(self.task.rpartition(".")[2].partition("[")[0], "")
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is told of a run.
+
+    :param title: what happened, in a line.
+    :param last_good: when the last good backups were, a line each.
     :param url: the run in Airflow's UI, or nothing when that is unknown.
     """
 
-    dag_id: str
-    run_id: str
-    failures: dict[str, str]
-    url: str
-
-    @property
-    def title(self) -> str:
-        """What happened, in a line."""
-        return f"{self.dag_id} failed"
+    title: str
+    run_id: str = ""
+    failures: tuple[Failure, ...] = ()
+    last_good: tuple[str, ...] = ()
+    note: str = ""
+    url: str = ""
 
     def slack(self) -> list[dict[str, Any]]:
         """Return the message as Slack blocks."""
-        reasons = "\n".join(f"*{_slack(task)}*: {_slack(reason)}" for task, reason in self.failures.items())
-        link = f" <{self.url}|Open the run>." if self.url else ""
-        texts = [reasons, f"Run `{_slack(self.run_id)}`. Nothing half-done counts as a backup.{link}"]
-        return [
-            {"type": "header", "text": {"type": "plain_text", "text": self.title}},
-            *({"type": "section", "text": {"type": "mrkdwn", "text": text[:LONGEST_SECTION]}} for text in texts),
+        texts = [
+            *(
+                f"*{_slack(failure.task)}* {_slack(failure.subject)}\n{_slack(failure.reason)}\n_{failure.advice}_"
+                for failure in self.failures
+            ),
+            _slack("\n".join(self.last_good)),
+            _slack(self.note),
+            " ".join(filter(None, [f"Run `{_slack(self.run_id)}`." if self.run_id else "", self._slack_link()])),
         ]
+        return [
+            {"type": "header", "text": {"type": "plain_text", "text": self.title[:150]}},
+            *(
+                {"type": "section", "text": {"type": "mrkdwn", "text": text[:LONGEST_SECTION]}}
+                for text in texts
+                if text
+            ),
+        ][:50]
+
+    def _slack_link(self) -> str:
+        return f"<{self.url}|Open the run>" if self.url else ""
+
+    def text(self) -> str:
+        """Return the message as plain text."""
+        failures = [
+            f"{failure.task} {failure.subject}\n{failure.reason}\n{failure.advice}".strip() for failure in self.failures
+        ]
+        run = f"Run {self.run_id}\n{self.url}".strip() if self.run_id else ""
+        return "\n\n".join(filter(None, [self.title, *failures, "\n".join(self.last_good), self.note, run])) + "\n"
 
     def html(self) -> str:
-        """Return the message as the body of an email."""
-        reasons = "".join(
-            f"<li><b>{html.escape(task)}</b>: {html.escape(reason)}</li>" for task, reason in self.failures.items()
+        """Return the message as HTML that a phone shows well."""
+
+        def paragraph(text: str) -> str:
+            return f"<p>{html.escape(text).replace(chr(10), '<br>')}</p>" if text else ""
+
+        failures = "".join(
+            f"<h3>{html.escape(failure.task)} <small>{html.escape(failure.subject)}</small></h3>"
+            f"{paragraph(failure.reason)}<p><em>{html.escape(failure.advice)}</em></p>"
+            for failure in self.failures
         )
-        link = f' <a href="{html.escape(self.url)}">Open the run</a>.' if self.url else ""
+        link = f'<p><a href="{html.escape(self.url)}">Open the run</a></p>' if self.url else ""
+        run = f"<p>Run <code>{html.escape(self.run_id)}</code></p>" if self.run_id else ""
         return (
-            f"<h2>{html.escape(self.title)}</h2><ul>{reasons}</ul>"
-            f"<p>Run <code>{html.escape(self.run_id)}</code>. Nothing half-done counts as a backup.{link}</p>"
+            '<html><head><meta name="viewport" content="width=device-width"></head>'
+            '<body style="font-family: sans-serif; max-width: 40em">'
+            f"<h2>{html.escape(self.title)}</h2>{failures}{paragraph(chr(10).join(self.last_good))}"
+            f"{paragraph(self.note)}{run}{link}</body></html>"
         )
 
 
-class FailureAlert(BaseNotifier):
-    """Tell every channel of the settings that a run failed; for a DAG's ``on_failure_callback``.
+class _RunNotifier(BaseNotifier):
+    """Tells every channel of the settings about a run; for a DAG, not for its tasks.
 
-    It belongs on the DAG and not on its tasks: only there it is called once a run, also when a task was killed.
-    A channel that fails is logged and stops neither the other channel nor the backup.
+    Only on the DAG it is called once a run, also when a task was killed. A channel that fails is logged and stops
+    neither the other channel nor the backup.
     """
 
     template_fields: Sequence[str] = ()
@@ -78,7 +141,7 @@ class FailureAlert(BaseNotifier):
         """Render nothing: there is nothing to render, and `airflow dags test` passes a DAG that could not."""
 
     def notify(self, context: Context) -> None:
-        """Send the alert."""
+        """Send the message, if there is one."""
         from lifeboat import config
         from lifeboat.errors import LifeboatError
 
@@ -87,62 +150,148 @@ class FailureAlert(BaseNotifier):
         except LifeboatError as error:
             self.log.error("No alert was sent: %s", error)
             return
-        failed = failed_run(context)
-        if slack := alerts.slack:
-            self._send(slack.connection, lambda: send_slack(slack, failed))
-        if email := alerts.email:
-            self._send(email.connection, lambda: send_email(email, failed))
+        if message := self.message(context, alerts):
+            for channel, failure in send(alerts, message).items():
+                if failure:
+                    self.log.error("The alert by %s failed: %s", channel, failure)
 
-    def _send(self, connection: str, send: Callable[[], None]) -> None:
-        try:
-            send()
-        except Exception as error:  # noqa: BLE001  # whatever a provider raises
-            self.log.error("The alert through %s failed: %s.", connection, type(error).__name__)
+    def message(self, context: Context, alerts: Alerts) -> Message | None:
+        """Return what to send."""
+        raise NotImplementedError
 
 
-def failed_run(context: Context) -> FailedRun:
+class FailureAlert(_RunNotifier):
+    """Tell that a run failed, and why; for a DAG's ``on_failure_callback``."""
+
+    def message(self, context: Context, alerts: Alerts) -> Message:
+        """Return what failed, and when the last good backups were."""
+        return failed_run(context)
+
+
+class SuccessNotice(_RunNotifier):
+    """Tell that a run succeeded, where the settings ask for it; for a DAG's ``on_success_callback``."""
+
+    def message(self, context: Context, alerts: Alerts) -> Message | None:
+        """Return the good news, or nothing for a DAG that is not asked for."""
+        dag_id = context["dag"].dag_id
+        if dag_id not in alerts.on_success:
+            return None
+        return Message(f"{dag_id} succeeded", str(context["run_id"]), last_good=last_good(), url=_url(context))
+
+
+def send(alerts: Alerts, message: Message) -> dict[str, str]:
+    """Send a message through every channel that is on.
+
+    :returns: why it failed, by channel; empty where it did not.
+    """
+    outcomes = {}
+    if slack := alerts.slack:
+        outcomes["Slack"] = _try(lambda: send_slack(slack, message))
+    if email := alerts.email:
+        outcomes["email"] = _try(lambda: send_email(email, message))
+    return outcomes
+
+
+def _try(deliver: Callable[[], str]) -> str:
+    try:
+        return deliver()
+    except Exception as error:  # noqa: BLE001  # whatever a provider raises
+        # Not its text: libraries put the webhook's URL into it, which is a secret.
+        return f"{type(error).__name__}."
+
+
+def failed_run(context: Context) -> Message:
     """Collect what failed in a run, and why, from what its tasks left."""
-    dag_id, run_id = context["dag"].dag_id, context["run_id"]
+    dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
     ti = context.get("ti")
-    failures: dict[str, str] = {}
+    failures: list[Failure] = []
     try:
         if ti is not None:
             states = ti.get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {})
-            failures = {name: _reason(ti, name, run_id) for name, state in states.items() if state == "failed"}
+            failures = [_failure(ti, name, run_id) for name, state in states.items() if state == "failed"]
     except Exception as error:  # noqa: BLE001  # an alert without details is better than none
         log.warning("The alert has no details: %s.", error)
+    reason = TIMED_OUT if context.get("reason") == "timed_out" else NO_REASON
     if not failures:
-        failures[dag_id] = str(context.get("reason") or NO_REASON)
-    return FailedRun(dag_id, run_id, failures, str(ti.log_url).partition("/tasks/")[0] if ti is not None else "")
+        failures = [Failure(dag_id, "", reason)]
+    note = "Nothing half-done counts as a backup; what was published before is untouched."
+    return Message(f"{dag_id} failed", run_id, tuple(failures), last_good(), note, _url(context))
 
 
-def _reason(ti: Any, name: str, run_id: str) -> str:
-    """Return the reason that a task left; mapped tasks are named ``<task id>_<map index>``."""
+def _url(context: Context) -> str:
+    ti = context.get("ti")
+    return str(ti.log_url).partition("/tasks/")[0] if ti is not None else ""
+
+
+def _failure(ti: Any, name: str, run_id: str) -> Failure:
+    """Return what a failed task left; mapped tasks are named ``<task id>_<map index>``."""
     task_id, _, index = name.rpartition("_")
     candidates = [(task_id, int(index)), (name, -1)] if index.isdigit() else [(name, -1)]
     for task, map_index in candidates:
-        reason = ti.xcom_pull(task_ids=task, key=FAILURE, map_indexes=map_index, run_id=run_id)
-        if reason:
-            return str(reason)
-    return NO_REASON
+        left = ti.xcom_pull(task_ids=task, key=FAILURE, map_indexes=map_index, run_id=run_id)
+        if isinstance(left, dict):
+            return Failure(task if map_index < 0 else f"{task}[{map_index}]", left["subject"], left["reason"])
+    return Failure(name, "", NO_REASON)
 
 
-def send_slack(channel: SlackAlerts, failed: FailedRun) -> None:
-    """Post the alert to a Slack webhook."""
+def last_good() -> tuple[str, ...]:
+    """Return when the newest archive of every application was captured, as far as that can be found out in time."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(_last_good).result(LOOK_SECONDS)
+    except NotYet:
+        return ("The last good backup is not known: the destinations did not answer in time.",)
+    except Exception as error:  # noqa: BLE001  # an alert without it is better than none
+        return (f"The last good backup is not known: {type(error).__name__}.",)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _last_good() -> tuple[str, ...]:
+    from datetime import UTC, datetime
+
+    from lifeboat import checkup, config
+    from lifeboat.text import age_text
+
+    settings, now = config.load(), datetime.now(UTC)
+    names = list(settings.applications)
+    with ThreadPoolExecutor(len(settings.destinations)) as pool:
+        examined = list(pool.map(lambda name: checkup.examine(name, settings, names, now), settings.destinations))
+    lines = []
+    for application in names:
+        times = [time for each in examined for time in each.newest.get(application, {}).values()]
+        when = f"{max(times):%Y-%m-%d %H:%M} UTC, {age_text(now - max(times))} ago" if times else "none was found"
+        lines.append(f"Last good backup of {application}: {when}")
+    return tuple(lines)
+
+
+def send_slack(channel: SlackAlerts, message: Message) -> str:
+    """Post a message to a Slack webhook; return what is wrong with its answer."""
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
     hook = SlackWebhookHook(slack_webhook_conn_id=channel.connection, timeout=SLACK_SECONDS)
-    hook.send(text=failed.title, blocks=failed.slack())
+    answer = hook.send(text=message.title, blocks=message.slack())
+    return "" if answer is None or answer.body.strip() == "ok" else f"Slack answered {answer.body[:100]!r}."
 
 
-def send_email(channel: EmailAlerts, failed: FailedRun) -> None:
-    """Mail the alert."""
+def send_email(channel: EmailAlerts, message: Message) -> str:
+    """Mail a message; return which addresses the server refused."""
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
-    with SmtpHook(smtp_conn_id=channel.connection) as hook:
-        hook.send_email_smtp(
-            to=list(channel.to), subject=failed.title, html_content=failed.html(), mime_subtype="alternative"
-        )
+    class QuickSmtpHook(SmtpHook):
+        """Gives up before Airflow ends the callback."""
+
+        timeout = property(lambda self: MAIL_SECONDS)
+        smtp_retry_limit = property(lambda self: 1)
+
+    with QuickSmtpHook(smtp_conn_id=channel.connection) as hook:
+        letter = EmailMessage()
+        letter["Subject"], letter["From"], letter["To"] = message.title, hook.from_email or "", ", ".join(channel.to)
+        letter.set_content(message.text())
+        letter.add_alternative(message.html(), subtype="html")
+        # The hook's own sending knows no text beside HTML, and hides which addresses were refused.
+        refused = cast(SMTP, hook._smtp_client).send_message(letter)
+    return f"The mail server refused {', '.join(refused)}." if refused else ""
 
 
 def _slack(text: str) -> str:

@@ -83,21 +83,25 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
     :param legacy_zone: of the times in the names of laravel-backup's archives.
     :param need_markers: whether an archive counts only with its marker beside it.
     """
-    ours = {stored.key: (stored, match) for stored in objects if (match := _KEY.fullmatch(stored.key))}
+    listing = list(objects)
+    keys = {stored.key for stored in listing}
     archives, unfinished = [], []
-    for key, (stored, match) in ours.items():
+    for stored in listing:
+        key = stored.key
+        match = _KEY.fullmatch(key)
+        if match is None:
+            continue
         archive, application, kind, time, suffix = match.groups()
-        if suffix in (MARKER, PROOF) and archive in ours:
+        if suffix in (MARKER, PROOF) and archive in keys:
             continue
         captured_at = _time(time, UTC if kind else legacy_zone)
         if captured_at is None:
             continue
-        if suffix or (kind and need_markers and key + MARKER not in ours):
+        if suffix or (kind and need_markers and key + MARKER not in keys):
             unfinished.append(stored)
         else:
-            archives.append(
-                Archive(key, application, cast(Kind, kind or "legacy"), captured_at, stored.size, key + PROOF in ours)
-            )
+            proven = key + PROOF in keys
+            archives.append(Archive(key, application, cast(Kind, kind or "legacy"), captured_at, stored.size, proven))
     archives.sort(key=lambda archive: (archive.captured_at, archive.key), reverse=True)
     return Catalog(tuple(archives), tuple(sorted(unfinished, key=lambda stored: stored.key)))
 

@@ -77,7 +77,7 @@ def evaluate(destination: Destination, settings: Settings, applications: Sequenc
     held = {
         name: reason
         for name in applications
-        if (reason := health.staleness(_of(archives, name), _limits(settings, name), now))
+        if (reason := health.staleness(_of(archives, name), settings.limits_of(name).longest_ages, now))
     }
 
     def policies(application: str, kind: Kind) -> retention.Policy:
@@ -96,14 +96,6 @@ def evaluate(destination: Destination, settings: Settings, applications: Sequenc
 
 def _of(archives: Sequence[Archive], application: str) -> list[Archive]:
     return [archive for archive in archives if archive.application == application]
-
-
-def _limits(settings: Settings, application: str) -> dict[Kind, timedelta]:
-    return {
-        kind: settings.longest_age(application, kind)
-        for kind in ("database", "application")
-        if application in settings.applications_of(kind)
-    }
 
 
 def clean(

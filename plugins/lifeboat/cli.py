@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -20,9 +21,22 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
 
-from lifeboat import __version__, backup, catalog, cleanup, config, connections, files, staging, trial
+from lifeboat import (
+    __version__,
+    backup,
+    catalog,
+    checkup,
+    cleanup,
+    config,
+    connections,
+    files,
+    health,
+    staging,
+    trial,
+)
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import Catalog
+from lifeboat.checkup import Examined
 from lifeboat.config import BackupKind, Settings
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.errors import ArchiveError, LifeboatError, SettingsError, StorageError
@@ -326,6 +340,17 @@ def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: 
         raise typer.Exit(FINDING)
 
 
+def _applications_and_destinations(
+    settings: Settings, application: str | None, chosen: tuple[str, ...]
+) -> tuple[list[str], dict[str, DestinationSettings]]:
+    """Return the names of the wanted applications, and the wanted destinations that keep archives of one of them."""
+    names = [application] if application is not None else list(settings.applications)
+    known = {name: kept for each in names for name, kept in settings.destinations_of(each).items()}
+    if unknown := sorted(set(chosen) - set(known)):
+        raise SettingsError(f"There is no destination {unknown[0]!r} here.", f"Known: {', '.join(known)}.")
+    return names, {name: kept for name, kept in known.items() if not chosen or name in chosen}
+
+
 def _clean_up(
     settings: Settings, target: Destination, applications: list[str], *, as_json: bool, dry_run: bool
 ) -> dict[str, Any]:
@@ -361,6 +386,55 @@ def _decision(decision: Decision) -> dict[str, Any]:
 def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
         print(line, file=output.file)
+
+
+@app.command("check")
+def check_health(
+    application: ApplicationName = None,
+    destination: DestinationNames = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read the newest archives back, compare their SHA-256.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the backups are healthy: age, size, storage, unfinished uploads, lagging destinations."""
+    settings = _settings()
+    names, wanted = _applications_and_destinations(settings, application, tuple(destination or ()))
+    now = datetime.now(UTC)
+
+    def examine(name: str) -> Examined:
+        here = [each for each in names if name in settings.destinations_of(each)]
+        return checkup.examine(name, settings, here, now, deep=deep)
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        examined = list(pool.map(examine, wanted))
+    findings = [finding for each in examined for finding in each.findings]
+    findings += checkup.compare(settings, names, {each.destination: each.newest for each in examined}, now)
+    verdict = health.verdict(findings)
+    if as_json:
+        _print_json({"verdict": verdict, "findings": [asdict(finding) for finding in findings]})
+    else:
+        _print_lines([*checkup.report(findings), f"All in all: {verdict}."])
+    if verdict != "healthy":
+        raise typer.Exit(FINDING)
+
+
+@app.command("alert-test")
+def alert_test() -> None:
+    """Send a test message through every channel of the settings."""
+    settings = _settings()
+    from lifeboat import alerts
+
+    outcomes = alerts.send(
+        settings.alerts, alerts.Message("Lifeboat: a test", note="If you can read this, alerts by this channel arrive.")
+    )
+    if not outcomes:
+        raise SettingsError("No channel is on.", "Name one under alerts in the settings.")
+    for channel, error in outcomes.items():
+        if error:
+            _complain(f"{channel}: {error}")
+        else:
+            output.print(f"[green]sent[/] by {channel}")
+    if any(outcomes.values()):
+        raise typer.Exit(FINDING)
 
 
 @app.command("plan-files")

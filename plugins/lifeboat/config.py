@@ -7,7 +7,7 @@ import os
 import unicodedata
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
 from lifeboat.catalog import KINDS, Kind
 from lifeboat.errors import SettingsError
+from lifeboat.health import Limits
 from lifeboat.retention import Policy
 
 CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
@@ -119,15 +120,21 @@ class Retention(Periods):
         return "delete_oldest_above_megabytes" in self.model_fields_set
 
 
-class Limits(_Model):
-    """When backups are unhealthy; what is left out stays as it is.
+class Health(_Model):
+    """When backups are unhealthy; what is left out stays as it is. See `lifeboat.health.Limits`.
 
     :param database_max_days: age of the newest archive of kind ``database``.
     :param application_max_days: age of the newest archive of kind ``application``.
+    :param max_storage_megabytes: of all archives of an application at a destination; null: no limit.
+    :param size_factor: by how much the newest archive may be smaller or larger than usual; null: no limit.
+    :param rpo_hours: the stated recovery point objective; null: none is stated.
     """
 
-    database_max_days: PositiveFloat | None = None
-    application_max_days: PositiveFloat | None = None
+    database_max_days: PositiveFloat = 1
+    application_max_days: PositiveFloat = 8
+    max_storage_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = 5000
+    size_factor: Annotated[float, Field(gt=1)] | None = 5
+    rpo_hours: PositiveFloat | None = None
 
 
 class DiskDestination(_Model):
@@ -198,7 +205,7 @@ class Application(_Model):
     destinations: tuple[str, ...] = ()
     encryption: Encryption | Literal["none"] | None = None
     retention: Retention = Retention()
-    health: Limits = Limits()
+    health: Health = Health()
 
     @model_validator(mode="after")
     def _one_dump_per_name(self) -> Application:
@@ -226,10 +233,17 @@ class EmailAlerts(_Model):
 
 
 class Alerts(_Model):
-    """Who hears of a failed run; a channel that is left out is off."""
+    """Who hears of a failed run; a channel that is left out is off.
+
+    :param on_success: DAGs whose successful runs are told, too.
+    :param dead_man: Airflow connection of type ``http`` that every healthy check asks for, so that whoever waits for
+        it there notices when Airflow itself is dead; the whole URL may be its password.
+    """
 
     slack: SlackAlerts | None = None
     email: EmailAlerts | None = None
+    on_success: tuple[str, ...] = ()
+    dead_man: ConnectionId | None = None
 
 
 class Settings(_Model):
@@ -248,7 +262,7 @@ class Settings(_Model):
     applications: dict[Name, Application] = Field(min_length=1)
     alerts: Alerts = Alerts()
     retention: Retention = Retention()
-    health: Limits = Limits()
+    health: Health = Health()
     legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
 
     @model_validator(mode="after")
@@ -311,13 +325,21 @@ class Settings(_Model):
         """Return the applications whose archives have a cap of their own."""
         return frozenset(name for name, app in self.applications.items() if app.retention.sets_cap)
 
-    def longest_age(self, application: str, kind: BackupKind) -> timedelta:
-        """Return how old the newest archive of a kind may be."""
-        name = f"{kind}_max_days"
-        for level in (self.application(application).health, self.health):
-            if (days := getattr(level, name)) is not None:
-                return timedelta(days=days)
-        return {"database": timedelta(days=1), "application": timedelta(days=8)}[kind]
+    def limits_of(self, application: str) -> Limits:
+        """Return when the backups of an application are unhealthy: the file's numbers, then the application's."""
+        own = self.application(application).health
+        numbers = self.health.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+        ages: dict[Kind, float] = {"database": numbers.database_max_days, "application": numbers.application_max_days}
+        return Limits(
+            longest_ages={
+                kind: timedelta(days=days)
+                for kind, days in ages.items()
+                if application in self.applications_of(cast(BackupKind, kind))
+            },
+            max_storage_megabytes=numbers.max_storage_megabytes,
+            size_factor=numbers.size_factor,
+            recovery_point=timedelta(hours=numbers.rpo_hours) if numbers.rpo_hours else None,
+        )
 
     def application(self, name: str) -> Application:
         """Return the application of that name.

@@ -7,6 +7,7 @@
     ├── ArchiveError       an archive cannot be written, or is not what it should be
     ├── StorageError       a destination refused or failed
     │   └── AlreadyStoredError  the key is taken; nothing is overwritten
+    ├── UnhealthyError     backups are not as they should be
     └── StagingError       scratch space is missing, full or gone
 
 No message carries a secret: passwords never enter the values that messages are made of.
@@ -51,6 +52,10 @@ class StorageError(LifeboatError):
 
 class AlreadyStoredError(StorageError):
     """The key exists at the destination; nothing is overwritten."""
+
+
+class UnhealthyError(LifeboatError):
+    """Backups are not as they should be; the message is the report. Trying again changes nothing."""
 
 
 class StagingError(LifeboatError):

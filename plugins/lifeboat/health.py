@@ -1,29 +1,182 @@
-"""Whether what is stored is what should be: pure functions of a listing, a clock and limits."""
+"""Whether what is stored is what should be: pure functions of listings, a clock and limits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
-from lifeboat.catalog import Archive, Kind
+from lifeboat.catalog import Archive, Catalog, Kind
+from lifeboat.storage import StoredObject
+from lifeboat.text import age_text, size_text
+
+MEGABYTE = 1024 * 1024
+COMPARED = 5  # archives before the newest whose median size is the usual one
+STILL_RUNNING = timedelta(hours=1)  # an upload younger than this may be under way
+
+Verdict = Literal["healthy", "degraded", "unhealthy"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When backups are unhealthy.
+
+    :param longest_ages: how old the newest archive of each kind may be; kinds that are not here are not expected.
+    :param max_storage_megabytes: of all archives of the application at a destination, in units of 1024 * 1024 bytes;
+        None for no limit.
+    :param size_factor: by how much the newest archive may be smaller or larger than usual; None for no limit.
+    :param longest_proof_age: how old the newest proof may be; None when none is asked for.
+    :param recovery_point: the stated RPO: how old the newest archive at any destination may be; None when none is.
+    """
+
+    longest_ages: Mapping[Kind, timedelta]
+    max_storage_megabytes: int | None = 5000
+    size_factor: float | None = 5.0
+    longest_proof_age: timedelta | None = None
+    recovery_point: timedelta | None = None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact of a check.
+
+    :param destination: empty for what concerns all of them.
+    :param verdict: what the fact makes of the application; ``healthy`` when it is as it should be.
+    :param text: the fact in words.
+    """
+
+    application: str
+    destination: str
+    check: str
+    verdict: Verdict
+    text: str
+
+
+def verdict(findings: Iterable[Finding]) -> Verdict:
+    """Return the worst verdict of some findings."""
+    order: tuple[Verdict, ...] = ("healthy", "degraded", "unhealthy")
+    return max((finding.verdict for finding in findings), key=order.index, default="healthy")
 
 
 def staleness(archives: Iterable[Archive], limits: Mapping[Kind, timedelta], now: datetime) -> str:
     """Say which kind's newest archive is missing or too old, or nothing.
 
     :param archives: of one application.
-    :param limits: how old the newest archive of each kind may be; kinds that are not here are not expected.
     """
     present = [archive for archive in archives if archive.captured_at <= now]
-    for kind, limit in limits.items():
-        newest = max((archive.captured_at for archive in present if archive.kind == kind), default=None)
-        if newest is None:
-            return f"there is no {kind} archive yet"
-        if now - newest > limit:
-            return f"the newest {kind} archive is {_days(now - newest)} old, more than {_days(limit)}"
-    return ""
+    texts = (_age(present, kind, limit, now) for kind, limit in limits.items())
+    return next((text for healthy, text in texts if not healthy), "")
 
 
-def _days(age: timedelta) -> str:
-    days = age / timedelta(days=1)
-    return f"{days:.1f} days" if days >= 2 else f"{days * 24:.1f} hours"
+def check(application: str, destination: str, found: Catalog, limits: Limits, now: datetime) -> list[Finding]:
+    """Look at one application at one destination; return every finding, good or bad.
+
+    :param found: what the destination holds, other applications included.
+    """
+    archives = [archive for archive in found.archives if archive.application == application]
+    present = [archive for archive in archives if archive.captured_at <= now]
+    unfinished = [stored for stored in found.unfinished if stored.key.startswith(f"{application}/")]
+    findings: list[tuple[str, Verdict, str]] = []
+    for kind, limit in limits.longest_ages.items():
+        healthy, text = _age(present, kind, limit, now)
+        findings.append((f"{kind} age", "healthy" if healthy else "unhealthy", text))
+        if healthy and limits.size_factor is not None:
+            findings.append(_size([archive for archive in present if archive.kind == kind], limits.size_factor))
+    findings.append(_storage(archives, limits.max_storage_megabytes))
+    findings.append(_unfinished(unfinished, now))
+    if early := len(archives) - len(present):
+        findings.append(("clock", "degraded", f"{early} archives are dated in the future: some clock is wrong"))
+    if limits.longest_proof_age is not None:
+        findings.append(_proof(present, limits.longest_proof_age, now))
+    return [Finding(application, destination, *finding) for finding in findings]
+
+
+def compare(
+    application: str, newest: Mapping[str, Mapping[Kind, datetime]], limits: Limits, now: datetime
+) -> list[Finding]:
+    """Compare the destinations of one application with each other.
+
+    :param newest: of each destination that could be read, the time of the newest archive of each kind.
+    """
+    findings = []
+    for kind in limits.longest_ages:
+        times = {name: kinds.get(kind) for name, kinds in newest.items()}
+        best = max((time for time in times.values() if time is not None), default=None)
+        for name, time in times.items():
+            if best is not None and time != best:
+                text = f"its newest {kind} archive is {_when(time)}, while another destination has {_when(best)}"
+                findings.append(Finding(application, name, "same newest", "degraded", text))
+    if limits.recovery_point is not None:
+        times_of_all = [time for kinds in newest.values() for time in kinds.values()]
+        age = now - max(times_of_all) if times_of_all else None
+        missed = age is None or age > limits.recovery_point
+        last = "no good backup at all" if age is None else f"the last good backup is {age_text(age)} old"
+        text = f"{last}; the stated RPO is {age_text(limits.recovery_point)}"
+        findings.append(Finding(application, "", "recovery point", "unhealthy" if missed else "healthy", text))
+    return findings
+
+
+def unreachable(application: str, destination: str, error: str) -> Finding:
+    """Return the finding of a destination that could not be read."""
+    return Finding(application, destination, "reachable", "unhealthy", error)
+
+
+def newest_times(archives: Iterable[Archive], now: datetime) -> dict[Kind, datetime]:
+    """Return when the newest archive of each kind was captured; of one application."""
+    times: dict[Kind, datetime] = {}
+    for archive in archives:
+        if archive.captured_at <= now:
+            times[archive.kind] = max(times.get(archive.kind, archive.captured_at), archive.captured_at)
+    return times
+
+
+def _age(present: Iterable[Archive], kind: Kind, limit: timedelta, now: datetime) -> tuple[bool, str]:
+    newest = max((archive.captured_at for archive in present if archive.kind == kind), default=None)
+    if newest is None:
+        return False, f"there is no {kind} archive yet"
+    age = now - newest
+    if age > limit:
+        return False, f"the newest {kind} archive is {age_text(age)} old, more than {age_text(limit)}"
+    return True, f"the newest {kind} archive is {age_text(age)} old"
+
+
+def _size(archives: Sequence[Archive], factor: float) -> tuple[str, Verdict, str]:
+    """:param archives: of one kind, in any order."""
+    newest, *before = sorted(archives, key=lambda archive: archive.captured_at, reverse=True)
+    name = f"{newest.kind} size"
+    if not before:
+        return name, "healthy", f"{size_text(newest.size)}, the first {newest.kind} archive"
+    usual = statistics.median(archive.size for archive in before[:COMPARED])
+    text = f"the newest {newest.kind} archive has {size_text(newest.size)}, usual are {size_text(usual)}"
+    odd = newest.size * factor < usual or newest.size > usual * factor
+    return name, "degraded" if odd else "healthy", text
+
+
+def _storage(archives: Iterable[Archive], limit: int | None) -> tuple[str, Verdict, str]:
+    total = sum(archive.size for archive in archives)
+    if limit is not None and total > limit * MEGABYTE:
+        return "storage", "unhealthy", f"{size_text(total)} are stored, more than {size_text(limit * MEGABYTE)}"
+    return "storage", "healthy", f"{size_text(total)} are stored"
+
+
+def _unfinished(unfinished: Iterable[StoredObject], now: datetime) -> tuple[str, Verdict, str]:
+    keys = sorted(stored.key for stored in unfinished if now - stored.modified > STILL_RUNNING)
+    if not keys:
+        return "unfinished", "healthy", "no upload is unfinished"
+    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
+    return "unfinished", "degraded", f"{keys[0]}{more} never finished; the next clean-up sweeps it after a day"
+
+
+def _proof(present: Iterable[Archive], limit: timedelta, now: datetime) -> tuple[str, Verdict, str]:
+    newest = max((archive.captured_at for archive in present if archive.proven), default=None)
+    if newest is None:
+        return "proof", "unhealthy", "no archive is proven to restore"
+    age = now - newest
+    text = f"the newest proven archive is {age_text(age)} old"
+    return "proof", "unhealthy" if age > limit else "healthy", text
+
+
+def _when(time: datetime | None) -> str:
+    return f"of {time:%Y-%m-%d %H:%M:%S} UTC" if time else "missing"

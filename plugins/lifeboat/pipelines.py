@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import Param, TaskGroup
 
-from lifeboat.alerts import FailureAlert
+from lifeboat.alerts import FailureAlert, SuccessNotice
 from lifeboat.operators.archive import PackArchiveOperator
 from lifeboat.operators.base import ALL
+from lifeboat.operators.check import CheckDestinationOperator, CompareDestinationsOperator
 from lifeboat.operators.cleanup import ALL_DESTINATIONS, DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.operators.dump import DumpDatabaseOperator
 from lifeboat.operators.staging import PrepareStagingOperator, RemoveStagingOperator
@@ -29,6 +30,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "max_retry_delay": timedelta(minutes=30),
 }
 LONGEST_DUMP = timedelta(hours=12)
+LONGEST_RUN = timedelta(hours=24)
 LONGEST_STEP = timedelta(hours=6)
 
 
@@ -39,7 +41,9 @@ def dag_options(*tags: str) -> dict[str, Any]:
         "max_active_runs": 1,
         "default_args": DEFAULT_ARGS,
         "tags": ["lifeboat", *tags],
+        "dagrun_timeout": LONGEST_RUN,
         "on_failure_callback": FailureAlert(),
+        "on_success_callback": SuccessNotice(),
     }
 
 
@@ -145,6 +149,33 @@ def cleanup_groups(settings: Settings) -> None:
                 order=cast(dict[str, Any], evaluate.output),  # rendered to what it returned
                 execution_timeout=LONGEST_STEP,
             )
+
+
+def check_params(settings: Settings) -> dict[str, Param]:
+    """Return the fields of a check's trigger form."""
+    params = cleanup_params(settings)
+    return {
+        "application": params["application"],
+        "destination": params["destination"],
+        "deep": Param(False, type="boolean", description="Read the newest archives back and compare their SHA-256."),
+    }
+
+
+def check_groups(settings: Settings) -> None:
+    """Add a check of every destination to the current DAG, and their comparison."""
+    checks = {}
+    for destination in settings.destinations:
+        with TaskGroup(group_id=group_id(destination, settings.destinations)):
+            checks[destination] = CheckDestinationOperator(
+                task_id="check", destination=destination, execution_timeout=LONGEST_STEP
+            )
+    compare = CompareDestinationsOperator(
+        task_id="compare",
+        checks={destination: check.task_id for destination, check in checks.items()},
+        trigger_rule="all_done",
+        execution_timeout=LONGEST_STEP,
+    )
+    list(checks.values()) >> compare
 
 
 def group_id(name: str, names: Iterable[str]) -> str:

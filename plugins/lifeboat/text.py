@@ -1,6 +1,8 @@
-"""Sizes and the like, as people read them."""
+"""Sizes and ages, as people read them."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 
 def size_text(size: float) -> str:
@@ -10,3 +12,11 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.2f} GiB"
+
+
+def age_text(age: timedelta) -> str:
+    """Return a length of time for people."""
+    hours = age / timedelta(hours=1)
+    if hours < 1:
+        return f"{hours * 60:.0f} minutes"
+    return f"{hours:.1f} hours" if hours <= 48 else f"{hours / 24:.1f} days"

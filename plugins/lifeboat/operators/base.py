@@ -26,14 +26,14 @@ class LifeboatOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Do the step; leave the reason of a failure, freed of secrets, where the alert finds it."""
-        from lifeboat.errors import LifeboatError, SettingsError
+        from lifeboat.errors import LifeboatError, SettingsError, UnhealthyError
 
         try:
             return self.step(context)
         except AirflowSkipException:
             raise
-        except SettingsError as error:
-            # Trying again does not mend a setting.
+        except (SettingsError, UnhealthyError) as error:
+            # Trying again mends neither.
             raise AirflowFailException(self._leave(context, error)) from None
         except LifeboatError as error:
             raise AirflowException(self._leave(context, error)) from None
@@ -49,8 +49,13 @@ class LifeboatOperator(BaseOperator):
         from airflow.sdk._shared.secrets_masker import redact
 
         reason = str(redact(str(error) or type(error).__name__))[:LONGEST_REASON]
-        context["ti"].xcom_push(key=FAILURE, value=reason)
+        context["ti"].xcom_push(key=FAILURE, value={"subject": self.subject, "reason": reason})
         return reason
+
+    @property
+    def subject(self) -> str:
+        """What the step works on, as an alert names it."""
+        return ""
 
     def settings(self) -> Settings:
         """Read the settings anew: they may have changed since the DAG was parsed."""
@@ -70,6 +75,10 @@ class ApplicationOperator(LifeboatOperator):
     def __init__(self, *, application: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.application = application
+
+    @property
+    def subject(self) -> str:
+        return self.application
 
     def staging(self, context: Context) -> Staging:
         """Return the staging of this application in this run."""

@@ -31,6 +31,10 @@ class DestinationOperator(LifeboatOperator):
         super().__init__(**kwargs)
         self.destination = destination
 
+    @property
+    def subject(self) -> str:
+        return f"destination {self.destination}"
+
     def applications(self, context: Context, settings: Settings) -> list[str]:
         """Return the chosen applications that keep archives at this destination; skip where there is none."""
         wanted = context["params"].get("destination", ALL_DESTINATIONS)

@@ -25,6 +25,10 @@ class DumpDatabaseOperator(ApplicationOperator):
         super().__init__(**kwargs)
         self.database = database
 
+    @property
+    def subject(self) -> str:
+        return f"{self.application}, database {self.database}"
+
     def step(self, context: Context) -> dict[str, Any]:
         """Dump, unless the trigger form chose other databases; return the totals."""
         from lifeboat import backup, connections

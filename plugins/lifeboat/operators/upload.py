@@ -29,6 +29,10 @@ class UploadArchiveOperator(ApplicationOperator):
         self.archive = archive
         self.destination = destination
 
+    @property
+    def subject(self) -> str:
+        return f"{self.application}, destination {self.destination}"
+
     def step(self, context: Context) -> str:
         """Store and publish, unless the trigger form chose other destinations; return the key."""
         from lifeboat import backup, connections

@@ -1,0 +1,42 @@
+"""
+### Check that the backups are healthy
+
+Daily at 04:00. For each destination **check** reads one listing and says, for every application: how old the newest
+archive of each kind is, whether its size is usual, how much is stored, what never finished. **compare** says which
+destination lags behind the others. All findings are in the logs; the bad ones are the error of the failed task, and so
+they are in the alert.
+
+**By hand**: *Trigger* opens a form: one application, one destination, a deep check (reads the newest archives back and
+compares their SHA-256). On a worker's shell: `lifeboat check`.
+
+**When it fails**, one Slack message and one email carry the findings. It does not try again: tomorrow it looks anew.
+
+| finding | usually | what to do |
+|---|---|---|
+| newest archive too old or missing | `backup_database` or `backup_application` failed, or is paused | its last run |
+| size unusual | tables or files were lost, or added | look at what changed; `lifeboat verify` |
+| too much stored | retention keeps more than the limit | `lifeboat plan`; change `retention` or `health` |
+| upload never finished | a worker died | nothing, if the next run succeeded: `backup_cleanup` sweeps it |
+| a destination lags | it was down during the last upload | clear that `upload` task |
+| not reachable | destination down, credentials | mend it; clear the task |
+
+**Backfills** look at now.
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG, CronTriggerTimetable
+from lifeboat import config
+from lifeboat.pipelines import check_groups, check_params, dag_options
+
+settings = config.load()
+
+with DAG(
+    dag_id="backup_check",
+    description="Whether every destination holds what it should",
+    schedule=CronTriggerTimetable("0 4 * * *", timezone=settings.timezone),
+    params=check_params(settings),
+    doc_md=__doc__,
+    **dag_options("check"),
+):
+    check_groups(settings)

@@ -1,0 +1,157 @@
+"""Look at what every destination holds, and say whether it is what should be there."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from lifeboat import catalog, connections, health
+from lifeboat.catalog import Catalog, Kind
+from lifeboat.config import Settings
+from lifeboat.errors import LifeboatError, SettingsError
+from lifeboat.health import Finding
+from lifeboat.progress import Progress
+from lifeboat.storage import Destination
+
+log = logging.getLogger(__name__)
+
+BLOCK = 1 << 20
+DEAD_MAN_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found at one destination.
+
+    :param newest: by application, when the newest archive of each kind was captured; nothing where the destination
+        could not be read.
+    """
+
+    destination: str
+    findings: tuple[Finding, ...]
+    newest: Mapping[str, Mapping[Kind, datetime]]
+
+    def newest_to_json(self) -> dict[str, Any]:
+        """Return the times as values that JSON knows."""
+        return {
+            application: {kind: time.isoformat() for kind, time in kinds.items()}
+            for application, kinds in self.newest.items()
+        }
+
+
+def examine(
+    name: str, settings: Settings, applications: Sequence[str], now: datetime, *, deep: bool = False
+) -> Examined:
+    """Read a destination with one listing and check some applications there. Whatever goes wrong is a finding.
+
+    :param name: of the destination in the settings.
+    :param deep: read the newest archives back and compare their SHA-256.
+    """
+    try:
+        destination = connections.destination(name, settings.destinations[name])
+        found = catalog.read(destination.list(), settings.legacy_zone)
+    except LifeboatError as error:
+        return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
+    findings: list[Finding] = []
+    newest = {}
+    for application in applications:
+        findings += health.check(application, name, found, settings.limits_of(application), now)
+        newest[application] = health.newest_times(_of(found, application), now)
+        if deep:
+            findings += _read_back(application, destination, found)
+    return Examined(name, tuple(findings), newest)
+
+
+def compare(
+    settings: Settings,
+    applications: Iterable[str],
+    newest: Mapping[str, Mapping[str, Mapping[Kind, datetime]]],
+    now: datetime,
+) -> list[Finding]:
+    """Compare what the destinations hold.
+
+    :param newest: by destination, what `Examined.newest` said there.
+    """
+    findings = []
+    for application in applications:
+        times = {name: found[application] for name, found in newest.items() if application in found}
+        findings += health.compare(application, times, settings.limits_of(application), now)
+    return findings
+
+
+def times_from_json(facts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[Kind, datetime]]:
+    """Read what `Examined.newest_to_json` returned."""
+    return {
+        application: {cast(Kind, kind): datetime.fromisoformat(time) for kind, time in kinds.items()}
+        for application, kinds in facts.items()
+    }
+
+
+def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[str]:
+    """Yield findings as lines for people."""
+    for finding in findings:
+        if not only_bad or finding.verdict != "healthy":
+            where = f"{finding.application} at {finding.destination}" if finding.destination else finding.application
+            yield f"{finding.verdict:9}  {where}: {finding.text}"
+
+
+def tell_alive(settings: Settings) -> None:
+    """Ask for the dead man's URL, so that whoever waits for it there knows that Airflow is alive.
+
+    A failure is logged: it is noticed where the request was waited for.
+
+    :raises SettingsError: the connection holds no URL.
+    """
+    if settings.alerts.dead_man is None:
+        return
+    connection = connections.get(settings.alerts.dead_man, "the dead man's switch")
+    url = connection.password or connection.host or ""
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError(
+            f"Airflow connection {settings.alerts.dead_man!r} holds no URL.", "Set its password to https://..."
+        )
+    try:
+        with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
+            log.info("The dead man's switch was told that all is well.")
+    except (OSError, ValueError) as error:
+        log.warning("The dead man's switch could not be told: %s.", type(error).__name__)
+
+
+def _of(found: Catalog, application: str) -> list[catalog.Archive]:
+    return [archive for archive in found.archives if archive.application == application]
+
+
+def _read_back(application: str, destination: Destination, found: Catalog) -> Iterator[Finding]:
+    for kind in catalog.KINDS:
+        newest = found.newest(application, kind)
+        if newest is not None and kind != "legacy":
+            error = _differs(destination, newest)
+            text = error or f"{newest.key} was read back, and is what was published"
+            verdict: health.Verdict = "unhealthy" if error else "healthy"
+            yield Finding(application, destination.name, "read back", verdict, text)
+
+
+def _differs(destination: Destination, archive: catalog.Archive) -> str:
+    """Read an archive whole and say what is wrong with it."""
+    try:
+        marker = catalog.read_marker(destination, archive.key)
+        if marker is None:
+            return f"{archive.key} is published no more"
+        sha256 = hashlib.sha256()
+        progress = Progress(f"Reading {archive.key} back from {destination}", archive.size)
+        with destination.open(archive.key) as file:
+            for block in iter(lambda: cast(io.RawIOBase, file).read(BLOCK), b""):
+                sha256.update(block or b"")
+                progress.advance(len(block or b""))
+    except LifeboatError as error:
+        return str(error)
+    if sha256.hexdigest() != marker["archive"]["sha256"]:
+        return f"{archive.key} is not what was published: its SHA-256 differs"
+    return ""

@@ -1,0 +1,80 @@
+"""Check what every destination holds, and compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowSkipException
+
+from lifeboat.operators.base import ALL, LifeboatOperator
+from lifeboat.operators.cleanup import DestinationOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from lifeboat.health import Finding
+
+NEWEST = "newest"  # XCom key: by application, when the newest archives were captured
+VERDICT = "verdict"  # XCom key
+
+
+class CheckDestinationOperator(DestinationOperator):
+    """Check every application at one destination; fail with the report when one is not healthy."""
+
+    def step(self, context: Context) -> None:
+        """Check; leave what the comparison of destinations needs."""
+        from lifeboat import checkup, health
+
+        settings = self.settings()
+        applications = self.applications(context, settings)
+        deep = bool(context["params"].get("deep"))
+        examined = checkup.examine(self.destination, settings, applications, datetime.now(UTC), deep=deep)
+        context["ti"].xcom_push(key=NEWEST, value=examined.newest_to_json())
+        context["ti"].xcom_push(key=VERDICT, value=health.verdict(examined.findings))
+        _tell(self, examined.findings)
+
+
+class CompareDestinationsOperator(LifeboatOperator):
+    """Compare the destinations with each other; when all is healthy, tell the dead man's switch.
+
+    :param checks: ids of the tasks that checked the destinations, by destination.
+    """
+
+    template_fields: Sequence[str] = ("checks",)
+
+    def __init__(self, *, checks: dict[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.checks = checks
+
+    def step(self, context: Context) -> None:
+        """Compare."""
+        from lifeboat import checkup
+
+        settings = self.settings()
+        ti = context["ti"]
+        found = {name: ti.xcom_pull(task_ids=task, key=NEWEST) for name, task in self.checks.items()}
+        verdicts = [ti.xcom_pull(task_ids=task, key=VERDICT) for task in self.checks.values()]
+        if not any(verdicts):
+            raise AirflowSkipException("No destination was checked.")
+        wanted = context["params"].get("application", ALL)
+        applications = list(settings.applications) if wanted == ALL else [wanted]
+        newest = {name: checkup.times_from_json(facts) for name, facts in found.items() if facts}
+        _tell(self, checkup.compare(settings, applications, newest, datetime.now(UTC)))
+        if all(verdict in ("healthy", None) for verdict in verdicts):
+            checkup.tell_alive(settings)
+
+
+def _tell(operator: LifeboatOperator, findings: Sequence[Finding]) -> None:
+    """Log every finding.
+
+    :raises UnhealthyError: not all are healthy; with those that are not.
+    """
+    from lifeboat import checkup, health
+    from lifeboat.errors import UnhealthyError
+
+    for line in checkup.report(findings):
+        operator.log.info("%s", line)
+    if health.verdict(findings) != "healthy":
+        raise UnhealthyError("\n".join(checkup.report(findings, only_bad=True)))

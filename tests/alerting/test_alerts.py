@@ -1,0 +1,215 @@
+"""Exactly one Slack message and one email for a failed run, whatever killed it; nothing secret in them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from lifeboat import alerts, config
+from lifeboat.alerts import Failure, Message
+
+from include.demo.stand_ins import MailSink, SlackSink
+from include.demo.standalone import Standalone
+from tests.conftest import Configure
+from tests.test_scheduler import wait_for
+
+TO = ["ops@example.com", "second@example.com"]
+CHANNELS = {"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": TO}}
+FAILING = ["error", "killed", "lost", "too_long", "run_too_long", "marked", "mapped"]
+MESSAGE = Message(
+    "backup_database failed",
+    "manual__2026-11-23",
+    (Failure("Shop.upload[1]", "Shop, destination off<site>", "a & b <script>"),),
+    ("Last good backup of Shop: 2026-11-22",),
+    url="https://airflow.example.com/dags/x/runs/y",
+)
+
+
+@pytest.fixture
+def channels(
+    project: Configure, slack: SlackSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., config.Alerts]:
+    def configure(**changes: Any) -> config.Alerts:
+        monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
+        return config.load(project(alerts=CHANNELS | changes)).alerts
+
+    return configure
+
+
+@pytest.mark.timeout(900)
+def test_every_way_to_fail_sends_exactly_one_of_each(
+    channels: Callable[..., config.Alerts],
+    slack: SlackSink,
+    mail: MailSink,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    channels()
+    monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(Path(__file__).parent))
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION", "False")
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "20")
+    monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL", "5")
+    monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "2")
+    names = [*FAILING, "once", "good"]
+    with Standalone({}, tmp_path / "airflow.log") as airflow:
+        wait_for(lambda: airflow.api("GET", "dags")["total_entries"] == len(names))
+        runs = {
+            name: airflow.api("POST", f"dags/row_{name}/dagRuns", logical_date=None)["dag_run_id"] for name in names
+        }
+
+        def state(name: str) -> str:
+            return str(airflow.api("GET", f"dags/row_{name}/dagRuns/{runs[name]}")["state"])
+
+        task = f"dags/row_marked/dagRuns/{runs['marked']}/taskInstances/end"
+        wait_for(lambda: airflow.api("GET", task)["state"] == "running")
+        airflow.api("PATCH", task, new_state="failed")
+        wait_for(lambda: all(state(name) in ("success", "failed") for name in names), 240)
+        assert {name: state(name) for name in names} == dict.fromkeys(FAILING, "failed") | {
+            "once": "success",
+            "good": "success",
+        }
+        wait_for(lambda: len(slack.messages()) >= len(FAILING) and len(mail.messages()) >= len(FAILING))
+        time.sleep(10)  # for what should not come
+    expected = Counter(f"row_{name} failed" for name in FAILING)
+    assert Counter(message["blocks"][0]["text"]["text"] for message in slack.messages()) == expected
+    assert Counter(letter["Subject"] for letter in mail.messages()) == expected
+    (mapped,) = [text for message in slack.messages() if "row_mapped" in (text := json.dumps(message))]
+    assert mapped.count("went away") == 3
+    assert "&lt;b&gt;server" in mapped
+    assert any("took longer than its limit" in json.dumps(message) for message in slack.messages())
+
+
+def test_a_message_in_every_form() -> None:
+    blocks = json.dumps(MESSAGE.slack())
+    assert "off&lt;site&gt;" in blocks
+    assert "a &amp; b &lt;script&gt;" in blocks
+    assert "<https://airflow.example.com/dags/x/runs/y|Open the run>" in blocks
+    page = MESSAGE.html()
+    assert "<script>" not in page
+    assert "a &amp; b &lt;script&gt;" in page
+    for text in (blocks, page, MESSAGE.text()):
+        assert "clear only this task" in text
+        assert "Last good backup of Shop" in text
+    long = Message("x", failures=tuple(Failure(f"t{n}", "", "r" * 9000) for n in range(99)))
+    assert len(long.slack()) <= 50
+    assert all(len(block["text"]["text"]) <= 3000 for block in long.slack())
+
+
+def test_a_letter_has_text_beside_html(channels: Callable[..., config.Alerts], mail: MailSink) -> None:
+    assert alerts.send(channels(slack=None), MESSAGE) == {"email": ""}
+    (letter,) = mail.messages()
+    assert letter["To"] == "ops@example.com, second@example.com"
+    plain, rich = letter.get_body(("plain",)), letter.get_body(("html",))
+    assert isinstance(plain, EmailMessage)
+    assert isinstance(rich, EmailMessage)
+    assert "a & b <script>" in plain.get_content()
+    assert "&lt;script&gt;" in rich.get_content()
+
+
+class Endpoint:
+    """A webhook that answers as it is told."""
+
+    def __init__(self, status: int, body: bytes, delay: float = 0) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                time.sleep(delay)
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_GET = do_POST
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/services/T/B/webhook-canary"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Callable[..., Endpoint]]:
+    opened: list[Endpoint] = []
+
+    def make(*arguments: Any) -> Endpoint:
+        opened.append(Endpoint(*arguments))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [((500, b"no"), "SlackApiError|Exception"), ((200, b"no_service"), "no_service"), ((200, b"ok", 30), "Time|Error")],
+)
+def test_a_broken_slack_does_not_stop_the_email(
+    channels: Callable[..., config.Alerts],
+    mail: MailSink,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: Callable[..., Endpoint],
+    answer: tuple[Any, ...],
+    said: str,
+) -> None:
+    import re
+
+    settings = channels()
+    url = endpoint(*answer).url
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps({"conn_type": "slackwebhook", "password": url}))
+    started = time.monotonic()
+    outcomes = alerts.send(settings, MESSAGE)
+    assert time.monotonic() - started < 20  # what Airflow grants
+    assert re.search(said, outcomes["Slack"])
+    assert "webhook-canary" not in outcomes["Slack"]
+    assert outcomes["email"] == ""
+    assert len(mail.messages()) == 1
+
+
+def test_a_dead_mail_server_does_not_stop_slack(
+    channels: Callable[..., config.Alerts], slack: SlackSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = channels()
+    dead = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "from_email": "a@b.c"}}
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", json.dumps(dead))
+    outcomes = alerts.send(settings, MESSAGE)
+    assert outcomes["Slack"] == ""
+    assert outcomes["email"]
+    assert len(slack.messages()) == 1
+
+
+def test_the_command_sends_a_test(
+    channels: Callable[..., config.Alerts], slack: SlackSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channels()
+    command = [Path(sys.executable).parent / "lifeboat", "alert-test"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "sent by Slack" in done.stdout
+    assert "sent by email" in done.stdout
+    assert (len(slack.messages()), len(mail.messages())) == (1, 1)
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", '{"conn_type": "slackwebhook", "password": "http://127.0.0.1:1/canary"}')
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 1
+    assert "canary" not in failed.stdout + failed.stderr
+    channels(slack=None, email=None)
+    off = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert off.returncode == 2
+    assert "No channel is on." in off.stderr
