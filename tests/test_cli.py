@@ -290,6 +290,28 @@ def test_plan_and_cleanup(project: Configure, shop: str, tmp_path: Path) -> None
     assert not old.exists()
 
 
+def test_check(project: Configure, s3: S3, shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project()
+    empty = answer("check", status=1)
+    assert empty["verdict"] == "unhealthy"
+    (made,) = answer("backup", "database")
+    assert answer("check", "--deep")["verdict"] == "healthy"
+    assert "All in all: healthy." in lifeboat("check", "Shop").stdout
+    path = tmp_path / "disk" / made["key"]
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    assert answer("check")["verdict"] == "healthy"  # which only reading everything could deny
+    found = answer("check", "--deep", status=1)["findings"]
+    (differs,) = [each for each in found if each["verdict"] != "healthy"]
+    assert (differs["destination"], differs["check"]) == ("disk", "read back")
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong-canary"))
+    down = answer("check", status=1)
+    assert [each["destination"] for each in down["findings"] if each["check"] == "reachable"] == ["offsite"]
+    assert [each["verdict"] for each in down["findings"] if each["destination"] == "disk"] == ["healthy"] * 4
+    assert "wrong-canary" not in json.dumps(down)
+
+
 def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
     inventory = tmp_path / "inventory.json"
     keys = ["Shop/database/2026-11-22-01-00-00.zip", "Shop/database/2026-11-12-02-00-00.zip"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from lifeboat.archive.read import ArchiveReader
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
+from tests.endpoint import Endpoint
 
 LoadDag = Callable[..., Any]
 
@@ -69,7 +71,7 @@ def run(dag: Any, **conf: Any) -> Any:
     return dag.test(logical_date=None, run_conf=conf)
 
 
-@pytest.mark.parametrize("dag_id", ["backup_database", "backup_application", "backup_cleanup"])
+@pytest.mark.parametrize("dag_id", ["backup_database", "backup_application", "backup_cleanup", "backup_check"])
 def test_every_dag_is_documented_tagged_and_owned(
     project: Configure, load_dag: LoadDag, dag_id: str, tmp_path: Path
 ) -> None:
@@ -155,6 +157,50 @@ def test_a_cleanup_deletes_at_every_destination_that_is_up(
     assert [len(keys) for keys in stored().values()] == [1, 3]
     assert run(load_dag("backup_cleanup"), destination="offsite").state == "success"
     assert [len(keys) for keys in stored().values()] == [1, 1]
+
+
+def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
+    project: Configure,
+    load_dag: LoadDag,
+    shop: str,
+    s3: S3,
+    slack: SlackSink,
+    mail: MailSink,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    with Endpoint() as dead_man:
+        monkeypatch.setenv("AIRFLOW_CONN_ALIVE", json.dumps({"conn_type": "http", "password": dead_man.url}))
+        project(applications={"Shop": SHOP}, alerts={"slack": {"connection": "slack"}, "dead_man": "alive"})
+        empty = run(load_dag("backup_check"))
+        assert empty.state == "failed"
+        assert states(empty)["disk.check"] == states(empty)["offsite.check"] == ["failed"]
+        (message,) = slack.messages()
+        assert "Last good backup of Shop: none was found" in str(message)
+        assert dead_man.requests == 0
+        assert run(load_dag()).state == "success"
+        assert run(load_dag("backup_check"), deep=True).state == "success"
+        assert dead_man.requests == 1
+        for stored_key in stored()["disk"]:
+            (tmp_path / "disk" / f"{stored_key}.json").unlink()
+        lagging = run(load_dag("backup_check"))
+        assert lagging.state == "failed"
+        assert states(lagging)["offsite.check"] == ["success"]
+        assert states(lagging)["compare"] == ["failed"]
+        assert dead_man.requests == 1
+
+
+def test_a_success_is_told_where_the_settings_ask_for_it(
+    project: Configure, load_dag: LoadDag, shop: str, slack: SlackSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    project(alerts={"slack": {"connection": "slack"}, "on_success": ["backup_database"]})
+    assert run(load_dag()).state == "success"
+    (message,) = slack.messages()
+    assert "backup_database succeeded" in str(message)
+    assert run(load_dag("backup_cleanup")).state == "success"
+    assert len(slack.messages()) == 1
 
 
 def test_names_that_look_alike_get_groups_of_their_own(project: Configure, load_dag: LoadDag) -> None:
@@ -343,7 +389,7 @@ def test_parsing_is_fast_and_imports_nothing_heavy(project: Configure) -> None:
     script = (
         "import sys, time, airflow.sdk, pydantic, yaml\n"
         "start = time.perf_counter()\n"
-        "import backup_database, backup_application, backup_cleanup\n"
+        "import backup_database, backup_application, backup_cleanup, backup_check\n"
         "print(time.perf_counter() - start)\n"
         "print([name for name in ('boto3', 'pyzipper', 'MySQLdb', 'fastapi') if name in sys.modules])\n"
     )

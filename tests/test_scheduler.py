@@ -140,6 +140,13 @@ def test_backups_under_a_real_scheduler(
         marked_failed_ends_the_dump(airflow, trigger, mariadb)
         wait_for(lambda: len(slack.messages()) == len(mail.messages()) == 2)
 
+        # An unhealthy check carries its findings.
+        airflow.api("POST", "dags/backup_check/dagRuns", logical_date=None, conf={"application": "Broken"})
+        wait_for(lambda: len(slack.messages()) == len(mail.messages()) == 3)
+        told = str(slack.messages()[-1])
+        assert "Broken at disk: there is no database archive yet" in told
+        assert "Last good backup of Broken: none was found" in told
+
         # A backfill of missed days takes no backup while the newest is fresh.
         subprocess.run(
             [

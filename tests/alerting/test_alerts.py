@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ from lifeboat.alerts import Failure, Message
 from include.demo.stand_ins import MailSink, SlackSink
 from include.demo.standalone import Standalone
 from tests.conftest import Configure
+from tests.endpoint import Endpoint
 from tests.test_scheduler import wait_for
 
 TO = ["ops@example.com", "second@example.com"]
@@ -118,32 +118,6 @@ def test_a_letter_has_text_beside_html(channels: Callable[..., config.Alerts], m
     assert "&lt;script&gt;" in rich.get_content()
 
 
-class Endpoint:
-    """A webhook that answers as it is told."""
-
-    def __init__(self, status: int, body: bytes, delay: float = 0) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                time.sleep(delay)
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/services/T/B/webhook-canary"
-        Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
 @pytest.fixture
 def endpoint() -> Iterator[Callable[..., Endpoint]]:
     opened: list[Endpoint] = []
@@ -169,8 +143,6 @@ def test_a_broken_slack_does_not_stop_the_email(
     answer: tuple[Any, ...],
     said: str,
 ) -> None:
-    import re
-
     settings = channels()
     url = endpoint(*answer).url
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps({"conn_type": "slackwebhook", "password": url}))

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
 from lifeboat.operators.base import ALL, LifeboatOperator
 from lifeboat.operators.cleanup import DestinationOperator
 
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
     from lifeboat.health import Finding
 
 NEWEST = "newest"  # XCom key: by application, when the newest archives were captured
-VERDICT = "verdict"  # XCom key
 
 
 class CheckDestinationOperator(DestinationOperator):
@@ -25,14 +22,13 @@ class CheckDestinationOperator(DestinationOperator):
 
     def step(self, context: Context) -> None:
         """Check; leave what the comparison of destinations needs."""
-        from lifeboat import checkup, health
+        from lifeboat import checkup
 
         settings = self.settings()
         applications = self.applications(context, settings)
         deep = bool(context["params"].get("deep"))
         examined = checkup.examine(self.destination, settings, applications, datetime.now(UTC), deep=deep)
         context["ti"].xcom_push(key=NEWEST, value=examined.newest_to_json())
-        context["ti"].xcom_push(key=VERDICT, value=health.verdict(examined.findings))
         _tell(self, examined.findings)
 
 
@@ -51,19 +47,20 @@ class CompareDestinationsOperator(LifeboatOperator):
     def step(self, context: Context) -> None:
         """Compare."""
         from lifeboat import checkup
+        from lifeboat.errors import UnhealthyError
 
         settings = self.settings()
         ti = context["ti"]
         found = {name: ti.xcom_pull(task_ids=task, key=NEWEST) for name, task in self.checks.items()}
-        verdicts = [ti.xcom_pull(task_ids=task, key=VERDICT) for task in self.checks.values()]
-        if not any(verdicts):
-            raise AirflowSkipException("No destination was checked.")
         wanted = context["params"].get("application", ALL)
         applications = list(settings.applications) if wanted == ALL else [wanted]
         newest = {name: checkup.times_from_json(facts) for name, facts in found.items() if facts}
         _tell(self, checkup.compare(settings, applications, newest, datetime.now(UTC)))
-        if all(verdict in ("healthy", None) for verdict in verdicts):
-            checkup.tell_alive(settings)
+        # This is the last task, so it decides about the run.
+        states = ti.get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])[context["run_id"]]
+        if failed := [name for name, task in self.checks.items() if states.get(task) == "failed"]:
+            raise UnhealthyError(f"Not healthy: {', '.join(failed)}. The check of each says why.")
+        checkup.tell_alive(settings)
 
 
 def _tell(operator: LifeboatOperator, findings: Sequence[Finding]) -> None:

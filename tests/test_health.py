@@ -1,0 +1,113 @@
+"""Health: listings and what is found in them, at the exact limits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from lifeboat import catalog, health
+from lifeboat.catalog import Catalog, Kind
+from lifeboat.health import MEGABYTE, Limits
+from lifeboat.storage import StoredObject
+
+NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
+DAY = timedelta(days=1)
+DATABASE: dict[Kind, timedelta] = {"database": DAY}
+
+
+def listing(*archives: tuple[float, int], kind: Kind = "database", proven: bool = False) -> list[StoredObject]:
+    """Return what stands in a listing: archives of so many days of age and of such a size."""
+    objects = []
+    for age, size in archives:
+        key = catalog.archive_key("Shop", kind, NOW - age * DAY)
+        suffixes = [("", size), (".json", 9), *([(".proof.json", 9)] if proven else [])]
+        objects += [StoredObject(key + suffix, length, NOW) for suffix, length in suffixes]
+    return objects
+
+
+def bad(objects: list[StoredObject], **limits: Any) -> dict[str, str]:
+    """Return the findings that are not healthy, by check, as verdict and text."""
+    found: Catalog = catalog.read(objects)
+    findings = health.check("Shop", "disk", found, Limits(**{"longest_ages": DATABASE} | limits), NOW)
+    return {each.check: f"{each.verdict}: {each.text}" for each in findings if each.verdict != "healthy"}
+
+
+SECOND = 1 / 86400
+
+
+@pytest.mark.parametrize(
+    ("objects", "limits", "expected"),
+    [
+        (listing((1, 5)), {}, {}),
+        (
+            listing((1 + SECOND, 5)),
+            {},
+            {"database age": "unhealthy: the newest database archive is 24.0 hours old, more"},
+        ),
+        (listing(), {}, {"database age": "unhealthy: there is no database archive yet"}),
+        (listing((0, 5), kind="legacy"), {}, {"database age": "unhealthy: there is no database archive yet"}),
+        (listing((-1, 5)), {}, {"database age": "unhealthy: there is no", "clock": "degraded: 1 archives are dated"}),
+        (listing((-1, 5), (0.5, 5)), {}, {"clock": "degraded"}),
+        (listing((0, MEGABYTE)), {"max_storage_megabytes": 1}, {}),
+        (listing((0, MEGABYTE + 1)), {"max_storage_megabytes": 1}, {"storage": "unhealthy: 1.0 MiB are stored, more"}),
+        (listing((0, 20), (1, 100), (2, 100)), {}, {}),
+        (listing((0, 19), (1, 100), (2, 100)), {}, {"database size": "degraded: the newest database archive has 19 B"}),
+        (listing((0, 500), (1, 100), (2, 100)), {}, {}),
+        (listing((0, 501), (1, 100), (2, 100)), {}, {"database size": "degraded"}),
+        (listing((0, 501), (1, 100), (2, 100)), {"size_factor": None}, {}),
+        (listing((0, 100), *((n, 100) for n in range(1, 6)), *((n, 1) for n in range(6, 20))), {}, {}),
+        (listing((0, 5)), {"longest_proof_age": DAY}, {"proof": "unhealthy: no archive is proven to restore"}),
+        (listing((0, 5)) + listing((1, 5), proven=True), {"longest_proof_age": DAY}, {}),
+        (
+            listing((0, 5)) + listing((1.1, 5), proven=True),
+            {"longest_proof_age": DAY},
+            {"proof": "unhealthy: the newest"},
+        ),
+    ],
+)
+def test_findings(objects: list[StoredObject], limits: dict[str, Any], expected: dict[str, str]) -> None:
+    found = bad(objects, **limits)
+    assert set(found) == set(expected)
+    for name, start in expected.items():
+        assert found[name].startswith(start)
+
+
+@pytest.mark.parametrize(("hours", "found"), [(1, False), (1 + 1 / 3600, True)])
+def test_an_unfinished_upload_is_named_once_it_cannot_be_under_way(hours: float, found: bool) -> None:
+    key = catalog.archive_key("Shop", "database", NOW)
+    half = StoredObject(key, 5, NOW - timedelta(hours=hours))
+    finding = bad([*listing((0.5, 5)), half]).get("unfinished", "")
+    assert (key in finding) == found
+    alone = bad([half])
+    assert alone["database age"] == "unhealthy: there is no database archive yet"
+
+
+def test_every_finding_is_collected() -> None:
+    objects = listing((3, 10 * MEGABYTE), (4, 1))
+    assert set(bad(objects, max_storage_megabytes=1, longest_proof_age=DAY)) == {"database age", "storage", "proof"}
+
+
+def test_other_applications_do_not_count() -> None:
+    others = [stored._replace(key=stored.key.replace("Shop/", "Shop 2/")) for stored in listing((0, 5))]
+    assert set(bad(others)) == {"database age"}
+
+
+def test_a_lagging_destination_is_degraded() -> None:
+    limits = Limits(DATABASE, recovery_point=DAY)
+    times: dict[str, dict[Kind, datetime]] = {"disk": {"database": NOW}, "s3": {"database": NOW - DAY}, "new": {}}
+    findings = health.compare("Shop", times, limits, NOW)
+    assert {(each.destination, each.verdict) for each in findings} == {
+        *(("s3", "degraded"), ("new", "degraded"), ("", "healthy"))
+    }
+    assert health.verdict(findings) == "degraded"
+    del times["disk"], times["new"]
+    assert [each.verdict for each in health.compare("Shop", times, limits, NOW)] == ["healthy"]
+    assert [each.verdict for each in health.compare("Shop", times, limits, NOW + timedelta(seconds=1))] == ["unhealthy"]
+    assert "no good backup at all" in health.compare("Shop", {}, limits, NOW)[0].text
+
+
+def test_the_worst_finding_is_the_verdict() -> None:
+    assert health.verdict([]) == "healthy"
+    finding = health.unreachable("Shop", "s3", "down")
+    assert health.verdict([finding]) == "unhealthy"
