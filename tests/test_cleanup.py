@@ -100,7 +100,7 @@ def test_a_destination_with_a_stale_newest_archive_is_held(
     evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
     assert said in evaluation.plan.held["Shop"]
     assert evaluation.order.archives == {}
-    (first, *_) = cleanup.lines(evaluation.plan)
+    (first, *_) = cleanup.lines(evaluation)
     assert first.startswith("HELD: nothing of Shop is deleted here: ")
     relaxed = settings_of(project, health={"database_max_days": 4000})
     if age:
@@ -128,17 +128,79 @@ def test_old_remains_of_uploads_are_swept_and_young_ones_left(project: Configure
 
 
 def test_abandoned_multipart_uploads_are_aborted(project: Configure, s3: S3) -> None:
+    settings = settings_of(project)
     s3.create_bucket("abandoned")
     client = s3.client()
-    for key in ("Shop/database/a.zip", "Blog/database/a.zip"):
+    ours = catalog.archive_key("Shop", "database", NOW - timedelta(days=4))
+    for key in (ours, "Shop/videos/film.mp4", "Shop/database/notours.bin", "Other/database/2026-01-01-00-00-00.zip"):
         client.create_multipart_upload(Bucket="abandoned", Key=key)
     destination = S3Destination("offsite", s3.client(), "abandoned")
-    assert list(destination.abort_unfinished("Shop/", datetime.now(UTC) - timedelta(days=1))) == []
-    assert list(destination.abort_unfinished("Shop/", datetime.now(UTC) + timedelta(hours=1))) == [
-        "Shop/database/a.zip"
-    ]
-    left = client.list_multipart_uploads(Bucket="abandoned")["Uploads"]
-    assert [upload["Key"] for upload in left] == ["Blog/database/a.zip"]
+    put(destination, 0.1)
+    assert cleanup.evaluate(destination, settings, APPS, NOW).uploads == ()  # they may be under way
+    later = NOW + timedelta(days=2)
+    assert cleanup.evaluate(destination, settings, APPS, later).uploads == ()  # nothing is touched where it is held
+    put(destination, -1.9)
+    evaluation = cleanup.evaluate(destination, settings, APPS, later)
+    assert f"sweep   {ours}: an upload that never finished" in list(cleanup.lines(evaluation))
+    assert cleanup.clean(destination, settings, APPS, later, evaluation.order).aborted == [ours]
+    left = {upload["Key"] for upload in client.list_multipart_uploads(Bucket="abandoned")["Uploads"]}
+    assert left == {"Shop/videos/film.mp4", "Shop/database/notours.bin", "Other/database/2026-01-01-00-00-00.zip"}
+
+
+def test_what_stands_beside_legacy_archives_is_not_ours(project: Configure, destination: Destination) -> None:
+    settings = settings_of(project)
+    put(destination, 0.1)
+    for key in ("Shop/2020-01-02-00-00-00.zip", "Shop/2020-01-01-00-00-00.zip", "Shop/2020-01-01-00-00-00.zip.json"):
+        destination.write(key, b"x")
+    destination.write("Shop/2019-01-01-00-00-00.zip.partial", b"x")
+    later = NOW + timedelta(days=2)
+    put(destination, -1.9)
+    order = cleanup.evaluate(destination, settings, APPS, later).order
+    assert (list(order.archives), order.unfinished) == (["Shop/2020-01-01-00-00-00.zip"], {})
+    cleanup.clean(destination, settings, APPS, later, order)
+    assert {"Shop/2020-01-01-00-00-00.zip.json", "Shop/2019-01-01-00-00-00.zip.partial"} <= keys_at(destination)
+
+
+def test_an_order_that_waited_while_no_backup_came_deletes_nothing(
+    project: Configure, destination: Destination
+) -> None:
+    settings = settings_of(project)
+    put(destination, 0.1, 3000, 3001)
+    order = cleanup.evaluate(destination, settings, APPS, NOW).order
+    cleaned = cleanup.clean(destination, settings, APPS, NOW, order, NOW + timedelta(days=60))
+    assert cleaned.deleted == []
+    assert all("held" in reason for reason in cleaned.left.values())
+
+
+def test_an_application_by_itself_is_planned_as_among_all(project: Configure, tmp_path: Path) -> None:
+    shop = {"databases": [{"name": "shop", "connection": "shop_db"}]}
+    settings = settings_of(
+        project, applications={"A": shop, "B": shop, "C": shop}, retention={"delete_oldest_above_megabytes": 1}
+    )
+    destination = DiskDestination("disk", tmp_path / "disk")
+    for application in ("A", "B"):
+        put(destination, *(0.1 + number / 10 for number in range(4)), application=application)
+    for path in (tmp_path / "disk").rglob("*.zip"):
+        path.write_bytes(bytes(200_000))
+    everything = cleanup.evaluate(destination, settings, ["A", "B"], NOW).order.archives
+    alone = cleanup.evaluate(destination, settings, ["A"], NOW).order.archives
+    assert len(everything) == 3
+    assert list(alone) == [key for key in everything if key.startswith("A/")]
+    # C is held, for it has no archive at all; what it lacks does not switch the others' cap off.
+    assert cleanup.evaluate(destination, settings, ["C"], NOW).plan.held
+
+
+def test_linked_folders_and_archives_of_a_disk_are_listed(tmp_path: Path) -> None:
+    real = DiskDestination("disk", tmp_path / "other disk")
+    put(real, 0.1, application="Shop")
+    root = tmp_path / "disk"
+    root.mkdir()
+    (root / "Shop").symlink_to(tmp_path / "other disk" / "Shop")
+    (root / "Shop" / "loop").symlink_to(root)
+    (root / "broken").symlink_to("nowhere")
+    found = catalog.read(DiskDestination("disk", root).list())
+    assert len(found.archives) == 1
+    assert found.unfinished == ()
 
 
 def test_locked_archives_are_skipped_and_reported(project: Configure, s3: S3) -> None:
@@ -152,6 +214,9 @@ def test_locked_archives_are_skipped_and_reported(project: Configure, s3: S3) ->
         Bucket="locked-bucket", Key=ancient, Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until}
     )
     client.put_object_legal_hold(Bucket="locked-bucket", Key=held, LegalHold={"Status": "ON"})
+    half = catalog.archive_key("Shop", "database", NOW - timedelta(days=2000))
+    destination.write(half, b"half")
+    client.put_object_legal_hold(Bucket="locked-bucket", Key=half, LegalHold={"Status": "ON"})
     order = cleanup.evaluate(destination, settings, APPS, NOW).order
     assert list(order.archives) == [older, ancient, held]
     cleaned = cleanup.clean(destination, settings, APPS, NOW, order)
@@ -201,7 +266,7 @@ def test_a_listing_that_breaks_off_deletes_nothing(project: Configure, faulty: F
     assert keys_at(faulty) == before
 
 
-@pytest.mark.parametrize("done", range(7))
+@pytest.mark.parametrize("done", range(6))
 def test_a_denied_deletion_stops_and_leaves_no_archive_that_counts_half(
     project: Configure, faulty: Faulty, done: int
 ) -> None:

@@ -14,6 +14,11 @@ import pytest
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import ARCHIVE_PASSWORD, Configure, as_root
 
+PERIODS = [
+    f"keep_{period}"
+    for period in ("all_for_days", "daily_for_days", "weekly_for_weeks", "monthly_for_months", "yearly_for_years")
+]
+
 
 def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [Path(sys.executable).parent / "lifeboat", *arguments]
@@ -324,6 +329,12 @@ def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
         (keys[2], "delete", "daily"),
         (keys[3], "keep", "newest"),
     ]
+    shown = lifeboat(*at)
+    assert "2 objects of the listing are no archives" in shown.stderr
+    kinds = answer(*at, "--policy", '{"database": {"keep_all_for_days": 30}}')
+    assert [line["action"] for line in kinds] == ["keep"] * 4
+    alone = lifeboat("plan", "--at", "2026-11-23")
+    assert (alone.returncode, "name it with --inventory" in alone.stderr) == (2, True)
     keep_all = answer(*at, "--policy", '{"keep_all_for_days": 30, "delete_oldest_above_megabytes": null}')
     assert [line["action"] for line in keep_all] == ["keep"] * 4
 
@@ -337,6 +348,11 @@ def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
         (["--policy", '{"keep_all": 1}'], "--policy: keep_all: unknown key"),
         (["--policy", '{"keep_all_for_days": -1}'], "--policy: keep_all_for_days: Input should be greater"),
         (["--inventory", "/nowhere"], "Cannot read /nowhere: No such file or directory."),
+        (["--policy", '{"keep_yearly_for_years": 9999}'], "less than or equal to 200"),
+        (["--policy", '{"keep_all_for_days": null}'], "--policy: keep_all_for_days: Input should be a valid integer"),
+        (["--policy", f"{json.dumps(dict.fromkeys(PERIODS, 0))}"], "--policy: keeps nothing but the newest."),
+        (["--at", "9999-12-31T23:59:59", "--timezone", "America/New_York"], "is too far away to plan for."),
+        (["Shop"], "--inventory plans for a listing; it takes no application"),
     ],
 )
 def test_a_wrong_trial_is_told(tmp_path: Path, arguments: list[str], said: str) -> None:

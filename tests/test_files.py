@@ -24,7 +24,7 @@ from lifeboat.archive import pack
 from lifeboat.archive.pack import SMALL
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.errors import FilesError, StagingError
-from lifeboat.files import LeftOut, Member, Selection, select
+from lifeboat.files import LeftOut, Member, Selection, select, tree_size
 from lifeboat.staging import Staging
 
 from tests.conftest import as_root
@@ -107,6 +107,7 @@ def extract(captured: Captured, tmp_path: Path, tool: str, password: str = PASSW
         (("**/*.log",), (), ["a/x.log"]),
         (("a",), ("a/vendor/*",), ["a", "a/vendor", "a/x.log"]),
         (("a/vendor", "b.php"), (), ["a/vendor", "a/vendor/z", "b.php"]),
+        (("{b.php,a/x.*}",), (), ["a/x.log", "b.php"]),
         (("?",), (), ["a", "a/vendor", "a/vendor/z", "a/x.log", "é"]),
     ],
 )
@@ -145,6 +146,57 @@ def test_links_are_kept_as_links_and_loops_survived(root: Path, tmp_path: Path) 
     assert chosen(root) == ["a", "a/up", "a/x", "away", "broken"]
     followed = chosen(root, follow_links=True)
     assert followed == ["a", "a/up", "a/x", "away", "away/secret", "broken"]
+    (root / "out").symlink_to("..")  # above the root, which is below it
+    assert "out/app/a/x" not in chosen(root, follow_links=True)
+
+
+def test_meshed_links_end(root: Path) -> None:
+    folders = [root / str(number) for number in range(9)]
+    for folder in folders:
+        folder.mkdir()
+        for other in folders:
+            (folder / other.name).symlink_to(other)
+    assert len(chosen(root, follow_links=True)) < 200
+
+
+def test_deeply_nested_folders(root: Path, capture: Capture) -> None:
+    folder = root
+    for _ in range(700):
+        folder /= "d"
+        folder.mkdir()
+    make(folder, "file")
+    assert len(capture().entries) == 701
+    assert tree_size(os.fsencode(root)) == len(PHP)
+
+
+@pytest.mark.parametrize("inside", [".", "backups", "backups/Shop"])
+def test_archives_never_get_into_an_archive(root: Path, tmp_path: Path, inside: str) -> None:
+    own = tmp_path / "disk" / "backups"
+    make(own, "Shop/a.zip")
+    (root / "link").symlink_to(own / "Shop")
+    (root / "file").symlink_to(own / "Shop" / "a.zip")
+    make(root, "x")
+    assert chosen(root, own=(own,), follow_links=True) == ["x"]
+    if inside != ".":
+        with pytest.raises(FilesError, match="is staging or a destination, or lies in one"):
+            chosen(tmp_path / "disk" / inside, own=(own,))
+
+
+def test_a_folder_that_becomes_a_link_leads_nowhere(
+    root: Path, tmp_path: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "outside/passwd", content=b"secret of another")
+    make(root, "dir/passwd", content=b"own")
+    opened = pack.OpenFile
+
+    def open_file(member: Member) -> Any:
+        if member.path == "dir/passwd" and not (root / "dir").is_symlink():
+            (root / "dir").rename(root / "moved")
+            (root / "dir").symlink_to(tmp_path / "outside")
+        return opened(member)
+
+    monkeypatch.setattr(pack, "OpenFile", open_file)
+    assert list(capture().manifest["files"]["problems"]) == ["dir/passwd"]
 
 
 def test_a_root_that_is_a_link_is_followed(root: Path, tmp_path: Path) -> None:
@@ -160,16 +212,18 @@ def test_a_root_that_is_a_link_is_followed(root: Path, tmp_path: Path) -> None:
         (("x", "*.jpg"), r"files.include '\*.jpg' matches nothing"),
         (("n" * 300,), r"matches nothing below"),
         (("shared/logs",), r"'shared' is a symbolic link; files.follow_links: true follows it"),
+        (("x", "vendor/mine"), r"'vendor/mine' matches nothing .* 'vendor' is excluded by 'vendor'"),
+        (("x", "vendor"), r"'vendor' matches nothing .* 'vendor' is excluded by 'vendor'"),
     ],
 )
 def test_an_include_that_matches_nothing_is_an_error(
     root: Path, capture: Capture, include: tuple[str, ...], said: str
 ) -> None:
-    make(root, "x")
+    make(root, "x", "vendor/mine")
     make(root.parent, "elsewhere/logs/y")
     (root / "shared").symlink_to(root.parent / "elsewhere")
     with pytest.raises(FilesError, match=said):
-        capture(include=include)
+        capture(include=include, exclude=("vendor",))
 
 
 def test_excluding_everything_is_an_error(root: Path, capture: Capture) -> None:
@@ -196,7 +250,14 @@ NAMES = [
         b"-p",
         b"a\\b",
     ),
-    *(b"quote'\"`$(id)", b"n" * 255, b"manifest.json", b"db-dumps/mysql-shop.sql", b"deep/" * 20 + b"file"),
+    *(
+        b"quote'\"`$(id)",
+        b"n" * 255,
+        b"manifest.json",
+        b"%6Danifest.json",
+        b"db-dumps/mysql-shop.sql",
+        b"deep/" * 20 + b"file",
+    ),
 ]
 
 
@@ -234,9 +295,11 @@ def test_names_in_any_encoding(root: Path, capture: Capture, tmp_path: Path) -> 
     assert expected <= stored
     assert captured.entries["%6Danifest.json"]["path"] == "manifest.json"
     assert captured.entries["%64b-dumps/mysql-shop.sql"]["path"] == "db-dumps/mysql-shop.sql"
+    assert captured.entries["%256Danifest.json"]["path"] == "%6Danifest.json"
     out = extract(captured, tmp_path, "unzip")
     found = {os.fsencode(path.relative_to(out)) for path in out.rglob("*")}
-    assert {name for name in NAMES if name.isascii()} - {b"manifest.json", b"db-dumps/mysql-shop.sql"} <= found
+    renamed = {b"manifest.json", b"db-dumps/mysql-shop.sql", b"%6Danifest.json", b"%41"}
+    assert {name for name in NAMES if name.isascii()} - renamed <= found
     assert {b"latin-\xe9\xff.txt", "é🦊".encode()} <= found
 
 
@@ -253,6 +316,24 @@ def test_what_the_manifest_says_is_in_the_archive(root: Path, capture: Capture) 
     assert (files["count"], files["bytes"]) == (5, 16 * SMALL + 2 * len(PHP) + 5)
     assert files["changed"] == files["missing"] == files["special"] == 0
     assert captured.verified.entries == 6
+
+
+def test_any_time_is_clamped_into_what_a_zip_can_say(capture: Capture, root: Path) -> None:
+    for number, seconds in enumerate((-(10**10), 0, 2**31, 2**33, 253402400000)):
+        make(root, str(number))
+        os.utime(root / str(number), (seconds, seconds))
+    times = [facts["mtime_ns"] for facts in capture().entries.values()]
+    assert times == [(root / str(number)).stat().st_mtime_ns for number in range(5)]
+
+
+def test_a_file_that_is_renamed_after_it_was_read_is_kept(
+    busy: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As logs are when they are rotated."""
+    while_read(monkeypatch, busy, 1, lambda: busy.rename(busy.with_name("m.1")))
+    captured = capture()
+    assert captured.manifest["files"]["problems"] == {}
+    assert "m" in captured.entries
 
 
 def test_special_files_are_skipped_and_counted(root: Path, capture: Capture) -> None:

@@ -193,6 +193,14 @@ def test_what_is_held_is_not_deleted_and_says_why() -> None:
     assert [decision.archive.application for decision in found.deletions] == ["Blog"]
 
 
+def test_what_is_held_does_not_count_for_the_cap_of_others() -> None:
+    policy = Policy(delete_oldest_above_megabytes=2)
+    others = [archive(days(n), size=MEGABYTE, application="Blog") for n in (0, 1, 2)]
+    held = [archive(days(100), size=50 * MEGABYTE)]
+    found = retention.plan([*others, *held], NOW, UTC_ZONE, lambda *_: policy, {"Shop": "it is stale"})
+    assert [decision.archive for decision in found.deletions] == [others[2]]
+
+
 def test_two_archives_of_one_time() -> None:
     archives = [archive(days(9), "legacy"), archive(days(9), "legacy", application="Blog"), archive(days(9))]
     assert rules(archives) == ["keep newest"] * 3

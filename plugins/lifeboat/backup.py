@@ -105,7 +105,7 @@ def pack_archive(
     dumps = [Dump.from_json(staging.facts_of(scratch.dump(name))) for name in databases]
     captured_at = min((dump.captured_at for dump in dumps), default=datetime.now(UTC))
     with staging.translated(target):
-        with ArchiveWriter(target, password) as archive, EntryList() as entries:
+        with ArchiveWriter(target, password) as archive, EntryList(scratch.path) as entries:
             for dump in dumps:
                 name = dump_entry_name(dump.engine, dump.database)
                 source = scratch.dump(dump.database)

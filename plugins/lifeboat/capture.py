@@ -101,9 +101,13 @@ def _members(selection: Selection, captured: Captured, *, whole: bool) -> Iterat
 
 
 def _entry_name(member: Member) -> str:
-    """Return the name of a member in the archive: its path, unless that is where dumps and the manifest stand."""
-    top = member.path.partition("/")[0]
-    name = f"%{ord(member.path[0]):02X}{member.path[1:]}" if top in (DUMPS, MANIFEST_NAME) else member.path
+    """Return the name of a member in the archive: its path, unless that is where dumps and the manifest stand.
+
+    The first letter becomes ``%XX`` then, and so does every first ``%``, so that no two paths have one name.
+    """
+    path = member.path
+    reserved = path.partition("/")[0] in (DUMPS, MANIFEST_NAME) or path.startswith("%")
+    name = f"%{ord(path[0]):02X}{path[1:]}" if reserved else path
     return f"{name}/" if member.kind == "directory" else name
 
 

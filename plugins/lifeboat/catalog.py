@@ -92,8 +92,8 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
         if match is None:
             continue
         archive, application, kind, time, suffix = match.groups()
-        if suffix in (MARKER, PROOF) and archive in keys:
-            continue
+        if suffix and (kind is None or (suffix in (MARKER, PROOF) and archive in keys)):
+            continue  # beside an archive of laravel-backup, nothing is ours
         captured_at = _time(time, UTC if kind else legacy_zone)
         if captured_at is None:
             continue

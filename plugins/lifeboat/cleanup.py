@@ -17,6 +17,7 @@ from lifeboat.text import size_text
 
 log = logging.getLogger(__name__)
 
+OWN_KINDS = ("database", "application")
 UNFINISHED_FOR = timedelta(days=1)  # an upload that has not finished by then never will
 
 
@@ -25,28 +26,42 @@ class Evaluation:
     """What a clean-up would do at one destination.
 
     :param unfinished: remains of uploads that are old enough to be swept.
+    :param uploads: multipart uploads that are old enough to be aborted.
     """
 
     plan: Plan
     unfinished: tuple[StoredObject, ...]
+    uploads: tuple[StoredObject, ...]
 
     @property
     def order(self) -> Order:
         """Return what is to be deleted, small enough to travel between tasks."""
-        deletions = {decision.archive.key: decision.archive.size for decision in self.plan.deletions}
-        return Order(deletions, {stored.key: stored.size for stored in self.unfinished})
+        return Order(
+            {decision.archive.key: decision.archive.size for decision in self.plan.deletions},
+            {stored.key: stored.size for stored in self.unfinished},
+            [upload.key for upload in self.uploads],
+        )
 
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be deleted: keys with their sizes in bytes, oldest first."""
+    """What is to be deleted, oldest first.
+
+    :param archives: sizes in bytes by key; so is the next.
+    :param uploads: keys.
+    """
 
     archives: Mapping[str, int]
     unfinished: Mapping[str, int]
+    uploads: Sequence[str] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the order as values that JSON knows."""
-        return {"archives": dict(self.archives), "unfinished": dict(self.unfinished)}
+        return {
+            "archives": dict(self.archives),
+            "unfinished": dict(self.unfinished),
+            "uploads": list(self.uploads),
+        }
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Self:
@@ -58,100 +73,139 @@ class Order:
 class Cleaned:
     """What a clean-up did.
 
-    :param left: why an archive of the order was not deleted, by key.
+    :param aborted: keys of uploads.
+    :param left: why something of the order was not deleted, by key.
     :param freed: bytes of what was deleted.
     """
 
     deleted: list[str] = field(default_factory=list)
+    aborted: list[str] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
     freed: int = 0
 
 
-def evaluate(destination: Destination, settings: Settings, applications: Sequence[str], now: datetime) -> Evaluation:
+def evaluate(
+    destination: Destination,
+    settings: Settings,
+    applications: Sequence[str],
+    now: datetime,
+    clock: datetime | None = None,
+) -> Evaluation:
     """Read a destination with one listing and decide about every archive of some applications.
 
+    All applications share the destination's cap, so all take part; what is decided about others is left out.
+
+    :param now: the time for which archives are decided about.
+    :param clock: the time by which the newest are too old; `now` when left out.
     :raises StorageError: the listing failed; a part of it decides nothing.
     """
     found = catalog.read(destination.list(), settings.legacy_zone)
-    archives = [archive for archive in found.archives if archive.application in applications]
+    archives = [archive for archive in found.archives if archive.application in settings.applications]
     held = {
         name: reason
-        for name in applications
-        if (reason := health.staleness(_of(archives, name), settings.limits_of(name).longest_ages, now))
+        for name in settings.applications
+        if (reason := _reason_to_hold([a for a in archives if a.application == name], name, settings, clock or now))
     }
 
     def policies(application: str, kind: Kind) -> retention.Policy:
         return settings.policy_of(destination.name, application, kind)
 
-    plan = retention.plan(archives, now, settings.zone, policies, held, settings.own_caps())
-    unfinished = tuple(
-        stored
-        for stored in found.unfinished
-        if (application := stored.key.partition("/")[0]) in applications
-        and application not in held
-        and now - stored.modified > UNFINISHED_FOR
+    whole = retention.plan(archives, now, settings.zone, policies, held, settings.own_caps())
+    plan = Plan(
+        tuple(decision for decision in whole.decisions if decision.archive.application in applications),
+        {name: reason for name, reason in held.items() if name in applications},
     )
-    return Evaluation(plan, unfinished)
+
+    def is_due(stored: StoredObject) -> bool:
+        application = stored.key.partition("/")[0]
+        old = now - stored.modified > UNFINISHED_FOR
+        return old and application in applications and application not in held
+
+    uploads = tuple(
+        upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS and is_due(upload)
+    )
+    return Evaluation(plan, tuple(stored for stored in found.unfinished if is_due(stored)), uploads)
 
 
-def _of(archives: Sequence[Archive], application: str) -> list[Archive]:
-    return [archive for archive in archives if archive.application == application]
+def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Settings, clock: datetime) -> str:
+    return health.staleness(archives, settings.limits_of(application).longest_ages, clock)
 
 
 def clean(
-    destination: Destination, settings: Settings, applications: Sequence[str], now: datetime, order: Order
+    destination: Destination,
+    settings: Settings,
+    applications: Sequence[str],
+    now: datetime,
+    order: Order,
+    clock: datetime | None = None,
 ) -> Cleaned:
     """Delete what an order names, as far as a fresh listing still says so.
 
     :param now: when the order was made; what is decided anew is decided for that time.
+    :param clock: the time by now, which decides whether anything is held.
     :raises StorageError: a listing or a deletion failed; nothing after it is deleted.
     """
-    fresh = evaluate(destination, settings, applications, now)
-    keys = {decision.archive.key: decision for decision in fresh.plan.decisions}
+    fresh = evaluate(destination, settings, applications, now, clock)
     cleaned = Cleaned()
-    for key, size in order.archives.items():
-        decision = keys.get(key)
-        if decision is None:
-            continue  # an earlier try deleted it
-        if decision.action == "keep":
-            cleaned.left[key] = f"it is to be kept now: {decision.reason}"
-        elif decision.archive.size != size:
-            cleaned.left[key] = "it changed since the plan was made"
-        elif lock := destination.lock_of(key):
-            cleaned.left[key] = f"it is locked: {lock}"
-        else:
-            _delete(destination, key)
-            cleaned.deleted.append(key)
-            cleaned.freed += size
-            log.info("Deleted %s: %s.", key, decision.reason)
+    _delete_archives(destination, fresh.plan, order, cleaned)
     for stored in fresh.unfinished:
-        if order.unfinished.get(stored.key) == stored.size:
+        if order.unfinished.get(stored.key) == stored.size and not _is_locked(destination, stored.key, cleaned):
             destination.delete(stored.key)
             cleaned.deleted.append(stored.key)
             cleaned.freed += stored.size
             log.info("Deleted %s: an upload that never finished.", stored.key)
-    for key in _abort(destination, [name for name in applications if name not in fresh.plan.held], now):
-        log.info("Aborted an upload of %s that never finished.", key)
+    for upload in fresh.uploads:
+        if upload.key in order.uploads:
+            destination.abort(upload.key)
+            cleaned.aborted.append(upload.key)
     for key, reason in cleaned.left.items():
         log.warning("Left %s: %s.", key, reason)
     log.info("Deleted %s objects at %s: %s.", len(cleaned.deleted), destination, size_text(cleaned.freed))
     return cleaned
 
 
-def _delete(destination: Destination, key: str) -> None:
+def _delete_archives(destination: Destination, plan: Plan, order: Order, cleaned: Cleaned) -> None:
+    decisions = {decision.archive.key: decision for decision in plan.decisions}
+    for key, size in order.archives.items():
+        decision = decisions.get(key)
+        if decision is None:
+            continue  # an earlier try deleted it
+        if decision.action == "keep":
+            cleaned.left[key] = f"it is to be kept now: {decision.reason}"
+        elif decision.archive.size != size:
+            cleaned.left[key] = "it changed since the plan was made"
+        elif not _is_locked(destination, key, cleaned):
+            _delete(destination, decision.archive)
+            cleaned.deleted.append(key)
+            cleaned.freed += size
+            log.info("Deleted %s: %s.", key, decision.reason)
+
+
+def _is_locked(destination: Destination, key: str, cleaned: Cleaned) -> bool:
+    lock = destination.lock_of(key)
+    if lock:
+        cleaned.left[key] = f"it is locked: {lock}"
+    return bool(lock)
+
+
+def _delete(destination: Destination, archive: Archive) -> None:
     """Delete an archive and what stands beside it; without its marker it counts no more, whatever happens then."""
-    destination.delete(key + catalog.MARKER)
-    destination.delete(key)
-    destination.delete(key + catalog.PROOF)
+    if archive.kind in OWN_KINDS:
+        destination.delete(archive.key + catalog.MARKER)
+    destination.delete(archive.key)
+    if archive.proven:
+        destination.delete(archive.key + catalog.PROOF)
 
 
-def _abort(destination: Destination, applications: Sequence[str], now: datetime) -> Iterator[str]:
-    for application in applications:
-        yield from destination.abort_unfinished(f"{application}/", now - UNFINISHED_FOR)
+def lines(evaluation: Evaluation) -> Iterator[str]:
+    """Yield a plan as a table for people, newest first."""
+    yield from plan_lines(evaluation.plan)
+    for stored in (*evaluation.unfinished, *evaluation.uploads):
+        yield f"sweep   {stored.key}: an upload that never finished"
 
 
-def lines(plan: Plan) -> Iterator[str]:
-    """Yield the plan as a table for people, newest first."""
+def plan_lines(plan: Plan) -> Iterator[str]:
+    """Yield a plan as a table for people, newest first."""
     for application, reason in plan.held.items():
         yield f"HELD: nothing of {application} is deleted here: {reason}."
     for decision in plan.decisions:

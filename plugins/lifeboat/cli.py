@@ -39,7 +39,7 @@ from lifeboat.catalog import Catalog
 from lifeboat.checkup import Examined
 from lifeboat.config import BackupKind, Settings
 from lifeboat.config import Destination as DestinationSettings
-from lifeboat.errors import ArchiveError, LifeboatError, SettingsError, StorageError
+from lifeboat.errors import ArchiveError, FilesError, LifeboatError, SettingsError, StorageError
 from lifeboat.files import Member
 from lifeboat.retention import Decision
 from lifeboat.staging import Staging
@@ -242,7 +242,7 @@ def list_archives(
     destinations, failures = _destinations({name: settings.destinations[name] for name in names})
     for found in destinations:
         try:
-            catalogs[found.name] = catalog.read(found.list())
+            catalogs[found.name] = catalog.read(found.list(), settings.legacy_zone)
         except StorageError as error:
             failures[found.name] = str(error)
     if as_json:
@@ -290,18 +290,26 @@ def plan_retention(
     at: Annotated[
         str | None, typer.Option(help="With --inventory: plan for this time, ISO 8601. Default: now.")
     ] = None,
-    timezone: Annotated[str, typer.Option(help="With --inventory: of the calendar, and of --at.")] = "UTC",
-    policy: Annotated[str, typer.Option(help="With --inventory: numbers of retention, as JSON.")] = "{}",
+    timezone: Annotated[
+        str | None, typer.Option(help="With --inventory: of the calendar, and of --at. Default: UTC.")
+    ] = None,
+    policy: Annotated[str | None, typer.Option(help="With --inventory: numbers of retention, as JSON.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what retention keeps and deletes, and why; delete nothing."""
     if inventory is not None:
-        plan = trial.plan(inventory, at, timezone, policy)
+        if application is not None or destination:
+            raise SettingsError("--inventory plans for a listing; it takes no application and no destination.")
+        plan, others = trial.plan(inventory, at, timezone or "UTC", policy or "{}")
         if as_json:
             _print_json([_decision(decision) for decision in plan.decisions])
         else:
-            _print_lines(cleanup.lines(plan))
+            _print_lines(cleanup.plan_lines(plan))
+        if others:
+            typer.echo(f"{others} objects of the listing are no archives, or are not published.", err=True)
         return
+    if at or timezone or policy:
+        raise SettingsError("--at, --timezone and --policy try a policy on a listing; name it with --inventory.")
     _clean_up_all(application, tuple(destination or ()), as_json=as_json, dry_run=True)
 
 
@@ -358,17 +366,15 @@ def _clean_up(
     evaluation = cleanup.evaluate(target, settings, applications, now)
     if not as_json:
         output.print(f"[bold]{escape(str(target))}[/]", soft_wrap=True)
-        _print_lines(cleanup.lines(evaluation.plan))
-        _print_lines(f"sweep   {stored.key}: an upload that never finished" for stored in evaluation.unfinished)
+        _print_lines(cleanup.lines(evaluation))
     result: dict[str, Any] = {
         "destination": target.name,
         "held": dict(evaluation.plan.held),
         "archives": [_decision(decision) for decision in evaluation.plan.decisions],
-        "unfinished": [stored.key for stored in evaluation.unfinished],
+        "unfinished": [stored.key for stored in (*evaluation.unfinished, *evaluation.uploads)],
     }
     if not dry_run:
-        cleaned = cleanup.clean(target, settings, applications, now, evaluation.order)
-        result |= {"deleted": cleaned.deleted, "left": cleaned.left, "freed": cleaned.freed}
+        result |= asdict(cleanup.clean(target, settings, applications, now, evaluation.order))
     return result
 
 
@@ -385,7 +391,7 @@ def _decision(decision: Decision) -> dict[str, Any]:
 
 def _print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line, file=output.file)
+        print(line.encode("utf-8", "backslashreplace").decode(), file=output.file)
 
 
 @app.command("check")
@@ -469,14 +475,14 @@ def plan_files(
             soft_wrap=True,
         )
     if not going["count"]:
-        raise typer.Exit(FINDING)
+        raise FilesError(f"No file of {selection.root} is left to archive.", "Look at files.include and files.exclude.")
 
 
 def _print_file(row: dict[str, Any]) -> None:
     path = row["path"].encode("utf-8", "backslashreplace").decode()
     path = path if path.isprintable() else repr(path)
     mark, reason = ("+", "") if row["goes_in"] else ("-", f"  ({row['reason']})")
-    output.print(f"{mark} {size_text(row['size']):>10}  {path}{reason}", soft_wrap=True, markup=False)
+    print(f"{mark} {size_text(row['size']):>10}  {path}{reason}", file=output.file)
 
 
 @app.command()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import unicodedata
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lifeboat.catalog import KINDS, Kind
 from lifeboat.errors import SettingsError
@@ -51,12 +52,14 @@ def _below_the_root(pattern: str) -> str:
     parts = [part for part in pattern.split("/") if part not in ("", ".")]
     if pattern.startswith("/") or ".." in parts:
         raise ValueError(f"must be relative to the root and stay below it ('{pattern}' does not)")
+    if pattern.startswith("!"):
+        raise ValueError(f"must not start with '!' ('{pattern}'): what stays out is named under exclude")
     return "/".join(parts) or "**"
 
 
 Name = Annotated[str, AfterValidator(_one_path_segment)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Period = Annotated[int, Field(ge=0, strict=True)]
+Days = Annotated[float, Field(gt=0, le=36_500)]
 Pattern = Annotated[str, AfterValidator(_below_the_root)]
 ConnectionId = Annotated[str, Field(min_length=1, description="id of an Airflow connection")]
 
@@ -90,11 +93,11 @@ class Encryption(_Model):
 class Periods(_Model):
     """Numbers of retention that are overridden; those that are left out stay as they are."""
 
-    keep_all_for_days: Period | None = None
-    keep_daily_for_days: Period | None = None
-    keep_weekly_for_weeks: Period | None = None
-    keep_monthly_for_months: Period | None = None
-    keep_yearly_for_years: Period | None = None
+    keep_all_for_days: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
+    keep_daily_for_days: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
+    keep_weekly_for_weeks: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 0
+    keep_monthly_for_months: Annotated[int, Field(ge=0, le=2_400, strict=True)] = 0
+    keep_yearly_for_years: Annotated[int, Field(ge=0, le=200, strict=True)] = 0
 
     @property
     def numbers(self) -> dict[str, int]:
@@ -130,11 +133,11 @@ class Health(_Model):
     :param rpo_hours: the stated recovery point objective; null: none is stated.
     """
 
-    database_max_days: PositiveFloat = 1
-    application_max_days: PositiveFloat = 8
+    database_max_days: Days = 1
+    application_max_days: Days = 8
     max_storage_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = 5000
     size_factor: Annotated[float, Field(gt=1)] | None = 5
-    rpo_hours: PositiveFloat | None = None
+    rpo_hours: Annotated[float, Field(gt=0, le=876_000)] | None = None
 
 
 class DiskDestination(_Model):
@@ -278,8 +281,7 @@ class Settings(_Model):
         for destination in self.destinations:
             for application in self.applications:
                 for kind in KINDS:
-                    policy = self.policy_of(destination, application, kind)
-                    if not any(getattr(policy, name) for name in Periods.model_fields):
+                    if _keeps_nothing(self.policy_of(destination, application, kind)):
                         raise ValueError(
                             f"retention of {application}, kind {kind}, at {destination}: keeps nothing but the newest;"
                             " set one of its periods above 0"
@@ -310,16 +312,12 @@ class Settings(_Model):
 
     def policy_of(self, destination: str, application: str, kind: Kind) -> Policy:
         """Return how long archives are kept: the file's numbers, then the destination's, then the application's."""
-        numbers: dict[str, Any] = {}
-        for level in (
+        levels = (
             self.retention,
             self.destinations[destination].retention,
             self.application(application).retention,
-        ):
-            numbers |= level.numbers | getattr(level, kind).numbers
-            if level.sets_cap:
-                numbers["delete_oldest_above_megabytes"] = level.delete_oldest_above_megabytes
-        return Policy(**numbers)
+        )
+        return _policy(levels, kind)
 
     def own_caps(self) -> frozenset[str]:
         """Return the applications whose archives have a cap of their own."""
@@ -410,8 +408,8 @@ def _refuse_unknown(what: str, chosen: Any, known: Any, application: str) -> Non
         )
 
 
-def retention_of(numbers: Any, where: str) -> Policy:
-    """Return a policy from retention's numbers; those that are left out are the defaults.
+def policies_of(numbers: Any, where: str) -> dict[Kind, Policy]:
+    """Return the policy of each kind from retention's numbers; those that are left out are the defaults.
 
     :param where: what holds the numbers, for messages.
     :raises SettingsError: naming the number and the fix.
@@ -420,10 +418,24 @@ def retention_of(numbers: Any, where: str) -> Policy:
         retention = Retention.model_validate(numbers)
     except ValidationError as error:
         raise SettingsError(f"{where}: {'; '.join(map(_in_words, error.errors()))}.") from error
-    chosen: dict[str, Any] = dict(retention.numbers)
-    if retention.sets_cap:
-        chosen["delete_oldest_above_megabytes"] = retention.delete_oldest_above_megabytes
-    return Policy(**chosen)
+    policies = {kind: _policy([retention], kind) for kind in KINDS}
+    if any(_keeps_nothing(policy) for policy in policies.values()):
+        raise SettingsError(f"{where}: keeps nothing but the newest.", "Set one of its periods above 0.")
+    return policies
+
+
+def _policy(levels: Iterable[Retention], kind: Kind) -> Policy:
+    """Return the policy that several levels make, the most particular last."""
+    numbers: dict[str, Any] = {}
+    for level in levels:
+        numbers |= level.numbers | getattr(level, kind).numbers
+        if level.sets_cap:
+            numbers["delete_oldest_above_megabytes"] = level.delete_oldest_above_megabytes
+    return Policy(**numbers)
+
+
+def _keeps_nothing(policy: Policy) -> bool:
+    return not any(getattr(policy, name) for name in Periods.model_fields)
 
 
 def settings_path() -> Path:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import bracex
 from wcmatch import glob
 
 from lifeboat.archive import CHUNK
 from lifeboat.config import Settings
 from lifeboat.errors import FilesError
 
-GLOB = glob.GLOBSTAR | glob.DOTGLOB | glob.FORCEUNIX
+GLOB = glob.GLOBSTAR | glob.DOTGLOB | glob.FORCEUNIX | glob.BRACE
 SPECIAL = {
     stat.S_IFSOCK: "socket",
     stat.S_IFIFO: "FIFO",
@@ -55,6 +57,8 @@ class Member:
     :param location: where it is, as the file system names it.
     :param mode: type and permissions.
     :param size: in bytes, when it was listed.
+    :param root: the directory that it must not be led out of.
+    :param follow: whether a symbolic link that is followed led to it.
     """
 
     path: str
@@ -63,6 +67,7 @@ class Member:
     mode: int
     size: int
     modified_ns: int
+    root: bytes
     follow: bool = False
 
 
@@ -99,14 +104,15 @@ def select(selection: Selection) -> Iterator[Member | LeftOut]:
     """
     try:
         root = Path(os.path.realpath(selection.root))
-        status = root.stat()
         os.scandir(root).close()
     except OSError as error:
         raise FilesError(
             f"Cannot read the root {selection.root}: {error.strerror}.", "Check files.root, and the worker's rights."
         ) from error
     walk = _Walk(selection, root)
-    yield from walk.directory(os.fsencode(root), "", False, ((status.st_dev, status.st_ino),))
+    if walk.is_own(os.fsencode(root)):
+        raise FilesError(f"The root {selection.root} is staging or a destination, or lies in one.", "Mend files.root.")
+    yield from walk.run()
     if walk.unmatched:
         names = ", ".join(repr(pattern) for pattern in selection.include if pattern in walk.unmatched)
         raise FilesError(f"files.include {names} matches nothing below {selection.root}.", walk.hint())
@@ -114,90 +120,140 @@ def select(selection: Selection) -> Iterator[Member | LeftOut]:
 
 def tree_size(location: bytes) -> int:
     """Return the bytes of all regular files of a path, as far as they can be listed."""
-    try:
-        status = os.lstat(location)
-        if not stat.S_ISDIR(status.st_mode):
-            return status.st_size if stat.S_ISREG(status.st_mode) else 0
-        return sum(tree_size(os.path.join(location, name)) for name in os.listdir(location))  # noqa: PTH118, PTH208
-    except OSError:
-        return 0
+    size, waiting = 0, [location]
+    while waiting:
+        with contextlib.suppress(OSError):
+            here = waiting.pop()
+            status = os.lstat(here)
+            if stat.S_ISDIR(status.st_mode):
+                waiting += [os.path.join(here, name) for name in os.listdir(here)]  # noqa: PTH118, PTH208
+            elif stat.S_ISREG(status.st_mode):
+                size += status.st_size
+    return size
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Something that the walk comes to.
+
+    :param included: whether a directory above it is.
+    :param beyond: whether a followed link led here.
+    """
+
+    location: bytes
+    path: str
+    included: bool
+    beyond: bool
 
 
 class _Walk:
     def __init__(self, selection: Selection, root: Path) -> None:
         self._selection = selection
         self._includes = {pattern: _expression([pattern]) for pattern in selection.include}
-        self._parts = [pattern.split("/") for pattern in selection.include]
+        self._parts = [part for pattern in selection.include for part in _alternatives(pattern)]
         self._included = _expression(selection.include)
         self._excludes = {pattern: _expression([pattern]) for pattern in selection.exclude}
         self._excluded = _expression(selection.exclude) if selection.exclude else None
-        self._own = {os.fsencode(os.path.realpath(path)) for path in selection.own}
-        self._links_passed: list[str] = []
-        self._root = root
-        self.unmatched = set(selection.include)
+        self._own = [os.fsencode(os.path.realpath(path)) for path in selection.own]
+        self._in_the_way: list[str] = []
+        self._root = os.fsencode(root)
+        self._seen: set[tuple[int, int]] = set()
+        self.unmatched = set(selection.include) - {"**"}
 
     def hint(self) -> str:
         """Say what may be behind a pattern that matched nothing."""
-        if self._links_passed:
-            return f"{self._links_passed[0]!r} is a symbolic link; files.follow_links: true follows it."
+        if self._in_the_way:
+            return self._in_the_way[0]
         return "Mend the pattern, or remove it: a backup must not be smaller than somebody believes."
 
-    def directory(
-        self, location: bytes, path: str, included: bool, ancestors: tuple[tuple[int, int], ...]
-    ) -> Iterator[Member | LeftOut]:
-        """Yield what is below a directory."""
-        try:
-            names = sorted(os.listdir(location))  # noqa: PTH208  # bytes: names may be in any encoding
-        except OSError as error:
-            yield LeftOut(path, location, "unreadable", f"cannot be listed: {error.strerror}")
-            return
-        for name in names:
-            text = name.decode("utf-8", "surrogateescape")
-            child = f"{path}/{text}" if path else text
-            yield from self._entry(os.path.join(location, name), child, included, ancestors)  # noqa: PTH118
+    def is_own(self, location: bytes) -> bool:
+        """Whether a path is, or lies in, a directory of Lifeboat."""
+        real = os.path.realpath(location)
+        return any(real == own or real.startswith(own + b"/") for own in self._own)
 
-    def _entry(
-        self, location: bytes, path: str, inherited: bool, ancestors: tuple[tuple[int, int], ...]
-    ) -> Iterator[Member | LeftOut]:
+    def run(self) -> Iterator[Member | LeftOut]:
+        """Yield everything below the root. Without recursion: folders may be nested deeper than calls."""
+        status = os.stat(self._root)  # noqa: PTH116  # bytes: names may be in any encoding
+        self._seen.add((status.st_dev, status.st_ino))
+        waiting = [_Found(self._root, "", False, False)]
+        while waiting:
+            found = waiting.pop()
+            descend = not found.path
+            if found.path:
+                result, descend, found = self._entry(found)
+                if result is not None:
+                    yield result
+            if descend:
+                try:
+                    waiting += self._children(found)
+                except OSError as error:
+                    yield LeftOut(found.path, found.location, "unreadable", f"cannot be listed: {error.strerror}")
+
+    def _children(self, directory: _Found) -> list[_Found]:
+        """Return what is in a directory, the last name first: the walk takes from the end."""
+        descriptor = open_below(self._root, directory.location, os.O_RDONLY | os.O_DIRECTORY, follow=directory.beyond)
+        try:
+            names = sorted((os.fsencode(name) for name in os.listdir(descriptor)), reverse=True)  # noqa: PTH208
+        finally:
+            os.close(descriptor)
+        above = f"{directory.path}/" if directory.path else ""
+        return [
+            _Found(
+                os.path.join(directory.location, name),  # noqa: PTH118
+                above + name.decode("utf-8", "surrogateescape"),
+                directory.included,
+                directory.beyond,
+            )
+            for name in names
+        ]
+
+    def _entry(self, found: _Found) -> tuple[Member | LeftOut | None, bool, _Found]:
+        """Decide about one thing; return what it is, and whether and as what to descend into it."""
+        location, path = found.location, found.path
         try:
             status = os.lstat(location)
         except FileNotFoundError:
-            return  # it left between the listing and now: it was never there
+            return None, False, found  # it left between the listing and now: it was never there
         except OSError as error:
-            yield LeftOut(path, location, "unreadable", f"cannot be read: {error.strerror}")
-            return
-        included = self._is_included(path, inherited)
+            return LeftOut(path, location, "unreadable", f"cannot be read: {error.strerror}"), False, found
         follow = False
         if self._selection.follow_links and stat.S_ISLNK(status.st_mode):
-            status, follow = self._target(location, status, ancestors)
+            status, follow = self._target(location, status)
+        included = self._is_included(path, found.included)
         is_directory = stat.S_ISDIR(status.st_mode)
-        if left := self._left_out(location, path, included, is_directory, status):
+        below = replace(found, included=included, beyond=found.beyond or follow)
+        if left := self._left_out(below, is_directory, status):
             if left.cause == "not included" and stat.S_ISLNK(status.st_mode) and self._may_hold(path):
-                self._links_passed.append(path)
-            yield left
-            return
-        if included:
-            kind: Kind = "directory" if is_directory else "link" if stat.S_ISLNK(status.st_mode) else "file"
-            yield Member(path, location, kind, status.st_mode, status.st_size, status.st_mtime_ns, follow)
+                self._in_the_way.append(f"{path!r} is a symbolic link; files.follow_links: true follows it.")
+            return left, False, found
         if is_directory:
-            inode = (status.st_dev, status.st_ino)
-            yield from self.directory(location, path, included, (*ancestors, inode))
+            self._seen.add((status.st_dev, status.st_ino))
+        if not included:
+            return None, is_directory, below
+        kind: Kind = "directory" if is_directory else "link" if stat.S_ISLNK(status.st_mode) else "file"
+        facts = (status.st_mode, status.st_size, status.st_mtime_ns)
+        return Member(path, location, kind, *facts, self._root, below.beyond), is_directory, below
 
     def _is_included(self, path: str, inherited: bool) -> bool:
+        if self._excluded and self._excluded.fullmatch(path):
+            return inherited or bool(self._included.fullmatch(path))  # which matches nothing that goes in
         for pattern in [pattern for pattern in self.unmatched if self._includes[pattern].fullmatch(path)]:
             self.unmatched.discard(pattern)
         return inherited or bool(self._included.fullmatch(path))
 
-    def _left_out(
-        self, location: bytes, path: str, included: bool, is_directory: bool, status: os.stat_result
-    ) -> LeftOut | None:
+    def _left_out(self, found: _Found, is_directory: bool, status: os.stat_result) -> LeftOut | None:
+        path, location = found.path, found.location
         if self._excluded and self._excluded.fullmatch(path):
             pattern = next(pattern for pattern, expression in self._excludes.items() if expression.fullmatch(path))
+            if found.included or (is_directory and self._may_hold(path)):
+                self._in_the_way.append(f"{path!r} is excluded by {pattern!r}.")
             return LeftOut(path, location, "excluded", f"excluded by {pattern!r}")
-        if is_directory and self._own and os.path.realpath(location) in self._own:
+        if (is_directory or found.beyond) and self.is_own(location):
             return LeftOut(path, location, "our own", "Lifeboat keeps its archives or its staging there")
-        if not included and not (is_directory and self._may_hold(path)):
+        if not found.included and not (is_directory and self._may_hold(path)):
             return LeftOut(path, location, "not included", "no include matches it")
+        if is_directory and found.beyond and (status.st_dev, status.st_ino) in self._seen:
+            return LeftOut(path, location, "excluded", "a symbolic link leads back to it; it is archived already")
         if what := SPECIAL.get(stat.S_IFMT(status.st_mode)):
             return LeftOut(path, location, "special", f"a {what} has no content to keep", what)
         return None
@@ -207,22 +263,24 @@ class _Walk:
         parts = path.split("/")
         return any(_may_hold(pattern, parts) for pattern in self._parts)
 
-    @staticmethod
-    def _target(
-        location: bytes, status: os.stat_result, ancestors: Sequence[tuple[int, int]]
-    ) -> tuple[os.stat_result, bool]:
-        """Return the status of a link's target, or of the link where it leads nowhere or back to where we are."""
+    def _target(self, location: bytes, status: os.stat_result) -> tuple[os.stat_result, bool]:
+        """Return the status of a link's target, or of the link where it leads nowhere or to where we were."""
         try:
             target = os.stat(location)  # noqa: PTH116
         except OSError:
             return status, False
-        return (status, False) if (target.st_dev, target.st_ino) in ancestors else (target, True)
+        return (status, False) if (target.st_dev, target.st_ino) in self._seen else (target, True)
 
 
 def _expression(patterns: Iterable[str]) -> re.Pattern[str]:
     """Return what matches a whole path that any of the patterns matches."""
     translated, _ = glob.translate(list(patterns), flags=GLOB)
     return re.compile("|".join(f"(?:{expression})" for expression in translated))
+
+
+def _alternatives(pattern: str) -> list[list[str]]:
+    """Return a pattern's parts, once for each of the ways in which its braces can be read."""
+    return [each.split("/") for each in bracex.expand(pattern)]
 
 
 def _may_hold(pattern: Sequence[str], path: Sequence[str]) -> bool:
@@ -241,7 +299,7 @@ class OpenFile:
     """
 
     def __init__(self, member: Member) -> None:
-        self._descriptor = os.open(member.location, READ | (0 if member.follow else os.O_NOFOLLOW))
+        self._descriptor = open_below(member.root, member.location, READ, follow=member.follow)
         self._before = os.fstat(self._descriptor)
         if not stat.S_ISREG(self._before.st_mode):
             self.close()
@@ -275,6 +333,26 @@ class OpenFile:
         if after.st_size != self.size:
             how = "grew" if after.st_size > self.size else "shrank"
             return f"{how} from {self.size} to {after.st_size} bytes while it was read"
-        if (after.st_mtime_ns, after.st_ctime_ns) != (self._before.st_mtime_ns, self._before.st_ctime_ns):
-            return "changed while it was read"
-        return ""
+        # Not ctime, which moves when a file is only renamed, as logs are.
+        return "" if after.st_mtime_ns == self._before.st_mtime_ns else "changed while it was read"
+
+
+def open_below(root: bytes, location: bytes, flags: int, *, follow: bool) -> int:
+    """Open a path below a root and return the descriptor.
+
+    Folder by folder without following links, unless `follow`: somebody may have put a link where a folder was.
+
+    :raises OSError: it cannot be opened, or a link stands in the way.
+    """
+    if follow or location == root:
+        return os.open(location, flags)
+    *folders, name = location[len(root) :].lstrip(b"/").split(b"/")
+    here = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            below = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = below
+        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=here)
+    finally:
+        os.close(here)

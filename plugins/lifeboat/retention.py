@@ -132,11 +132,10 @@ def plan(
         if decision.rule == "newest"
     }
     dropped: dict[str, Decision] = {}
-    for pool in _pools(ordered, own_caps):
-        # A pool in which something is held would only burden the others with the space that it takes.
-        if not any(archive.application in held for archive in pool):
-            cap = policies(pool[0].application, pool[0].kind).delete_oldest_above_megabytes
-            dropped |= _above_cap([decisions[archive.key] for archive in pool], newest, cap)
+    # What is held does not count: others must not be dropped for the space that it takes.
+    for pool in _pools((archive for archive in ordered if archive.application not in held), own_caps):
+        cap = policies(pool[0].application, pool[0].kind).delete_oldest_above_megabytes
+        dropped |= _above_cap([decisions[archive.key] for archive in pool], newest, cap)
     decisions |= dropped
     final = (
         _final(decision, dropped, newest, held) if decision.action == "delete" and (held or dropped) else decision
@@ -250,7 +249,8 @@ def _final(
     if archive.application in held:
         return Decision(archive, "keep", "held", f"held: {held[archive.application]}")
     if decision.superseded_by in dropped:
-        return decision._replace(superseded_by=newest[archive.application, archive.kind])
+        by = newest[archive.application, archive.kind]
+        return decision._replace(reason="older than what is kept below the cap", superseded_by=by)
     return decision
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from lifeboat import catalog, retention
+from lifeboat import catalog, config, retention
+from lifeboat.catalog import Kind
 from lifeboat.errors import SettingsError
 from lifeboat.retention import Plan, Policy
 from lifeboat.storage import StoredObject
@@ -18,7 +19,7 @@ from lifeboat.storage import StoredObject
 STANDARD_INPUT = Path("-")
 
 
-def plan(inventory: Path, at: str | None, timezone: str, policy: str) -> Plan:
+def plan(inventory: Path, at: str | None, timezone: str, policy: str) -> tuple[Plan, int]:
     """Plan for a listing.
 
     Where the listing holds any published markers, archives without one are unfinished uploads, as everywhere; where it
@@ -27,15 +28,26 @@ def plan(inventory: Path, at: str | None, timezone: str, policy: str) -> Plan:
     :param inventory: JSON: a list of objects with ``key`` and ``size`` in bytes.
     :param at: ISO 8601, in `timezone` where it says no offset; None for now.
     :param policy: JSON object of retention's numbers; the others are the defaults.
+    :returns: the plan, and how many objects of the listing are no archives.
     :raises SettingsError: one of them is not what it should be.
     """
     zone = _zone(timezone)
     now = _time(at, zone)
-    chosen = _policy(policy)
+    policies = _policies(policy)
     objects = list(_objects(inventory))
-    marked = any(stored.key.endswith(f".zip{catalog.MARKER}") for stored in objects)
+    if len({stored.key for stored in objects}) < len(objects):
+        raise SettingsError(f"{inventory} lists a key twice.", "A listing has every key once.")
+    marked = any(
+        stored.key.endswith(catalog.MARKER)
+        and catalog.kind_of(stored.key.removesuffix(catalog.MARKER)) in ("database", "application")
+        for stored in objects
+    )
     archives = catalog.read(objects, zone, need_markers=marked).archives
-    return retention.plan(archives, now, zone, lambda application, kind: chosen)
+    try:
+        found = retention.plan(archives, now, zone, lambda application, kind: policies[kind])
+    except (OverflowError, ValueError) as error:
+        raise SettingsError(f"--at: {at!r} is too far away to plan for.") from error
+    return found, len(objects) - len(archives)
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -55,14 +67,12 @@ def _time(text: str | None, zone: ZoneInfo) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=zone)
 
 
-def _policy(text: str) -> Policy:
-    from lifeboat.config import retention_of
-
+def _policies(text: str) -> dict[Kind, Policy]:
     try:
         numbers = json.loads(text)
     except ValueError as error:
         raise SettingsError(f"--policy is not JSON: {error}.") from error
-    return retention_of(numbers, "--policy")
+    return config.policies_of(numbers, "--policy")
 
 
 def _objects(inventory: Path) -> Iterator[StoredObject]:

@@ -66,6 +66,14 @@ def test_a_whole_archive_verifies(tmp_path: Path, password: str | None) -> None:
         read(content, password).verify("0" * 64)
 
 
+@pytest.mark.parametrize("line", [b"x", b"2026-11-23 production.INFO: order accepted\n"])
+def test_sizes_around_the_inflaters_limit(tmp_path: Path, line: bytes) -> None:
+    """The inflater gives a mebibyte at most at a time; what it still holds when the input has ended counts, too."""
+    sizes = (*range((1 << 20) - 2, (1 << 20) + 300, 23), (1 << 20) + 1, (2 << 20) + 1, (3 << 20) + 100)
+    contents = {f"{size}": (line * (size // len(line) + 1))[:size] for size in sizes}
+    read(write(tmp_path / "a.zip", contents=contents).read_bytes()).verify()
+
+
 def test_no_changed_byte_passes_unseen(tmp_path: Path) -> None:
     """Every byte of a small archive, one after the other; the marker's SHA-256 sees what no entry covers."""
     content = bytearray(write(tmp_path / "a.zip", contents={"db-dumps/mysql-s.sql": b"SELECT 1;\n" * 9}).read_bytes())

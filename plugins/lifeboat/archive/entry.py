@@ -27,7 +27,8 @@ UNIX = 3
 FOLDER = 0x10  # what DOS called a directory; some tools look at nothing else
 UNIX_TIME = 0x5455  # Info-ZIP's extra field for UTC; the classic field has neither a zone nor odd seconds
 LATEST_UNIX_TIME = (1 << 31) - 1
-EARLIEST, LATEST = datetime(1980, 1, 1, tzinfo=UTC), datetime(2107, 12, 31, tzinfo=UTC)
+EARLIEST = int(datetime(1980, 1, 1, tzinfo=UTC).timestamp())  # of the classic field
+LATEST = int(datetime(2107, 12, 31, tzinfo=UTC).timestamp())
 
 
 class EntryInfo(AESZipInfo):  # type: ignore[misc]  # pyzipper carries no types
@@ -40,7 +41,7 @@ class EntryInfo(AESZipInfo):  # type: ignore[misc]  # pyzipper carries no types
 
     def __init__(self, name: str, mode: int, modified_ns: int) -> None:
         seconds = modified_ns // 10**9
-        when = min(max(datetime.fromtimestamp(max(seconds, 0), UTC), EARLIEST), LATEST)
+        when = datetime.fromtimestamp(min(max(seconds, EARLIEST), LATEST), UTC)
         super().__init__(name, when.timetuple()[:6])
         self.create_system = UNIX
         self.external_attr = (mode & 0xFFFF) << 16 | (FOLDER if name.endswith("/") else 0)

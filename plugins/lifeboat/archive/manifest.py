@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from lifeboat.archive import CHUNK
 
 
 class EntryList:
-    """What an archive holds, by name; kept in a file, because a million of entries would not fit into memory."""
+    """What an archive holds, by name; kept in a file, because a million of entries would not fit into memory.
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by the block
+    :param folder: for the file, which has no name.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by the block
         self.count = 0
 
     def __enter__(self) -> EntryList:

@@ -7,6 +7,7 @@ through a short queue. A file that changes while it is read is read once more, a
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import queue
 import sys
@@ -174,20 +175,21 @@ def _read_small(member: Member) -> tuple[bytes, str, int, int] | None:
 
     :returns: its content, how it changed, its mode and time of modification; nothing where it has become large.
     """
+    read = None
     for last in (False, True):
         try:
             with OpenFile(member) as file:
                 if file.size > 2 * SMALL:
                     return None
                 content = b"".join(iter(file.read, b""))
-                change = file.change()
+                read = content, file.change(), file.mode, file.modified_ns
         except OSError:
-            if last:
+            if last and read is None:
                 raise
             continue
-        if last or not change:
-            return content, change, file.mode, file.modified_ns
-    raise AssertionError("the last try returns or raises")
+        if not read[1]:
+            break
+    return read
 
 
 class _UnreadableError(Exception):
@@ -296,4 +298,5 @@ def _write(archive: ArchiveWriter, pieces: Iterator[_Start | bytes | Outcome]) -
 
 def _reason(error: OSError) -> str:
     """Say why a file cannot be read, without the path that the manifest names anyway."""
-    return "it vanished" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+    words = {errno.ENOENT: "it vanished", errno.ELOOP: "it became a symbolic link"}
+    return words.get(error.errno or 0) or error.strerror or str(error)

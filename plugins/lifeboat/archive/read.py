@@ -60,6 +60,13 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
             if data:
                 yield data
             block = (inflate.unconsumed_tail if inflate else b"") or self._read2(CHUNK)
+        # All input taken, the inflater may still hold what did not fit into its last answer.
+        while inflate and not inflate.eof and (data := inflate.decompress(b"", 4 * CHUNK)):
+            crc = isal_zlib.crc32(data, crc)
+            size += len(data)
+            if size > self._zinfo.file_size:
+                break
+            yield data
         if self._decrypter is not None and self._zinfo.wz_aes_version is not None:
             self.check_wz_aes()
         if size != self._zinfo.file_size or (inflate and (not inflate.eof or inflate.unused_data)):

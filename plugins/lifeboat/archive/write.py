@@ -42,8 +42,8 @@ class _Rendered:
 class _Directory:
     """The entries written so far, kept in a file: a million of them would not fit into a worker's memory."""
 
-    def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the archive
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed with the archive
         self._count = 0
 
     def append(self, info: EntryInfo) -> None:
@@ -67,7 +67,7 @@ class _Zip(AESZipFile):  # type: ignore[misc]
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w")
-        self.filelist = _Directory()
+        self.filelist = _Directory(path.parent)
 
     def begin(self, info: EntryInfo, zip64: bool) -> None:
         """Write the header of an entry; its payload follows at the file's position."""

@@ -67,10 +67,8 @@ class EvaluateRetentionOperator(DestinationOperator):
         settings = self.settings()
         now = datetime.now(UTC)
         evaluation = cleanup.evaluate(self.target(settings), settings, self.applications(context, settings), now)
-        for line in cleanup.lines(evaluation.plan):
+        for line in cleanup.lines(evaluation):
             self.log.info("%s", line)
-        for stored in evaluation.unfinished:
-            self.log.info("sweep   %s: an upload that never finished", stored.key)
         return {"now": now.isoformat(), **evaluation.order.to_json()}
 
 
@@ -97,6 +95,11 @@ class DeleteArchivesOperator(DestinationOperator):
         facts = dict(self.order)
         now = datetime.fromisoformat(facts.pop("now"))
         cleaned = cleanup.clean(
-            self.target(settings), settings, self.applications(context, settings), now, Order.from_json(facts)
+            self.target(settings),
+            settings,
+            self.applications(context, settings),
+            now,
+            Order.from_json(facts),
+            datetime.now(UTC),
         )
         return {"deleted": len(cleaned.deleted), "left": len(cleaned.left), "freed": cleaned.freed}

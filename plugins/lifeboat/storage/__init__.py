@@ -56,5 +56,8 @@ class Destination(Protocol):
     def lock_of(self, key: str) -> str:
         """Say until when, or by what, an object is locked against deletion; nothing where it is not."""
 
-    def abort_unfinished(self, prefix: str, before: datetime) -> Iterator[str]:
-        """Abort uploads below a prefix that began before a time and that no listing shows; yield their keys."""
+    def uploads(self) -> Iterator[StoredObject]:
+        """Yield uploads under way or abandoned, which no listing shows; `modified` is when they began."""
+
+    def abort(self, key: str) -> None:
+        """Abort the uploads of a key; what is stored under it stays."""

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from io import BufferedRandom
@@ -39,20 +40,29 @@ class DiskDestination:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with self._translated("list"):
             if self._root.exists():
-                yield from self._walk(self._root, prefix)
+                yield from self._walk(self._root, prefix, frozenset())
 
-    def _walk(self, directory: Path, prefix: str) -> Iterator[StoredObject]:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                key = Path(entry.path).relative_to(self._root).as_posix()
-                if key == LOST_AND_FOUND:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    if key.startswith(prefix) or prefix.startswith(f"{key}/"):
-                        yield from self._walk(Path(entry.path), prefix)
-                elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
-                    with contextlib.suppress(FileNotFoundError):  # deleted since it was listed
-                        yield _stored(key, entry.stat(follow_symlinks=False))
+    def _walk(self, directory: Path, prefix: str, above: frozenset[Path]) -> Iterator[StoredObject]:
+        """Yield what is below a directory. Links are followed, as they are when a key is looked for."""
+        real = directory.resolve()
+        if real in above:
+            return
+        try:
+            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return  # removed since it was listed
+        for entry in entries:
+            path = directory / entry.name
+            key = path.relative_to(self._root).as_posix()
+            if key == LOST_AND_FOUND:
+                continue
+            if entry.is_dir():
+                if key.startswith(prefix) or prefix.startswith(f"{key}/"):
+                    yield from self._walk(path, prefix, above | {real})
+            elif key.startswith(prefix):
+                with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, or a broken link
+                    if stat.S_ISREG((status := path.stat()).st_mode):
+                        yield _stored(key, status)
 
     def find(self, key: str) -> StoredObject | None:
         with self._translated(f"look for {key} in"):
@@ -82,15 +92,18 @@ class DiskDestination:
     def delete(self, key: str) -> None:
         with self._translated(f"delete {key} from"):
             path = self._path(key)
-            if path.exists():
+            with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
                 path.unlink()
                 _sync_directory(path.parent)
 
     def lock_of(self, key: str) -> str:
         return ""  # a file that may not be deleted says so when it is
 
-    def abort_unfinished(self, prefix: str, before: datetime) -> Iterator[str]:
+    def uploads(self) -> Iterator[StoredObject]:
         return iter(())  # partial files are in the listing
+
+    def abort(self, key: str) -> None:
+        """Do nothing: there is none."""
 
     def _path(self, key: str) -> Path:
         """Return the file of a key.
@@ -146,7 +159,9 @@ class DiskDestination:
                 errno.EACCES: "Give the worker's user the rights to read and write there.",
                 errno.EROFS: "The disk is mounted read-only.",
             }.get(error.errno or 0, "")
-            raise StorageError(f"Cannot {doing} {self}: {error.strerror or error}.", hint) from error
+            named = error.filename if isinstance(error.filename, str) else ""
+            below = f" ({named})" if named and named != str(self._root) else ""
+            raise StorageError(f"Cannot {doing} {self}: {error.strerror or error}{below}.", hint) from error
 
 
 def _partial_of(path: Path) -> Path:

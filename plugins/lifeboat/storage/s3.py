@@ -90,7 +90,7 @@ class S3Destination:
         size, whole, composite = _s3_sha256(source)
         if base64.b64decode(whole).hex() != sha256:
             raise StorageError(f"{source} is not the {key} that was packed: its SHA-256 differs.", REPACK)
-        self._abort_unfinished(key)
+        self.abort(key)  # what a killed upload left: its parts cost money
         with self._translated(f"store {key} at"):
             self._client.upload_file(
                 str(source),
@@ -115,32 +115,28 @@ class S3Destination:
 
     def lock_of(self, key: str) -> str:
         with self._translated(f"look for locks of {key} at"):
-            head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+            try:
+                head = self._client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+            except self._client.exceptions.ClientError as error:
+                if _code(error) == "404":
+                    return ""  # gone already
+                raise
         if head.get("ObjectLockLegalHoldStatus") == "ON":
             return "a legal hold"
         until = head.get("ObjectLockRetainUntilDate")
         return f"object lock until {until:%Y-%m-%d %H:%M} UTC" if until and until > datetime.now(UTC) else ""
 
-    def abort_unfinished(self, prefix: str, before: datetime) -> Iterator[str]:
-        with self._translated(f"look for unfinished uploads of {prefix} at"):
+    def uploads(self) -> Iterator[StoredObject]:
+        with self._translated("look for unfinished uploads at"):
             pages = self._client.get_paginator("list_multipart_uploads").paginate(
-                Bucket=self._bucket, Prefix=self._prefix + prefix
+                Bucket=self._bucket, Prefix=self._prefix
             )
-            for upload in [upload for page in pages for upload in page.get("Uploads", [])]:
-                if upload["Initiated"] < before:
-                    self._client.abort_multipart_upload(
-                        Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                    )
-                    yield upload["Key"].removeprefix(self._prefix)
+            for page in pages:
+                for upload in page.get("Uploads", []):
+                    yield StoredObject(upload["Key"].removeprefix(self._prefix), 0, upload["Initiated"])
 
-    def read_from(self, key: str, start: int) -> Any:
-        """Return the body of an object from a byte on, as a stream."""
-        with self._translated(f"read {key} from"):
-            return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={start}-")["Body"]
-
-    def _abort_unfinished(self, key: str) -> None:
-        """Abort what a killed upload of the same key left: its parts cost money and no listing shows them."""
-        with self._translated(f"look for unfinished uploads of {key} at"):
+    def abort(self, key: str) -> None:
+        with self._translated(f"abort unfinished uploads of {key} at"):
             uploads = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=self._prefix + key)
             for upload in uploads.get("Uploads", []):
                 if upload["Key"] == self._prefix + key:
@@ -148,6 +144,11 @@ class S3Destination:
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                     )
+
+    def read_from(self, key: str, start: int) -> Any:
+        """Return the body of an object from a byte on, as a stream."""
+        with self._translated(f"read {key} from"):
+            return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={start}-")["Body"]
 
     def _confirm(self, key: str, size: int, sha256: str, checksums: set[str]) -> None:
         """Compare what the bucket says it holds with what was sent.
