@@ -57,6 +57,12 @@ class LifeboatOperator(BaseOperator):
         """What the step works on, as an alert names it."""
         return ""
 
+    def tell_missing_alerts(self, settings: Settings) -> None:
+        """Say which channels are off; for one task at the start of a run."""
+        for channel in ("slack", "email"):
+            if getattr(settings.alerts, channel) is None:
+                self.log.warning("No %s alerts: the settings name none under alerts.%s.", channel, channel)
+
     def settings(self) -> Settings:
         """Read the settings anew: they may have changed since the DAG was parsed."""
         from lifeboat import config

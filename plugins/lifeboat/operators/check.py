@@ -25,6 +25,7 @@ class CheckDestinationOperator(DestinationOperator):
         from lifeboat import checkup
 
         settings = self.settings()
+        self.begin(settings)
         applications = self.applications(context, settings)
         deep = bool(context["params"].get("deep"))
         examined = checkup.examine(self.destination, settings, applications, datetime.now(UTC), deep=deep)

@@ -35,6 +35,11 @@ class DestinationOperator(LifeboatOperator):
     def subject(self) -> str:
         return f"destination {self.destination}"
 
+    def begin(self, settings: Settings) -> None:
+        """Tell once in a run what concerns all of it."""
+        if self.destination == next(iter(settings.destinations)):
+            self.tell_missing_alerts(settings)
+
     def applications(self, context: Context, settings: Settings) -> list[str]:
         """Return the chosen applications that keep archives at this destination; skip where there is none."""
         wanted = context["params"].get("destination", ALL_DESTINATIONS)
@@ -65,6 +70,7 @@ class EvaluateRetentionOperator(DestinationOperator):
         from lifeboat import cleanup
 
         settings = self.settings()
+        self.begin(settings)
         now = datetime.now(UTC)
         evaluation = cleanup.evaluate(self.target(settings), settings, self.applications(context, settings), now)
         for line in cleanup.lines(evaluation):

@@ -41,7 +41,8 @@ class PrepareStagingOperator(ApplicationOperator):
         """Skip, or sweep what earlier runs left and make the directory."""
         settings = self.settings()
         self._check_choice(context, settings)
-        self._tell_missing_alerts(settings)
+        if self.application == next(iter(settings.applications)):
+            self.tell_missing_alerts(settings)
         others = self._sweep(context, settings)
         if context["dag_run"].run_type == "backfill":
             self._skip_unless_due(context, settings, others)
@@ -61,11 +62,6 @@ class PrepareStagingOperator(ApplicationOperator):
             databases = tuple(name for name in databases if name in own or name not in everywhere)
         settings.databases_of(self.application, databases)
         settings.destinations_of(self.application, destinations)
-
-    def _tell_missing_alerts(self, settings: Settings) -> None:
-        for channel in ("slack", "email"):
-            if getattr(settings.alerts, channel) is None:
-                self.log.warning("No %s alerts: the settings name none under alerts.%s.", channel, channel)
 
     def _sweep(self, context: Context, settings: Settings) -> list[str]:
         """Remove the staging of runs that have ended; return the runs that have not."""
