@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
 from email.message import EmailMessage
-from smtplib import SMTP
+from email.utils import formatdate, make_msgid
+from smtplib import SMTP, SMTPRecipientsRefused
 from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseNotifier
@@ -27,8 +28,10 @@ log = logging.getLogger(__name__)
 # A DAG's callbacks share the 50 seconds that Airflow's DAG processor grants for one file.
 SLACK_SECONDS = 5
 MAIL_SECONDS = 5
+DELIVERY_SECONDS = 12
 LOOK_SECONDS = 6  # for the last good backups, which a dead destination must not delay
-LONGEST_SECTION = 2900  # characters; Slack refuses sections beyond 3000
+LONGEST_REASON = 500  # characters; Slack refuses sections beyond 3000, and markup may make five of one
+MOST_FAILURES = 40  # Slack refuses messages of more than 50 blocks
 NO_REASON = "It left no reason: it was killed, timed out, or marked failed. The task's log tells more."
 ADVICE = {
     "prepare_staging": "Mend what the reason names, then clear the task.",
@@ -78,22 +81,21 @@ class Message:
 
     def slack(self) -> list[dict[str, Any]]:
         """Return the message as Slack blocks."""
+        more = len(self.failures) - MOST_FAILURES
         texts = [
             *(
-                f"*{_slack(failure.task)}* {_slack(failure.subject)}\n{_slack(failure.reason)}\n_{failure.advice}_"
-                for failure in self.failures
+                f"*{_slack(failure.task)}* {_slack(failure.subject)}\n{_slack(_short(failure.reason))}"
+                f"\n_{failure.advice}_"
+                for failure in self.failures[:MOST_FAILURES]
             ),
-            _slack("\n".join(self.last_good)),
+            f"... and {more} more; the run has them all." if more > 0 else "",
+            _slack(_short("\n".join(self.last_good))),
             _slack(self.note),
             " ".join(filter(None, [f"Run `{_slack(self.run_id)}`." if self.run_id else "", self._slack_link()])),
         ]
         return [
             {"type": "header", "text": {"type": "plain_text", "text": self.title[:150]}},
-            *(
-                {"type": "section", "text": {"type": "mrkdwn", "text": text[:LONGEST_SECTION]}}
-                for text in texts
-                if text
-            ),
+            *({"type": "section", "text": {"type": "mrkdwn", "text": text}} for text in texts if text),
         ][:50]
 
     def _slack_link(self) -> str:
@@ -184,17 +186,27 @@ def send(alerts: Alerts, message: Message) -> dict[str, str]:
 
     :returns: why it failed, by channel; empty where it did not.
     """
-    outcomes = {}
+    deliveries: dict[str, Callable[[], str]] = {}
     if slack := alerts.slack:
-        outcomes["Slack"] = _try(lambda: send_slack(slack, message))
+        deliveries["Slack"] = lambda: send_slack(slack, message)
     if email := alerts.email:
-        outcomes["email"] = _try(lambda: send_email(email, message))
-    return outcomes
+        deliveries["email"] = lambda: send_email(email, message)
+    # Side by side, and none longer than it may: timeouts of libraries count each read, not the whole.
+    pool = ThreadPoolExecutor(max(len(deliveries), 1))
+    under_way = {channel: pool.submit(deliver) for channel, deliver in deliveries.items()}
+    pool.shutdown(wait=False)
+    return {channel: _outcome(delivery) for channel, delivery in under_way.items()}
 
 
-def _try(deliver: Callable[[], str]) -> str:
+def _outcome(delivery: Future[str]) -> str:
+    from lifeboat.errors import LifeboatError
+
     try:
-        return deliver()
+        return delivery.result(DELIVERY_SECONDS)
+    except NotYet:
+        return f"no answer within {DELIVERY_SECONDS} seconds."
+    except LifeboatError as error:
+        return str(error)
     except Exception as error:  # noqa: BLE001  # whatever a provider raises
         # Not its text: libraries put the webhook's URL into it, which is a secret.
         return f"{type(error).__name__}."
@@ -236,62 +248,85 @@ def _failure(ti: Any, name: str, run_id: str) -> Failure:
 
 def last_good() -> tuple[str, ...]:
     """Return when the newest archive of every application was captured, as far as that can be found out in time."""
-    pool = ThreadPoolExecutor(1)
-    try:
-        return pool.submit(_last_good).result(LOOK_SECONDS)
-    except NotYet:
-        return ("The last good backup is not known: the destinations did not answer in time.",)
-    except Exception as error:  # noqa: BLE001  # an alert without it is better than none
-        return (f"The last good backup is not known: {type(error).__name__}.",)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _last_good() -> tuple[str, ...]:
     from datetime import UTC, datetime
 
     from lifeboat import checkup, config
     from lifeboat.text import age_text
 
-    settings, now = config.load(), datetime.now(UTC)
-    names = list(settings.applications)
-    with ThreadPoolExecutor(len(settings.destinations)) as pool:
-        examined = list(pool.map(lambda name: checkup.examine(name, settings, names, now), settings.destinations))
+    try:
+        settings, now = config.load(), datetime.now(UTC)
+        names = list(settings.applications)
+        pool = ThreadPoolExecutor(len(settings.destinations))
+        looks = {name: pool.submit(checkup.examine, name, settings, names, now) for name in settings.destinations}
+        pool.shutdown(wait=False)
+        done, _ = wait(looks.values(), LOOK_SECONDS)
+        examined = {name: look.result() for name, look in looks.items() if look in done}
+    except Exception as error:  # noqa: BLE001  # an alert without it is better than none
+        return (f"The last good backup is not known: {type(error).__name__}.",)
+    silent = [name for name in looks if name not in examined or not examined[name].newest]
     lines = []
     for application in names:
-        times = [time for each in examined for time in each.newest.get(application, {}).values()]
-        when = f"{max(times):%Y-%m-%d %H:%M} UTC, {age_text(now - max(times))} ago" if times else "none was found"
+        times = [time for each in examined.values() for time in each.newest.get(application, {}).values()]
+        unknown = "not known" if silent else "none was found"
+        when = f"{max(times):%Y-%m-%d %H:%M} UTC, {age_text(now - max(times))} ago" if times else unknown
         lines.append(f"Last good backup of {application}: {when}")
-    return tuple(lines)
+    return (*lines, *([f"Could not be read: {', '.join(silent)}."] if silent else []))
 
 
 def send_slack(channel: SlackAlerts, message: Message) -> str:
     """Post a message to a Slack webhook; return what is wrong with its answer."""
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
-    hook = SlackWebhookHook(slack_webhook_conn_id=channel.connection, timeout=SLACK_SECONDS)
+    from lifeboat import connections
+
+    connections.get(channel.connection, "alerts by Slack")  # a clearer error than the hook's
+    # Never tried again: Slack may have taken a message whose answer was lost.
+    hook = SlackWebhookHook(slack_webhook_conn_id=channel.connection, timeout=SLACK_SECONDS, retry_handlers=[])
     answer = hook.send(text=message.title, blocks=message.slack())
     return "" if answer is None or answer.body.strip() == "ok" else f"Slack answered {answer.body[:100]!r}."
 
 
 def send_email(channel: EmailAlerts, message: Message) -> str:
-    """Mail a message; return which addresses the server refused."""
+    """Mail a message; return which addresses the server refused.
+
+    :raises SettingsError: the connection is missing, or names no sender.
+    """
     from airflow.providers.smtp.hooks.smtp import SmtpHook
+
+    from lifeboat import connections
+    from lifeboat.errors import SettingsError
 
     class QuickSmtpHook(SmtpHook):
         """Gives up before Airflow ends the callback."""
 
         timeout = property(lambda self: MAIL_SECONDS)
-        smtp_retry_limit = property(lambda self: 1)
+        smtp_retry_limit = property(lambda self: 0)
 
+    connections.get(channel.connection, "alerts by email")
     with QuickSmtpHook(smtp_conn_id=channel.connection) as hook:
+        if not hook.from_email:
+            raise SettingsError(
+                f"Airflow connection {channel.connection!r} names no sender.", 'Add "from_email" to its extra.'
+            )
         letter = EmailMessage()
-        letter["Subject"], letter["From"], letter["To"] = message.title, hook.from_email or "", ", ".join(channel.to)
+        letter["Subject"], letter["From"], letter["To"] = message.title, hook.from_email, ", ".join(channel.to)
+        letter["Date"], letter["Message-ID"] = formatdate(localtime=True), make_msgid(domain="lifeboat")
         letter.set_content(message.text())
         letter.add_alternative(message.html(), subtype="html")
-        # The hook's own sending knows no text beside HTML, and hides which addresses were refused.
-        refused = cast(SMTP, hook._smtp_client).send_message(letter)
+        try:
+            # The hook's own sending knows no text beside HTML, and hides which addresses were refused.
+            refused = cast(SMTP, hook._smtp_client).send_message(letter)
+        except SMTPRecipientsRefused as error:
+            refused = error.recipients
     return f"The mail server refused {', '.join(refused)}." if refused else ""
+
+
+def _short(text: str) -> str:
+    """Cut a text at the end of a line, and say so."""
+    if len(text) <= LONGEST_REASON:
+        return text
+    cut = text[:LONGEST_REASON]
+    return f"{cut[: cut.rfind(chr(10))] if chr(10) in cut else cut}\n... the log has the rest."
 
 
 def _slack(text: str) -> str:

@@ -24,6 +24,7 @@ FILE_TOTALS = ("count", "bytes", "changed", "missing", "special")
 LONGEST_MARKER = 1 << 20  # bytes; a marker holds totals only
 
 Kind = Literal["database", "application", "legacy"]
+OWN_KINDS: tuple[Kind, ...] = ("database", "application")
 KINDS: tuple[Kind, ...] = ("database", "application", "legacy")
 
 _KEY = re.compile(

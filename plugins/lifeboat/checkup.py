@@ -8,12 +8,13 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from http.client import HTTPException
 from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from lifeboat import catalog, connections, health
-from lifeboat.catalog import Catalog, Kind
+from lifeboat.catalog import OWN_KINDS, Catalog, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.health import Finding
@@ -57,8 +58,10 @@ def examine(
     try:
         destination = connections.destination(name, settings.destinations[name])
         found = catalog.read(destination.list(), settings.legacy_zone)
+        uploads = [upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS]
     except LifeboatError as error:
         return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
+    found = Catalog(found.archives, (*found.unfinished, *uploads))
     findings: list[Finding] = []
     newest = {}
     for application in applications:
@@ -105,23 +108,20 @@ def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[s
 def tell_alive(settings: Settings) -> None:
     """Ask for the dead man's URL, so that whoever waits for it there knows that Airflow is alive.
 
-    A failure is logged: it is noticed where the request was waited for.
-
-    :raises SettingsError: the connection holds no URL.
+    Whatever goes wrong is logged, without the URL, which is a secret: it is noticed where the request was waited for.
     """
     if settings.alerts.dead_man is None:
         return
-    connection = connections.get(settings.alerts.dead_man, "the dead man's switch")
-    url = connection.password or connection.host or ""
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise SettingsError(
-            f"Airflow connection {settings.alerts.dead_man!r} holds no URL.", "Set its password to https://..."
-        )
     try:
+        url = str(connections.get(settings.alerts.dead_man, "the dead man's switch").password or "")
+        if urlsplit(url).scheme not in ("http", "https"):
+            raise SettingsError(f"The password of Airflow connection {settings.alerts.dead_man!r} is no URL.")
         with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
             log.info("The dead man's switch was told that all is well.")
-    except (OSError, ValueError) as error:
-        log.warning("The dead man's switch could not be told: %s.", type(error).__name__)
+    except LifeboatError as error:
+        log.error("The dead man's switch could not be told: %s", error)
+    except (OSError, ValueError, HTTPException) as error:
+        log.error("The dead man's switch could not be told: %s.", type(error).__name__)
 
 
 def _of(found: Catalog, application: str) -> list[catalog.Archive]:
@@ -152,6 +152,8 @@ def _differs(destination: Destination, archive: catalog.Archive) -> str:
                 progress.advance(len(block or b""))
     except LifeboatError as error:
         return str(error)
+    except OSError as error:
+        return f"{archive.key} at {destination} cannot be read: {error.strerror}"
     if sha256.hexdigest() != marker["archive"]["sha256"]:
         return f"{archive.key} is not what was published: its SHA-256 differs"
     return ""

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from lifeboat import catalog, health, retention
-from lifeboat.catalog import Archive, Kind
+from lifeboat.catalog import OWN_KINDS, Archive, Kind
 from lifeboat.config import Settings
 from lifeboat.retention import Plan
 from lifeboat.storage import Destination, StoredObject
@@ -17,7 +17,6 @@ from lifeboat.text import size_text
 
 log = logging.getLogger(__name__)
 
-OWN_KINDS = ("database", "application")
 UNFINISHED_FOR = timedelta(days=1)  # an upload that has not finished by then never will
 
 

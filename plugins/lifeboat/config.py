@@ -235,17 +235,20 @@ class EmailAlerts(_Model):
     to: tuple[str, ...] = Field(min_length=1)
 
 
+DagId = Literal["backup_database", "backup_application", "backup_cleanup", "backup_check"]
+
+
 class Alerts(_Model):
     """Who hears of a failed run; a channel that is left out is off.
 
     :param on_success: DAGs whose successful runs are told, too.
     :param dead_man: Airflow connection of type ``http`` that every healthy check asks for, so that whoever waits for
-        it there notices when Airflow itself is dead; the whole URL may be its password.
+        it there notices when Airflow itself is dead; its password is the URL.
     """
 
     slack: SlackAlerts | None = None
     email: EmailAlerts | None = None
-    on_success: tuple[str, ...] = ()
+    on_success: tuple[DagId, ...] = ()
     dead_man: ConnectionId | None = None
 
 

@@ -111,7 +111,18 @@ def destination(name: str, settings: DestinationSettings) -> Destination:
         from lifeboat.storage import s3
 
         get(settings.connection, f"destination {name!r}")
-        client = S3Hook(aws_conn_id=settings.connection).get_conn()
+        try:
+            client: Any = S3Hook(aws_conn_id=settings.connection).get_conn()
+        except Exception as error:  # whatever a wrong extra makes of boto3
+            raise SettingsError(
+                f"Airflow connection {settings.connection!r} makes no S3 client: {type(error).__name__}.",
+                "Look at its extras: endpoint_url begins with https://, config_kwargs is an object.",
+            ) from error
+        if "@" in client.meta.endpoint_url:
+            raise SettingsError(
+                f"The endpoint_url of Airflow connection {settings.connection!r} holds a login.",
+                "Put it into login and password: addresses appear in messages.",
+            )
         return s3.S3Destination(name, client, settings.bucket, settings.prefix)
     from lifeboat.storage import disk
 

@@ -82,8 +82,9 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
     for kind, limit in limits.longest_ages.items():
         healthy, text = _age(present, kind, limit, now)
         findings.append((f"{kind} age", "healthy" if healthy else "unhealthy", text))
-        if healthy and limits.size_factor is not None:
-            findings.append(_size([archive for archive in present if archive.kind == kind], limits.size_factor))
+        of_kind = [archive for archive in present if archive.kind == kind]
+        if of_kind and limits.size_factor is not None:
+            findings.append(_size(of_kind, limits.size_factor))
     findings.append(_storage(archives, limits.max_storage_megabytes))
     findings.append(_unfinished(unfinished, now))
     if early := len(archives) - len(present):
@@ -98,7 +99,8 @@ def compare(
 ) -> list[Finding]:
     """Compare the destinations of one application with each other.
 
-    :param newest: of each destination that could be read, the time of the newest archive of each kind.
+    :param newest: of each destination that could be read, the time of the newest archive of each kind; nothing is
+        said where none could.
     """
     findings = []
     for kind in limits.longest_ages:
@@ -108,8 +110,8 @@ def compare(
             if best is not None and time != best:
                 text = f"its newest {kind} archive is {_when(time)}, while another destination has {_when(best)}"
                 findings.append(Finding(application, name, "same newest", "degraded", text))
-    if limits.recovery_point is not None:
-        times_of_all = [time for kinds in newest.values() for time in kinds.values()]
+    if limits.recovery_point is not None and newest:
+        times_of_all = [time for kinds in newest.values() for kind, time in kinds.items() if kind != "legacy"]
         age = now - max(times_of_all) if times_of_all else None
         missed = age is None or age > limits.recovery_point
         last = "no good backup at all" if age is None else f"the last good backup is {age_text(age)} old"

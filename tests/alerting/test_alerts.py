@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -102,14 +105,19 @@ def test_a_message_in_every_form() -> None:
     for text in (blocks, page, MESSAGE.text()):
         assert "clear only this task" in text
         assert "Last good backup of Shop" in text
-    long = Message("x", failures=tuple(Failure(f"t{n}", "", "r" * 9000) for n in range(99)))
+    long = Message("x", "run", tuple(Failure(f"t{n}", "", "<" * 9000) for n in range(99)), url="https://a.example")
     assert len(long.slack()) <= 50
+    assert "and 59 more" in json.dumps(long.slack())
+    assert "Open the run" in json.dumps(long.slack())
+    assert "the log has the rest" in json.dumps(long.slack())
     assert all(len(block["text"]["text"]) <= 3000 for block in long.slack())
 
 
 def test_a_letter_has_text_beside_html(channels: Callable[..., config.Alerts], mail: MailSink) -> None:
     assert alerts.send(channels(slack=None), MESSAGE) == {"email": ""}
     (letter,) = mail.messages()
+    assert letter["Date"]
+    assert letter["Message-ID"]
     assert letter["To"] == "ops@example.com, second@example.com"
     plain, rich = letter.get_body(("plain",)), letter.get_body(("html",))
     assert isinstance(plain, EmailMessage)
@@ -133,7 +141,7 @@ def endpoint() -> Iterator[Callable[..., Endpoint]]:
 
 @pytest.mark.parametrize(
     ("answer", "said"),
-    [((500, b"no"), "SlackApiError|Exception"), ((200, b"no_service"), "no_service"), ((200, b"ok", 30), "Time|Error")],
+    [((500, b"no"), "SlackApiError|Exception"), ((200, b"no_service"), "no_service"), ((200, b"ok", 30), "Time|Error|no answer")],
 )
 def test_a_broken_slack_does_not_stop_the_email(
     channels: Callable[..., config.Alerts],
@@ -152,6 +160,31 @@ def test_a_broken_slack_does_not_stop_the_email(
     assert re.search(said, outcomes["Slack"])
     assert "webhook-canary" not in outcomes["Slack"]
     assert outcomes["email"] == ""
+    assert len(mail.messages()) == 1
+
+
+def test_a_slack_that_drips_delays_nothing(
+    channels: Callable[..., config.Alerts], mail: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each read is in time, the whole never: a limit for the whole ends it."""
+    settings = channels()
+    monkeypatch.setattr(alerts, "DELIVERY_SECONDS", 4)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            line, _ = server.accept()
+            with line, contextlib.suppress(OSError):
+                for _ in range(10):
+                    line.sendall(b"H")
+                    time.sleep(1)
+
+        Thread(target=drip, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/webhook-canary"
+        monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps({"conn_type": "slackwebhook", "password": url}))
+        started = time.monotonic()
+        outcomes = alerts.send(settings, MESSAGE)
+    assert time.monotonic() - started < 10
+    assert outcomes == {"Slack": "no answer within 4 seconds.", "email": ""}
     assert len(mail.messages()) == 1
 
 

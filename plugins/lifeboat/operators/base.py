@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FAILURE = "failure"  # XCom key under which a failed task leaves its reason for the alert
 ALL = "all applications"
-LONGEST_REASON = 2000  # characters
+LONGEST_REASON = 20_000  # characters
 
 
 class LifeboatOperator(BaseOperator):
@@ -48,8 +48,9 @@ class LifeboatOperator(BaseOperator):
     def _leave(self, context: Context, error: BaseException) -> str:
         from airflow.sdk._shared.secrets_masker import redact
 
-        reason = str(redact(str(error) or type(error).__name__))[:LONGEST_REASON]
-        context["ti"].xcom_push(key=FAILURE, value={"subject": self.subject, "reason": reason})
+        text = str(redact(str(error) or type(error).__name__))
+        reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may be no UTF-8
+        context["ti"].xcom_push(key=FAILURE, value={"subject": self.subject, "reason": reason[:LONGEST_REASON]})
         return reason
 
     @property

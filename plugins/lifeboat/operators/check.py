@@ -61,7 +61,8 @@ class CompareDestinationsOperator(LifeboatOperator):
         states = ti.get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])[context["run_id"]]
         if failed := [name for name, task in self.checks.items() if states.get(task) == "failed"]:
             raise UnhealthyError(f"Not healthy: {', '.join(failed)}. The check of each says why.")
-        checkup.tell_alive(settings)
+        if all(states.get(task) == "success" for task in self.checks.values()) and wanted == ALL:
+            checkup.tell_alive(settings)
 
 
 def _tell(operator: LifeboatOperator, findings: Sequence[Finding]) -> None:

@@ -13,8 +13,7 @@ from lifeboat.operators.base import ALL, ApplicationOperator, chosen
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from lifeboat.catalog import Kind
-    from lifeboat.config import Settings
+    from lifeboat.config import BackupKind, Settings
 
 ACTIVE = ["queued", "running"]
 KEPT_FOR_CLEARING = ("failed", "upstream_failed")
@@ -32,7 +31,7 @@ class PrepareStagingOperator(ApplicationOperator):
 
     template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "kind")
 
-    def __init__(self, *, kind: Kind, interval: timedelta, **kwargs: Any) -> None:
+    def __init__(self, *, kind: BackupKind, interval: timedelta, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kind = kind
         self.interval = interval
@@ -40,9 +39,9 @@ class PrepareStagingOperator(ApplicationOperator):
     def step(self, context: Context) -> None:
         """Skip, or sweep what earlier runs left and make the directory."""
         settings = self.settings()
-        self._check_choice(context, settings)
-        if self.application == next(iter(settings.applications)):
+        if self.application == next(iter(settings.applications_of(self.kind))):
             self.tell_missing_alerts(settings)
+        self._check_choice(context, settings)
         others = self._sweep(context, settings)
         if context["dag_run"].run_type == "backfill":
             self._skip_unless_due(context, settings, others)
