@@ -141,7 +141,11 @@ def endpoint() -> Iterator[Callable[..., Endpoint]]:
 
 @pytest.mark.parametrize(
     ("answer", "said"),
-    [((500, b"no"), "SlackApiError|Exception"), ((200, b"no_service"), "no_service"), ((200, b"ok", 30), "Time|Error|no answer")],
+    [
+        ((500, b"no"), "SlackApiError|Exception"),
+        ((200, b"no_service"), "no_service"),
+        ((200, b"ok", 30), "Time|Error|no answer"),
+    ],
 )
 def test_a_broken_slack_does_not_stop_the_email(
     channels: Callable[..., config.Alerts],
