@@ -175,37 +175,38 @@ class _Walk:
         """Yield everything below the root. Without recursion: folders may be nested deeper than calls."""
         status = os.stat(self._root)  # noqa: PTH116  # bytes: names may be in any encoding
         self._seen.add((status.st_dev, status.st_ino))
-        waiting = [_Found(self._root, "", False, False)]
-        while waiting:
-            found = waiting.pop()
-            descend = not found.path
-            if found.path:
-                result, descend, found = self._entry(found)
-                if result is not None:
-                    yield result
+        root = _Found(self._root, "", False, False)
+        open_directories = [self._children(root, self._names(root))]
+        while open_directories:
+            found = next(open_directories[-1], None)
+            if found is None:
+                open_directories.pop()
+                continue
+            result, descend, found = self._entry(found)
+            if result is not None:
+                yield result
             if descend:
                 try:
-                    waiting += self._children(found)
+                    open_directories.append(self._children(found, self._names(found)))
                 except OSError as error:
                     yield LeftOut(found.path, found.location, "unreadable", f"cannot be listed: {error.strerror}")
 
-    def _children(self, directory: _Found) -> list[_Found]:
-        """Return what is in a directory, the last name first: the walk takes from the end."""
-        descriptor = open_below(self._root, directory.location, os.O_RDONLY | os.O_DIRECTORY, follow=directory.beyond)
+    def _names(self, directory: _Found) -> list[bytes]:
+        flags = os.O_RDONLY | os.O_DIRECTORY
+        descriptor = open_below(self._root, directory.location, flags, follow=directory.beyond)
         try:
-            names = sorted((os.fsencode(name) for name in os.listdir(descriptor)), reverse=True)  # noqa: PTH208
+            return sorted(os.fsencode(name) for name in os.listdir(descriptor))  # noqa: PTH208
         finally:
             os.close(descriptor)
+
+    @staticmethod
+    def _children(directory: _Found, names: list[bytes]) -> Iterator[_Found]:
+        """Yield what is in a directory, one at a time: there may be a million of them."""
         above = f"{directory.path}/" if directory.path else ""
-        return [
-            _Found(
-                os.path.join(directory.location, name),  # noqa: PTH118
-                above + name.decode("utf-8", "surrogateescape"),
-                directory.included,
-                directory.beyond,
-            )
-            for name in names
-        ]
+        for name in names:
+            location = os.path.join(directory.location, name)  # noqa: PTH118
+            path = above + name.decode("utf-8", "surrogateescape")
+            yield _Found(location, path, directory.included, directory.beyond)
 
     def _entry(self, found: _Found) -> tuple[Member | LeftOut | None, bool, _Found]:
         """Decide about one thing; return what it is, and whether and as what to descend into it."""
@@ -235,10 +236,8 @@ class _Walk:
         return Member(path, location, kind, *facts, self._root, below.beyond), is_directory, below
 
     def _is_included(self, path: str, inherited: bool) -> bool:
-        if self._excluded and self._excluded.fullmatch(path):
-            return inherited or bool(self._included.fullmatch(path))  # which matches nothing that goes in
-        for pattern in [pattern for pattern in self.unmatched if self._includes[pattern].fullmatch(path)]:
-            self.unmatched.discard(pattern)
+        if not (self._excluded and self._excluded.fullmatch(path)):  # what is excluded is no match that counts
+            self.unmatched -= {pattern for pattern in self.unmatched if self._includes[pattern].fullmatch(path)}
         return inherited or bool(self._included.fullmatch(path))
 
     def _left_out(self, found: _Found, is_directory: bool, status: os.stat_result) -> LeftOut | None:
