@@ -49,6 +49,8 @@ SECOND = 1 / 86400
         (listing((0, 5), kind="legacy"), {}, {"database age": "unhealthy: there is no database archive yet"}),
         (listing((-1, 5)), {}, {"database age": "unhealthy: there is no", "clock": "degraded: 1 archives are dated"}),
         (listing((-1, 5), (0.5, 5)), {}, {"clock": "degraded"}),
+        (listing((-300 * SECOND, 5)), {}, {}),
+        (listing((-301 * SECOND, 5), (0.5, 5)), {}, {"clock": "degraded"}),
         (listing((0, MEGABYTE)), {"max_storage_megabytes": 1}, {}),
         (listing((0, MEGABYTE + 1)), {"max_storage_megabytes": 1}, {"storage": "unhealthy: 1.0 MiB are stored, more"}),
         (listing((0, 20), (1, 100), (2, 100)), {}, {}),

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
+from operator import attrgetter
 from typing import Any, Literal, NamedTuple, cast
 
 from lifeboat import __version__
@@ -86,6 +87,7 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
     """
     listing = list(objects)
     keys = {stored.key for stored in listing}
+    any_proven = any(key.endswith(PROOF) for key in keys)
     archives, unfinished = [], []
     for stored in listing:
         key = stored.key
@@ -101,9 +103,9 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
         if suffix or (kind and need_markers and key + MARKER not in keys):
             unfinished.append(stored)
         else:
-            proven = key + PROOF in keys
+            proven = any_proven and key + PROOF in keys
             archives.append(Archive(key, application, cast(Kind, kind or "legacy"), captured_at, stored.size, proven))
-    archives.sort(key=lambda archive: (archive.captured_at, archive.key), reverse=True)
+    archives.sort(key=attrgetter("captured_at", "key"), reverse=True)
     return Catalog(tuple(archives), tuple(sorted(unfinished, key=lambda stored: stored.key)))
 
 

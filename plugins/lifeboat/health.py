@@ -14,6 +14,7 @@ from lifeboat.text import age_text, size_text
 
 MEGABYTE = 1024 * 1024
 COMPARED = 5  # archives before the newest whose median size is the usual one
+SKEW = timedelta(minutes=5)  # between the clocks of two workers; what is dated later is dated wrong
 STILL_RUNNING = timedelta(hours=1)  # an upload younger than this may be under way
 
 Verdict = Literal["healthy", "degraded", "unhealthy"]
@@ -65,7 +66,7 @@ def staleness(archives: Iterable[Archive], limits: Mapping[Kind, timedelta], now
 
     :param archives: of one application.
     """
-    present = [archive for archive in archives if archive.captured_at <= now]
+    present = [archive for archive in archives if archive.captured_at <= now + SKEW]
     texts = (_age(present, kind, limit, now) for kind, limit in limits.items())
     return next((text for healthy, text in texts if not healthy), "")
 
@@ -76,7 +77,7 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
     :param found: what the destination holds, other applications included.
     """
     archives = [archive for archive in found.archives if archive.application == application]
-    present = [archive for archive in archives if archive.captured_at <= now]
+    present = [archive for archive in archives if archive.captured_at <= now + SKEW]
     unfinished = [stored for stored in found.unfinished if stored.key.startswith(f"{application}/")]
     findings: list[tuple[str, Verdict, str]] = []
     for kind, limit in limits.longest_ages.items():
@@ -129,7 +130,7 @@ def newest_times(archives: Iterable[Archive], now: datetime) -> dict[Kind, datet
     """Return when the newest archive of each kind was captured; of one application."""
     times: dict[Kind, datetime] = {}
     for archive in archives:
-        if archive.captured_at <= now:
+        if archive.captured_at <= now + SKEW:
             times[archive.kind] = max(times.get(archive.kind, archive.captured_at), archive.captured_at)
     return times
 
@@ -138,7 +139,7 @@ def _age(present: Iterable[Archive], kind: Kind, limit: timedelta, now: datetime
     newest = max((archive.captured_at for archive in present if archive.kind == kind), default=None)
     if newest is None:
         return False, f"there is no {kind} archive yet"
-    age = now - newest
+    age = max(now - newest, timedelta())
     if age > limit:
         return False, f"the newest {kind} archive is {age_text(age)} old, more than {age_text(limit)}"
     return True, f"the newest {kind} archive is {age_text(age)} old"

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Literal, NamedTuple, cast
 from zoneinfo import ZoneInfo
 
@@ -97,7 +98,7 @@ class _Window:
     rule: Rule
     end: datetime
     unit: str
-    group: Callable[[datetime], tuple[int, ...]]
+    group: Callable[[datetime], tuple[int, ...]] | None
 
 
 def plan(
@@ -118,7 +119,7 @@ def plan(
     """
     held = held or {}
     now = now.astimezone(UTC)  # times of one zone are compared many times faster
-    ordered = sorted(archives, key=_age_order, reverse=True)
+    ordered = sorted(archives, key=attrgetter("captured_at", "key"), reverse=True)
     by_kind: dict[tuple[str, Kind], list[Archive]] = {}
     for archive in ordered:
         by_kind.setdefault((archive.application, archive.kind), []).append(archive)
@@ -164,24 +165,23 @@ def _by_age(members: Sequence[Archive], now: datetime, zone: ZoneInfo, policy: P
 def _by_window(
     members: Sequence[Archive], newest: Archive, now: datetime, zone: ZoneInfo, policy: Policy
 ) -> Iterator[Decision]:
-    windows = _windows(now, zone, policy)
-    current = 0
-    group: tuple[int, ...] = ()
+    position = 0
     keeper = newest
-    for archive in members:
-        while current < len(windows) and archive.captured_at <= windows[current].end:
-            current, group = current + 1, ()
-        if current == len(windows):
-            yield Decision(archive, "delete", "too old", "older than every window", newest.key)
-            continue
-        window = windows[current]
-        own = window.group(archive.captured_at.astimezone(zone))
-        if own and own == group:
-            yield Decision(archive, "delete", window.rule, f"a newer one of the same {window.unit} is kept", keeper.key)
-            continue
-        group, keeper = own, archive
-        reason = f"newest of its {window.unit}" if own else f"younger than {policy.keep_all_for_days} days"
-        yield Decision(archive, "keep", window.rule, reason)
+    for window in _windows(now, zone, policy):
+        kept_as = f"newest of its {window.unit}" if window.group else f"younger than {policy.keep_all_for_days} days"
+        superseded = f"a newer one of the same {window.unit} is kept"
+        group: tuple[int, ...] = ()
+        while position < len(members) and members[position].captured_at > window.end:
+            archive = members[position]
+            position += 1
+            own = window.group(archive.captured_at.astimezone(zone)) if window.group else ()
+            if own and own == group:
+                yield Decision(archive, "delete", window.rule, superseded, keeper.key)
+            else:
+                group, keeper = own, archive
+                yield Decision(archive, "keep", window.rule, kept_as)
+    for archive in members[position:]:
+        yield Decision(archive, "delete", "too old", "older than every window", newest.key)
 
 
 def _windows(now: datetime, zone: ZoneInfo, policy: Policy) -> list[_Window]:
@@ -189,7 +189,7 @@ def _windows(now: datetime, zone: ZoneInfo, policy: Policy) -> list[_Window]:
     wall = now.astimezone(zone).replace(tzinfo=None)
     windows = []
     for rule, period, unit, group in (
-        ("all", relativedelta(days=policy.keep_all_for_days), "", lambda when: ()),
+        ("all", relativedelta(days=policy.keep_all_for_days), "", None),
         ("daily", relativedelta(days=policy.keep_daily_for_days), "day", lambda when: (when.toordinal(),)),
         ("weekly", relativedelta(weeks=policy.keep_weekly_for_weeks), "week", lambda when: when.isocalendar()[:2]),
         (
@@ -252,7 +252,3 @@ def _final(
         by = newest[archive.application, archive.kind]
         return decision._replace(reason="older than what is kept below the cap", superseded_by=by)
     return decision
-
-
-def _age_order(archive: Archive) -> tuple[datetime, str]:
-    return archive.captured_at, archive.key
