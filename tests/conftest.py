@@ -38,6 +38,16 @@ def as_root(*command: str) -> None:
     subprocess.run([*(() if os.geteuid() == 0 else ("sudo", "-n")), *command], check=True)
 
 
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    mount = tmp_path / "tiny"
+    mount.mkdir()
+    as_root("mount", "-t", "tmpfs", "-o", f"size=1m,uid={os.getuid()}", "tmpfs", str(mount))
+    yield mount
+    as_root("umount", "-l", str(mount))
+
+
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:

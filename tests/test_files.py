@@ -11,7 +11,7 @@ import socket
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -26,8 +26,6 @@ from lifeboat.archive.read import ArchiveReader
 from lifeboat.errors import FilesError, StagingError
 from lifeboat.files import LeftOut, Member, Selection, select, tree_size
 from lifeboat.staging import Staging
-
-from tests.conftest import as_root
 
 PASSWORD = "pâss 'word'"
 PHP = b"<?php\nreturn ['driver' => env('CACHE_DRIVER', 'file')];\n"
@@ -503,15 +501,6 @@ def as_nobody(run: Callable[[], object], folder: Path) -> None:
             os._exit(0)
         os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    mount = tmp_path / "tiny"
-    mount.mkdir()
-    as_root("mount", "-t", "tmpfs", "-o", f"size=1m,uid={os.getuid()}", "tmpfs", str(mount))
-    yield mount
-    as_root("umount", "-l", str(mount))
 
 
 @pytest.mark.parametrize("size", [900_000, 4 * SMALL])

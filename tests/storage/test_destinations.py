@@ -20,7 +20,6 @@ from lifeboat.storage.disk import DiskDestination
 from lifeboat.storage.s3 import PART, S3Destination
 
 from include.demo.stand_ins import S3
-from tests.conftest import as_root
 
 KEY = "Shop é 🦊/database/2026-11-23-01-00-00.zip"
 
@@ -121,16 +120,6 @@ def test_disk_takes_over_what_a_killed_upload_left(tmp_path: Path) -> None:
 def test_no_key_leaves_the_root(tmp_path: Path, key: str) -> None:
     with pytest.raises(StorageError, match="is no key of"):
         DiskDestination("here", tmp_path / "root").write(key, b"x")
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB."""
-    mount = tmp_path / "tiny"
-    mount.mkdir()
-    as_root("mount", "-t", "tmpfs", "-o", f"size=1m,uid={os.getuid()}", "tmpfs", str(mount))
-    yield mount
-    as_root("umount", "-l", str(mount))
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tiny_disk: Path, tmp_path: Path) -> None:
