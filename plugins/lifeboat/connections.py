@@ -103,7 +103,7 @@ def archive_password(encryption: Encryption | None) -> str | None:
 def destination(name: str, settings: DestinationSettings) -> Destination:
     """Return a destination, ready to use.
 
-    :raises SettingsError: its connection is missing.
+    :raises SettingsError: its connection is missing, or makes no client.
     """
     if isinstance(settings, S3Destination):
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook

@@ -39,7 +39,7 @@ def plan(inventory: Path, at: str | None, timezone: str, policy: str) -> tuple[P
         raise SettingsError(f"{inventory} lists a key twice.", "A listing has every key once.")
     marked = any(
         stored.key.endswith(catalog.MARKER)
-        and catalog.kind_of(stored.key.removesuffix(catalog.MARKER)) in ("database", "application")
+        and catalog.kind_of(stored.key.removesuffix(catalog.MARKER)) in catalog.OWN_KINDS
         for stored in objects
     )
     archives = catalog.read(objects, zone, need_markers=marked).archives

@@ -27,7 +27,6 @@ SALT_BYTES = 16
 KEY_BYTES = 32
 CHECK_BYTES = 2  # tell a wrong password before anything is read
 HMAC_BYTES = 10
-HEADER_BYTES = SALT_BYTES + CHECK_BYTES
 
 Derive = Callable[[bytes, bytes], bytes]
 
