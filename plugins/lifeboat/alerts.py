@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
@@ -41,6 +41,14 @@ ADVICE = {
     "check": "Each finding says what is wrong; the DAG's docs say what to do about it.",
     "compare": "Clear the upload that the lagging destination missed.",
     "evaluate_retention": "Nothing was deleted there. Mend the destination, then clear the task.",
+    "select": "Mend what the reason names, then trigger the restore again. Nothing was changed.",
+    "verify": "Nothing was changed. Restore another archive, or take this one from another destination.",
+    "approve": "Nothing was changed. Trigger the restore again and ask somebody else to approve it.",
+    "safety_backup": "Nothing was replaced. Mend what the reason names, then clear the task.",
+    "restore": "The reason says what state it left. Clear the task: it begins anew.",
+    "restore_database": "The reason says what state it left. Clear the task: it begins anew.",
+    "restore_files": "What was there is untouched. Mend what the reason names, then clear the task.",
+    "after_restore": "Everything is restored. Run the commands by hand, or clear the task.",
     "delete_archives": "Mend the destination, then clear this task and evaluate_retention: the plan is made anew.",
 }
 TIMED_OUT = "The run took longer than its limit, and was ended."
@@ -170,6 +178,14 @@ class FailureAlert(_RunNotifier):
         return failed_run(context)
 
 
+class RestoreReport(_RunNotifier):
+    """Tell what a restore brought back; for the ``on_success_callback`` of a restore."""
+
+    def message(self, context: Context, alerts: Alerts) -> Message:
+        """Return what was restored from where, how long it took, and what was compared."""
+        return restored_run(context)
+
+
 class SuccessNotice(_RunNotifier):
     """Tell that a run succeeded, where the settings ask for it; for a DAG's ``on_success_callback``."""
 
@@ -228,6 +244,48 @@ def failed_run(context: Context) -> Message:
         failures = [Failure(dag_id, "", reason)]
     note = "Nothing half-done counts as a backup; what was published before is untouched."
     return Message(f"{dag_id} failed", run_id, tuple(failures), last_good(), note, _url(context))
+
+
+def restored_run(context: Context) -> Message:
+    """Collect what a restore's tasks left."""
+    dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
+    lines: list[str] = []
+    try:
+        lines = list(_restored_lines(context["ti"], run_id))
+    except Exception as error:  # noqa: BLE001  # a report without details is better than none
+        log.warning("The report has no details: %s.", error)
+    changed = any(line.startswith("Restored") for line in lines)
+    title = f"{dag_id} succeeded" if changed else f"{dag_id} restored nothing: it was not approved"
+    return Message(title, run_id, note="\n".join(lines), url=_url(context))
+
+
+def _restored_lines(ti: Any, run_id: str) -> Iterator[str]:
+    from lifeboat.text import size_text
+
+    def left(task: str, key: str = "return_value") -> list[Any]:
+        return [value for value in ti.xcom_pull(task_ids=[task], key=key, run_id=run_id) or [] if value]
+
+    for plan in left("select", "plan"):
+        yield f"From {plan['key']} at {plan['destination']}, captured {plan['captured_at']}."
+    for key in left("safety_backup"):
+        yield f"Safety backup: {key}"
+    for facts in (*left("restore"), *left("restore_database")):
+        compared = facts["compared"]
+        same = "not compared" if compared is None else f"{compared} tables compared, all as captured"
+        yield (
+            f"Restored database {facts['database']} into {facts['schema']}: {facts['rows']} rows of"
+            f" {facts['tables']} tables in {facts['seconds']:.0f} s; {same}."
+        )
+        yield from (f"Note: {warning}." for warning in facts["warnings"])
+    for facts in left("restore_files"):
+        kept = f"; the old tree is kept at {facts['kept']}" if facts["kept"] else ""
+        yield (
+            f"Restored {facts['files']} files, {size_text(facts['bytes'])}, to {facts['target']}"
+            f" in {facts['seconds']:.0f} s{kept}."
+        )
+        yield from (f"Note: {warning}." for warning in facts["warnings"])
+    for commands in left("after_restore"):
+        yield f"Ran {'; '.join(commands)}."
 
 
 def _url(context: Context) -> str:

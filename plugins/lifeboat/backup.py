@@ -8,6 +8,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,16 +17,16 @@ from typing import Any, cast
 
 from isal import isal_zlib
 
-from lifeboat import catalog, staging
+from lifeboat import catalog, connections, files, staging
 from lifeboat.archive import MANIFEST_NAME, dump_entry_name
 from lifeboat.archive.entry import DEFLATE_LEVEL
 from lifeboat.archive.manifest import EntryList
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.capture import capture
 from lifeboat.catalog import Kind
-from lifeboat.config import Database
+from lifeboat.config import BackupKind, Database, Settings
 from lifeboat.databases import Dump, Server, mysql
-from lifeboat.errors import AlreadyStoredError, LifeboatError, StagingError, StorageError
+from lifeboat.errors import AlreadyStoredError, LifeboatError, SettingsError, StagingError, StorageError
 from lifeboat.files import Selection
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
@@ -51,6 +52,62 @@ class PackedArchive:
     def to_json(self) -> dict[str, Any]:
         """Return the facts as values that JSON knows."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A backup that was taken.
+
+    :param totals: of the public manifest.
+    :param published: names of the destinations that have it.
+    :param failed: why the others have not, by name.
+    """
+
+    packed: PackedArchive
+    totals: dict[str, Any]
+    published: tuple[str, ...]
+    failed: dict[str, str]
+
+
+def take(
+    settings: Settings,
+    application: str,
+    kind: BackupKind,
+    databases: Sequence[Database],
+    chosen: tuple[str, ...],
+    note: str,
+    scratch: Staging,
+) -> Taken:
+    """Take a whole backup in one go: dump, pack, store at every destination side by side.
+
+    :param chosen: only these destinations; all when empty.
+    :raises LifeboatError: there is no archive; what goes wrong at a destination is in the result.
+    """
+    selection = files.selection_of(settings, application) if kind == "application" else None
+    whole = selection is not None and settings.files_of(application).on_error == "fail"
+    if not databases and selection is None:
+        raise SettingsError(f"Application {application!r} has no databases in the settings.")
+    password = connections.archive_password(settings.encryption_of(application))
+    destinations, failed = connections.ready_destinations(settings.destinations_of(application, chosen))
+    if not destinations:
+        raise SettingsError("; ".join(failed.values()))
+    for database in databases:
+        dump_database(scratch, database, *connections.mysql(database))
+    names = [database.name for database in databases]
+    packed = pack_archive(scratch, application, kind, names, password, note, selection, whole_files=whole)
+    totals = staging.facts_of(scratch.archive)["marker"]["totals"]
+
+    def store(destination: Destination) -> str | None:
+        try:
+            store_archive(scratch, packed, destination)
+        except LifeboatError as error:  # one destination that fails does not stop the others
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(len(destinations)) as pool:
+        stored = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
+    failed |= {name: error for name, error in stored.items() if error is not None}
+    return Taken(packed, totals, tuple(name for name, error in stored.items() if error is None), failed)
 
 
 def dump_database(scratch: Staging, database: Database, server: Server, connect: Callable[[], Any]) -> Dump:
@@ -87,7 +144,7 @@ def pack_archive(
     databases: Sequence[str],
     password: str | None,
     note: str = "",
-    files: Selection | None = None,
+    selection: Selection | None = None,
     *,
     whole_files: bool = False,
 ) -> PackedArchive:
@@ -95,7 +152,7 @@ def pack_archive(
 
     :param databases: names of the databases whose dumps belong into it.
     :param password: encrypts the archive; None leaves it open.
-    :param files: which files belong into it.
+    :param selection: which files belong into it.
     :param whole_files: fail when a file is missing or changed while it was read.
     :raises StagingError: a dump is not there, or there is no space.
     :raises FilesError: the files cannot be captured.
@@ -111,7 +168,7 @@ def pack_archive(
                 source = scratch.dump(dump.database)
                 archive.add_gzip(name, source, size=dump.sql_bytes, modified=dump.captured_at)
                 entries.add(name, {"size": dump.sql_bytes, "sha256": dump.sha256})
-            captured = capture(archive, files, entries, whole=whole_files) if files else None
+            captured = capture(archive, selection, entries, whole=whole_files) if selection else None
             warnings = captured.warnings() if captured else []
             totals = captured.to_json() if captured else None
             manifest = catalog.manifest(application, kind, note, captured_at, dumps, totals, warnings)

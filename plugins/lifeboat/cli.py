@@ -150,48 +150,16 @@ def _back_up(
     note: str,
     scratch: Staging,
 ) -> dict[str, Any]:
-    wanted = settings.databases_of(application, databases)
-    selection = files.selection_of(settings, application) if kind == "application" else None
-    whole = selection is not None and settings.files_of(application).on_error == "fail"
-    if not wanted and selection is None:
-        raise SettingsError(f"Application {application!r} has no databases in the settings.")
-    password = connections.archive_password(settings.encryption_of(application))
-    destinations, outcomes = _destinations(settings.destinations_of(application, chosen))
-    if not destinations:
-        raise SettingsError("; ".join(outcomes.values()))
-    for database in wanted:
-        backup.dump_database(scratch, database, *connections.mysql(database))
-    names = [database.name for database in wanted]
-    packed = backup.pack_archive(scratch, application, kind, names, password, note, selection, whole_files=whole)
-    totals = staging.facts_of(scratch.archive)["marker"]["totals"]
-
-    def store(destination: Destination) -> str | None:
-        try:
-            backup.store_archive(scratch, packed, destination)
-        except LifeboatError as error:  # one destination that fails does not stop the others
-            return str(error)
-        return None
-
-    with ThreadPoolExecutor(len(destinations)) as pool:
-        stored = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
+    taken = backup.take(
+        settings, application, kind, settings.databases_of(application, databases), chosen, note, scratch
+    )
     return {
         "application": application,
-        **packed.to_json(),
-        "totals": totals,
-        "published": [name for name, error in stored.items() if error is None],
-        "failed": outcomes | {name: error for name, error in stored.items() if error is not None},
+        **taken.packed.to_json(),
+        "totals": taken.totals,
+        "published": list(taken.published),
+        "failed": taken.failed,
     }
-
-
-def _destinations(wanted: dict[str, DestinationSettings]) -> tuple[list[Destination], dict[str, str]]:
-    """Return the destinations that are ready, and why the others are not, by name."""
-    ready, failures = [], {}
-    for name, kind in wanted.items():
-        try:
-            ready.append(connections.destination(name, kind))
-        except LifeboatError as error:  # one destination that fails does not stop the others
-            failures[name] = str(error)
-    return ready, failures
 
 
 @contextlib.contextmanager
@@ -239,7 +207,7 @@ def list_archives(
     if unknown := set(names) - set(settings.destinations):
         raise SettingsError(f"There is no destination {unknown.pop()!r} in the settings.")
     catalogs = {}
-    destinations, failures = _destinations({name: settings.destinations[name] for name in names})
+    destinations, failures = connections.ready_destinations({name: settings.destinations[name] for name in names})
     for found in destinations:
         try:
             catalogs[found.name] = catalog.read(found.list(), settings.legacy_zone)
@@ -330,7 +298,7 @@ def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: 
     wanted = {name: kept for each in names for name, kept in settings.destinations_of(each).items()}
     if unknown := sorted(set(chosen) - set(wanted)):
         raise SettingsError(f"There is no destination {unknown[0]!r} here.", f"Known: {', '.join(wanted)}.")
-    destinations, failures = _destinations(
+    destinations, failures = connections.ready_destinations(
         {name: kept for name, kept in wanted.items() if not chosen or name in chosen}
     )
     results: list[dict[str, Any]] = []

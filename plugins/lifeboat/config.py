@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shlex
 import unicodedata
 from collections.abc import Iterable
 from datetime import timedelta
@@ -57,7 +58,18 @@ def _below_the_root(pattern: str) -> str:
     return "/".join(parts) or "**"
 
 
+def _a_command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"is no command: {str(error).lower()}") from error
+    if not words:
+        raise ValueError("must not be empty")
+    return text
+
+
 Name = Annotated[str, AfterValidator(_one_path_segment)]
+Command = Annotated[str, AfterValidator(_a_command)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 Days = Annotated[float, Field(gt=0, le=36_500)]
 Pattern = Annotated[str, AfterValidator(_below_the_root)]
@@ -73,12 +85,20 @@ class Database(_Model):
 
     :param name: schema name on the server; also the name of its dump.
     :param connection: Airflow connection of type ``mysql``.
+    :param restore_connection: the same for restores, whose user must be allowed to create schemas; `connection` when
+        left out.
     :param exclude_tables: tables left out, structure and rows.
     """
 
     name: str = Field(min_length=1, max_length=64)
     connection: ConnectionId
+    restore_connection: ConnectionId | None = None
     exclude_tables: tuple[str, ...] = ()
+
+    @property
+    def for_restore(self) -> Database:
+        """The database as restores reach it."""
+        return self.model_copy(update={"connection": self.restore_connection or self.connection})
 
 
 class Encryption(_Model):
@@ -199,6 +219,7 @@ class Application(_Model):
     :param files: go into the archives of kind ``application``, beside the databases.
     :param destinations: names from the file's ``destinations``; all of them when left out.
     :param encryption: overrides the file's ``encryption``.
+    :param after_restore: commands run in a restored folder, one after the other, without a shell.
     :param retention: overrides the file's and the destination's; a cap here counts this application alone.
     :param health: overrides the file's ``health``.
     """
@@ -207,6 +228,7 @@ class Application(_Model):
     files: Files | None = None
     destinations: tuple[str, ...] = ()
     encryption: Encryption | Literal["none"] | None = None
+    after_restore: tuple[Command, ...] = ()
     retention: Retention = Retention()
     health: Health = Health()
 
@@ -252,6 +274,12 @@ class Alerts(_Model):
     dead_man: ConnectionId | None = None
 
 
+class Restore(_Model):
+    """:param require_approval: somebody else must approve a restore in Airflow's UI before it changes anything."""
+
+    require_approval: bool = False
+
+
 class Settings(_Model):
     """The whole settings file.
 
@@ -269,6 +297,7 @@ class Settings(_Model):
     alerts: Alerts = Alerts()
     retention: Retention = Retention()
     health: Health = Health()
+    restore: Restore = Restore()
     legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
 
     @model_validator(mode="after")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lifeboat.config import Database, Encryption, S3Destination, Settings
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.databases import Server
-from lifeboat.errors import SettingsError
+from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.storage import Destination
 
 MYSQL_PORT = 3306
@@ -127,6 +127,17 @@ def destination(name: str, settings: DestinationSettings) -> Destination:
     from lifeboat.storage import disk
 
     return disk.DiskDestination(name, settings.path)
+
+
+def ready_destinations(wanted: Mapping[str, DestinationSettings]) -> tuple[list[Destination], dict[str, str]]:
+    """Return the destinations that are ready, and why the others are not, by name."""
+    ready, failures = [], {}
+    for name, kind in wanted.items():
+        try:
+            ready.append(destination(name, kind))
+        except LifeboatError as error:  # one destination that fails does not stop the others
+            failures[name] = str(error)
+    return ready, failures
 
 
 def destinations(settings: Settings, application: str, chosen: tuple[str, ...] = ()) -> list[Destination]:

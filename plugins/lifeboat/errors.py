@@ -5,6 +5,8 @@
     ├── DumpError          a database could not be captured
     ├── FilesError         an application's files could not be captured
     ├── ArchiveError       an archive cannot be written, or is not what it should be
+    ├── RestoreError       a restore could not be done, or went wrong on its way
+    ├── MismatchError      what was restored is not what was captured
     ├── StorageError       a destination refused or failed
     │   └── AlreadyStoredError  the key is taken; nothing is overwritten
     ├── UnhealthyError     backups are not as they should be
@@ -44,6 +46,14 @@ class FilesError(LifeboatError):
 
 class ArchiveError(LifeboatError):
     """An archive could not be written, or its content is not what its manifest says."""
+
+
+class RestoreError(LifeboatError):
+    """A restore could not be done, or went wrong on its way; the message says what state it left."""
+
+
+class MismatchError(LifeboatError):
+    """What was restored is not what was captured; the message names the differences. Trying again changes nothing."""
 
 
 class StorageError(LifeboatError):

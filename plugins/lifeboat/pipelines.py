@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from airflow.sdk import Param, TaskGroup
+from airflow.sdk import BaseNotifier, BaseOperator, Param, TaskGroup, XComArg
 
 from lifeboat.alerts import FailureAlert, SuccessNotice
 from lifeboat.operators.archive import PackArchiveOperator
@@ -16,6 +16,18 @@ from lifeboat.operators.base import ALL
 from lifeboat.operators.check import CheckDestinationOperator, CompareDestinationsOperator
 from lifeboat.operators.cleanup import ALL_DESTINATIONS, DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.operators.dump import DumpDatabaseOperator
+from lifeboat.operators.restore import (
+    ANY_DESTINATION,
+    DATABASES,
+    PLAN,
+    SUMMARY,
+    AfterRestoreOperator,
+    RestoreDatabaseOperator,
+    RestoreFilesOperator,
+    SafetyBackupOperator,
+    SelectArchiveOperator,
+    VerifyArchiveOperator,
+)
 from lifeboat.operators.staging import PrepareStagingOperator, RemoveStagingOperator
 from lifeboat.operators.upload import UploadArchiveOperator
 
@@ -32,10 +44,14 @@ DEFAULT_ARGS: dict[str, Any] = {
 LONGEST_DUMP = timedelta(hours=12)
 LONGEST_RUN = timedelta(hours=24)
 LONGEST_STEP = timedelta(hours=6)
+LONGEST_APPROVAL = timedelta(hours=12)
 
 
-def dag_options(*tags: str) -> dict[str, Any]:
-    """Return what every DAG of Lifeboat has in common, as arguments of `DAG`."""
+def dag_options(*tags: str, notice: BaseNotifier | None = None) -> dict[str, Any]:
+    """Return what every DAG of Lifeboat has in common, as arguments of `DAG`.
+
+    :param notice: tells of a run that succeeded; only where the settings ask for it when left out.
+    """
     return {
         "catchup": False,
         "max_active_runs": 1,
@@ -43,7 +59,7 @@ def dag_options(*tags: str) -> dict[str, Any]:
         "tags": ["lifeboat", *tags],
         "dagrun_timeout": LONGEST_RUN,
         "on_failure_callback": FailureAlert(),
-        "on_success_callback": SuccessNotice(),
+        "on_success_callback": notice or SuccessNotice(),
     }
 
 
@@ -176,6 +192,108 @@ def check_groups(settings: Settings) -> None:
         execution_timeout=LONGEST_STEP,
     )
     list(checks.values()) >> compare
+
+
+def restore_params(settings: Settings, *, files: bool) -> dict[str, Param]:
+    """Return the fields of a restore's trigger form.
+
+    :param files: whether the application's files are restored, too.
+    """
+    applications = settings.applications_of("application" if files else "database") or list(settings.applications)
+    databases = sorted({found.name for name in applications for found in settings.databases_of(name)})
+    alone = {"default": applications[0]} if len(applications) == 1 else {}
+    what, where = (
+        ("Path of a new directory for the files", "<root>_restored_<time>")
+        if files
+        else (
+            "Name of a new schema, for one database",
+            "<database>_restored_<time>",
+        )
+    )
+    typed = (
+        "To replace the application itself, type its name. A safety backup is taken first."
+        if files
+        else "To replace a database, type its name; for several, a line each. A safety backup is taken first."
+    )
+    params = {
+        "application": Param(type="string", enum=applications, description="What to restore.", **alone),
+        "archive": Param(
+            "latest",
+            type="string",
+            minLength=1,
+            description="`latest`, a key, or a time as in 2026-11-23T12:00: the newest archive captured until then.",
+        ),
+        "destination": Param(
+            ANY_DESTINATION,
+            type="string",
+            enum=[ANY_DESTINATION, *settings.destinations],
+            description="Where to take it from.",
+        ),
+        "databases": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            examples=databases,
+            description="Only these databases. Empty: all that the archive holds.",
+        ),
+        "into": Param(None, type=["null", "string"], description=f"{what}. Empty: {where}, beside the original."),
+        "overwrite": Param(
+            None if files else [],
+            description=f"{typed} Empty: nothing that exists is touched.",
+            **({"type": ["null", "string"]} if files else {"type": "array", "items": {"type": "string"}}),
+        ),
+        "compare": Param(True, type="boolean", description="Dump what was restored, compare it with the manifest."),
+        "sequential": Param(False, type="boolean", description="Load by the stock client, over one connection."),
+    }
+    if files:
+        return params | {
+            "path": Param(None, type=["null", "string"], description="Only this file or folder of the application."),
+            "after_restore": Param(True, type="boolean", description="Run the settings' after_restore commands."),
+        }
+    return params | {
+        "table": Param(None, type=["null", "string"], description="Only this table, into a new schema."),
+    }
+
+
+def restore_steps(settings: Settings, *, files: bool) -> None:
+    """Add the steps of a restore to the current DAG: nothing is changed before the whole archive was read.
+
+    :param files: whether the application's files are restored, too.
+    """
+    select = SelectArchiveOperator(task_id="select", files=files, execution_timeout=LONGEST_STEP)
+    plan = cast(dict[str, Any], XComArg(select, key=PLAN))  # rendered to what it left
+    verify = VerifyArchiveOperator(task_id="verify", plan=plan, execution_timeout=LONGEST_STEP)
+    safety = SafetyBackupOperator(task_id="safety_backup", plan=plan, execution_timeout=LONGEST_DUMP)
+    databases = RestoreDatabaseOperator.partial(
+        task_id="restore_database" if files else "restore",
+        plan=plan,
+        map_index_template="{{ task.database['schema'] }}",
+        trigger_rule="none_failed",  # nothing to back up is no reason to stop
+        execution_timeout=LONGEST_DUMP,
+    ).expand(database=XComArg(select, key=DATABASES))
+    select >> verify >> safety >> databases
+    if settings.restore.require_approval:
+        verify >> _approval(select) >> safety
+    if files:
+        of_files = RestoreFilesOperator(
+            task_id="restore_files", plan=plan, trigger_rule="none_failed", execution_timeout=LONGEST_STEP
+        )
+        after = AfterRestoreOperator(
+            task_id="after_restore", plan=plan, trigger_rule="none_failed", execution_timeout=LONGEST_STEP
+        )
+        safety >> of_files
+        [databases, of_files] >> after
+
+
+def _approval(select: SelectArchiveOperator) -> BaseOperator:
+    from lifeboat.operators.approval import SecondPersonOperator  # only here: it costs every parse
+
+    return SecondPersonOperator(
+        task_id="approve",
+        subject="A restore waits for a second person",
+        body=f"{{{{ ti.xcom_pull(task_ids='{select.task_id}', key='{SUMMARY}') }}}}",
+        response_timeout=LONGEST_APPROVAL,
+    )
 
 
 def group_id(name: str, names: Iterable[str]) -> str:

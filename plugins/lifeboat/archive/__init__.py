@@ -6,6 +6,7 @@ import re
 
 MANIFEST_NAME = "manifest.json"
 DUMPS = "db-dumps"
+_DUMP = re.compile(rf"{DUMPS}/[a-z]+-([^/]+)\.sql")
 CHUNK = 256 << 10  # larger blocks cost a page fault per page at every allocation
 
 
@@ -16,3 +17,9 @@ def dump_entry_name(engine: str, database: str) -> str:
     """
     safe = re.sub(r"[%/\\\x00-\x1f\x7f]", lambda char: f"%{ord(char[0]):02X}", database)
     return f"{DUMPS}/{engine}-{safe}.sql"
+
+
+def database_of_entry(name: str) -> str | None:
+    """Return the database of a dump's entry, or None where an entry is no dump of ours."""
+    match = _DUMP.fullmatch(name)
+    return re.sub(r"%([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), match[1]) if match else None

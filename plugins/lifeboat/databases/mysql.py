@@ -29,6 +29,7 @@ from lifeboat.progress import Progress
 log = logging.getLogger(__name__)
 
 _GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?P<schema>`(?:[^`]|``)+`|\*)\.(?P<table>`(?:[^`]|``)+`|\*) TO ")
+UNFINISHED = "_lifeboat_restore_unfinished"  # table in a schema that a restore is filling, or left half-way
 LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
 LOCK_POLL = 15
 LONGEST_LOCK_NAME = 64
@@ -187,6 +188,11 @@ class Session:
             # The connection may ask for dictionaries instead of rows; they keep the order of the columns.
             return [tuple(row.values()) if isinstance(row, dict) else row for row in cursor.fetchall()]
 
+    def execute(self, sql: str) -> None:
+        """Execute a statement that returns no rows; it is no template, so percent signs are what they are."""
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql)
+
     def version(self) -> str:
         """Return the server's version, with ``MariaDB`` in it where it is one."""
         version: str = self.query("SELECT VERSION()")[0][0]
@@ -232,6 +238,19 @@ class Session:
             log.warning("%s A role may grant it.", what)
             return [f"{database}: {what}"]
         raise DumpError(what, "Grant it, as README.md shows.")
+
+    def check_finished(self, database: str) -> None:
+        """Make sure that no restore left the database half-way: half of it is no backup.
+
+        :raises DumpError: one did.
+        """
+        if self.query(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s", database, UNFINISHED
+        ):
+            raise DumpError(
+                "A restore is filling the database, or left it half-way.",
+                "Run that restore again; if the database is whole all the same, drop the table " + UNFINISHED + ".",
+            )
 
     def check_excluded(self, database: str, excluded: Sequence[str], warnings: list[str]) -> list[str]:
         """Return the excluded tables that exist, and add a warning for each that does not.
@@ -326,7 +345,7 @@ def dump(
     :param write: takes the SQL in chunks; what it raises ends the dump.
     :raises DumpError: nothing that was written counts then.
     """
-    with _translated(database, server), contextlib.closing(connect()) as connection:
+    with translated(database, server), contextlib.closing(connect()) as connection:
         session = Session(connection)
         version = session.version()
         character_set, collation = session.character_set(database)
@@ -342,6 +361,7 @@ def dump(
             )
         client = find_client(for_mariadb="MariaDB" in version)
         with session.lock(database):
+            session.check_finished(database)
             captured_at = datetime.now(UTC)
             with option_file(option_file_text(server, client)) as (descriptor, path):
                 command = dump_command(client, path, database, excluded)
@@ -392,20 +412,25 @@ def _pump(
 
 
 @contextlib.contextmanager
-def _translated(database: str, server: Server) -> Iterator[None]:
-    """Say which database of which server failed, and turn the driver's errors into ours."""
-    where = f"Dump of database {database!r} on {server.address} failed: "
+def translated(
+    database: str, server: Server, doing: str = "Dump", kind: type[LifeboatError] = DumpError
+) -> Iterator[None]:
+    """Say what was done to which database of which server and failed, and turn the driver's errors into ours.
+
+    :param kind: what the driver's errors become.
+    """
+    where = f"{doing} of database {database!r} on {server.address} failed: "
     try:
         yield
     except DumpError as error:
-        raise DumpError(where + error.message, error.hint) from error
+        raise kind(where + error.message, error.hint) from error
     except LifeboatError:
         raise
     except Exception as error:
         if not type(error).__module__.startswith(("MySQLdb", "mysql.connector")):
             raise
         text = ": ".join(map(str, error.args))
-        raise DumpError(f"{where}{text}.", _hint(text)) from error
+        raise kind(f"{where}{text}.", _hint(text)) from error
 
 
 def _hint(text: str) -> str:

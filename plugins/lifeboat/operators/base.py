@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 FAILURE = "failure"  # XCom key under which a failed task leaves its reason for the alert
 ALL = "all applications"
+ACTIVE = ["queued", "running"]
 LONGEST_REASON = 20_000  # characters
 
 
@@ -26,14 +27,14 @@ class LifeboatOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Do the step; leave the reason of a failure, freed of secrets, where the alert finds it."""
-        from lifeboat.errors import LifeboatError, SettingsError, UnhealthyError
+        from lifeboat.errors import LifeboatError, MismatchError, SettingsError, UnhealthyError
 
         try:
             return self.step(context)
         except AirflowSkipException:
             raise
-        except (SettingsError, UnhealthyError) as error:
-            # Trying again mends neither.
+        except (SettingsError, UnhealthyError, MismatchError) as error:
+            # Trying again mends none of them.
             raise AirflowFailException(self._leave(context, error)) from None
         except LifeboatError as error:
             raise AirflowException(self._leave(context, error)) from None
@@ -93,6 +94,26 @@ class ApplicationOperator(LifeboatOperator):
 
         run = context["dag_run"]
         return Staging.of(self.settings().staging, run.dag_id, run.run_id, self.application)
+
+    def sweep(self, context: Context, settings: Settings) -> list[str]:
+        """Remove the staging of runs that have ended; return the runs that have not."""
+        from lifeboat import staging
+
+        run = context["dag_run"]
+        alive: list[str] = []
+
+        def is_over(run_id: str) -> bool:
+            if run_id == run.run_id:
+                return False
+            # Counting, because asking for the state of a run that somebody deleted is an error.
+            over = context["ti"].get_dr_count(run.dag_id, run_ids=[run_id], states=ACTIVE) == 0
+            if not over:
+                alive.append(run_id)
+            return over
+
+        for run_id in staging.sweep(settings.staging, run.dag_id, is_over):
+            self.log.info("Removed the staging that run %s left.", run_id)
+        return alive
 
 
 def chosen(context: Context, param: str) -> tuple[str, ...]:

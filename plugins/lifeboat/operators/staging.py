@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from lifeboat.config import BackupKind, Settings
 
-ACTIVE = ["queued", "running"]
 KEPT_FOR_CLEARING = ("failed", "upstream_failed")
 
 
@@ -42,7 +41,7 @@ class PrepareStagingOperator(ApplicationOperator):
         if self.application == next(iter(settings.applications_of(self.kind))):
             self.tell_missing_alerts(settings)
         self._check_choice(context, settings)
-        others = self._sweep(context, settings)
+        others = self.sweep(context, settings)
         if context["dag_run"].run_type == "backfill":
             self._skip_unless_due(context, settings, others)
         self.staging(context).create()
@@ -61,26 +60,6 @@ class PrepareStagingOperator(ApplicationOperator):
             databases = tuple(name for name in databases if name in own or name not in everywhere)
         settings.databases_of(self.application, databases)
         settings.destinations_of(self.application, destinations)
-
-    def _sweep(self, context: Context, settings: Settings) -> list[str]:
-        """Remove the staging of runs that have ended; return the runs that have not."""
-        from lifeboat import staging
-
-        run = context["dag_run"]
-        alive: list[str] = []
-
-        def is_over(run_id: str) -> bool:
-            if run_id == run.run_id:
-                return False
-            # Counting, because asking for the state of a run that somebody deleted is an error.
-            over = context["ti"].get_dr_count(run.dag_id, run_ids=[run_id], states=ACTIVE) == 0
-            if not over:
-                alive.append(run_id)
-            return over
-
-        for run_id in staging.sweep(settings.staging, run.dag_id, is_over):
-            self.log.info("Removed the staging that run %s left.", run_id)
-        return alive
 
     def _skip_unless_due(self, context: Context, settings: Settings, others: list[str]) -> None:
         from lifeboat import catalog, connections

@@ -1,0 +1,81 @@
+"""Whether a restored database is the one that was captured: pure comparison of what two dumps hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lifeboat.databases import Dump
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it was captured.
+
+    :param kind: of the object: ``table``, ``view``, ``trigger`` ...
+    :param what: how it differs, in words.
+    :param fatal: False where another server version may merely print the same definition in other words.
+    """
+
+    kind: str
+    name: str
+    what: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name!r} {self.what}"
+
+
+def differences(captured: Dump, restored: Dump, table: str = "") -> list[Difference]:
+    """Compare a database with its restored copy: every table's rows and definition, every other object's definition.
+
+    :param captured: what the archive's manifest says.
+    :param restored: what a fresh dump of the copy says.
+    :param table: compare only this table; the whole database when empty.
+    """
+    same_server = _family(captured.server) == _family(restored.server)
+    found = list(_of_tables(captured, restored, table, same_server=same_server))
+    if not table:
+        found += _of_objects(captured, restored, same_server=same_server)
+    return found
+
+
+def _of_tables(captured: Dump, restored: Dump, only: str, *, same_server: bool) -> Iterable[Difference]:
+    before = {table.name: table for table in captured.tables if only in ("", table.name)}
+    after = {table.name: table for table in restored.tables}
+    for name, was in before.items():
+        now = after.get(name)
+        if now is None:
+            yield Difference("table", name, "is missing")
+            continue
+        if was.rows != now.rows:
+            yield Difference("table", name, f"has {now.rows} rows, and had {was.rows}")
+        elif was.order == now.order and was.sha256 != now.sha256:
+            yield Difference("table", name, f"holds other data in its {now.rows} rows")
+        if was.definition_sha256 != now.definition_sha256:
+            yield Difference("table", name, "is defined otherwise", fatal=same_server)
+    for name in after.keys() - before.keys() if not only else ():
+        yield Difference("table", name, "was not captured")
+
+
+def _of_objects(captured: Dump, restored: Dump, *, same_server: bool) -> Iterable[Difference]:
+    before, after = _definitions(captured), _definitions(restored)
+    for (kind, name), definition in before.items():
+        if (kind, name) not in after:
+            yield Difference(kind, name, "is missing")
+        elif after[kind, name] != definition:
+            yield Difference(kind, name, "is defined otherwise", fatal=same_server)
+    for kind, name in after.keys() - before.keys():
+        yield Difference(kind, name, "was not captured")
+
+
+def _definitions(dump: Dump) -> Mapping[tuple[str, str], str]:
+    return {(entry.kind, entry.name): entry.definition_sha256 for entry in dump.objects}
+
+
+def _family(version: str) -> Any:
+    """Return what two versions must share for the same definition to be printed in the same words."""
+    numbers = re.match(r"\d+\.\d+", version)
+    return numbers and numbers[0], "MariaDB" in version

@@ -1,0 +1,77 @@
+"""Schemas of MySQL and MariaDB as restores need them: new, emptied, marked as unfinished, dropped.
+
+A schema that a restore is filling holds a table that says so. Whatever dies, it stays, and tells the next restore that
+it may begin anew here, and the next dump that there is nothing whole to dump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from lifeboat.databases.mysql import UNFINISHED, Session
+
+
+def names(session: Session) -> set[str]:
+    """Return the names of all schemas that this user may see."""
+    return {name for (name,) in session.query("SELECT schema_name FROM information_schema.schemata")}
+
+
+def unfinished(session: Session) -> dict[str, str]:
+    """Return the schemas that a restore left half-way, each with the key of the archive that was being restored."""
+    rows = session.query(
+        "SELECT table_schema, table_comment FROM information_schema.tables WHERE table_name = %s", UNFINISHED
+    )
+    return dict(rows)
+
+
+def begin(session: Session, schema: str, key: str, character_set: str, collation: str, keep: Collection[str]) -> None:
+    """Make a schema, or empty the one that is there, and mark it as unfinished.
+
+    :param key: of the archive that is restored.
+    :param character_set: of the schema, and its collation; the server's when empty.
+    :param keep: tables that stay as they are where the schema exists: the dump does not hold them.
+    """
+    charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
+    session.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(schema)}{charset}")
+    # Before anything is dropped: what is left by a crash from here on must not pass for a database.
+    marker = f"{quoted(schema)}.{quoted(UNFINISHED)}"
+    comment = key.replace("\\", "\\\\").replace("'", "''")
+    session.execute(f"CREATE TABLE IF NOT EXISTS {marker} (id INT PRIMARY KEY) COMMENT = '{comment}'")
+    _empty(session, schema, {*keep, UNFINISHED})
+    if charset:
+        session.execute(f"ALTER DATABASE {quoted(schema)}{charset}")
+
+
+def finish(session: Session, schema: str) -> None:
+    """Take the mark away: the schema is whole."""
+    session.execute(f"DROP TABLE {quoted(schema)}.{quoted(UNFINISHED)}")
+
+
+def drop(session: Session, schema: str) -> None:
+    """Drop a schema with all that is in it."""
+    session.execute(f"DROP DATABASE IF EXISTS {quoted(schema)}")
+
+
+def _empty(session: Session, schema: str, keep: Collection[str]) -> None:
+    """Drop everything in a schema but some tables; grants on the schema stay."""
+    session.execute("SET SESSION foreign_key_checks = 0")
+    tables = session.query(
+        "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = %s", schema
+    )
+    for name, kind in tables:
+        if name not in keep:
+            what = kind if kind in ("VIEW", "SEQUENCE") else "TABLE"
+            session.execute(f"DROP {what} IF EXISTS {quoted(schema)}.{quoted(name)}")
+    routines = session.query(
+        "SELECT routine_name, routine_type FROM information_schema.routines WHERE routine_schema = %s", schema
+    )
+    # A package goes before its body: dropping the one drops the other.
+    for name, kind in sorted(routines, key=lambda routine: routine[1]):
+        session.execute(f"DROP {kind} IF EXISTS {quoted(schema)}.{quoted(name)}")
+    for (name,) in session.query("SELECT event_name FROM information_schema.events WHERE event_schema = %s", schema):
+        session.execute(f"DROP EVENT IF EXISTS {quoted(schema)}.{quoted(name)}")
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it, whatever is in it."""
+    return "`" + name.replace("`", "``") + "`"

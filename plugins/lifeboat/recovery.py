@@ -1,0 +1,386 @@
+"""What to restore, from which archive, and where to: pure decisions about listings, contents and what exists already.
+
+Nothing is overwritten unless its name was typed: databases go into new schemas, files into a new directory.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+from zoneinfo import ZoneInfo
+
+from lifeboat import catalog
+from lifeboat.archive import DUMPS, MANIFEST_NAME, database_of_entry
+from lifeboat.catalog import Archive, Catalog, Kind
+from lifeboat.errors import RestoreError, SettingsError
+from lifeboat.health import SKEW
+
+LATEST = "latest"
+TIME = "%Y%m%d_%H%M%S"
+LONGEST_SCHEMA = 64  # characters that MySQL and MariaDB allow
+
+_LEGACY_DUMP = re.compile(
+    rf"(?:.*/)?{DUMPS}/(?P<engine>[a-z]+)-(?P<database>[^/]+?)\.(?:sql|archive)(?P<suffix>\.\w+)?"
+)
+RESTORABLE = ("mysql", "mariadb")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody asks to be restored.
+
+    :param archive: ``latest``, a key, or a time in ISO 8601: the newest that was captured until then.
+    :param destination: where to take it from; any when empty.
+    :param databases: names; all that the archive holds when empty.
+    :param table: only this table of the one database.
+    :param files: whether files are wanted.
+    :param path: only this file or folder, relative to the application's root.
+    :param into: name of the schema, or path of the directory, to make.
+    :param overwrite: names typed to confirm that what exists under them may be replaced.
+    """
+
+    application: str
+    archive: str = LATEST
+    destination: str = ""
+    databases: tuple[str, ...] = ()
+    table: str = ""
+    files: bool = False
+    path: str = ""
+    into: str = ""
+    overwrite: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What an archive holds, as its list of names tells.
+
+    :param dumps: entry by database.
+    :param others: dumps of engines that cannot be restored here.
+    """
+
+    dumps: Mapping[str, str]
+    has_files: bool
+    others: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DatabaseStep:
+    """One database on its way back.
+
+    :param entry: name of its dump in the archive.
+    :param schema: name that it gets.
+    :param in_place: whether the schema is the database's own, or was named to be replaced.
+    :param exists: whether a schema of that name is there, to be replaced.
+    :param table: only this table; all when empty.
+    """
+
+    database: str
+    entry: str
+    schema: str
+    in_place: bool = False
+    exists: bool = False
+    table: str = ""
+
+
+@dataclass(frozen=True)
+class FilesStep:
+    """Files on their way back.
+
+    :param target: absolute path that they get.
+    :param stamp: tells what stands beside the target from what other restores left there.
+    :param in_place: whether something is there, to be replaced.
+    :param path: only this file or folder, relative to the root; all when empty.
+    """
+
+    target: str
+    stamp: str
+    in_place: bool = False
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    """What is restored, from where and where to; small enough to travel between tasks.
+
+    :param sha256: of the archive as it was published; empty for archives of laravel-backup.
+    :param captured_at: when the archive's data was captured, ISO 8601 in UTC.
+    """
+
+    application: str
+    destination: str
+    key: str
+    size: int
+    sha256: str
+    captured_at: str
+    databases: tuple[DatabaseStep, ...] = ()
+    files: FilesStep | None = None
+
+    @property
+    def overwrites(self) -> list[str]:
+        """What is replaced, in words."""
+        replaced = [f"database {step.schema}" for step in self.databases if step.exists]
+        return [*replaced, *([self.files.target] if self.files and self.files.in_place else [])]
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is going to happen, for people."""
+        yield f"From {self.key} at {self.destination}, captured {self.captured_at}."
+        for step in self.databases:
+            what = f"Table {step.table} of database {step.database}" if step.table else f"Database {step.database}"
+            yield f"{what} goes into schema {step.schema}{', REPLACING what is there' if step.exists else ''}."
+        if self.files:
+            what = f"{self.files.path} of the files" if self.files.path else "The files"
+            yield f"{what} go to {self.files.target}{', REPLACING what is there' if self.files.in_place else ''}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plan as values that JSON knows."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Self:
+        """Read what `to_json` returned."""
+        steps = tuple(DatabaseStep(**step) for step in facts["databases"])
+        files = FilesStep(**facts["files"]) if facts["files"] else None
+        return cls(**{**facts, "databases": steps, "files": files})
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is there already, where a restore would go.
+
+    :param databases: that the settings name for the application.
+    :param schemas: names of schemas on the servers.
+    :param unfinished: those that an earlier restore left half-way.
+    :param exists: whether a path exists.
+    :param root: the application's files; None when the settings name none.
+    :param own_directories: staging and destinations on disk.
+    """
+
+    databases: Collection[str] = ()
+    schemas: Collection[str] = ()
+    unfinished: Collection[str] = ()
+    exists: Callable[[Path], bool] = field(default=Path.exists)
+    root: Path | None = None
+    own_directories: tuple[Path, ...] = ()
+
+
+def candidates(
+    found: Mapping[str, Catalog], wanted: Wanted, now: datetime, zone: ZoneInfo
+) -> list[tuple[str, Archive]]:
+    """Return the archives that may be meant, the best first, each with the name of its destination.
+
+    :param found: catalogs by destination, in the order of preference.
+    :param zone: of a time that says no offset.
+    :raises SettingsError: the archive asked for is no key and no time.
+    :raises RestoreError: no archive fits.
+    """
+    archives = [
+        (name, archive)
+        for name, catalog in found.items()
+        for archive in catalog.archives
+        if archive.application == wanted.application
+    ]
+    if catalog.kind_of(wanted.archive) is not None:
+        fitting = [(name, archive) for name, archive in archives if archive.key == wanted.archive]
+    else:
+        until = now + SKEW if wanted.archive == LATEST else _moment(wanted.archive, zone)
+        fitting = [(name, archive) for name, archive in archives if archive.captured_at <= until]
+    if not fitting:
+        raise RestoreError(_nothing_fits(found, wanted, archives), "'lifeboat list' shows what there is.")
+    return sorted(fitting, key=lambda place: place[1].captured_at, reverse=True)  # stable: destinations stay in order
+
+
+def _moment(text: str, zone: ZoneInfo) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"{text!r} is neither the key of an archive nor a time.",
+            "Say 'latest', a key as 'lifeboat list' shows it, or a time as in 2026-11-23T12:00.",
+        ) from error
+    return time if time.tzinfo else time.replace(tzinfo=zone)
+
+
+def _nothing_fits(found: Mapping[str, Catalog], wanted: Wanted, archives: Sequence[tuple[str, Archive]]) -> str:
+    where = ", ".join(found)
+    if not archives:
+        return f"No archive of {wanted.application!r} is published at {where}."
+    if catalog.kind_of(wanted.archive) is not None:
+        return f"{wanted.archive} is not published at {where}."
+    oldest = min(archive.captured_at for _, archive in archives)
+    until = f"captured until {wanted.archive}; the oldest is of {oldest:%Y-%m-%d %H:%M} UTC"
+    return f"No archive of {wanted.application!r} was {until}."
+
+
+def content_of(names: Iterable[str], kind: Kind, databases: Sequence[str]) -> Content:
+    """Return what an archive holds.
+
+    :param names: of its entries.
+    :param databases: that the settings name for the application: laravel-backup may have named a dump after its
+        connection, which tells nothing when there is only one.
+    """
+    dumps: dict[str, str] = {}
+    others: list[str] = []
+    has_files = False
+    for name in names:
+        if kind != "legacy":
+            database = database_of_entry(name)
+            if database is not None:
+                dumps[database] = name
+            has_files = has_files or (database is None and name != MANIFEST_NAME)
+        elif match := _LEGACY_DUMP.fullmatch(name):
+            if match["engine"] in RESTORABLE and match["suffix"] in (None, ".gz"):
+                dumps[match["database"]] = name
+            else:
+                others.append(name)
+        else:
+            has_files = has_files or not name.endswith("/")
+    if kind == "legacy" and len(dumps) == len(databases) == 1:
+        dumps = {databases[0]: next(iter(dumps.values()))}
+    return Content(dumps, has_files, tuple(others))
+
+
+def lacks(content: Content, wanted: Wanted) -> str:
+    """Say what an archive lacks of what is wanted, or nothing."""
+    if missing := sorted(set(wanted.databases) - set(content.dumps)):
+        held = ", ".join(content.dumps) or "none"
+        others = f" (and {', '.join(content.others)}, which cannot be restored here)" if content.others else ""
+        return f"it holds no dump of {', '.join(missing)}; its databases: {held}{others}"
+    if wanted.files and not content.has_files:
+        return "it holds no files"
+    if not wanted.files and not content.dumps:
+        return "it holds no dump of a database that can be restored here"
+    return ""
+
+
+def plan(
+    wanted: Wanted,
+    content: Content,
+    place: tuple[str, Archive],
+    sha256: str,
+    around: Surroundings,
+    now: datetime,
+) -> RestorePlan:
+    """Decide where everything goes.
+
+    :param place: the archive, and the name of its destination.
+    :param now: aware; names what is new.
+    :raises SettingsError: something exists and was not named to be replaced, or the wishes do not fit together.
+    """
+    _refuse_misfits(wanted, content)
+    destination, archive = place
+    confirmed = set(wanted.overwrite)
+    stamp = now.astimezone(UTC).strftime(TIME)
+    chosen = [name for name in content.dumps if _is_chosen(name, wanted)]
+    steps = tuple(_database_step(name, content.dumps[name], wanted, around, confirmed, stamp) for name in chosen)
+    files = _files_step(wanted, around, confirmed, stamp) if wanted.files else None
+    used = {step.schema for step in steps if step.in_place} | ({wanted.application} if wanted.files else set())
+    if strange := sorted(confirmed - used):
+        known = [*([wanted.application] if wanted.files else []), *chosen, *filter(None, [wanted.into])]
+        raise SettingsError(
+            f"{strange[0]!r} was typed to be overwritten, and is nothing that this restore would write.",
+            f"It could be: {', '.join(dict.fromkeys(known))}.",
+        )
+    captured = archive.captured_at.isoformat()
+    return RestorePlan(wanted.application, destination, archive.key, archive.size, sha256, captured, steps, files)
+
+
+def _refuse_misfits(wanted: Wanted, content: Content) -> None:
+    one = len(wanted.databases or content.dumps) == 1
+    if wanted.table and not one:
+        raise SettingsError("A table is restored from one database.", f"Choose one of {', '.join(content.dumps)}.")
+    if wanted.table and wanted.overwrite:
+        raise SettingsError(
+            "A single table is only restored beside the original, never over it.",
+            "Restore it into a new schema, then copy the rows that you need (docs/RECOVERY.md shows how).",
+        )
+    if wanted.into and not wanted.files and not one:
+        raise SettingsError(
+            "A new name is for one database, and several are restored.", f"Choose one of {', '.join(content.dumps)}."
+        )
+
+
+def _is_chosen(database: str, wanted: Wanted) -> bool:
+    if wanted.databases:
+        return database in wanted.databases
+    return not wanted.path  # somebody who wants one file back wants no databases
+
+
+def _database_step(
+    database: str, entry: str, wanted: Wanted, around: Surroundings, confirmed: set[str], stamp: str
+) -> DatabaseStep:
+    over_all = wanted.files and wanted.application in confirmed
+    in_place = over_all or database in confirmed
+    schema = database if in_place else restored_name(database, stamp)
+    if wanted.into and not wanted.files:
+        schema, in_place = wanted.into, in_place or wanted.into in confirmed
+    if len(schema) > LONGEST_SCHEMA or schema != schema.strip() or "/" in schema:
+        raise SettingsError(f"{schema!r} is no name for a schema: 1 to {LONGEST_SCHEMA} characters, without slashes.")
+    exists = schema in around.schemas and schema not in around.unfinished
+    if exists and not in_place:
+        raise SettingsError(
+            f"The server has a database {schema!r} already, and nothing is overwritten by accident.",
+            f"Name another one to restore into, or type {schema!r} to be overwritten.",
+        )
+    if exists and schema not in around.databases:
+        raise SettingsError(
+            f"{schema!r} is none of the application's databases, so no safety backup could be taken of it.",
+            "Drop it yourself, or name another one to restore into.",
+        )
+    return DatabaseStep(database, entry, schema, in_place or schema == database, exists, wanted.table)
+
+
+def _files_step(wanted: Wanted, around: Surroundings, confirmed: set[str], stamp: str) -> FilesStep:
+    path = wanted.path.strip("/")
+    if ".." in path.split("/"):
+        raise SettingsError(f"{wanted.path!r} leaves the application's root.", "Name it relative to the root.")
+    if wanted.application in confirmed:
+        return _over(around, path, wanted, stamp)
+    if wanted.into:
+        target = Path(wanted.into)
+        if not target.is_absolute():
+            raise SettingsError(f"{wanted.into!r} is no absolute path.", "Workers start in different directories.")
+    elif around.root is None:
+        raise SettingsError(
+            f"The settings name no files of {wanted.application!r}, so there is no place to restore beside.",
+            "Name a new directory to restore into.",
+        )
+    else:
+        target = around.root.with_name(f"{around.root.name}_restored_{stamp}")
+    if around.exists(target):
+        raise SettingsError(
+            f"{target} exists already, and nothing is overwritten by accident.",
+            f"Name a new directory, or type {wanted.application!r} to overwrite the application itself.",
+        )
+    return FilesStep(str(target), stamp, path=path)
+
+
+def _over(around: Surroundings, path: str, wanted: Wanted, stamp: str) -> FilesStep:
+    if around.root is None:
+        raise SettingsError(f"The settings name no files of {wanted.application!r} to overwrite.")
+    if wanted.into:
+        raise SettingsError("A new directory was named, and the application was typed to be overwritten.", "Drop one.")
+    target = around.root / path if path else around.root
+    for own in around.own_directories:
+        if own == target or target in own.parents:
+            raise SettingsError(
+                f"{own} lies in {target}: replacing it would take away Lifeboat's own staging or archives.",
+                "Restore into a new directory, or a folder that does not hold them; then keep archives elsewhere.",
+            )
+    return FilesStep(str(target), stamp, in_place=around.exists(target), path=path)
+
+
+def restored_name(database: str, stamp: str) -> str:
+    """Return the name of the schema into which a database is restored beside itself."""
+    suffix = f"_restored_{stamp}"
+    return database[: LONGEST_SCHEMA - len(suffix)] + suffix
+
+
+def close_to(name: str, names: Iterable[str]) -> str:
+    """Return the hint of an unknown name."""
+    close = difflib.get_close_matches(name, list(names), n=3)
+    return f"Did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -1,0 +1,461 @@
+"""The steps of one restore: select, verify, safety backup, databases, files, what comes after.
+
+Nothing is changed before the whole archive has been read and found whole. Each step can be repeated: what a dead one
+left half-way is marked as such, and begun anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import subprocess
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+from isal import isal_zlib
+
+from lifeboat import backup, catalog, comparison, connections, extract, recovery, swap
+from lifeboat.archive.read import ArchiveReader, Verified
+from lifeboat.backup import Taken
+from lifeboat.catalog import Catalog
+from lifeboat.config import Database, Settings
+from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema
+from lifeboat.databases.mysql import Session
+from lifeboat.errors import LifeboatError, MismatchError, RestoreError, SettingsError, StorageError
+from lifeboat.processes import die_with_parent
+from lifeboat.recovery import Content, DatabaseStep, RestorePlan, Surroundings, Wanted
+from lifeboat.staging import Staging
+from lifeboat.storage import Destination
+from lifeboat.text import size_text
+
+log = logging.getLogger(__name__)
+
+GZIP_WINDOW = 31
+BLOCK = 1 << 18
+OUTPUT_LINES_KEPT = 20
+DIFFERENCES_NAMED = 20
+
+
+@dataclass(frozen=True)
+class RestoredDatabase:
+    """What became of one database.
+
+    :param compared: tables whose digests equal those of the manifest; None where the archive promises none.
+    :param warnings: what the reader of the report should know.
+    """
+
+    database: str
+    schema: str
+    rows: int
+    tables: int
+    compared: int | None
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as values that JSON knows."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RestoredFiles:
+    """What became of the files.
+
+    :param kept: where the tree is that was replaced; empty when none was.
+    """
+
+    target: str
+    files: int
+    bytes: int
+    seconds: float
+    kept: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as values that JSON knows."""
+        return asdict(self)
+
+
+def select(settings: Settings, wanted: Wanted, now: datetime) -> RestorePlan:
+    """Find the newest archive that fits and holds what is wanted, and decide where everything goes.
+
+    :raises SettingsError: the wishes do not fit the settings, each other, or what exists.
+    :raises RestoreError: no archive fits.
+    :raises StorageError: no destination could be read.
+    """
+    application = settings.application(wanted.application)
+    databases = [database.name for database in application.databases]
+    destinations = _destinations(settings, wanted)
+    found = _catalogs(settings, destinations)
+    reasons: dict[str, str] = {}
+    for name, archive in recovery.candidates(found, wanted, now, settings.zone):
+        try:
+            content, sha256 = _content(settings, destinations[name], archive, databases)
+        except LifeboatError as error:
+            log.warning("%s at %s cannot be used: %s", archive.key, name, error)
+            reasons[archive.key] = str(error)
+            continue
+        lack = recovery.lacks(content, wanted)
+        if not lack:
+            around = _surroundings(settings, wanted, content)
+            plan = recovery.plan(wanted, content, (name, archive), sha256, around, now)
+            for line in plan.lines():
+                log.info("%s", line)
+            return plan
+        reasons.setdefault(archive.key, lack)
+    newest, reason = next(iter(reasons.items()))
+    more = f" ({len(reasons) - 1} older ones were tried, too)" if len(reasons) > 1 else ""
+    raise RestoreError(f"{newest} cannot be restored as asked{more}: {reason.rstrip('.')}.")
+
+
+def _destinations(settings: Settings, wanted: Wanted) -> dict[str, Destination]:
+    chosen = (wanted.destination,) if wanted.destination else ()
+    ready = {}
+    failures = []
+    for name, kept in settings.destinations_of(wanted.application, chosen).items():
+        try:
+            ready[name] = connections.destination(name, kept)
+        except SettingsError as error:  # on a bare host, some connections may not be there yet
+            log.warning("%s", error)
+            failures.append(error)
+    if not ready:
+        raise failures[0]
+    return ready
+
+
+def _catalogs(settings: Settings, destinations: dict[str, Destination]) -> dict[str, Catalog]:
+    found, failures = {}, []
+    for name, destination in destinations.items():
+        try:
+            found[name] = catalog.read(destination.list(), settings.legacy_zone)
+        except StorageError as error:  # another destination may have it
+            log.warning("%s", error)
+            failures.append(error)
+    if not found:
+        raise failures[0]
+    return found
+
+
+def _content(
+    settings: Settings, destination: Destination, archive: catalog.Archive, databases: Sequence[str]
+) -> tuple[Content, str]:
+    """Return what an archive holds, and the SHA-256 that was published of it."""
+    marker = catalog.read_marker(destination, archive.key) if archive.kind != "legacy" else None
+    with opened(settings, destination, archive.application, archive.key) as reader:
+        content = recovery.content_of(reader.names(), archive.kind, databases)
+    return content, marker["archive"]["sha256"] if marker else ""
+
+
+@contextlib.contextmanager
+def opened(settings: Settings, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
+    """Open an archive at its destination, by range reads."""
+    password = connections.archive_password(settings.encryption_of(application))
+    with destination.open(key) as file:
+        yield ArchiveReader(file, f"{key} at {destination}", password)
+
+
+def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surroundings:
+    application = settings.application(wanted.application)
+    schemas: set[str] = set()
+    unfinished: set[str] = set()
+    if not wanted.path or wanted.databases:
+        for database in _known(settings, wanted.application, wanted.databases or tuple(content.dumps)):
+            server, connect = connections.mysql(database)
+            with mysql.translated(database.name, server, "Restore", RestoreError), _session(connect) as session:
+                schemas |= mysql_schema.names(session)
+                unfinished |= set(mysql_schema.unfinished(session))
+    return Surroundings(
+        databases=[database.name for database in application.databases],
+        schemas=schemas,
+        unfinished=unfinished,
+        root=application.files.root if application.files else None,
+        own_directories=settings.own_directories,
+    )
+
+
+def _known(settings: Settings, application: str, names: Iterable[str]) -> list[Database]:
+    """Return databases as restores reach them; one that the settings do not know goes where the first one is.
+
+    :raises SettingsError: the application has no database at all, so that there is no server to restore to.
+    """
+    known = {database.name: database for database in settings.application(application).databases}
+    if not known:
+        raise SettingsError(
+            f"Application {application!r} has no databases in the settings, so there is no server to restore to.",
+            f"Name one under applications.{application}.databases.",
+        )
+    first = next(iter(known.values()))
+    return [known.get(name, first.model_copy(update={"name": name})).for_restore for name in names]
+
+
+def verify(settings: Settings, plan: RestorePlan) -> Verified:
+    """Read the whole archive and check every HMAC and every SHA-256.
+
+    :raises ArchiveError: it is not whole, or not what was published.
+    """
+    destination = _destination(settings, plan)
+    with opened(settings, destination, plan.application, plan.key) as reader:
+        verified = reader.verify(plan.sha256 or None)
+    log.info(
+        "%s at %s is whole: %s entries, %s.",
+        *(plan.key, destination, verified.entries, size_text(verified.content_bytes)),
+    )
+    return verified
+
+
+def _destination(settings: Settings, plan: RestorePlan) -> Destination:
+    return connections.destination(plan.destination, settings.destinations[plan.destination])
+
+
+def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Taken | None:
+    """Back up what a restore is about to replace; nothing where it replaces nothing.
+
+    Databases that are gone, or that a restore left half-way, are left out: there is nothing to lose in them.
+
+    :raises LifeboatError: it could not be taken, or is published nowhere; nothing was replaced then.
+    """
+    if not plan.overwrites:
+        log.info("Nothing that exists is replaced, so no safety backup is taken.")
+        return None
+    # As restores reach them: what is replaced is backed up, wherever the nightly backup looks.
+    databases = [known.for_restore for known in settings.databases_of(plan.application)]
+    with_files = bool(plan.files and plan.files.in_place)
+    note = f"safety backup before {plan.key} was restored"
+    taken = backup.take(
+        settings,
+        plan.application,
+        "application" if with_files else "database",
+        [database for database in databases if _is_whole(database)],
+        (),
+        note,
+        scratch,
+    )
+    if not taken.published:
+        raise RestoreError(f"The safety backup is published nowhere: {'; '.join(taken.failed.values())}")
+    log.info("Safety backup %s is published at %s.", taken.packed.key, ", ".join(taken.published))
+    return taken
+
+
+def _is_whole(database: Database) -> bool:
+    server, connect = connections.mysql(database)
+    with mysql.translated(database.name, server, "Safety backup", RestoreError), _session(connect) as session:
+        return database.name in mysql_schema.names(session) - set(mysql_schema.unfinished(session))
+
+
+def restore_database(
+    settings: Settings, plan: RestorePlan, step: DatabaseStep, *, sequential: bool = False, compare: bool = True
+) -> RestoredDatabase:
+    """Load one database from the archive, and compare it with what was captured.
+
+    :param sequential: by the stock client instead of over several connections.
+    :param compare: dump the restored schema once more and compare every digest with the manifest.
+    :raises RestoreError: it went wrong; the message says what state it left.
+    :raises MismatchError: the restored database is not the captured one.
+    """
+    if sequential and step.table:
+        raise SettingsError("The stock client restores whole databases only.", "Restore the table without it.")
+    started = time.monotonic()
+    (database,) = _known(settings, plan.application, [step.database])
+    server, connect = connections.mysql(database)
+    with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+        captured = _captured(reader, step.database)
+        with (
+            mysql.translated(step.schema, server, "Restore", RestoreError),
+            _session(connect) as session,
+            session.lock(step.schema),
+        ):
+            _begin(session, plan, step, captured)
+            loaded = _load(connect, server, step, _sql(reader, step.entry), sequential=sequential)
+            mysql_schema.finish(session, step.schema)
+    log.info("Loaded %s: %s rows of %s tables in %.1f s.", step.schema, loaded.rows, loaded.tables, loaded.seconds)
+    warnings = list(loaded.warnings)
+    compared = None
+    if captured is not None and compare:
+        compared = _compare(connect, server, step, captured, warnings)
+    for warning in warnings:
+        log.warning("%s: %s.", step.schema, warning)
+    facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
+    return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings))
+
+
+def _begin(session: Session, plan: RestorePlan, step: DatabaseStep, captured: Dump | None) -> None:
+    """Make the schema ready, unless somebody made one of that name since it was planned."""
+    here = mysql_schema.names(session) - set(mysql_schema.unfinished(session))
+    if step.schema in here and not step.exists:
+        raise RestoreError(
+            f"Somebody made a database {step.schema!r} since this restore was planned; it is left as it is.",
+            "Select again, into another name.",
+        )
+    charset = (captured.character_set, captured.collation) if captured else ("", "")
+    mysql_schema.begin(session, step.schema, plan.key, *charset, captured.excluded_tables if captured else ())
+
+
+def _captured(reader: ArchiveReader, database: str) -> Dump | None:
+    """Return what the manifest says of a database, or None where there is no manifest."""
+    manifest = reader.manifest()
+    if manifest is None:
+        return None
+    facts = next((facts for facts in manifest["databases"] if facts["database"] == database), None)
+    if facts is None:
+        raise RestoreError(f"The manifest does not know the database {database!r}.")
+    return Dump.from_json(facts)
+
+
+def _load(
+    connect: Callable[..., Any], server: Server, step: DatabaseStep, sql: Iterable[bytes], *, sequential: bool
+) -> mysql_load.Loaded:
+    try:
+        if sequential:
+            return mysql_load.load_sequentially(server, step.schema, sql)
+        return mysql_load.load(connect, server, step.schema, sql, table=step.table, in_place=step.in_place)
+    except LifeboatError as error:
+        raise type(error)(f"{error.message} {_left(step)}", error.hint) from error
+
+
+def _left(step: DatabaseStep) -> str:
+    """Say what a restore that fails leaves, and what to do about it."""
+    if step.in_place:
+        return f"Database {step.schema!r} is half restored, and marked so: run the same restore again, it begins anew."
+    return (
+        f"Schema {step.schema!r} is half restored, and marked so: run the restore again, then drop it"
+        f" (DROP DATABASE {mysql_schema.quoted(step.schema)})."
+    )
+
+
+def _sql(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
+    """Yield the text of a dump; those of laravel-backup may be compressed once more."""
+    if not entry.endswith(".gz"):
+        yield from reader.chunks(entry)
+        return
+    inflate = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
+    for chunk in reader.chunks(entry):
+        waiting = chunk
+        while waiting:
+            try:
+                yield inflate.decompress(waiting, 4 * BLOCK)
+            except (zlib.error, isal_zlib.error) as error:
+                raise RestoreError(f"{entry} is not a gzip file.") from error
+            waiting = inflate.unconsumed_tail
+    if not inflate.eof:
+        raise RestoreError(f"{entry} is cut short.")
+
+
+def _compare(
+    connect: Callable[..., Any], server: Server, step: DatabaseStep, captured: Dump, warnings: list[str]
+) -> int:
+    """Dump a restored schema to nowhere and compare every digest; return the number of tables that are equal.
+
+    :param warnings: takes differences that another server version explains.
+    :raises MismatchError: naming what differs.
+    """
+    restored = mysql.dump(connect, server, step.schema, captured.excluded_tables, lambda chunk: None)
+    found = comparison.differences(captured, restored, step.table)
+    fatal = [str(difference) for difference in found if difference.fatal]
+    if fatal:
+        more = f" and {len(fatal) - DIFFERENCES_NAMED} more" if len(fatal) > DIFFERENCES_NAMED else ""
+        raise MismatchError(
+            f"What was restored into {step.schema!r} is not what was captured of {step.database!r}:"
+            f" {'; '.join(fatal[:DIFFERENCES_NAMED])}{more}.",
+            "The schema stays for you to look at. Restore another archive, and look for what changed this one.",
+        )
+    warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
+    equal = len(captured.tables) if not step.table else 1
+    log.info("Compared %s with the manifest: %s tables have the digests that were captured.", step.schema, equal)
+    return equal
+
+
+@contextlib.contextmanager
+def _session(connect: Callable[..., Any]) -> Iterator[Session]:
+    with contextlib.closing(connect()) as connection:
+        yield Session(connection)
+
+
+def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
+    """Bring the files out of the archive, and where they replace something, swap them in by rename.
+
+    The tree that is replaced is kept beside the new one. What the settings exclude from archives (``vendor``, say) is
+    copied over from it, since no archive holds it.
+
+    :raises RestoreError: it went wrong; what was there before is untouched.
+    """
+    step = plan.files
+    if step is None:
+        raise RestoreError(f"No files of {plan.key} were to be restored.")
+    started = time.monotonic()
+    target = Path(step.target)
+    fresh = target.with_name(f"{target.name}_restored_{step.stamp}") if step.in_place else target
+    root = settings.application(plan.application).files
+    with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+        extracted = extract.extract(reader, fresh, only=step.path, root=str(root.root) if root else "")
+    kept = ""
+    if step.in_place:
+        kept = str(target.with_name(f"{target.name}_before_{step.stamp}"))
+        swap.replace(target, fresh, Path(kept))
+        log.info("%s is restored; what it was before is kept at %s.", target, kept)
+    facts = (str(target), extracted.files, extracted.bytes, time.monotonic() - started, kept)
+    return RestoredFiles(*facts, extracted.warnings)
+
+
+def after_restore(settings: Settings, plan: RestorePlan) -> list[str]:
+    """Run the commands of the settings in the restored folder; return them.
+
+    They find the name of the restored database in ``DB_DATABASE``, where there is one, so that a Laravel application
+    that was restored beside the original works on the restored copy. Airflow's own variables, which may hold secrets,
+    are not in their environment.
+
+    :raises RestoreError: one failed; with its last lines. The others were not run.
+    """
+    if plan.files is None or plan.files.path:
+        return []
+    commands = list(settings.application(plan.application).after_restore)
+    environment = {name: value for name, value in os.environ.items() if "AIRFLOW" not in name}
+    if len(plan.databases) == 1:
+        environment["DB_DATABASE"] = plan.databases[0].schema
+    for command in commands:
+        log.info("Running in %s: %s", plan.files.target, command)
+        _run(shlex.split(command), Path(plan.files.target), environment)
+    return commands
+
+
+def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Run a command to its end, its output in the log; whatever ends this ends the command."""
+    parent = os.getpid()
+    last: deque[str] = deque(maxlen=OUTPUT_LINES_KEPT)
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            preexec_fn=lambda: die_with_parent(parent),
+        )
+    except OSError as error:
+        raise RestoreError(
+            f"{shlex.join(command)} cannot be run in {folder}: {error.strerror}.",
+            "Everything is restored; mend after_restore in the settings, or run what is left of it by hand.",
+        ) from error
+    try:
+        for line in cast(IO[str], process.stdout):
+            last.append(line.rstrip())
+            log.info("  %s", line.rstrip())
+        status = process.wait()
+    finally:
+        process.kill()
+        process.wait()
+    if status:
+        raise RestoreError(
+            f"{shlex.join(command)} ended with status {status}:\n" + "\n".join(last),
+            "Everything is restored; mend what it says, then run it and those after it by hand, or clear the task.",
+        )

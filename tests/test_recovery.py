@@ -1,0 +1,212 @@
+"""What is restored from which archive and where to: decisions, without a server."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from lifeboat import catalog, recovery
+from lifeboat.archive import database_of_entry, dump_entry_name
+from lifeboat.catalog import Archive, Catalog, Kind
+from lifeboat.errors import RestoreError, SettingsError
+from lifeboat.recovery import Content, RestorePlan, Surroundings, Wanted
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+ZONE = ZoneInfo("Europe/Berlin")
+ROOT = Path("/var/www/shop")
+STAMP = "20261123_120000"
+CONTENT = Content({"shop": "db-dumps/mysql-shop.sql", "stock": "db-dumps/mysql-stock.sql"}, has_files=True)
+
+
+def archive(hours: float, kind: Kind = "database") -> Archive:
+    captured_at = NOW - timedelta(hours=hours)
+    return Archive(catalog.archive_key("Shop", kind, captured_at), "Shop", kind, captured_at, 5, False)
+
+
+def found(**places: list[Archive]) -> dict[str, Catalog]:
+    return {name: Catalog(tuple(archives), ()) for name, archives in places.items()}
+
+
+def picked(wanted: Wanted, **places: list[Archive]) -> list[tuple[str, str]]:
+    fitting = recovery.candidates(found(**places), wanted, NOW, ZONE)
+    return [(name, archive.captured_at.strftime("%dT%H")) for name, archive in fitting]
+
+
+def plan(content: Content = CONTENT, around: dict[str, Any] | None = None, **wishes: Any) -> RestorePlan:
+    there = {"databases": ["shop", "stock"], "schemas": {"shop", "stock"}, "root": ROOT} | (around or {})
+    there.setdefault("exists", lambda path: path == ROOT)
+    wanted = Wanted("Shop", **wishes)
+    return recovery.plan(wanted, content, ("disk", archive(5)), "abc", Surroundings(**there), NOW)
+
+
+def schemas(made: RestorePlan) -> list[tuple[str, bool, bool]]:
+    return [(step.schema, step.in_place, step.exists) for step in made.databases]
+
+
+def test_the_newest_archive_comes_first_and_the_first_destination_that_has_it() -> None:
+    day, week = archive(11), archive(58, "application")
+    assert picked(Wanted("Shop"), disk=[week], s3=[day, week]) == [("s3", "23T01"), ("disk", "21T02"), ("s3", "21T02")]
+
+
+def test_a_time_picks_the_newest_until_then_on_the_wall_clock_of_the_settings() -> None:
+    archives = [archive(1), archive(10), archive(11)]
+    assert picked(Wanted("Shop", "2026-11-23T03:00"), disk=archives) == [("disk", "23T02"), ("disk", "23T01")]
+    assert picked(Wanted("Shop", "2026-11-23T01:59Z"), disk=archives) == [("disk", "23T01")]
+
+
+def test_a_key_picks_one_archive_wherever_it_is() -> None:
+    one, other = archive(1), archive(2)
+    assert picked(Wanted("Shop", other.key), disk=[one], s3=[one, other]) == [("s3", "23T10")]
+
+
+def test_an_archive_dated_in_the_future_is_not_the_latest() -> None:
+    assert picked(Wanted("Shop"), disk=[archive(-2), archive(1)]) == [("disk", "23T11")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "error", "said"),
+    [
+        (Wanted("Shop", "yesterday"), SettingsError, "'yesterday' is neither the key of an archive nor a time."),
+        (Wanted("Shop", "2026-01-01"), RestoreError, "captured until 2026-01-01; the oldest is of 2026-11-23 11:00"),
+        (Wanted("Shop", archive(2).key), RestoreError, "is not published at disk"),
+        (Wanted("Blog"), RestoreError, "No archive of 'Blog' is published at disk."),
+    ],
+)
+def test_what_no_archive_fits_is_told(wanted: Wanted, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        recovery.candidates(found(disk=[archive(1)]), wanted, NOW, ZONE)
+
+
+@pytest.mark.parametrize("name", ["shop", "a/b", "a\\b", "50%", "%41", "new\nline", "ü`'\"", "x.sql", "-"])
+def test_the_name_of_a_dump_tells_its_database(name: str) -> None:
+    assert database_of_entry(dump_entry_name("mysql", name)) == name
+
+
+@pytest.mark.parametrize("name", ["db-dumps", "db-dumps/shop.sql", "db-dumps/mysql-a/b.sql", "x/db-dumps/mysql-a.sql"])
+def test_other_names_are_no_dumps(name: str) -> None:
+    assert database_of_entry(name) is None
+
+
+def test_content_of_our_own_archives() -> None:
+    names = ["db-dumps/mysql-shop.sql", "public/", "public/index.php", "manifest.json"]
+    assert recovery.content_of(names, "application", []) == Content({"shop": names[0]}, True)
+    assert recovery.content_of([names[0], names[3]], "database", []) == Content({"shop": names[0]}, False)
+
+
+def test_content_of_archives_of_laravel_backup() -> None:
+    dumps = ["db-dumps/mysql-shop.sql", "db-dumps/mariadb-stock.sql.gz", "db-dumps/postgresql-log.sql"]
+    held = recovery.content_of([*dumps, "var/www/shop/", "db-dumps/mysql-old.sql.bz2"], "legacy", ["shop"])
+    assert held == Content({"shop": dumps[0], "stock": dumps[1]}, False, (dumps[2], "db-dumps/mysql-old.sql.bz2"))
+    named_after_its_connection = recovery.content_of(["db-dumps/mysql-tenant1.sql", "app/x"], "legacy", ["shop"])
+    assert named_after_its_connection == Content({"shop": "db-dumps/mysql-tenant1.sql"}, True)
+
+
+@pytest.mark.parametrize(
+    ("wishes", "said"),
+    [
+        ({}, ""),
+        ({"files": True}, "it holds no files"),
+        ({"databases": ("stock", "blog")}, "it holds no dump of blog; its databases: shop, stock (and x.sql, which"),
+    ],
+)
+def test_what_an_archive_lacks_is_told(wishes: dict[str, Any], said: str) -> None:
+    content = Content(CONTENT.dumps, False, ("x.sql",))
+    assert recovery.lacks(content, Wanted("Shop", **wishes)).startswith(said)
+    assert bool(recovery.lacks(content, Wanted("Shop", **wishes))) == bool(said)
+
+
+def test_by_default_everything_is_restored_beside_what_exists() -> None:
+    made = plan(files=True)
+    assert schemas(made) == [(f"shop_restored_{STAMP}", False, False), (f"stock_restored_{STAMP}", False, False)]
+    assert made.files is not None
+    assert (made.files.target, made.files.in_place) == (f"/var/www/shop_restored_{STAMP}", False)
+    assert made.overwrites == []
+
+
+def test_a_typed_name_restores_in_place() -> None:
+    made = plan(databases=("shop",), overwrite=("shop",))
+    assert schemas(made) == [("shop", True, True)]
+    assert made.overwrites == ["database shop"]
+    gone = plan(databases=("shop",), overwrite=("shop",), around={"schemas": {"stock"}})
+    assert schemas(gone) == [("shop", True, False)]
+    assert gone.overwrites == []
+    whole = plan(files=True, overwrite=("Shop",))
+    assert schemas(whole) == [("shop", True, True), ("stock", True, True)]
+    assert whole.overwrites == ["database shop", "database stock", "/var/www/shop"]
+
+
+def test_a_database_that_is_gone_needs_no_confirmation() -> None:
+    made = plan(databases=("shop",), into="shop", around={"schemas": set()})
+    assert schemas(made) == [("shop", True, False)]
+
+
+def test_what_a_restore_left_half_way_is_nothing_to_overwrite() -> None:
+    made = plan(databases=("shop",), overwrite=("shop",), around={"unfinished": {"shop"}})
+    assert schemas(made) == [("shop", True, False)]
+
+
+def test_one_file_needs_no_database() -> None:
+    made = plan(files=True, path="storage/app/invoices/")
+    assert made.databases == ()
+    assert made.files is not None
+    assert made.files.path == "storage/app/invoices"
+    both = plan(files=True, path="x", databases=("shop",))
+    assert len(both.databases) == 1
+
+
+def test_a_folder_in_place_replaces_only_itself() -> None:
+    made = plan(files=True, path="storage/app", overwrite=("Shop",), around={"exists": lambda path: True})
+    assert made.files is not None
+    assert (made.files.target, made.files.in_place) == ("/var/www/shop/storage/app", True)
+
+
+def test_long_names_are_cut() -> None:
+    name = "ä" * 64
+    (step,) = plan(Content({name: "x"}, False)).databases
+    assert len(step.schema) == 64
+    assert step.schema.endswith(f"_restored_{STAMP}")
+
+
+def test_a_plan_travels_as_json() -> None:
+    for made in (plan(files=True), plan(table="orders", databases=("shop",))):
+        assert RestorePlan.from_json(json.loads(json.dumps(made.to_json()))) == made
+
+
+@pytest.mark.parametrize(
+    ("wishes", "around", "said"),
+    [
+        ({"into": "stock", "databases": ("shop",)}, {}, "has a database 'stock' already, and nothing is overwritten"),
+        ({"overwrite": ("shopp",)}, {}, "'shopp' was typed to be overwritten, and is nothing that this restore"),
+        ({"overwrite": ("Shop",)}, {}, "'Shop' was typed to be overwritten, and is nothing"),
+        ({"overwrite": ("x",), "files": True}, {}, "It could be: Shop, shop, stock."),
+        ({"into": "x"}, {}, "A new name is for one database, and several are restored."),
+        ({"into": "x/y", "databases": ("shop",)}, {}, "'x/y' is no name for a schema"),
+        ({"into": "x" * 65, "databases": ("shop",)}, {}, "is no name for a schema: 1 to 64 characters"),
+        ({"table": "orders"}, {}, "A table is restored from one database. Hint: Choose one of shop, stock."),
+        ({"table": "t", "databases": ("shop",), "overwrite": ("shop",)}, {}, "only restored beside the original"),
+        (
+            {"into": "other", "databases": ("shop",), "overwrite": ("other",)},
+            {"schemas": {"other"}},
+            "is none of the application's databases, so no safety backup",
+        ),
+        ({"files": True, "path": "../etc"}, {}, "leaves the application's root"),
+        ({"files": True, "into": "x"}, {}, "'x' is no absolute path."),
+        ({"files": True, "into": "/srv/x"}, {"exists": lambda path: True}, "/srv/x exists already"),
+        ({"files": True}, {"root": None}, "name no files of 'Shop', so there is no place to restore beside"),
+        ({"files": True, "overwrite": ("Shop",)}, {"root": None}, "name no files of 'Shop' to overwrite"),
+        ({"files": True, "overwrite": ("Shop",), "into": "/x"}, {}, "Hint: Drop one."),
+        (
+            {"files": True, "overwrite": ("Shop",)},
+            {"own_directories": (ROOT / "storage/app/backups",)},
+            "/var/www/shop/storage/app/backups lies in /var/www/shop",
+        ),
+    ],
+)
+def test_wishes_that_do_not_fit_are_refused(wishes: dict[str, Any], around: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        plan(around=around, **wishes)
+    assert said in str(error.value)
