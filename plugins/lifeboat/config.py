@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import shlex
 import unicodedata
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from lifeboat.retention import Policy
 
 CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
 PROJECT = Path(__file__).resolve().parents[2]
+AFTER_BACKUP = "after backup"
 LONGEST_NAME = 200  # bytes; with its suffixes it must fit into the 255 of a file name
 
 
@@ -66,6 +68,13 @@ def _a_command(text: str) -> str:
     if not words:
         raise ValueError("must not be empty")
     return text
+
+
+def _a_schedule(text: str) -> str:
+    fields = text.split()
+    if text == AFTER_BACKUP or (len(fields) == 5 and all(re.fullmatch(r"[\w*/,\-#?]+", field) for field in fields)):
+        return text
+    raise ValueError(f"must be a cron expression of five fields, or '{AFTER_BACKUP}'")
 
 
 Name = Annotated[str, AfterValidator(_one_path_segment)]
@@ -151,6 +160,8 @@ class Health(_Model):
     :param max_storage_megabytes: of all archives of an application at a destination; null: no limit.
     :param size_factor: by how much the newest archive may be smaller or larger than usual; null: no limit.
     :param rpo_hours: the stated recovery point objective; null: none is stated.
+    :param rto_hours: the stated recovery time objective, which drills measure; null: none is stated.
+    :param proof_max_days: how old the newest proof may be; null: none is asked for.
     """
 
     database_max_days: Days = 1
@@ -158,6 +169,8 @@ class Health(_Model):
     max_storage_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = 5000
     size_factor: Annotated[float, Field(gt=1)] | None = 5
     rpo_hours: Annotated[float, Field(gt=0, le=876_000)] | None = None
+    rto_hours: Annotated[float, Field(gt=0, le=876_000)] | None = None
+    proof_max_days: Days | None = None
 
 
 class DiskDestination(_Model):
@@ -280,6 +293,29 @@ class Restore(_Model):
     require_approval: bool = False
 
 
+class Drill(_Model):
+    """How restores are rehearsed.
+
+    :param connection: Airflow connection of type ``mysql``, of a server where scratch schemas may be made.
+    :param production: use each database's own server instead: an explicit permission.
+    :param directory: for the files while they are compared; a folder of staging when left out.
+    :param archives: how many of each kind are rehearsed per destination: the newest, then those unproven for longest.
+    :param schedule: a cron expression, or ``after backup``.
+    """
+
+    connection: ConnectionId | None = None
+    production: Annotated[bool, Field(strict=True)] = False
+    directory: AbsolutePath | None = None
+    archives: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
+    schedule: Annotated[str, AfterValidator(_a_schedule)] = "0 5 1 1,4,7,10 *"
+
+    @model_validator(mode="after")
+    def _one_server(self) -> Drill:
+        if self.connection and self.production:
+            raise ValueError("names a connection of a scratch server and permits production; keep one of them")
+        return self
+
+
 class Settings(_Model):
     """The whole settings file.
 
@@ -298,6 +334,7 @@ class Settings(_Model):
     retention: Retention = Retention()
     health: Health = Health()
     restore: Restore = Restore()
+    drill: Drill = Drill()
     legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
 
     @model_validator(mode="after")
@@ -368,7 +405,9 @@ class Settings(_Model):
             },
             max_storage_megabytes=numbers.max_storage_megabytes,
             size_factor=numbers.size_factor,
+            longest_proof_age=timedelta(days=numbers.proof_max_days) if numbers.proof_max_days else None,
             recovery_point=timedelta(hours=numbers.rpo_hours) if numbers.rpo_hours else None,
+            recovery_time=timedelta(hours=numbers.rto_hours) if numbers.rto_hours else None,
         )
 
     def application(self, name: str) -> Application:

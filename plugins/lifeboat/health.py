@@ -30,6 +30,7 @@ class Limits:
     :param size_factor: by how much the newest archive may be smaller or larger than usual; None for no limit.
     :param longest_proof_age: how old the newest proof may be; None when none is asked for.
     :param recovery_point: the stated RPO: how old the newest archive at any destination may be; None when none is.
+    :param recovery_time: the stated RTO: how long the newest proof may have taken to recover; None when none is.
     """
 
     longest_ages: Mapping[Kind, timedelta]
@@ -37,6 +38,7 @@ class Limits:
     size_factor: float | None = 5.0
     longest_proof_age: timedelta | None = None
     recovery_point: timedelta | None = None
+    recovery_time: timedelta | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import os
 import shlex
 import subprocess
 import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from typing import IO, Any, cast
 
 from isal import isal_zlib
 
-from lifeboat import backup, catalog, comparison, connections, extract, recovery, swap
+from lifeboat import backup, catalog, comparison, connections, extract, files, recovery, swap
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.backup import Taken
 from lifeboat.catalog import Catalog
@@ -30,6 +29,7 @@ from lifeboat.config import Database, Settings
 from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema
 from lifeboat.databases.mysql import Session
 from lifeboat.errors import LifeboatError, MismatchError, RestoreError, SettingsError, StorageError
+from lifeboat.files import LeftOut, Selection
 from lifeboat.processes import die_with_parent
 from lifeboat.recovery import Content, DatabaseStep, RestorePlan, Surroundings, Wanted
 from lifeboat.staging import Staging
@@ -167,9 +167,9 @@ def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surro
     schemas: set[str] = set()
     unfinished: set[str] = set()
     if not wanted.path or wanted.databases:
-        for database in _known(settings, wanted.application, wanted.databases or tuple(content.dumps)):
+        for database in known_databases(settings, wanted.application, wanted.databases or tuple(content.dumps)):
             server, connect = connections.mysql(database)
-            with mysql.translated(database.name, server, "Restore", RestoreError), _session(connect) as session:
+            with mysql.translated(database.name, server, "Restore", RestoreError), opened_session(connect) as session:
                 schemas |= mysql_schema.names(session)
                 unfinished |= set(mysql_schema.unfinished(session))
     return Surroundings(
@@ -181,7 +181,7 @@ def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surro
     )
 
 
-def _known(settings: Settings, application: str, names: Iterable[str]) -> list[Database]:
+def known_databases(settings: Settings, application: str, names: Iterable[str]) -> list[Database]:
     """Return databases as restores reach them; one that the settings do not know goes where the first one is.
 
     :raises SettingsError: the application has no database at all, so that there is no server to restore to.
@@ -246,7 +246,7 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
 
 def _is_whole(database: Database) -> bool:
     server, connect = connections.mysql(database)
-    with mysql.translated(database.name, server, "Safety backup", RestoreError), _session(connect) as session:
+    with mysql.translated(database.name, server, "Safety backup", RestoreError), opened_session(connect) as session:
         return database.name in mysql_schema.names(session) - set(mysql_schema.unfinished(session))
 
 
@@ -263,17 +263,17 @@ def restore_database(
     if sequential and step.table:
         raise SettingsError("The stock client restores whole databases only.", "Restore the table without it.")
     started = time.monotonic()
-    (database,) = _known(settings, plan.application, [step.database])
+    (database,) = known_databases(settings, plan.application, [step.database])
     server, connect = connections.mysql(database)
     with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
-        captured = _captured(reader, step.database)
+        captured = captured_database(reader, step.database)
         with (
             mysql.translated(step.schema, server, "Restore", RestoreError),
-            _session(connect) as session,
+            opened_session(connect) as session,
             session.lock(step.schema),
         ):
             _begin(session, plan, step, captured)
-            loaded = _load(connect, server, step, _sql(reader, step.entry), sequential=sequential)
+            loaded = _load(connect, server, step, sql_of(reader, step.entry), sequential=sequential)
             mysql_schema.finish(session, step.schema)
     log.info("Loaded %s: %s rows of %s tables in %.1f s.", step.schema, loaded.rows, loaded.tables, loaded.seconds)
     warnings = list(loaded.warnings)
@@ -298,7 +298,7 @@ def _begin(session: Session, plan: RestorePlan, step: DatabaseStep, captured: Du
     mysql_schema.begin(session, step.schema, plan.key, *charset, captured.excluded_tables if captured else ())
 
 
-def _captured(reader: ArchiveReader, database: str) -> Dump | None:
+def captured_database(reader: ArchiveReader, database: str) -> Dump | None:
     """Return what the manifest says of a database, or None where there is no manifest."""
     manifest = reader.manifest()
     if manifest is None:
@@ -330,7 +330,7 @@ def _left(step: DatabaseStep) -> str:
     )
 
 
-def _sql(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
+def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
     """Yield the text of a dump; those of laravel-backup may be compressed once more."""
     if not entry.endswith(".gz"):
         yield from reader.chunks(entry)
@@ -341,7 +341,7 @@ def _sql(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
         while waiting:
             try:
                 yield inflate.decompress(waiting, 4 * BLOCK)
-            except (zlib.error, isal_zlib.error) as error:
+            except isal_zlib.error as error:  # type: ignore[misc]  # the library carries no types
                 raise RestoreError(f"{entry} is not a gzip file.") from error
             waiting = inflate.unconsumed_tail
     if not inflate.eof:
@@ -373,7 +373,7 @@ def _compare(
 
 
 @contextlib.contextmanager
-def _session(connect: Callable[..., Any]) -> Iterator[Session]:
+def opened_session(connect: Callable[..., Any]) -> Iterator[Session]:
     with contextlib.closing(connect()) as connection:
         yield Session(connection)
 
@@ -397,11 +397,36 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         extracted = extract.extract(reader, fresh, only=step.path, root=str(root.root) if root else "")
     kept = ""
     if step.in_place:
+        carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
+        log.info("Copied %s files and folders that no archive holds from %s.", carried, target)
         kept = str(target.with_name(f"{target.name}_before_{step.stamp}"))
         swap.replace(target, fresh, Path(kept))
         log.info("%s is restored; what it was before is kept at %s.", target, kept)
     facts = (str(target), extracted.files, extracted.bytes, time.monotonic() - started, kept)
     return RestoredFiles(*facts, extracted.warnings)
+
+
+def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
+    """Copy what the settings leave out of archives from the old tree to the new one; return how much it was.
+
+    :param path: only what is below it is replaced; all when empty.
+    :param fresh: the new tree, which stands for `path`.
+    :raises RestoreError: something could not be copied.
+    """
+    carried = 0
+    for found in files.select(selection):
+        inside = not path or found.path.startswith(f"{path}/")
+        if not isinstance(found, LeftOut) or found.cause not in ("excluded", "not included") or not inside:
+            continue
+        target = fresh / os.fsdecode(os.fsencode(found.path)).removeprefix(f"{path}/" if path else "")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Not shutil, which forgets owners and fills disks that could share blocks.
+        copy = ["cp", "--archive", "--reflink=auto", "--no-target-directory", "--", found.location, target]
+        done = subprocess.run(copy, capture_output=True, text=True, errors="replace", check=False)
+        if done.returncode:
+            raise RestoreError(f"{found.path} could not be copied to the restored tree: {done.stderr.strip()}")
+        carried += 1
+    return carried
 
 
 def after_restore(settings: Settings, plan: RestorePlan) -> list[str]:

@@ -361,7 +361,8 @@ def dump(
             )
         client = find_client(for_mariadb="MariaDB" in version)
         with session.lock(database):
-            session.check_finished(database)
+            if UNFINISHED not in excluded:  # a drill dumps its own scratch, which stays marked
+                session.check_finished(database)
             captured_at = datetime.now(UTC)
             with option_file(option_file_text(server, client)) as (descriptor, path):
                 command = dump_command(client, path, database, excluded)

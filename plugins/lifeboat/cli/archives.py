@@ -1,0 +1,177 @@
+"""``lifeboat list`` and ``verify``: what there is, and whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lifeboat import catalog
+from lifeboat.cli import terminal
+from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
+from lifeboat.errors import ArchiveError, SettingsError, StorageError
+from lifeboat.text import size_text
+
+if TYPE_CHECKING:
+    from lifeboat.catalog import Catalog
+    from lifeboat.config import Settings
+    from lifeboat.storage import Destination
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_archives(
+    application: ApplicationName = None, destination: DestinationNames = None, as_json: AsJson = False
+) -> None:
+    """List the archives at the destinations, newest first."""
+    from lifeboat import connections
+
+    settings = terminal.load_settings()
+    if application is not None:
+        settings.application(application)
+    names = destination or list(settings.destinations)
+    if unknown := set(names) - set(settings.destinations):
+        raise SettingsError(f"There is no destination {unknown.pop()!r} in the settings.")
+    catalogs = {}
+    destinations, failures = connections.ready_destinations({name: settings.destinations[name] for name in names})
+    for found in destinations:
+        try:
+            catalogs[found.name] = catalog.read(found.list(), settings.legacy_zone)
+        except StorageError as error:
+            failures[found.name] = str(error)
+    if as_json:
+        terminal.print_json(
+            {
+                "archives": [row for name, found in catalogs.items() for row in _rows(name, found, application)],
+                "unfinished": {name: [o.key for o in found.unfinished] for name, found in catalogs.items()},
+                "failed": failures,
+            }
+        )
+    else:
+        _print_catalogs(catalogs, application)
+        for failure in failures.values():
+            terminal.complain(failure)
+    if failures:
+        raise typer.Exit(FINDING)
+
+
+def _rows(destination: str, found: Catalog, application: str | None) -> list[dict[str, Any]]:
+    return [
+        {
+            "destination": destination,
+            "key": archive.key,
+            "application": archive.application,
+            "kind": archive.kind,
+            "captured_at": archive.captured_at.isoformat(),
+            "size": archive.size,
+            "proven": archive.proven,
+        }
+        for archive in found.archives
+        if application in (None, archive.application)
+    ]
+
+
+@app.command()
+def verify(
+    archive: Annotated[str, typer.Argument(help="Path of an archive file, or key of an archive at a destination.")],
+    destination: DestinationNames = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read a whole archive: decrypt every entry, check every HMAC, and every SHA-256 of the manifest.
+
+    A key is verified at every destination that should hold it.
+    """
+    settings = terminal.load_settings()
+    path = Path(archive)
+    try:
+        is_file = path.is_file()
+    except OSError as error:
+        raise SettingsError(f"{archive[:100]!r}... is no path: {error.strerror}.") from error
+    checks = [_check_file(settings, path)] if is_file else _check_key(settings, archive, tuple(destination or ()))
+    if as_json:
+        terminal.print_json(checks)
+    else:
+        for check in checks:
+            if check["ok"]:
+                terminal.output.print(
+                    f"[green]whole[/] {escape(check['where'])}: {check['entries']} entries, "
+                    f"{size_text(check['content_bytes'])}, SHA-256 {check['sha256']}",
+                    soft_wrap=True,
+                )
+            else:
+                terminal.complain(check["error"])
+    if not all(check["ok"] for check in checks):
+        raise typer.Exit(FINDING)
+
+
+def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
+    from lifeboat import connections
+    from lifeboat.storage.disk import DiskDestination
+
+    beside = DiskDestination("file", path.absolute().parent)
+    application = next((part for part in reversed(path.absolute().parts) if part in settings.applications), None)
+    password = connections.archive_password(settings.encryption_of(application))
+
+    def expected() -> str | None:
+        marker = catalog.read_marker(beside, path.name)
+        return marker["archive"]["sha256"] if marker else None
+
+    return _check(str(path), lambda: path.open("rb"), password, expected)
+
+
+def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
+    from lifeboat import connections
+
+    application = key.partition("/")[0]
+    kind = catalog.kind_of(key)
+    if kind is None:
+        raise SettingsError(f"{key!r} is neither a file nor the key of an archive.", "'lifeboat list' shows the keys.")
+    settings.application(application)
+    password = connections.archive_password(settings.encryption_of(application))
+
+    def check(destination: Destination) -> dict[str, Any]:
+        def expected() -> str | None:
+            marker = catalog.read_marker(destination, key)
+            if marker is None and kind != "legacy":
+                raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
+            return marker["archive"]["sha256"] if marker else None
+
+        return _check(f"{key} at {destination}", lambda: destination.open(key), password, expected)
+
+    return [check(destination) for destination in connections.destinations(settings, application, chosen)]
+
+
+def _check(
+    where: str, open_archive: Callable[[], Any], password: str | None, expected: Callable[[], str | None]
+) -> dict[str, Any]:
+    from lifeboat.archive.read import ArchiveReader
+
+    try:
+        sha256 = expected()
+        with open_archive() as file:
+            verified = ArchiveReader(file, where, password).verify(sha256)
+    except (ArchiveError, StorageError) as error:
+        return {"where": where, "ok": False, "error": str(error)}
+    return {"where": where, "ok": True, **vars(verified)}
+
+
+def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> None:
+    rows = [row for name, found in catalogs.items() for row in _rows(name, found, application)]
+    if not rows:
+        terminal.output.print("No archives yet. Take one: lifeboat backup database")
+    width = max((len(row["destination"]) for row in rows), default=0)
+    for row in rows:
+        captured = row["captured_at"][:19].replace("T", " ")
+        proven = "proven" if row["proven"] else "unproven"
+        line = f"{row['destination']:{width}}  {captured} UTC  {size_text(row['size']):>10}  {proven:8}  {row['key']}"
+        terminal.output.print(line, soft_wrap=True, markup=False)
+    for name, found in catalogs.items():
+        for stored in found.unfinished:
+            terminal.output.print(
+                f"[yellow]unfinished[/] at {escape(name)}: {escape(stored.key)}, {size_text(stored.size)}",
+                soft_wrap=True,
+            )

@@ -1,0 +1,182 @@
+"""``lifeboat backup`` and ``plan-files``: take a backup now, and what would go into it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from lifeboat.cli import terminal
+from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
+from lifeboat.errors import FilesError, LifeboatError, SettingsError
+from lifeboat.text import size_text
+
+if TYPE_CHECKING:
+    from lifeboat.config import BackupKind, Settings
+    from lifeboat.staging import Staging
+
+app = typer.Typer()
+backup_app = typer.Typer(no_args_is_help=True, help="Take a backup now.")
+app.add_typer(backup_app, name="backup")
+
+
+def _utf8(text: str) -> str:
+    """Refuse what the shell passed on in another encoding: a manifest is UTF-8."""
+    if not text.isascii() and text != text.encode("utf-8", "replace").decode():
+        raise typer.BadParameter("it is not UTF-8 text")
+    return text
+
+
+Note = Annotated[str, typer.Option(help="Kept in the manifest.", callback=_utf8)]
+
+
+@backup_app.command("database")
+def backup_database(
+    application: ApplicationName = None,
+    database: DatabaseNames = None,
+    destination: DestinationNames = None,
+    note: Note = "",
+    as_json: AsJson = False,
+) -> None:
+    """Dump the databases of an application into an archive, and publish it at every destination."""
+    _back_up_all("database", application, tuple(database or ()), tuple(destination or ()), note, as_json)
+
+
+@backup_app.command("application")
+def backup_application(
+    application: ApplicationName = None,
+    destination: DestinationNames = None,
+    note: Note = "",
+    as_json: AsJson = False,
+) -> None:
+    """Put all databases and the files of an application into an archive, and publish it at every destination."""
+    _back_up_all("application", application, (), tuple(destination or ()), note, as_json)
+
+
+def _back_up_all(
+    kind: BackupKind,
+    application: str | None,
+    databases: tuple[str, ...],
+    destinations: tuple[str, ...],
+    note: str,
+    as_json: bool,
+) -> None:
+    settings = terminal.load_settings()
+    names = [application] if application is not None else settings.applications_of(kind)
+    if databases and application is None:
+        having = [name for name in names if {found.name for found in settings.databases_of(name)} & set(databases)]
+        names = having or names  # a name that no application has is a mistake, and is told as one
+    if not names:
+        raise SettingsError(
+            f"No application in the settings has {'files' if kind == 'application' else 'databases'}.",
+            "Add some under applications.",
+        )
+    results: list[dict[str, Any]] = []
+    failures: dict[str, LifeboatError] = {}
+    for name in names:
+        try:
+            with terminal.scratch(settings, name) as scratch:
+                results.append(_back_up(settings, name, kind, databases, destinations, note, scratch))
+        except LifeboatError as error:  # one application that fails does not stop the others
+            failures[name] = error
+    if as_json:
+        terminal.print_json(results + [{"application": name, "error": str(error)} for name, error in failures.items()])
+    else:
+        for result in results:
+            _print_backup(result)
+    for name, failure in failures.items():
+        terminal.complain(f"{name}: {failure}")
+    if not results and all(isinstance(error, SettingsError) for error in failures.values()):
+        raise typer.Exit(WRONG_USE)
+    if failures or any(result["failed"] for result in results):
+        raise typer.Exit(FINDING)
+
+
+def _back_up(
+    settings: Settings,
+    application: str,
+    kind: BackupKind,
+    databases: tuple[str, ...],
+    chosen: tuple[str, ...],
+    note: str,
+    scratch: Staging,
+) -> dict[str, Any]:
+    from lifeboat import backup
+
+    wanted = settings.databases_of(application, databases)
+    taken = backup.take(settings, application, kind, wanted, chosen, note, scratch)
+    return {
+        "application": application,
+        **taken.packed.to_json(),
+        "totals": taken.totals,
+        "published": list(taken.published),
+        "failed": taken.failed,
+    }
+
+
+@app.command("plan-files")
+def plan_files(
+    application: Annotated[str, typer.Argument(help="Name of an application.")],
+    as_json: AsJson = False,
+) -> None:
+    """List which files of an application would go into its archive, and why the rest would not."""
+    from lifeboat import files
+    from lifeboat.files import Member
+
+    settings = terminal.load_settings()
+    selection = files.selection_of(settings, application)
+    going, staying = {"count": 0, "bytes": 0}, {"count": 0, "bytes": 0}
+    rows = []
+    for found in files.select(selection):
+        goes = isinstance(found, Member)
+        size = found.size if isinstance(found, Member) and found.kind == "file" else 0
+        size = size if goes else files.tree_size(found.location)
+        total = going if goes else staying
+        total["count"] += 1
+        total["bytes"] += size
+        reason = "" if isinstance(found, Member) else found.reason
+        row = {"path": found.path, "goes_in": goes, "size": size, "reason": reason}
+        if as_json:
+            rows.append(row)
+        else:
+            _print_file(row)
+    if as_json:
+        terminal.print_json({"root": str(selection.root), "goes_in": going, "left_out": staying, "files": rows})
+    else:
+        terminal.output.print(
+            f"[bold]{going['count']}[/] files, directories and links go in, {size_text(going['bytes'])};"
+            f" [bold]{staying['count']}[/] are left out, {size_text(staying['bytes'])}.",
+            soft_wrap=True,
+        )
+    if not going["count"]:
+        raise FilesError(f"No file of {selection.root} is left to archive.", "Look at files.include and files.exclude.")
+
+
+def _print_file(row: dict[str, Any]) -> None:
+    path = row["path"].encode("utf-8", "backslashreplace").decode()
+    path = path if path.isprintable() else repr(path)
+    mark, reason = ("+", "") if row["goes_in"] else ("-", f"  ({row['reason']})")
+    print(f"{mark} {size_text(row['size']):>10}  {path}{reason}", file=terminal.output.file)
+
+
+def _print_backup(result: dict[str, Any]) -> None:
+    terminal.output.print(
+        f"[bold]{escape(result['key'])}[/]: {_contents(result['totals'])}; {size_text(result['size'])} stored",
+        soft_wrap=True,
+    )
+    if warnings := result["totals"]["warnings"]:
+        terminal.output.print(f"  [yellow]{warnings} warnings[/], in the log above and in the manifest")
+    for name in result["published"]:
+        terminal.output.print(f"  [green]published[/] at {escape(name)}")
+    for name, error in result["failed"].items():
+        terminal.complain(f"  not published at {name}: {error}")
+
+
+def _contents(totals: dict[str, Any]) -> str:
+    parts = []
+    if totals["databases"]:
+        parts.append(f"{totals['rows']} rows, {size_text(totals['sql_bytes'])} of SQL")
+    if "file_count" in totals:
+        parts.append(f"{totals['file_count']} files, {size_text(totals['file_bytes'])}")
+    return "; ".join(parts)

@@ -1,0 +1,70 @@
+"""``lifeboat check`` and ``alert-test``: whether backups are as they should be, and who would hear of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lifeboat.cli import terminal
+from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
+from lifeboat.errors import SettingsError
+
+if TYPE_CHECKING:
+    from lifeboat.checkup import Examined
+
+app = typer.Typer()
+
+
+@app.command("check")
+def check_health(
+    application: ApplicationName = None,
+    destination: DestinationNames = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read the newest archives back, compare their SHA-256.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the backups are healthy: age, size, storage, unfinished uploads, lagging destinations."""
+    from lifeboat import checkup, health
+
+    settings = terminal.load_settings()
+    names, wanted = terminal.applications_and_destinations(settings, application, tuple(destination or ()))
+    now = datetime.now(UTC)
+
+    def examine(name: str) -> Examined:
+        here = [each for each in names if name in settings.destinations_of(each)]
+        return checkup.examine(name, settings, here, now, deep=deep)
+
+    with ThreadPoolExecutor(len(wanted)) as pool:
+        examined = list(pool.map(examine, wanted))
+    findings = [finding for each in examined for finding in each.findings]
+    findings += checkup.compare(settings, names, {each.destination: each.newest for each in examined}, now)
+    verdict = health.verdict(findings)
+    if as_json:
+        terminal.print_json({"verdict": verdict, "findings": [asdict(finding) for finding in findings]})
+    else:
+        terminal.print_lines([*checkup.report(findings), f"All in all: {verdict}."])
+    if verdict != "healthy":
+        raise typer.Exit(FINDING)
+
+
+@app.command("alert-test")
+def alert_test() -> None:
+    """Send a test message through every channel of the settings."""
+    settings = terminal.load_settings()
+    from lifeboat import alerts
+
+    outcomes = alerts.send(
+        settings.alerts, alerts.Message("Lifeboat: a test", note="If you can read this, alerts by this channel arrive.")
+    )
+    if not outcomes:
+        raise SettingsError("No channel is on.", "Name one under alerts in the settings.")
+    for channel, error in outcomes.items():
+        if error:
+            terminal.complain(f"{channel}: {error}")
+        else:
+            terminal.output.print(f"[green]sent[/] by {channel}")
+    if any(outcomes.values()):
+        raise typer.Exit(FINDING)

@@ -1,0 +1,161 @@
+"""``lifeboat restore`` and ``drill``: get it back, and prove that it could be got back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lifeboat.cli import terminal
+from lifeboat.cli.terminal import AsJson, DatabaseNames
+from lifeboat.errors import SettingsError
+from lifeboat.recovery import LATEST, Wanted
+from lifeboat.text import size_text
+
+if TYPE_CHECKING:
+    from lifeboat.config import Settings
+
+app = typer.Typer()
+restore_app = typer.Typer(
+    no_args_is_help=True, help="Restore from an archive, beside what exists unless told otherwise."
+)
+app.add_typer(restore_app, name="restore")
+
+OneApplication = Annotated[
+    str | None, typer.Argument(help="Name of the application. Default: the only one.", show_default=False)
+]
+ArchiveChoice = Annotated[
+    str,
+    typer.Option(
+        "--archive", help="'latest', a key, or a time as in 2026-11-23T12:00: the newest that was captured until then."
+    ),
+]
+OneDestination = Annotated[
+    str, typer.Option("--destination", "-d", help="Where to take it from. Default: wherever the archive is.")
+]
+NoCompare = Annotated[
+    bool, typer.Option("--no-compare", help="Do not compare what was restored with what was captured.")
+]
+Sequential = Annotated[bool, typer.Option("--sequential", help="Load by the stock client, over one connection.")]
+
+
+@restore_app.command("database")
+def restore_database(
+    application: OneApplication = None,
+    archive: ArchiveChoice = LATEST,
+    destination: OneDestination = "",
+    database: DatabaseNames = None,
+    table: Annotated[str, typer.Option(help="Only this table, into a new schema.")] = "",
+    into: Annotated[
+        str, typer.Option(help="Name of a new schema, for one database. Default: <database>_restored_<time>.")
+    ] = "",
+    overwrite: Annotated[
+        list[str] | None,
+        typer.Option(help="Name of a database that may be replaced, after a safety backup; repeatable."),
+    ] = None,
+    no_compare: NoCompare = False,
+    sequential: Sequential = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore databases of an application into new schemas, or over the old ones."""
+    settings = terminal.load_settings()
+    wanted = Wanted(
+        application=_only(settings, application),
+        archive=archive,
+        destination=destination,
+        databases=tuple(database or ()),
+        table=table,
+        into=into,
+        overwrite=tuple(overwrite or ()),
+    )
+    _restore(settings, wanted, compare=not no_compare, sequential=sequential, commands=False, as_json=as_json)
+
+
+@restore_app.command("application")
+def restore_application(
+    application: OneApplication = None,
+    archive: ArchiveChoice = LATEST,
+    destination: OneDestination = "",
+    database: DatabaseNames = None,
+    path: Annotated[str, typer.Option(help="Only this file or folder, relative to the application's root.")] = "",
+    into: Annotated[
+        str, typer.Option(help="Absolute path of a new directory for the files. Default: <root>_restored_<time>.")
+    ] = "",
+    overwrite: Annotated[
+        str,
+        typer.Option(help="The application's name: its databases and files may be replaced, after a safety backup."),
+    ] = "",
+    no_after_restore: Annotated[
+        bool, typer.Option("--no-after-restore", help="Do not run the settings' after_restore commands.")
+    ] = False,
+    no_compare: NoCompare = False,
+    sequential: Sequential = False,
+    as_json: AsJson = False,
+) -> None:
+    """Restore the databases and the files of an application beside the old ones, or over them."""
+    settings = terminal.load_settings()
+    wanted = Wanted(
+        application=_only(settings, application),
+        archive=archive,
+        destination=destination,
+        databases=tuple(database or ()),
+        files=True,
+        path=path,
+        into=into,
+        overwrite=(overwrite,) if overwrite else (),
+    )
+    commands = not no_after_restore
+    _restore(settings, wanted, compare=not no_compare, sequential=sequential, commands=commands, as_json=as_json)
+
+
+def _only(settings: Settings, name: str | None) -> str:
+    if name is not None:
+        return name
+    if len(settings.applications) > 1:
+        raise SettingsError(
+            "Which application? The settings have several.", f"One of {', '.join(settings.applications)}."
+        )
+    return next(iter(settings.applications))
+
+
+def _restore(
+    settings: Settings, wanted: Wanted, *, compare: bool, sequential: bool, commands: bool, as_json: bool
+) -> None:
+    from lifeboat import restore
+
+    plan = restore.select(settings, wanted, datetime.now(UTC))
+    report: dict[str, Any] = {"plan": plan.to_json()}
+    restore.verify(settings, plan)
+    with terminal.scratch(settings, plan.application) as scratch:
+        taken = restore.safety_backup(settings, plan, scratch)
+    report["safety_backup"] = taken.packed.key if taken else None
+    report["databases"] = [
+        restore.restore_database(settings, plan, step, sequential=sequential, compare=compare).to_json()
+        for step in plan.databases
+    ]
+    report["files"] = restore.restore_files(settings, plan).to_json() if plan.files else None
+    report["after_restore"] = restore.after_restore(settings, plan) if commands else []
+    if as_json:
+        terminal.print_json(report)
+    else:
+        terminal.print_lines(_lines(report))
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
+    plan = report["plan"]
+    lines = [f"Restored from {plan['key']} at {plan['destination']}, captured {plan['captured_at']}:"]
+    for facts in report["databases"]:
+        compared = f", {facts['compared']} compared: all as captured" if facts["compared"] is not None else ""
+        lines.append(
+            f"  database {facts['database']} into schema {facts['schema']}: {facts['rows']} rows of"
+            f" {facts['tables']} tables{compared}; {facts['seconds']:.1f} s"
+        )
+    if files := report["files"]:
+        kept = f"; the old tree is kept at {files['kept']}" if files["kept"] else ""
+        size = size_text(files["bytes"])
+        lines.append(f"  {files['files']} files, {size}, to {files['target']}; {files['seconds']:.1f} s{kept}")
+    if report["safety_backup"]:
+        lines.append(f"  safety backup of what was there: {report['safety_backup']}")
+    lines += [f"  ran: {command}" for command in report["after_restore"]]
+    return lines

@@ -1,0 +1,120 @@
+"""What the commands share: where answers and complaints go, options, settings, scratch space."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from lifeboat import staging
+from lifeboat.errors import SettingsError
+from lifeboat.staging import Staging
+
+if TYPE_CHECKING:
+    from lifeboat.config import Destination, Settings
+
+PIPELINE = "cli"  # folder of the command's runs in staging
+FINDING, WRONG_USE = 1, 2
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+DestinationNames = Annotated[
+    list[str] | None, typer.Option("--destination", "-d", help="Name of a destination; repeatable. Default: all.")
+]
+DatabaseNames = Annotated[
+    list[str] | None, typer.Option("--database", help="Name of a database; repeatable. Default: all.")
+]
+ApplicationName = Annotated[
+    str | None, typer.Argument(help="Name of an application. Default: all.", show_default=False)
+]
+
+output = Console(highlight=False)
+
+
+def keep_for_answers() -> None:
+    """Keep standard output for the answer: what libraries print or log goes to standard error."""
+    output.file = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="backslashreplace")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def load_settings() -> Settings:
+    """Load the settings, for a command that will need Airflow's connections."""
+    from lifeboat import config
+
+    settings = config.load()
+    os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
+    import airflow.sdk  # noqa: F401  # configures logging when it is imported, so it comes before our own
+    from rich.logging import RichHandler
+
+    logging.getLogger().setLevel(logging.WARNING)
+    own = logging.getLogger("lifeboat")
+    own.setLevel(logging.INFO)
+    own.propagate = False
+    own.addHandler(RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S"))
+    return settings
+
+
+def applications_and_destinations(
+    settings: Settings, application: str | None, chosen: tuple[str, ...]
+) -> tuple[list[str], dict[str, Destination]]:
+    """Return the names of the wanted applications, and the wanted destinations that keep archives of one of them."""
+    names = [application] if application is not None else list(settings.applications)
+    known = {name: kept for each in names for name, kept in settings.destinations_of(each).items()}
+    if unknown := sorted(set(chosen) - set(known)):
+        raise SettingsError(f"There is no destination {unknown[0]!r} here.", f"Known: {', '.join(known)}.")
+    return names, {name: kept for name, kept in known.items() if not chosen or name in chosen}
+
+
+@contextlib.contextmanager
+def scratch(settings: Settings, application: str) -> Iterator[Staging]:
+    """Open staging for one backup, and remove it and what killed commands left.
+
+    A lock that dies with its process tells a living command's staging from a dead one's.
+    """
+    run = f"{datetime.now(UTC):%Y-%m-%d-%H-%M-%S}-{os.getpid()}"
+    scratch = Staging.of(settings.staging, PIPELINE, run, application)
+    Staging(settings.staging / PIPELINE).create()
+    with staging.translated(scratch.path), contextlib.ExitStack() as stack:
+        with (settings.staging / PIPELINE / ".lock").open("w") as everybody:
+            fcntl.flock(everybody, fcntl.LOCK_EX)  # until our own lock is held: nobody may take us for dead before
+            staging.sweep(settings.staging, PIPELINE, lambda old: not _is_alive(settings.staging / PIPELINE / old))
+            scratch.create()
+            own = stack.enter_context((scratch.path.parent / "lock").open("w"))
+            fcntl.flock(own, fcntl.LOCK_EX)
+        try:
+            yield scratch
+        finally:
+            staging.sweep(settings.staging, PIPELINE, lambda old: old == run)
+
+
+def _is_alive(run: Path) -> bool:
+    try:
+        with (run / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, file=output.file)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=1), file=output.file)  # rich would wrap it
+
+
+def complain(text: str) -> None:
+    typer.secho(text, fg="red", err=True)

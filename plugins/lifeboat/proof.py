@@ -1,0 +1,98 @@
+"""Proofs: the signed-off results of drills, kept beside the archives that they prove.
+
+A proof is public: it holds totals, digests and times, no name of a table or file. It is authenticated with a key that
+is derived from the archive password, so that nobody without the password can forge one.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+from lifeboat.catalog import PROOF
+from lifeboat.errors import ArchiveError
+from lifeboat.storage import Destination
+
+FORMAT = 1
+SIGNATURE = "hmac_sha256"
+LONGEST_PROOF = 1 << 20  # bytes; a proof holds totals only
+LONGEST_TREND = 100
+ROUNDS = 200_000
+PURPOSE = b"lifeboat proof"
+
+
+def signed(facts: Mapping[str, Any], password: str | None) -> dict[str, Any]:
+    """Return a proof with its signature.
+
+    :param password: of the archives; without one nothing can be authenticated, and the signature is null.
+    """
+    return {**facts, SIGNATURE: None if password is None else _signature(facts, password)}
+
+
+def is_authentic(proof: Mapping[str, Any], password: str | None) -> bool:
+    """Whether whoever signed a proof knew the archive password, and nothing was changed since."""
+    facts = {name: value for name, value in proof.items() if name != SIGNATURE}
+    given = proof.get(SIGNATURE)
+    if password is None:
+        return given is None
+    return isinstance(given, str) and hmac.compare_digest(given.encode(), _signature(facts, password).encode())
+
+
+def _signature(facts: Mapping[str, Any], password: str) -> str:
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
+    return hmac.new(_key(password), text.encode(), "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=16)
+def _key(password: str) -> bytes:
+    return hashlib.pbkdf2_hmac("sha256", password.encode(), PURPOSE, ROUNDS)
+
+
+def read(destination: Destination, key: str, password: str | None) -> dict[str, Any]:
+    """Return the proof of an archive.
+
+    :raises ArchiveError: it is none, is of another archive, or was not signed by somebody who knows the password.
+    :raises StorageError: the destination fails, or holds none.
+    """
+    where = f"{key + PROOF} at {destination}"
+    with destination.open(key + PROOF) as file:
+        content = file.read(LONGEST_PROOF + 1)
+    try:
+        proof = json.loads(content)
+    except ValueError:
+        proof = None
+    if not isinstance(proof, dict) or proof.get("key") != key or proof.get("result") != "proven":
+        raise ArchiveError(f"{where} is not the proof of that archive.", "Delete it, and run a drill.")
+    if not is_authentic(proof, password):
+        raise ArchiveError(
+            f"{where} was not signed with the archive password: it is forged, or older than the password.",
+            "Find out who wrote it; then delete it, and run a drill.",
+        )
+    return cast(dict[str, Any], proof)
+
+
+def record(destination: Destination, proof: Mapping[str, Any]) -> None:
+    """Store a proof beside its archive; an older one is replaced."""
+    key = proof["key"]
+    # A crash in between leaves none: an archive is sooner unproven for a while than proven by half a file.
+    withdraw(destination, key)
+    destination.write(key + PROOF, json.dumps(proof, ensure_ascii=False, indent=1).encode())
+
+
+def withdraw(destination: Destination, key: str) -> None:
+    """Take the proof of an archive away, which does not hold any more."""
+    if destination.find(key + PROOF) is not None:
+        destination.delete(key + PROOF)
+
+
+def trend(earlier: Iterable[Mapping[str, Any]], latest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return how long recoveries took, oldest first: what an earlier proof kept of it, and the latest.
+
+    :param earlier: points of an earlier proof; each has ``proven_at``, ``key`` and ``seconds``.
+    """
+    points = {point["proven_at"]: dict(point) for point in (*earlier, latest)}
+    return [points[time] for time in sorted(points)][-LONGEST_TREND:]

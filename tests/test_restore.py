@@ -1,0 +1,505 @@
+"""Restores, end to end: real archives at real destinations into real servers, and everything that may go wrong."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat import backup, catalog, config, connections, restore
+from lifeboat.archive.read import ArchiveReader
+from lifeboat.backup import Taken
+from lifeboat.catalog import Kind
+from lifeboat.databases import mysql
+from lifeboat.databases.mysql import UNFINISHED
+from lifeboat.errors import ArchiveError, DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.recovery import RestorePlan, Wanted
+from lifeboat.staging import Staging
+from pyzipper import AESZipFile
+
+from include.demo.stand_ins import S3, MariaDB
+from tests.conftest import ARCHIVE_PASSWORD, Configure
+
+SHOP: dict[str, Any] = {"databases": [{"name": "shop", "connection": "shop_db"}]}
+KEY = "Shop/database/2026-11-20-01-00-00.zip"
+
+
+@pytest.fixture(autouse=True)
+def only_shop(mariadb: MariaDB) -> Iterator[None]:
+    """Drop what restores made."""
+    yield
+    for name in mariadb.run("SHOW DATABASES").splitlines():
+        if name not in ("information_schema", "mysql", "performance_schema", "sys"):
+            mariadb.run(f"DROP DATABASE `{name}`")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "app"
+    for name, text in {
+        "index.php": "<?php",
+        "storage/app/invoice.txt": "Invoice",
+        "storage/app/logo.png": "PNG",
+        "vendor/autoload.php": "vendor",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    (root / "public").symlink_to("storage/app")
+    return root
+
+
+def back_up(kind: config.BackupKind = "database", tmp: str = "1") -> Taken:
+    settings = config.load()
+    scratch = Staging(settings.staging / tmp)
+    scratch.create()
+    taken = backup.take(settings, "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
+    assert not taken.failed
+    return taken
+
+
+def plan(now: datetime | None = None, **wishes: Any) -> RestorePlan:
+    return restore.select(config.load(), Wanted("Shop", **wishes), now or datetime.now(UTC))
+
+
+def restored(made: RestorePlan, **options: Any) -> list[restore.RestoredDatabase]:
+    """Do all steps of a restore of databases."""
+    settings = config.load()
+    restore.verify(settings, made)
+    scratch = Staging(settings.staging / "safety")
+    scratch.create()
+    restore.safety_backup(settings, made, scratch)
+    return [restore.restore_database(settings, made, step, **options) for step in made.databases]
+
+
+def schemas(mariadb: MariaDB) -> set[str]:
+    return {name for name in mariadb.run("SHOW DATABASES").splitlines() if name.startswith("shop")}
+
+
+def keys(kind: Kind = "database") -> list[str]:
+    (disk, _) = connections.destinations(config.load(), "Shop")
+    return [archive.key for archive in catalog.read(disk.list()).archives if archive.kind == kind]
+
+
+def checksums(mariadb: MariaDB, database: str) -> str:
+    found = mariadb.run("CHECKSUM TABLE users, orders, page_views, empty_one", database)
+    return found.replace(f"{database}.", "")
+
+
+@pytest.mark.parametrize("destination", ["disk", "offsite"])
+@pytest.mark.parametrize("sequential", [False, True])
+def test_a_database_is_restored_beside_the_original(
+    project: Configure, mariadb: MariaDB, shop: str, destination: str, sequential: bool
+) -> None:
+    project()
+    back_up()
+    before = checksums(mariadb, shop)
+    mariadb.run("DELETE FROM page_views", shop)
+    made = plan(destination=destination)
+    assert made.destination == destination
+    (done,) = restored(made, sequential=sequential)
+    assert done.schema.startswith("shop_restored_20")
+    assert schemas(mariadb) == {"shop", done.schema}
+    assert checksums(mariadb, done.schema) == before
+    assert (done.rows, done.tables, done.compared) == (3505, 4, 4)
+    assert mariadb.run("SELECT count(*) FROM page_views", shop) == "0\n"
+    assert mariadb.run(f"SELECT `{done.schema}`.twice(4)") == "8\n"
+    assert len(keys()) == 1, "nothing was replaced, so no safety backup is needed"
+
+
+def test_a_typed_name_replaces_the_original_after_a_safety_backup(
+    project: Configure, mariadb: MariaDB, shop: str
+) -> None:
+    mariadb.run("CREATE TABLE sessions (id INT PRIMARY KEY); INSERT INTO sessions VALUES (7)", shop)
+    excluding = {"name": "shop", "connection": "shop_db", "exclude_tables": ["sessions"]}
+    project(applications={"Shop": {"databases": [excluding]}})
+    taken = back_up()
+    before = checksums(mariadb, shop)
+    mariadb.run("DELETE FROM orders WHERE id > 5; CREATE TABLE made_since (id INT); CREATE VIEW v AS SELECT 1", shop)
+    mariadb.run("GRANT SELECT ON shop.* TO reader@localhost IDENTIFIED BY 'x'")
+    time.sleep(1)
+    (done,) = restored(plan(overwrite=("shop",)))
+    assert done.schema == "shop"
+    assert checksums(mariadb, shop) == before
+    tables = mariadb.run("SHOW TABLES", shop).split()
+    assert "made_since" not in tables
+    assert UNFINISHED not in tables
+    assert mariadb.run("SELECT * FROM sessions", shop) == "7\n", "the dump does not hold it, so it stays"
+    assert "reader" in mariadb.run("SHOW GRANTS FOR reader@localhost")
+    mariadb.run("DROP USER reader@localhost")
+    safety, first = keys()
+    assert first == taken.packed.key
+    (copy,) = restored(plan(archive=safety))
+    assert mariadb.run("SELECT count(*) FROM orders", copy.schema) == "5\n"
+    assert "made_since" in mariadb.run("SHOW TABLES", copy.schema)
+
+
+def test_a_database_that_is_gone_comes_back_under_its_name(project: Configure, mariadb: MariaDB, shop: str) -> None:
+    project()
+    back_up()
+    before = checksums(mariadb, shop)
+    mariadb.run("DROP DATABASE shop")
+    (done,) = restored(plan(into="shop"))
+    assert done.schema == "shop"
+    assert checksums(mariadb, shop) == before
+    assert "ENABLE" in mariadb.run("SHOW CREATE EVENT nightly", shop), "it is the original again, not a copy"
+    assert len(keys()) == 1
+
+
+def test_one_table(project: Configure, mariadb: MariaDB, shop: str) -> None:
+    project()
+    back_up()
+    (done,) = restored(plan(table="users", into="shop_rescue"))
+    assert mariadb.run("SHOW TABLES", "shop_rescue") == "users\n"
+    assert (done.rows, done.compared) == (5, 1)
+    with pytest.raises(RestoreError, match="userz"):
+        restored(plan(table="userz"))
+
+
+def test_what_exists_and_was_not_typed_is_refused_before_anything_happens(
+    project: Configure, mariadb: MariaDB, shop: str
+) -> None:
+    project()
+    back_up()
+    with pytest.raises(SettingsError, match="has a database 'shop' already"):
+        plan(into="shop")
+    assert schemas(mariadb) == {"shop"}
+
+
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "flipped":
+        content[len(content) // 2] ^= 1
+    else:
+        del content[len(content) // 2 :]
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut"])
+def test_a_damaged_archive_is_refused_and_nothing_is_touched(
+    project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path, how: str
+) -> None:
+    project()
+    taken = back_up()
+    damage(tmp_path / "disk" / taken.packed.key, how)
+    before = checksums(mariadb, shop)
+    with pytest.raises(LifeboatError):
+        restored(plan(overwrite=("shop",), destination="disk"))
+    assert schemas(mariadb) == {"shop"}
+    assert checksums(mariadb, shop) == before
+    assert len(keys()) == 1
+
+
+def test_another_destination_stands_in_for_one_whose_archive_cannot_be_opened(
+    project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path
+) -> None:
+    project()
+    taken = back_up()
+    damage(tmp_path / "disk" / taken.packed.key, "cut")
+    assert plan().destination == "offsite"
+
+
+def test_a_wrong_password_is_refused_and_nothing_is_touched(
+    project: Configure, mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    back_up()
+    monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "another"}))
+    with pytest.raises(ArchiveError, match="does not open with this password"):
+        restored(plan())
+    assert schemas(mariadb) == {"shop"}
+
+
+def test_the_newest_archive_that_holds_what_is_wanted_is_taken(
+    project: Configure, mariadb: MariaDB, shop: str
+) -> None:
+    mariadb.run("CREATE DATABASE shop_stock; CREATE TABLE shop_stock.t (id INT PRIMARY KEY)")
+    both = [{"name": name, "connection": "shop_db"} for name in ("shop", "shop_stock")]
+    project(applications={"Shop": {"databases": both}})
+    whole = back_up()
+    time.sleep(1)
+    project()
+    part = back_up(tmp="2")
+    assert plan().key == part.packed.key
+    assert plan(databases=("shop_stock",)).key == whole.packed.key
+    with pytest.raises(RestoreError, match=r"1 older ones were tried, too\): it holds no dump of blog"):
+        plan(databases=("blog",))
+
+
+def test_a_destination_that_is_down_is_no_obstacle(
+    project: Configure, shop: str, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    back_up()
+    for broken in (s3.connection(password="wrong"), None):
+        if broken:
+            monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", broken)
+        else:
+            monkeypatch.delenv("AIRFLOW_CONN_BACKUPS_S3")
+        assert plan().destination == "disk"
+        with pytest.raises(LifeboatError):
+            plan(destination="offsite")
+
+
+def repack(path: Path, change: Any) -> None:
+    """Pack an archive anew as somebody would who has the password, so that all of its checksums are right."""
+    with path.open("rb") as file:
+        reader = ArchiveReader(file, "it", ARCHIVE_PASSWORD)
+        contents = {name: b"".join(reader.chunks(name)) for name in reader.names()}
+    manifest = json.loads(contents.pop("manifest.json"))
+    change(contents, manifest)
+    import hashlib
+
+    with AESZipFile(path, "w", encryption=2) as archive:
+        archive.setpassword(ARCHIVE_PASSWORD.encode())
+        for name, content in contents.items():
+            manifest["entries"][name] |= {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+            archive.writestr(name, content)
+        archive.writestr("manifest.json", json.dumps(manifest))
+    marker = path.with_name(f"{path.name}.json")
+    facts = json.loads(marker.read_text())
+    facts["archive"] |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": path.stat().st_size}
+    marker.write_text(json.dumps(facts))
+
+
+def test_a_row_that_was_changed_in_the_archive_is_found(
+    project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path
+) -> None:
+    project()
+    taken = back_up()
+
+    def forge(contents: dict[str, bytes], manifest: Any) -> None:
+        (name,) = [name for name in contents if name.startswith("db-dumps/")]
+        forged = contents[name].replace(b"'O\\'Hara'", b"'O\\'Harm'")
+        assert forged != contents[name]
+        contents[name] = forged
+
+    repack(tmp_path / "disk" / taken.packed.key, forge)
+    made = plan(destination="disk")
+    with pytest.raises(MismatchError, match="table 'users' holds other data in its 5 rows"):
+        restored(made)
+    assert made.databases[0].schema in schemas(mariadb)
+
+
+def killed_midway(plan_facts: dict[str, Any], mariadb: MariaDB) -> None:
+    """Restore in a process of its own, and kill it while a table is being filled."""
+    script = (
+        "import json, sys\n"
+        "from lifeboat import config, restore\n"
+        "from lifeboat.recovery import RestorePlan\n"
+        "made = RestorePlan.from_json(json.loads(sys.argv[1]))\n"
+        "restore.restore_database(config.load(), made, made.databases[0])\n"
+    )
+    blocker = mariadb.connect()
+    blocker.cursor().execute("FLUSH TABLES WITH READ LOCK")
+    schema = plan_facts["databases"][0]["schema"]
+    mariadb_seen = mariadb.connect()
+    blocker.cursor().execute("UNLOCK TABLES")
+    environment = os.environ | {"PYTHONPATH": "plugins", "_AIRFLOW_PROCESS_CONTEXT": "server"}
+    process = subprocess.Popen([sys.executable, "-c", script, json.dumps(plan_facts)], env=environment)
+    cursor = mariadb_seen.cursor()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        cursor.execute("SELECT count(*) FROM information_schema.tables WHERE table_schema = %s", (schema,))
+        if cursor.fetchone()[0] > 2:
+            break
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    blocker.close()
+    mariadb_seen.close()
+
+
+@pytest.mark.parametrize("over", [(), ("shop",)])
+def test_a_killed_restore_is_marked_and_running_it_again_succeeds(
+    project: Configure, mariadb: MariaDB, shop: str, over: tuple[str, ...]
+) -> None:
+    mariadb.run("INSERT INTO page_views SELECT repeat('x', 190), NULL FROM seq_1_to_200000", shop)
+    project()
+    back_up()
+    before = checksums(mariadb, shop)
+    made = plan(overwrite=over, **({} if over else {"into": "shop_copy"}))
+    killed_midway(made.to_json(), mariadb)
+    schema = made.databases[0].schema
+    assert UNFINISHED in mariadb.run("SHOW TABLES", schema)
+    with pytest.raises(DumpError, match="A restore is filling the database, or left it half-way"):
+        mysql.dump(mariadb.connect, mariadb.server, schema, (), lambda chunk: None)
+    again = plan(overwrite=over, **({} if over else {"into": "shop_copy"}))
+    (done,) = restored(again)
+    assert checksums(mariadb, done.schema) == before
+    assert done.compared == 4
+    assert len(keys()) == 1, "half of a database is nothing to back up"
+
+
+def legacy(path: Path, contents: dict[str, bytes], *, encrypted: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with AESZipFile(path, "w", **({"encryption": 2} if encrypted else {})) as archive:
+        if encrypted:
+            archive.setpassword(ARCHIVE_PASSWORD.encode())
+        for name, content in contents.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_databases_of_laravel_backups_archives(
+    project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path, encrypted: bool, compressed: bool
+) -> None:
+    project()
+    written = [b""]
+
+    def write(chunk: bytes) -> None:
+        written[0] += chunk
+
+    mysql.dump(mariadb.connect, mariadb.server, shop, (), write)
+    sql = written[0]
+    name = "db-dumps/mysql-connection_name.sql" + (".gz" if compressed else "")
+    path = tmp_path / "disk" / "Shop" / "2026-11-20-01-00-00.zip"
+    legacy(path, {name: gzip.compress(sql) if compressed else sql}, encrypted=encrypted)
+    made = plan()
+    assert made.key == "Shop/2026-11-20-01-00-00.zip"
+    (done,) = restored(made)
+    assert done.compared is None
+    assert done.rows == 3505
+    assert checksums(mariadb, done.schema) == checksums(mariadb, shop)
+    cut = gzip.compress(sql)[:-20] if compressed else sql
+    if compressed:
+        legacy(path, {name: cut}, encrypted=encrypted)
+        with pytest.raises(RestoreError, match="is cut short"):
+            restored(plan())
+
+
+def test_an_application_is_restored_beside_the_original(
+    project: Configure, mariadb: MariaDB, shop: str, root: Path
+) -> None:
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
+    back_up("application")
+    made = plan(files=True)
+    assert made.files is not None
+    done = restore.restore_files(config.load(), made)
+    target = Path(done.target)
+    assert target.parent == root.parent
+    assert target.name.startswith("app_restored_")
+    assert (target / "storage/app/invoice.txt").read_text() == "Invoice"
+    assert (target / "public").readlink() == Path("storage/app")
+    assert not (target / "vendor").exists()
+    assert (done.files, done.kept) == (3, "")
+
+
+def test_an_application_is_replaced_and_the_old_tree_kept(
+    project: Configure, mariadb: MariaDB, shop: str, root: Path
+) -> None:
+    files = {"root": str(root), "include": ["*.php", "storage/**", "public"]}
+    (root / "notes.txt").write_text("not included")
+    project(applications={"Shop": SHOP | {"files": files}})
+    back_up("application")
+    (root / "index.php").write_text("<?php broken")
+    (root / "made_since.php").touch()
+    time.sleep(1)
+    made = plan(files=True, overwrite=("Shop",))
+    restored(made)
+    done = restore.restore_files(config.load(), made)
+    assert done.target == str(root)
+    assert (root / "index.php").read_text() == "<?php"
+    assert not (root / "made_since.php").exists()
+    assert (root / "vendor/autoload.php").read_text() == "vendor", "no archive holds it, so it is carried over"
+    assert (root / "notes.txt").read_text() == "not included"
+    assert (Path(done.kept) / "index.php").read_text() == "<?php broken"
+    assert (Path(done.kept) / "vendor/autoload.php").exists()
+    safety, _ = keys("application")
+    with pytest.raises(SettingsError, match="lies in"):
+        project(applications={"Shop": SHOP | {"files": files}}, staging=str(root / "staging"))
+        plan(files=True, overwrite=("Shop",), archive=safety)
+
+
+def test_a_folder_and_a_file_in_place(project: Configure, mariadb: MariaDB, shop: str, root: Path) -> None:
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
+    back_up("application")
+    for path, restored_path in (("storage/app", "storage/app/invoice.txt"), ("index.php", "index.php")):
+        (root / restored_path).write_text("damaged")
+        untouched = root / ("index.php" if path == "storage/app" else "storage/app/logo.png")
+        time.sleep(1)
+        made = plan(files=True, path=path, overwrite=("Shop",))
+        done = restore.restore_files(config.load(), made)
+        assert (root / restored_path).read_text() in ("Invoice", "<?php")
+        assert untouched.exists()
+        assert Path(done.kept).exists()
+        assert Path(done.kept).parent == (root / path).parent
+    assert not list(root.parent.glob("*_restored_*")), "nothing is left beside it"
+
+
+def test_one_file_beside(project: Configure, shop: str, root: Path, tmp_path: Path) -> None:
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
+    back_up("application")
+    made = plan(files=True, path="storage/app/invoice.txt", into=str(tmp_path / "rescue"))
+    assert made.databases == ()
+    restore.restore_files(config.load(), made)
+    assert (tmp_path / "rescue/storage/app/invoice.txt").read_text() == "Invoice"
+    assert [path.name for path in (tmp_path / "rescue").rglob("*") if path.is_file()] == ["invoice.txt"]
+
+
+def run_after(project: Configure, root: Path, commands: list[str], **wishes: Any) -> list[str]:
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}, "after_restore": commands}})
+    if not keys("application"):
+        back_up("application")
+    made = plan(files=True, **wishes)
+    if not Path(made.files.target if made.files else "").exists():
+        restore.restore_files(config.load(), made)
+    return restore.after_restore(config.load(), made)
+
+
+def test_commands_run_in_the_restored_folder_in_their_order(
+    project: Configure, shop: str, root: Path, tmp_path: Path
+) -> None:
+    commands = ["sh -c 'pwd; echo $DB_DATABASE; env' ", "touch 'a file'", "ls 'a file'"]
+    commands[0] = f"sh -c 'pwd > {tmp_path}/out; echo $DB_DATABASE >> {tmp_path}/out; env > {tmp_path}/env'"
+    into = tmp_path / "copy"
+    assert run_after(project, root, commands, into=str(into)) == commands
+    folder, database = (tmp_path / "out").read_text().split()
+    assert folder == str(into)
+    assert database.startswith("shop_restored_")
+    assert (into / "a file").exists()
+    assert "AIRFLOW" not in (tmp_path / "env").read_text()
+
+
+def test_a_failing_command_is_told_with_its_last_words_and_stops_the_rest(
+    project: Configure, shop: str, root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(RestoreError, match=r"ended with status 3:\nno such table") as error:
+        run_after(project, root, ["sh -c 'echo no such table; exit 3'", "touch never"], into=str(tmp_path / "copy"))
+    assert "Everything is restored" in str(error.value)
+    assert not (tmp_path / "copy/never").exists()
+    with pytest.raises(RestoreError, match="phpp artisan cannot be run in .*: No such file"):
+        run_after(project, root, ["phpp artisan"], into=str(tmp_path / "copy2"))
+
+
+def test_a_safety_backup_that_cannot_be_taken_stops_the_restore(
+    project: Configure, mariadb: MariaDB, shop: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    back_up()
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong"))
+    made = plan(overwrite=("shop",))
+    blocked = tmp_path / "disk/Shop/database"
+    time.sleep(1)
+    store = mysql.dump
+
+    def and_close(*arguments: Any) -> Any:
+        found = store(*arguments)
+        (tmp_path / "disk").rename(tmp_path / "away")  # the disk vanishes while the dump runs
+        (tmp_path / "disk").touch()
+        return found
+
+    monkeypatch.setattr(mysql, "dump", and_close)
+    with pytest.raises(RestoreError, match="The safety backup is published nowhere"):
+        restored(made)
+    assert not blocked.exists()
+    assert mariadb.run("SELECT count(*) FROM orders", shop) == "3000\n"
+    assert UNFINISHED not in mariadb.run("SHOW TABLES", shop)
