@@ -9,7 +9,6 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ from lifeboat.swap import Siblings
 from tests.conftest import as_root
 from tests.trees import as_nobody, facts, make
 
-WHEN = datetime(2026, 11, 23, 1, 2, 3, tzinfo=UTC)
+STAMP = "2026-11-23-01-02-03"
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def shop(tmp_path: Path) -> Path:
 
 
 def beside(target: Path) -> Siblings:
-    return swap.siblings(target, WHEN)
+    return swap.siblings(target, STAMP)
 
 
 def replace(target: Path) -> Path:
@@ -58,7 +57,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_siblings_stand_beside_the_target_and_say_when() -> None:
-    assert swap.siblings(Path("/srv/shop"), WHEN) == Siblings(
+    assert swap.siblings(Path("/srv/shop"), STAMP) == Siblings(
         Path("/srv/shop_restored_2026-11-23-01-02-03"), Path("/srv/shop_before_2026-11-23-01-02-03")
     )
 
@@ -92,7 +91,7 @@ def test_what_was_a_file_may_become_a_folder(tmp_path: Path) -> None:
 def test_what_a_link_points_to_is_replaced_and_the_link_stays(shop: Path, tmp_path: Path) -> None:
     current = tmp_path / "current"
     current.symlink_to("www/shop")
-    assert swap.siblings(current, WHEN) == beside(shop)
+    assert swap.siblings(current, STAMP) == beside(shop)
     assert replace(current) == shop
     assert current.is_symlink()
     assert (version(current), version(beside(shop).kept)) == (b"new", b"old")

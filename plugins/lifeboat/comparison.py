@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lifeboat.databases import Dump
+from lifeboat.errors import MismatchError
+
+NAMED = 20  # differences that a message names
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,18 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name!r} {self.what}"
+
+
+def refuse(what: str, differences: Iterable[Difference], hint: str) -> None:
+    """Refuse what differs, naming the first differences.
+
+    :param what: what is not as it was captured.
+    :raises MismatchError: there are differences that nothing excuses.
+    """
+    fatal = [str(difference) for difference in differences if difference.fatal]
+    if fatal:
+        more = f" and {len(fatal) - NAMED} more" if len(fatal) > NAMED else ""
+        raise MismatchError(f"{what}: {'; '.join(fatal[:NAMED])}{more}.", hint)
 
 
 def differences(captured: Dump, restored: Dump, table: str = "") -> list[Difference]:

@@ -9,7 +9,6 @@
     ├── MismatchError      what was restored is not what was captured
     ├── StorageError       a destination refused or failed
     │   └── AlreadyStoredError  the key is taken; nothing is overwritten
-    ├── RestoreError       what was captured cannot be put in place
     ├── UnhealthyError     backups are not as they should be
     └── StagingError       scratch space is missing, full or gone
 
@@ -63,10 +62,6 @@ class StorageError(LifeboatError):
 
 class AlreadyStoredError(StorageError):
     """The key exists at the destination; nothing is overwritten."""
-
-
-class RestoreError(LifeboatError):
-    """What was captured cannot be put in place; what was there before still is."""
 
 
 class UnhealthyError(LifeboatError):

@@ -201,7 +201,7 @@ def restore_params(settings: Settings, *, files: bool) -> dict[str, Param]:
     """
     applications = settings.applications_of("application" if files else "database") or list(settings.applications)
     databases = sorted({found.name for name in applications for found in settings.databases_of(name)})
-    alone = {"default": applications[0]} if len(applications) == 1 else {}
+    alone: dict[str, Any] = {"default": applications[0]} if len(applications) == 1 else {}
     what, where = (
         ("Path of a new directory for the files", "<root>_restored_<time>")
         if files

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import time
 from collections import deque
@@ -28,7 +29,7 @@ from lifeboat.catalog import Catalog
 from lifeboat.config import Database, Settings
 from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema
 from lifeboat.databases.mysql import Session
-from lifeboat.errors import LifeboatError, MismatchError, RestoreError, SettingsError, StorageError
+from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
 from lifeboat.processes import die_with_parent
 from lifeboat.recovery import Content, DatabaseStep, RestorePlan, Surroundings, Wanted
@@ -41,7 +42,6 @@ log = logging.getLogger(__name__)
 GZIP_WINDOW = 31
 BLOCK = 1 << 18
 OUTPUT_LINES_KEPT = 20
-DIFFERENCES_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -358,14 +358,11 @@ def _compare(
     """
     restored = mysql.dump(connect, server, step.schema, captured.excluded_tables, lambda chunk: None)
     found = comparison.differences(captured, restored, step.table)
-    fatal = [str(difference) for difference in found if difference.fatal]
-    if fatal:
-        more = f" and {len(fatal) - DIFFERENCES_NAMED} more" if len(fatal) > DIFFERENCES_NAMED else ""
-        raise MismatchError(
-            f"What was restored into {step.schema!r} is not what was captured of {step.database!r}:"
-            f" {'; '.join(fatal[:DIFFERENCES_NAMED])}{more}.",
-            "The schema stays for you to look at. Restore another archive, and look for what changed this one.",
-        )
+    comparison.refuse(
+        f"What was restored into {step.schema!r} is not what was captured of {step.database!r}",
+        found,
+        "The schema stays for you to look at. Restore another archive, and look for what changed this one.",
+    )
     warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
     equal = len(captured.tables) if not step.table else 1
     log.info("Compared %s with the manifest: %s tables have the digests that were captured.", step.schema, equal)
@@ -391,26 +388,28 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         raise RestoreError(f"No files of {plan.key} were to be restored.")
     started = time.monotonic()
     target = Path(step.target)
-    fresh = target.with_name(f"{target.name}_restored_{step.stamp}") if step.in_place else target
-    root = settings.application(plan.application).files
+    beside = swap.siblings(target, step.stamp)
+    fresh = beside.restored if step.in_place else target
+    known = settings.application(plan.application).files
     with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
-        extracted = extract.extract(reader, fresh, only=step.path, root=str(root.root) if root else "")
-    kept = ""
+        extracted = extract.extract(reader, fresh, only=step.path, root=str(known.root) if known else "")
     if step.in_place:
         carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
         log.info("Copied %s files and folders that no archive holds from %s.", carried, target)
-        kept = str(target.with_name(f"{target.name}_before_{step.stamp}"))
-        swap.replace(target, fresh, Path(kept))
-        log.info("%s is restored; what it was before is kept at %s.", target, kept)
-    facts = (str(target), extracted.files, extracted.bytes, time.monotonic() - started, kept)
-    return RestoredFiles(*facts, extracted.warnings)
+        swap.replace(target, fresh / step.path, beside.kept)
+        if step.path:
+            shutil.rmtree(fresh)  # the empty folders that led to it
+    kept = str(beside.kept) if step.in_place else ""
+    return RestoredFiles(
+        str(target), extracted.files, extracted.bytes, time.monotonic() - started, kept, extracted.warnings
+    )
 
 
 def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
     """Copy what the settings leave out of archives from the old tree to the new one; return how much it was.
 
     :param path: only what is below it is replaced; all when empty.
-    :param fresh: the new tree, which stands for `path`.
+    :param fresh: the new tree.
     :raises RestoreError: something could not be copied.
     """
     carried = 0
@@ -418,10 +417,18 @@ def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
         inside = not path or found.path.startswith(f"{path}/")
         if not isinstance(found, LeftOut) or found.cause not in ("excluded", "not included") or not inside:
             continue
-        target = fresh / os.fsdecode(os.fsencode(found.path)).removeprefix(f"{path}/" if path else "")
+        target = fresh / found.path
         target.parent.mkdir(parents=True, exist_ok=True)
         # Not shutil, which forgets owners and fills disks that could share blocks.
-        copy = ["cp", "--archive", "--reflink=auto", "--no-target-directory", "--", found.location, target]
+        copy: list[str | bytes | Path] = [
+            "cp",
+            "--archive",
+            "--reflink=auto",
+            "--no-target-directory",
+            "--",
+            found.location,
+            target,
+        ]
         done = subprocess.run(copy, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             raise RestoreError(f"{found.path} could not be copied to the restored tree: {done.stderr.strip()}")

@@ -10,7 +10,6 @@ import os
 import re
 import stat
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from lifeboat.directories import sync_names
@@ -22,7 +21,6 @@ log = logging.getLogger(__name__)
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
 NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS)  # the answers of a file system, and of a kernel, that know none
-TIME = "%Y-%m-%d-%H-%M-%S"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -39,11 +37,13 @@ class Siblings:
     kept: Path
 
 
-def siblings(target: Path, when: datetime) -> Siblings:
-    """Name what a restore of `target` needs beside it, or beside what it points to where it is a link."""
+def siblings(target: Path, stamp: str) -> Siblings:
+    """Name what a restore of `target` needs beside it, or beside what it points to where it is a link.
+
+    :param stamp: tells the names from those of other restores.
+    """
     place = Path(os.path.realpath(target))
-    time = when.astimezone(UTC).strftime(TIME)
-    return Siblings(*(place.with_name(f"{place.name}_{what}_{time}") for what in ("restored", "before")))
+    return Siblings(*(place.with_name(f"{place.name}_{what}_{stamp}") for what in ("restored", "before")))
 
 
 def replace(target: Path, restored: Path, kept: Path) -> Path:
