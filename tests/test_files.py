@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import grp
 import json
 import os
-import pwd
 import socket
 import stat
 import subprocess
@@ -21,14 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifeboat import backup
 from lifeboat.archive import pack
-from lifeboat.archive.pack import SMALL
 from lifeboat.archive.read import ArchiveReader
+from lifeboat.archive.workers import SMALL
 from lifeboat.errors import FilesError, StagingError
 from lifeboat.files import LeftOut, Member, Selection, select, tree_size
 from lifeboat.staging import Staging
 
+from tests.trees import NAMES, PHP, as_nobody, make
+
 PASSWORD = "pâss 'word'"
-PHP = b"<?php\nreturn ['driver' => env('CACHE_DRIVER', 'file')];\n"
 
 
 @pytest.fixture
@@ -36,13 +35,6 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "app"
     root.mkdir()
     return root
-
-
-def make(root: Path, *names: str | bytes, content: bytes = PHP) -> None:
-    for name in names:
-        path = root / os.fsdecode(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
 
 
 def chosen(root: Path, **changes: Any) -> list[str]:
@@ -234,29 +226,6 @@ def test_a_missing_root_is_an_error(root: Path, capture: Capture) -> None:
     root.rmdir()
     with pytest.raises(FilesError, match=r"Cannot read the root .*No such file.*Check files.root"):
         capture()
-
-
-NAMES = [
-    *(
-        b"plain.php",
-        b"with space ",
-        b"new\nline",
-        b"tab\t",
-        "é🦊".encode(),
-        b"latin-\xe9\xff.txt",
-        b"%41",
-        b"-p",
-        b"a\\b",
-    ),
-    *(
-        b"quote'\"`$(id)",
-        b"n" * 255,
-        b"manifest.json",
-        b"%6Danifest.json",
-        b"db-dumps/mysql-shop.sql",
-        b"deep/" * 20 + b"file",
-    ),
-]
 
 
 @pytest.mark.parametrize(("tool", "password"), [("7z", PASSWORD), ("unzip", None)])
@@ -483,24 +452,6 @@ def test_an_unreadable_file_and_folder_are_missing(root: Path, tmp_path: Path, s
         "locked": "missing: cannot be listed: Permission denied",
         "secret": "missing: Permission denied",
     }
-
-
-def as_nobody(run: Callable[[], object], folder: Path) -> None:
-    """Run something in a child that is not root, who may read everything, and owns `folder`."""
-    if os.geteuid() == 0:
-        subprocess.run(["chown", "-R", "nobody:nogroup", folder], check=True)
-        for parent in folder.parents:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    child = os.fork()
-    if child == 0:
-        with contextlib.suppress(BaseException):
-            if os.geteuid() == 0:
-                os.setgid(grp.getgrnam("nogroup").gr_gid)
-                os.setuid(pwd.getpwnam("nobody").pw_uid)
-            run()
-            os._exit(0)
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("size", [900_000, 4 * SMALL])

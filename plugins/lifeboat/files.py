@@ -16,6 +16,7 @@ from wcmatch import glob
 
 from lifeboat.archive import CHUNK
 from lifeboat.config import Settings
+from lifeboat.directories import FOLDER, open_within
 from lifeboat.errors import FilesError
 
 GLOB = glob.GLOBSTAR | glob.DOTGLOB | glob.FORCEUNIX | glob.BRACE
@@ -345,13 +346,8 @@ def open_below(root: bytes, location: bytes, flags: int, *, follow: bool) -> int
     """
     if follow or location == root:
         return os.open(location, flags)
-    *folders, name = location[len(root) :].lstrip(b"/").split(b"/")
-    here = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    folder = os.open(root, FOLDER)
     try:
-        for folder in folders:
-            below = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-            os.close(here)
-            here = below
-        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=here)
+        return open_within(folder, location[len(root) :].lstrip(b"/"), flags)
     finally:
-        os.close(here)
+        os.close(folder)

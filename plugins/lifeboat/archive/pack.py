@@ -10,7 +10,6 @@ import contextlib
 import errno
 import os
 import queue
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,15 +18,12 @@ from threading import Event
 from typing import Literal, cast
 
 from lifeboat.archive.entry import EntryInfo, PackedEntry, Payload, pack
+from lifeboat.archive.workers import SMALL, batches, cores, quick_turns
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.files import Member, OpenFile
 
-SMALL = 1 << 20  # bytes; what is larger travels in pieces
-BATCH_BYTES = 1 << 20
-BATCH_FILES = 64
 QUEUED_PIECES = 8
 WAIT_SECONDS = 0.1
-TURN_SECONDS = 0.0002
 
 State = Literal["whole", "changed", "missing"]
 
@@ -61,10 +57,10 @@ def pack_members(
     :param members: each with its name in the archive.
     :param workers: threads; one per core when left out.
     """
-    workers = workers or len(os.sched_getaffinity(0))
-    with _quick_turns(), _Workers(workers, archive.password) as pool:
+    workers = workers or cores()
+    with quick_turns(), _Workers(workers, archive.password) as pool:
         under_way: deque[_Batch | _Stream] = deque()
-        for batch in _batches(members):
+        for batch in batches(members, _content_bytes):
             under_way.append(pool.start(batch))
             if len(under_way) > 2 * workers:
                 yield from under_way.popleft().write(archive)
@@ -72,37 +68,8 @@ def pack_members(
             yield from under_way.popleft().write(archive)
 
 
-@contextlib.contextmanager
-def _quick_turns() -> Iterator[None]:
-    """Let threads take turns more often than Python does by itself.
-
-    Deriving a key takes less than a millisecond without Python's lock; waiting 5 ms to get the lock back would leave
-    one core idle.
-    """
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(TURN_SECONDS)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(before)
-
-
-def _batches(members: Iterable[tuple[str, Member]]) -> Iterator[list[tuple[str, Member]]]:
-    """Group members so that a batch is worth a worker's while; a large file is a batch of its own."""
-    batch: list[tuple[str, Member]] = []
-    size = 0
-    for name, member in members:
-        large = member.kind == "file" and member.size > SMALL
-        if batch and (large or size + member.size > BATCH_BYTES or len(batch) == BATCH_FILES):
-            yield batch
-            batch, size = [], 0
-        batch.append((name, member))
-        size += member.size
-        if large:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
+def _content_bytes(member: tuple[str, Member]) -> int:
+    return member[1].size if member[1].kind == "file" else 0
 
 
 class _Workers:

@@ -14,6 +14,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO
 
+from lifeboat.directories import sync_names
 from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
@@ -94,7 +95,7 @@ class DiskDestination:
             path = self._path(key)
             with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
                 path.unlink()
-                _sync_directory(path.parent)
+                sync_names(path.parent)
 
     def lock_of(self, key: str) -> str:
         return ""  # a file that may not be deleted says so when it is
@@ -146,7 +147,7 @@ class DiskDestination:
             os.link(_partial_of(path), path)
         except FileExistsError as error:
             raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.") from error
-        _sync_directory(path.parent)
+        sync_names(path.parent)
 
     @contextlib.contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
@@ -170,12 +171,3 @@ def _partial_of(path: Path) -> Path:
 
 def _stored(key: str, status: os.stat_result) -> StoredObject:
     return StoredObject(key, status.st_size, datetime.fromtimestamp(status.st_mtime, UTC))
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make names durable: without it a power cut may undo a rename that was already reported."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""Open directories: what is below them without following links, and how it becomes durable."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDER = os.O_PATH | os.O_DIRECTORY  # to open something below it
+LIST = os.O_RDONLY | os.O_DIRECTORY
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open_within(folder: int, path: bytes, flags: int) -> int:
+    """Open a path below an open folder, folder by folder without following links, and return the descriptor.
+
+    :param path: with slashes; the empty path is the folder itself.
+    :raises OSError: it cannot be opened, or a link stands in the way.
+    """
+    *folders, name = path.split(b"/")
+    here = os.dup(folder)
+    try:
+        for each in folders:
+            below = os.open(each, FOLDER | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = below
+        return os.open(name or b".", flags | os.O_NOFOLLOW, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+@contextlib.contextmanager
+def folder_of(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
+    """Open the folder that a path below an open one is in; yield its descriptor, and the name therein."""
+    above, _, name = path.rpartition(b"/")
+    folder = open_within(root, above, FOLDER)
+    try:
+        yield folder, name
+    finally:
+        os.close(folder)
+
+
+def empty(root: int) -> None:
+    """Remove what is in an open folder, whatever its modes. Without recursion: folders may be nested deeply."""
+    folders = [b""]
+    for path in folders:
+        folder = open_within(root, path, LIST)
+        try:
+            with os.scandir(folder) as listing:
+                found = [(os.fsencode(each.name), each.is_dir(follow_symlinks=False)) for each in listing]
+            for name, is_folder in found:
+                if is_folder:
+                    os.chmod(name, 0o700, dir_fd=folder)  # relative to a descriptor
+                    folders.append(os.path.join(path, name))  # noqa: PTH118
+                else:
+                    os.unlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
+    for path in reversed(folders[1:]):
+        with folder_of(root, path) as (folder, name):
+            os.rmdir(name, dir_fd=folder)
+
+
+def sync_names(directory: Path) -> None:
+    """Make names durable: without it a power cut may undo a rename that was already reported."""
+    folder = os.open(directory, LIST)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def sync_file_system(folder: int) -> None:
+    """Make all durable that was written to the file system of an open folder: many small files at once."""
+    if _libc.syncfs(folder):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
