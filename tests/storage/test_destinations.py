@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import boto3
@@ -17,7 +14,7 @@ from botocore.config import Config
 from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.storage import Destination
 from lifeboat.storage.disk import DiskDestination
-from lifeboat.storage.s3 import PART, S3Destination
+from lifeboat.storage.s3 import PART, READ_ON, S3Destination
 
 from include.demo.stand_ins import S3
 
@@ -163,65 +160,6 @@ def test_s3_aborts_what_a_killed_upload_left(s3: S3, tmp_path: Path) -> None:
     assert [upload["Key"] for upload in left if upload["Key"].startswith(KEY)] == [KEY + "x"]
 
 
-@pytest.fixture
-def faulty_s3(s3: S3) -> Iterator[tuple[Any, Callable[..., None]]]:
-    """A client whose answers come through a proxy that breaks some, and what sets the faults of the next answers.
-
-    ``500`` and ``cut`` break the next answer, whatever it is for; ``part`` answers the next part with 500.
-    """
-    faults: list[str] = []
-
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def relay(self) -> None:
-            import http.client
-
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            due = faults and (faults[0] != "part" or "partNumber=" in self.path)
-            fault = faults.pop(0) if due else ""
-            if fault in ("500", "part"):
-                self.send_response(500)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            upstream = http.client.HTTPConnection(s3.endpoint.removeprefix("http://"))
-            upstream.request(self.command, self.path, body, dict(self.headers))
-            answer = upstream.getresponse()
-            content = answer.read()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", answer.headers.get("Content-Length") or str(len(content)))
-            self.end_headers()
-            if fault == "cut":
-                self.wfile.write(content[: len(content) // 2])
-                self.close_connection = True
-                return
-            self.wfile.write(content)
-
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = relay
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    Thread(target=server.serve_forever, daemon=True).start()
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{server.server_address[1]}",
-        region_name="us-east-1",
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
-    )
-    # The signature covers the host that the client names, so the proxy passes it on as it is.
-    yield client, lambda *new: faults.__setitem__(slice(None), new)
-    server.shutdown()
-    server.server_close()
-
-
 def test_s3_answering_500_stores_nothing(s3: S3, faulty_s3: Any, tmp_path: Path) -> None:
     client, fail = faulty_s3
     source, sha256 = staged(tmp_path, b"content")
@@ -253,3 +191,27 @@ def test_a_read_that_is_cut_goes_on_where_it_broke(s3: S3, faulty_s3: Any) -> No
     with S3Destination("off", client, "backups").open("Cut/a.zip") as file:
         fail("cut", "cut")
         assert file.read() == content
+
+
+@pytest.mark.parametrize(("gap", "requests"), [(0, 1), (1, 1), (READ_ON, 1), (READ_ON + 1, 2), (-1, 2), (1 << 20, 2)])
+def test_a_reader_reads_on_over_small_gaps(s3: S3, gap: int, requests: int) -> None:
+    content = os.urandom(2 << 20)
+    client = s3.client()
+    client.put_object(Bucket="backups", Key="Gaps/a.zip", Body=content)
+    sent: list[str] = []
+    client.meta.events.register("before-send.s3.GetObject", lambda request, **_: sent.append(request.url))
+    with S3Destination("off", client, "backups").open("Gaps/a.zip") as file:
+        file.seek(1000)
+        assert file.read(100) == content[1000:1100]
+        file.seek(5)  # to look somewhere and come back costs nothing
+        file.seek(1100 + gap)
+        assert file.read(100) == content[1100 + gap :][:100]
+    assert len(sent) == requests
+
+
+def test_no_reader_seeks_before_the_start(destination: Destination) -> None:
+    destination.write("a.zip", b"short")
+    with destination.open("a.zip") as file:
+        with pytest.raises(OSError, match=r"Invalid argument|before the start"):
+            file.seek(-22, os.SEEK_END)
+        assert file.read() == b"short"

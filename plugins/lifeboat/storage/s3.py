@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import io
 import logging
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 PART = 16 << 20  # bytes; four parts in flight bound the memory of an upload
 PARALLEL_PARTS = 4
 READ_TRIES = 5
+READ_ON = 256 << 10  # bytes; to skip fewer takes less time than a new request
 REPACK = "Clear the archive task: staging was changed after it."
 BLOCK = 1 << 20
 
@@ -186,12 +188,13 @@ class S3Destination:
 
 
 class _Reader(io.RawIOBase):
-    """Reads an object by ranges: one request as long as reading goes on, a new one after a seek or a cut line."""
+    """Reads an object by ranges: one request as long as reading goes on, a new one after a leap or a cut line."""
 
     def __init__(self, destination: S3Destination, key: str, size: int) -> None:
         self._destination, self._key, self._size = destination, key, size
         self._position = 0
         self._body: Any = None
+        self._body_position = 0
 
     def readable(self) -> bool:
         return True
@@ -204,8 +207,8 @@ class _Reader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        if position != self._position:
-            self._drop()
+        if position < 0:
+            raise OSError(errno.EINVAL, "a position before the start of the object")
         self._position = position
         return position
 
@@ -235,12 +238,22 @@ class _Reader(io.RawIOBase):
         return len(data)
 
     def _read_some(self, size: int) -> bytes:
+        if not 0 <= self._position - self._body_position <= READ_ON:
+            self._drop()
         if self._body is None:
             self._body = self._destination.read_from(self._key, self._position)
+            self._body_position = self._position
+        while skipped := self._position - self._body_position:
+            self._next(skipped)
+        piece = self._next(size)
+        self._position = self._body_position
+        return piece
+
+    def _next(self, size: int) -> bytes:
         piece: bytes = self._body.read(size)
         if not piece:
             raise ConnectionError("the body ended early")
-        self._position += len(piece)
+        self._body_position += len(piece)
         return piece
 
     def _drop(self) -> None:
