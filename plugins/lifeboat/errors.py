@@ -7,6 +7,7 @@
     ├── ArchiveError       an archive cannot be written, or is not what it should be
     ├── StorageError       a destination refused or failed
     │   └── AlreadyStoredError  the key is taken; nothing is overwritten
+    ├── RestoreError       what was captured cannot be put in place
     ├── UnhealthyError     backups are not as they should be
     └── StagingError       scratch space is missing, full or gone
 
@@ -52,6 +53,10 @@ class StorageError(LifeboatError):
 
 class AlreadyStoredError(StorageError):
     """The key exists at the destination; nothing is overwritten."""
+
+
+class RestoreError(LifeboatError):
+    """What was captured cannot be put in place; what was there before still is."""
 
 
 class UnhealthyError(LifeboatError):

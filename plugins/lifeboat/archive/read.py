@@ -18,6 +18,7 @@ from pyzipper.zipfile_aes import AESZipExtFile, AESZipFile
 from lifeboat.archive import CHUNK, MANIFEST_NAME
 from lifeboat.archive.encryption import Decrypter
 from lifeboat.archive.entry import UTF8_NAME
+from lifeboat.archive.listing import Entry, entry_of, is_file_name
 from lifeboat.errors import ArchiveError
 from lifeboat.progress import Progress
 
@@ -28,6 +29,7 @@ DAMAGE: tuple[type[Exception], ...] = (
     cast(type[Exception], isal_zlib.error),
 )
 CHECK_KEY = "Check the password of the connection that the settings name under encryption."
+LOCAL_HEADER = struct.Struct("<26xHH")  # its last fields: how long the name and the extra fields after it are
 
 
 class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
@@ -82,9 +84,14 @@ class _Zip(AESZipFile):  # type: ignore[misc]
         """Read the directory; names without the UTF-8 mark are bytes as they were, not letters of an old PC."""
         super()._RealGetContents()
         for info in self.filelist:
+            info.filename = info.orig_filename  # pyzipper ends a name at a NUL, and would take two for one
             if not info.flag_bits & UTF8_NAME:
                 info.filename = info.orig_filename.encode("cp437").decode("utf-8", "surrogateescape")
         self.NameToInfo = {info.filename: info for info in self.filelist}
+
+    def open_stored(self, info: Any, stored: bytes) -> _Entry:
+        """Open an entry that was read before, header and all."""
+        return _Entry(io.BytesIO(stored), "r", info, True, self.pwd)
 
 
 class _HashedFile(io.RawIOBase):
@@ -159,7 +166,7 @@ class ArchiveReader:
     """
 
     def __init__(self, file: BinaryIO, where: str, password: str | None) -> None:
-        self._where = where
+        self.where = where
         self._file = _HashedFile(file)
         try:
             self._zip = _Zip(cast(Any, self._file))
@@ -172,35 +179,72 @@ class ArchiveReader:
         """Return the names of the entries in the order of the archive."""
         return list(self._zip.namelist())
 
-    def chunks(self, name: str) -> Iterator[bytes]:
+    @property
+    def has_manifest(self) -> bool:
+        """Whether the archive says itself what it should hold; laravel-backup's do not."""
+        return MANIFEST_NAME in self._zip.NameToInfo
+
+    def files(self) -> list[Entry]:
+        """Return what the archive holds of the application's files, in the order of the file.
+
+        :raises ArchiveError: names are there twice, missing or unknown, or the manifest contradicts the entries.
+        """
+        promised = self._promised()
+        infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
+        try:
+            return [
+                entry_of(info, promised[info.filename] if promised is not None else None)
+                for info in infos
+                if is_file_name(info.filename)
+            ]
+        except ArchiveError as error:
+            raise ArchiveError(f"{self.where}: {error.message}") from error
+
+    def stored(self, name: str) -> bytes:
+        """Return a small entry as it is stored, header and all, for `chunks` to make content of on any thread.
+
+        :raises ArchiveError: the archive is cut.
+        """
+        info = self._zip.getinfo(name)
+        try:
+            self._file.seek(info.header_offset)
+            header = self._file.read(LOCAL_HEADER.size)
+            return header + self._file.read(sum(LOCAL_HEADER.unpack(header)) + info.compress_size)
+        except DAMAGE as error:
+            raise ArchiveError(f"{self.where}: {name!r} is damaged: {_reason(error)}.") from error
+
+    def chunks(self, name: str, stored: bytes | None = None) -> Iterator[bytes]:
         """Yield an entry's content.
 
+        :param stored: what `stored` returned of it; without it, the entry is read from the archive meanwhile.
         :raises ArchiveError: wrong password, or the entry is damaged; raised at its end at the latest.
         """
         try:
-            yield from self._zip.open(name).chunks()
+            info = self._zip.getinfo(name)
+            entry = self._zip.open(info) if stored is None else self._zip.open_stored(info, stored)
+            yield from entry.chunks()
         except DAMAGE as error:  # before RuntimeError, of which NotImplementedError is one
-            raise ArchiveError(f"{self._where}: {name!r} is damaged: {_reason(error)}.") from error
+            raise ArchiveError(f"{self.where}: {name!r} is damaged: {_reason(error)}.") from error
         except RuntimeError as error:  # pyzipper's answer to a password that does not fit, or is missing
             missing = "requires a" in str(error) or "required for" in str(error)
             what = "is encrypted and no password was given" if missing else "does not open with this password"
-            raise ArchiveError(f"{self._where}: {name!r} {what}.", CHECK_KEY) from error
+            raise ArchiveError(f"{self.where}: {name!r} {what}.", CHECK_KEY) from error
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the manifest, or None where the archive has none (laravel-backup wrote it).
 
         :raises ArchiveError: the manifest is damaged.
         """
-        if MANIFEST_NAME not in self._zip.NameToInfo:
+        if not self.has_manifest:
             return None
         if self._zip.getinfo(MANIFEST_NAME).file_size > LONGEST_MANIFEST:
-            raise ArchiveError(f"{self._where}: its manifest claims to be larger than {LONGEST_MANIFEST} bytes.")
+            raise ArchiveError(f"{self.where}: its manifest claims to be larger than {LONGEST_MANIFEST} bytes.")
         try:
             manifest = json.loads(b"".join(self.chunks(MANIFEST_NAME)))
         except ValueError as error:
-            raise ArchiveError(f"{self._where}: its manifest is not JSON.") from error
+            raise ArchiveError(f"{self.where}: its manifest is not JSON.") from error
         if not isinstance(manifest, dict) or not isinstance(manifest.get("entries"), dict):
-            raise ArchiveError(f"{self._where}: its manifest lists no entries.")
+            raise ArchiveError(f"{self.where}: its manifest lists no entries.")
         return manifest
 
     def verify(self, expected_sha256: str | None = None) -> Verified:
@@ -209,21 +253,34 @@ class ArchiveReader:
         :param expected_sha256: of the whole file, where its published marker says it.
         :raises ArchiveError: naming the first thing that is wrong.
         """
-        manifest = self.manifest()
-        promised = manifest["entries"] if manifest else {}
-        if len(self._zip.NameToInfo) != len(self._zip.infolist()):
-            raise ArchiveError(f"{self._where} holds two entries of one name.")
-        if manifest and (missing := sorted(set(promised) - set(self.names()))):
-            raise ArchiveError(f"{self._where} lacks {missing[0]!r}, which its manifest promises.")
+        promised = self._promised()
         self._file.start()
         content_bytes = 0
-        progress = Progress(f"Verifying {self._where}", sum(info.file_size for info in self._zip.infolist()))
+        progress = Progress(f"Verifying {self.where}", sum(info.file_size for info in self._zip.infolist()))
         for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
-            content_bytes += self._verify_entry(info.filename, promised if manifest else None, progress)
+            content_bytes += self._verify_entry(info.filename, promised, progress)
         sha256 = self._file.hexdigest()
         if expected_sha256 and sha256 != expected_sha256:
-            raise ArchiveError(f"{self._where} is not the file that was published: its SHA-256 differs.")
-        return Verified(len(self._zip.infolist()), content_bytes, sha256, manifest is not None)
+            raise ArchiveError(f"{self.where} is not the file that was published: its SHA-256 differs.")
+        return Verified(len(self._zip.infolist()), content_bytes, sha256, promised is not None)
+
+    def _promised(self) -> dict[str, Any] | None:
+        """Return what the manifest says of each entry, or None where there is no manifest.
+
+        :raises ArchiveError: it promises other entries than there are, or there are two of one name.
+        """
+        if len(self._zip.NameToInfo) != len(self._zip.infolist()):
+            raise ArchiveError(f"{self.where} holds two entries of one name.")
+        manifest = self.manifest()
+        if manifest is None:
+            return None
+        promised: dict[str, Any] = manifest["entries"]
+        there = set(self.names()) - {MANIFEST_NAME}
+        if missing := sorted(promised.keys() - there):
+            raise ArchiveError(f"{self.where} lacks {missing[0]!r}, which its manifest promises.")
+        if unknown := sorted(there - promised.keys()):
+            raise ArchiveError(f"{self.where} holds {unknown[0]!r}, which its manifest does not know.")
+        return promised
 
     def _verify_entry(self, name: str, promised: dict[str, Any] | None, progress: Progress) -> int:
         sha256, size = hashlib.sha256(), 0
@@ -233,10 +290,8 @@ class ArchiveReader:
             progress.advance(len(chunk))
         if promised is None or name == MANIFEST_NAME:
             return size
-        if name not in promised:
-            raise ArchiveError(f"{self._where} holds {name!r}, which its manifest does not know.")
         if (promised[name].get("size"), promised[name].get("sha256")) != (size, sha256.hexdigest()):
-            raise ArchiveError(f"{self._where}: {name!r} is not what its manifest promises.")
+            raise ArchiveError(f"{self.where}: {name!r} is not what its manifest promises.")
         return size
 
 

@@ -1,0 +1,162 @@
+"""Put a restored tree or file in the place of the old one, by rename; the old one is kept under another name."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import logging
+import os
+import re
+import stat
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lifeboat.directories import sync_names
+from lifeboat.errors import RestoreError
+from lifeboat.unfinished import translated
+
+log = logging.getLogger(__name__)
+
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
+NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS)  # the answers of a file system, and of a kernel, that know none
+TIME = "%Y-%m-%d-%H-%M-%S"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Siblings:
+    """Names on the file system of what is replaced.
+
+    :param restored: where to restore to.
+    :param kept: where the old one goes.
+    """
+
+    restored: Path
+    kept: Path
+
+
+def siblings(target: Path, when: datetime) -> Siblings:
+    """Name what a restore of `target` needs beside it, or beside what it points to where it is a link."""
+    place = Path(os.path.realpath(target))
+    time = when.astimezone(UTC).strftime(TIME)
+    return Siblings(*(place.with_name(f"{place.name}_{what}_{time}") for what in ("restored", "before")))
+
+
+def replace(target: Path, restored: Path, kept: Path) -> Path:
+    """Put `restored` in the place of `target`, which is kept at `kept`, and make that durable.
+
+    A target that is a link stays one, and what it points to is replaced, as backups follow it; only what was itself
+    restored as a link takes the place of a link. Programs that have something of the old one open keep that: restart
+    them.
+
+    Killed at any instant, this leaves the old or the new one under the name of the target, whole. A file system that
+    cannot exchange two names, as NFS, has neither for a moment between two renames.
+
+    :param kept: does not exist; on the file system of the target, as is `restored`.
+    :returns: the path of what was replaced: `target`, or what it points to.
+    :raises RestoreError: it cannot be done; everything is where it was.
+    """
+    place = target.absolute() if restored.is_symlink() else Path(os.path.realpath(target))
+    restored, kept = (path.parent.resolve() / path.name for path in (restored, kept))
+    try:
+        _check(target, place, restored, kept)
+        _swap(place, restored, kept)
+    except OSError as error:
+        raise RestoreError(
+            f"Cannot put {restored} in the place of {place}: {error.strerror}. Nothing has changed."
+        ) from error
+    for directory in {place.parent, restored.parent, kept.parent}:
+        with translated(directory):
+            sync_names(directory)
+    log.info("%s is restored; what was there before is %s.", place, kept)
+    return place
+
+
+def _check(target: Path, place: Path, restored: Path, kept: Path) -> None:
+    """Refuse what cannot go well, before anything changes."""
+    if not os.path.lexists(place):
+        raise RestoreError(f"There is no {target} to replace.", f"Rename {restored} to it.")
+    if not os.path.lexists(restored):
+        raise RestoreError(f"There is no {restored} to put in the place of {target}.")
+    if os.path.lexists(kept):
+        raise RestoreError(f"{kept} exists already; nothing is overwritten.", "Name another, or remove it.")
+    if place in (restored, *restored.parents, *kept.parents) or restored in (*place.parents, *kept.parents):
+        raise RestoreError(f"{place}, {restored} and {kept} lie in each other.", "Restore beside what is replaced.")
+    if mounted := [mount for mount in _mounts() if mount.is_relative_to(place)]:
+        what = "is a mount point" if place in mounted else f"holds the mount point {mounted[0]}"
+        raise RestoreError(f"{place} {what}, which a rename would not replace.", "Restore what is in it by `only`.")
+    if len({path.parent.stat().st_dev for path in (place, restored, kept)}) > 1:
+        raise RestoreError(
+            f"{place}, {restored} and {kept} are on different disks.", "Restore beside what is replaced."
+        )
+    for path in (place, restored, kept):
+        if not _may_rename(path):
+            raise RestoreError(
+                f"This user may not rename {path}.",
+                f"Give it the right to write in {path.parent}, or run as its owner.",
+            )
+
+
+def _may_rename(path: Path) -> bool:
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+        return False
+    above = path.parent.stat()
+    if not above.st_mode & stat.S_ISVTX or not os.path.lexists(path):
+        return True
+    return os.geteuid() in (0, above.st_uid, path.lstat().st_uid)
+
+
+def _mounts() -> list[Path]:
+    """Return all mount points; also those of directories of the same disk, which os.path.ismount misses."""
+    with contextlib.suppress(OSError):  # /proc may be hidden; the kernel refuses to rename a mount point itself anyway
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+        escaped = [line.split(b" ")[4] for line in lines]
+        paths = [re.sub(rb"\\(\d{3})", lambda octal: bytes([int(octal[1], 8)]), path) for path in escaped]
+        return [Path(os.fsdecode(path)) for path in paths]
+    return []
+
+
+def _swap(place: Path, restored: Path, kept: Path) -> None:
+    # Exchanged with the new one under the name of the old one, and not the other way round: what is cut between the
+    # two steps then has changed nothing, and nobody who tidies up names of restores throws the old one away.
+    restored.rename(kept)
+    try:
+        _exchange(place, kept)
+    except OSError as error:
+        _move_back(kept, restored)
+        if error.errno not in NO_EXCHANGE:
+            raise
+        _swap_in_two_steps(place, restored, kept)
+
+
+def _swap_in_two_steps(place: Path, restored: Path, kept: Path) -> None:
+    place.rename(kept)
+    try:
+        restored.rename(place)
+    except BaseException:
+        _move_back(kept, place)
+        raise
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Exchange two names at once.
+
+    :raises OSError: as rename does; one of `NO_EXCHANGE` where that is not possible.
+    """
+    function = getattr(_libc, "renameat2", None)  # not every C library has it
+    if function is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if function(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _move_back(now: Path, before: Path) -> None:
+    try:
+        now.rename(before)
+    except OSError as error:
+        raise RestoreError(f"{before} is {now} now, and cannot be renamed back: {error.strerror}.") from error
