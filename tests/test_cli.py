@@ -154,9 +154,10 @@ def test_long_names_of_any_script(project: Configure, mariadb: MariaDB) -> None:
 def test_living_commands_never_sweep_each_other(project: Configure, tmp_path: Path) -> None:
     project()
     script = (
-        "from lifeboat import cli, config\n"
+        "from lifeboat import config\n"
+        "from lifeboat.cli import terminal\n"
         "for _ in range(30):\n"
-        "    with cli._scratch(config.load(), 'Shop') as scratch:\n"
+        "    with terminal.scratch(config.load(), 'Shop') as scratch:\n"
         "        (scratch.path / 'x').touch()\n"
         "        assert (scratch.path / 'x').exists()\n"
     )
@@ -313,7 +314,7 @@ def test_check(project: Configure, s3: S3, shop: str, tmp_path: Path, monkeypatc
     monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong-canary"))
     down = answer("check", status=1)
     assert [each["destination"] for each in down["findings"] if each["check"] == "reachable"] == ["offsite"]
-    assert [each["verdict"] for each in down["findings"] if each["destination"] == "disk"] == ["healthy"] * 4
+    assert [each["verdict"] for each in down["findings"] if each["destination"] == "disk"] == ["healthy"] * 5
     assert "wrong-canary" not in json.dumps(down)
 
 

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from lifeboat import catalog, health
 from lifeboat.catalog import Catalog, Kind
-from lifeboat.health import MEGABYTE, Limits
+from lifeboat.health import MEGABYTE, Limits, Proof
 from lifeboat.storage import StoredObject
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 DATABASE: dict[Kind, timedelta] = {"database": DAY}
 
 
@@ -59,12 +60,10 @@ SECOND = 1 / 86400
         (listing((0, 501), (1, 100), (2, 100)), {}, {"database size": "degraded"}),
         (listing((0, 501), (1, 100), (2, 100)), {"size_factor": None}, {}),
         (listing((0, 100), *((n, 100) for n in range(1, 6)), *((n, 1) for n in range(6, 20))), {}, {}),
-        (listing((0, 5)), {"longest_proof_age": DAY}, {"proof": "unhealthy: no archive is proven to restore"}),
-        (listing((0, 5)) + listing((1, 5), proven=True), {"longest_proof_age": DAY}, {}),
         (
-            listing((0, 5)) + listing((1.1, 5), proven=True),
+            listing((0, 5)),
             {"longest_proof_age": DAY},
-            {"proof": "unhealthy: the newest"},
+            {"database proof": "unhealthy: no database archive is proven to restore"},
         ),
     ],
 )
@@ -73,6 +72,35 @@ def test_findings(objects: list[StoredObject], limits: dict[str, Any], expected:
     assert set(found) == set(expected)
     for name, start in expected.items():
         assert found[name].startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("proof", "limits", "expected"),
+    [
+        (Proof(NOW - DAY, HOUR), {}, {}),
+        (Proof(NOW - DAY, HOUR), {"longest_proof_age": DAY, "recovery_time": HOUR}, {}),
+        (
+            Proof(NOW - 1.1 * DAY, HOUR),
+            {"longest_proof_age": DAY},
+            {"database proof": "unhealthy: a database archive was proven 26.4 hours ago, more than 24.0 hours"},
+        ),
+        (
+            Proof(NOW, HOUR + timedelta(seconds=1)),
+            {"recovery_time": HOUR},
+            {"database recovery time": "unhealthy: recovery of the proven database archive took 1.0 hours; the stated"},
+        ),
+        (Proof(NOW, HOUR, "it is forged"), {}, {"database proof": "unhealthy: it is forged"}),
+    ],
+)
+def test_proofs(proof: Proof, limits: dict[str, Any], expected: dict[str, str]) -> None:
+    found = catalog.read([*listing((0, 5)), *listing((1, 5), proven=True)])
+    findings = health.check("Shop", "disk", found, Limits(DATABASE, **limits), NOW, {"database": proof})
+    told = {each.check: f"{each.verdict}: {each.text}" for each in findings}
+    assert {check for check, text in told.items() if not text.startswith("healthy")} == set(expected)
+    for check, start in expected.items():
+        assert told[check].startswith(start)
+    if not proof.error:
+        assert told["database coverage"] == "healthy: 1 of 2 database archives are proven"
 
 
 @pytest.mark.parametrize(("hours", "found"), [(1, False), (1 + 1 / 3600, True)])
@@ -88,7 +116,7 @@ def test_an_unfinished_upload_is_named_once_it_cannot_be_under_way(hours: float,
 def test_every_finding_is_collected() -> None:
     objects = listing((3, 10 * MEGABYTE), (4, 1))
     found = set(bad(objects, max_storage_megabytes=1, longest_proof_age=DAY))
-    assert found == {"database age", "database size", "storage", "proof"}
+    assert found == {"database age", "database size", "storage", "database proof"}
 
 
 def test_other_applications_do_not_count() -> None:

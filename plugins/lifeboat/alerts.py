@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from jinja2 import Environment
 
+    from lifeboat.checkup import Examined
     from lifeboat.config import Alerts, EmailAlerts, SlackAlerts
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ ADVICE = {
     "restore_database": "The reason says what state it left. Clear the task: it begins anew.",
     "restore_files": "What was there is untouched. Mend what the reason names, then clear the task.",
     "after_restore": "Everything is restored. Run the commands by hand, or clear the task.",
+    "choose_archives": "Nothing was rehearsed. Mend the destination, then clear the task.",
+    "drill": "If the archive is damaged, or not as captured, its proof is withdrawn: verify the other copies now.",
     "delete_archives": "Mend the destination, then clear this task and evaluate_retention: the plan is made anew.",
 }
 TIMED_OUT = "The run took longer than its limit, and was ended."
@@ -186,6 +189,14 @@ class RestoreReport(_RunNotifier):
         return restored_run(context)
 
 
+class DrillReport(_RunNotifier):
+    """Tell what a drill proved; for the ``on_success_callback`` of a drill."""
+
+    def message(self, context: Context, alerts: Alerts) -> Message:
+        """Return what was proven, how long recovery took, and what is still unproven."""
+        return drilled_run(context)
+
+
 class SuccessNotice(_RunNotifier):
     """Tell that a run succeeded, where the settings ask for it; for a DAG's ``on_success_callback``."""
 
@@ -288,6 +299,42 @@ def _restored_lines(ti: Any, run_id: str) -> Iterator[str]:
         yield f"Ran {'; '.join(commands)}."
 
 
+def drilled_run(context: Context) -> Message:
+    """Collect what a drill's tasks left, and what is still unproven."""
+    dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
+    lines: list[str] = []
+    try:
+        ti = context["ti"]
+        tasks = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill"]
+        for facts in filter(None, ti.xcom_pull(task_ids=tasks, run_id=run_id) or []):
+            lines.extend(map(_drill_line, facts if isinstance(facts, list) else [facts]))
+    except Exception as error:  # noqa: BLE001  # a report without details is better than none
+        log.warning("The report has no details: %s.", error)
+    title = f"{dag_id}: {len(lines)} archives proven" if lines else f"{dag_id}: nothing to prove yet"
+    return Message(title, run_id, last_good=_coverage(), note="\n".join(lines), url=_url(context))
+
+
+def _drill_line(facts: dict[str, Any]) -> str:
+    compared = facts["compared"]
+    files = f", {compared['files']} files" if compared["files"] else ""
+    notes = "".join(f" Note: {note}." for note in facts["notes"])
+    return (
+        f"Proven: {facts['key']} at {facts['destination']}; recovered in {facts['seconds']:.0f} s; compared"
+        f" {compared['tables']} tables, {compared['rows']} rows, {compared['objects']} other objects{files}.{notes}"
+    )
+
+
+def _coverage() -> tuple[str, ...]:
+    """Return what is proven, and what is not, as far as destinations can be read in time."""
+    from lifeboat import checkup
+
+    return tuple(
+        line
+        for each in _examined().values()
+        for line in checkup.report(finding for finding in each.findings if finding.check.endswith(" coverage"))
+    )
+
+
 def _url(context: Context) -> str:
     ti = context.get("ti")
     return str(ti.log_url).partition("/tasks/")[0] if ti is not None else ""
@@ -308,27 +355,37 @@ def last_good() -> tuple[str, ...]:
     """Return when the newest archive of every application was captured, as far as that can be found out in time."""
     from datetime import UTC, datetime
 
-    from lifeboat import checkup, config
+    from lifeboat import config
     from lifeboat.text import age_text
 
     try:
         settings, now = config.load(), datetime.now(UTC)
-        names = list(settings.applications)
-        pool = ThreadPoolExecutor(len(settings.destinations))
-        looks = {name: pool.submit(checkup.examine, name, settings, names, now) for name in settings.destinations}
-        pool.shutdown(wait=False)
-        done, _ = wait(looks.values(), LOOK_SECONDS)
-        examined = {name: look.result() for name, look in looks.items() if look in done}
+        examined = _examined()
     except Exception as error:  # noqa: BLE001  # an alert without it is better than none
         return (f"The last good backup is not known: {type(error).__name__}.",)
-    silent = [name for name in looks if name not in examined or not examined[name].newest]
+    silent = [name for name in settings.destinations if name not in examined or not examined[name].newest]
     lines = []
-    for application in names:
+    for application in settings.applications:
         times = [time for each in examined.values() for time in each.newest.get(application, {}).values()]
         unknown = "not known" if silent else "none was found"
         when = f"{max(times):%Y-%m-%d %H:%M} UTC, {age_text(now - max(times))} ago" if times else unknown
         lines.append(f"Last good backup of {application}: {when}")
     return (*lines, *([f"Could not be read: {', '.join(silent)}."] if silent else []))
+
+
+def _examined() -> dict[str, Examined]:
+    """Look at every destination that answers in time; return what was found, by name."""
+    from datetime import UTC, datetime
+
+    from lifeboat import checkup, config
+
+    settings, now = config.load(), datetime.now(UTC)
+    names = list(settings.applications)
+    pool = ThreadPoolExecutor(len(settings.destinations))
+    looks = {name: pool.submit(checkup.examine, name, settings, names, now) for name in settings.destinations}
+    pool.shutdown(wait=False)
+    done, _ = wait(looks.values(), LOOK_SECONDS)
+    return {name: look.result() for name, look in looks.items() if look in done}
 
 
 def send_slack(channel: SlackAlerts, message: Message) -> str:

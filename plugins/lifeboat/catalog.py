@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
 from operator import attrgetter
@@ -56,10 +56,12 @@ class Catalog:
 
     :param archives: newest first.
     :param unfinished: uploads that never finished, and their remains.
+    :param proofs: when the proofs of archives were stored, by the archive's key.
     """
 
     archives: tuple[Archive, ...]
     unfinished: tuple[StoredObject, ...]
+    proofs: Mapping[str, datetime] = field(default_factory=dict)
 
     def newest(self, application: str, kind: Kind) -> Archive | None:
         """Return the newest archive of an application and kind, or None."""
@@ -87,7 +89,7 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
     """
     listing = list(objects)
     keys = {stored.key for stored in listing}
-    any_proven = any(key.endswith(PROOF) for key in keys)
+    proofs = {stored.key.removesuffix(PROOF): stored.modified for stored in listing if stored.key.endswith(PROOF)}
     archives, unfinished = [], []
     for stored in listing:
         key = stored.key
@@ -103,10 +105,10 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
         if suffix or (kind and need_markers and key + MARKER not in keys):
             unfinished.append(stored)
         else:
-            proven = any_proven and key + PROOF in keys
+            proven = key in proofs
             archives.append(Archive(key, application, cast(Kind, kind or "legacy"), captured_at, stored.size, proven))
     archives.sort(key=attrgetter("captured_at", "key"), reverse=True)
-    return Catalog(tuple(archives), tuple(sorted(unfinished, key=lambda stored: stored.key)))
+    return Catalog(tuple(archives), tuple(sorted(unfinished, key=lambda stored: stored.key)), proofs)
 
 
 def _time(text: str, zone: tzinfo = UTC) -> datetime | None:

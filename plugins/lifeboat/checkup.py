@@ -6,17 +6,17 @@ import hashlib
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from http.client import HTTPException
 from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifeboat import catalog, connections, health
-from lifeboat.catalog import OWN_KINDS, Catalog, Kind
+from lifeboat import catalog, connections, health, proof
+from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
 from lifeboat.config import Settings
-from lifeboat.errors import LifeboatError, SettingsError
+from lifeboat.errors import LifeboatError, SettingsError, StorageError
 from lifeboat.health import Finding
 from lifeboat.progress import Progress
 from lifeboat.storage import Destination
@@ -61,11 +61,12 @@ def examine(
         uploads = [upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS]
     except LifeboatError as error:
         return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
-    found = Catalog(found.archives, (*found.unfinished, *uploads))
+    found = replace(found, unfinished=(*found.unfinished, *uploads))
     findings: list[Finding] = []
     newest = {}
     for application in applications:
-        findings += health.check(application, name, found, settings.limits_of(application), now)
+        proofs = _newest_proofs(settings, application, destination, found)
+        findings += health.check(application, name, found, settings.limits_of(application), now, proofs)
         newest[application] = health.newest_times(_of(found, application), now)
         if deep:
             findings += _read_back(application, destination, found)
@@ -105,6 +106,35 @@ def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[s
             yield f"{finding.verdict:9}  {where}: {finding.text}"
 
 
+def newest_archive(settings: Settings, application: str, kind: Kind, *, proven: bool) -> Archive | None:
+    """Return the newest archive of a kind at any destination that can be read, or None.
+
+    :param proven: only archives with an authentic proof.
+    :raises StorageError: no destination can be read.
+    """
+    ready, errors = connections.ready_destinations(settings.destinations_of(application))
+    newest: list[Archive] = []
+    for destination in ready:
+        try:
+            found = catalog.read(destination.list(f"{application}/"), settings.legacy_zone)
+        except StorageError as error:  # another destination may have it
+            log.warning("%s", error)
+            errors[destination.name] = str(error)
+            continue
+        fitting = [archive for archive in found.archives if archive.kind == kind]
+        if proven:
+            proofs = (
+                (archive, _proof_of(settings, destination, archive.key, archive.captured_at))
+                for archive in fitting
+                if archive.proven
+            )
+            fitting = [archive for archive, its in proofs if not its.error][:1]
+        newest += fitting[:1]
+    if len(errors) == len(settings.destinations_of(application)):
+        raise StorageError(next(iter(errors.values())))
+    return max(newest, key=lambda archive: archive.captured_at, default=None)
+
+
 def tell_alive(settings: Settings) -> None:
     """Ask for the dead man's URL, so that whoever waits for it there knows that Airflow is alive.
 
@@ -122,6 +152,29 @@ def tell_alive(settings: Settings) -> None:
         log.error("The dead man's switch could not be told: %s", error)
     except (OSError, ValueError, HTTPException) as error:
         log.error("The dead man's switch could not be told: %s.", type(error).__name__)
+
+
+def _newest_proofs(
+    settings: Settings, application: str, destination: Destination, found: Catalog
+) -> dict[Kind, health.Proof]:
+    """Read the newest proof of each kind, and see whether it is one."""
+    proofs = {}
+    for kind in OWN_KINDS:
+        proven = [archive for archive in found.archives if (archive.application, archive.kind) == (application, kind)]
+        newest = max((a for a in proven if a.proven), key=lambda a: found.proofs[a.key], default=None)
+        if newest is not None:
+            proofs[kind] = _proof_of(settings, destination, newest.key, found.proofs[newest.key])
+    return proofs
+
+
+def _proof_of(settings: Settings, destination: Destination, key: str, stored_at: datetime) -> health.Proof:
+    try:
+        password = connections.archive_password(settings.encryption_of(key.partition("/")[0]))
+        facts = proof.read(destination, key, password)
+        proven_at = datetime.fromisoformat(facts["proven_at"])
+        return health.Proof(proven_at, timedelta(seconds=proof.recovery_seconds(facts)))
+    except LifeboatError as error:
+        return health.Proof(stored_at, timedelta(), str(error))
 
 
 def _of(found: Catalog, application: str) -> list[catalog.Archive]:

@@ -26,11 +26,13 @@ class Evaluation:
 
     :param unfinished: remains of uploads that are old enough to be swept.
     :param uploads: multipart uploads that are old enough to be aborted.
+    :param proofs: when archives were proven, by key.
     """
 
     plan: Plan
     unfinished: tuple[StoredObject, ...]
     uploads: tuple[StoredObject, ...]
+    proofs: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def order(self) -> Order:
@@ -123,7 +125,8 @@ def evaluate(
     uploads = tuple(
         upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS and is_due(upload)
     )
-    return Evaluation(plan, tuple(stored for stored in found.unfinished if is_due(stored)), uploads)
+    unfinished = tuple(stored for stored in found.unfinished if is_due(stored))
+    return Evaluation(plan, unfinished, uploads, found.proofs)
 
 
 def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Settings, clock: datetime) -> str:

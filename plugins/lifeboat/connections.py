@@ -57,6 +57,8 @@ def mysql(database: Database) -> tuple[Server, Callable[[], Any]]:
         )
     extra = connection.extra_dejson
     files = _tls_files(database.connection, extra.get("ssl") or {})
+    if not connection.login:
+        raise SettingsError(f"Airflow connection {database.connection!r} names no user.", "Set its login.")
     server = Server(
         host=connection.host or "localhost",
         port=int(connection.port or MYSQL_PORT),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -73,10 +73,31 @@ def staleness(archives: Iterable[Archive], limits: Mapping[Kind, timedelta], now
     return next((text for healthy, text in texts if not healthy), "")
 
 
-def check(application: str, destination: str, found: Catalog, limits: Limits, now: datetime) -> list[Finding]:
+@dataclass(frozen=True)
+class Proof:
+    """What the newest proof of a kind says.
+
+    :param recovery: how long the recovery took that it measured.
+    :param error: why it is no proof; empty when it is one.
+    """
+
+    proven_at: datetime
+    recovery: timedelta
+    error: str = ""
+
+
+def check(
+    application: str,
+    destination: str,
+    found: Catalog,
+    limits: Limits,
+    now: datetime,
+    proofs: Mapping[Kind, Proof] | None = None,
+) -> list[Finding]:
     """Look at one application at one destination; return every finding, good or bad.
 
     :param found: what the destination holds, other applications included.
+    :param proofs: the newest proof of each kind that has one.
     """
     archives = [archive for archive in found.archives if archive.application == application]
     present = [archive for archive in archives if archive.captured_at <= now + SKEW]
@@ -92,8 +113,7 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
     findings.append(_unfinished(unfinished, now))
     if early := len(archives) - len(present):
         findings.append(("clock", "degraded", f"{early} archives are dated in the future: some clock is wrong"))
-    if limits.longest_proof_age is not None:
-        findings.append(_proof(present, limits.longest_proof_age, now))
+    findings += _proofs(present, proofs, limits, now)
     return [Finding(application, destination, *finding) for finding in findings]
 
 
@@ -174,13 +194,41 @@ def _unfinished(unfinished: Iterable[StoredObject], now: datetime) -> tuple[str,
     return "unfinished", "degraded", f"{keys[0]}{more} never finished; the next clean-up sweeps it after a day"
 
 
-def _proof(present: Iterable[Archive], limit: timedelta, now: datetime) -> tuple[str, Verdict, str]:
-    newest = max((archive.captured_at for archive in present if archive.proven), default=None)
-    if newest is None:
-        return "proof", "unhealthy", "no archive is proven to restore"
-    age = now - newest
-    text = f"the newest proven archive is {age_text(age)} old"
-    return "proof", "unhealthy" if age > limit else "healthy", text
+def _proofs(
+    present: Sequence[Archive], proofs: Mapping[Kind, Proof] | None, limits: Limits, now: datetime
+) -> Iterator[tuple[str, Verdict, str]]:
+    """Yield how old the newest proof of each kind is, how long its recovery took, and what is still unproven."""
+    asked = limits.longest_proof_age
+    for kind in limits.longest_ages:
+        of_kind = [archive for archive in present if archive.kind == kind]
+        proof = (proofs or {}).get(kind)
+        if proof is None:
+            if of_kind:
+                missed: Verdict = "healthy" if asked is None else "unhealthy"
+                yield f"{kind} proof", missed, f"no {kind} archive is proven to restore"
+            continue
+        if proof.error:
+            yield f"{kind} proof", "unhealthy", proof.error
+            continue
+        age = now - proof.proven_at
+        old = asked is not None and age > asked
+        limit = f", more than {age_text(asked)}" if asked is not None and old else ""
+        yield (
+            f"{kind} proof",
+            "unhealthy" if old else "healthy",
+            f"a {kind} archive was proven {age_text(age)} ago{limit}",
+        )
+        yield _recovery(kind, proof.recovery, limits.recovery_time)
+        unproven = sum(not archive.proven for archive in of_kind)
+        yield f"{kind} coverage", "healthy", f"{len(of_kind) - unproven} of {len(of_kind)} {kind} archives are proven"
+
+
+def _recovery(kind: Kind, took: timedelta, stated: timedelta | None) -> tuple[str, Verdict, str]:
+    text = f"recovery of the proven {kind} archive took {age_text(took)}"
+    if stated is None:
+        return f"{kind} recovery time", "healthy", text
+    verdict: Verdict = "unhealthy" if took > stated else "healthy"
+    return f"{kind} recovery time", verdict, f"{text}; the stated RTO is {age_text(stated)}"
 
 
 def _when(time: datetime | None) -> str:

@@ -7,18 +7,20 @@ import re
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
 
-from airflow.sdk import BaseNotifier, BaseOperator, Param, TaskGroup, XComArg
+from airflow.sdk import Asset, AssetAny, BaseNotifier, BaseOperator, CronTriggerTimetable, Param, TaskGroup, XComArg
 
 from lifeboat.alerts import FailureAlert, SuccessNotice
+from lifeboat.config import AFTER_BACKUP
 from lifeboat.operators.archive import PackArchiveOperator
 from lifeboat.operators.base import ALL
 from lifeboat.operators.check import CheckDestinationOperator, CompareDestinationsOperator
 from lifeboat.operators.cleanup import ALL_DESTINATIONS, DeleteArchivesOperator, EvaluateRetentionOperator
+from lifeboat.operators.drill import ChooseArchivesOperator, DrillOperator
 from lifeboat.operators.dump import DumpDatabaseOperator
 from lifeboat.operators.restore import (
     ANY_DESTINATION,
-    DATABASES,
     PLAN,
     SUMMARY,
     AfterRestoreOperator,
@@ -121,6 +123,7 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
         task_id="upload",
         application=application,
         archive=archive.output,
+        outlets=[archive_asset(application)],
         map_index_template="{{ task.destination }}",
         execution_timeout=LONGEST_STEP,
     ).expand(destination=list(settings.destinations_of(application)))
@@ -270,7 +273,7 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
         map_index_template="{{ task.database['schema'] }}",
         trigger_rule="none_failed",  # nothing to back up is no reason to stop
         execution_timeout=LONGEST_DUMP,
-    ).expand(database=XComArg(select, key=DATABASES))
+    ).expand(database=select.output)
     select >> verify >> safety >> databases
     if settings.restore.require_approval:
         verify >> _approval(select) >> safety
@@ -283,6 +286,54 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
         )
         safety >> of_files
         [databases, of_files] >> after
+
+
+def drill_schedule(settings: Settings) -> Any:
+    """Return the schedule of drills that the settings ask for."""
+    if settings.drill.schedule == AFTER_BACKUP:
+        return AssetAny(*(archive_asset(application) for application in settings.applications))
+    return CronTriggerTimetable(settings.drill.schedule, timezone=settings.timezone)
+
+
+def drill_params(settings: Settings) -> dict[str, Param]:
+    """Return the fields of a drill's trigger form."""
+    params = cleanup_params(settings)
+    return {
+        "application": params["application"],
+        "destination": params["destination"],
+        "archive": Param(
+            None,
+            type=["null", "string"],
+            description="Key of the archive to rehearse. Empty: the newest, then those that were proven longest ago.",
+        ),
+    }
+
+
+def drill_groups(settings: Settings) -> None:
+    """Add the rehearsals of every application to the current DAG."""
+    for application in settings.applications:
+        with TaskGroup(group_id=group_id(application, settings.applications)):
+            choose = ChooseArchivesOperator(
+                task_id="choose_archives", application=application, execution_timeout=LONGEST_STEP
+            )
+            DrillOperator.partial(
+                task_id="drill",
+                application=application,
+                outlets=[proof_asset(application)],
+                map_index_template="{{ task.choice['destination'] }}: {{ task.choice['key'] }}",
+                max_active_tis_per_dag=1,  # they share a scratch server
+                execution_timeout=LONGEST_DUMP,
+            ).expand(choice=choose.output)
+
+
+def archive_asset(application: str) -> Asset:
+    """Return the asset that is updated when an archive of an application is published at a destination."""
+    return Asset(f"lifeboat/archive/{quote(application)}")  # no scheme: one would load every provider at every parse
+
+
+def proof_asset(application: str) -> Asset:
+    """Return the asset that is updated when an archive of an application is proven to restore."""
+    return Asset(f"lifeboat/proof/{quote(application)}")
 
 
 def _approval(select: SelectArchiveOperator) -> BaseOperator:

@@ -89,6 +89,12 @@ def withdraw(destination: Destination, key: str) -> None:
         destination.delete(key + PROOF)
 
 
+def recovery_seconds(made: Mapping[str, Any]) -> float:
+    """Return how long the recovery took that a proof measured: reading all of the archive, and restoring it."""
+    durations = made["durations"]
+    return float(durations["verify"]) + float(durations["restore"])
+
+
 def trend(earlier: Iterable[Mapping[str, Any]], latest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return how long recoveries took, oldest first: what an earlier proof kept of it, and the latest.
 

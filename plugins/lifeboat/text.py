@@ -17,6 +17,8 @@ def size_text(size: float) -> str:
 def age_text(age: timedelta) -> str:
     """Return a length of time for people."""
     hours = age / timedelta(hours=1)
+    if age < timedelta(minutes=2):
+        return f"{age.total_seconds():.0f} seconds"
     if hours < 1:
         return f"{hours * 60:.0f} minutes"
     return f"{hours:.1f} hours" if hours <= 48 else f"{hours / 24:.1f} days"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lifeboat.cli import terminal
-from lifeboat.cli.terminal import AsJson, DatabaseNames
-from lifeboat.errors import SettingsError
+from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
+from lifeboat.errors import LifeboatError, SettingsError
+from lifeboat.proof import recovery_seconds
 from lifeboat.recovery import LATEST, Wanted
 from lifeboat.text import size_text
 
@@ -107,6 +110,54 @@ def restore_application(
     )
     commands = not no_after_restore
     _restore(settings, wanted, compare=not no_compare, sequential=sequential, commands=commands, as_json=as_json)
+
+
+@app.command("drill")
+def drill_archives(
+    application: ApplicationName = None,
+    destination: DestinationNames = None,
+    archive: Annotated[
+        str, typer.Option(help="Key of the archive to rehearse. Default: the newest, then those proven longest ago.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Restore archives to scratch, compare them with what was captured, and sign proofs."""
+    from lifeboat import connections, drill
+
+    settings = terminal.load_settings()
+    names = [application] if application is not None else list(settings.applications)
+    if archive and application is None:
+        names = [archive.partition("/")[0]]
+    by = f"{getpass.getuser()}@{socket.gethostname()}"
+    proofs, failures = [], {}
+    for name in names:
+        for place, key in drill.choices(settings, name, tuple(destination or ()), archive, datetime.now(UTC)):
+            try:
+                (where,) = connections.destinations(settings, name, (place,))
+                proofs.append(drill.rehearse(settings, name, where, key, by, datetime.now(UTC)))
+            except LifeboatError as error:  # one archive that fails does not stop the others
+                failures[f"{key} at {place}"] = error
+    if as_json:
+        failed = {what: str(failure) for what, failure in failures.items()}
+        terminal.print_json({"proofs": proofs, "failed": failed})
+    else:
+        terminal.print_lines(map(_proof_line, proofs))
+        for what, failure in failures.items():
+            terminal.complain(f"not proven: {what}: {failure}")
+    if failures:
+        only_settings = all(isinstance(failure, SettingsError) for failure in failures.values())
+        raise typer.Exit(WRONG_USE if only_settings and not proofs else FINDING)
+    if not proofs and not as_json:
+        terminal.output.print("There is no archive to rehearse yet. Take one: lifeboat backup database")
+
+
+def _proof_line(made: dict[str, Any]) -> str:
+    compared = made["compared"]
+    files = f", {compared['files']} files" if compared["files"] else ""
+    return (
+        f"proven: {made['key']} at {made['destination']}: {compared['tables']} tables, {compared['rows']} rows,"
+        f" {compared['objects']} other objects{files} as captured; recovered in {recovery_seconds(made):.1f} s"
+    )
 
 
 def _only(settings: Settings, name: str | None) -> str:

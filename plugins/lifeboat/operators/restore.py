@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from lifeboat.recovery import RestorePlan
 
 PLAN = "plan"  # XCom keys of `select`
-DATABASES = "databases"
 SUMMARY = "summary"
 ANY_DESTINATION = "any destination"
 
@@ -33,8 +32,8 @@ class SelectArchiveOperator(LifeboatOperator):
         super().__init__(**kwargs)
         self.files = files
 
-    def step(self, context: Context) -> None:
-        """Select; leave the plan, the databases to map over, and a summary for whoever approves."""
+    def step(self, context: Context) -> list[dict[str, Any]]:
+        """Select; leave the plan and a summary for whoever approves, and return the databases to restore."""
         from lifeboat import restore
         from lifeboat.recovery import LATEST, Wanted
 
@@ -58,8 +57,8 @@ class SelectArchiveOperator(LifeboatOperator):
         push = context["ti"].xcom_push
         facts = plan.to_json()
         push(key=PLAN, value=facts)
-        push(key=DATABASES, value=facts["databases"])
         push(key=SUMMARY, value="\n".join(f"* {line}" for line in plan.lines()))
+        return list(facts["databases"])
 
 
 def _names(typed: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -1,0 +1,42 @@
+"""
+### Rehearse restores, and prove them
+
+On the first of each quarter, or as the settings say under `drill.schedule`. For each application and destination
+**choose_archives** picks the newest archive of each kind, then those that are unproven or were proven longest ago;
+**drill** restores each to a scratch server and a scratch directory, compares every table and every file with what was
+captured, drops the scratch and signs a proof beside the archive, `<key>.proof.json`.
+
+What it proved, how long recovery took and what is still unproven is told by Slack and email. Other DAGs can wait for
+the asset `lifeboat/proof/<application>`.
+
+**By hand**: *Trigger* opens a form: one application, one destination, one archive. On a worker's shell:
+`lifeboat drill APPLICATION`.
+
+**Scratch is safe**: only schemas with the prefix `lifeboat_drill_` that a drill made and marked are ever dropped.
+Without `drill.connection`, or `drill.production: true`, no database is touched.
+
+| failed | usually | what to do |
+|---|---|---|
+| `choose_archives` | destination down | mend it; clear the task |
+| `drill`: could not run | no scratch server in the settings, no space, rights | mend it; clear the task |
+| `drill`: not as captured | a disk, a bucket or somebody changed it | its proof is withdrawn; verify the other copies |
+"""
+
+from __future__ import annotations
+
+from airflow.sdk import DAG
+from lifeboat import config
+from lifeboat.alerts import DrillReport
+from lifeboat.pipelines import dag_options, drill_groups, drill_params, drill_schedule
+
+settings = config.load()
+
+with DAG(
+    dag_id="restore_drill",
+    description="Archives restored to scratch, compared with what was captured, and proven",
+    schedule=drill_schedule(settings),
+    params=drill_params(settings),
+    doc_md=__doc__,
+    **dag_options("restore", "drill", notice=DrillReport()),
+):
+    drill_groups(settings)

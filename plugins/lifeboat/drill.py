@@ -1,0 +1,346 @@
+"""A drill: an archive restored somewhere harmless, compared with what was captured, and proven by it.
+
+Scratch schemas begin with a prefix and hold the mark of an unfinished restore as long as they exist, which tells ours
+from any other; only those are ever dropped. One drill at a time uses a server: it holds a lock there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import platform
+import shutil
+import socket
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lifeboat import __version__, catalog, cleanup, comparison, connections, extract, proof, restore, trees
+from lifeboat.archive import dump_entry_name
+from lifeboat.archive.read import ArchiveReader, Verified
+from lifeboat.catalog import OWN_KINDS, Archive
+from lifeboat.config import Database, Settings
+from lifeboat.databases import Dump, mysql, mysql_load, mysql_schema
+from lifeboat.databases.mysql import UNFINISHED, Session
+from lifeboat.errors import ArchiveError, MismatchError, RestoreError, SettingsError
+from lifeboat.recovery import LONGEST_SCHEMA
+from lifeboat.storage import Destination
+from lifeboat.text import size_text
+
+log = logging.getLogger(__name__)
+
+PREFIX = "lifeboat_drill_"
+LOOK = "Restore another archive, and look for what changed this one."
+INDEXES = 2  # a restored database takes about this many times the size of its SQL, at most
+
+
+@dataclass
+class Compared:
+    """What a drill compared, in totals.
+
+    :param bytes: of files and SQL.
+    """
+
+    databases: int = 0
+    tables: int = 0
+    rows: int = 0
+    objects: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class _Rehearsal:
+    """A drill under way.
+
+    :param seconds: by phase.
+    :param digests: of everything that was compared; hashed into the proof.
+    :param notes: what its reader should know.
+    """
+
+    compared: Compared = field(default_factory=Compared)
+    seconds: dict[str, float] = field(default_factory=lambda: {"verify": 0.0, "restore": 0.0, "compare": 0.0})
+    digests: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    servers: set[str] = field(default_factory=set)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - started
+
+
+def choose(archives: Iterable[Archive], proofs: Mapping[str, datetime], count: int) -> list[Archive]:
+    """Choose what to rehearse: of each kind the newest, then those that are unproven or were proven longest ago.
+
+    Archives of laravel-backup are never chosen: nothing says what they should hold.
+
+    :param archives: that retention keeps, of one application at one destination.
+    :param proofs: when archives were proven, by key.
+    :param count: of each kind, at most.
+    """
+    chosen: list[Archive] = []
+    for kind in OWN_KINDS:
+        newest_first = sorted((a for a in archives if a.kind == kind), key=lambda a: a.captured_at, reverse=True)
+        # Of those that nobody ever proved, the oldest has been at risk for longest.
+        debt = sorted(newest_first[1:], key=lambda a: (a.key in proofs, proofs.get(a.key, a.captured_at)))
+        chosen += [*newest_first[:1], *debt][:count]
+    return chosen
+
+
+def choices(
+    settings: Settings, application: str, chosen: tuple[str, ...], archive: str, now: datetime
+) -> list[tuple[str, str]]:
+    """Return which archives to rehearse, each as the name of its destination and its key.
+
+    What retention is about to delete is not chosen.
+
+    :param chosen: only these destinations; all when empty.
+    :param archive: key of the only one to rehearse; empty for a choice by age and coverage debt.
+    :raises SettingsError: `archive` is no key of an archive that a drill can prove.
+    :raises StorageError: a destination cannot be read.
+    """
+    if archive and catalog.kind_of(archive) not in OWN_KINDS:
+        raise SettingsError(
+            f"{archive!r} is not the key of an archive that a drill can prove.", "'lifeboat list' shows the keys."
+        )
+    found = []
+    for destination in connections.destinations(settings, application, chosen):
+        if archive:
+            found.append((destination.name, archive))
+            continue
+        evaluation = cleanup.evaluate(destination, settings, [application], now)
+        kept = [decision.archive for decision in evaluation.plan.decisions if decision.action == "keep"]
+        for each in choose(kept, evaluation.proofs, settings.drill.archives):
+            found.append((destination.name, each.key))
+    return found
+
+
+def rehearse(
+    settings: Settings, application: str, destination: Destination, key: str, by: str, now: datetime
+) -> dict[str, Any]:
+    """Restore an archive to scratch, compare it with its manifest, and record the proof; return it.
+
+    A proof that the archive had is withdrawn when the archive turns out to be damaged, or not to restore to what was
+    captured.
+
+    :param by: who asks for it.
+    :param now: of the proof.
+    :raises ArchiveError: the archive is damaged.
+    :raises MismatchError: what was restored is not what was captured.
+    :raises LifeboatError: the drill could not run.
+    """
+    rehearsal = _Rehearsal()
+    marker = catalog.read_marker(destination, key)
+    if marker is None:
+        raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
+    log.info("Drill of %s at %s.", key, destination)
+    try:
+        with restore.opened(settings, destination, application, key) as reader:
+            with rehearsal.phase("verify"):
+                verified = reader.verify(marker["archive"]["sha256"])
+            manifest = _manifest(reader, key, marker)
+            for facts in manifest["databases"]:
+                _rehearse_database(settings, application, reader, Dump.from_json(facts), key, rehearsal)
+            if "files" in manifest:
+                _rehearse_files(settings, reader, key, rehearsal)
+    except (ArchiveError, MismatchError):
+        proof.withdraw(destination, key)
+        raise
+    made = _proof(settings, application, destination, marker, verified, rehearsal, by, now)
+    proof.record(destination, made)
+    log.info("Proven: %s at %s, recovered in %.1f s.", key, destination, proof.recovery_seconds(made))
+    return made
+
+
+def _manifest(reader: ArchiveReader, key: str, marker: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the manifest, which must be that of this archive."""
+    manifest = reader.manifest()
+    if manifest is None:
+        raise ArchiveError(f"{key} holds no manifest, so nothing says what it should restore to.")
+    for name in ("application", "kind", "captured_at"):
+        if manifest.get(name) != marker.get(name):
+            raise ArchiveError(f"{key}: its manifest says another {name} than its marker.")
+    captured_at = datetime.fromisoformat(manifest["captured_at"])
+    if catalog.archive_key(manifest["application"], manifest["kind"], captured_at) != key:
+        raise ArchiveError(f"{key} holds the manifest of another archive.")
+    return manifest
+
+
+def _rehearse_database(
+    settings: Settings, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: _Rehearsal
+) -> None:
+    server, connect = connections.mysql(_scratch_server(settings, application, captured.database))
+    entry = dump_entry_name(captured.engine, captured.database)
+    where = f"{captured.database} of {key}"
+    with (
+        mysql.translated(where, server, "Drill", RestoreError),
+        restore.opened_session(connect) as session,
+        session.lock(PREFIX),
+    ):
+        _drop_leftovers(session)
+        _check_space(session, captured)
+        schema = _scratch_name(captured.database)
+        mysql_schema.begin(session, schema, key, captured.character_set, captured.collation, ())
+        try:
+            with rehearsal.phase("restore"):
+                loaded = mysql_load.load(connect, server, schema, restore.sql_of(reader, entry))
+            with rehearsal.phase("compare"):
+                restored = mysql.dump(connect, server, schema, (UNFINISHED,), lambda chunk: None)
+        finally:
+            mysql_schema.drop(session, schema)
+    _note_database(captured, restored, loaded, rehearsal)
+
+
+def _note_database(captured: Dump, restored: Dump, loaded: mysql_load.Loaded, rehearsal: _Rehearsal) -> None:
+    found = comparison.differences(captured, restored)
+    comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, LOOK)
+    for difference in found:
+        log.warning("%s: %s, on a server of version %s.", captured.database, difference, restored.server)
+    if found:
+        rehearsal.notes.append(f"{len(found)} definitions are worded otherwise by server {restored.server}")
+    rehearsal.servers.add(restored.server)
+    rehearsal.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
+    rehearsal.compared.databases += 1
+    rehearsal.compared.tables += len(captured.tables)
+    rehearsal.compared.rows += captured.rows
+    rehearsal.compared.objects += len(captured.objects)
+    rehearsal.compared.bytes += captured.sql_bytes
+    log.info("%s: %s tables, %s rows are as captured.", captured.database, len(captured.tables), captured.rows)
+
+
+def _scratch_server(settings: Settings, application: str, name: str) -> Database:
+    """Return a database by which the scratch server is reached.
+
+    :raises SettingsError: the settings name none, and do not permit production.
+    """
+    if settings.drill.connection:
+        return Database(name=name, connection=settings.drill.connection)
+    if not settings.drill.production:
+        raise SettingsError(
+            "The settings name no server on which a drill may restore databases.",
+            "Name its connection under drill.connection, or permit production by 'drill: {production: true}'.",
+        )
+    (database,) = restore.known_databases(settings, application, [name])
+    return database
+
+
+def _scratch_name(database: str) -> str:
+    stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
+    return f"{PREFIX}{stamp}_{database}"[:LONGEST_SCHEMA]
+
+
+def _drop_leftovers(session: Session) -> None:
+    """Drop what killed drills left; the lock says that no other is alive.
+
+    :raises RestoreError: something has our prefix and is not ours.
+    """
+    ours = mysql_schema.unfinished(session)
+    for schema in sorted(name for name in mysql_schema.names(session) if name.startswith(PREFIX)):
+        if schema not in ours:
+            raise RestoreError(
+                f"The scratch server has a database {schema!r} that no drill made: it lacks the mark of one.",
+                f"Rename or drop it: the prefix {PREFIX!r} belongs to drills.",
+            )
+        log.warning("Dropping %s, which a drill left that was killed.", schema)
+        mysql_schema.drop(session, schema)
+
+
+def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehearsal: _Rehearsal) -> None:
+    folder = settings.drill.directory or settings.staging / "drill"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = folder / key.replace("/", "-").removesuffix(".zip")
+    try:
+        with rehearsal.phase("restore"):
+            extracted = extract.extract(reader, target)
+        with rehearsal.phase("compare"):
+            found = list(trees.differences(target, reader.files()))
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
+    comparison.refuse(f"The files of {key} do not restore to what was captured", found, LOOK)
+    entries = reader.files()
+    rehearsal.digests.append([[entry.path, entry.mode, entry.sha256] for entry in entries])
+    rehearsal.compared.files += len(entries)
+    rehearsal.compared.bytes += extracted.bytes
+    rehearsal.notes += extracted.warnings
+    log.info("%s files, directories and links are as captured.", len(entries))
+
+
+def _check_space(session: Session, captured: Dump) -> None:
+    """Make sure that a scratch server on this machine has room; of another one, nobody but itself knows.
+
+    :raises RestoreError: it has not.
+    """
+    ((directory, host),) = session.query("SELECT @@datadir, @@hostname")
+    if host != socket.gethostname() or not Path(directory).is_dir():
+        return
+    needed, free = captured.sql_bytes * INDEXES, shutil.disk_usage(directory).free
+    if needed > free:
+        raise RestoreError(
+            f"The scratch server has {size_text(free)} left in {directory}, and may need {size_text(needed)}.",
+            "Free some space there, or name another server under drill.connection.",
+        )
+
+
+def _proof(
+    settings: Settings,
+    application: str,
+    destination: Destination,
+    marker: Mapping[str, Any],
+    verified: Verified,
+    rehearsal: _Rehearsal,
+    by: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return the proof of an archive, signed: public, so without the name of a table or file."""
+    captured_at = datetime.fromisoformat(marker["captured_at"])
+    key = catalog.archive_key(application, marker["kind"], captured_at)
+    password = connections.archive_password(settings.encryption_of(application))
+    facts = {
+        "format": proof.FORMAT,
+        "result": "proven",
+        "key": key,
+        "destination": destination.name,
+        "application": application,
+        "kind": marker["kind"],
+        "captured_at": marker["captured_at"],
+        "archive": {"size": marker["archive"]["size"], "sha256": verified.sha256},
+        "proven_at": now.isoformat(timespec="seconds"),
+        "by": by,
+        "host": socket.gethostname(),
+        "compared": asdict(rehearsal.compared),
+        "digest": hashlib.sha256(json.dumps(rehearsal.digests, sort_keys=True).encode()).hexdigest(),
+        "durations": {phase: round(seconds, 3) for phase, seconds in rehearsal.seconds.items()},
+        "versions": {
+            "lifeboat": __version__,
+            "python": platform.python_version(),
+            "servers": sorted(rehearsal.servers),
+        },
+        "notes": rehearsal.notes,
+    }
+    seconds = round(proof.recovery_seconds(facts), 3)
+    point = {"proven_at": facts["proven_at"], "key": key, "seconds": seconds}
+    facts["trend"] = proof.trend(_earlier_points(destination, application, marker["kind"], password), point)
+    return proof.signed(facts, password)
+
+
+def _earlier_points(
+    destination: Destination, application: str, kind: str, password: str | None
+) -> list[dict[str, Any]]:
+    """Return how long earlier recoveries took, from the newest proof that is there and authentic."""
+    proofs = [stored for stored in destination.list(f"{application}/{kind}/") if stored.key.endswith(catalog.PROOF)]
+    for stored in sorted(proofs, key=lambda stored: stored.modified, reverse=True):
+        try:
+            return list(proof.read(destination, stored.key.removesuffix(catalog.PROOF), password)["trend"])
+        except ArchiveError as error:
+            log.warning("%s", error)
+    return []

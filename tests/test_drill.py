@@ -1,0 +1,330 @@
+"""Drills: what is proven, and everything that must never be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat import catalog, checkup, config, connections, drill, health, proof, trees
+from lifeboat.catalog import Archive, Kind
+from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.operators.fresh import RequireFreshBackup
+
+from include.demo.stand_ins import MariaDB
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
+from tests.test_restore import SHOP, back_up, damage, only_shop, repack, root
+
+__all__ = ["only_shop", "root"]
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+BY = "a test"
+
+
+@pytest.fixture
+def rehearsed(project: Configure, mariadb: MariaDB, shop: str, root: Path) -> Path:
+    """An application with an archive of its database and files; the archive's path on disk."""
+    project(
+        applications={"Shop": SHOP | {"files": {"root": str(root)}}},
+        drill={"production": True},
+    )
+    key = back_up("application").packed.key
+    return Path(config.load().own_directories[1]) / key
+
+
+def key_of(path: Path) -> str:
+    return "/".join(path.parts[-3:])
+
+
+def rehearse(path: Path, destination: str = "disk") -> dict[str, Any]:
+    (place,) = connections.destinations(config.load(), "Shop", (destination,))
+    return drill.rehearse(config.load(), "Shop", place, key_of(path), BY, datetime.now(UTC))
+
+
+def scratch_left(mariadb: MariaDB) -> list[str]:
+    left = [name for name in mariadb.run("SHOW DATABASES").splitlines() if name.startswith(drill.PREFIX)]
+    return left + [path.name for path in (config.load().staging / "drill").glob("*")]
+
+
+def proofs(destination: str = "disk") -> list[str]:
+    (place,) = connections.destinations(config.load(), "Shop", (destination,))
+    return list(catalog.read(place.list()).proofs)
+
+
+def archive(age: float, kind: Kind = "database") -> Archive:
+    captured_at = NOW - timedelta(days=age)
+    return Archive(catalog.archive_key("Shop", kind, captured_at), "Shop", kind, captured_at, 5, False)
+
+
+def test_the_newest_is_rehearsed_and_then_what_is_unproven_for_longest() -> None:
+    a, b, c, d = (archive(age) for age in (1, 2, 30, 300))
+    weekly = archive(5, "application")
+    legacy = archive(0, "legacy")
+    chosen = drill.choose([c, a, weekly, legacy, d, b], {}, 2)
+    assert chosen == [a, d, weekly]
+    assert drill.choose([a, b, c, d], {d.key: NOW, a.key: NOW}, 2) == [a, c]
+    assert drill.choose([a, b, c, d], {b.key: NOW, c.key: NOW - timedelta(days=9), d.key: NOW}, 3) == [a, c, b]
+    assert drill.choose([a, b], {}, 1) == [a]
+    assert drill.choose([], {}, 2) == []
+
+
+def test_every_kept_archive_is_proven_in_turn() -> None:
+    archives = [archive(age) for age in range(10)]
+    proven: dict[str, datetime] = {}
+    for turn in range(9):
+        for chosen in drill.choose(archives, proven, 2):
+            proven[chosen.key] = NOW + timedelta(days=turn)
+    assert len(proven) == 10
+
+
+@pytest.mark.parametrize("destination", ["disk", "offsite"])
+def test_a_whole_archive_is_proven(rehearsed: Path, mariadb: MariaDB, destination: str) -> None:
+    made = rehearse(rehearsed, destination)
+    assert made["compared"] | {"bytes": 0} == {
+        "databases": 1,
+        "tables": 4,
+        "rows": 3505,
+        "objects": 7,
+        "files": 6,
+        "bytes": 0,
+    }
+    assert set(made["durations"]) == {"verify", "restore", "compare"}
+    assert made["by"] == BY
+    assert made["destination"] == destination
+    assert made["versions"]["servers"][0].startswith("10.")
+    (place,) = connections.destinations(config.load(), "Shop", (destination,))
+    assert proof.read(place, key_of(rehearsed), ARCHIVE_PASSWORD) == made
+    for name in ("users", "page_views", "invoice.txt", "no_negative"):
+        assert name not in json.dumps(made)
+    assert scratch_left(mariadb) == []
+    again = rehearse(rehearsed, destination)
+    assert [point["key"] for point in again["trend"]] == [key_of(rehearsed)] * len(again["trend"])
+    assert again["digest"] == made["digest"]
+    (found,) = [a for a in catalog.read(place.list()).archives if a.kind == "application"]
+    assert found.proven
+
+
+def changed_row(contents: dict[str, bytes], manifest: Any) -> None:
+    contents["db-dumps/mysql-shop.sql"] = contents["db-dumps/mysql-shop.sql"].replace(b"O\\'Hara", b"O\\'Harm")
+
+
+def lost_table(contents: dict[str, bytes], manifest: Any) -> None:
+    lines = contents["db-dumps/mysql-shop.sql"].split(b"\n")
+    kept = [line for line in lines if b"empty_one" not in line and line != b"  `id` int(11) NOT NULL,"]
+    start = next(i for i, line in enumerate(lines) if line.startswith(b"CREATE TABLE `empty_one`"))
+    end = next(i for i in range(start, len(lines)) if lines[i].endswith(b";"))
+    kept = [line for i, line in enumerate(lines) if not start <= i <= end and b"empty_one" not in line]
+    contents["db-dumps/mysql-shop.sql"] = b"\n".join(kept)
+
+
+def lost_trigger(contents: dict[str, bytes], manifest: Any) -> None:
+    sql = contents["db-dumps/mysql-shop.sql"]
+    start = sql.index(b"DELIMITER ;;\n", sql.index(b"no_negative") - 400)
+    end = sql.index(b"DELIMITER ;\n", start) + len(b"DELIMITER ;\n")
+    assert b"no_negative" in sql[start:end]
+    contents["db-dumps/mysql-shop.sql"] = sql[:start] + sql[end:]
+
+
+def lost_database(contents: dict[str, bytes], manifest: Any) -> None:
+    del contents["db-dumps/mysql-shop.sql"]
+    del manifest["entries"]["db-dumps/mysql-shop.sql"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (changed_row, r"table 'users' holds other data"),
+        (lost_table, r"table 'empty_one' is missing"),
+        (lost_trigger, r"trigger 'no_negative' is missing"),
+        (lost_database, r"mysql-shop.sql"),
+    ],
+)
+def test_what_does_not_restore_to_what_was_captured_is_never_proven(
+    rehearsed: Path, mariadb: MariaDB, change: Any, said: str
+) -> None:
+    rehearse(rehearsed)
+    assert proofs() == [key_of(rehearsed)]
+    repack(rehearsed, change)
+    with pytest.raises(LifeboatError, match=said):
+        rehearse(rehearsed)
+    assert proofs() == [], "the proof that it had holds no more"
+    assert scratch_left(mariadb) == []
+
+
+def test_a_manifest_of_another_archive_is_noticed(rehearsed: Path) -> None:
+    def swap(contents: dict[str, bytes], manifest: Any) -> None:
+        manifest["captured_at"] = "2026-01-01T00:00:00+00:00"
+
+    repack(rehearsed, swap)
+    with pytest.raises(ArchiveError, match="its manifest says another captured_at than its marker"):
+        rehearse(rehearsed)
+    marker = rehearsed.with_name(f"{rehearsed.name}.json")
+    facts = json.loads(marker.read_text()) | {"captured_at": "2026-01-01T00:00:00+00:00"}
+    marker.write_text(json.dumps(facts))
+    with pytest.raises(ArchiveError, match="holds the manifest of another archive"):
+        rehearse(rehearsed)
+
+
+@pytest.mark.parametrize("how", ["flipped", "cut"])
+def test_a_damaged_archive_is_never_proven(rehearsed: Path, how: str) -> None:
+    damage(rehearsed, how)
+    with pytest.raises(ArchiveError):
+        rehearse(rehearsed)
+    assert proofs() == []
+
+
+def test_a_drill_that_cannot_run_leaves_the_proof_that_was(
+    rehearsed: Path, project: Configure, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearse(rehearsed)
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
+    with pytest.raises(SettingsError, match="name no server on which a drill may restore"):
+        rehearse(rehearsed)
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}}, drill={"production": True})
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "mysql", "host": "127.0.0.1", "port": 1, "login": "x"}')
+    with pytest.raises(RestoreError, match="Drill of database 'shop of"):
+        rehearse(rehearsed)
+    assert proofs() == [key_of(rehearsed)]
+
+
+def test_a_wrong_password_proves_nothing(rehearsed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "another"}))
+    with pytest.raises(ArchiveError, match="does not open with this password"):
+        rehearse(rehearsed)
+
+
+def test_files_that_differ_are_named(rehearsed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lifeboat import extract
+
+    genuine = extract.extract
+
+    def and_meddle(reader: Any, target: Path, **options: Any) -> Any:
+        done = genuine(reader, target, **options)
+        (target / "index.php").chmod(0o600)
+        (target / "storage/app/invoice.txt").write_text("Invoicf")
+        (target / "storage/app/logo.png").unlink()
+        (target / "extra").touch()
+        (target / "public").unlink()
+        (target / "public").symlink_to("elsewhere")
+        return done
+
+    monkeypatch.setattr(extract, "extract", and_meddle)
+    with pytest.raises(MismatchError) as error:
+        rehearse(rehearsed)
+    for said in (
+        "file 'index.php' has mode 0600, and had 0644",
+        "file 'storage/app/invoice.txt' holds other data",
+        "file 'storage/app/logo.png' is missing",
+        "file 'extra' was not captured",
+        "link 'public' leads elsewhere",
+    ):
+        assert said in str(error.value)
+
+
+def test_a_tree_of_other_kinds(rehearsed: Path, tmp_path: Path) -> None:
+    from lifeboat import extract, restore
+
+    settings = config.load()
+    (place,) = connections.destinations(settings, "Shop", ("disk",))
+    with restore.opened(settings, place, "Shop", key_of(rehearsed)) as reader:
+        extract.extract(reader, tmp_path / "tree")
+        (tmp_path / "tree/index.php").unlink()
+        (tmp_path / "tree/index.php").mkdir()
+        (tmp_path / "tree/storage/app/logo.png").write_text("longer than it was")
+        found = [str(each) for each in trees.differences(tmp_path / "tree", reader.files())]
+    assert found == ["file 'index.php' is a directory", "file 'storage/app/logo.png' has 18 bytes, and had 3"]
+
+
+def test_what_has_the_prefix_and_is_not_ours_stops_the_drill(rehearsed: Path, mariadb: MariaDB) -> None:
+    mariadb.run(f"CREATE DATABASE {drill.PREFIX}precious; CREATE TABLE {drill.PREFIX}precious.t (id INT)")
+    with pytest.raises(RestoreError, match="that no drill made: it lacks the mark of one"):
+        rehearse(rehearsed)
+    assert mariadb.run("SHOW TABLES", f"{drill.PREFIX}precious") == "t\n"
+    mariadb.run(f"DROP DATABASE {drill.PREFIX}precious")
+
+
+def test_a_killed_drill_is_swept_by_the_next(rehearsed: Path, mariadb: MariaDB) -> None:
+    script = (
+        "import sys\n"
+        "from datetime import UTC, datetime\n"
+        "from lifeboat import config, connections, drill\n"
+        "settings = config.load()\n"
+        "(place,) = connections.destinations(settings, 'Shop', ('disk',))\n"
+        "drill.rehearse(settings, 'Shop', place, sys.argv[1], 'a test', datetime.now(UTC))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT / "plugins"), "_AIRFLOW_PROCESS_CONTEXT": "server"}
+    process = subprocess.Popen([sys.executable, "-c", script, key_of(rehearsed)], env=environment)
+    deadline = time.monotonic() + 60
+    while not any(drill.PREFIX in name for name in scratch_left(mariadb)) and time.monotonic() < deadline:
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert scratch_left(mariadb)
+    rehearse(rehearsed)
+    assert scratch_left(mariadb) == []
+
+
+def findings(**limits: Any) -> dict[str, tuple[str, str]]:
+    settings = config.load()
+    examined = checkup.examine("disk", settings, ["Shop"], datetime.now(UTC))
+    return {each.check: (each.verdict, each.text) for each in examined.findings}
+
+
+def test_the_check_tells_proof_age_recovery_time_and_coverage(rehearsed: Path, project: Configure, root: Path) -> None:
+    before = findings()
+    assert before["application proof"] == ("healthy", "no application archive is proven to restore")
+    rehearse(rehearsed)
+    time.sleep(1)
+    back_up("application", tmp="2")
+    found = findings()
+    assert found["application proof"][0] == "healthy"
+    assert "was proven" in found["application proof"][1]
+    assert found["application coverage"] == ("healthy", "1 of 2 application archives are proven")
+    assert found["application recovery time"][1].startswith("recovery of the proven application archive took")
+    project(
+        applications={"Shop": SHOP | {"files": {"root": str(root)}}},
+        health={"rto_hours": 0.00001, "proof_max_days": 0.00001},
+    )
+    strict = findings()
+    assert strict["application proof"][0] == "unhealthy"
+    assert strict["application recovery time"][0] == "unhealthy"
+    assert "the stated RTO is" in strict["application recovery time"][1]
+
+
+def test_a_forged_proof_is_noticed(rehearsed: Path) -> None:
+    made = rehearse(rehearsed)
+    path = rehearsed.with_name(f"{rehearsed.name}.proof.json")
+    path.write_text(json.dumps(made | {"proven_at": "2036-01-01T00:00:00+00:00"}))
+    verdict, text = findings()["application proof"]
+    assert verdict == "unhealthy"
+    assert "was not signed with the archive password: it is forged" in text
+    assert health.verdict(checkup.examine("disk", config.load(), ["Shop"], datetime.now(UTC)).findings) == "unhealthy"
+
+
+def test_a_fresh_or_proven_backup_can_be_required(rehearsed: Path) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    def poke(**wishes: Any) -> bool:
+        day = timedelta(days=1)
+        sensor = RequireFreshBackup(
+            task_id="fresh", application="Shop", kind="application", **{"max_age": day} | wishes
+        )
+        return sensor.poke({})
+
+    assert poke()
+    with pytest.raises(AirflowFailException, match="The newest proven application archive of Shop does not exist"):
+        poke(proven=True)
+    with pytest.raises(AirflowFailException, match=r"asked for is one of at most 0 seconds"):
+        poke(max_age=timedelta(0))
+    assert not poke(proven=True, wait=timedelta(hours=1))
+    rehearse(rehearsed)
+    assert poke(proven=True)
+    with pytest.raises(AirflowFailException, match="There is no application 'Blog'"):
+        RequireFreshBackup(task_id="x", application="Blog", max_age=timedelta(days=1)).poke({})
