@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 from lifeboat import catalog
@@ -41,12 +42,39 @@ def test_only_published_archives_count() -> None:
     assert found.newest("Shop", "application") is None
 
 
+def test_archives_of_one_time_are_in_the_order_of_their_keys() -> None:
+    keys = [f"{name}/database/2026-11-22-01-00-00.zip" for name in "DCBA"]
+    for number in range(4):
+        found = catalog.read(listing(B, *keys[number:], *keys[:number]), need_markers=False)
+        assert [archive.key for archive in found.archives] == [B, *keys]
+
+
+@pytest.mark.parametrize(
+    ("name", "when"),
+    [
+        ("2026-07-01-02-30-00", (2026, 7, 1, 0, 30)),
+        ("2026-11-01-02-30-00", (2026, 11, 1, 1, 30)),
+        ("0001-01-01-00-00-00", None),
+    ],
+)
+def test_names_of_laravel_backup_are_in_their_zone(name: str, when: tuple[int, int, int, int, int] | None) -> None:
+    archives = catalog.read(listing(f"Shop/{name}.zip"), ZoneInfo("Europe/Berlin")).archives
+    assert [archive.captured_at for archive in archives] == ([datetime(*when, tzinfo=UTC)] if when else [])
+
+
 def test_keys_are_made_as_they_are_read() -> None:
     key = catalog.archive_key("Shop", "database", datetime(2026, 11, 23, 1, tzinfo=UTC))
     assert key == B
     assert catalog.kind_of(key) == "database"
 
 
-@pytest.mark.parametrize("key", [f"{A}.json", "Shop/database/now.zip", "", "a/b/c/2026-11-22-01-00-00.zip"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        *(f"{A}.json", "Shop/database/now.zip", "", "a/b/c/2026-11-22-01-00-00.zip"),
+        *(f"Shop/database/2026-{time}.zip" for time in ("11-22-24-00-01", "11-22-01-60-00", "11-22-01-00-60")),
+        *(f"Shop/database/2026-{time}.zip" for time in ("11-22T01-00-00", "11-22-01:00:00", "W47-1-01-00-00")),
+    ],
+)
 def test_what_is_no_archive_has_no_kind(key: str) -> None:
     assert catalog.kind_of(key) is None

@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lifeboat.catalog import archive_key
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import ARCHIVE_PASSWORD, Configure, as_root
@@ -364,6 +366,26 @@ def test_a_wrong_trial_is_told(tmp_path: Path, arguments: list[str], said: str) 
     assert said in " ".join(done.stderr.split())
 
 
+@pytest.mark.parametrize("count", [1000, 1001, 2500])
+def test_a_long_plan_is_printed_whole(tmp_path: Path, count: int) -> None:
+    newest = datetime(2026, 11, 23, tzinfo=UTC)
+    keys = [archive_key("Shop", "database", newest - timedelta(hours=number)) for number in range(count)]
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text(json.dumps([{"key": key, "size": 5} for key in reversed(keys)]))
+    decisions = answer("plan", "--inventory", str(inventory), "--at", "2026-11-23T03:00:00")
+    assert [decision["key"] for decision in decisions] == keys
+    assert {tuple(decision) for decision in decisions} == {("key", "action", "reason", "rule", "superseded_by", "size")}
+
+
+def test_a_plan_names_what_is_no_utf_8_as_the_listing_did(tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory.json"
+    key = os.fsdecode(b"caf\xe9/database/2026-11-22-01-00-00.zip")
+    inventory.write_text(json.dumps([{"key": key, "size": 5}]))
+    (decision,) = answer("plan", "--inventory", str(inventory))
+    assert decision["key"] == key
+    assert "caf\\udce9/database" in lifeboat("plan", "--inventory", str(inventory)).stdout
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [("{}", "must hold a list"), ('[{"key": 1}]', "entry 0 has no 'key'"), ("[", "is not JSON")],
@@ -374,6 +396,22 @@ def test_a_wrong_inventory_is_told(tmp_path: Path, content: str, said: str) -> N
     done = lifeboat("plan", "--inventory", str(inventory))
     assert done.returncode == 2
     assert said in " ".join(done.stderr.split())
+
+
+def test_the_command_starts_without_what_only_some_verbs_need(tmp_path: Path) -> None:
+    inventory = tmp_path / "inventory.json"
+    inventory.write_text("[]")
+    script = (
+        "import contextlib, sys\n"
+        "from lifeboat import cli\n"
+        "with contextlib.suppress(SystemExit):\n"
+        "    cli.main()\n"
+        "heavy = 'airflow', 'boto3', 'isal', 'lifeboat.config', 'pyzipper', 'wcmatch', 'yaml'\n"
+        "print([name for name in heavy if name in sys.modules], file=sys.stderr)\n"
+    )
+    command = [sys.executable, "-c", script, "plan", "--inventory", str(inventory), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "[]\n")
 
 
 def test_help_needs_no_settings() -> None:

@@ -193,6 +193,12 @@ def test_what_is_held_is_not_deleted_and_says_why() -> None:
     assert [decision.archive.application for decision in found.deletions] == ["Blog"]
 
 
+def test_what_is_kept_anyway_is_not_said_to_be_held() -> None:
+    archives = [archive(NOW + timedelta(days=1)), archive(days(5)), archive(days(8)), archive(days(3000), proven=True)]
+    found = by_key(retention.plan(archives, NOW, UTC_ZONE, lambda *_: NO_CAP, {"Shop": "the newest is 5 days old"}))
+    assert [found[each.key].rule for each in archives] == ["future", "newest", "daily", "newest proven"]
+
+
 def test_what_is_held_does_not_count_for_the_cap_of_others() -> None:
     policy = Policy(delete_oldest_above_megabytes=2)
     others = [archive(days(n), size=MEGABYTE, application="Blog") for n in (0, 1, 2)]
@@ -204,6 +210,27 @@ def test_what_is_held_does_not_count_for_the_cap_of_others() -> None:
 def test_two_archives_of_one_time() -> None:
     archives = [archive(days(9), "legacy"), archive(days(9), "legacy", application="Blog"), archive(days(9))]
     assert rules(archives) == ["keep newest"] * 3
+
+
+@pytest.mark.parametrize(("count", "outcome"), [(3, "keep all"), (9, "delete daily"), (3000, "delete too old")])
+def test_two_archives_of_one_time_and_kind(count: float, outcome: str) -> None:
+    """Names in local time may mean the same moment, where the clocks go forward: 02:30 and 03:30."""
+    one = archive(days(count), "legacy")._replace(key="Shop/2026-03-29-03-30-00.zip")
+    other = one._replace(key="Shop/2026-03-29-02-30-00.zip")
+    newest = archive(days(0), "legacy")
+    assert rules([newest, other, one])[1] == outcome
+    assert rules([one, newest, other])[2] == outcome
+
+
+def test_a_day_that_the_clock_enters_twice_keeps_rather_too_much() -> None:
+    """In St. John's, a minute after midnight became a minute after 23:00 of the day before."""
+    zone = ZoneInfo("America/St_Johns")
+    midnight = datetime(2010, 11, 7, 2, 30, tzinfo=UTC)  # on the summer's clock, and an hour later on the winter's
+    archives = [archive(midnight + timedelta(seconds=seconds)) for seconds in (7200, 3000, 1800, 30, -1800, -3600)]
+    now = midnight + timedelta(days=10)
+    assert rules([archive(now), *archives], now=now, zone=zone)[1:] == [
+        *("keep daily", "keep daily", "delete daily", "keep daily", "keep daily", "delete daily")
+    ]
 
 
 MOMENTS = st.integers(0, 5 * 366 * 86400).map(lambda seconds: NOW + timedelta(days=180, seconds=-seconds))

@@ -6,14 +6,16 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from lifeboat import catalog, health, retention
 from lifeboat.catalog import OWN_KINDS, Archive, Kind
-from lifeboat.config import Settings
 from lifeboat.retention import Plan
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.text import size_text
+
+if TYPE_CHECKING:
+    from lifeboat.config import Settings
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,13 @@ cap.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from operator import attrgetter
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
@@ -92,13 +94,16 @@ class Plan:
 class _Window:
     """
     :param end: what is older than this, or exactly as old, is another window's.
-    :param group: of an archive's local time; the newest of each group is kept, and all where there is none.
+    :param group: what an archive has in common with those of which only the newest is kept.
+    :param kept_as: why that one is kept.
+    :param superseded_as: why the others are deleted.
     """
 
     rule: Rule
     end: datetime
-    unit: str
-    group: Callable[[datetime], tuple[int, ...]] | None
+    group: Callable[[Archive], object]
+    kept_as: str
+    superseded_as: str
 
 
 def plan(
@@ -118,99 +123,110 @@ def plan(
     :param own_caps: applications with a cap of their own; the others share the destination's.
     """
     held = held or {}
-    now = now.astimezone(UTC)  # times of one zone are compared many times faster
-    ordered = sorted(archives, key=attrgetter("captured_at", "key"), reverse=True)
-    by_kind: dict[tuple[str, Kind], list[Archive]] = {}
-    for archive in ordered:
-        by_kind.setdefault((archive.application, archive.kind), []).append(archive)
-    decisions: dict[str, Decision] = {}
-    for (application, kind), members in by_kind.items():
-        for decision in _by_age(members, now, zone, policies(application, kind)):
-            decisions[decision.archive.key] = decision
+    decisions = _by_kind(archives, now, zone, policies)
+    kept = [decision for decision in decisions if decision.action == "keep"]
     newest = {
         (decision.archive.application, decision.archive.kind): decision.archive.key
-        for decision in decisions.values()
+        for decision in kept
         if decision.rule == "newest"
     }
     dropped: dict[str, Decision] = {}
     # What is held does not count: others must not be dropped for the space that it takes.
-    for pool in _pools((archive for archive in ordered if archive.application not in held), own_caps):
-        cap = policies(pool[0].application, pool[0].kind).delete_oldest_above_megabytes
-        dropped |= _above_cap([decisions[archive.key] for archive in pool], newest, cap)
-    decisions |= dropped
-    final = (
-        _final(decision, dropped, newest, held) if decision.action == "delete" and (held or dropped) else decision
-        for decision in (decisions[archive.key] for archive in ordered)
-    )
-    return Plan(tuple(final), held)
+    for pool in _pools((decision for decision in kept if decision.archive.application not in held), own_caps):
+        youngest = pool[0].archive
+        cap = policies(youngest.application, youngest.kind).delete_oldest_above_megabytes
+        dropped |= _above_cap(pool, newest, cap)
+    if held or dropped:
+        decisions = [_final(decision, dropped, newest, held) for decision in decisions]
+    return Plan(tuple(decisions), held)
+
+
+def _by_kind(
+    archives: Iterable[Archive], now: datetime, zone: ZoneInfo, policies: Callable[[str, Kind], Policy]
+) -> list[Decision]:
+    """Decide by age about all archives; return the decisions newest first."""
+    now = now.astimezone(UTC)  # times of one zone are compared many times faster
+    ordered = sorted(archives, key=attrgetter("captured_at", "key"), reverse=True)
+    kinds = [(archive.application, archive.kind) for archive in ordered]
+    members: dict[tuple[str, Kind], list[Archive]] = {kind: [] for kind in kinds}
+    for kind, archive in zip(kinds, ordered, strict=True):
+        members[kind].append(archive)
+    decided = {kind: _by_age(members[kind], now, zone, policies(*kind)) for kind in members}
+    return [next(decided[kind]) for kind in kinds]  # those of each kind come in the order of its archives
 
 
 def _by_age(members: Sequence[Archive], now: datetime, zone: ZoneInfo, policy: Policy) -> Iterator[Decision]:
     """Decide by age about the archives of one application and kind, newest first."""
-    present = [archive for archive in members if archive.captured_at <= now]
-    for archive in members[: len(members) - len(present)]:
+    future, present = _part(members, now)
+    for archive in future:
         yield Decision(archive, "keep", "future", "captured after now: some clock is wrong; it shields nothing")
     if not present:
         return
     newest, *others = present
     yield Decision(newest, "keep", "newest", f"newest {newest.kind} archive")
-    proven = next((archive for archive in others if archive.proven and not newest.proven), None)
-    for decision in _by_window(others, newest, now, zone, policy):
+    proven = None if newest.proven else next((archive for archive in others if archive.proven), None)
+    for decision in _by_window(others, newest, _windows(now, zone, policy)):
         if decision.archive is proven:
             yield Decision(proven, "keep", "newest proven", f"newest {proven.kind} archive with a proof")
         else:
             yield decision
 
 
-def _by_window(
-    members: Sequence[Archive], newest: Archive, now: datetime, zone: ZoneInfo, policy: Policy
-) -> Iterator[Decision]:
-    position = 0
-    keeper = newest
-    for window in _windows(now, zone, policy):
-        kept_as = f"newest of its {window.unit}" if window.group else f"younger than {policy.keep_all_for_days} days"
-        superseded = f"a newer one of the same {window.unit} is kept"
-        group: tuple[int, ...] = ()
-        while position < len(members) and members[position].captured_at > window.end:
-            archive = members[position]
-            position += 1
-            own = window.group(archive.captured_at.astimezone(zone)) if window.group else ()
-            if own and own == group:
-                yield Decision(archive, "delete", window.rule, superseded, keeper.key)
-            else:
-                group, keeper = own, archive
-                yield Decision(archive, "keep", window.rule, kept_as)
-    for archive in members[position:]:
+def _by_window(members: Sequence[Archive], newest: Archive, windows: Iterable[_Window]) -> Iterator[Decision]:
+    for window in windows:
+        inside, members = _part(members, window.end)
+        for _, group in groupby(inside, window.group):
+            keeper, *superseded = group
+            yield Decision(keeper, "keep", window.rule, window.kept_as)
+            for archive in superseded:
+                yield Decision(archive, "delete", window.rule, window.superseded_as, keeper.key)
+    for archive in members:
         yield Decision(archive, "delete", "too old", "older than every window", newest.key)
+
+
+def _part(members: Sequence[Archive], wall: datetime) -> tuple[Sequence[Archive], Sequence[Archive]]:
+    """Part archives, newest first, into those that are younger than a wall and the others."""
+    position = bisect_left(members, True, key=lambda archive: archive.captured_at <= wall)
+    return members[:position], members[position:]
 
 
 def _windows(now: datetime, zone: ZoneInfo, policy: Policy) -> list[_Window]:
     """Return the windows, the youngest first. Arithmetic is on the wall clock; months and years clamp."""
-    wall = now.astimezone(zone).replace(tzinfo=None)
-    windows = []
-    for rule, period, unit, group in (
-        ("all", relativedelta(days=policy.keep_all_for_days), "", None),
-        ("daily", relativedelta(days=policy.keep_daily_for_days), "day", lambda when: (when.toordinal(),)),
-        ("weekly", relativedelta(weeks=policy.keep_weekly_for_weeks), "week", lambda when: when.isocalendar()[:2]),
+
+    def by_local(part: Callable[[datetime], object]) -> Callable[[Archive], object]:
+        return lambda archive: part(archive.captured_at.astimezone(zone))
+
+    def week(local: datetime) -> tuple[int, int]:
+        return local.isocalendar()[:2]
+
+    periods: tuple[tuple[Rule, relativedelta, str, Callable[[Archive], object]], ...] = (
+        ("all", relativedelta(days=policy.keep_all_for_days), "", attrgetter("key")),  # which no two have in common
+        ("daily", relativedelta(days=policy.keep_daily_for_days), "day", by_local(datetime.date)),
+        ("weekly", relativedelta(weeks=policy.keep_weekly_for_weeks), "week", by_local(week)),
         (
             "monthly",
             relativedelta(months=policy.keep_monthly_for_months),
             "month",
-            lambda when: (when.year, when.month),
+            by_local(attrgetter("year", "month")),
         ),
-        ("yearly", relativedelta(years=policy.keep_yearly_for_years), "year", lambda when: (when.year,)),
-    ):
+        ("yearly", relativedelta(years=policy.keep_yearly_for_years), "year", by_local(attrgetter("year"))),
+    )
+    wall = now.astimezone(zone).replace(tzinfo=None)
+    windows = []
+    for rule, period, unit, group in periods:
         wall -= period
-        windows.append(_Window(cast(Rule, rule), wall.replace(tzinfo=zone).astimezone(UTC), unit, group))
+        end = wall.replace(tzinfo=zone).astimezone(UTC)
+        kept_as = f"newest of its {unit}" if unit else f"younger than {policy.keep_all_for_days} days"
+        windows.append(_Window(rule, end, group, kept_as, f"a newer one of the same {unit} is kept"))
     return windows
 
 
-def _pools(archives: Iterable[Archive], own_caps: frozenset[str]) -> Iterable[list[Archive]]:
-    """Group archives by the cap that they share."""
-    pools: dict[str | None, list[Archive]] = {}
-    for archive in archives:
-        owner = archive.application if archive.application in own_caps else None
-        pools.setdefault(owner, []).append(archive)
+def _pools(kept: Iterable[Decision], own_caps: frozenset[str]) -> Iterable[list[Decision]]:
+    """Group decisions to keep by the cap that they share."""
+    pools: dict[str | None, list[Decision]] = {}
+    for decision in kept:
+        application = decision.archive.application
+        pools.setdefault(application if application in own_caps else None, []).append(decision)
     return pools.values()
 
 
@@ -219,15 +235,14 @@ def _above_cap(
 ) -> dict[str, Decision]:
     """Return the decisions that change because the total is above the cap.
 
-    :param pool: all archives that share the cap, newest first.
+    :param pool: all that is kept below the cap so far, newest first.
     """
     if cap is None:
         return {}
-    kept = [decision for decision in pool if decision.action == "keep"]
-    total = sum(decision.archive.size for decision in kept)
+    total = sum(decision.archive.size for decision in pool)
     reason = f"the total is above {size_text(cap * MEGABYTE)}, and this is the oldest that is left"
     changed = {}
-    for decision in reversed(kept):
+    for decision in reversed(pool):
         if total <= cap * MEGABYTE:
             break
         if decision.rule not in UNTOUCHABLE:
@@ -246,6 +261,8 @@ def _final(
 ) -> Decision:
     """Withdraw a deletion that is held; name an archive that stays where the one that superseded is deleted itself."""
     archive = decision.archive
+    if decision.action == "keep":
+        return dropped.get(archive.key, decision)
     if archive.application in held:
         return Decision(archive, "keep", "held", f"held: {held[archive.application]}")
     if decision.superseded_by in dropped:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from lifeboat import catalog, config, retention
+from lifeboat import catalog, retention
 from lifeboat.catalog import Kind
 from lifeboat.errors import SettingsError
 from lifeboat.retention import Plan, Policy
@@ -19,7 +19,7 @@ from lifeboat.storage import StoredObject
 STANDARD_INPUT = Path("-")
 
 
-def plan(inventory: Path, at: str | None, timezone: str, policy: str) -> tuple[Plan, int]:
+def plan(inventory: Path, at: str | None, timezone: str, policy: str | None) -> tuple[Plan, int]:
     """Plan for a listing.
 
     Where the listing holds any published markers, archives without one are unfinished uploads, as everywhere; where it
@@ -27,7 +27,7 @@ def plan(inventory: Path, at: str | None, timezone: str, policy: str) -> tuple[P
 
     :param inventory: JSON: a list of objects with ``key`` and ``size`` in bytes.
     :param at: ISO 8601, in `timezone` where it says no offset; None for now.
-    :param policy: JSON object of retention's numbers; the others are the defaults.
+    :param policy: JSON object of retention's numbers; the others, and all where it is None, are the defaults.
     :returns: the plan, and how many objects of the listing are no archives.
     :raises SettingsError: one of them is not what it should be.
     """
@@ -67,7 +67,11 @@ def _time(text: str | None, zone: ZoneInfo) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=zone)
 
 
-def _policies(text: str) -> dict[Kind, Policy]:
+def _policies(text: str | None) -> dict[Kind, Policy]:
+    if text is None:
+        return dict.fromkeys(catalog.KINDS, Policy())
+    from lifeboat import config
+
     try:
         numbers = json.loads(text)
     except ValueError as error:
