@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, cleanup, config
+from lifeboat import catalog, cleanup, config, proof
 from lifeboat.cleanup import Order
 from lifeboat.config import Settings
 from lifeboat.errors import StorageError
@@ -18,7 +18,7 @@ from lifeboat.storage.disk import DiskDestination
 from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3
-from tests.conftest import Configure
+from tests.conftest import ARCHIVE_PASSWORD, Configure
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 APPS = ["Shop"]
@@ -47,6 +47,11 @@ def put(destination: Destination, *ages: float, application: str = "Shop", kind:
     return keys
 
 
+def prove(destination: Destination, key: str) -> None:
+    """Sign a proof of an archive."""
+    proof.record(destination, proof.signed({"key": key, "result": "proven"}, ARCHIVE_PASSWORD))
+
+
 def keys_at(destination: Destination) -> set[str]:
     return {stored.key for stored in destination.list()}
 
@@ -56,13 +61,14 @@ def test_what_the_plan_named_is_deleted_and_nothing_else(project: Configure, des
     fresh, old, ancient = put(destination, 0.1, 8, 3000)
     others = put(destination, 3000, 3001, application="Not in the settings")
     destination.write("Shop/readme.txt", b"not ours")
-    destination.write(f"{ancient}.proof.json", b"{}")
+    prove(destination, ancient)
+    destination.write(f"{old}.proof.json", json.dumps({"key": old, "result": "proven"}).encode())
     put(destination, 0.2)
     proofless = catalog.archive_key("Shop", "database", NOW - timedelta(days=2000))
     destination.write(proofless, b"x")
     destination.write(f"{proofless}.json", b"{}")
     evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
-    assert list(evaluation.order.archives) == [proofless]  # the ancient one has the newest proof
+    assert list(evaluation.order.archives) == [proofless]  # the ancient one has the newest proof that is not forged
     cleaned = cleanup.clean(destination, settings, APPS, NOW, evaluation.order)
     assert cleaned.deleted == [proofless]
     left = keys_at(destination)

@@ -174,6 +174,24 @@ def test_the_newest_proven_archive_stays() -> None:
     assert rules(archives, policy=policy) == ["keep newest", "delete cap", "keep newest proven", "delete too old"]
 
 
+def test_nothing_goes_before_a_newer_one_is_proven_where_the_policy_says_so() -> None:
+    policy = Policy(keep_until_proven=True, delete_oldest_above_megabytes=1)
+    sizes = {"size": MEGABYTE}
+    unproven = [archive(days(age), **sizes) for age in (0, 8, 3000)]
+    assert rules(unproven, policy=policy) == ["keep newest", "keep daily", "keep unproven"]
+    proven = [
+        archive(days(0), **sizes),
+        archive(days(8), proven=True, **sizes),
+        archive(days(3000)),
+        archive(days(3050)),
+    ]
+    assert rules(proven, policy=policy) == ["keep newest", "keep newest proven", "delete too old", "delete too old"]
+    newer = [archive(days(-1), proven=True), *unproven]
+    assert rules(newer, policy=policy) == ["keep future", "keep newest", "keep daily", "keep unproven"]
+    legacy = [archive(days(age), kind="legacy", **sizes) for age in (0, 3000)]
+    assert rules(legacy, policy=policy) == ["keep newest", "delete too old"], "nobody can prove these"
+
+
 def test_future_archives_are_kept_and_shield_nothing() -> None:
     archives = [archive(NOW + timedelta(days=300)), archive(days(3000)), archive(days(3001))]
     assert rules(archives) == ["keep future", "keep newest", "delete too old"]

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from lifeboat import catalog, health, retention
-from lifeboat.catalog import OWN_KINDS, Archive, Kind
+from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
+from lifeboat.errors import ArchiveError
 from lifeboat.retention import Plan
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.text import size_text
@@ -103,7 +104,7 @@ def evaluate(
     :raises StorageError: the listing failed; a part of it decides nothing.
     """
     found = catalog.read(destination.list(), settings.legacy_zone)
-    archives = [archive for archive in found.archives if archive.application in settings.applications]
+    archives = _authentic(destination, settings, found)
     held = {
         name: reason
         for name in settings.applications
@@ -129,6 +130,38 @@ def evaluate(
     )
     unfinished = tuple(stored for stored in found.unfinished if is_due(stored))
     return Evaluation(plan, unfinished, uploads, found.proofs)
+
+
+def _authentic(destination: Destination, settings: Settings, found: Catalog) -> list[Archive]:
+    """Return the archives of the settings' applications; a proof protects only when it is authentic.
+
+    The newest proof of each kind is read, and the next where that is none: no call per object.
+
+    :raises StorageError: a proof cannot be read.
+    """
+    archives: list[Archive] = []
+    seen: set[tuple[str, Kind]] = set()
+    for archive in found.archives:
+        kind = (archive.application, archive.kind)
+        if archive.application not in settings.applications:
+            continue
+        forged = archive.proven and kind not in seen and not _is_authentic(destination, settings, archive)
+        if archive.proven and not forged:
+            seen.add(kind)
+        archives.append(archive._replace(proven=False) if forged else archive)
+    return archives
+
+
+def _is_authentic(destination: Destination, settings: Settings, archive: Archive) -> bool:
+    from lifeboat import connections, proof
+
+    password = connections.archive_password(settings.encryption_of(archive.application))
+    try:
+        proof.read(destination, archive.key, password)
+    except ArchiveError as error:
+        log.warning("%s", error)
+        return False
+    return True
 
 
 def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Settings, clock: datetime) -> str:

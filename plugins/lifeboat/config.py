@@ -138,10 +138,12 @@ class Retention(Periods):
     """How long archives are kept; see `lifeboat.retention`.
 
     :param delete_oldest_above_megabytes: cap of all archives together, in units of 1024 * 1024 bytes; null: none.
+    :param keep_until_proven: delete an archive only when a newer one of its kind is proven by a drill.
     :param database: numbers of archives of that kind only; so are the next two.
     """
 
     delete_oldest_above_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = None
+    keep_until_proven: Annotated[bool, Field(strict=True)] = False
     database: Periods = Periods()
     application: Periods = Periods()
     legacy: Periods = Periods()
@@ -150,6 +152,12 @@ class Retention(Periods):
     def sets_cap(self) -> bool:
         """Whether the cap is given; null is a value, too."""
         return "delete_oldest_above_megabytes" in self.model_fields_set
+
+    @property
+    def of_all_kinds(self) -> dict[str, Any]:
+        """What is given for all kinds together."""
+        given = self.model_fields_set & {"delete_oldest_above_megabytes", "keep_until_proven"}
+        return {name: getattr(self, name) for name in given}
 
 
 class Health(_Model):
@@ -499,9 +507,7 @@ def _policy(levels: Iterable[Retention], kind: Kind) -> Policy:
     """Return the policy that several levels make, the most particular last."""
     numbers: dict[str, Any] = {}
     for level in levels:
-        numbers |= level.numbers | getattr(level, kind).numbers
-        if level.sets_cap:
-            numbers["delete_oldest_above_megabytes"] = level.delete_oldest_above_megabytes
+        numbers |= level.numbers | getattr(level, kind).numbers | level.of_all_kinds
     return Policy(**numbers)
 
 

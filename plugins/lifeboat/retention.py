@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
 
-from lifeboat.catalog import Archive, Kind
+from lifeboat.catalog import OWN_KINDS, Archive, Kind
 from lifeboat.text import size_text
 
 MEGABYTE = 1024 * 1024
@@ -31,6 +31,7 @@ Rule = Literal[
     "newest",
     "newest proven",
     "future",
+    "unproven",
     "held",
     "all",
     "daily",
@@ -48,6 +49,7 @@ class Policy:
     """How long archives are kept. The periods are chained: each begins where the one before it ends.
 
     :param delete_oldest_above_megabytes: cap of the total, in units of 1024 * 1024 bytes; None for no cap.
+    :param keep_until_proven: delete an archive only when a newer one of its kind is proven, whatever else says so.
     """
 
     keep_all_for_days: int = 7
@@ -56,6 +58,7 @@ class Policy:
     keep_monthly_for_months: int = 4
     keep_yearly_for_years: int = 2
     delete_oldest_above_megabytes: int | None = 5000
+    keep_until_proven: bool = False
 
 
 class Decision(NamedTuple):
@@ -124,6 +127,9 @@ def plan(
     """
     held = held or {}
     decisions = _by_kind(archives, now, zone, policies)
+    guards = _guards(decisions, policies)
+    if guards:
+        decisions = [_guarded(decision, guards) for decision in decisions]
     kept = [decision for decision in decisions if decision.action == "keep"]
     newest = {
         (decision.archive.application, decision.archive.kind): decision.archive.key
@@ -135,7 +141,7 @@ def plan(
     for pool in _pools((decision for decision in kept if decision.archive.application not in held), own_caps):
         youngest = pool[0].archive
         cap = policies(youngest.application, youngest.kind).delete_oldest_above_megabytes
-        dropped |= _above_cap(pool, newest, cap)
+        dropped |= _above_cap(pool, newest, cap, guards)
     if held or dropped:
         decisions = [_final(decision, dropped, newest, held) for decision in decisions]
     return Plan(tuple(decisions), held)
@@ -230,8 +236,35 @@ def _pools(kept: Iterable[Decision], own_caps: frozenset[str]) -> Iterable[list[
     return pools.values()
 
 
+def _guards(decisions: Iterable[Decision], policies: Callable[[str, Kind], Policy]) -> dict[tuple[str, Kind], datetime]:
+    """Return since when archives may not be deleted: for each kind kept until proven, that of its newest proven one."""
+    guards: dict[tuple[str, Kind], datetime] = {}
+    for archive in (decision.archive for decision in decisions if decision.rule != "future"):
+        kind = (archive.application, archive.kind)
+        if kind not in guards and archive.kind in OWN_KINDS and policies(*kind).keep_until_proven:
+            guards[kind] = datetime.min.replace(tzinfo=UTC)
+        if archive.proven and kind in guards:
+            guards[kind] = max(guards[kind], archive.captured_at)
+    return guards
+
+
+def _is_guarded(archive: Archive, guards: Mapping[tuple[str, Kind], datetime]) -> bool:
+    since = guards.get((archive.application, archive.kind))
+    return since is not None and archive.captured_at >= since
+
+
+def _guarded(decision: Decision, guards: Mapping[tuple[str, Kind], datetime]) -> Decision:
+    archive = decision.archive
+    if decision.action == "keep" or not _is_guarded(archive, guards):
+        return decision
+    return Decision(archive, "keep", "unproven", f"kept until a newer {archive.kind} archive is proven")
+
+
 def _above_cap(
-    pool: Sequence[Decision], newest: Mapping[tuple[str, Kind], str], cap: int | None
+    pool: Sequence[Decision],
+    newest: Mapping[tuple[str, Kind], str],
+    cap: int | None,
+    guards: Mapping[tuple[str, Kind], datetime],
 ) -> dict[str, Decision]:
     """Return the decisions that change because the total is above the cap.
 
@@ -245,7 +278,7 @@ def _above_cap(
     for decision in reversed(pool):
         if total <= cap * MEGABYTE:
             break
-        if decision.rule not in UNTOUCHABLE:
+        if decision.rule not in UNTOUCHABLE and not _is_guarded(decision.archive, guards):
             archive = decision.archive
             total -= archive.size
             by = newest[archive.application, archive.kind]
