@@ -94,7 +94,7 @@ def varied(root: Path) -> None:
     make(root, "large.bin", content=os.urandom(2 * SMALL) + b"x" * 2 * SMALL)
     make(root, "zeros", content=bytes(5 * SMALL))
     (root / "nothing in it").mkdir(mode=0o750)
-    for path, mode in {"run.sh": 0o4751, "old": 0, "sub": 0o2775, "shared": 0o1777, "sub/inner": 0o666}.items():
+    for path, mode in {"run.sh": 0o4751, "old": 0o400, "sub": 0o2775, "shared": 0o1777, "sub/inner": 0o666}.items():
         (root / path).chmod(mode)
     os.utime(root / "old", ns=(0, 1_000_000_001_123_456_789))
     os.utime(root / "photo.jpg", (-1, -1))
@@ -125,21 +125,24 @@ def test_what_comes_out_is_what_went_in(root: Path, target: Path, password: str 
         sum(stat.S_ISDIR(status.st_mode) for status in found),
         sum(stat.S_ISLNK(status.st_mode) for status in found),
         sum(status.st_size for status in files),
-        (),
+        ("1 files run with the rights of their owner or group, which are those of who restored them now: 'run.sh'.",),
     )
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
     assert not unfinished(target).exists()
 
 
-def test_what_comes_out_does_not_need_root(root: Path, target: Path, tmp_path: Path) -> None:
-    make(root, "closed/file", "read only/file", "secret")
-    archive = packed(root)
-    for path, mode in {"closed": 0, "read only": 0o555, "secret": 0}.items():
-        (root / path).chmod(mode)
-    archive = packed(root) if os.geteuid() == 0 else archive
-    as_nobody(lambda: extracted(archive, target), tmp_path)
-    assert facts(target).keys() == facts(root).keys()
-    assert stat.S_IMODE((target / "read only").stat().st_mode) == 0o555
+def test_root_is_not_needed_whatever_the_modes(target: Path, tmp_path: Path) -> None:
+    entries: Forged = [
+        ("closed/", b"", stat.S_IFDIR),
+        ("closed/deep/", b"", stat.S_IFDIR | 0o500),
+        ("closed/deep/file", b"x", FILE),
+        ("secret", b"x", stat.S_IFREG),
+    ]
+    archive = forged(tmp_path / "a.zip", entries, {})
+    as_nobody(lambda: extracted(archive, target, None), tmp_path)
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in target.iterdir()} == {"closed": 0, "secret": 0}
+    as_root("chmod", "-R", "u+rwX", str(target))
+    assert (target / "closed" / "deep" / "file").read_bytes() == b"x"
 
 
 def test_deeply_nested_folders(root: Path, target: Path) -> None:
@@ -219,6 +222,7 @@ def test_only_one_file_or_folder(
         ("logs", r"holds no 'logs'. Hint: It holds 'storage/logs'"),
         ("storage/app/config/databse.php", r"It holds 'storage/app/config/database.php'"),
         ("../app/storage", r"holds no '../app/storage'. Hint: It holds 'storage'"),
+        ("\ud800", r"holds no '.ud800'. Hint: Paths are"),
         ("xyz", r"holds no 'xyz'. Hint: Paths are relative to the root of the application"),
     ],
 )
