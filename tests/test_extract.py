@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import io
 import json
 import os
@@ -20,6 +22,7 @@ import pyzipper
 from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat import backup, extract
+from lifeboat import unfinished as filling
 from lifeboat.archive import MANIFEST_NAME
 from lifeboat.archive.entry import EntryInfo, pack
 from lifeboat.archive.read import ArchiveReader
@@ -94,7 +97,7 @@ def varied(root: Path) -> None:
     make(root, "large.bin", content=os.urandom(2 * SMALL) + b"x" * 2 * SMALL)
     make(root, "zeros", content=bytes(5 * SMALL))
     (root / "nothing in it").mkdir(mode=0o750)
-    for path, mode in {"run.sh": 0o4751, "old": 0, "sub": 0o2775, "shared": 0o1777, "sub/inner": 0o666}.items():
+    for path, mode in {"run.sh": 0o4751, "old": 0o400, "sub": 0o2775, "shared": 0o1777, "sub/inner": 0o666}.items():
         (root / path).chmod(mode)
     os.utime(root / "old", ns=(0, 1_000_000_001_123_456_789))
     os.utime(root / "photo.jpg", (-1, -1))
@@ -125,21 +128,29 @@ def test_what_comes_out_is_what_went_in(root: Path, target: Path, password: str 
         sum(stat.S_ISDIR(status.st_mode) for status in found),
         sum(stat.S_ISLNK(status.st_mode) for status in found),
         sum(status.st_size for status in files),
-        (),
+        ("1 files run with the rights of their owner or group, which are those of who restored them now: 'run.sh'.",),
     )
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
     assert not unfinished(target).exists()
 
 
-def test_what_comes_out_does_not_need_root(root: Path, target: Path, tmp_path: Path) -> None:
-    make(root, "closed/file", "read only/file", "secret")
-    archive = packed(root)
-    for path, mode in {"closed": 0, "read only": 0o555, "secret": 0}.items():
-        (root / path).chmod(mode)
-    archive = packed(root) if os.geteuid() == 0 else archive
-    as_nobody(lambda: extracted(archive, target), tmp_path)
-    assert facts(target).keys() == facts(root).keys()
-    assert stat.S_IMODE((target / "read only").stat().st_mode) == 0o555
+def test_root_is_not_needed_whatever_the_modes(target: Path, tmp_path: Path) -> None:
+    entries: Forged = [
+        ("closed/", b"", stat.S_IFDIR),
+        ("closed/deep/", b"", stat.S_IFDIR | 0o500),
+        ("closed/deep/file", b"x", FILE),
+        ("secret", b"x", stat.S_IFREG),
+    ]
+    archive = forged(tmp_path / "a.zip", entries, {})
+
+    def run() -> None:
+        with umask(0o777):
+            extracted(archive, target, None)
+
+    as_nobody(run, tmp_path)
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in target.iterdir()} == {"closed": 0, "secret": 0}
+    as_root("chmod", "-R", "u+rwX", str(target))
+    assert (target / "closed" / "deep" / "file").read_bytes() == b"x"
 
 
 def test_deeply_nested_folders(root: Path, target: Path) -> None:
@@ -219,6 +230,7 @@ def test_only_one_file_or_folder(
         ("logs", r"holds no 'logs'. Hint: It holds 'storage/logs'"),
         ("storage/app/config/databse.php", r"It holds 'storage/app/config/database.php'"),
         ("../app/storage", r"holds no '../app/storage'. Hint: It holds 'storage'"),
+        ("\ud800", r"holds no '.ud800'. Hint: Paths are"),
         ("xyz", r"holds no 'xyz'. Hint: Paths are relative to the root of the application"),
     ],
 )
@@ -507,19 +519,19 @@ def test_a_link_to_a_nul_is_refused(target: Path, tmp_path: Path) -> None:
     assert not target.exists()
 
 
-@pytest.mark.parametrize("name", ["m", "m/evil"])
+@pytest.mark.parametrize("name", ["m", "m/sub", "m/sub/new"])
 def test_a_link_that_somebody_puts_in_the_way_is_not_written_through(target: Path, tmp_path: Path, name: str) -> None:
-    archive = forged(tmp_path / "a.zip", [("m/", b"", FOLDER), ("m/evil", b"x", FILE)])
+    archive = forged(tmp_path / "a.zip", [("m/sub/", b"", FOLDER), ("m/sub/new", b"x", FILE)])
 
     class Disturbed(ArchiveReader):
         def stored(self, entry: str) -> bytes:
-            if name == "m":
-                (unfinished(target) / "m").rmdir()
-            leads_to = target.with_name("canary") / name.removeprefix("m").strip("/")
-            (unfinished(target) / name).symlink_to(leads_to)
+            place = unfinished(target) / name
+            if place.exists():
+                place.rename(tmp_path / "moved")
+            place.symlink_to(target.parent / name.replace("m", "canary"))
             return super().stored(entry)
 
-    with archive.open("rb") as file, pytest.raises(RestoreError, match="Cannot write 'm/evil' below"):
+    with archive.open("rb") as file, pytest.raises(RestoreError, match="Cannot write 'm/sub/new' below"):
         extract.extract(Disturbed(file, "the archive", None), target)
 
 
@@ -659,6 +671,44 @@ def test_what_another_user_left_in_the_way_is_refused(root: Path, tmp_path: Path
     with pytest.raises(RestoreError, match="is in the way, and belongs to another user"):
         extracted(packed(root), tmp_path / "out")
     assert place.exists()
+
+
+@pytest.mark.parametrize("next_one", [False, True])
+def test_a_directory_that_got_its_name_meanwhile_is_left_alone(
+    root: Path, target: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, next_one: bool
+) -> None:
+    """As one does whose filling has just come to an end."""
+    make(root, "a")
+    make(unfinished(target), "whole")
+    lock = fcntl.flock
+
+    def finish(folder: int, operation: int) -> None:
+        lock(folder, operation)
+        monkeypatch.undo()
+        unfinished(target).rename(tmp_path / "finished")
+        if next_one:
+            unfinished(target).mkdir()
+
+    archive = packed(root)
+    monkeypatch.setattr(fcntl, "flock", finish)
+    extracted(archive, target)
+    assert (tmp_path / "finished" / "whole").exists()
+    assert facts(target) == facts(root)
+
+
+def test_a_disk_that_cannot_make_it_durable_gives_it_no_name(
+    root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    make(root, "a")
+    monkeypatch.setattr(filling, "sync_file_system", failing)
+    with pytest.raises(
+        RestoreError, match=r"Cannot write .*restored: Input/output error.*What was written so far is in"
+    ):
+        extracted(packed(root), target)
+    assert not target.exists()
 
 
 class Stuck(io.FileIO):

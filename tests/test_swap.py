@@ -260,6 +260,16 @@ def test_what_cannot_be_undone_is_told(shop: Path, monkeypatch: pytest.MonkeyPat
     assert version(beside(shop).kept) == b"old"
 
 
+def test_names_are_durable_before_anybody_hears_of_them(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(directory: Path) -> None:
+        assert version(shop) == b"new"
+        raise OSError(errno.EIO, f"{directory.name} is not durable")
+
+    monkeypatch.setattr(swap, "sync_names", failing)
+    with pytest.raises(RestoreError, match=r"Cannot write .*www: www is not durable"):
+        replace(shop)
+
+
 def test_killed_between_its_steps_nothing_has_changed_but_a_name(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swap, "_exchange", lambda *_: os._exit(9))
     child = os.fork()

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import stat
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -135,9 +136,18 @@ class _Tree:
             self._finish_directory(path, entry)
 
     def warnings(self) -> tuple[str, ...]:
-        """Return what is to be said of the links."""
-        out = [os.fsdecode(path) for path, target in self._targets.items() if leads_out(path, target)]
-        return (f"{len(out)} links lead out of what was restored: {examples(out)}.",) if out else ()
+        """Return what is to be said of what was made."""
+        out = [os.fsdecode(path) for path, target in sorted(self._targets.items()) if leads_out(path, target)]
+        powerful = [
+            os.fsdecode(path)
+            for path, entry in self._layout.contents.items()
+            if entry.kind == "file" and entry.mode & (stat.S_ISUID | stat.S_ISGID)
+        ]
+        said = {
+            "links lead out of what was restored": out,
+            "files run with the rights of their owner or group, which are those of who restored them now": powerful,
+        }
+        return tuple(f"{len(paths)} {what}: {examples(paths)}." for what, paths in said.items() if paths)
 
     def _make_files(self) -> None:
         under_way: deque[Future[None]] = deque()

@@ -40,23 +40,12 @@ def lay_out(where: str, entries: Sequence[Entry], *, root: str = "", only: str =
     """
     if not entries:
         raise RestoreError(f"{where} holds no files.", "Only archives of kind application do.")
-    rooted, warnings = _below_root(entries, root)
-    members: dict[bytes, Entry] = {}
-    top = None
-    for path, entry in rooted:
-        if not path and root:
-            top = entry
-            continue
-        if problem := _problem(path, entry):
-            raise ArchiveError(f"{where}: {entry.name!r} {problem}.", "Nothing was restored.")
-        location = path.encode("utf-8", "surrogateescape")
-        if location in members:
-            raise ArchiveError(f"{where}: {members[location].name!r} and {entry.name!r} have one path.")
-        members[location] = entry
-    _check_folders(where, members)
+    located, warnings = _below_root(entries, root)
+    top = next((entry for path, entry in located if root and not path and entry.kind == "directory"), None)
+    members = _members(where, [(path, entry) for path, entry in located if entry is not top])
     chosen = _chosen(where, members, only)
     contents = {path: entry for path, entry in chosen.items() if entry.kind != "directory"}
-    folders = {path for path, entry in chosen.items() if entry.kind == "directory"} | set(_above(chosen)) | {b""}
+    folders = {b"", *_above(chosen), *(chosen.keys() - contents.keys())}
     return Layout(contents, {path: members.get(path) if path else top for path in sorted(folders)}, warnings)
 
 
@@ -92,6 +81,22 @@ def _below_root(entries: Sequence[Entry], root: str) -> tuple[list[tuple[str, En
     return found, (f"{len(outside)} entries are not of {root} and keep their whole path: {examples(outside)}.",)
 
 
+def _members(where: str, located: Iterable[tuple[str, Entry]]) -> dict[bytes, Entry]:
+    """Return entries by their paths, once each of them and all together make sense."""
+    members: dict[bytes, Entry] = {}
+    for path, entry in located:
+        if problem := _problem(path, entry):
+            raise ArchiveError(f"{where}: {entry.name!r} {problem}.", "Nothing was restored.")
+        location = path.encode("utf-8", "surrogateescape")
+        if location in members:
+            raise ArchiveError(f"{where}: {members[location].name!r} and {entry.name!r} have one path.")
+        members[location] = entry
+    for folder in _above(members):
+        if folder in members and members[folder].kind != "directory":
+            raise ArchiveError(f"{where}: {members[folder].name!r} is no directory, but other entries are in it.")
+    return members
+
+
 def _problem(path: str, entry: Entry) -> str:
     """Say why an entry cannot be restored, or nothing."""
     parts = path.split("/")
@@ -122,18 +127,11 @@ def _above(paths: Iterable[bytes]) -> Iterator[bytes]:
             above = above.rpartition(b"/")[0]
 
 
-def _check_folders(where: str, members: dict[bytes, Entry]) -> None:
-    for path in _above(members):
-        if path in members and members[path].kind != "directory":
-            raise ArchiveError(f"{where}: {members[path].name!r} is no directory, but other entries are in it.")
-
-
 def _chosen(where: str, members: dict[bytes, Entry], only: str) -> dict[bytes, Entry]:
     path = str(PurePosixPath("/", only)).strip("/")
     if not path:
         return members
-    wanted = os.fsencode(path)
-    chosen = {each: entry for each, entry in members.items() if each == wanted or each.startswith(wanted + b"/")}
+    chosen = {each: entry for each, entry in members.items() if f"{os.fsdecode(each)}/".startswith(f"{path}/")}
     if chosen:
         return chosen
     close = _close(path, [os.fsdecode(each) for each in (*members, *_above(members))])

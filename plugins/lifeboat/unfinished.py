@@ -91,6 +91,7 @@ def _claim(place: Path) -> int:
     while True:
         with contextlib.suppress(FileExistsError):
             place.mkdir(0o700)
+            place.chmod(0o700)  # whatever the umask is
         try:
             folder = os.open(place, LIST | os.O_NOFOLLOW)
         except FileNotFoundError:  # whoever filled it has just come to an end

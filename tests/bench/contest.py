@@ -71,10 +71,13 @@ def peak_megabytes(command: list[str], variables: dict[str, str]) -> float:
     return float(done.stdout.splitlines()[-1]) / 1024
 
 
-def hold(title: str, unit: str, contestants: dict[str, Callable[[], object]]) -> None:
+def hold(
+    title: str, unit: str, contestants: dict[str, Callable[[], object]], tidy_up: Callable[[], object] = lambda: None
+) -> None:
     """Run all rounds and print the table.
 
     :param unit: heading of the ratios, which are taken to the first contestant.
+    :param tidy_up: runs after each contestant, off the clock.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(ROUNDS):
@@ -83,6 +86,7 @@ def hold(title: str, unit: str, contestants: dict[str, Callable[[], object]]) ->
                 started = time.perf_counter()
                 contestant()
                 seconds[name].append(time.perf_counter() - started)
+                tidy_up()
     first, *_ = seconds.values()
     table = Table(title=f"{title}, {ROUNDS} rounds, {os.cpu_count()} cores")
     for heading in ("", "seconds (median)", unit):

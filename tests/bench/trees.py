@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from pathlib import Path
 import pyzipper
 from lifeboat import backup
 from lifeboat.archive import encryption
+from lifeboat.archive.read import ArchiveReader
+from lifeboat.extract import extract
 from lifeboat.files import Selection
 from lifeboat.staging import Staging
 
@@ -62,12 +65,23 @@ def large_files(root: Path) -> None:
                 file.write(choice.randbytes(1 << 20))
 
 
-def pack(scratch: Path, tree: Path) -> None:
+def staged(scratch: Path, tree: Path) -> Staging:
     """Pack a tree as a DAG's task does, with digests of every file and the manifest."""
     staging = Staging(scratch / "staging")
     staging.create()
     backup.pack_archive(staging, "Bench", "application", [], PASSWORD, "", Selection(tree, ("**",), ()))
-    staging.remove()
+    return staging
+
+
+def pack(scratch: Path, tree: Path) -> None:
+    """Pack a tree and forget it."""
+    staged(scratch, tree).remove()
+
+
+def unpack(archive: Path, target: Path) -> None:
+    """Extract an archive as a restore does: every SHA-256 compared, everything durable."""
+    with archive.open("rb") as file:
+        extract(ArchiveReader(file, str(archive), PASSWORD), target)
 
 
 class Bench:
@@ -114,22 +128,48 @@ class Bench:
         self.repositories.forget()
 
 
+def hold_extraction(scratch: Path, tree: Path, title: str) -> None:
+    """Hold the way back, from an archive of Lifeboat's."""
+    staging, target = staged(scratch, tree), scratch / "restored"
+    variables = {"PW": PASSWORD}
+    hold(
+        f"{title}, out of the archive",
+        "times Lifeboat",
+        {
+            "Lifeboat's extraction": lambda: unpack(staging.archive, target),
+            "7z x": lambda: shell(f'7z x -bd "-p$PW" -o{target} {staging.archive}', **variables),
+            "7z x, then sync": lambda: shell(
+                f'7z x -bd "-p$PW" -o{target} {staging.archive}; sync -f {target}', **variables
+            ),
+        },
+        tidy_up=lambda: shutil.rmtree(target),
+    )
+    print_peak("unpack", staging.archive, target)
+    shutil.rmtree(target)
+    staging.remove()
+
+
+def print_peak(function: str, *paths: Path) -> None:
+    """Print the memory that a function of this module takes."""
+    arguments = ", ".join(f"Path({str(path)!r})" for path in paths)
+    script = f"from pathlib import Path\nfrom tests.bench import trees\ntrees.{function}({arguments})"
+    console.print(f"Peak memory: {peak_megabytes([sys.executable, '-c', script], {}):.0f} MiB.")
+
+
 def main(scratch: Path) -> None:
-    """Hold the contest on both trees; print the floor that key derivation sets."""
+    """Hold the contests on both trees; print the floor that key derivation sets."""
     repositories = Repositories(scratch)
     for make in (small_files, large_files):
         tree = scratch / make.__name__
         make(tree)
         sizes = [path.stat().st_size for path in tree.rglob("*") if path.is_file()]
         bench = Bench(scratch, repositories, tree)
-        hold(f"{len(sizes)} files, {sum(sizes) / 1e6:.0f} MB", "times Lifeboat", bench.contestants())
+        title = f"{len(sizes)} files, {sum(sizes) / 1e6:.0f} MB"
+        hold(title, "times Lifeboat", bench.contestants())
         started = time.perf_counter()
         for _ in range(1000):
             encryption.derive(PASSWORD.encode(), os.urandom(encryption.SALT_BYTES))
         floor = (time.perf_counter() - started) / 1000 * len(sizes) / len(os.sched_getaffinity(0))
         console.print(f"The floor: deriving {len(sizes)} keys takes {floor:.1f} s on all cores.")
-        script = (
-            "from pathlib import Path\nfrom tests.bench import trees\n"
-            f"trees.pack(Path({str(scratch)!r}), Path({str(tree)!r}))"
-        )
-        console.print(f"Peak memory: {peak_megabytes([sys.executable, '-c', script], {}):.0f} MiB.")
+        print_peak("pack", scratch, tree)
+        hold_extraction(scratch, tree, title)
