@@ -203,6 +203,173 @@ def test_a_success_is_told_where_the_settings_ask_for_it(
     assert len(slack.messages()) == 1
 
 
+def test_a_database_is_restored_from_the_form_and_reported(
+    project: Configure,
+    load_dag: LoadDag,
+    shop: str,
+    mariadb: MariaDB,
+    slack: SlackSink,
+    mail: MailSink,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
+    project(alerts={"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}})
+    assert run(load_dag()).state == "success"
+    beside = run(load_dag("restore_database"), into="shop_copy")
+    assert beside.state == "success"
+    assert states(beside) == {
+        "select": ["success"],
+        "verify": ["success"],
+        "safety_backup": ["skipped"],
+        "restore": ["success"],
+    }
+    assert mariadb.run("SELECT count(*) FROM orders", "shop_copy") == "3000\n"
+    (message,), (letter,) = slack.messages(), mail.messages()
+    for told in (str(message), letter.get_body(("plain",)).get_content()):  # type: ignore[union-attr]
+        assert "restore_database succeeded" in told
+    refused = run(load_dag("restore_database"), into="shop_copy")
+    assert refused.state == "failed"
+    assert states(refused)["restore"] == ["upstream_failed"]
+    mariadb.run("DELETE FROM orders", shop)
+    over = run(load_dag("restore_database"), overwrite=["shop"])
+    assert over.state == "success"
+    assert states(over)["safety_backup"] == ["success"]
+    assert mariadb.run("SELECT count(*) FROM orders", shop) == "3000\n"
+    assert len(stored()["disk"]) == 2
+    assert len(slack.messages()) == len(mail.messages()) == 3
+    assert [path for path in config.load().staging.rglob("*") if path.is_file()] == []
+    mariadb.run("DROP DATABASE shop_copy")
+
+
+def test_a_restore_that_no_archive_can_serve_changes_nothing(
+    project: Configure, load_dag: LoadDag, shop: str, mariadb: MariaDB, tmp_path: Path
+) -> None:
+    project()
+    assert run(load_dag()).state == "success"
+    (key,) = stored()["disk"]
+    content = bytearray((tmp_path / "disk" / key).read_bytes())
+    content[len(content) // 3] ^= 1
+    (tmp_path / "disk" / key).write_bytes(content)
+    failed = run(load_dag("restore_database"), overwrite=["shop"], destination="disk")
+    assert states(failed)["verify"] == ["failed"]
+    assert states(failed)["safety_backup"] == states(failed)["restore"] == ["upstream_failed"]
+    assert len(stored()["offsite"]) == 1
+    assert mariadb.run("SELECT count(*) FROM orders", shop) == "3000\n"
+
+
+def test_an_application_is_restored_and_its_commands_run(
+    project: Configure, load_dag: LoadDag, shop: str, mariadb: MariaDB, tmp_path: Path
+) -> None:
+    root = tmp_path / "app"
+    root.mkdir()
+    (root / "index.php").write_text("<?php")
+    commands = ["touch cleared", "sh -c 'echo $DB_DATABASE > database'"]
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}, "after_restore": commands}, "Books": SHOP})
+    assert run(load_dag("backup_application")).state == "success"
+    done = run(load_dag("restore_application"), application="Shop", into=str(tmp_path / "copy"))
+    assert done.state == "success"
+    assert (tmp_path / "copy/index.php").read_text() == "<?php"
+    assert (tmp_path / "copy/cleared").exists()
+    database = (tmp_path / "copy/database").read_text().strip()
+    assert mariadb.run("SELECT count(*) FROM orders", database) == "3000\n"
+    mariadb.run(f"DROP DATABASE `{database}`")
+    (root / "index.php").write_text("damaged")
+    part = run(load_dag("restore_application"), application="Shop", path="index.php", overwrite="Shop")
+    assert part.state == "success"
+    assert states(part)["restore_database"] == ["skipped"]
+    assert states(part)["after_restore"] == ["skipped"]
+    assert (root / "index.php").read_text() == "<?php"
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}, "after_restore": ["false"]}})
+    failed = run(load_dag("restore_application"), into=str(tmp_path / "copy2"))
+    assert failed.state == "failed"
+    assert states(failed)["after_restore"] == ["failed"]
+    assert (tmp_path / "copy2/index.php").exists()
+    for name in mariadb.run("SHOW DATABASES LIKE 'shop\\_restored%'").splitlines():
+        mariadb.run(f"DROP DATABASE `{name}`")
+
+
+def test_a_drill_proves_tells_and_emits_assets(
+    project: Configure,
+    load_dag: LoadDag,
+    shop: str,
+    slack: SlackSink,
+    mail: MailSink,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    from airflow.models.asset import AssetEvent
+    from airflow.utils.session import create_session
+
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
+    alerts = {"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}}
+    project(alerts=alerts, drill={"production": True})
+    empty = run(load_dag("restore_drill"))
+    assert empty.state == "success"
+    assert run(load_dag()).state == "success"
+    done = run(load_dag("restore_drill"))
+    assert done.state == "success"
+    assert states(done)["Shop.drill"] == ["success", "success"]
+    told = str(slack.messages()[-1])
+    assert "restore_drill succeeded" in told
+    assert "1 of 1 database archives are proven" in told
+    with create_session() as session:
+        events = [event.extra for event in session.query(AssetEvent).filter_by(source_run_id=done.run_id)]
+    assert sorted(event["destination"] for event in events) == ["disk", "offsite"]
+    (key,) = stored()["disk"]
+    (tmp_path / "disk" / key).write_bytes(b"damaged")
+    failed = run(load_dag("restore_drill"))
+    assert failed.state == "failed"
+    assert states(failed)["Shop.drill"] == ["failed", "success"]
+    assert len(slack.messages()) == len(mail.messages()) == 3
+
+
+def test_a_second_person_is_asked_before_anything_changes(project: Configure, load_dag: LoadDag) -> None:
+    project(restore={"require_approval": True})
+    for dag_id in ("restore_database", "restore_application"):
+        dag = load_dag(dag_id)
+        assert (
+            dag.get_task("approve").upstream_task_ids == {"verify", "select"}
+            or "verify" in dag.get_task("approve").upstream_task_ids
+        )
+        assert dag.get_task("safety_backup").upstream_task_ids >= {"approve"}
+
+
+def test_whoever_starts_a_restore_cannot_approve_it(project: Configure) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+    from lifeboat.operators.approval import SecondPersonOperator
+
+    class Run:
+        triggering_user_name = "ada"
+
+    def answer(by: str) -> Any:
+        event = {
+            "chosen_options": ["Approve"],
+            "params_input": {},
+            "responded_at": datetime.now(UTC),
+            "responded_by_user": {"id": "1", "name": by},
+        }
+        operator = SecondPersonOperator(task_id="approve", subject="A restore waits")
+        return operator.execute_complete({"dag_run": Run}, event)  # type: ignore[typeddict-item]
+
+    assert answer("grace")["chosen_options"] == ["Approve"]
+    with pytest.raises(AirflowFailException, match="ada started this restore and cannot approve it"):
+        answer("ada")
+
+
+def test_drills_follow_a_schedule_or_backups(project: Configure, load_dag: LoadDag) -> None:
+    from airflow.sdk import AssetAny
+
+    project()
+    assert load_dag("restore_drill").schedule.expression == "0 5 1 1,4,7,10 *"
+    project(drill={"schedule": "after backup"})
+    dag = load_dag("restore_drill")
+    assert isinstance(dag.timetable.asset_condition, AssetAny)
+    uploads = load_dag("backup_database").get_task("Shop.upload")
+    assert [asset.name for asset in uploads.outlets] == ["lifeboat/archive/Shop"]
+
+
 def test_names_that_look_alike_get_groups_of_their_own(project: Configure, load_dag: LoadDag) -> None:
     project(applications=dict.fromkeys(("A B", "A_B", "A_B_2", "é"), SHOP))
     groups = {task.task_id.partition(".")[0] for task in load_dag().tasks}

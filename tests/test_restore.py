@@ -28,7 +28,7 @@ from lifeboat.staging import Staging
 from pyzipper import WZ_AES, AESZipFile
 
 from include.demo.stand_ins import S3, MariaDB
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, as_root
 
 SHOP: dict[str, Any] = {"databases": [{"name": "shop", "connection": "shop_db"}]}
 KEY = "Shop/database/2026-11-20-01-00-00.zip"
@@ -286,6 +286,21 @@ def test_a_row_that_was_changed_in_the_archive_is_found(
     assert made.databases[0].schema in schemas(mariadb)
 
 
+def test_an_archive_that_anybody_could_have_made_is_refused(
+    project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path
+) -> None:
+    project(encryption="none")
+    taken = back_up()
+    project()
+    with pytest.raises(ArchiveError, match="is not encrypted, and so anybody's"):
+        restored(plan(destination="disk"))
+    path = tmp_path / "disk" / taken.packed.key
+    subprocess.run(["7z", "d", str(path), "manifest.json"], check=True, capture_output=True)
+    with pytest.raises(RestoreError, match="holds no manifest, so nothing says what it should restore to"):
+        plan(destination="disk")
+    assert schemas(mariadb) == {"shop"}
+
+
 def killed_midway(plan_facts: dict[str, Any], mariadb: MariaDB) -> None:
     """Restore in a process of its own, and kill it while a table is being filled."""
     script = (
@@ -358,11 +373,11 @@ def test_databases_of_laravel_backups_archives(
     assert done.compared is None
     assert done.rows == 3505
     assert checksums(mariadb, done.schema) == checksums(mariadb, shop)
-    cut = gzip.compress(sql)[:-20] if compressed else sql
+    cut = gzip.compress(sql)[:-20]
     if compressed:
         legacy(path, {name: cut}, encrypted=encrypted)
         with pytest.raises(RestoreError, match="is cut short"):
-            restored(plan())
+            restored(plan(into="shop_cut"))
 
 
 def test_an_application_is_restored_beside_the_original(
@@ -406,6 +421,33 @@ def test_an_application_is_replaced_and_the_old_tree_kept(
     with pytest.raises(SettingsError, match="lies in"):
         project(applications={"Shop": SHOP | {"files": files}}, staging=str(root / "staging"))
         plan(files=True, overwrite=("Shop",), archive=safety)
+
+
+def test_owners_and_the_roots_mode_are_those_of_the_tree_that_is_replaced(
+    project: Configure, mariadb: MariaDB, shop: str, root: Path
+) -> None:
+    for path in (root, root / "storage", root / "storage/app", root / "public"):
+        as_root("chown", "-h", "33:33", str(path))
+    as_root("chown", "33:4", str(root / "storage/app/invoice.txt"))
+    root.chmod(0o2750)
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
+    back_up("application")
+    (root / "storage/app/logo.png").unlink()
+    time.sleep(1)
+    restore.restore_files(config.load(), plan(files=True, overwrite=("Shop",)))
+    owners = {
+        name: (root / name).lstat()[4:6]
+        for name in (".", "storage/app", "storage/app/invoice.txt", "storage/app/logo.png", "public", "index.php")
+    }
+    assert owners == {
+        ".": (33, 33),
+        "storage/app": (33, 33),
+        "storage/app/invoice.txt": (33, 4),
+        "storage/app/logo.png": (33, 33),
+        "public": (33, 33),
+        "index.php": (os.geteuid(), os.getegid()),
+    }
+    assert root.stat().st_mode & 0o7777 == 0o2750
 
 
 def test_a_folder_and_a_file_in_place(project: Configure, mariadb: MariaDB, shop: str, root: Path) -> None:

@@ -66,6 +66,28 @@ def marked_failed_ends_the_dump(airflow: Standalone, trigger: Callable[..., str]
     assert mariadb.run("SELECT IS_FREE_LOCK('lifeboat:shop')").strip() == "1"
 
 
+def restores_and_drills_are_told(
+    airflow: Standalone, key: str, mariadb: MariaDB, slack: SlackSink, mail: MailSink
+) -> None:
+    """What a restore and a drill bring is told once, with its figures."""
+
+    def told(dag_id: str, **conf: object) -> str:
+        before = len(slack.messages())
+        airflow.api("POST", f"dags/{dag_id}/dagRuns", logical_date=None, conf=conf)
+        wait_for(lambda: len(slack.messages()) == len(mail.messages()) == before + 1)
+        return str(slack.messages()[-1])
+
+    restored = told("restore_database", application="Shop", into="shop_copy")
+    assert "restore_database succeeded" in restored
+    assert "Restored database shop into shop_copy: 3505 rows of 4 tables" in restored
+    assert "4 tables compared, all as captured" in restored
+    mariadb.run("DROP DATABASE shop_copy")
+    drilled = told("restore_drill", application="Shop")
+    assert "restore_drill: 2 archives proven" in drilled
+    assert f"Proven: {key} at disk; recovered in" in drilled
+    assert "Shop at offsite: 1 of 1 database archives are proven" in drilled
+
+
 def test_backups_under_a_real_scheduler(
     project: Configure,
     mariadb: MariaDB,
@@ -82,6 +104,7 @@ def test_backups_under_a_real_scheduler(
             "Broken": {"databases": [{"name": name, "connection": "not<there>"} for name in ("one", "two")]},
         },
         alerts={"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}},
+        drill={"production": True},
     )
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
@@ -140,9 +163,11 @@ def test_backups_under_a_real_scheduler(
         marked_failed_ends_the_dump(airflow, trigger, mariadb)
         wait_for(lambda: len(slack.messages()) == len(mail.messages()) == 2)
 
+        restores_and_drills_are_told(airflow, key, mariadb, slack, mail)
+
         # An unhealthy check carries its findings.
         airflow.api("POST", "dags/backup_check/dagRuns", logical_date=None, conf={"application": "Broken"})
-        wait_for(lambda: len(slack.messages()) == len(mail.messages()) == 3)
+        wait_for(lambda: len(slack.messages()) == len(mail.messages()) == 5)
         told = str(slack.messages()[-1])
         assert "Broken at disk: there is no database archive yet" in told
         assert "Last good backup of Broken: none was found" in told

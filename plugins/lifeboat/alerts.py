@@ -260,13 +260,14 @@ def failed_run(context: Context) -> Message:
 def restored_run(context: Context) -> Message:
     """Collect what a restore's tasks left."""
     dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
+    title = f"{dag_id} succeeded"
     lines: list[str] = []
     try:
         lines = list(_restored_lines(context["ti"], run_id))
+        if not any(line.startswith("Restored") for line in lines):
+            title = f"{dag_id} restored nothing: nobody approved it"
     except Exception as error:  # noqa: BLE001  # a report without details is better than none
         log.warning("The report has no details: %s.", error)
-    changed = any(line.startswith("Restored") for line in lines)
-    title = f"{dag_id} succeeded" if changed else f"{dag_id} restored nothing: it was not approved"
     return Message(title, run_id, note="\n".join(lines), url=_url(context))
 
 
@@ -302,15 +303,15 @@ def _restored_lines(ti: Any, run_id: str) -> Iterator[str]:
 def drilled_run(context: Context) -> Message:
     """Collect what a drill's tasks left, and what is still unproven."""
     dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
+    title = f"{dag_id} succeeded"
     lines: list[str] = []
     try:
-        ti = context["ti"]
         tasks = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill"]
-        for facts in filter(None, ti.xcom_pull(task_ids=tasks, run_id=run_id) or []):
-            lines.extend(map(_drill_line, facts if isinstance(facts, list) else [facts]))
+        proven = filter(None, context["ti"].xcom_pull(task_ids=tasks, run_id=run_id) or [])
+        lines = [_drill_line(facts) for facts in proven]
+        title = f"{dag_id}: {len(lines)} archives proven" if lines else f"{dag_id}: nothing to prove yet"
     except Exception as error:  # noqa: BLE001  # a report without details is better than none
         log.warning("The report has no details: %s.", error)
-    title = f"{dag_id}: {len(lines)} archives proven" if lines else f"{dag_id}: nothing to prove yet"
     return Message(title, run_id, last_good=_coverage(), note="\n".join(lines), url=_url(context))
 
 

@@ -164,9 +164,7 @@ def rehearse(
 
 def _manifest(reader: ArchiveReader, key: str, marker: Mapping[str, Any]) -> dict[str, Any]:
     """Return the manifest, which must be that of this archive."""
-    manifest = reader.manifest()
-    if manifest is None:
-        raise ArchiveError(f"{key} holds no manifest, so nothing says what it should restore to.")
+    manifest = reader.manifest() or {}
     for name in ("application", "kind", "captured_at"):
         if manifest.get(name) != marker.get(name):
             raise ArchiveError(f"{key}: its manifest says another {name} than its marker.")

@@ -212,7 +212,7 @@ def _nothing_fits(found: Mapping[str, Catalog], wanted: Wanted, archives: Sequen
     if catalog.kind_of(wanted.archive) is not None:
         return f"{wanted.archive} is not published at {where}."
     oldest = min(archive.captured_at for _, archive in archives)
-    until = f"captured until {wanted.archive}; the oldest is of {oldest:%Y-%m-%d %H:%M} UTC"
+    until = f"captured until {wanted.archive}; the oldest is of {oldest:%Y-%m-%d %H:%M:%S} UTC"
     return f"No archive of {wanted.application!r} was {until}."
 
 

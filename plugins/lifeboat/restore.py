@@ -29,7 +29,7 @@ from lifeboat.catalog import Catalog
 from lifeboat.config import Database, Settings
 from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema
 from lifeboat.databases.mysql import Session
-from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
+from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
 from lifeboat.processes import die_with_parent
 from lifeboat.recovery import Content, DatabaseStep, RestorePlan, Surroundings, Wanted
@@ -156,10 +156,17 @@ def _content(
 
 @contextlib.contextmanager
 def opened(settings: Settings, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
-    """Open an archive at its destination, by range reads."""
+    """Open an archive at its destination, by range reads.
+
+    :raises ArchiveError: it is no archive, or one of ours without a manifest.
+    """
     password = connections.archive_password(settings.encryption_of(application))
+    foreign = catalog.kind_of(key) == "legacy"
     with destination.open(key) as file:
-        yield ArchiveReader(file, f"{key} at {destination}", password)
+        reader = ArchiveReader(file, f"{key} at {destination}", password, foreign=foreign)
+        if not foreign and not reader.has_manifest:
+            raise ArchiveError(f"{reader.where} holds no manifest, so nothing says what it should restore to.")
+        yield reader
 
 
 def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surroundings:
@@ -396,6 +403,7 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
     if step.in_place:
         carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
         log.info("Copied %s files and folders that no archive holds from %s.", carried, target)
+        swap.take_owners(target, fresh / step.path)
         swap.replace(target, fresh / step.path, beside.kept)
         if step.path:
             shutil.rmtree(fresh)  # the empty folders that led to it

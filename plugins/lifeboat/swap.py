@@ -46,6 +46,36 @@ def siblings(target: Path, stamp: str) -> Siblings:
     return Siblings(*(place.with_name(f"{place.name}_{what}_{stamp}") for what in ("restored", "before")))
 
 
+def take_owners(old: Path, new: Path) -> None:
+    """Give what was restored the owners that it had: archives do not know them, but what is replaced does.
+
+    What the old tree lacks gets the owner of the folder that it is in. Only root may give files away; for anybody else
+    everything is theirs already.
+
+    :raises RestoreError: the file system refuses.
+    """
+    if os.geteuid() != 0:
+        return
+    source, root = os.fsencode(os.path.realpath(old)), os.fsencode(new)
+    with translated(new):
+        _take_owner(source, root, root)
+        if new.is_dir() and not new.is_symlink():
+            new.chmod(stat.S_IMODE(os.stat(source).st_mode))  # noqa: PTH116  # bytes
+        for folder, folders, names in os.walk(root):
+            for name in (*folders, *names):
+                path = os.path.join(folder, name)  # noqa: PTH118
+                _take_owner(source + path[len(root) :], path, folder)
+
+
+def _take_owner(old: bytes, new: bytes, folder: bytes) -> None:
+    """Give a path the owner of another one, or of the folder that it is in where there is none."""
+    owner = os.lstat(old if os.path.lexists(old) else folder)
+    before = os.lstat(new)
+    os.lchown(new, owner.st_uid, owner.st_gid)
+    if before.st_mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISLNK(before.st_mode):
+        os.chmod(new, stat.S_IMODE(before.st_mode))  # noqa: PTH101  # another owner takes these bits away
+
+
 def replace(target: Path, restored: Path, kept: Path) -> Path:
     """Put `restored` in the place of `target`, which is kept at `kept`, and make that durable.
 

@@ -17,7 +17,7 @@ from pyzipper.zipfile_aes import AESZipExtFile, AESZipFile
 
 from lifeboat.archive import CHUNK, MANIFEST_NAME
 from lifeboat.archive.encryption import Decrypter
-from lifeboat.archive.entry import UTF8_NAME
+from lifeboat.archive.entry import ENCRYPTED, UTF8_NAME
 from lifeboat.archive.listing import Entry, entry_of, is_file_name
 from lifeboat.errors import ArchiveError
 from lifeboat.progress import Progress
@@ -27,6 +27,10 @@ LONGEST_MANIFEST = 1 << 30  # bytes; a manifest beyond this is a bomb, not a lis
 DAMAGE: tuple[type[Exception], ...] = (
     *(BadZipFile, OSError, EOFError, KeyError, NotImplementedError, ValueError, struct.error, OverflowError),
     cast(type[Exception], isal_zlib.error),
+)
+CHECK_ENCRYPTION = (
+    "An archive without encryption proves nothing of who made it. If it is older than the password, set "
+    "'encryption: none' for its application while you read it."
 )
 CHECK_KEY = "Check the password of the connection that the settings name under encryption."
 LOCAL_HEADER = struct.Struct("<26xHH")  # its last fields: how long the name and the extra fields after it are
@@ -162,11 +166,15 @@ class ArchiveReader:
 
     :param file: seekable; closed by its owner.
     :param where: how messages call the archive.
+    :param password: of the archive; with one, nothing that is stored in the clear is believed.
+    :param foreign: made by laravel-backup: a ``manifest.json`` in it is a file like any other, and whether it is
+        encrypted was up to others.
     :raises ArchiveError: it is not a ZIP file, or its directory is damaged.
     """
 
-    def __init__(self, file: BinaryIO, where: str, password: str | None) -> None:
+    def __init__(self, file: BinaryIO, where: str, password: str | None, *, foreign: bool = False) -> None:
         self.where = where
+        self._foreign = foreign
         self._file = _HashedFile(file)
         try:
             self._zip = _Zip(cast(Any, self._file))
@@ -182,7 +190,7 @@ class ArchiveReader:
     @property
     def has_manifest(self) -> bool:
         """Whether the archive says itself what it should hold; laravel-backup's do not."""
-        return MANIFEST_NAME in self._zip.NameToInfo
+        return not self._foreign and MANIFEST_NAME in self._zip.NameToInfo
 
     def files(self) -> list[Entry]:
         """Return what the archive holds of the application's files, in the order of the file.
@@ -195,7 +203,7 @@ class ArchiveReader:
             return [
                 entry_of(info, promised[info.filename] if promised is not None else None)
                 for info in infos
-                if is_file_name(info.filename)
+                if is_file_name(info.filename) or (self._foreign and info.filename == MANIFEST_NAME)
             ]
         except ArchiveError as error:
             raise ArchiveError(f"{self.where}: {error.message}") from error
@@ -221,6 +229,8 @@ class ArchiveReader:
         """
         try:
             info = self._zip.getinfo(name)
+            if self._zip.pwd and self.has_manifest and info.file_size and not info.flag_bits & ENCRYPTED:
+                raise ArchiveError(f"{self.where}: {name!r} is not encrypted, and so anybody's.", CHECK_ENCRYPTION)
             entry = self._zip.open(info) if stored is None else self._zip.open_stored(info, stored)
             yield from entry.chunks()
         except DAMAGE as error:  # before RuntimeError, of which NotImplementedError is one

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from lifeboat.errors import ArchiveError, SettingsError, StorageError
 from lifeboat.text import size_text
 
 if TYPE_CHECKING:
+    from lifeboat.archive.read import ArchiveReader
     from lifeboat.catalog import Catalog
     from lifeboat.config import Settings
     from lifeboat.storage import Destination
@@ -120,18 +122,17 @@ def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
         marker = catalog.read_marker(beside, path.name)
         return marker["archive"]["sha256"] if marker else None
 
-    return _check(str(path), lambda: path.open("rb"), password, expected)
+    return _check(str(path), _opened_file(path, password), expected)
 
 
 def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
-    from lifeboat import connections
+    from lifeboat import connections, restore
 
     application = key.partition("/")[0]
     kind = catalog.kind_of(key)
     if kind is None:
         raise SettingsError(f"{key!r} is neither a file nor the key of an archive.", "'lifeboat list' shows the keys.")
     settings.application(application)
-    password = connections.archive_password(settings.encryption_of(application))
 
     def check(destination: Destination) -> dict[str, Any]:
         def expected() -> str | None:
@@ -140,23 +141,30 @@ def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[di
                 raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
             return marker["archive"]["sha256"] if marker else None
 
-        return _check(f"{key} at {destination}", lambda: destination.open(key), password, expected)
+        opened = restore.opened(settings, destination, application, key)
+        return _check(f"{key} at {destination}", opened, expected)
 
     return [check(destination) for destination in connections.destinations(settings, application, chosen)]
 
 
 def _check(
-    where: str, open_archive: Callable[[], Any], password: str | None, expected: Callable[[], str | None]
+    where: str, opened: AbstractContextManager[ArchiveReader], expected: Callable[[], str | None]
 ) -> dict[str, Any]:
-    from lifeboat.archive.read import ArchiveReader
-
     try:
         sha256 = expected()
-        with open_archive() as file:
-            verified = ArchiveReader(file, where, password).verify(sha256)
+        with opened as reader:
+            verified = reader.verify(sha256)
     except (ArchiveError, StorageError) as error:
         return {"where": where, "ok": False, "error": str(error)}
     return {"where": where, "ok": True, **vars(verified)}
+
+
+@contextmanager
+def _opened_file(path: Path, password: str | None) -> Iterator[ArchiveReader]:
+    from lifeboat.archive.read import ArchiveReader
+
+    with path.open("rb") as file:
+        yield ArchiveReader(file, str(path), password)
 
 
 def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> None:

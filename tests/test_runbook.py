@@ -1,0 +1,100 @@
+"""docs/RECOVERY.md, followed to the letter: every command block in it is run, in its order, against real servers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lifeboat.databases import mysql
+
+from include.demo import marketplace
+from include.demo.stand_ins import MariaDB
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
+
+RUNBOOK = (PROJECT / "docs" / "RECOVERY.md").read_text(encoding="utf-8")
+APPLICATION = "Aimporo Marketplace"
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def blocks() -> Iterator[tuple[str, str]]:
+    """Yield the command blocks, each with the word behind ``bash``: example, fresh or nothing."""
+    for indent, tag, text in re.findall(r"^( *)```bash ?(\w*)\n(.*?)^ *```$", RUNBOOK, re.MULTILINE | re.DOTALL):
+        yield tag, re.sub(rf"^{indent}", "", text, flags=re.MULTILINE)
+
+
+def follow(commands: str, variables: dict[str, str]) -> None:
+    script = "set -euo pipefail\n" + commands
+    done = subprocess.run(
+        ["bash", "-c", script], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{commands}\n{done.stdout}\n{done.stderr}"
+
+
+def lose(mariadb: MariaDB, root: Path) -> None:
+    """What a lost server leaves: nothing."""
+    mariadb.run(f"DROP DATABASE {marketplace.DATABASE}")
+    for tree in root.parent.glob(f"{root.name}*"):
+        shutil.rmtree(tree)
+
+
+def test_every_command_of_the_runbook(
+    project: Configure, mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "www" / "marketplace"
+    marketplace.load(mariadb, rows=2000)
+    marketplace.write_files(root)
+    (root / "storage/app/invoices/0001.txt").touch()
+    monkeypatch.setenv("AIRFLOW_CONN_MARKETPLACE_DB", mariadb.connection())
+    application = {
+        "databases": [{"name": marketplace.DATABASE, "connection": "marketplace_db"}],
+        "files": {"root": str(root)},
+        "after_restore": ["touch cache-cleared"],
+    }
+    settings = project(applications={APPLICATION: application}, drill={"production": True})
+    home = tmp_path / "home"
+    home.mkdir()
+    login = mysql.option_file_text(mariadb.server, mysql.Client("mysql", "MariaDB", frozenset()))
+    (home / ".my.cnf").touch(mode=0o600)
+    (home / ".my.cnf").write_text(login)
+    variables = {
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "APP": APPLICATION,
+        "DB": marketplace.DATABASE,
+        "ROOT": str(root),
+        "ARCHIVES": json.loads(settings.read_text())["destinations"]["disk"]["path"],
+        "PASSWORD": ARCHIVE_PASSWORD,
+    }
+    follow('lifeboat backup database "$APP"; lifeboat backup application "$APP"', variables)
+    lost = False
+    found = list(blocks())
+    assert len(found) > 12
+    for tag, commands in found:
+        if tag == "example":
+            names = set(re.findall(r"^(\w+)=", commands, re.MULTILINE))
+            assert names == set(variables) - {"HOME", "PATH"}
+            continue
+        if tag == "fresh" and not lost:
+            lose(mariadb, root)
+            lost = True
+        follow(commands, variables)
+    assert lost
+    assert (root / "cache-cleared").exists()
+    assert mariadb.run("SELECT count(*) FROM orders", marketplace.DATABASE) == "400\n"
+    mariadb.run(f"DROP DATABASE {marketplace.DATABASE}")
+
+
+def test_every_step_of_the_old_procedure_has_its_counterpart() -> None:
+    table = RUNBOOK[RUNBOOK.index("## Where the old procedure went") :]
+    for step in ("locate the backup file", "extract it", "import it", "full application recovery", "cache:clear"):
+        assert step in table
+    for chapter in re.findall(r"\*([A-Z][^*]+)\*", table):
+        assert f"## {chapter}\n" in RUNBOOK
