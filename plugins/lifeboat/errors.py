@@ -3,6 +3,7 @@
     LifeboatError
     ├── SettingsError      the settings file or a connection: nothing was started
     ├── DumpError          a database could not be captured
+    ├── RestoreError       a restore could not be done, or went wrong
     ├── FilesError         an application's files could not be captured
     ├── ArchiveError       an archive cannot be written, or is not what it should be
     ├── StorageError       a destination refused or failed
@@ -36,6 +37,10 @@ class SettingsError(LifeboatError):
 
 class DumpError(LifeboatError):
     """A database was not captured whole."""
+
+
+class RestoreError(LifeboatError):
+    """A restore could not be done, or went wrong; what it has filled so far does not count."""
 
 
 class FilesError(LifeboatError):
