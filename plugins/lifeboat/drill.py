@@ -181,7 +181,7 @@ def _rehearse_database(
     entry = dump_entry_name(captured.engine, captured.database)
     where = f"{captured.database} of {key}"
     with (
-        mysql.translated(where, server, "Drill", RestoreError),
+        restore.translated(where, server, "Drill"),
         restore.opened_session(connect) as session,
         session.lock(PREFIX),
     ):
@@ -190,8 +190,9 @@ def _rehearse_database(
         schema = _scratch_name(captured.database)
         mysql_schema.begin(session, schema, key, captured.character_set, captured.collation, ())
         try:
+            sql = restore.sql_of(reader, entry)
             with rehearsal.phase("restore"):
-                loaded = mysql_load.load(connect, server, schema, restore.sql_of(reader, entry))
+                loaded = mysql_load.load(connect, server, schema, sql, source=captured.database)
             with rehearsal.phase("compare"):
                 restored = mysql.dump(connect, server, schema, (UNFINISHED,), lambda chunk: None)
         finally:

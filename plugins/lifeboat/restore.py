@@ -15,6 +15,7 @@ import subprocess
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,7 @@ from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.backup import Taken
 from lifeboat.catalog import Catalog
 from lifeboat.config import Database, Settings
-from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema
+from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema, mysql_target
 from lifeboat.databases.mysql import Session
 from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
@@ -176,7 +177,7 @@ def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surro
     if not wanted.path or wanted.databases:
         for database in known_databases(settings, wanted.application, wanted.databases or tuple(content.dumps)):
             server, connect = connections.mysql(database)
-            with mysql.translated(database.name, server, "Restore", RestoreError), opened_session(connect) as session:
+            with translated(database.name, server), opened_session(connect) as session:
                 schemas |= mysql_schema.names(session)
                 unfinished |= set(mysql_schema.unfinished(session))
     return Surroundings(
@@ -253,7 +254,7 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
 
 def _is_whole(database: Database) -> bool:
     server, connect = connections.mysql(database)
-    with mysql.translated(database.name, server, "Safety backup", RestoreError), opened_session(connect) as session:
+    with translated(database.name, server, "Safety backup"), opened_session(connect) as session:
         return database.name in mysql_schema.names(session) - set(mysql_schema.unfinished(session))
 
 
@@ -275,7 +276,7 @@ def restore_database(
     with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         captured = captured_database(reader, step.database)
         with (
-            mysql.translated(step.schema, server, "Restore", RestoreError),
+            translated(step.schema, server),
             opened_session(connect) as session,
             session.lock(step.schema),
         ):
@@ -322,7 +323,9 @@ def _load(
     try:
         if sequential:
             return mysql_load.load_sequentially(server, step.schema, sql)
-        return mysql_load.load(connect, server, step.schema, sql, table=step.table, in_place=step.in_place)
+        return mysql_load.load(
+            connect, server, step.schema, sql, source=step.database, table=step.table, in_place=step.in_place
+        )
     except LifeboatError as error:
         raise type(error)(f"{error.message} {_left(step)}", error.hint) from error
 
@@ -374,6 +377,12 @@ def _compare(
     equal = len(captured.tables) if not step.table else 1
     log.info("Compared %s with the manifest: %s tables have the digests that were captured.", step.schema, equal)
     return equal
+
+
+def translated(database: str, server: Server, doing: str = "Restore") -> AbstractContextManager[None]:
+    """Say what was done to which database of which server and failed, and turn the driver's errors into ours."""
+    where = f"{doing} of database {database!r} on {server.address} failed: "
+    return mysql.translated(where, RestoreError, mysql_target.HINTS)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ to print the same data. The rules, which a manifest of format 1 promises:
   statement a line (MySQL).
 * A table with a primary key is dumped in its order, and its digest is the SHA-256 of its rows.
 * Any other table has no order, and its digest is the sum of the SHA-256 of each row, modulo 2^256.
-* A definition is the text of its statement without AUTO_INCREMENT counters and definers, which a restore may change.
+* A definition is the text of its statement without what a restore may change: AUTO_INCREMENT counters, definers,
+  whether an event is enabled, and the schema that somebody typed before the name of a trigger or of its table.
 
 The parser relies on what dump clients guarantee: strings hold no raw newline (it is written ``\\n``), so a line that
 ends with ``;`` ends its INSERT, and an INSERT longer than the client's buffer holds one single row.
@@ -21,13 +22,14 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from lifeboat.databases.mysql_definitions import CODE, asleep
+from lifeboat.databases.mysql_statements import name_of, recognise
+
 TRAILER = b"-- Dump completed"
 SEPARATOR = b",\n"
 LONGEST_STATEMENT = 4 << 20  # four times what clients put into one INSERT of several rows
 
-_QUOTED = rb"`((?:[^`]|``)+)`"
-# SHOW CREATE TRIGGER returns what was typed: names with or without quotes and schema.
-_NAME = rb"(?:(?:`(?:[^`]|``)+`|[^\s`.(]+)\.)?(?:" + _QUOTED + rb"|([^\s`.(]+))"
+_QUOTED = rb"(`(?:[^`]|``)+`)"
 _INSERT = re.compile(rb"INSERT (?:IGNORE )?INTO " + _QUOTED + rb"(?: \((?:`(?:[^`]|``)+`(?:, ?)?)+\))? VALUES([ \n])")
 _END = re.compile(rb";\n")
 _ROW = re.compile(rb"\([^'()]*(?:'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'[^'()]*)*\)", re.DOTALL)
@@ -35,24 +37,7 @@ _PRIMARY_KEY = re.compile(rb"^  PRIMARY KEY ", re.MULTILINE)
 _DELIMITER = re.compile(rb"DELIMITER (\S+)")
 _DEFINER = re.compile(rb" ?DEFINER=(?:`(?:[^`]|``)*`|[^\s@]+)@(?:`(?:[^`]|``)*`|[^\s*]+)")
 _COUNTER = re.compile(rb" AUTO_INCREMENT=\d+")
-_CREATE = rb"(?:/\*M?!\d+ )?CREATE(?: OR REPLACE| AGGREGATE|[ /*!M\d])*? "
-_OBJECTS = {
-    # Not _CREATE: some clients write a comment-wrapped table as a placeholder for each view.
-    "table": re.compile(rb"CREATE TABLE (?:IF NOT EXISTS )?" + _NAME),
-    **{
-        kind: re.compile(_CREATE + keyword + rb" (?:IF NOT EXISTS )?" + _NAME, re.DOTALL)
-        for kind, keyword in {
-            "sequence": rb"SEQUENCE",
-            "view": rb"ALGORITHM=.*?VIEW",
-            "trigger": rb"TRIGGER",
-            "event": rb"EVENT",
-            "procedure": rb"PROCEDURE",
-            "function": rb"FUNCTION",
-            "package": rb"PACKAGE",
-            "package body": rb"PACKAGE BODY",
-        }.items()
-    },
-}
+_DEFINITIONS = frozenset((*CODE, "table", "sequence"))
 
 
 @dataclass(frozen=True)
@@ -192,7 +177,7 @@ class DumpParser:
 
     def _line(self, text: bytes, position: int) -> int:
         if self._delimiter == b";" and (insert := _INSERT.match(text, position)):
-            self._rows = self._table(_name(insert[1])).rows
+            self._rows = self._table(name_of(insert[1])).rows
             self._row_a_line = insert[2] == b"\n"
             return insert.end()
         end = text.find(b"\n", position) + 1
@@ -238,23 +223,19 @@ class DumpParser:
             self._statement.clear()
 
     def _define(self, statement: bytes) -> None:
-        text = _COUNTER.sub(b"", _DEFINER.sub(b"", statement))
-        for kind, pattern in _OBJECTS.items():
-            if created := pattern.match(text):
-                sha256 = hashlib.sha256(text).hexdigest()
-                name = _name(created[1] or created[2])
-                if kind == "table":
-                    self._table(name, sha256, ordered=bool(_PRIMARY_KEY.search(text)))
-                else:
-                    self._objects.append(ObjectDigest(kind, name, sha256))
-                return
+        made = recognise(statement)
+        if not made or made.kind not in _DEFINITIONS:
+            return
+        text = asleep(made).sql if made.kind == "event" else made.sql
+        text = _COUNTER.sub(b"", _DEFINER.sub(b"", text))
+        sha256 = hashlib.sha256(text).hexdigest()
+        if made.kind == "table":
+            self._table(made.name, sha256, ordered=bool(_PRIMARY_KEY.search(text)))
+        else:
+            self._objects.append(ObjectDigest(made.kind, made.name, sha256))
 
     def _table(self, name: str, definition_sha256: str = "", *, ordered: bool = False) -> _Table:
         if name not in self._tables:
             rows: _Rows = _OrderedRows() if ordered else _UnorderedRows()
             self._tables[name] = _Table(definition_sha256, "primary key" if ordered else "none", rows)
         return self._tables[name]
-
-
-def _name(quoted: bytes) -> str:
-    return quoted.replace(b"``", b"`").decode("utf-8", "surrogateescape")

@@ -13,9 +13,10 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -35,14 +36,8 @@ LOCK_POLL = 15
 LONGEST_LOCK_NAME = 64
 IDLE_SECONDS = 31_536_000  # the lock's session is idle while the dump runs; servers allow up to a year
 
-HINTS = {
-    1044: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
+CONNECTION_HINTS = {
     1045: "Check login and password of the Airflow connection; a user who must use TLS needs ssl_mode in its extras.",
-    1049: "Check the database's name in the settings, and the connection's host.",
-    1142: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
-    1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
-    1356: "A view refers to something that is gone; repair or drop the view, or list it in exclude_tables.",
-    1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
     2002: "Check host, port and socket of the Airflow connection, and that the server runs.",
     2003: "Check host, port and socket of the Airflow connection, and that the server runs.",
     2005: "Check the host of the Airflow connection.",
@@ -51,6 +46,14 @@ HINTS = {
     2026: "Check ssl and ssl_mode in the extras of the Airflow connection; if the line broke midway, the server's log.",
     2059: "The client does not know the user's authentication plugin; install the server's own client.",
     2061: "caching_sha2_password wants TLS: set ssl_mode in the extras of the Airflow connection.",
+}
+HINTS = CONNECTION_HINTS | {
+    1044: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
+    1049: "Check the database's name in the settings, and the connection's host.",
+    1142: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
+    1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
+    1356: "A view refers to something that is gone; repair or drop the view, or list it in exclude_tables.",
+    1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
 }
 
 
@@ -184,14 +187,33 @@ class Session:
         :raises DumpError: the server refuses it.
         """
         with contextlib.closing(self._connection.cursor()) as cursor:
-            cursor.execute(sql, values)
+            cursor.execute(sql, values or None)  # without values, a percent sign means nothing
             # The connection may ask for dictionaries instead of rows; they keep the order of the columns.
             return [tuple(row.values()) if isinstance(row, dict) else row for row in cursor.fetchall()]
 
-    def execute(self, sql: str) -> None:
-        """Execute a statement that returns no rows; it is no template, so percent signs are what they are."""
+    def execute(self, sql: bytes) -> int:
+        """Run a statement as it stands and return the number of rows that it changed."""
         with contextlib.closing(self._connection.cursor()) as cursor:
             cursor.execute(sql)
+            count: int = cursor.rowcount
+            if cursor.description:
+                cursor.fetchall()
+            return count
+
+    def id(self) -> int:
+        """Return the number by which the server knows the connection."""
+        return int(self.query("SELECT CONNECTION_ID()")[0][0])
+
+    def cut(self) -> None:
+        """End the connection from another thread than the one that waits for the server, where the driver lets us."""
+        if descriptor := getattr(self._connection, "fileno", None):
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor())) as line:
+                line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection, which may be gone."""
+        with contextlib.suppress(Exception):
+            self._connection.close()
 
     def version(self) -> str:
         """Return the server's version, with ``MariaDB`` in it where it is one."""
@@ -345,7 +367,8 @@ def dump(
     :param write: takes the SQL in chunks; what it raises ends the dump.
     :raises DumpError: nothing that was written counts then.
     """
-    with translated(database, server), contextlib.closing(connect()) as connection:
+    where = f"Dump of database {database!r} on {server.address} failed: "
+    with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
         session = Session(connection)
         version = session.version()
         character_set, collation = session.character_set(database)
@@ -402,7 +425,9 @@ def _pump(
         if status < 0:
             raise DumpError(f"{client.name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
         if status > 0:
-            raise DumpError(f"{client.name} ended with status {status}: {client.errors}.", _hint(client.errors))
+            raise DumpError(
+                f"{client.name} ended with status {status}: {client.errors}.", hint_for(client.errors, HINTS)
+            )
     digest = parser.finish()
     if not digest.complete:
         raise DumpError(
@@ -413,30 +438,31 @@ def _pump(
 
 
 @contextlib.contextmanager
-def translated(
-    database: str, server: Server, doing: str = "Dump", kind: type[LifeboatError] = DumpError
-) -> Iterator[None]:
-    """Say what was done to which database of which server and failed, and turn the driver's errors into ours.
-
-    :param kind: what the driver's errors become.
-    """
-    where = f"{doing} of database {database!r} on {server.address} failed: "
+def translated(where: str, ours: type[LifeboatError], hints: Mapping[int, str]) -> Iterator[None]:
+    """Begin messages with `where`, and turn the driver's errors into `ours`."""
     try:
         yield
-    except DumpError as error:
-        raise kind(where + error.message, error.hint) from error
+    except ours as error:
+        if error.message.startswith(where):
+            raise
+        raise ours(where + error.message, error.hint) from error
     except LifeboatError:
         raise
     except Exception as error:
-        if not type(error).__module__.startswith(("MySQLdb", "mysql.connector")):
+        if not is_of_driver(error):
             raise
         text = ": ".join(map(str, error.args))
-        raise kind(f"{where}{text}.", _hint(text)) from error
+        raise ours(f"{where}{text}.", hint_for(text, hints)) from error
 
 
-def _hint(text: str) -> str:
+def is_of_driver(error: BaseException) -> bool:
+    """Whether an error is one of the drivers that Airflow knows; the first of its arguments is then its number."""
+    return type(error).__module__.startswith(("MySQLdb", "mysql.connector"))
+
+
+def hint_for(text: str, hints: Mapping[int, str]) -> str:
     """Return what to do about the first known error number in a text."""
-    return next((HINTS[code] for code in map(int, re.findall(r"\b(\d{4})\b", text)) if code in HINTS), "")
+    return next((hints[code] for code in map(int, re.findall(r"\b(\d{4})\b", text)) if code in hints), "")
 
 
 def _lock_name(database: str) -> str:

@@ -32,44 +32,44 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
     :param keep: tables that stay as they are where the schema exists: the dump does not hold them.
     """
     charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
-    session.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(schema)}{charset}")
+    session.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(schema)}{charset}".encode())
     # Before anything is dropped: what is left by a crash from here on must not pass for a database.
     marker = f"{quoted(schema)}.{quoted(UNFINISHED)}"
     comment = key.replace("\\", "\\\\").replace("'", "''")
-    session.execute(f"CREATE TABLE IF NOT EXISTS {marker} (id INT PRIMARY KEY) COMMENT = '{comment}'")
+    session.execute(f"CREATE TABLE IF NOT EXISTS {marker} (id INT PRIMARY KEY) COMMENT = '{comment}'".encode())
     _empty(session, schema, {*keep, UNFINISHED})
     if charset:
-        session.execute(f"ALTER DATABASE {quoted(schema)}{charset}")
+        session.execute(f"ALTER DATABASE {quoted(schema)}{charset}".encode())
 
 
 def finish(session: Session, schema: str) -> None:
     """Take the mark away: the schema is whole."""
-    session.execute(f"DROP TABLE {quoted(schema)}.{quoted(UNFINISHED)}")
+    session.execute(f"DROP TABLE {quoted(schema)}.{quoted(UNFINISHED)}".encode())
 
 
 def drop(session: Session, schema: str) -> None:
     """Drop a schema with all that is in it."""
-    session.execute(f"DROP DATABASE IF EXISTS {quoted(schema)}")
+    session.execute(f"DROP DATABASE IF EXISTS {quoted(schema)}".encode())
 
 
 def _empty(session: Session, schema: str, keep: Collection[str]) -> None:
     """Drop everything in a schema but some tables; grants on the schema stay."""
-    session.execute("SET SESSION foreign_key_checks = 0")
+    session.execute(b"SET SESSION foreign_key_checks = 0")
     tables = session.query(
         "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = %s", schema
     )
     for name, kind in tables:
         if name not in keep:
             what = kind if kind in ("VIEW", "SEQUENCE") else "TABLE"
-            session.execute(f"DROP {what} IF EXISTS {quoted(schema)}.{quoted(name)}")
+            session.execute(f"DROP {what} IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
     routines = session.query(
         "SELECT routine_name, routine_type FROM information_schema.routines WHERE routine_schema = %s", schema
     )
     # A package goes before its body: dropping the one drops the other.
     for name, kind in sorted(routines, key=lambda routine: routine[1]):
-        session.execute(f"DROP {kind} IF EXISTS {quoted(schema)}.{quoted(name)}")
+        session.execute(f"DROP {kind} IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
     for (name,) in session.query("SELECT event_name FROM information_schema.events WHERE event_schema = %s", schema):
-        session.execute(f"DROP EVENT IF EXISTS {quoted(schema)}.{quoted(name)}")
+        session.execute(f"DROP EVENT IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
 
 
 def quoted(name: str) -> str:

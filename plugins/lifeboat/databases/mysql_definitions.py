@@ -1,0 +1,238 @@
+"""What a load needs to know of a dump's definitions, and what it changes in them: pure functions of their text.
+
+Keys and foreign keys are built after the rows, which takes half the time. Some keys must be there from the start; then
+all keys of their table are, so that SHOW CREATE TABLE lists them in the order of the dump.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from lifeboat.databases.mysql_statements import (
+    NAME,
+    QUALIFIED,
+    Kind,
+    Statement,
+    created,
+    name_of,
+    quote,
+    without_strings,
+)
+
+_NAMES = rb"(" + NAME + rb"(?:, ?" + NAME + rb")*)"
+_MARK = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`|/\*.*?\*/|(?P<mark>[(),])", re.DOTALL)
+_KEY = re.compile(rb"(?:([A-Z]+) )?KEY ")
+_PRIMARY_KEY = re.compile(rb"PRIMARY KEY (?:USING \w+ )?\((" + NAME + rb")")
+_COLUMN = re.compile(NAME)
+_FOREIGN_KEY = re.compile(
+    rb"CONSTRAINT (?P<constraint>%b) FOREIGN KEY \((?P<columns>%b)\) REFERENCES %b \((?P<parents>%b)\)"
+    % (NAME, _NAMES, QUALIFIED, _NAMES)
+)
+_ENGINE = re.compile(rb"\bENGINE=(\w+)")
+_COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
+_STATUS = re.compile(rb"( ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)\b")
+_TEXT = re.compile(rb"'(?:[^'\\]|\\.)*+'|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?\*/", re.DOTALL)
+_MARIADB_ONLY = {
+    "system versioning": re.compile(rb"\bSYSTEM VERSIONING\b|\bPERIOD FOR SYSTEM_TIME\b"),
+    "an application-time period": re.compile(rb"\bPERIOD FOR ''"),
+    "the engine Aria": re.compile(rb"\bENGINE=Aria\b"),
+    "the type UUID or INET": re.compile(rb"'' (?:uuid|inet[46])\b"),
+    "an ignored key": re.compile(rb"\) IGNORED\b"),
+}
+
+
+CODE: frozenset[Kind] = frozenset(
+    ("view", "trigger", "event", "procedure", "function", "package", "package body")
+)  # what runs with the rights of its definer
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignKey:
+    """A foreign key as its table's definition states it; names are quoted as there.
+
+    :param schema: of the parent, where it is another than the table's own.
+    """
+
+    table: bytes
+    constraint: bytes
+    columns: tuple[bytes, ...]
+    schema: bytes
+    parent: bytes
+    parents: tuple[bytes, ...]
+    clause: bytes
+
+    @property
+    def title(self) -> str:
+        """The key as messages name it."""
+        return f"foreign key {name_of(self.constraint)!r} of table {name_of(self.table)!r}"
+
+    @property
+    def orphans(self) -> bytes:
+        """The query that counts rows without a parent; one with a NULL among its columns needs none."""
+        pairs = zip(self.columns, self.parents, strict=True)
+        parent = self.schema + b"." + self.parent if self.schema else self.parent
+        return (
+            b"SELECT COUNT(*) FROM %b AS child LEFT JOIN %b AS parent ON " % (self.table, parent)
+            + b" AND ".join(b"parent.%b = child.%b" % (theirs, ours) for ours, theirs in pairs)
+            + b" WHERE parent.%b IS NULL" % self.parents[0]
+            + b"".join(b" AND child.%b IS NOT NULL" % column for column in self.columns)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table's definition, taken apart.
+
+    :param whole: makes the table, without foreign keys.
+    :param before: the same, where keys wait for the rows.
+    :param after: builds those keys.
+    :param spreads: whether several connections may insert at the same time.
+    """
+
+    name: str
+    quoted: bytes
+    whole: bytes
+    before: tuple[bytes, ...]
+    after: tuple[bytes, ...]
+    foreign_keys: tuple[ForeignKey, ...]
+    spreads: bool
+
+
+def read_table(statement: Statement) -> Table:
+    """Take a CREATE TABLE apart."""
+    head = created(statement)
+    sql, quoted = statement.sql, head["name"]
+    spans = list(_clauses(sql, head.end()))
+    clauses = [sql[start:end].strip() for start, end in spans]
+    foreign = [match for match in map(_FOREIGN_KEY.match, clauses) if match]
+    keys = {clause: kind[1] or b"" for clause in clauses if (kind := _KEY.match(clause)) and kind[1] != b"PRIMARY"}
+    engine = _ENGINE.search(without_strings(sql[spans[-1][1] :]))
+    whole = _without(sql, spans, [match.string for match in foreign])
+    before: tuple[bytes, ...] = (whole,)
+    after: tuple[bytes, ...] = ()
+    spreads = engine is not None and engine[1].lower() == b"innodb" and not _must_stay(sql, clauses, keys)
+    if spreads:
+        before = (_without(sql, spans, [*(match.string for match in foreign), *keys]),)
+        after = tuple(_add(quoted, group) for group in _groups(keys))
+    elif engine and engine[1].lower() in (b"myisam", b"aria"):
+        before = (whole, b"ALTER TABLE %b DISABLE KEYS" % quoted)
+        after = (b"ALTER TABLE %b ENABLE KEYS" % quoted,)
+    foreign_keys = tuple(_foreign_key(quoted, match) for match in foreign)
+    return Table(statement.name, quoted, whole, before, after, foreign_keys, spreads)
+
+
+def _clauses(sql: bytes, start: int) -> Iterator[tuple[int, int]]:
+    """Yield where each column, key and constraint begins and ends.
+
+    :param start: just behind the parenthesis that opens them.
+    """
+    depth, begin = 1, start
+    for token in _MARK.finditer(sql, start):
+        mark = token["mark"]
+        depth += {b"(": 1, b")": -1}.get(mark, 0)
+        if depth == 0 or (depth == 1 and mark == b","):
+            yield begin, token.start()
+            begin = token.end()
+        if depth == 0:
+            return
+
+
+def _without(sql: bytes, spans: Sequence[tuple[int, int]], unwanted: Sequence[bytes]) -> bytes:
+    if not unwanted:
+        return sql
+    kept = [sql[start:end].rstrip() for start, end in spans if sql[start:end].strip() not in unwanted]
+    return sql[: spans[0][0]] + b",".join(kept) + b"\n" + sql[spans[-1][1] :]
+
+
+def _must_stay(sql: bytes, clauses: Sequence[bytes], keys: dict[bytes, bytes]) -> bool:
+    """Whether InnoDB needs one of the keys from the start, or would add one only by copying the table."""
+    primary = next((match[1] for match in map(_PRIMARY_KEY.match, clauses) if match), b"")
+    columns = [(match[0], clause[match.end() :]) for clause in clauses if (match := _COLUMN.match(clause))]
+    counted = [name for name, rest in columns if b" AUTO_INCREMENT" in without_strings(rest)]
+    kinds = set(keys.values())
+    return (
+        (not primary and b"UNIQUE" in kinds)  # InnoDB may store the rows in the order of such a key
+        or any(name != primary for name in counted)
+        or b"FTS_DOC_ID" in sql
+        or (b"FULLTEXT" in kinds and b" SYSTEM VERSIONING" in sql)
+        or any(b" USING HASH" in key or b" WITHOUT OVERLAPS" in key for key in keys)
+        or not kinds <= {b"", b"UNIQUE", b"FULLTEXT", b"SPATIAL"}
+    )
+
+
+def _groups(keys: dict[bytes, bytes]) -> list[list[bytes]]:
+    """Return the keys that one ALTER TABLE can build: InnoDB builds one FULLTEXT at a time, and lists them last."""
+    others = [key for key, kind in keys.items() if kind != b"FULLTEXT"]
+    texts = [key for key, kind in keys.items() if kind == b"FULLTEXT"]
+    first = [*others, *texts[:1]]
+    return [group for group in (first, *([text] for text in texts[1:])) if group]
+
+
+def _add(table: bytes, clauses: Iterable[bytes]) -> bytes:
+    return b"ALTER TABLE %b " % table + b", ".join(b"ADD " + clause for clause in clauses)
+
+
+def _foreign_key(table: bytes, match: re.Match[bytes]) -> ForeignKey:
+    columns, parents = (tuple(_COLUMN.findall(match[group])) for group in ("columns", "parents"))
+    return ForeignKey(table, match["constraint"], columns, match["schema"] or b"", match["name"], parents, match.string)
+
+
+def add_foreign_keys(table: Table, foreign_keys: Iterable[ForeignKey]) -> bytes:
+    """Return the ALTER TABLE that adds foreign keys."""
+    return _add(table.quoted, (foreign_key.clause for foreign_key in foreign_keys))
+
+
+def definer_of(statement: Statement) -> tuple[str, str] | None:
+    """Return user and host of the account that a definition belongs to."""
+    head = created(statement)
+    return (name_of(head["user"]), name_of(head["host"] or b"")) if head["definer"] else None
+
+
+def without_definer(statement: Statement) -> Statement:
+    """Return a definition that will belong to whoever runs it."""
+    start, end = created(statement).span("definer")
+    return replace(statement, sql=statement.sql[:start] + statement.sql[end:])
+
+
+def asleep(event: Statement) -> Statement:
+    """Return an event that does not run until somebody enables it."""
+    head = created(event).end()
+    return replace(event, sql=event.sql[:head] + _STATUS.sub(rb"\1DISABLE", event.sql[head:], count=1))
+
+
+def is_awake(event: Statement) -> bool:
+    """Whether an event would run."""
+    status = _STATUS.search(event.sql, created(event).end())
+    return status is not None and status[2] == b"ENABLE"
+
+
+def of_schema(collation: Statement, schema: str) -> Statement:
+    """Return a statement on the dumped schema as one on another."""
+    start, end = created(collation).span("name")
+    return replace(collation, sql=collation.sql[:start] + quote(schema) + collation.sql[end:])
+
+
+def names_schema(statement: Statement, schema: str) -> bool:
+    """Whether a definition names a schema explicitly, in front of something in it."""
+    name = re.escape(schema.encode("utf-8", "surrogateescape"))
+    text = _TEXT.sub(b"''", statement.sql)
+    return bool(re.search(rb"(?:`%b`|\"%b\"|(?<![\w$.`\"@])%b)\s*\.\s*[\w`\"]" % (name, name, name), text))
+
+
+def collations(statement: Statement) -> set[str]:
+    """Return the collations that a table's definition or a setting names."""
+    if statement.kind not in ("table", "setting", "schema collation"):
+        return set()
+    return {name.decode() for name in _COLLATION.findall(without_strings(statement.sql))}
+
+
+def mariadb_only(statement: Statement) -> str:
+    """Return what a definition asks for that only MariaDB has; empty where it asks for nothing such."""
+    if statement.kind in ("sequence", "package", "package body"):
+        return f"a {statement.kind}"
+    if statement.kind != "table":
+        return ""
+    text = without_strings(statement.sql)
+    return next((feature for feature, pattern in _MARIADB_ONLY.items() if pattern.search(text)), "")

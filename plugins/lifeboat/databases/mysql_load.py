@@ -1,0 +1,388 @@
+"""Loads a dump into an empty schema of MySQL or MariaDB, over several connections at once.
+
+Tables and rows come first, then what waits for the rows: keys, foreign keys, and the proof that no row lacks a parent,
+for the dump turns those checks off. Views, triggers, routines and events come last, in the order of the dump and with
+the settings that it makes for each.
+
+One connection defines, the others insert. The rows of a table are spread over them; whichever inserts the last ones
+builds the keys, while the others go on with the next table. The caller holds the lock of the database, and makes and
+drops the schema.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import Any
+
+from lifeboat.databases import Server
+from lifeboat.databases import mysql_definitions as definitions
+from lifeboat.databases.crew import Crew, Job
+from lifeboat.databases.mysql import IDLE_SECONDS, Session, translated
+from lifeboat.databases.mysql_definitions import ForeignKey, Table
+from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of, quote
+from lifeboat.databases.mysql_target import HINTS, Compatibility, Target, differences, read_target, run
+from lifeboat.errors import RestoreError
+from lifeboat.progress import Progress
+
+CONNECTIONS = 4
+LARGE = 500_000  # bytes of rows from which on keys wait for them; below, defining a table twice takes longer
+LOOKED_OVER = 8 << 20  # bytes at the dump's beginning that must be in order before anything is made
+NAMES_TOLD = 20
+MULTI_STATEMENTS_OFF = 1  # an option of the protocol
+COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a generated column
+OPTIONAL_SETTINGS = (
+    b"SET SESSION max_statement_time = 0",  # MariaDB: no limit of the server's for building keys
+    b"SET SESSION system_versioning_insert_history = 1",  # MariaDB 10.11: versions of rows keep their times
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The facts of one load.
+
+    :param rows: how many the server took.
+    :param warnings: what is not as the dump has it, or not as its reader may expect.
+    """
+
+    schema: str
+    rows: int
+    tables: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Purpose:
+    """What a dump is loaded for.
+
+    :param source: the schema that was dumped; empty where nobody knows.
+    """
+
+    schema: str
+    source: str
+    in_place: bool
+    one_table: bool
+
+
+def load(
+    connect: Callable[..., Any],
+    server: Server,
+    schema: str,
+    sql: Iterable[bytes],
+    *,
+    source: str = "",
+    table: str = "",
+    in_place: bool = False,
+    connections: int = CONNECTIONS,
+) -> Loaded:
+    """Load a dump into an empty schema.
+
+    :param connect: opens a DB-API connection to `server`.
+    :param source: the schema that was dumped; empty to believe the dump's first lines.
+    :param table: load this table only, with its triggers.
+    :param in_place: the schema takes the place of the dumped one, so its events shall run.
+    :param connections: that insert; two more define and supervise.
+    :raises RestoreError: nothing that was loaded counts then.
+    """
+    started = time.monotonic()
+    with (
+        translated(f"Restore of database {schema!r} on {server.address} failed: ", RestoreError, HINTS),
+        contextlib.ExitStack() as opened,
+    ):
+        control, lead, *hands = (_open(connect, schema, opened) for _ in range(connections + 2))
+        target = read_target(control)
+        reader = StatementReader(sql, target.longest)
+        purpose = _Purpose(schema, source or reader.origin.schema, in_place, bool(table))
+        statements = _looked_over(_chosen(reader, table), Compatibility(target, control).check)
+        with Crew(lead, hands, control) as crew:
+            loading = _Loading(crew, hands, target, purpose)
+            for statement in statements:
+                loading.take(statement)
+            loading.finish()
+    return Loaded(
+        schema,
+        loading.rows,
+        len(loading.tables),
+        time.monotonic() - started,
+        (*differences(reader.origin, target), *loading.warnings),
+    )
+
+
+def _open(connect: Callable[..., Any], schema: str, opened: contextlib.ExitStack) -> Session:
+    connection = connect()
+    session = Session(connection)
+    opened.callback(session.close)
+    if set_option := getattr(connection, "set_server_option", None):
+        set_option(MULTI_STATEMENTS_OFF)  # what is one statement here must be one there
+    for sql in (b"SET NAMES utf8mb4", b"SET autocommit = 1, wait_timeout = %d" % IDLE_SECONDS, b"USE " + quote(schema)):
+        session.execute(sql)
+    return session
+
+
+def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:
+    """Yield all statements, or those of one table.
+
+    :raises RestoreError: at the end, if there was no such table.
+    """
+    names: dict[Kind, list[str]] = {"table": [], "view": []}
+    for statement in statements:
+        if statement.kind in names:
+            names[statement.kind].append(statement.name)
+        owner = statement.table or (statement.name if statement.kind in ("table", "rows", "histogram") else "")
+        if not table or statement.kind == "setting" or owner == table:
+            yield statement
+    if table and table in names["view"]:
+        raise RestoreError(f"{table!r} is a view, which has no rows of its own.", "Restore the tables that it reads.")
+    if table and table not in names["table"]:
+        raise RestoreError(f"The dump has no table {table!r}; it has {_told(names['table'])}.")
+
+
+def _looked_over(statements: Iterable[Statement], check: Callable[[Statement], None]) -> Iterator[Statement]:
+    """Yield statements that are in order; the first ones only when all of them are."""
+    remaining = iter(statements)
+    held: deque[Statement] = deque()
+    size = 0
+    for statement in remaining:
+        check(statement)
+        held.append(statement)
+        size += len(statement.sql)
+        if size > LOOKED_OVER:
+            break
+    while held:
+        yield held.popleft()
+    for statement in remaining:
+        check(statement)
+        yield statement
+
+
+def _told(names: Sequence[str]) -> str:
+    told = ", ".join(names[:NAMES_TOLD])
+    return f"{told} and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else told or "none"
+
+
+@dataclass
+class _Filling:
+    """A table while its rows come.
+
+    :param lane: set where only one connection at a time may insert.
+    :param after: what to run once all rows are in.
+    :param harmless: numbers of warnings that its rows are known for.
+    :param waiting: INSERTs that have not ended.
+    :param closed: no more will come.
+    """
+
+    name: str
+    lane: str | None
+    after: tuple[bytes, ...] = ()
+    harmless: frozenset[int] = frozenset()
+    waiting: int = 0
+    closed: bool = False
+
+
+class _Loading:
+    """One load, statement by statement."""
+
+    def __init__(self, crew: Crew, hands: Sequence[Session], target: Target, purpose: _Purpose) -> None:
+        self._crew, self._hands, self._target, self._purpose = crew, hands, target, purpose
+        self._progress = Progress(f"Restoring {purpose.schema}")
+        self._head: list[bytes] = []  # settings that hold for the rows of all tables
+        self._pending: list[Statement] = []  # a table that is not made yet, and the settings behind it
+        self._filling: _Filling | None = None
+        self._late: list[Statement] = []
+        self._asleep: list[str] = []
+        self._lock = Lock()  # around what the hands change
+        self.tables: dict[str, Table] = {}
+        self.rows = 0
+        self.warnings: dict[str, None] = {}
+
+    def take(self, statement: Statement) -> None:
+        """Run a statement, or keep it until its time has come."""
+        self._progress.advance(len(statement.sql))
+        if statement.kind == "rows":
+            self._insert(statement)
+        elif statement.kind == "setting":
+            self._set(statement)
+        else:
+            self._close_table()
+            if statement.kind == "table":
+                self._begin_table(statement)
+            elif statement.kind in ("sequence", "sequence value"):  # tables draw their defaults from them
+                self._define(statement, statement.sql)
+            else:
+                self._late.append(statement)
+
+    def finish(self) -> None:
+        """Make what waited for the rows.
+
+        :raises RestoreError: it failed, or rows lack the parents that their foreign keys name.
+        """
+        self._close_table()
+        self._crew.wait()
+        self._prove(self._add_foreign_keys())
+        for statement in self._late:
+            self._define_late(statement)
+        if self._asleep:
+            self._warn(f"events are disabled here, for they run in the original: {_told(self._asleep)}")
+
+    def _warn(self, warning: str) -> None:
+        with self._lock:
+            self.warnings[warning] = None
+
+    def _define(self, statement: Statement, *definition: bytes) -> None:
+        what = f"{statement.kind} {statement.name!r}" if statement.name else "a setting of the dump"
+        for sql in definition:
+            self._crew.lead(Job(partial(run, sql=sql, doing=f"Making {what}")))
+
+    def _set(self, statement: Statement) -> None:
+        self._late.append(statement)
+        if not self.tables:
+            self._head.append(statement.sql)
+        if self._pending:
+            self._pending.append(statement)
+        else:
+            self._define(statement, statement.sql)
+
+    def _begin_table(self, statement: Statement) -> None:
+        if not self.tables:
+            self._prepare_hands()
+        self.tables[statement.name] = definitions.read_table(statement)
+        self._pending = [statement]
+        self._warn_of_reach(statement)
+
+    def _prepare_hands(self) -> None:
+        """Give the settings of the dump's head to the connections that insert."""
+        for session in self._hands:
+            for sql in self._head:
+                run(session, sql, "A setting of the dump")
+            # Keys are proven by being built, or by every row: unchecked, InnoDB takes rows that break them.
+            run(session, b"SET foreign_key_checks = 0, unique_checks = 1", "Preparing a connection")
+            for sql in OPTIONAL_SETTINGS:
+                with contextlib.suppress(RestoreError):
+                    run(session, sql, "Preparing a connection")
+
+    def _make_table(self, *, large: bool) -> None:
+        """Make the pending table; a large one without the keys that may wait for its rows."""
+        statement, *settings = self._pending
+        self._pending = []
+        table = self.tables[statement.name]
+        self._define(statement, *(table.before if large else (table.whole,)))
+        for setting in settings:
+            self._define(setting, setting.sql)
+        self._filling = _Filling(
+            table.name,
+            lane=None if large and table.spreads else table.name,
+            after=table.after if large else (),
+            # Clients of MariaDB print generated columns, too; only when a row began is nothing that can be computed.
+            harmless=frozenset() if b" AS ROW START" in table.whole else frozenset((COMPUTED_ANYWAY,)),
+        )
+
+    def _insert(self, statement: Statement) -> None:
+        if self._pending:
+            self._make_table(large=len(statement.sql) >= LARGE)
+        if not self._filling or self._filling.name != statement.name:
+            self._close_table()
+            self._filling = _Filling(statement.name, statement.name)
+        filling = self._filling
+        with self._lock:
+            filling.waiting += 1
+        run_it = partial(self._insert_rows, filling=filling, sql=statement.sql)
+        self._crew.put(Job(run_it, len(statement.sql), filling.lane))
+
+    def _insert_rows(self, session: Session, filling: _Filling, sql: bytes) -> None:
+        rows = run(session, sql, f"Inserting rows of table {filling.name!r}", private=True)
+        if session.query("SELECT @@warning_count") != [(0,)]:
+            found = {number for level, number, _ in session.query("SHOW WARNINGS") if level != "Note"}
+            for number in sorted(found - filling.harmless):
+                self._warn(f"table {filling.name!r}: the server changed values while it took them (warning {number})")
+        with self._lock:
+            self.rows += rows
+            filling.waiting -= 1
+            ready = filling.closed and not filling.waiting
+        if ready:
+            self._complete(session, filling)
+
+    def _complete(self, session: Session, filling: _Filling) -> None:
+        for sql in filling.after:
+            run(session, sql, f"Building keys of table {filling.name!r}", private=True)
+
+    def _close_table(self) -> None:
+        """Know that no more rows of the current table will come."""
+        if self._pending:
+            self._make_table(large=False)
+        filling, self._filling = self._filling, None
+        if filling:
+            with self._lock:
+                filling.closed = True
+                ready = not filling.waiting
+            if ready and filling.after:
+                self._crew.put(Job(partial(self._complete, filling=filling)))
+
+    def _add_foreign_keys(self) -> list[ForeignKey]:
+        """Add them to their tables; return those whose parents are there."""
+        provable = []
+        for table in self.tables.values():
+            kept = []
+            for key in table.foreign_keys:
+                has_parent = bool(key.schema) or name_of(key.parent) in self.tables
+                if has_parent:
+                    provable.append(key)
+                else:
+                    done = "left out" if self._purpose.one_table else "not checked"
+                    self._warn(f"{key.title} was {done}: there is no table {name_of(key.parent)!r}")
+                if has_parent or not self._purpose.one_table:
+                    kept.append(key)
+            if kept:
+                sql = definitions.add_foreign_keys(table, kept)
+                add = partial(run, sql=sql, doing=f"Adding foreign keys to table {table.name!r}", private=True)
+                self._crew.put(Job(add, lane="foreign keys"))
+        self._crew.wait()
+        return provable
+
+    def _prove(self, foreign_keys: Sequence[ForeignKey]) -> None:
+        """Make sure that no row lacks a parent."""
+        broken: list[str] = []
+        for key in foreign_keys:
+            self._crew.put(Job(partial(_count_orphans, key=key, broken=broken)))
+        self._crew.wait()
+        if broken:
+            raise RestoreError(
+                f"Rows lack the parents that their foreign keys name: {_told(sorted(broken))}.",
+                "The dumped database lacked them, too, or the dump is damaged. Look for another archive.",
+            )
+
+    def _define_late(self, statement: Statement) -> None:
+        """Make what stands on tables, as this server and this schema can have it."""
+        if statement.kind == "view placeholder" and statement.name in self.tables:
+            return  # it would drop the table
+        if statement.kind == "schema collation":
+            statement = definitions.of_schema(statement, self._purpose.schema)
+        if statement.kind in definitions.CODE:
+            self._warn_of_reach(statement)
+            definer = definitions.definer_of(statement)
+            if definer and definer not in self._target.definers:
+                self._warn(f"definer {'@'.join(definer)} was dropped: this user cannot define in that account's name")
+                statement = definitions.without_definer(statement)
+        if statement.kind == "event" and not self._purpose.in_place:
+            if definitions.is_awake(statement):
+                self._asleep.append(statement.name)
+            statement = definitions.asleep(statement)
+        self._define(statement, statement.sql)
+
+    def _warn_of_reach(self, statement: Statement) -> None:
+        """Tell what in a copy still means the original."""
+        source = self._purpose.source
+        if source and source != self._purpose.schema and definitions.names_schema(statement, source):
+            self._warn(f"{statement.kind} {statement.name!r} names the schema {source}, and still reaches into it")
+
+
+def _count_orphans(session: Session, key: ForeignKey, broken: list[str]) -> None:
+    run(session, b"SET @orphans = (%b)" % key.orphans, f"Checking {key.title}", private=True)
+    ((count,),) = session.query("SELECT @orphans")
+    if count:
+        broken.append(f"{key.title}, {count} rows")

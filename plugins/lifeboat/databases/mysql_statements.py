@@ -1,0 +1,407 @@
+"""The statements of a dump, read from its stream as it passes: what each makes, and whether it stays in its schema.
+
+Only what dump clients write is known; anything else is refused, for a restore must not leave the schema that it was
+asked to fill. Rows come as INSERTs of about `PIECE` bytes, whatever the dump's own were: longer ones are cut between
+rows, those of a dump that writes one per row are joined. Memory is bounded by the longest statement that the server
+takes.
+
+Of rows, the reader relies on what dump clients guarantee: strings hold no raw newline (it is written ``\\n``), so a
+line that ends with ``;`` ends its INSERT. Everything else is read as the stock client reads it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+from lifeboat.errors import RestoreError
+from lifeboat.text import size_text
+
+PIECE = 1_000_000  # just below what dump clients write at once, so that theirs are passed on uncut
+READ = 1 << 20
+LOOKAHEAD = 1 << 16  # comments between statements are shorter
+LONGEST_HEAD = 1 << 20  # of an INSERT, up to VALUES: 4096 columns may be named there
+ORIGIN_BYTES = 4096
+
+Kind = Literal[
+    "setting",
+    "table",
+    "rows",
+    "sequence",
+    "sequence value",
+    "view placeholder",
+    "view",
+    "trigger",
+    "event",
+    "procedure",
+    "function",
+    "package",
+    "package body",
+    "histogram",
+    "schema collation",
+]
+
+NAME = rb"(?:`(?:[^`]|``)+`|\"(?:[^\"]|\"\")+\"|[^\s`\"'.,;()*/@=]+)"
+QUALIFIED = rb"(?:(?P<schema>" + NAME + rb")\s*\.\s*)?(?P<name>" + NAME + rb")"
+_ACCOUNT = rb"(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|[^\s@*`\"']+)"
+_COMMENT = rb"(?:/\*M?!\d*\s*)?"  # opens around what only newer servers understand
+_BETWEEN = rb"[\s*/!M\d]*?"  # such a comment ends and the next one begins
+_SPACE = rb"(?:\s|/\*(?!!|M!).*?\*/)+"
+_UNLESS_THERE = rb"(?:IF" + _SPACE + rb"NOT" + _SPACE + rb"EXISTS" + _SPACE + rb")?"
+_CREATE = (
+    _COMMENT
+    + rb"CREATE\b(?:\s+OR\s+REPLACE\b)?"
+    + _BETWEEN
+    + rb"(?:ALGORITHM\s*=\s*\w+"
+    + _BETWEEN
+    + rb")?(?P<definer>\bDEFINER\s*=\s*(?P<user>"
+    + _ACCOUNT
+    + rb")(?:@(?P<host>"
+    + _ACCOUNT
+    + rb"))?\s?)?"
+    + _BETWEEN
+)
+
+
+def _pattern(*parts: bytes) -> re.Pattern[bytes]:
+    return re.compile(b"".join(parts), re.IGNORECASE | re.DOTALL)
+
+
+def _created(keyword: bytes, after: bytes = b"") -> re.Pattern[bytes]:
+    return _pattern(_CREATE, keyword, _SPACE, _UNLESS_THERE, QUALIFIED, after)
+
+
+_KINDS: dict[Kind, re.Pattern[bytes]] = {
+    "view placeholder": _pattern(rb"/\*!50001 (?:CREATE (?:TABLE|VIEW)|DROP (?:TABLE|VIEW) IF EXISTS) ", QUALIFIED),
+    "table": _pattern(rb"CREATE\s+(?:OR\s+REPLACE\s+)?TABLE\s+", _UNLESS_THERE, QUALIFIED, rb"\s*\("),
+    "sequence": _pattern(rb"CREATE\s+(?:OR\s+REPLACE\s+)?SEQUENCE\s+", _UNLESS_THERE, QUALIFIED),
+    "sequence value": _pattern(rb"(?:DO|SELECT)\s+SETVAL\s*\(\s*", QUALIFIED, rb"\s*,[\s\d,+-]*\)\s*$"),
+    "view": _created(rb"(?:SQL\s+SECURITY\s+\w+)?" + _BETWEEN + rb"\bVIEW"),
+    "trigger": _created(
+        rb"\bTRIGGER",
+        _SPACE
+        + rb"(?:BEFORE|AFTER)\b.*?\bON"
+        + _SPACE
+        + rb"(?:(?P<schema_of_table>"
+        + NAME
+        + rb")\s*\.\s*)?(?P<table>"
+        + NAME
+        + b")",
+    ),
+    "event": _created(rb"\bEVENT"),
+    "procedure": _created(rb"\bPROCEDURE"),
+    "function": _created(rb"(?:\bAGGREGATE\s+)?\bFUNCTION", rb"\s*(?:\(|RETURN\b)"),
+    "package body": _created(rb"\bPACKAGE\s+BODY"),
+    "package": _created(rb"\bPACKAGE"),
+    "histogram": _pattern(_COMMENT, rb"ANALYZE\s+TABLE\s+", QUALIFIED, rb"\s+UPDATE\s+HISTOGRAM\b"),
+    # Clients name the dumped schema here; the one that is filled takes its place.
+    "schema collation": _pattern(_COMMENT, rb"ALTER\s+DATABASE\s+(?P<name>", NAME, rb")\s+CHARACTER\s+SET\b"),
+}
+# What a load does in its own way, and what belongs to the server that was dumped.
+_SKIPPED = _pattern(
+    _COMMENT,
+    rb"(?:(?:LOCK|UNLOCK)\s+TABLES\b|ALTER\s+TABLE\s+",
+    NAME,
+    rb"\s+(?:DISABLE|ENABLE)\s+KEYS\b|START\s+TRANSACTION\b|BEGIN\s*$|COMMIT\b|SET\s+(?:SESSION\s+)?AUTOCOMMIT\b"
+    rb"|SET\s+@@GLOBAL\.GTID_PURGED\b|SET\s+(?:@@SESSION\.|SESSION\s+)?SQL_LOG_BIN\b|SET\s+@MYSQLDUMP_TEMP_LOG_BIN\b"
+    rb"|DROP\s+(?:TABLE|VIEW|SEQUENCE|TRIGGER|EVENT|PROCEDURE|FUNCTION|PACKAGE(?:\s+BODY)?)\s+IF\s+EXISTS\b)"
+    # Percona's client asks whether the server has RocksDB.
+    rb"|/\*!50717 (?:SELECT COUNT\(\*\) INTO @rocksdb|SET @rocksdb|PREPARE s FROM @rocksdb|EXECUTE s|DEALLOCATE)",
+)
+_SETTING = _pattern(_COMMENT, rb"SET\b")
+_MORE_THAN_A_SETTING = _pattern(rb";|\b(?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|ROLE|STATEMENT|RESOURCE)\b")
+_SCHEMA = _pattern(_COMMENT, rb"(?:CREATE\s+(?:DATABASE|SCHEMA)|DROP\s+(?:DATABASE|SCHEMA)|USE)\b")
+_FIRST_WORDS = re.compile(rb"\\.|[A-Za-z]+(?: [A-Z]+)?")
+_STRING = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`", re.DOTALL)
+
+_INSERT = re.compile(
+    rb"(?:INSERT|REPLACE) +(?:IGNORE +)?INTO (" + NAME + rb")(?: \((?:" + NAME + rb"(?:, ?)?)+\))? VALUES[ \r\n]+"
+)
+_ROW = re.compile(rb"\([^'()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^'()]*+)*+\)", re.DOTALL)
+_DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*\n", re.IGNORECASE)
+_BLANK = re.compile(
+    rb"(?:\s|--(?:[ \t\r][^\n]*)?\n|\#[^\n]*\n|/\*(?!!|M!|\+).*?\*/"
+    rb"|/\*M?!999999\\- [^\n]*\n)+",  # newer clients of MariaDB begin with it; older ones stumble over it
+    re.DOTALL,
+)
+_ORIGIN = {
+    "schema": re.compile(rb"^-- Host: .* {4}Database: (.+?)\r?$", re.MULTILINE),
+    "server": re.compile(rb"^-- Server version\t(.+?)\r?$", re.MULTILINE),
+    "client": re.compile(rb"^-- ((?:MySQL|MariaDB) dump .+?)\r?$", re.MULTILINE),
+}
+_SQL_MODE = re.compile(rb"\bsql_mode\s*=\s*('[^']*'|@\w+)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a dump, without its delimiter.
+
+    :param name: of what it makes or fills, without quotes; empty for settings.
+    :param sql: as a server takes it.
+    :param table: the table that a trigger is of.
+    """
+
+    kind: Kind
+    name: str
+    sql: bytes
+    table: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a dump's first lines say about where it is from; empty where they do not.
+
+    :param server: version of the dumped server.
+    :param client: name and version of the dump client.
+    """
+
+    schema: str = ""
+    server: str = ""
+    client: str = ""
+
+
+def name_of(quoted: bytes) -> str:
+    """Return an identifier without its quotes."""
+    mark = quoted[:1]
+    text = quoted[1:-1].replace(mark * 2, mark) if mark in (b"`", b'"', b"'") else quoted
+    return text.decode("utf-8", "surrogateescape")
+
+
+def quote(name: str) -> bytes:
+    """Return a name as an identifier."""
+    return b"`" + name.encode("utf-8", "surrogateescape").replace(b"`", b"``") + b"`"
+
+
+def without_strings(sql: bytes) -> bytes:
+    """Return SQL with nothing between its quotes; names lose theirs, too."""
+    return _STRING.sub(b"''", sql)
+
+
+def recognise(sql: bytes) -> Statement | None:
+    """Say what a statement makes; None when it makes nothing."""
+    kind, head = next(
+        ((kind, match) for kind, pattern in _KINDS.items() if (match := pattern.match(sql))), (None, None)
+    )
+    if not kind or not head:
+        return None
+    if kind != "trigger":
+        return Statement(kind, name_of(head["name"]), sql)
+    # Clients print what was typed, schemas included; a trigger's schema is always that of its table.
+    for schema, what in (("schema_of_table", "table"), ("schema", "name")):
+        if head[schema]:
+            sql = sql[: head.start(schema)] + sql[head.start(what) :]
+    return Statement(kind, name_of(head["name"]), sql, name_of(head["table"]))
+
+
+def created(statement: Statement) -> re.Match[bytes]:
+    """Return the head of a definition; its groups are ``name`` and, for code, ``definer``, ``user`` and ``host``.
+
+    :raises ValueError: the statement defines nothing.
+    """
+    pattern = _KINDS.get(statement.kind)
+    if match := pattern and pattern.match(statement.sql):
+        return match
+    raise ValueError(f"a statement of kind {statement.kind!r} defines nothing")
+
+
+class StatementReader:
+    """Reads a dump that comes in chunks of any size.
+
+    :param longest: bytes of the longest statement that the server takes.
+    """
+
+    def __init__(self, sql: Iterable[bytes], longest: int) -> None:
+        self._chunks = iter(sql)
+        self._longest = longest
+        self._piece = min(PIECE, longest)
+        self._text = b""
+        self._position = 0
+        self._ended = False
+        self._delimiter = b";"
+        self._backslash_escapes = True
+        self._more()
+        head = self._text[:ORIGIN_BYTES]
+        self._newline = b"\r\n" if b"\r\n" in head.partition(b"\n")[0] + b"\n" else b"\n"
+        found = {field: pattern.search(head) for field, pattern in _ORIGIN.items()}
+        self.origin = Origin(**{field: match[1].decode("utf-8", "replace") for field, match in found.items() if match})
+
+    def __iter__(self) -> Iterator[Statement]:
+        """Yield what a restore runs, in the order of the dump.
+
+        :raises RestoreError: a statement is none that dump clients write for one schema, a row is too long for the
+            server, or the text ends in the middle of a statement.
+        """
+        while self._reach_statement():
+            if self._delimiter == b";" and (insert := self._match(_INSERT, (b"INSERT", b"REPLACE"))):
+                yield from self._rows(insert[0], name_of(insert[1]))
+            elif delimiter := self._match(_DELIMITER, (b"DELIMITER", b"delimiter")):
+                self._delimiter = delimiter[1]
+                self._position = delimiter.end()
+            elif statement := classify(self._statement()):
+                if statement.kind == "setting" and (mode := _SQL_MODE.search(statement.sql)):
+                    self._backslash_escapes = b"NO_BACKSLASH_ESCAPES" not in mode[1].upper()
+                yield statement
+
+    def _more(self) -> bool:
+        """Read as much again as there is, so that looking again at the same text stays linear."""
+        if self._ended:
+            return False
+        held = self._text[self._position :]
+        pieces, wanted = [held], max(READ, len(held))
+        for chunk in self._chunks:
+            pieces.append(chunk)
+            wanted -= len(chunk)
+            if wanted <= 0:
+                break
+        else:
+            self._ended = True
+            pieces.append(b"\n")  # the last line may lack it
+        self._text, self._position = b"".join(pieces), 0
+        return True
+
+    def _held(self) -> int:
+        return len(self._text) - self._position
+
+    def _reach_statement(self) -> bool:
+        """Skip blanks and comments; whether anything follows."""
+        while True:
+            if blank := _BLANK.match(self._text, self._position):
+                self._position = blank.end()
+            if self._held() >= LOOKAHEAD or not self._more():
+                return self._held() > 0
+
+    def _match(self, pattern: re.Pattern[bytes], beginnings: tuple[bytes, ...]) -> re.Match[bytes] | None:
+        """Match what stands here, once enough of it is there."""
+        if not self._text.startswith(beginnings, self._position):
+            return None
+        while True:
+            match = pattern.match(self._text, self._position)
+            if match and match.end() < len(self._text):
+                return match
+            if (not match and self._held() > LONGEST_HEAD) or not self._more():
+                return match
+
+    def _statement(self) -> bytes:
+        """Return the statement that stands here and pass its delimiter."""
+        tokens = _tokens(self._delimiter, self._backslash_escapes)
+        while True:
+            for token in tokens.finditer(self._text, self._position):
+                if token.lastgroup == "end":
+                    statement = self._text[self._position : token.start()]
+                    self._position = token.end()
+                    return statement.rstrip()
+                if token.lastgroup == "open":
+                    break
+            self._read_on("A statement")
+
+    def _rows(self, head: bytes, table: str) -> Iterator[Statement]:
+        """Yield the rows that stand here, of this INSERT and of those with the same head that follow.
+
+        :param head: the INSERT up to its first row.
+        """
+        border, literal = b";" + self._newline + head, re.escape(head)
+        end = re.compile(b";" + self._newline + b"(?!" + literal + b")")
+        separator = re.compile(rb"(?<=\))," + self._newline + rb"(?=\()|;" + self._newline + literal)
+        self._position += len(head)
+        while True:
+            closing = end.search(self._text, self._position)
+            if closing and closing.end() + len(head) > len(self._text) and self._more():
+                continue  # the next INSERT may have the same head
+            if cut := self._cut(separator, closing.start() if closing else len(self._text)):
+                yield self._take_rows(head, table, border, *cut)
+            elif closing:
+                yield self._take_rows(head, table, border, *closing.span())
+                return
+            else:
+                self._read_on(f"A row of table {table!r}")
+
+    def _take_rows(self, head: bytes, table: str, border: bytes, stop: int, after: int) -> Statement:
+        sql = head + self._text[self._position : stop].replace(border, b",")
+        self._position = after
+        if len(sql) > self._longest:
+            raise _too_long(f"A row of table {table!r}", self._longest)
+        return Statement("rows", table, sql)
+
+    def _cut(self, separator: re.Pattern[bytes], stop: int) -> tuple[int, int] | None:
+        """Return where a first piece of the rows ends and the next one begins; None when they are one piece."""
+        near = self._position + self._piece
+        if stop <= near:
+            return None
+        if found := separator.search(self._text, near, stop):
+            return found.span()
+        return self._cut_line(near, stop) if stop - self._position > self._longest else None
+
+    def _cut_line(self, near: int, stop: int) -> tuple[int, int] | None:
+        """The same for a line of rows, which is one statement and is cut only if it must be."""
+        end, row = 0, _ROW.match(self._text, self._position)
+        while row and (not end or row.end() <= near):
+            end = row.end()
+            row = _ROW.match(self._text, end + 1)
+        return (end, end + 1) if end and end < stop else None
+
+    def _read_on(self, reading: str) -> None:
+        """Have more of what is being read.
+
+        :raises RestoreError: it is too long, or the dump ends here.
+        """
+        if self._held() > self._longest:
+            raise _too_long(reading, self._longest)
+        if not self._more():
+            raise RestoreError(
+                "The SQL ends in the middle of a statement: it is cut short.", "Restore another archive."
+            )
+
+
+@cache
+def _tokens(delimiter: bytes, backslash_escapes: bool) -> re.Pattern[bytes]:
+    """Return what a statement is read by: its ``end``, what may hide one, and what may but is ``open`` as yet."""
+    strings = rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"" if backslash_escapes else rb"'[^']*+'|\"[^\"]*+\""
+    comments = rb"--(?=\s)[^\n]*+|\#[^\n]*+|/\*(?!!|M!|\+).*?\*/"
+    return re.compile(
+        rb"(?P<end>%b)|%b|`[^`]*+`|%b|(?P<open>['\"`]|/\*(?!!|M!|\+))" % (re.escape(delimiter), strings, comments),
+        re.DOTALL,
+    )
+
+
+def classify(sql: bytes) -> Statement | None:
+    """Say what a statement does; None when a restore leaves it out.
+
+    :raises RestoreError: it reaches beyond the schema, or is none that dump clients write.
+    """
+    if statement := recognise(sql):
+        schema = created(statement).groupdict().get("schema")
+        if not schema:
+            return statement
+        raise RestoreError(
+            f"The dump makes {statement.kind} {statement.name!r} in schema {name_of(schema)!r}, wherever it is loaded.",
+            "Remove the schema's name from that statement of the dump.",
+        )
+    if _SKIPPED.match(sql):
+        return None
+    if _SETTING.match(sql) and not _MORE_THAN_A_SETTING.search(without_strings(sql)):
+        return Statement("setting", "", sql)
+    raise _refusal(sql)
+
+
+def _refusal(sql: bytes) -> RestoreError:
+    words = _FIRST_WORDS.match(sql)
+    said = words[0].decode() if words else "a statement"
+    if _SCHEMA.match(sql):
+        return RestoreError(
+            f"The dump says {said}: it was made with --databases and would be loaded into the schema that it names.",
+            "Remove its lines CREATE DATABASE and USE, or dump without --databases.",
+        )
+    return RestoreError(
+        f"The dump says {said}, which reaches beyond its schema, or is nothing that dump clients write.",
+        "Remove that statement from the dump.",
+    )
+
+
+def _too_long(what: str, longest: int) -> RestoreError:
+    return RestoreError(
+        f"{what} is longer than the {size_text(longest)} that the server takes at once.",
+        "Raise max_allowed_packet on the server; 1G is the most.",
+    )
