@@ -27,6 +27,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 HOME = PROJECT / ".demo"
 BIN = Path(sys.executable).parent
 BUCKET = "marketplace-backups"
+RESTORED = f"{marketplace.DATABASE}_restored"
 ARCHIVE_PASSWORD = "demo archive password"
 UI_PORT = 8080
 
@@ -42,6 +43,7 @@ def stand_ins() -> Iterator[dict[str, str]]:
         if not marketplace.is_loaded(mariadb):
             with console.status(f"Filling the marketplace with about {marketplace.ROWS} rows"):
                 marketplace.load(mariadb)
+        mariadb.run(f"DROP DATABASE IF EXISTS {RESTORED}")  # what an earlier demo restored
         marketplace.write_files(HOME / "app")
         with console.status("Starting an S3 server (SeaweedFS)"):
             s3 = stack.enter_context(S3(HOME / "s3"))
@@ -67,6 +69,7 @@ def environment(mariadb: MariaDB, s3: S3, mail: MailSink, slack: SlackSink) -> d
                 "files": {"root": str(HOME / "app")},
             }
         },
+        "drill": {"production": True},
         "alerts": {
             "slack": {"connection": "backups_slack"},
             "email": {"connection": "backups_smtp", "to": ["ops@example.com"]},
@@ -128,7 +131,7 @@ def demo() -> None:
 
 
 def show(variables: dict[str, str]) -> None:
-    """Show the newest archive at both destinations, its manifest, and how to restore it by hand."""
+    """Show the newest archive at both destinations, its manifest, a restore, its proof, and how it goes by hand."""
     listing = json.loads(run(variables, "lifeboat", "list", "--json"))
     newest = max(archive["key"] for archive in listing["archives"])
     console.rule("What is stored")
@@ -138,11 +141,17 @@ def show(variables: dict[str, str]) -> None:
     archive = HOME / "backups" / newest
     console.rule(f"The public manifest, {newest}.json")
     console.print((archive.parent / f"{archive.name}.json").read_text())
-    console.rule("Restore it by hand, with nothing but 7-Zip and the stock client")
+    console.rule("Restored beside the original, and compared with what was captured")
+    restored = ["lifeboat", "restore", "database", "--into", RESTORED]
+    console.print(f"lifeboat restore database --into {RESTORED}", style="dim")
+    console.print(run(variables, *restored).rstrip(), soft_wrap=True)
+    console.rule("A drill: restored to scratch, compared, and proven by a signed proof beside the archive")
+    console.print(run(variables, "lifeboat", "drill", "--archive", newest).rstrip(), soft_wrap=True)
+    console.rule("The same by hand, with nothing but 7-Zip and the stock client (docs/RECOVERY.md has every case)")
     console.print(
         f"7z x -p'{ARCHIVE_PASSWORD}' -orestored {shlex.quote(str(archive))}\n"
-        "mysql -h HOST -u USER -p -e 'CREATE DATABASE marketplace_restored'\n"
-        f"mysql -h HOST -u USER -p marketplace_restored < restored/db-dumps/mysql-{marketplace.DATABASE}.sql\n",
+        "mysql -h HOST -u USER -p -e 'CREATE DATABASE marketplace_by_hand'\n"
+        f"mysql -h HOST -u USER -p marketplace_by_hand < restored/db-dumps/mysql-{marketplace.DATABASE}.sql\n",
         soft_wrap=True,
     )
     console.print("Airflow's UI with all of this: [bold]make up[/]")
