@@ -250,6 +250,15 @@ def test_what_has_the_prefix_and_is_not_ours_stops_the_drill(rehearsed: Path, ma
     mariadb.run(f"DROP DATABASE {drill.PREFIX}precious")
 
 
+def test_a_scratch_server_without_room_is_told_before_anything_is_made(
+    rehearsed: Path, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drill, "INDEXES", 10**9)
+    with pytest.raises(RestoreError, match="The scratch server has .* left in"):
+        rehearse(rehearsed)
+    assert scratch_left(mariadb) == []
+
+
 def test_a_killed_drill_is_swept_by_the_next(rehearsed: Path, mariadb: MariaDB) -> None:
     script = (
         "import sys\n"

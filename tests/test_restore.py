@@ -20,7 +20,7 @@ from lifeboat import backup, catalog, config, connections, restore
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.backup import Taken
 from lifeboat.catalog import Kind
-from lifeboat.databases import mysql
+from lifeboat.databases import mysql, mysql_schema
 from lifeboat.databases.mysql import UNFINISHED
 from lifeboat.errors import ArchiveError, DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.recovery import RestorePlan, Wanted
@@ -378,6 +378,60 @@ def test_databases_of_laravel_backups_archives(
         legacy(path, {name: cut}, encrypted=encrypted)
         with pytest.raises(RestoreError, match="is cut short"):
             restored(plan(into="shop_cut"))
+
+
+def test_a_database_in_use_is_not_waited_for_all_day(
+    project: Configure, mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    back_up()
+    time.sleep(1)
+    monkeypatch.setattr(mysql_schema, "PATIENCE", 1)
+    user = mariadb.connect(database=shop, autocommit=False)
+    user.cursor().execute("SELECT * FROM orders LIMIT 1")
+    with pytest.raises(RestoreError, match=r"Lock wait timeout exceeded.*Stop the application") as error:
+        restored(plan(overwrite=("shop",)))
+    assert "Restore of database 'shop' on" in str(error.value)
+    user.close()
+    (done,) = restored(plan(overwrite=("shop",)))
+    assert done.compared == 4
+
+
+@pytest.mark.parametrize("name", ["we`ird'", 'semi;colon"%s', "line\nbreak", "emoji-é日本"])
+def test_hostile_names_of_databases(project: Configure, mariadb: MariaDB, name: str) -> None:
+    quoted = name.replace("`", "``")
+    mariadb.run(f"CREATE OR REPLACE DATABASE `{quoted}`; CREATE TABLE `{quoted}`.t (id INT PRIMARY KEY)")
+    mariadb.run(f"INSERT INTO `{quoted}`.t VALUES (1), (2)")
+    project(applications={"Shop": {"databases": [{"name": name, "connection": "shop_db"}]}})
+    back_up()
+    mariadb.run(f"DROP TABLE `{quoted}`.t")
+    time.sleep(1)
+    beside, over = restored(plan())[0], restored(plan(overwrite=(name,)))[0]
+    assert (beside.rows, over.rows) == (2, 2)
+    assert (beside.compared, over.compared) == (1, 1)
+    assert mariadb.run(f"SELECT count(*) FROM `{quoted}`.t") == "2\n"
+    for schema in (beside.schema, name):
+        mariadb.run(f"DROP DATABASE `{schema.replace('`', '``')}`")
+
+
+def test_files_of_laravel_backups_archives(project: Configure, shop: str, root: Path, tmp_path: Path) -> None:
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
+    above = str(root).lstrip("/")
+    path = tmp_path / "disk" / "Shop" / "2026-11-20-01-00-00.zip"
+    contents = {
+        f"{above}/index.php": b"<?php old",
+        f"{above}/manifest.json": b'{"name": "a web app"}',
+        "db-dumps/mysql-shop.sql": b"",
+    }
+    legacy(path, contents, encrypted=True)
+    made = plan(files=True, path="index.php", into=str(tmp_path / "old"))
+    done = restore.restore_files(config.load(), made)
+    assert (tmp_path / "old/index.php").read_text() == "<?php old"
+    assert any("no manifest" in warning for warning in done.warnings)
+    legacy(path, {"index.php": b"<?php", "manifest.json": b"{}"}, encrypted=False)
+    restore.verify(config.load(), plan(files=True, into=str(tmp_path / "relative")))
+    restore.restore_files(config.load(), plan(files=True, into=str(tmp_path / "relative")))
+    assert sorted(each.name for each in (tmp_path / "relative").iterdir()) == ["index.php", "manifest.json"]
 
 
 def test_an_application_is_restored_beside_the_original(

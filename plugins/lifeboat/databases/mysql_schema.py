@@ -10,6 +10,8 @@ from collections.abc import Collection
 
 from lifeboat.databases.mysql import UNFINISHED, Session
 
+PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced; servers wait for a day
+
 
 def names(session: Session) -> set[str]:
     """Return the names of all schemas that this user may see."""
@@ -31,6 +33,7 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
     :param character_set: of the schema, and its collation; the server's when empty.
     :param keep: tables that stay as they are where the schema exists: the dump does not hold them.
     """
+    session.execute(f"SET SESSION lock_wait_timeout = {PATIENCE}".encode())
     charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
     session.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(schema)}{charset}".encode())
     # Before anything is dropped: what is left by a crash from here on must not pass for a database.
