@@ -236,14 +236,18 @@ def _pools(kept: Iterable[Decision], own_caps: frozenset[str]) -> Iterable[list[
     return pools.values()
 
 
-def _guards(decisions: Iterable[Decision], policies: Callable[[str, Kind], Policy]) -> dict[tuple[str, Kind], datetime]:
+def _guards(decisions: Sequence[Decision], policies: Callable[[str, Kind], Policy]) -> dict[tuple[str, Kind], datetime]:
     """Return since when archives may not be deleted: for each kind kept until proven, that of its newest proven one."""
-    guards: dict[tuple[str, Kind], datetime] = {}
-    for archive in (decision.archive for decision in decisions if decision.rule != "future"):
+    newest = (decision.archive for decision in decisions if decision.rule == "newest")
+    guards = {
+        (archive.application, archive.kind): datetime.min.replace(tzinfo=UTC)
+        for archive in newest
+        if archive.kind in OWN_KINDS and policies(archive.application, archive.kind).keep_until_proven
+    }
+    proven = (decision.archive for decision in decisions if decision.archive.proven and decision.rule != "future")
+    for archive in proven if guards else ():
         kind = (archive.application, archive.kind)
-        if kind not in guards and archive.kind in OWN_KINDS and policies(*kind).keep_until_proven:
-            guards[kind] = datetime.min.replace(tzinfo=UTC)
-        if archive.proven and kind in guards:
+        if kind in guards:
             guards[kind] = max(guards[kind], archive.captured_at)
     return guards
 
