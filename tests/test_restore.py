@@ -389,10 +389,12 @@ def test_a_database_in_use_is_not_waited_for_all_day(
     monkeypatch.setattr(mysql_schema, "PATIENCE", 1)
     user = mariadb.connect(database=shop, autocommit=False)
     user.cursor().execute("SELECT * FROM orders LIMIT 1")
-    with pytest.raises(RestoreError, match=r"Lock wait timeout exceeded.*Stop the application") as error:
-        restored(plan(overwrite=("shop",)))
+    try:
+        with pytest.raises(RestoreError, match=r"Lock wait timeout exceeded.*Stop the application") as error:
+            restored(plan(overwrite=("shop",)))
+    finally:
+        user.close()
     assert "Restore of database 'shop' on" in str(error.value)
-    user.close()
     (done,) = restored(plan(overwrite=("shop",)))
     assert done.compared == 4
 
