@@ -71,7 +71,9 @@ def run(dag: Any, **conf: Any) -> Any:
     return dag.test(logical_date=None, run_conf=conf)
 
 
-@pytest.mark.parametrize("dag_id", ["backup_database", "backup_application", "backup_cleanup", "backup_check"])
+@pytest.mark.parametrize(
+    "dag_id", ["backup_database", "backup_application", "backup_cleanup", "backup_check", "alert_test"]
+)
 def test_every_dag_is_documented_tagged_and_owned(
     project: Configure, load_dag: LoadDag, dag_id: str, tmp_path: Path
 ) -> None:
@@ -389,7 +391,7 @@ def test_parsing_is_fast_and_imports_nothing_heavy(project: Configure) -> None:
     script = (
         "import sys, time, airflow.sdk, pydantic, yaml\n"
         "start = time.perf_counter()\n"
-        "import backup_database, backup_application, backup_cleanup, backup_check\n"
+        "import backup_database, backup_application, backup_cleanup, backup_check, alert_test\n"
         "print(time.perf_counter() - start)\n"
         "print([name for name in ('boto3', 'pyzipper', 'MySQLdb', 'fastapi') if name in sys.modules])\n"
     )

@@ -29,6 +29,7 @@ BIN = Path(sys.executable).parent
 BUCKET = "marketplace-backups"
 ARCHIVE_PASSWORD = "demo archive password"
 UI_PORT = 8080
+CAP = 128  # MiB of archives at each destination
 
 console = Console(highlight=False)
 
@@ -67,6 +68,8 @@ def environment(mariadb: MariaDB, s3: S3, mail: MailSink, slack: SlackSink) -> d
                 "files": {"root": str(HOME / "app")},
             }
         },
+        "retention": {"delete_oldest_above_megabytes": CAP},
+        "health": {"max_storage_megabytes": CAP},
         "alerts": {
             "slack": {"connection": "backups_slack"},
             "email": {"connection": "backups_smtp", "to": ["ops@example.com"]},

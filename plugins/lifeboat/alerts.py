@@ -41,6 +41,7 @@ ADVICE = {
     "check": "Each finding says what is wrong; the DAG's docs say what to do about it.",
     "compare": "Clear the upload that the lagging destination missed.",
     "evaluate_retention": "Nothing was deleted there. Mend the destination, then clear the task.",
+    "send": "Mend the connection of the channel that the reason names, then send another test.",
     "delete_archives": "Mend the destination, then clear this task and evaluate_retention: the plan is made anew.",
 }
 TIMED_OUT = "The run took longer than its limit, and was ended."
@@ -196,6 +197,19 @@ def send(alerts: Alerts, message: Message) -> dict[str, str]:
     under_way = {channel: pool.submit(deliver) for channel, deliver in deliveries.items()}
     pool.shutdown(wait=False)
     return {channel: _outcome(delivery) for channel, delivery in under_way.items()}
+
+
+def send_test(alerts: Alerts) -> dict[str, str]:
+    """Send a test message through every channel that is on; return what `send` returns.
+
+    :raises SettingsError: no channel is on.
+    """
+    from lifeboat.errors import SettingsError
+
+    test = Message("Lifeboat: a test", note="If you can read this, alerts by this channel arrive.")
+    if outcomes := send(alerts, test):
+        return outcomes
+    raise SettingsError("No channel is on.", "Name one under alerts in the settings.")
 
 
 def _outcome(delivery: Future[str]) -> str:

@@ -6,7 +6,7 @@ import json
 import platform
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from importlib.metadata import version
 from operator import attrgetter
@@ -56,10 +56,12 @@ class Catalog:
 
     :param archives: newest first.
     :param unfinished: uploads that never finished, and their remains.
+    :param uploads: those that no listing shows, as far as they were asked for.
     """
 
     archives: tuple[Archive, ...]
     unfinished: tuple[StoredObject, ...]
+    uploads: tuple[StoredObject, ...] = ()
 
     def newest(self, application: str, kind: Kind) -> Archive | None:
         """Return the newest archive of an application and kind, or None."""
@@ -107,6 +109,16 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
             archives.append(Archive(key, application, cast(Kind, kind or "legacy"), captured_at, stored.size, proven))
     archives.sort(key=attrgetter("captured_at", "key"), reverse=True)
     return Catalog(tuple(archives), tuple(sorted(unfinished, key=lambda stored: stored.key)))
+
+
+def look(destination: Destination, legacy_zone: tzinfo = UTC) -> Catalog:
+    """Read a destination with one listing, and ask for the uploads that no listing shows.
+
+    :raises StorageError: the destination fails.
+    """
+    found = read(destination.list(), legacy_zone)
+    uploads = tuple(upload for upload in destination.uploads() if kind_of(upload.key) in OWN_KINDS)
+    return replace(found, uploads=uploads)
 
 
 def _time(text: str, zone: tzinfo = UTC) -> datetime | None:

@@ -6,7 +6,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http.client import HTTPException
 from typing import Any, cast
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from lifeboat import catalog, connections, health
-from lifeboat.catalog import OWN_KINDS, Catalog, Kind
+from lifeboat.catalog import Catalog, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.health import Finding
@@ -57,18 +57,26 @@ def examine(
     """
     try:
         destination = connections.destination(name, settings.destinations[name])
-        found = catalog.read(destination.list(), settings.legacy_zone)
-        uploads = [upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS]
+        found = catalog.look(destination, settings.legacy_zone)
     except LifeboatError as error:
         return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
-    found = Catalog(found.archives, (*found.unfinished, *uploads))
+    examined = judge(name, found, settings, applications, now)
+    if not deep:
+        return examined
+    read_back = [finding for each in applications for finding in _read_back(each, destination, found)]
+    return replace(examined, findings=(*examined.findings, *read_back))
+
+
+def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[str], now: datetime) -> Examined:
+    """Check some applications in what a destination was found to hold.
+
+    :param name: of the destination in the settings.
+    """
     findings: list[Finding] = []
     newest = {}
     for application in applications:
         findings += health.check(application, name, found, settings.limits_of(application), now)
         newest[application] = health.newest_times(_of(found, application), now)
-        if deep:
-            findings += _read_back(application, destination, found)
     return Examined(name, tuple(findings), newest)
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from lifeboat import catalog, health, retention
-from lifeboat.catalog import OWN_KINDS, Archive, Kind
+from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
 from lifeboat.config import Settings
 from lifeboat.retention import Plan
 from lifeboat.storage import Destination, StoredObject
@@ -92,13 +92,28 @@ def evaluate(
 ) -> Evaluation:
     """Read a destination with one listing and decide about every archive of some applications.
 
-    All applications share the destination's cap, so all take part; what is decided about others is left out.
-
     :param now: the time for which archives are decided about.
     :param clock: the time by which the newest are too old; `now` when left out.
     :raises StorageError: the listing failed; a part of it decides nothing.
     """
-    found = catalog.read(destination.list(), settings.legacy_zone)
+    found = catalog.look(destination, settings.legacy_zone)
+    return decide(destination.name, found, settings, applications, now, clock)
+
+
+def decide(
+    destination: str,
+    found: Catalog,
+    settings: Settings,
+    applications: Sequence[str],
+    now: datetime,
+    clock: datetime | None = None,
+) -> Evaluation:
+    """Decide about every archive of some applications that a destination was found to hold.
+
+    All applications share the destination's cap, so all take part; what is decided about others is left out.
+
+    :param destination: its name in the settings; `now` and `clock` are those of `evaluate`.
+    """
     archives = [archive for archive in found.archives if archive.application in settings.applications]
     held = {
         name: reason
@@ -107,7 +122,7 @@ def evaluate(
     }
 
     def policies(application: str, kind: Kind) -> retention.Policy:
-        return settings.policy_of(destination.name, application, kind)
+        return settings.policy_of(destination, application, kind)
 
     whole = retention.plan(archives, now, settings.zone, policies, held, settings.own_caps())
     plan = Plan(
@@ -120,10 +135,7 @@ def evaluate(
         old = now - stored.modified > UNFINISHED_FOR
         return old and application in applications and application not in held
 
-    uploads = tuple(
-        upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS and is_due(upload)
-    )
-    return Evaluation(plan, tuple(stored for stored in found.unfinished if is_due(stored)), uploads)
+    return Evaluation(plan, tuple(filter(is_due, found.unfinished)), tuple(filter(is_due, found.uploads)))
 
 
 def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Settings, clock: datetime) -> str:

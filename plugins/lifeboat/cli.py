@@ -429,11 +429,7 @@ def alert_test() -> None:
     settings = _settings()
     from lifeboat import alerts
 
-    outcomes = alerts.send(
-        settings.alerts, alerts.Message("Lifeboat: a test", note="If you can read this, alerts by this channel arrive.")
-    )
-    if not outcomes:
-        raise SettingsError("No channel is on.", "Name one under alerts in the settings.")
+    outcomes = alerts.send_test(settings.alerts)
     for channel, error in outcomes.items():
         if error:
             _complain(f"{channel}: {error}")

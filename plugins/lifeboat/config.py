@@ -252,6 +252,12 @@ class Alerts(_Model):
     dead_man: ConnectionId | None = None
 
 
+class Metrics(_Model):
+    """:param connection: Airflow connection whose password lets Prometheus read the Backups page's metrics."""
+
+    connection: ConnectionId | None = None
+
+
 class Settings(_Model):
     """The whole settings file.
 
@@ -269,6 +275,7 @@ class Settings(_Model):
     alerts: Alerts = Alerts()
     retention: Retention = Retention()
     health: Health = Health()
+    metrics: Metrics = Metrics()
     legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
 
     @model_validator(mode="after")

@@ -78,7 +78,7 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
     """
     archives = [archive for archive in found.archives if archive.application == application]
     present = [archive for archive in archives if archive.captured_at <= now + SKEW]
-    unfinished = [stored for stored in found.unfinished if stored.key.startswith(f"{application}/")]
+    unfinished = [stored for stored in (*found.unfinished, *found.uploads) if stored.key.startswith(f"{application}/")]
     findings: list[tuple[str, Verdict, str]] = []
     for kind, limit in limits.longest_ages.items():
         healthy, text = _age(present, kind, limit, now)
