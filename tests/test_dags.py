@@ -24,11 +24,6 @@ LoadDag = Callable[..., Any]
 SHOP: dict[str, Any] = {"databases": [{"name": "shop", "connection": "shop_db"}]}
 
 
-@pytest.fixture(scope="session")
-def airflow_db() -> None:
-    subprocess.run([Path(sys.executable).parent / "airflow", "db", "migrate"], check=True, capture_output=True)
-
-
 @pytest.fixture
 def load_dag(airflow_db: None) -> LoadDag:
     """Parse the DAGs with the settings as they are, make them known to Airflow, and return one that never waits."""

@@ -48,7 +48,7 @@ def _is_token(offered: str) -> bool:
     except LifeboatError as error:
         log.warning("No token opens the metrics: %s", error)
         return False
-    return bool(token) and hmac.compare_digest(offered.encode(), str(token).encode())
+    return bool(token) and hmac.compare_digest(offered.encode("latin-1"), str(token).encode())  # as headers come
 
 
 def exposition(settings: Settings, readings: Mapping[str, Reading]) -> bytes:
