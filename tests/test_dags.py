@@ -188,6 +188,22 @@ def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
         assert dead_man.requests == 1
 
 
+def test_a_test_alert_arrives_or_says_why_not(
+    project: Configure, load_dag: LoadDag, slack: SlackSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
+    project(alerts={"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}})
+    assert run(load_dag("alert_test")).state == "success"
+    assert "Lifeboat: a test" in str(slack.messages())
+    assert [letter["Subject"] for letter in mail.messages()] == ["Lifeboat: a test"]
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", '{"conn_type": "smtp", "host": "127.0.0.1", "port": 1}')
+    assert run(load_dag("alert_test")).state == "failed"
+    assert "alert_test failed" in str(slack.messages()[-1])
+    project()
+    assert run(load_dag("alert_test")).state == "failed"
+
+
 def test_a_success_is_told_where_the_settings_ask_for_it(
     project: Configure, load_dag: LoadDag, shop: str, slack: SlackSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

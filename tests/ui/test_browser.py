@@ -199,7 +199,7 @@ def test_filters_choose_what_is_listed(visit: Open) -> None:
     frame = visit("viewer").frame
     expect(archives(frame)).to_have_text("5 archives, newest first")
     frame.get_by_label("Proven to restore").select_option("Proven")
-    expect(frame.get_by_text("No archive is like that.")).to_be_visible()
+    expect(frame.get_by_text("There is no such archive.")).to_be_visible()
     frame.get_by_label("Proven to restore").select_option("All")
     expect(archives(frame)).to_have_text("5 archives, newest first")
 

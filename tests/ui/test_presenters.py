@@ -153,7 +153,10 @@ def test_what_will_tonight_delete(settings: Settings) -> None:
     assert told(*old) == ("1 archive", "2.0 MiB become free at 03:00.")
     assert told(*old, at=None) == ("Nothing", "No clean-up is due. One would delete 1 archive.")
     assert told(reading("disk", *objects(0.5))) == ("Nothing", "Everything stays.")
-    assert told(reading("disk", *objects(2, 3000))) == ("Nothing", "Held: Shop, whose newest archive is too old.")
+    held = reading("disk", *objects(2, 3000))
+    told_held = "Held where the newest archive is too old: Shop."
+    assert told(held) == ("Nothing", f"Everything stays. {told_held}")
+    assert told(held, old[1]) == ("1 archive", f"1.0 MiB become free at 03:00. {told_held}")
 
 
 def test_how_do_i_get_it_back(settings: Settings) -> None:
@@ -363,19 +366,17 @@ def test_a_calendar_ends_today() -> None:
 def test_sizes_are_drawn_between_nothing_and_the_largest() -> None:
     found = catalog.read([*objects(4, size=1000), *objects(2, size=500), *objects(0, size=250, kind="application")])
     plot = charts.plot(found.archives, NOW)
-    assert plot is not None
     weekly, daily = plot.lines
     assert [(x, y) for x, y, _ in daily.dots] == [(0, 0), (500, 100)]
     assert [(x, y) for x, y, _ in weekly.dots] == [(1000, 150)]
     assert daily.path == "M0.0 0.0L500.0 100.0"
     assert plot.sizes == ("1000 B", "500 B", "0")
     assert (plot.dates[0], plot.dates[-1]) == ("20 Nov 2026", "24 Nov 2026")
-    assert charts.plot([], NOW) is None
+    assert charts.plot([], NOW).lines == ()
 
 
 def test_a_long_line_is_thinned_out() -> None:
     plot = charts.plot(catalog.read(objects(*range(1000))).archives, NOW)
-    assert plot is not None
     assert 30 < len(plot.lines[0].dots) <= charts.MOST_DOTS
 
 

@@ -27,11 +27,12 @@ from lifeboat.ui.readings import FRESH_SECONDS, Errand, Reading, Readings, read_
 from lifeboat.ui.recipes import recipes, restore_dag
 from lifeboat.ui.words import ago, plural
 
-GLANCE_SECONDS = 1.0  # for what tells of all destinations: the slow ones follow
-PATIENCE_SECONDS = 5.0  # for what tells of one
-RETRY_SECONDS = 3
+PATIENCE_SECONDS = 1.0  # browsers open few connections, and what is slow must not take them from the rest
+RETRY_SECONDS = 1  # then the page asks again for what is slow
+READ_SECONDS = 5.0  # for a marker, and for all destinations together when Prometheus asks
 REFRESH_SECONDS = 1  # how old a reading may be for somebody who asks for a fresh one
 LONGEST_WAIT = timedelta(days=366)  # for the next clean-up
+SHORT_TABLE = 12  # rows that are shown without being asked for
 LONGEST_TABLE = 200  # rows; the command line has the rest
 DAGS = ("backup_database", "backup_application", "backup_cleanup", "backup_check")
 ACTIONS = (*DAGS[:2], "restore_database", "restore_application", "restore_drill", "alert_test")
@@ -156,7 +157,7 @@ def _may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
 def answers(found: SettingsDep, readings: ReadingsDep, at: datetime | None = None, fresh: bool = False) -> Response:
     """The four answers, from the destinations that answer at once."""
     now = datetime.now(UTC)
-    read = readings.all(found, GLANCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
+    read = readings.all(found, PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
     answered = overview(found, read, now, _tonight(at, now))
     return _html("answers.html", {"overview": answered}, waits=bool(answered.silent))
 
@@ -179,13 +180,14 @@ def _reading(found: Settings, readings: Readings, name: str) -> Reading:
 def archive_list(found: SettingsDep, readings: ReadingsDep, filters: Annotated[Filters, Depends()]) -> Response:
     """What there is, by filters: a calendar, sizes, storage, and the list."""
     now = datetime.now(UTC)
-    read = readings.all(found, GLANCE_SECONDS)
+    read = readings.all(found, PATIENCE_SECONDS)
     rows = [row for row in archives.rows(read.values(), now) if filters.admit(row)]
     listed = [row.archive for row in rows]
     ages, days = archives.longest_ages(found, filters), plans.daily_days(found)
     context = {
         "rows": rows[: max(filters.limit, 1)],
         "total": len(rows),
+        "present": {kind: name for kind, name in KIND_NAMES.items() if any(each.kind == kind for each in listed)},
         "lacking": [name for name, reading in read.items() if reading.found is None],
         "calendar": charts.calendar(listed, ages, days, now, found.zone),
         "plot": charts.plot(listed, now),
@@ -201,12 +203,12 @@ def _any_silent(read: Mapping[str, Reading]) -> bool:
 @page.get("/contents")
 def contents(found: SettingsDep, readings: ReadingsDep, key: str) -> Response:
     """What is in one archive, in totals, and how to get it back by commands."""
-    rows = archives.rows(readings.all(found, GLANCE_SECONDS).values(), datetime.now(UTC))
+    rows = archives.rows(readings.all(found, PATIENCE_SECONDS).values(), datetime.now(UTC))
     row = next((row for row in rows if row.archive.key == key), None)
     if row is None:
         raise HTTPException(404, "No destination that answers holds this archive.")
     place = row.places[0]
-    marker = Errand(lambda: read_marker(found, place, key)).result(PATIENCE_SECONDS)
+    marker = Errand(lambda: read_marker(found, place, key)).result(READ_SECONDS)
     context = {
         "row": row,
         "contents": archives.contents(marker),
@@ -225,15 +227,21 @@ def plan(
     reading = _reading(found, readings, name)
     now = datetime.now(UTC)
     view = plans.plan_view(found, tried, reading, now, _tonight(at, now) or now)
-    context = {"plan": view, "reading": reading, "what_if": bool(numbers), "longest": LONGEST_TABLE}
-    context["several"] = len(found.applications) > 1
+    context = {
+        "plan": view,
+        "reading": reading,
+        "what_if": bool(numbers),
+        "several": len(found.applications) > 1,
+        "shown": SHORT_TABLE,
+        "longest": LONGEST_TABLE,
+    }
     return _html("plan.html", context, waits=reading.silent)
 
 
 @page.get("/recovery")
 def recovery(found: SettingsDep, readings: ReadingsDep) -> Response:
     """How to get the newest archive of every application back."""
-    read = readings.all(found, GLANCE_SECONDS)
+    read = readings.all(found, PATIENCE_SECONDS)
     cards = archives.recovery(found, read.values(), datetime.now(UTC))
     return _html("recovery.html", {"cards": cards}, waits=_any_silent(read))
 
@@ -249,5 +257,5 @@ def static(name: str) -> Response:
 
 def exposition(found: SettingsDep, readings: ReadingsDep) -> Response:
     """Figures for Prometheus."""
-    read = readings.all(found, PATIENCE_SECONDS)
+    read = readings.all(found, READ_SECONDS)
     return Response(metrics.exposition(found, read), media_type=metrics.CONTENT_TYPE_LATEST)

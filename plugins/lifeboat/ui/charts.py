@@ -178,13 +178,11 @@ def _months(first: date) -> Iterable[tuple[int, str]]:
             yield LEFT + week * CELL, f"{day:%b}"
 
 
-def plot(archives: Sequence[Archive], now: datetime) -> Plot | None:
-    """Lay out sizes over time, a line for each application and kind; None where there is nothing to draw."""
-    if not archives:
-        return None
-    begin = min(archive.captured_at for archive in archives)
+def plot(archives: Sequence[Archive], now: datetime) -> Plot:
+    """Lay out sizes over time, a line for each application and kind."""
+    begin = min((archive.captured_at for archive in archives), default=now)
     span = max(now - begin, timedelta(hours=1))
-    top = max(archive.size for archive in archives) or 1
+    top = max((archive.size for archive in archives), default=0) or 1
     lines: dict[tuple[str, Kind], list[Archive]] = {}
     for archive in sorted(archives, key=lambda archive: archive.captured_at):
         lines.setdefault((archive.application, archive.kind), []).append(archive)

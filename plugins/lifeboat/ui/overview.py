@@ -102,14 +102,16 @@ def _what_will_tonight_delete(
     doomed = plural(len({decision.archive.key for plan in plans for decision in plan.deletions}), "archive")
     freed = sum(plan.freed for plan in plans)
     if tonight is None:
-        return Answer(question, "Nothing", f"No clean-up is due. One would delete {doomed}.", "unknown", section)
-    if held := sorted({application for plan in plans for application in plan.held}):
-        text = f"Held: {', '.join(held)}, whose newest archive is too old."
-        return Answer(question, doomed if freed else "Nothing", text, "degraded", section)
-    if not freed:
-        return Answer(question, "Nothing", "Everything stays.", "unknown", section)
-    when = f"{tonight.astimezone(settings.zone):%H:%M}"
-    return Answer(question, doomed, f"{size_text(freed)} become free at {when}.", "unknown", section)
+        text = f"No clean-up is due. One would delete {doomed}." if freed else "No clean-up is due."
+        return Answer(question, "Nothing", text, "unknown", section)
+    text = (
+        f"{size_text(freed)} become free at {tonight.astimezone(settings.zone):%H:%M}."
+        if freed
+        else "Everything stays."
+    )
+    held = sorted({application for plan in plans for application in plan.held})
+    text += f" Held where the newest archive is too old: {', '.join(held)}." if held else ""
+    return Answer(question, doomed if freed else "Nothing", text, "degraded" if held else "unknown", section)
 
 
 def _how_do_i_get_it_back(readings: Iterable[Reading], now: datetime) -> Answer:

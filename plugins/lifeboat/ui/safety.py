@@ -97,13 +97,12 @@ def findings_of(settings: Settings, readings: Mapping[str, Reading], now: dateti
     findings: list[Finding] = []
     newest = {}
     for name, reading in readings.items():
-        applications = applications_at(settings, name)
         if reading.found is not None:
-            examined = checkup.judge(name, reading.found, settings, applications, now)
+            examined = checkup.judge(name, reading.found, settings, applications_at(settings, name), now)
             findings += examined.findings
             newest[name] = examined.newest
         elif reading.trouble:
-            findings += [health.unreachable(application, name, reading.trouble) for application in applications]
+            findings.append(health.unreachable("Everything", name, reading.trouble))
     return findings + checkup.compare(settings, settings.applications, newest, now)
 
 

@@ -23,7 +23,7 @@ async function load(place, options = {}) {
   clearTimeout(place.retry);
   place.latest?.abort();
   place.latest = new AbortController();
-  place.setAttribute("aria-busy", "true");
+  if (!options.again) place.setAttribute("aria-busy", "true");
   try {
     const answer = await fetch(`${place.dataset.src}?${query(place, options)}`, { signal: place.latest.signal });
     const text = await answer.text();
@@ -31,7 +31,7 @@ async function load(place, options = {}) {
     if (answer.ok || (answer.status === 422 && place.dataset.form !== "what-if")) place.innerHTML = text;
     else if (answer.status !== 422) complain(place, answer.status);
     const wait = answer.headers.get("Retry-After");
-    if (wait) place.retry = setTimeout(() => load(place), wait * 1000);
+    if (wait) place.retry = setTimeout(() => load(place, { again: true }), wait * 1000);
     arm(place);
   } catch (error) {
     if (error.name === "AbortError") return;
