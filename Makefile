@@ -26,7 +26,7 @@ test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against rea
 	.venv/bin/python -m pytest
 
 bench: $(INSTALLED) ## Time a backup beside its peers; one table.
-	@scripts/system-packages demo bench
+	@scripts/system-packages demo test bench
 	@.venv/bin/python -m tests.bench
 
 screenshots: $(INSTALLED) ## Take the README's pictures of the Backups page anew.

@@ -39,6 +39,11 @@ def as_root(*command: str) -> None:
     subprocess.run([*(() if os.geteuid() == 0 else ("sudo", "-n")), *command], check=True)
 
 
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    subprocess.run([Path(sys.executable).parent / "airflow", "db", "migrate"], check=True, capture_output=True)
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB."""
@@ -60,11 +65,6 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
     with S3(tmp_path_factory.mktemp("s3")) as server:
         server.create_bucket(BUCKET)
         yield server
-
-
-@pytest.fixture(scope="session")
-def airflow_db() -> None:
-    subprocess.run([Path(sys.executable).parent / "airflow", "db", "migrate"], check=True, capture_output=True)
 
 
 @pytest.fixture

@@ -283,11 +283,12 @@ find("#what-if")?.addEventListener("input", tryPolicy);
 find("#what-if")?.addEventListener("reset", tryPolicy);
 for (const form of all("#filters, #what-if")) form.addEventListener("submit", (event) => event.preventDefault());
 
-// ---- Begin: what tells of tonight waits for Airflow to say when that is
+// ---- Begin: the answers need to know when tonight is, and come first, for browsers open few connections
 
 find("#looking").hidden = [...may].some(Boolean);
-const learnt = learnDags().catch(() => {}).then(() => arm());
-for (const place of all("[data-src]")) {
-  if (place.dataset.for === "tonight") learnt.then(() => load(place));
-  else load(place);
-}
+learnDags()
+  .catch(() => {})
+  .then(() => {
+    arm();
+    all("[data-src]").forEach((place) => load(place));
+  });
