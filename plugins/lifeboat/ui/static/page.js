@@ -3,6 +3,7 @@
 
 const API = new URL("../api/v2/", document.baseURI);
 const POLL_SECONDS = 2;
+const HEAD_START_MILLISECONDS = 400;
 const OVER = ["success", "failed"];
 const may = new Set(document.body.dataset.may.split(" "));
 const dags = new Map(); // by id, as Airflow's API tells of them
@@ -57,7 +58,11 @@ function complain(place, status) {
 async function refresh() {
   await load(find("[data-src=answers]"), { fresh: true }); // makes the listings that the other pieces share
   await learnDags().then(() => arm());
-  await Promise.all(all("[data-src]:not([data-src=answers])").map((place) => load(place)));
+  await loadTheRest();
+}
+
+function loadTheRest() {
+  return Promise.all(all("[data-src]:not([data-src=answers])").map((place) => load(place)));
 }
 
 // ---- What Airflow says of the DAGs
@@ -283,12 +288,15 @@ find("#what-if")?.addEventListener("input", tryPolicy);
 find("#what-if")?.addEventListener("reset", tryPolicy);
 for (const form of all("#filters, #what-if")) form.addEventListener("submit", (event) => event.preventDefault());
 
-// ---- Begin: the answers need to know when tonight is, and come first, for browsers open few connections
+// ---- Begin: first the answers, with a head start before the rest; they need to know when tonight is
 
-find("#looking").hidden = [...may].some(Boolean);
-learnDags()
-  .catch(() => {})
-  .then(() => {
-    arm();
-    all("[data-src]").forEach((place) => load(place));
-  });
+async function begin() {
+  find("#looking").hidden = [...may].some(Boolean);
+  await learnDags().catch(() => {});
+  arm();
+  const headStart = new Promise((resolve) => setTimeout(resolve, HEAD_START_MILLISECONDS));
+  await Promise.race([load(find("[data-src=answers]")), headStart]);
+  loadTheRest();
+}
+
+if (find("main [data-src]")) begin();
