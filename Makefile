@@ -5,7 +5,7 @@ export UV_COMPILE_BYTECODE := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALLED := .venv/installed
 .DEFAULT_GOAL := help
-.PHONY: help demo up test bench lock clean
+.PHONY: help demo up test bench screenshots lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,8 +26,12 @@ test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against rea
 	.venv/bin/python -m pytest
 
 bench: $(INSTALLED) ## Time a backup beside its peers; one table.
-	@scripts/system-packages demo bench
+	@scripts/system-packages demo test bench
 	@.venv/bin/python -m tests.bench
+
+screenshots: $(INSTALLED) ## Take the README's pictures of the Backups page anew.
+	@scripts/system-packages demo test
+	@.venv/bin/python -m include.demo screenshots
 
 lock: $(INSTALLED) ## Pin the whole tree of requirements anew.
 	.venv/bin/uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" \

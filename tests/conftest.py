@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -40,6 +41,11 @@ BUCKET = "backups"
 def as_root(*command: str) -> None:
     """Run a command that only root may, as `scripts/system-packages` does."""
     subprocess.run([*(() if os.geteuid() == 0 else ("sudo", "-n")), *command], check=True)
+
+
+@pytest.fixture(scope="session")
+def airflow_db() -> None:
+    subprocess.run([Path(sys.executable).parent / "airflow", "db", "migrate"], check=True, capture_output=True)
 
 
 @pytest.fixture

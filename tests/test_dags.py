@@ -24,11 +24,6 @@ LoadDag = Callable[..., Any]
 SHOP: dict[str, Any] = {"databases": [{"name": "shop", "connection": "shop_db"}]}
 
 
-@pytest.fixture(scope="session")
-def airflow_db() -> None:
-    subprocess.run([Path(sys.executable).parent / "airflow", "db", "migrate"], check=True, capture_output=True)
-
-
 @pytest.fixture
 def load_dag(airflow_db: None) -> LoadDag:
     """Parse the DAGs with the settings as they are, make them known to Airflow, and return one that never waits."""
@@ -189,6 +184,22 @@ def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
         assert states(lagging)["offsite.check"] == ["success"]
         assert states(lagging)["compare"] == ["failed"]
         assert dead_man.requests == 1
+
+
+def test_a_test_alert_arrives_or_says_why_not(
+    project: Configure, load_dag: LoadDag, slack: SlackSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
+    project(alerts={"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}})
+    assert run(load_dag("alert_test")).state == "success"
+    assert "Lifeboat: a test" in str(slack.messages())
+    assert [letter["Subject"] for letter in mail.messages()] == ["Lifeboat: a test"]
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", '{"conn_type": "smtp", "host": "127.0.0.1", "port": 1}')
+    assert run(load_dag("alert_test")).state == "failed"
+    assert "alert_test failed" in str(slack.messages()[-1])
+    project()
+    assert run(load_dag("alert_test")).state == "failed"
 
 
 def test_a_success_is_told_where_the_settings_ask_for_it(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from lifeboat import catalog, health
-from lifeboat.catalog import Catalog, Kind
-from lifeboat.health import MEGABYTE, Limits, Proof
+from lifeboat.catalog import Catalog, Kind, Proof
+from lifeboat.health import MEGABYTE, Limits
 from lifeboat.storage import StoredObject
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
@@ -77,24 +78,25 @@ def test_findings(objects: list[StoredObject], limits: dict[str, Any], expected:
 @pytest.mark.parametrize(
     ("proof", "limits", "expected"),
     [
-        (Proof(NOW - DAY, HOUR), {}, {}),
-        (Proof(NOW - DAY, HOUR), {"longest_proof_age": DAY, "recovery_time": HOUR}, {}),
+        (Proof("key", NOW - DAY, HOUR), {}, {}),
+        (Proof("key", NOW - DAY, HOUR), {"longest_proof_age": DAY, "recovery_time": HOUR}, {}),
         (
-            Proof(NOW - 1.1 * DAY, HOUR),
+            Proof("key", NOW - 1.1 * DAY, HOUR),
             {"longest_proof_age": DAY},
             {"database proof": "unhealthy: a database archive was proven 26.4 hours ago, more than 24.0 hours"},
         ),
         (
-            Proof(NOW, HOUR + timedelta(seconds=1)),
+            Proof("key", NOW, HOUR + timedelta(seconds=1)),
             {"recovery_time": HOUR},
             {"database recovery time": "unhealthy: recovery of the proven database archive took 1.0 hours; the stated"},
         ),
-        (Proof(NOW, HOUR, "it is forged"), {}, {"database proof": "unhealthy: it is forged"}),
+        (Proof("key", NOW, HOUR, "it is forged"), {}, {"database proof": "unhealthy: it is forged"}),
     ],
 )
 def test_proofs(proof: Proof, limits: dict[str, Any], expected: dict[str, str]) -> None:
-    found = catalog.read([*listing((0, 5)), *listing((1, 5), proven=True)])
-    findings = health.check("Shop", "disk", found, Limits(DATABASE, **limits), NOW, {"database": proof})
+    read = catalog.read([*listing((0, 5)), *listing((1, 5), proven=True)])
+    found = replace(read, newest_proofs={("Shop", "database"): proof})
+    findings = health.check("Shop", "disk", found, Limits(DATABASE, **limits), NOW)
     told = {each.check: f"{each.verdict}: {each.text}" for each in findings}
     assert {check for check, text in told.items() if not text.startswith("healthy")} == set(expected)
     for check, start in expected.items():

@@ -1,4 +1,4 @@
-"""``make demo`` and ``make up``: the whole product on this machine, on stand-ins, in the folder ``.demo``."""
+"""``make demo``, ``make up``, ``make screenshots``: the whole product on this machine, on stand-ins, in ``.demo``."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ BUCKET = "marketplace-backups"
 RESTORED = f"{marketplace.DATABASE}_restored"
 ARCHIVE_PASSWORD = "demo archive password"
 UI_PORT = 8080
+CAP = 128  # MiB of archives at each destination
 
 console = Console(highlight=False)
 
@@ -70,6 +71,8 @@ def environment(mariadb: MariaDB, s3: S3, mail: MailSink, slack: SlackSink) -> d
             }
         },
         "drill": {"production": True},
+        "retention": {"delete_oldest_above_megabytes": CAP},
+        "health": {"max_storage_megabytes": CAP},
         "alerts": {
             "slack": {"connection": "backups_slack"},
             "email": {"connection": "backups_smtp", "to": ["ops@example.com"]},
@@ -160,15 +163,32 @@ def show(variables: dict[str, str]) -> None:
 def up() -> None:
     """Run Airflow with its UI until Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with stand_ins() as variables, contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), site() as airflow:
+        console.print(f"[green]Airflow is up:[/] {airflow.base}  (no login: a demo, on this machine only)")
+        console.print(f"The Backups page: {airflow.base}/plugin/backups. Ctrl-C stops everything.")
+        airflow.wait()
+
+
+@contextlib.contextmanager
+def site() -> Iterator[Standalone]:
+    """Start everything, with a past of two years and Airflow's UI."""
+    with stand_ins() as variables, contextlib.ExitStack() as stack:
+        with console.status("Making up a past of two years"):
+            run(variables, "python", "-m", "include.demo.history", log=HOME / "history.log")
         log = HOME / "airflow.log"
         airflow = Standalone(variables, log, UI_PORT if _is_free(UI_PORT) else None)
-        with contextlib.ExitStack() as stack:
-            with console.status(f"Starting Airflow (log: {log})"):
-                stack.enter_context(airflow)
-            console.print(f"[green]Airflow is up:[/] {airflow.base}  (no login: a demo, on this machine only)")
-            console.print(f"Trigger a backup: {airflow.base}/dags/backup_database. Ctrl-C stops everything.")
-            airflow.wait()
+        with console.status(f"Starting Airflow (log: {log})"):
+            stack.enter_context(airflow)
+        yield airflow
+
+
+def screenshots() -> None:
+    """Take the pictures of the Backups page that the README shows."""
+    from include.demo import pictures
+
+    with site() as airflow:
+        for picture in pictures.take(airflow.base, PROJECT / "docs" / "images"):
+            console.print(f"{picture}: {picture.stat().st_size >> 10} KiB")
 
 
 def _is_free(port: int) -> bool:
@@ -183,7 +203,7 @@ if __name__ == "__main__":
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise SystemExit("A demo is running already (make demo or make up): end it first.") from None
-    verbs = {"demo": demo, "up": up}
+    verbs = {"demo": demo, "up": up, "screenshots": screenshots}
     verb = sys.argv[1] if len(sys.argv) > 1 else "demo"
     if verb not in verbs or len(sys.argv) > 2:
         raise SystemExit(f"Usage: python -m include.demo [{'|'.join(verbs)}].")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 from urllib.request import Request, urlopen
@@ -19,18 +20,28 @@ from include.demo.stand_ins import LOCALHOST, free_port
 
 READY_SECONDS = 180
 STOP_SECONDS = 20
+HEALTH = "monitor/health"  # needs no login
 
 
 class Standalone:
-    """``airflow standalone`` without login, bound to 127.0.0.1.
+    """``airflow standalone``, bound to 127.0.0.1.
 
     :param variables: environment of Airflow beside the current one.
     :param log: takes what all of its parts print.
+    :param users: roles by user; the password of each is its name. Without users nobody needs a login.
     """
 
-    def __init__(self, variables: dict[str, str], log: Path, port: int | None = None) -> None:
+    def __init__(
+        self,
+        variables: dict[str, str],
+        log: Path,
+        port: int | None = None,
+        users: Mapping[str, str] | None = None,
+    ) -> None:
         self.base = f"http://{LOCALHOST}:{port or free_port()}"
         self._log = log
+        self._users = users or {}
+        self._tokens: dict[str, str] = {}
         self._environment = (
             os.environ
             | variables
@@ -38,14 +49,26 @@ class Standalone:
                 "AIRFLOW__API__HOST": LOCALHOST,
                 "AIRFLOW__API__PORT": self.base.rpartition(":")[2],
                 "AIRFLOW__API__BASE_URL": self.base,
-                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+                "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": str(not users),
                 "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
                 "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
                 # `airflow standalone` starts its parts by name.
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             }
+            | self._logins()
         )
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _logins(self) -> dict[str, str]:
+        if not self._users:
+            return {}
+        passwords = self._log.with_name("passwords.json")
+        passwords.write_text(json.dumps({name: name for name in self._users}))
+        roles = ",".join(f"{name}:{role}" for name, role in self._users.items())
+        return {
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": roles,
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(passwords),
+        }
 
     def __enter__(self) -> Self:
         parent = os.getpid()
@@ -73,7 +96,7 @@ class Standalone:
         deadline = time.monotonic() + READY_SECONDS
         while self._process and self._process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
-                health = self.api("GET", "monitor/health")
+                health = self.api("GET", HEALTH)
                 if all(part["status"] in ("healthy", None) for part in health.values()):
                     return
             time.sleep(1)
@@ -93,13 +116,22 @@ class Standalone:
                     self._process.wait(STOP_SECONDS)
 
     def api(self, method: str, path: str, **body: object) -> Any:
-        """Call Airflow's API.
+        """Call Airflow's API, as the first of the users.
 
         :raises OSError: it does not answer, or answers with an error.
         """
+        return self._call(method, f"api/v2/{path}", body, self.token() if self._users and path != HEALTH else "")
+
+    def token(self, user: str = "") -> str:
+        """Log in as a user, or the first one, and return the token."""
+        user = user or next(iter(self._users))
+        if user not in self._tokens:
+            login = {"username": user, "password": user}
+            self._tokens[user] = self._call("POST", "auth/token", login)["access_token"]
+        return self._tokens[user]
+
+    def _call(self, method: str, path: str, body: Mapping[str, object], token: str = "") -> Any:
         data = json.dumps(body).encode() if body or method == "POST" else None
-        request = Request(  # our own address
-            f"{self.base}/api/v2/{path}", data, {"Content-Type": "application/json"}, method=method
-        )
-        with urlopen(request, timeout=30) as answer:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+        with urlopen(Request(f"{self.base}/{path}", data, headers, method=method), timeout=30) as answer:
             return json.load(answer)

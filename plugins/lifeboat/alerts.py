@@ -52,6 +52,7 @@ ADVICE = {
     "after_restore": "Everything is restored. Run the commands by hand, or clear the task.",
     "choose_archives": "Nothing was rehearsed. Mend the destination, then clear the task.",
     "drill": "If the archive is damaged, or not as captured, its proof is withdrawn: verify the other copies now.",
+    "send": "Mend the connection of the channel that the reason names, then send another test.",
     "delete_archives": "Mend the destination, then clear this task and evaluate_retention: the plan is made anew.",
 }
 TIMED_OUT = "The run took longer than its limit, and was ended."
@@ -223,6 +224,19 @@ def send(alerts: Alerts, message: Message) -> dict[str, str]:
     under_way = {channel: pool.submit(deliver) for channel, deliver in deliveries.items()}
     pool.shutdown(wait=False)
     return {channel: _outcome(delivery) for channel, delivery in under_way.items()}
+
+
+def send_test(alerts: Alerts) -> dict[str, str]:
+    """Send a test message through every channel that is on; return what `send` returns.
+
+    :raises SettingsError: no channel is on.
+    """
+    from lifeboat.errors import SettingsError
+
+    test = Message("Lifeboat: a test", note="If you can read this, alerts by this channel arrive.")
+    if outcomes := send(alerts, test):
+        return outcomes
+    raise SettingsError("No channel is on.", "Name one under alerts in the settings.")
 
 
 def _outcome(delivery: Future[str]) -> str:

@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from operator import attrgetter
 from sys import intern
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
@@ -54,17 +54,35 @@ class Archive(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Proof:
+    """What a proof says.
+
+    :param recovery: how long the recovery took that it measured.
+    :param error: why it is no proof; empty when it is one.
+    """
+
+    key: str
+    proven_at: datetime
+    recovery: timedelta
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Catalog:
     """What a destination holds of ours.
 
     :param archives: newest first.
     :param unfinished: uploads that never finished, and their remains.
     :param proofs: when the proofs of archives were stored, by the archive's key.
+    :param uploads: those that no listing shows, as far as they were asked for.
+    :param newest_proofs: what the newest proof of an application and kind says, as far as proofs were read.
     """
 
     archives: tuple[Archive, ...]
     unfinished: tuple[StoredObject, ...]
     proofs: Mapping[str, datetime] = field(default_factory=dict)
+    uploads: tuple[StoredObject, ...] = ()
+    newest_proofs: Mapping[tuple[str, Kind], Proof] = field(default_factory=dict)
 
     def newest(self, application: str, kind: Kind) -> Archive | None:
         """Return the newest archive of an application and kind, or None."""

@@ -7,14 +7,14 @@ import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from http.client import HTTPException
 from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifeboat import catalog, connections, health, proof
-from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
+from lifeboat import catalog, connections, health, survey
+from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError, StorageError
 from lifeboat.health import Finding
@@ -57,19 +57,26 @@ def examine(
     """
     try:
         destination = connections.destination(name, settings.destinations[name])
-        found = catalog.read(destination.list(), settings.legacy_zone)
-        uploads = [upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS]
+        found = survey.look(destination, settings)
     except LifeboatError as error:
         return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
-    found = replace(found, unfinished=(*found.unfinished, *uploads))
+    examined = judge(name, found, settings, applications, now)
+    if not deep:
+        return examined
+    read_back = [finding for each in applications for finding in _read_back(each, destination, found)]
+    return replace(examined, findings=(*examined.findings, *read_back))
+
+
+def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[str], now: datetime) -> Examined:
+    """Check some applications in what a destination was found to hold.
+
+    :param name: of the destination in the settings.
+    """
     findings: list[Finding] = []
     newest = {}
     for application in applications:
-        proofs = _newest_proofs(settings, application, destination, found)
-        findings += health.check(application, name, found, settings.limits_of(application), now, proofs)
+        findings += health.check(application, name, found, settings.limits_of(application), now)
         newest[application] = health.newest_times(_of(found, application), now)
-        if deep:
-            findings += _read_back(application, destination, found)
     return Examined(name, tuple(findings), newest)
 
 
@@ -116,19 +123,14 @@ def newest_archive(settings: Settings, application: str, kind: Kind, *, proven: 
     newest: list[Archive] = []
     for destination in ready:
         try:
-            found = catalog.read(destination.list(f"{application}/"), settings.legacy_zone)
+            found = survey.look(destination, settings)
         except StorageError as error:  # another destination may have it
             log.warning("%s", error)
             errors[destination.name] = str(error)
             continue
         fitting = [archive for archive in found.archives if archive.kind == kind]
         if proven:
-            proofs = (
-                (archive, _proof_of(settings, destination, archive.key, archive.captured_at))
-                for archive in fitting
-                if archive.proven
-            )
-            fitting = [archive for archive, its in proofs if not its.error][:1]
+            fitting = [archive for archive in fitting if archive.proven]
         newest += fitting[:1]
     if len(errors) == len(settings.destinations_of(application)):
         raise StorageError(next(iter(errors.values())))
@@ -152,29 +154,6 @@ def tell_alive(settings: Settings) -> None:
         log.error("The dead man's switch could not be told: %s", error)
     except (OSError, ValueError, HTTPException) as error:
         log.error("The dead man's switch could not be told: %s.", type(error).__name__)
-
-
-def _newest_proofs(
-    settings: Settings, application: str, destination: Destination, found: Catalog
-) -> dict[Kind, health.Proof]:
-    """Read the newest proof of each kind, and see whether it is one."""
-    proofs = {}
-    for kind in OWN_KINDS:
-        proven = [archive for archive in found.archives if (archive.application, archive.kind) == (application, kind)]
-        newest = max((a for a in proven if a.proven), key=lambda a: found.proofs[a.key], default=None)
-        if newest is not None:
-            proofs[kind] = _proof_of(settings, destination, newest.key, found.proofs[newest.key])
-    return proofs
-
-
-def _proof_of(settings: Settings, destination: Destination, key: str, stored_at: datetime) -> health.Proof:
-    try:
-        password = connections.archive_password(settings.encryption_of(key.partition("/")[0]))
-        facts = proof.read(destination, key, password)
-        proven_at = datetime.fromisoformat(facts["proven_at"])
-        return health.Proof(proven_at, timedelta(seconds=proof.recovery_seconds(facts)))
-    except LifeboatError as error:
-        return health.Proof(stored_at, timedelta(), str(error))
 
 
 def _of(found: Catalog, application: str) -> list[catalog.Archive]:

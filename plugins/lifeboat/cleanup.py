@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from lifeboat import catalog, health, retention
+from lifeboat import catalog, health, retention, survey
 from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
-from lifeboat.errors import ArchiveError
 from lifeboat.retention import Plan
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.text import size_text
@@ -97,14 +96,29 @@ def evaluate(
 ) -> Evaluation:
     """Read a destination with one listing and decide about every archive of some applications.
 
-    All applications share the destination's cap, so all take part; what is decided about others is left out.
-
     :param now: the time for which archives are decided about.
     :param clock: the time by which the newest are too old; `now` when left out.
     :raises StorageError: the listing failed; a part of it decides nothing.
     """
-    found = catalog.read(destination.list(), settings.legacy_zone)
-    archives = _authentic(destination, settings, found)
+    found = survey.look(destination, settings)
+    return decide(destination.name, found, settings, applications, now, clock)
+
+
+def decide(
+    destination: str,
+    found: Catalog,
+    settings: Settings,
+    applications: Sequence[str],
+    now: datetime,
+    clock: datetime | None = None,
+) -> Evaluation:
+    """Decide about every archive of some applications that a destination was found to hold.
+
+    All applications share the destination's cap, so all take part; what is decided about others is left out.
+
+    :param destination: its name in the settings; `now` and `clock` are those of `evaluate`.
+    """
+    archives = [archive for archive in found.archives if archive.application in settings.applications]
     held = {
         name: reason
         for name in settings.applications
@@ -112,7 +126,7 @@ def evaluate(
     }
 
     def policies(application: str, kind: Kind) -> retention.Policy:
-        return settings.policy_of(destination.name, application, kind)
+        return settings.policy_of(destination, application, kind)
 
     whole = retention.plan(archives, now, settings.zone, policies, held, settings.own_caps())
     plan = Plan(
@@ -125,43 +139,8 @@ def evaluate(
         old = now - stored.modified > UNFINISHED_FOR
         return old and application in applications and application not in held
 
-    uploads = tuple(
-        upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS and is_due(upload)
-    )
-    unfinished = tuple(stored for stored in found.unfinished if is_due(stored))
+    unfinished, uploads = (tuple(filter(is_due, remains)) for remains in (found.unfinished, found.uploads))
     return Evaluation(plan, unfinished, uploads, found.proofs)
-
-
-def _authentic(destination: Destination, settings: Settings, found: Catalog) -> list[Archive]:
-    """Return the archives of the settings' applications; a proof protects only when it is authentic.
-
-    The newest proof of each kind is read, and the next where that is none: no call per object.
-
-    :raises StorageError: a proof cannot be read.
-    """
-    archives: list[Archive] = []
-    seen: set[tuple[str, Kind]] = set()
-    for archive in found.archives:
-        kind = (archive.application, archive.kind)
-        if archive.application not in settings.applications:
-            continue
-        forged = archive.proven and kind not in seen and not _is_authentic(destination, settings, archive)
-        if archive.proven and not forged:
-            seen.add(kind)
-        archives.append(archive._replace(proven=False) if forged else archive)
-    return archives
-
-
-def _is_authentic(destination: Destination, settings: Settings, archive: Archive) -> bool:
-    from lifeboat import connections, proof
-
-    password = connections.archive_password(settings.encryption_of(archive.application))
-    try:
-        proof.read(destination, archive.key, password)
-    except ArchiveError as error:
-        log.warning("%s", error)
-        return False
-    return True
 
 
 def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Settings, clock: datetime) -> str:

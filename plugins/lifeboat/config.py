@@ -324,6 +324,12 @@ class Drill(_Model):
         return self
 
 
+class Metrics(_Model):
+    """:param connection: Airflow connection whose password lets Prometheus read the Backups page's metrics."""
+
+    connection: ConnectionId | None = None
+
+
 class Settings(_Model):
     """The whole settings file.
 
@@ -343,6 +349,7 @@ class Settings(_Model):
     health: Health = Health()
     restore: Restore = Restore()
     drill: Drill = Drill()
+    metrics: Metrics = Metrics()
     legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
 
     @model_validator(mode="after")

@@ -73,35 +73,14 @@ def staleness(archives: Iterable[Archive], limits: Mapping[Kind, timedelta], now
     return next((text for healthy, text in texts if not healthy), "")
 
 
-@dataclass(frozen=True)
-class Proof:
-    """What the newest proof of a kind says.
-
-    :param recovery: how long the recovery took that it measured.
-    :param error: why it is no proof; empty when it is one.
-    """
-
-    proven_at: datetime
-    recovery: timedelta
-    error: str = ""
-
-
-def check(
-    application: str,
-    destination: str,
-    found: Catalog,
-    limits: Limits,
-    now: datetime,
-    proofs: Mapping[Kind, Proof] | None = None,
-) -> list[Finding]:
+def check(application: str, destination: str, found: Catalog, limits: Limits, now: datetime) -> list[Finding]:
     """Look at one application at one destination; return every finding, good or bad.
 
     :param found: what the destination holds, other applications included.
-    :param proofs: the newest proof of each kind that has one.
     """
     archives = [archive for archive in found.archives if archive.application == application]
     present = [archive for archive in archives if archive.captured_at <= now + SKEW]
-    unfinished = [stored for stored in found.unfinished if stored.key.startswith(f"{application}/")]
+    unfinished = [stored for stored in (*found.unfinished, *found.uploads) if stored.key.startswith(f"{application}/")]
     findings: list[tuple[str, Verdict, str]] = []
     for kind, limit in limits.longest_ages.items():
         healthy, text = _age(present, kind, limit, now)
@@ -113,7 +92,7 @@ def check(
     findings.append(_unfinished(unfinished, now))
     if early := len(archives) - len(present):
         findings.append(("clock", "degraded", f"{early} archives are dated in the future: some clock is wrong"))
-    findings += _proofs(present, proofs, limits, now)
+    findings += _proofs(application, present, found, limits, now)
     return [Finding(application, destination, *finding) for finding in findings]
 
 
@@ -195,13 +174,13 @@ def _unfinished(unfinished: Iterable[StoredObject], now: datetime) -> tuple[str,
 
 
 def _proofs(
-    present: Sequence[Archive], proofs: Mapping[Kind, Proof] | None, limits: Limits, now: datetime
+    application: str, present: Sequence[Archive], found: Catalog, limits: Limits, now: datetime
 ) -> Iterator[tuple[str, Verdict, str]]:
     """Yield how old the newest proof of each kind is, how long its recovery took, and what is still unproven."""
     asked = limits.longest_proof_age
     for kind in limits.longest_ages:
         of_kind = [archive for archive in present if archive.kind == kind]
-        proof = (proofs or {}).get(kind)
+        proof = found.newest_proofs.get((application, kind))
         if proof is None:
             if of_kind:
                 missed: Verdict = "healthy" if asked is None else "unhealthy"

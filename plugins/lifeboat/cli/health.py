@@ -11,7 +11,6 @@ import typer
 
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
-from lifeboat.errors import SettingsError
 
 if TYPE_CHECKING:
     from lifeboat.checkup import Examined
@@ -56,11 +55,7 @@ def alert_test() -> None:
     settings = terminal.load_settings()
     from lifeboat import alerts
 
-    outcomes = alerts.send(
-        settings.alerts, alerts.Message("Lifeboat: a test", note="If you can read this, alerts by this channel arrive.")
-    )
-    if not outcomes:
-        raise SettingsError("No channel is on.", "Name one under alerts in the settings.")
+    outcomes = alerts.send_test(settings.alerts)
     for channel, error in outcomes.items():
         if error:
             terminal.complain(f"{channel}: {error}")

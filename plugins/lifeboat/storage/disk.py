@@ -41,9 +41,9 @@ class DiskDestination:
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with self._translated("list"):
             if self._root.exists():
-                yield from self._walk(self._root, prefix, frozenset())
+                yield from self._walk(self._root, "", prefix, frozenset())
 
-    def _walk(self, directory: Path, prefix: str, above: frozenset[Path]) -> Iterator[StoredObject]:
+    def _walk(self, directory: Path, below: str, prefix: str, above: frozenset[Path]) -> Iterator[StoredObject]:
         """Yield what is below a directory. Links are followed, as they are when a key is looked for."""
         real = directory.resolve()
         if real in above:
@@ -53,16 +53,15 @@ class DiskDestination:
         except FileNotFoundError:
             return  # removed since it was listed
         for entry in entries:
-            path = directory / entry.name
-            key = path.relative_to(self._root).as_posix()
+            key = below + entry.name
             if key == LOST_AND_FOUND:
                 continue
             if entry.is_dir():
                 if key.startswith(prefix) or prefix.startswith(f"{key}/"):
-                    yield from self._walk(path, prefix, above | {real})
+                    yield from self._walk(directory / entry.name, f"{key}/", prefix, above | {real})
             elif key.startswith(prefix):
                 with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, or a broken link
-                    if stat.S_ISREG((status := path.stat()).st_mode):
+                    if stat.S_ISREG((status := entry.stat()).st_mode):
                         yield _stored(key, status)
 
     def find(self, key: str) -> StoredObject | None:

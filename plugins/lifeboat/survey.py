@@ -1,0 +1,65 @@
+"""What a destination holds, read once: one listing, uploads that no listing shows, and the newest proofs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from lifeboat import catalog
+from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind, Proof
+from lifeboat.errors import ArchiveError
+from lifeboat.storage import Destination
+
+if TYPE_CHECKING:
+    from lifeboat.config import Settings
+
+log = logging.getLogger(__name__)
+
+
+def look(destination: Destination, settings: Settings) -> Catalog:
+    """Read a destination. Archives count as proven only when the proofs that matter are authentic.
+
+    Nothing is called per object: of each application and kind, the newest proof is read, and that of the newest proven
+    archive; others only where these are forged.
+
+    :raises StorageError: the destination fails.
+    :raises SettingsError: there are proofs, and no password to authenticate them with.
+    """
+    found = catalog.read(destination.list(), settings.legacy_zone)
+    uploads = tuple(upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS)
+    proven: dict[tuple[str, Kind], list[Archive]] = {}
+    for archive in found.archives:
+        if archive.proven and archive.application in settings.applications:
+            proven.setdefault((archive.application, archive.kind), []).append(archive)
+    newest: dict[tuple[str, Kind], Proof] = {}
+    forged: set[str] = set()
+    for subject, archives in proven.items():
+        latest = max(archives, key=lambda archive: found.proofs[archive.key])
+        newest[subject] = _read(destination, settings, found, latest)
+        for archive in archives:
+            proof = newest[subject] if archive is latest else _read(destination, settings, found, archive)
+            if not proof.error:
+                break  # this is the one that protects
+            forged.add(archive.key)
+        forged |= {latest.key} if newest[subject].error else set()
+    archives_found = (a._replace(proven=False) if a.key in forged else a for a in found.archives)
+    return replace(found, archives=tuple(archives_found), uploads=uploads, newest_proofs=newest)
+
+
+def _read(destination: Destination, settings: Settings, found: Catalog, archive: Archive) -> Proof:
+    from lifeboat import connections, proof
+
+    key = archive.key
+    password = connections.archive_password(settings.encryption_of(archive.application))
+    try:
+        facts = proof.read(destination, key, password)
+        recovery = timedelta(seconds=proof.recovery_seconds(facts))
+        return Proof(key, datetime.fromisoformat(facts["proven_at"]), recovery)
+    except (KeyError, TypeError, ValueError):
+        error = f"{key + catalog.PROOF} at {destination} lacks what a proof must say"
+    except ArchiveError as failure:
+        error = str(failure)
+    log.warning("%s", error)
+    return Proof(key, found.proofs[key], timedelta(), error)

@@ -1,0 +1,261 @@
+"""The Backups page: what it serves, to whom, and with which headers. It only reads; every action is Airflow's own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag, requires_access_view
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lifeboat import __version__, config
+from lifeboat.config import Settings
+from lifeboat.errors import SettingsError
+from lifeboat.text import size_text
+from lifeboat.ui import archives, charts, metrics, plans, safety
+from lifeboat.ui.archives import KIND_NAMES, Filters
+from lifeboat.ui.overview import overview
+from lifeboat.ui.readings import FRESH_SECONDS, Errand, Reading, Readings, read_marker
+from lifeboat.ui.recipes import recipes, restore_dag
+from lifeboat.ui.words import ago, plural
+
+PATIENCE_SECONDS = 1.0  # browsers open few connections, and what is slow must not take them from the rest
+RETRY_SECONDS = 1  # then the page asks again for what is slow
+READ_SECONDS = 5.0  # for a marker, and for all destinations together when Prometheus asks
+REFRESH_SECONDS = 1  # how old a reading may be for somebody who asks for a fresh one
+LONGEST_WAIT = timedelta(days=366)  # for the next clean-up
+SHORT_TABLE = 12  # rows that are shown without being asked for
+LONGEST_TABLE = 200  # rows; the command line has the rest
+DAGS = ("backup_database", "backup_application", "backup_cleanup", "backup_check")
+ACTIONS = (*DAGS[:2], "restore_database", "restore_application", "restore_drill", "alert_test")
+STATIC = {
+    "page.css": "text/css",
+    "page.js": "text/javascript",
+    "theme.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
+    " connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'self'",
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
+templates = Environment(
+    loader=PackageLoader("lifeboat.ui"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+templates.filters |= {"size": size_text, "ago": ago, "plural": plural}
+templates.globals |= {"version": __version__, "kinds": KIND_NAMES, "restore_dag": restore_dag}
+
+# Whoever may see the plugins in Airflow's navigation may read the page; static files are no exception.
+page = APIRouter(dependencies=[Depends(requires_access_view(AccessView.PLUGINS))])
+
+
+def create_app() -> FastAPI:
+    """Return the page as an application of its own, to be mounted by Airflow."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.readings = Readings()
+    app.include_router(page)
+    app.add_api_route("/metrics", exposition, dependencies=[Depends(metrics.may_scrape)])
+    app.add_exception_handler(SettingsError, _settings_error)
+    app.middleware("http")(_with_headers)
+    return app
+
+
+backups_app = functools.cache(create_app)
+
+
+async def _with_headers(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _settings_error(_: Request, error: Exception) -> Response:
+    return _html("trouble.html", {"error": error}, status_code=422)
+
+
+def settings() -> Settings:
+    """Return the settings, read anew when the file has changed.
+
+    :raises SettingsError: they cannot be read, or are wrong.
+    """
+    path = config.settings_path()
+    return _load(path, path.stat().st_mtime_ns) if path.is_file() else config.load(path)
+
+
+@functools.lru_cache(maxsize=1)
+def _load(path: Path, changed: int) -> Settings:
+    return config.load(path)
+
+
+def readings_of(request: Request) -> Readings:
+    """Return the readings that all requests share."""
+    readings: Readings = request.app.state.readings
+    return readings
+
+
+SettingsDep = Annotated[Settings, Depends(settings)]
+ReadingsDep = Annotated[Readings, Depends(readings_of)]
+
+
+def _html(template: str, context: Mapping[str, Any], *, waits: bool = False, status_code: int = 200) -> Response:
+    """Render a template.
+
+    :param waits: whether something is missing that may come, so that the page should ask again.
+    """
+    headers = {"Retry-After": str(RETRY_SECONDS)} if waits else {}
+    return HTMLResponse(templates.get_template(template).render(context), status_code, headers)
+
+
+def _tonight(at: datetime | None, now: datetime) -> datetime | None:
+    """Return when the next clean-up runs, as the page learnt it from Airflow; None where that makes no sense."""
+    return at if at and at.tzinfo and now < at < now + LONGEST_WAIT else None
+
+
+@page.get("/")
+def whole_page(request: Request, user: GetUserDep) -> Response:
+    """The page without what the destinations hold; that follows piece by piece."""
+    try:
+        found, trouble = settings(), None
+    except SettingsError as error:
+        found, trouble = None, error
+    context = {
+        "settings": found,
+        "trouble": trouble,
+        "dags": DAGS,
+        "may": [dag for dag in ACTIONS if _may_trigger(request, user, dag)],
+        "form": plans.policy_form(found) if found else None,
+    }
+    return _html("page.html", context)
+
+
+def _may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
+    """Whether Airflow's own endpoint would let the user trigger a DAG."""
+    try:
+        requires_access_dag("POST", DagAccessEntity.RUN, dag_id)(request, user)
+    except HTTPException:
+        return False
+    return True
+
+
+@page.get("/answers")
+def answers(found: SettingsDep, readings: ReadingsDep, at: datetime | None = None, fresh: bool = False) -> Response:
+    """The four answers, from the destinations that answer at once."""
+    now = datetime.now(UTC)
+    read = readings.all(found, PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
+    answered = overview(found, read, now, _tonight(at, now))
+    return _html("answers.html", {"overview": answered}, waits=bool(answered.silent))
+
+
+@page.get("/destinations/{name}")
+def destination(name: str, found: SettingsDep, readings: ReadingsDep) -> Response:
+    """How safe every application is at one destination."""
+    reading = _reading(found, readings, name)
+    card = safety.destination_card(found, reading, datetime.now(UTC))
+    return _html("destination.html", {"card": card}, waits=reading.silent)
+
+
+def _reading(found: Settings, readings: Readings, name: str) -> Reading:
+    if name not in found.destinations:
+        raise HTTPException(404, "There is no such destination in the settings.")
+    return readings.of(found, name, PATIENCE_SECONDS)
+
+
+@page.get("/archives")
+def archive_list(found: SettingsDep, readings: ReadingsDep, filters: Annotated[Filters, Depends()]) -> Response:
+    """What there is, by filters: a calendar, sizes, storage, and the list."""
+    now = datetime.now(UTC)
+    read = readings.all(found, PATIENCE_SECONDS)
+    rows = [row for row in archives.rows(read.values(), now) if filters.admit(row)]
+    listed = [row.archive for row in rows]
+    ages, days = archives.longest_ages(found, filters), plans.daily_days(found)
+    context = {
+        "rows": rows[: max(filters.limit, 1)],
+        "total": len(rows),
+        "present": {kind: name for kind, name in KIND_NAMES.items() if any(each.kind == kind for each in listed)},
+        "lacking": [name for name, reading in read.items() if reading.found is None],
+        "calendar": charts.calendar(listed, ages, days, now, found.zone),
+        "plot": charts.plot(listed, now),
+        "bars": charts.bars(found, read.values()),
+    }
+    return _html("archives.html", context, waits=_any_silent(read))
+
+
+def _any_silent(read: Mapping[str, Reading]) -> bool:
+    return any(reading.silent for reading in read.values())
+
+
+@page.get("/contents")
+def contents(found: SettingsDep, readings: ReadingsDep, key: str) -> Response:
+    """What is in one archive, in totals, and how to get it back by commands."""
+    rows = archives.rows(readings.all(found, PATIENCE_SECONDS).values(), datetime.now(UTC))
+    row = next((row for row in rows if row.archive.key == key), None)
+    if row is None:
+        raise HTTPException(404, "No destination that answers holds this archive.")
+    place = row.places[0]
+    marker = Errand(lambda: read_marker(found, place, key)).result(READ_SECONDS)
+    context = {
+        "row": row,
+        "contents": archives.contents(marker),
+        "recipes": recipes(found, row.archive, row.places),
+    }
+    return _html("contents.html", context)
+
+
+@page.get("/plans/{name}")
+def plan(
+    name: str, request: Request, found: SettingsDep, readings: ReadingsDep, at: datetime | None = None
+) -> Response:
+    """What a clean-up would delete at one destination, by the policy of the settings or another one."""
+    numbers = {number: request.query_params[number] for number in plans.LABELS if number in request.query_params}
+    tried = plans.tried(found, numbers) if numbers else found
+    reading = _reading(found, readings, name)
+    now = datetime.now(UTC)
+    view = plans.plan_view(found, tried, reading, now, _tonight(at, now) or now)
+    context = {
+        "plan": view,
+        "reading": reading,
+        "what_if": bool(numbers),
+        "several": len(found.applications) > 1,
+        "shown": SHORT_TABLE,
+        "longest": LONGEST_TABLE,
+    }
+    return _html("plan.html", context, waits=reading.silent)
+
+
+@page.get("/recovery")
+def recovery(found: SettingsDep, readings: ReadingsDep) -> Response:
+    """How to get the newest archive of every application back."""
+    read = readings.all(found, PATIENCE_SECONDS)
+    cards = archives.recovery(found, read.values(), datetime.now(UTC))
+    return _html("recovery.html", {"cards": cards}, waits=_any_silent(read))
+
+
+@page.get("/static/{name}")
+def static(name: str) -> Response:
+    """A file of the page itself."""
+    if name not in STATIC:
+        raise HTTPException(404)
+    content = files("lifeboat.ui").joinpath("static", name).read_bytes()
+    return Response(content, media_type=STATIC[name], headers={"Cache-Control": "private, max-age=600"})
+
+
+def exposition(found: SettingsDep, readings: ReadingsDep) -> Response:
+    """Figures for Prometheus."""
+    read = readings.all(found, READ_SECONDS)
+    return Response(metrics.exposition(found, read), media_type=metrics.CONTENT_TYPE_LATEST)

@@ -1,0 +1,156 @@
+"""What do we have, and how do we get it back? Every archive once, wherever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from lifeboat.catalog import Archive, Kind
+from lifeboat.config import Settings
+from lifeboat.text import size_text
+from lifeboat.ui.readings import Reading
+from lifeboat.ui.recipes import Recipe, recipes
+from lifeboat.ui.safety import newest_proof, proof_text
+from lifeboat.ui.words import ago
+
+KIND_NAMES: dict[Kind, str] = {"database": "Database", "application": "Application", "legacy": "Legacy"}
+TOTALS = {
+    "databases": "Databases",
+    "tables": "Tables",
+    "rows": "Rows",
+    "objects": "Views, triggers, routines",
+    "sql_bytes": "SQL",
+    "file_count": "Files",
+    "file_bytes": "Size of files",
+    "file_changed": "Changed while read",
+    "file_missing": "Vanished while read",
+    "warnings": "Warnings",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One archive.
+
+    :param places: names of the destinations that hold it.
+    :param proven: whether a proof stands beside it anywhere.
+    """
+
+    archive: Archive
+    age: str
+    places: tuple[str, ...]
+    proven: bool
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which archives to show; an empty text chooses all.
+
+    :param proven: ``yes`` or ``no``.
+    :param limit: rows of the list.
+    """
+
+    application: str = ""
+    kind: str = ""
+    destination: str = ""
+    proven: str = ""
+    limit: int = 15
+
+    def admit(self, row: Row) -> bool:
+        """Whether an archive is one of them."""
+        return (
+            self.application in ("", row.archive.application)
+            and self.kind in ("", row.archive.kind)
+            and (not self.destination or self.destination in row.places)
+            and (not self.proven or row.proven == (self.proven == "yes"))
+        )
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in an archive.
+
+    :param facts: names and values; empty where nothing is known.
+    """
+
+    note: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class RecoveryCard:
+    """How to get an application back.
+
+    :param newest: the newest archive of each kind.
+    :param recipes: commands for the first of them.
+    """
+
+    application: str
+    newest: tuple[Row, ...]
+    proof: str
+    recipes: tuple[Recipe, ...]
+
+
+def rows(readings: Iterable[Reading], now: datetime) -> list[Row]:
+    """Return every archive once, newest first."""
+    places: dict[str, list[str]] = {}
+    archives: dict[str, Archive] = {}
+    proven = set()
+    for reading in readings:
+        for archive in reading.found.archives if reading.found else ():
+            places.setdefault(archive.key, []).append(reading.destination)
+            archives.setdefault(archive.key, archive)
+            if archive.proven:
+                proven.add(archive.key)
+    ordered = sorted(archives.values(), key=lambda archive: (archive.captured_at, archive.key), reverse=True)
+    return [
+        Row(archive, ago(now - archive.captured_at), tuple(places[archive.key]), archive.key in proven)
+        for archive in ordered
+    ]
+
+
+def longest_ages(settings: Settings, filters: Filters) -> dict[tuple[str, Kind], timedelta]:
+    """Return how old the newest archive of each application and kind may be, as far as the filters show them."""
+    return {
+        (application, kind): limit
+        for application in settings.applications
+        for kind, limit in settings.limits_of(application).longest_ages.items()
+        if filters.application in ("", application) and filters.kind in ("", kind)
+    }
+
+
+def contents(marker: Mapping[str, Any] | None) -> Contents:
+    """Return what an archive's public marker tells, in totals.
+
+    :param marker: as `catalog.read_marker` returns it.
+    """
+    if marker is None:
+        return Contents()
+    totals = marker.get("totals", {})
+    facts = [
+        (label, size_text(totals[name]) if name.endswith("bytes") else f"{totals[name]:,}")
+        for name, label in TOTALS.items()
+        if name in totals
+    ]
+    facts.append(("Encrypted", "AES-256" if marker["archive"].get("encrypted") else "no"))
+    facts.append(("SHA-256", marker["archive"]["sha256"]))
+    return Contents(str(marker.get("note", "")), tuple(facts))
+
+
+def recovery(settings: Settings, readings: Iterable[Reading], now: datetime) -> list[RecoveryCard]:
+    """Say of every application how to get its newest archive back."""
+    readings = list(readings)
+    everything = rows(readings, now)
+    cards = []
+    for application in settings.applications:
+        newest: dict[Kind, Row] = {}
+        for row in everything:
+            if row.archive.application == application:
+                newest.setdefault(row.archive.kind, row)
+        first = next(iter(newest.values()), None)
+        proof = proof_text(newest_proof(readings, application), now)
+        commands = recipes(settings, first.archive, first.places) if first else ()
+        cards.append(RecoveryCard(application, tuple(newest.values()), proof, commands))
+    return cards

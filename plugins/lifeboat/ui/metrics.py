@@ -1,0 +1,88 @@
+"""Figures for Prometheus, and who may read them."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+from collections.abc import Mapping
+from typing import Annotated
+
+from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
+from airflow.api_fastapi.core_api.security import bearer_scheme, get_user, requires_access_view
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.security import HTTPAuthorizationCredentials
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from lifeboat import config, connections
+from lifeboat.catalog import Archive, Kind
+from lifeboat.config import Settings
+from lifeboat.errors import LifeboatError
+from lifeboat.ui.readings import Reading
+
+__all__ = ["CONTENT_TYPE_LATEST", "exposition", "may_scrape"]
+
+log = logging.getLogger(__name__)
+
+SUBJECT = ("application", "kind", "destination")
+
+
+async def may_scrape(
+    request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
+) -> None:
+    """Admit who brings the token of the settings, or may read the page.
+
+    :raises HTTPException: 401 for strangers, 403 for those who may not.
+    """
+    if bearer is not None and await run_in_threadpool(_is_token, bearer.credentials):
+        return
+    user = await get_user(request, None, bearer)
+    await run_in_threadpool(requires_access_view(AccessView.PLUGINS), request, user)
+
+
+def _is_token(offered: str) -> bool:
+    try:
+        connection = config.load().metrics.connection
+        token = connections.get(connection, "the metrics").password if connection else None
+    except LifeboatError as error:
+        log.warning("No token opens the metrics: %s", error)
+        return False
+    return bool(token) and hmac.compare_digest(offered.encode("latin-1"), str(token).encode())  # as headers come
+
+
+def exposition(settings: Settings, readings: Mapping[str, Reading]) -> bytes:
+    """Return the figures of all destinations as text that Prometheus reads."""
+    registry = CollectorRegistry()
+
+    def gauge(name: str, text: str, labels: tuple[str, ...] = SUBJECT) -> Gauge:
+        return Gauge(f"lifeboat_{name}", text, labels, registry=registry)
+
+    up = gauge("destination_up", "1 where the destination could be read, 0 where not.", ("destination",))
+    last = gauge("last_success_timestamp_seconds", "When the data of the newest archive was captured, as Unix time.")
+    count = gauge("archives", "Number of published archives.")
+    size = gauge("newest_archive_bytes", "Size of the newest archive.")
+    stored = gauge("storage_bytes", "Size of all archives together.")
+    proven = gauge("last_proof_timestamp_seconds", "When a restore was last proven, as Unix time.")
+    recovery = gauge("recovery_seconds", "How long the restore took that was last proven: the measured RTO.")
+    for name, reading in readings.items():
+        up.labels(name).set(reading.found is not None)
+        for (application, kind), archives in _by_subject(settings, reading).items():
+            subject = (application, kind, name)
+            last.labels(*subject).set(archives[0].captured_at.timestamp())
+            count.labels(*subject).set(len(archives))
+            size.labels(*subject).set(archives[0].size)
+            stored.labels(*subject).set(sum(archive.size for archive in archives))
+        for (application, kind), proof in reading.proofs.items():
+            proven.labels(application, kind, name).set(proof.proven_at.timestamp())
+            recovery.labels(application, kind, name).set(proof.recovery.total_seconds())
+    return generate_latest(registry)
+
+
+def _by_subject(settings: Settings, reading: Reading) -> dict[tuple[str, Kind], list[Archive]]:
+    """Return the archives of each application of the settings and kind, newest first."""
+    subjects: dict[tuple[str, Kind], list[Archive]] = {}
+    for archive in reading.found.archives if reading.found else ():
+        if archive.application in settings.applications:
+            subjects.setdefault((archive.application, archive.kind), []).append(archive)
+    return subjects

@@ -1,0 +1,135 @@
+"""What the destinations hold: one listing each, shared by all requests for a while, and a limit to the waiting."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock, Thread
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from lifeboat import catalog, connections, survey
+from lifeboat.catalog import Catalog, Kind, Proof
+from lifeboat.config import Settings
+from lifeboat.errors import LifeboatError
+
+log = logging.getLogger(__name__)
+
+FRESH_SECONDS = 30.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a destination was found to hold, or why that is not known.
+
+    :param found: None where the destination could not be read, or has not answered.
+    :param trouble: why it could not be read.
+    """
+
+    destination: str
+    found: Catalog | None = None
+    trouble: str = ""
+
+    @property
+    def proofs(self) -> Mapping[tuple[str, Kind], Proof]:
+        """Of each application and kind, the newest proof, where that is one."""
+        proofs = self.found.newest_proofs if self.found else {}
+        return {subject: proof for subject, proof in proofs.items() if not proof.error}
+
+    @property
+    def silent(self) -> bool:
+        """Whether the destination has not answered so far."""
+        return self.found is None and not self.trouble
+
+
+class Errand(Thread, Generic[T]):
+    """Work in a thread of its own: it may hang without holding anything up, not even the end of the process.
+
+    :param subject: what the work is about, as far as its result depends on it.
+    """
+
+    def __init__(self, work: Callable[[], T], subject: object = None) -> None:
+        super().__init__(daemon=True)
+        self.subject = subject
+        self._work = work
+        self._result: T | None = None
+        self._began = monotonic()
+        self._ended: float | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Do the work."""
+        try:
+            self._result = self._work()
+        finally:
+            self._ended = monotonic()
+
+    def result(self, patience: float) -> T | None:
+        """Return the result, or None where there is none within so many seconds of the beginning."""
+        self.join(max(0.0, self._began + patience - monotonic()))
+        return self._result
+
+    @property
+    def age(self) -> float:
+        """Seconds since the work ended; 0 while it is under way."""
+        return 0.0 if self._ended is None else monotonic() - self._ended
+
+
+class Readings:
+    """Readings of this process, each kept for a while.
+
+    :param look: reads a destination by its name in the settings.
+    """
+
+    def __init__(self, look: Callable[[str, Settings], Reading] | None = None) -> None:
+        self._look = look or look_at
+        self._errands: dict[str, Errand[Reading]] = {}
+        self._lock = Lock()
+
+    def all(self, settings: Settings, patience: float, max_age: float = FRESH_SECONDS) -> dict[str, Reading]:
+        """Return the readings of all destinations, read side by side."""
+        errands = {name: self._errand(settings, name, max_age) for name in settings.destinations}
+        return {name: errand.result(patience) or Reading(name) for name, errand in errands.items()}
+
+    def of(self, settings: Settings, name: str, patience: float, max_age: float = FRESH_SECONDS) -> Reading:
+        """Return the reading of a destination.
+
+        However many ask, one listing is under way. What hangs is waited for once: who asks later gets the answer
+        that there is none at once.
+
+        :param patience: seconds from the beginning of the listing.
+        :param max_age: seconds; an older reading is taken anew.
+        """
+        return self._errand(settings, name, max_age).result(patience) or Reading(name)
+
+    def _errand(self, settings: Settings, name: str, max_age: float) -> Errand[Reading]:
+        subject = (settings.destinations[name], settings.legacy_zone)
+        with self._lock:
+            errand = self._errands.get(name)
+            if errand is None or errand.age > max_age or errand.subject != subject:
+                errand = self._errands[name] = Errand(lambda: self._look(name, settings), subject)
+            return errand
+
+
+def look_at(name: str, settings: Settings) -> Reading:
+    """Read a destination: one listing, and the newest proofs. Whatever goes wrong is told in words."""
+    try:
+        destination = connections.destination(name, settings.destinations[name])
+        return Reading(name, survey.look(destination, settings))
+    except LifeboatError as error:
+        return Reading(name, trouble=str(error))
+    except Exception as error:
+        log.exception("Destination %r cannot be read.", name)
+        return Reading(name, trouble=f"It cannot be read: {type(error).__name__}; the API server's log tells more.")
+
+
+def read_marker(settings: Settings, name: str, key: str) -> dict[str, Any] | None:
+    """Return what the marker of an archive says, or None where it has none or cannot be read."""
+    try:
+        return catalog.read_marker(connections.destination(name, settings.destinations[name]), key)
+    except LifeboatError as error:
+        log.warning("The marker of %s cannot be read: %s", key, error)
+        return None

@@ -1,0 +1,149 @@
+"""Are we safe? Every application at every destination, in findings, measures against limits, and proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from lifeboat import checkup, health
+from lifeboat.catalog import Catalog, Proof
+from lifeboat.config import Settings
+from lifeboat.health import MEGABYTE, Finding, Verdict
+from lifeboat.text import size_text
+from lifeboat.ui.readings import Reading
+from lifeboat.ui.words import ago, duration
+
+Tone = Literal["healthy", "degraded", "unhealthy", "unknown"]
+PLACES = {"disk": "Directory", "s3": "S3 bucket"}
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """A measure against its limit.
+
+    :param percent: of the limit, at most 100; None where there is no limit.
+    """
+
+    name: str
+    value: str
+    limit: str
+    percent: int | None
+    over: bool
+
+
+@dataclass(frozen=True)
+class Safety:
+    """How safe an application is at a destination.
+
+    :param proof: the last proof in words.
+    :param troubles: findings that are not as they should be.
+    :param passed: the others.
+    """
+
+    application: str
+    verdict: Verdict
+    gauges: tuple[Gauge, ...]
+    proof: str
+    troubles: tuple[Finding, ...]
+    passed: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class DestinationCard:
+    """A destination, and every application that keeps archives there.
+
+    :param place: what kind of storage it is.
+    :param trouble: why it could not be read.
+    """
+
+    name: str
+    place: str
+    tone: Tone
+    applications: tuple[Safety, ...] = ()
+    trouble: str = ""
+
+
+def destination_card(settings: Settings, reading: Reading, now: datetime) -> DestinationCard:
+    """Say how safe every application is at a destination."""
+    name = reading.destination
+    place = PLACES[settings.destinations[name].type]
+    if reading.found is None:
+        return DestinationCard(name, place, "unknown" if reading.silent else "unhealthy", trouble=reading.trouble)
+    applications = applications_at(settings, name)
+    findings = checkup.judge(name, reading.found, settings, applications, now).findings
+    safeties = tuple(
+        Safety(
+            application,
+            health.verdict(own := [finding for finding in findings if finding.application == application]),
+            tuple(_gauges(settings, reading.found, application, now)),
+            proof_text(newest_proof([reading], application), now),
+            tuple(finding for finding in own if finding.verdict != "healthy"),
+            tuple(finding for finding in own if finding.verdict == "healthy"),
+        )
+        for application in applications
+    )
+    return DestinationCard(name, place, health.verdict(findings), safeties)
+
+
+def applications_at(settings: Settings, destination: str) -> list[str]:
+    """Return the applications that keep archives at a destination."""
+    return [name for name in settings.applications if destination in settings.destinations_of(name)]
+
+
+def findings_of(settings: Settings, readings: Mapping[str, Reading], now: datetime) -> list[Finding]:
+    """Check every application at every destination that has answered, and compare the destinations."""
+    findings: list[Finding] = []
+    newest = {}
+    for name, reading in readings.items():
+        if reading.found is not None:
+            examined = checkup.judge(name, reading.found, settings, applications_at(settings, name), now)
+            findings += examined.findings
+            newest[name] = examined.newest
+        elif reading.trouble:
+            findings.append(health.unreachable("Everything", name, reading.trouble))
+    return findings + checkup.compare(settings, settings.applications, newest, now)
+
+
+def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    """Return the findings that are not healthy."""
+    return tuple(finding for verdict in ("unhealthy", "degraded") for finding in findings if finding.verdict == verdict)
+
+
+def newest_proof(readings: Iterable[Reading], application: str = "") -> Proof | None:
+    """Return the newest proof of an application, or of any."""
+    proofs = (
+        proof for reading in readings for (subject, _), proof in reading.proofs.items() if application in ("", subject)
+    )
+    return max(proofs, key=lambda proof: proof.proven_at, default=None)
+
+
+def proof_text(proof: Proof | None, now: datetime) -> str:
+    """Say when a restore was last proven, and how long it took."""
+    if proof is None:
+        return "Never proven to restore"
+    return f"Proven {ago(now - proof.proven_at)} ago, recovered in {duration(proof.recovery.total_seconds())}"
+
+
+def _gauges(settings: Settings, found: Catalog, application: str, now: datetime) -> Iterator[Gauge]:
+    limits = settings.limits_of(application)
+    for kind, limit in limits.longest_ages.items():
+        newest = found.newest(application, kind)
+        age = max(now - newest.captured_at, timedelta()) if newest else None
+        yield Gauge(
+            f"Newest {kind}",
+            "none yet" if age is None else f"{ago(age)} old",
+            f"of {ago(limit)}",
+            100 if age is None else _percent(age / limit),
+            age is None or age > limit,
+        )
+    stored = sum(archive.size for archive in found.archives if archive.application == application)
+    cap = (limits.max_storage_megabytes or 0) * MEGABYTE
+    share = stored / cap if cap else 0
+    limit_text = f"of {size_text(cap)}" if cap else "no limit"
+    yield Gauge("Stored", size_text(stored), limit_text, _percent(share) if cap else None, share > 1)
+
+
+def _percent(share: float) -> int:
+    return min(100, round(share * 100))

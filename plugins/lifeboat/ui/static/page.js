@@ -1,0 +1,302 @@
+"use strict";
+// Fetches the pieces of the page, and hands every action to Airflow's own API with the user's session.
+
+const API = new URL("../api/v2/", document.baseURI);
+const POLL_SECONDS = 2;
+const HEAD_START_MILLISECONDS = 400;
+const OVER = ["success", "failed"];
+const may = new Set(document.body.dataset.may.split(" "));
+const dags = new Map(); // by id, as Airflow's API tells of them
+let tonight = ""; // when the next clean-up runs
+
+const find = (selector, within = document) => within.querySelector(selector);
+const all = (selector, within = document) => [...within.querySelectorAll(selector)];
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+// ---- The pieces
+
+async function load(place, options = {}) {
+  clearTimeout(place.retry);
+  place.latest?.abort();
+  place.latest = new AbortController();
+  if (!options.again) place.setAttribute("aria-busy", "true");
+  try {
+    const answer = await fetch(`${place.dataset.src}?${query(place, options)}`, { signal: place.latest.signal });
+    const text = await answer.text();
+    if (place.dataset.form === "what-if") tellMistake(answer.status === 422 ? text : "");
+    if (answer.ok || (answer.status === 422 && place.dataset.form !== "what-if")) place.innerHTML = text;
+    else if (answer.status !== 422) complain(place, answer.status);
+    const wait = answer.headers.get("Retry-After");
+    if (wait) place.retry = setTimeout(() => load(place, { again: true }), wait * 1000);
+    arm(place);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    complain(place);
+  }
+  place.setAttribute("aria-busy", "false");
+}
+
+function query(place, { fresh } = {}) {
+  const form = place.dataset.form && document.getElementById(place.dataset.form);
+  const wanted = form && (form.id !== "what-if" || isChanged(form)) ? new FormData(form) : [];
+  const parameters = new URLSearchParams([...(wanted.entries?.() ?? [])]);
+  if (place.dataset.for === "tonight" && tonight) parameters.set("at", tonight);
+  if (fresh) parameters.set("fresh", "true");
+  return parameters;
+}
+
+function complain(place, status) {
+  const reasons = { 401: "Your session has ended: log in again.", 403: "You may not see this." };
+  place.replaceChildren(element("p", { className: "error", textContent: reasons[status] ?? "Airflow does not answer." }));
+}
+
+async function refresh() {
+  await load(find("[data-src=answers]"), { fresh: true }); // makes the listings that the other pieces share
+  await learnDags().then(() => arm());
+  await loadTheRest();
+}
+
+function loadTheRest() {
+  return Promise.all(all("[data-src]:not([data-src=answers])").map((place) => load(place)));
+}
+
+// ---- What Airflow says of the DAGs
+
+async function api(method, path, body) {
+  const answer = await fetch(new URL(path, API), {
+    method,
+    headers: { "Content-Type": "application/json" },
+    body: body && JSON.stringify(body),
+  });
+  const content = await answer.json().catch(() => ({}));
+  if (answer.ok) return content;
+  const detail = typeof content.detail === "string" ? content.detail.split("\n")[0] : answer.statusText;
+  throw new Error(detail || `Airflow answered ${answer.status}.`);
+}
+
+async function learnDags() {
+  const known = await api("GET", "dags?tags=lifeboat&limit=100");
+  dags.clear();
+  for (const dag of known.dags) dags.set(dag.dag_id, dag);
+  for (const place of all("[data-next]")) find("span", place).replaceChildren(...nextRun(dags.get(place.dataset.next)));
+  const cleanup = dags.get("backup_cleanup");
+  tonight = (!cleanup?.is_paused && cleanup?.next_dagrun_run_after) || "";
+  const when = tonight ? `As things stand, at the next clean-up, ${moment(tonight)}.` : "As things stand now.";
+  const paused = cleanup?.is_paused ? " backup_cleanup is paused: nothing is deleted until somebody unpauses it." : "";
+  find("#cleanup").textContent = when + paused;
+}
+
+function nextRun(dag) {
+  if (!dag) return ["not here, or not yours to see"];
+  if (dag.is_paused) return [element("span", { className: "badge degraded", textContent: "paused" })];
+  return [dag.next_dagrun_run_after ? moment(dag.next_dagrun_run_after) : "by hand"];
+}
+
+function moment(text) {
+  const time = new Date(text);
+  const options = { weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: document.body.dataset.zone };
+  const hours = Math.round((time - Date.now()) / 3600000);
+  const distance = hours < 1 ? "within the hour" : hours < 48 ? `in ${hours} h` : `in ${Math.round(hours / 24)} days`;
+  return `${time.toLocaleString("en-GB", options)} (${distance})`;
+}
+
+// ---- Buttons
+
+function arm(within = document) {
+  for (const button of all("[data-dag]", within)) {
+    const id = button.dataset.dag;
+    const reason = !may.has(id) ? "You may not trigger this DAG." : !dags.has(id) ? `There is no DAG ${id} here.` : "";
+    button.disabled = reason !== "";
+    button.title = reason;
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const target = event.target.closest("button, a");
+  if (!target) return;
+  if (target.dataset.dag) openForm(target);
+  else if ("refresh" in target.dataset) refresh();
+  else if ("close" in target.dataset) find("#form").close();
+  else if ("copy" in target.dataset) copy(target);
+  else if ("contents" in target.dataset) toggleContents(target);
+  else if ("more" in target.dataset) {
+    find("#filters").elements.limit.value = target.dataset.more;
+    load(find("[data-src=archives]"));
+  } else if ("airflow" in target.dataset) {
+    event.preventDefault();
+    leave(target.href);
+  }
+});
+
+// The sandbox of the iframe forbids links out of it, and a link within it would nest Airflow's UI in itself.
+function leave(address) {
+  const link = element("a", { href: address });
+  window.parent.document.body.append(link);
+  link.click();
+  link.remove();
+}
+
+async function copy(button) {
+  const text = find("pre", button.parentElement);
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren(text); // without HTTPS there is no clipboard
+    button.textContent = "Selected";
+  }
+  setTimeout(() => (button.textContent = "Copy"), 2000);
+}
+
+function toggleContents(button) {
+  const row = button.closest("tr");
+  const open = button.getAttribute("aria-expanded") === "true";
+  button.setAttribute("aria-expanded", String(!open));
+  if (open) return row.nextElementSibling.remove();
+  const cell = element("td", { colSpan: row.cells.length });
+  row.after(element("tr", { className: "contents" }, cell));
+  fetch(`contents?key=${encodeURIComponent(button.dataset.contents)}`)
+    .then(async (answer) => (answer.ok ? (cell.innerHTML = await answer.text()) : complain(cell, answer.status)))
+    .catch(() => complain(cell));
+}
+
+// ---- The form of a DAG: Airflow's own cannot be opened with values of ours, so this one is made of the same schema
+
+async function openForm(button) {
+  const dialog = find("#form");
+  const id = button.dataset.dag;
+  const chosen = JSON.parse(button.dataset.conf);
+  find("#form-title").textContent = button.textContent.replace("…", "");
+  find("#form-error").hidden = true;
+  let dag;
+  try {
+    dag = await api("GET", `dags/${id}/details`);
+  } catch (error) {
+    return find("#runs").replaceChildren(element("p", { className: "notice unhealthy", textContent: `${id}: ${error.message}` }));
+  }
+  const paused = dag.is_paused ? " It is paused: starting it unpauses it, with its schedule." : "";
+  find("#form-text").textContent = `This triggers ${id}.${paused}`;
+  const fields = Object.entries(dag.params).map(([name, param]) => field(name, param, chosen[name]));
+  find("#form-fields").replaceChildren(...fields.map((made) => made.label));
+  find("form", dialog).onsubmit = (event) => {
+    event.preventDefault();
+    start(dag, fields);
+  };
+  dialog.showModal();
+}
+
+function field(name, { schema, value, description }, chosen) {
+  const initial = chosen ?? value;
+  const types = [schema.type].flat();
+  const made = types.includes("array") ? listField(schema, initial) : simpleField(schema, types, initial);
+  made.input.name = name;
+  const title = schema.title ?? name.replaceAll("_", " ");
+  const help = element("span", { className: "quiet", textContent: schema.description ?? description ?? "" });
+  return { name, read: made.read, label: element("label", {}, element("span", { textContent: title }), made.input, help) };
+}
+
+function simpleField(schema, types, initial) {
+  if (schema.enum) {
+    const options = schema.enum.map((option) => new Option(option ?? "", option, false, option === initial));
+    const input = element("select", {}, ...options);
+    return { input, read: () => schema.enum[input.selectedIndex] };
+  }
+  if (types.includes("boolean")) {
+    const input = element("input", { type: "checkbox", checked: Boolean(initial) });
+    return { input, read: () => input.checked };
+  }
+  const isNumber = types.includes("integer") || types.includes("number");
+  const text = typeof initial === "object" && initial !== null ? JSON.stringify(initial) : initial ?? "";
+  const input = element("input", { type: isNumber ? "number" : "text", value: text });
+  const empty = types.includes("null") ? null : "";
+  return { input, read: () => (input.value === "" ? empty : isNumber ? Number(input.value) : parsed(input.value, types)) };
+}
+
+function parsed(text, types) {
+  return types.includes("object") ? JSON.parse(text) : text;
+}
+
+function listField(schema, initial) {
+  const names = schema.examples ?? schema.items?.enum ?? [];
+  const options = [...new Set([...names, ...(initial ?? [])])].map((name) => new Option(name, name, false, initial?.includes(name)));
+  const input = element("select", { multiple: true, size: Math.min(Math.max(options.length, 2), 5) }, ...options);
+  return { input, read: () => [...input.selectedOptions].map((option) => option.value) };
+}
+
+async function start(dag, fields) {
+  const problem = find("#form-error");
+  find("#form-go").disabled = true;
+  try {
+    const conf = Object.fromEntries(fields.map((made) => [made.name, made.read()]));
+    if (dag.is_paused) await api("PATCH", `dags/${dag.dag_id}`, { is_paused: false });
+    const run = await api("POST", `dags/${dag.dag_id}/dagRuns`, { logical_date: null, conf });
+    find("#form").close();
+    follow(run);
+  } catch (error) {
+    problem.textContent = error.message;
+    problem.hidden = false;
+  }
+  find("#form-go").disabled = false;
+}
+
+function follow(run) {
+  const path = `dags/${run.dag_id}/dagRuns/${encodeURIComponent(run.dag_run_id)}`;
+  const state = element("span", { className: "badge unknown", textContent: run.state });
+  const link = element("a", { href: `../dags/${run.dag_id}/runs/${encodeURIComponent(run.dag_run_id)}`, textContent: "Open the run" });
+  link.dataset.airflow = "";
+  const line = element("p", { className: "notice" }, element("strong", { textContent: run.dag_id }), " ", state, " ", link);
+  find("#runs").replaceChildren(line);
+  const look = async () => {
+    const { state: now } = await api("GET", path).catch(() => run);
+    state.textContent = now;
+    if (!OVER.includes(now)) return setTimeout(look, POLL_SECONDS * 1000);
+    state.className = `badge ${now === "success" ? "healthy" : "unhealthy"}`;
+    refresh();
+  };
+  setTimeout(look, POLL_SECONDS * 1000);
+}
+
+// ---- Filters, and the policy tried out
+
+function isChanged(form) {
+  return all("input", form).some((input) => input.value !== input.dataset.default);
+}
+
+function tellMistake(text) {
+  const place = find("#what-if-error");
+  place.innerHTML = text;
+  place.hidden = text === "";
+  for (const input of all("#what-if input")) input.setAttribute("aria-invalid", String(text.includes(input.name)));
+}
+
+let pause;
+const tryPolicy = () => {
+  clearTimeout(pause);
+  pause = setTimeout(() => all("[data-form=what-if]").forEach((place) => load(place)), 250);
+};
+
+find("#filters")?.addEventListener("change", (event) => {
+  if (event.target.name !== "limit") event.currentTarget.elements.limit.value = 15;
+  load(find("[data-src=archives]"));
+});
+find("#what-if")?.addEventListener("input", tryPolicy);
+find("#what-if")?.addEventListener("reset", tryPolicy);
+for (const form of all("#filters, #what-if")) form.addEventListener("submit", (event) => event.preventDefault());
+
+// ---- Begin: first the answers, with a head start before the rest; they need to know when tonight is
+
+async function begin() {
+  find("#looking").hidden = [...may].some(Boolean);
+  await learnDags().catch(() => {});
+  arm();
+  const headStart = new Promise((resolve) => setTimeout(resolve, HEAD_START_MILLISECONDS));
+  await Promise.race([load(find("[data-src=answers]")), headStart]);
+  loadTheRest();
+}
+
+if (find("main [data-src]")) begin();

@@ -1,0 +1,83 @@
+"""Airflow's API server in this process, with real logins, and what stands at a destination without a backup."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from lifeboat import catalog
+from lifeboat.catalog import Kind
+from lifeboat.storage import StoredObject
+from lifeboat.ui.app import backups_app
+from lifeboat.ui.readings import Proof, Reading
+
+from tests.conftest import HOME
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+USERS = {"admin": "admin", "user": "user", "viewer": "viewer"}
+
+
+def objects(
+    *ages: float, application: str = "Shop", kind: Kind = "database", size: int = 1000, now: datetime = NOW
+) -> list[StoredObject]:
+    """Return what a listing has of archives of so many days of age."""
+    keys = [catalog.archive_key(application, kind, now - timedelta(days=age)) for age in ages]
+    return [StoredObject(key + suffix, size, now) for key in keys for suffix in ("", ".json")]
+
+
+def reading(destination: str, *listing: StoredObject, proofs: dict[tuple[str, Kind], Proof] | None = None) -> Reading:
+    """Return the reading of a destination that holds these."""
+    return Reading(destination, catalog.read(listing), proofs or {})
+
+
+def publish(root: Path, *ages: float, application: str = "Shop", kind: Kind = "database", **marker: Any) -> list[str]:
+    """Put archives of so many days of age into a directory; keyword arguments go into their markers."""
+    keys = []
+    for age in ages:
+        key = catalog.archive_key(application, kind, datetime.now(UTC) - timedelta(days=age))
+        path = root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"an archive")
+        facts = {"archive": {"sha256": "ab" * 32, "encrypted": True}, "note": "", "totals": {}} | marker
+        path.with_name(f"{path.name}.json").write_text(json.dumps(facts))
+        keys.append(key)
+    return keys
+
+
+@pytest.fixture(scope="session")
+def airflow(airflow_db: None) -> Iterator[FastAPI]:
+    """Airflow's API server, with every plugin loaded as Airflow loads them."""
+    from airflow.api_fastapi.app import create_app
+
+    passwords = HOME / "passwords.json"
+    passwords.write_text(json.dumps({name: name for name in USERS}))
+    with pytest.MonkeyPatch.context() as patch:
+        roles = ",".join(f"{name}:{role}" for name, role in USERS.items())
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", roles)
+        patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
+        yield create_app()
+
+
+Login = Callable[[str], TestClient]
+
+
+@pytest.fixture
+def login(airflow: FastAPI) -> Login:
+    """Return a client of the page: logged in as a user, or nobody where the name is empty."""
+    backups_app.cache_clear()  # and with it what earlier tests have read
+    tokens = TestClient(airflow)
+
+    def client(user: str = "viewer") -> TestClient:
+        headers = {}
+        if user:
+            answer = tokens.post("/auth/token", json={"username": user, "password": user})
+            headers = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+        return TestClient(airflow, "http://testserver/lifeboat/", headers=headers)
+
+    return client

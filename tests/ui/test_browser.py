@@ -1,0 +1,309 @@
+"""The page in a browser, inside Airflow's own UI, with real logins and a real scheduler."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect, sync_playwright
+
+from include.demo.browser import chromium
+from include.demo.stand_ins import MariaDB
+from include.demo.standalone import Standalone
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT
+from tests.test_scheduler import where_it_is_noon
+from tests.ui.conftest import USERS, publish
+
+pytestmark = pytest.mark.timeout(600)
+
+DAY_AGES = [number + 0.1 for number in range(5)]
+SQL = "CREATE TABLE customers (id INT PRIMARY KEY, name TEXT); INSERT INTO customers VALUES (1, 'Zoë'), (2, 'Ada');"
+
+
+@dataclass(frozen=True)
+class Site:
+    """Airflow with the page, and the two directories of its destinations."""
+
+    airflow: Standalone
+    local: Path
+    second: Path
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("site")
+    mariadb.run("CREATE DATABASE page_shop")
+    mariadb.run(SQL, "page_shop")
+    local, second = home / "local", home / "second"
+    for root in (local, second):
+        publish(root, *DAY_AGES, note="from the past")
+    settings = {
+        "timezone": where_it_is_noon(),
+        "staging": str(home / "staging"),
+        "encryption": {"connection": "lifeboat_archive"},
+        "destinations": {root.name: {"type": "disk", "path": str(root)} for root in (local, second)},
+        "applications": {"Shop": {"databases": [{"name": "page_shop", "connection": "shop_db"}]}},
+        "health": {"size_factor": None},
+    }
+    (home / "backup.yaml").write_text(json.dumps(settings))
+    (home / "airflow").mkdir()
+    dags = home / "dags"
+    dags.mkdir()
+    for file in (PROJECT / "dags").glob("[!r]*.py"):
+        (dags / file.name).symlink_to(file)
+    (dags / "restore_database.py").symlink_to(Path(__file__).with_name("dags") / "restore_database.py")
+    variables = {
+        "LIFEBOAT_CONFIG": str(home / "backup.yaml"),
+        "AIRFLOW_HOME": str(home / "airflow"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__PARALLELISM": "4",
+        "AIRFLOW_CONN_SHOP_DB": mariadb.connection(),
+        "AIRFLOW_CONN_LIFEBOAT_ARCHIVE": json.dumps({"conn_type": "generic", "password": ARCHIVE_PASSWORD}),
+    }
+    with Standalone(variables, home / "airflow.log", users=USERS) as airflow:
+        yield Site(airflow, local, second)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright, chromium(playwright) as browser:
+        yield browser
+
+
+@dataclass
+class Visit:
+    """A user's visit to the page inside Airflow's UI, and whatever the browser complained about."""
+
+    page: Page
+    complaints: list[str] = field(default_factory=list)
+
+    @property
+    def frame(self) -> Frame:
+        """The page itself."""
+        (frame,) = self.page.main_frame.child_frames
+        return frame
+
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture
+def visit(site: Site, browser: Browser) -> Iterator[Open]:
+    """Log a user in as people do and open the page; in the end, the browser must have had nothing to complain about."""
+    visits: list[tuple[BrowserContext, Visit]] = []
+
+    def open_as(user: str, **options: Any) -> Visit:
+        context = browser.new_context(base_url=site.airflow.base, **options)
+        page = context.new_page()
+        made = Visit(page)
+        visits.append((context, made))
+        page.goto("/auth/login")
+        page.get_by_label("Username").fill(user)
+        page.get_by_label("Password").fill(user)
+        page.keyboard.press("Enter")
+        page.wait_for_url(lambda address: "/auth/login" not in address)
+        page.on("console", lambda told: made.complaints.append(told.text) if told.type == "error" else None)
+        page.on("pageerror", lambda error: made.complaints.append(str(error)))
+        page.on("request", lambda asked: _only_our_own(site, asked.url, made.complaints))
+        page.goto("/plugin/backups")
+        page.frame_locator("iframe").get_by_role("heading", name="Backups").wait_for()
+        return made
+
+    yield open_as
+    for context, made in visits:
+        context.close()
+        assert made.complaints == []
+
+
+def _only_our_own(site: Site, address: str, complaints: list[str]) -> None:
+    if not address.startswith((site.airflow.base, "data:", "blob:")):
+        complaints.append(f"asked {address}")
+
+
+def answer(frame: Frame, question: str) -> Any:
+    return frame.locator(".answer", has_text=question).locator(".headline")
+
+
+def archives(frame: Frame) -> Any:
+    return frame.locator("table.archives caption")
+
+
+def test_the_page_answers_inside_airflow(visit: Open) -> None:
+    visited = visit("admin")
+    visited.page.get_by_role("link", name="Backups").first.wait_for()
+    frame = visited.frame
+    expect(answer(frame, "Are we safe?")).to_have_text("Yes")
+    expect(answer(frame, "What do we have?")).to_have_text("5 archives")
+    expect(answer(frame, "What will tonight delete?")).to_have_text("Nothing")
+    expect(answer(frame, "How do I get it back?")).to_have_text("Unproven")
+    expect(frame.get_by_role("article", name="local").first).to_contain_text("2 hours old of 24 hours")
+    expect(frame.locator("[data-next=backup_database]")).to_contain_text("paused")
+
+
+def test_the_page_follows_airflows_theme(visit: Open) -> None:
+    visited = visit("viewer", color_scheme="light")
+    whole = visited.frame.locator("html")
+    expect(whole).to_have_css("background-color", "rgb(255, 255, 255)")
+    visited.page.evaluate("document.documentElement.className = 'dark'")
+    expect(whole).not_to_have_css("background-color", "rgb(255, 255, 255)")
+    visited.page.evaluate("document.documentElement.className = 'light'")
+    expect(whole).to_have_css("background-color", "rgb(255, 255, 255)")
+
+
+def test_a_page_of_its_own_follows_the_browser(visit: Open) -> None:
+    visited = visit("viewer", color_scheme="dark")
+    visited.page.goto("/lifeboat/")
+    assert visited.page.evaluate("document.documentElement.dataset.theme") is None
+    dark = visited.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    visited.page.emulate_media(color_scheme="light")
+    assert visited.page.evaluate("getComputedStyle(document.documentElement).backgroundColor") != dark
+
+
+@pytest.mark.parametrize("width", [360, 768, 1400, 2500])
+def test_nothing_is_wider_than_the_screen(visit: Open, width: int) -> None:
+    frame = visit("viewer", viewport={"width": width, "height": 800}).frame
+    archives(frame).wait_for(state="attached")
+    frame.get_by_role("button", name="Contents").first.click()
+    frame.get_by_text("from the past").wait_for()
+    wider = "element => element.getBoundingClientRect().right > innerWidth + 1 && !element.closest('.scroll, thead')"
+    assert frame.evaluate(f"[...document.body.querySelectorAll('*')].filter({wider}).map(each => each.outerHTML)") == []
+    assert frame.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_another_policy_changes_the_plan_and_nothing_else(site: Site, visit: Open) -> None:
+    visited = visit("viewer")
+    frame = visited.frame
+    plan = frame.locator("#tonight article[aria-label=local]")
+    expect(plan).to_contain_text("Deletes nothing")
+    frame.get_by_text("What if the policy were another?").click()
+    frame.get_by_label("All, for days").fill("1")
+    for label in ("Then daily, for days", "Then weekly, for weeks", "Then monthly, for months"):
+        frame.get_by_label(label).fill("0")
+    expect(plan).to_contain_text("Deletes 3 archives")
+    expect(plan).to_contain_text("3 more, 0 fewer")
+    frame.get_by_label("All, for days").fill("a few")
+    expect(frame.get_by_role("alert")).to_contain_text("keep_all_for_days: Input should be a valid integer")
+    assert frame.get_by_label("All, for days").get_attribute("aria-invalid") == "true"
+    frame.get_by_role("button", name="Back to the settings").click()
+    expect(plan).to_contain_text("Deletes nothing")
+    expect(frame.locator("#what-if-error")).to_be_hidden()
+    assert all("422" in complaint for complaint in visited.complaints)
+    visited.complaints.clear()
+    assert len(list(site.local.rglob("*.zip"))) == len(DAY_AGES)
+
+
+def test_filters_choose_what_is_listed(visit: Open) -> None:
+    frame = visit("viewer").frame
+    expect(archives(frame)).to_have_text("5 archives, newest first")
+    frame.get_by_label("Proven to restore").select_option("Proven")
+    expect(frame.get_by_text("There is no such archive.")).to_be_visible()
+    frame.get_by_label("Proven to restore").select_option("All")
+    expect(archives(frame)).to_have_text("5 archives, newest first")
+
+
+def test_restore_leads_to_a_form_that_is_filled_with_the_archive(site: Site, visit: Open) -> None:
+    frame = visit("admin").frame
+    key = sorted(path.relative_to(site.local).as_posix() for path in site.local.rglob("*.zip"))[-2]
+    frame.locator("table.archives").get_by_role("button", name="Restore…").nth(1).click()
+    form = frame.get_by_role("dialog", name="Restore")
+    expect(form).to_contain_text("This triggers restore_database. It is paused")
+    expect(form.get_by_label("application")).to_have_value("Shop")
+    expect(form.get_by_label("archive")).to_have_value(key)
+    expect(form.get_by_label("safety backup")).to_be_checked()
+    form.get_by_label("databases").select_option("two")
+    form.get_by_role("button", name="Start").click()
+    expect(frame.locator("#runs")).to_contain_text("restore_database")
+    expect(frame.locator("#runs .badge")).to_have_text("success", timeout=120_000)
+    (run,) = site.airflow.api("GET", "dags/restore_database/dagRuns")["dag_runs"]
+    assert run["triggering_user_name"] == "admin"
+    assert run["conf"] == {
+        "application": "Shop",
+        "archive": key,
+        "databases": ["two"],
+        "target": None,
+        "safety_backup": True,
+    }
+
+
+def test_what_airflow_refuses_is_told_in_the_form(visit: Open) -> None:
+    visited = visit("admin")
+    frame = visited.frame
+    frame.get_by_role("group", name="Actions").get_by_role("button", name="Restore…").click()
+    form = frame.get_by_role("dialog", name="Restore")
+    expect(form.get_by_label("archive")).to_have_value("latest")
+    form.get_by_label("archive").fill("")
+    form.get_by_role("button", name="Start").click()
+    expect(form.get_by_role("alert")).to_contain_text("Invalid input for param archive")
+    visited.page.keyboard.press("Escape")
+    expect(form).to_be_hidden()
+    assert all("400" in complaint for complaint in visited.complaints)
+    visited.complaints.clear()
+
+
+def test_a_backup_is_triggered_and_appears(site: Site, visit: Open) -> None:
+    visited = visit("user")
+    frame = visited.frame
+    before = int(archives(frame).inner_text().split()[0])
+    button = frame.get_by_role("group", name="Actions").get_by_role("button", name="Back up now")
+    expect(button).to_be_enabled()
+    button.focus()
+    visited.page.keyboard.press("Enter")
+    form = frame.get_by_role("dialog", name="Back up now")
+    form.get_by_label("note").fill("by hand <b>now</b>")
+    visited.page.keyboard.press("Enter")
+    expect(frame.locator("#runs .badge")).to_have_text("success", timeout=180_000)
+    expect(archives(frame)).to_have_text(f"{before + 1} archives, newest first", timeout=15_000)
+    frame.get_by_role("button", name="Contents").first.click()
+    expect(frame.locator("tr.contents")).to_contain_text("by hand <b>now</b>")
+    expect(frame.locator("tr.contents")).to_contain_text("Rows2")
+    (run,) = site.airflow.api("GET", "dags/backup_database/dagRuns?run_type=manual")["dag_runs"]
+    assert run["triggering_user_name"] == "user"
+    frame.get_by_role("link", name="Open the run").click()
+    visited.page.wait_for_url("**/dags/backup_database/runs/**")
+
+
+def test_a_viewer_sees_everything_and_triggers_nothing(site: Site, visit: Open) -> None:
+    visited = visit("viewer")
+    frame = visited.frame
+    expect(archives(frame)).to_be_visible()
+    expect(frame.get_by_text("You can look at everything here.")).to_be_visible()
+    buttons = frame.locator("[data-dag]")
+    assert buttons.count() > 5
+    for button in buttons.all():
+        expect(button).to_be_disabled()
+        assert button.get_attribute("title") == "You may not trigger this DAG."
+    post = "{method: 'POST', headers: {'Content-Type': 'application/json'}, body: '{\"logical_date\": null}'}"
+    assert (
+        frame.evaluate(f"fetch('../api/v2/dags/backup_database/dagRuns', {post}).then(answer => answer.status)") == 403
+    )
+    assert all("403" in complaint for complaint in visited.complaints)
+    visited.complaints.clear()
+
+
+def test_a_link_into_airflow_leaves_the_frame(visit: Open) -> None:
+    visited = visit("viewer")
+    visited.frame.get_by_role("link", name="backup_cleanup").click()
+    visited.page.wait_for_url("**/dags/backup_cleanup")
+
+
+def test_a_destination_that_breaks_is_seen_and_the_rest_stays(site: Site, visit: Open) -> None:
+    frame = visit("viewer").frame
+    expect(answer(frame, "Are we safe?")).not_to_have_text("No")
+    away = site.second.with_name("away")
+    site.second.rename(away)
+    site.second.write_text("a file where the directory should be")
+    try:
+        frame.wait_for_timeout(1500)
+        frame.get_by_role("button", name="Refresh").click()
+        expect(answer(frame, "Are we safe?")).to_have_text("No")
+        broken = frame.locator("#safe article[aria-label=second]")
+        expect(broken).to_contain_text("Cannot list destination 'second'")
+        expect(frame.locator("#safe article[aria-label=local]")).to_contain_text("healthy")
+        expect(frame.locator("#tonight article[aria-label=second]")).to_contain_text("Nothing is deleted")
+    finally:
+        site.second.unlink()
+        away.rename(site.second)

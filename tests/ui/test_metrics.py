@@ -1,0 +1,89 @@
+"""Figures for Prometheus: what they say, and who may read them."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from lifeboat import config
+from lifeboat.ui import metrics
+from lifeboat.ui.readings import Proof, Reading
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.conftest import Configure
+from tests.ui.conftest import NOW, Login, objects, publish, reading
+
+LABELS = ("application", "kind", "destination")
+TOKEN = "correct horse battery staple ñ"
+
+
+def figures(text: str) -> dict[tuple[str, ...], float]:
+    """Return the value of every sample, by its name and the values of its labels."""
+    return {
+        (
+            sample.name.removeprefix("lifeboat_"),
+            *(sample.labels[name] for name in LABELS if name in sample.labels),
+        ): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_figures_are_told_per_application_kind_and_destination(project: Configure) -> None:
+    settings = config.load(project())
+    proven_at = datetime(2026, 11, 20, tzinfo=UTC)
+    listing = [
+        *objects(1, 2, 3, size=100),
+        *objects(0.5, kind="application", size=7),
+        *objects(1, application="Not in the settings"),
+    ]
+    readings = {
+        "disk": reading("disk", *listing, proofs={("Shop", "database"): Proof("key", proven_at, 61.5)}),
+        "offsite": Reading("offsite", trouble="down"),
+    }
+    found = figures(metrics.exposition(settings, readings).decode())
+    shop = ("Shop", "database", "disk")
+    assert found == {
+        ("destination_up", "disk"): 1,
+        ("destination_up", "offsite"): 0,
+        ("last_success_timestamp_seconds", *shop): NOW.timestamp() - 86400,
+        ("archives", *shop): 3,
+        ("newest_archive_bytes", *shop): 100,
+        ("storage_bytes", *shop): 300,
+        ("last_proof_timestamp_seconds", *shop): proven_at.timestamp(),
+        ("recovery_seconds", *shop): 61.5,
+        ("last_success_timestamp_seconds", "Shop", "application", "disk"): NOW.timestamp() - 43200,
+        ("archives", "Shop", "application", "disk"): 1,
+        ("newest_archive_bytes", "Shop", "application", "disk"): 7,
+        ("storage_bytes", "Shop", "application", "disk"): 7,
+    }
+
+
+@pytest.mark.parametrize(("offered", "status"), [(TOKEN, 200), (f"{TOKEN}x", 403), ("", 401), ("x", 403)])
+def test_a_token_of_the_settings_opens_the_metrics_and_nothing_else(
+    project: Configure, login: Login, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offered: str, status: int
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SCRAPE", json.dumps({"conn_type": "generic", "password": TOKEN}))
+    project(metrics={"connection": "scrape"})
+    publish(tmp_path / "disk", 0.1)
+    headers = {b"Authorization": f"Bearer {offered}".encode()} if offered else {}
+    answer = login("").get("metrics", headers=headers)
+    assert answer.status_code == status
+    assert ("lifeboat_archives{" in answer.text) is (status == 200)
+    assert login("").get("answers", headers=headers).status_code in (401, 403)
+
+
+@pytest.mark.parametrize("password", [None, ""])
+def test_without_a_token_in_the_connection_only_a_login_opens_the_metrics(
+    project: Configure, login: Login, monkeypatch: pytest.MonkeyPatch, password: str | None
+) -> None:
+    if password is not None:
+        monkeypatch.setenv("AIRFLOW_CONN_SCRAPE", json.dumps({"conn_type": "generic", "password": password}))
+    project(metrics={"connection": "scrape"})
+    assert login("").get("metrics", headers={"Authorization": "Bearer "}).status_code == 401
+    assert login("").get("metrics", headers={"Authorization": "Bearer None"}).status_code == 403
+    answer = login("viewer").get("metrics")
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")

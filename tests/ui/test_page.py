@@ -1,0 +1,351 @@
+"""The page as Airflow's API server serves it: who may see it, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+import timeit
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from lifeboat import config
+from lifeboat.config import Settings
+from lifeboat.ui.app import STATIC, backups_app
+from lifeboat.ui.readings import Reading, Readings, look_at
+from starlette.routing import Route
+
+from tests.conftest import Configure
+from tests.ui.conftest import Login, publish
+
+FRAGMENTS = ["", "answers", "destinations/disk", "archives", "plans/disk", "recovery"]
+HOSTILE = """<script>alert("x")</script> & 'y'"""
+
+
+def paths() -> list[str]:
+    """Return a path for every route of the page."""
+    values = {"{name}": "disk"}
+    routes = [route.path for route in backups_app().routes if isinstance(route, Route)]
+    return [path.replace(name, value).lstrip("/") for path in routes for name, value in values.items()]
+
+
+def served(client: TestClient, path: str, **query: Any) -> str:
+    answer = client.get(path, params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def test_airflow_knows_the_page(airflow: FastAPI, login: Login) -> None:
+    token = login("viewer").headers["Authorization"]
+    answer = TestClient(airflow, headers={"Authorization": token}).get("/api/v2/plugins")
+    (plugin,) = [plugin for plugin in answer.json()["plugins"] if plugin["name"] == "lifeboat"]
+    assert [view["url_route"] for view in plugin["external_views"]] == ["backups"]
+    assert [app["url_prefix"] for app in plugin["fastapi_apps"]] == ["/lifeboat"]
+
+
+def test_nobody_reads_anything_without_a_login(project: Configure, login: Login) -> None:
+    project()
+    found = paths()
+    assert len(found) >= 9
+    for path in [*found, *(f"static/{name}" for name in STATIC)]:
+        assert login("").get(path).status_code == 401, path
+
+
+def test_settings_that_are_wrong_are_not_told_to_strangers(project: Configure, login: Login) -> None:
+    project(destinations={})
+    for path in paths():
+        assert login("").get(path).status_code == 401, path
+
+
+def test_a_viewer_reads_everything(project: Configure, login: Login, tmp_path: Path) -> None:
+    project()
+    (key,) = publish(tmp_path / "disk", 0.1)
+    client = login("viewer")
+    for path in [*FRAGMENTS, "metrics", f"contents?key={quote(key)}", *(f"static/{name}" for name in STATIC)]:
+        assert client.get(path).status_code == 200, path
+
+
+def test_whoever_may_not_see_plugins_may_not_see_the_page(
+    project: Configure, login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.api_fastapi.auth.managers.simple.simple_auth_manager import SimpleAuthManager
+
+    project()
+    client = login("viewer")
+    monkeypatch.setattr(SimpleAuthManager, "is_authorized_view", lambda *_, **__: False)
+    for path in paths():
+        assert client.get(path).status_code == 403, path
+
+
+@pytest.mark.parametrize(("user", "may"), [("viewer", False), ("user", True), ("admin", True)])
+def test_the_page_knows_what_airflow_lets_a_user_trigger(
+    project: Configure, login: Login, user: str, may: bool
+) -> None:
+    project()
+    (dags,) = re.findall(r'data-may="(.*?)"', served(login(user), ""))
+    assert ("restore_database" in dags.split()) is may
+    assert ("backup_database" in dags.split()) is may
+
+
+def test_no_answer_needs_an_exception_from_the_content_security_policy(
+    project: Configure, login: Login, tmp_path: Path
+) -> None:
+    project()
+    (key,) = publish(tmp_path / "disk", 0.1)
+    client = login()
+    for path in [*FRAGMENTS, f"contents?key={quote(key)}"]:
+        answer = client.get(path)
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'self'" in policy
+        assert "unsafe" not in policy
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert not re.search(r"<style|\sstyle=|\son\w+=|<script(?![^>]*\ssrc=)|https?://", answer.text), path
+
+
+def test_names_and_notes_are_text(project: Configure, login: Login, tmp_path: Path) -> None:
+    name = HOSTILE.replace("/", "|")
+    project(applications={name: {"databases": [{"name": HOSTILE, "connection": "shop_db"}]}})
+    (key,) = publish(tmp_path / "disk", 0.1, application=name, note=HOSTILE)
+    client = login("admin")
+    pages = [served(client, path) for path in FRAGMENTS] + [served(client, "contents", key=key)]
+    assert "alert" in pages[-1]
+    assert not any("<script>" in page for page in pages)
+    (conf, *_) = re.findall(r'data-conf="(\{&#34;application.*?)"', served(client, "recovery"))
+    assert json.loads(conf.replace("&#34;", '"'))["application"] == name
+
+
+def test_an_unknown_name_is_not_found(project: Configure, login: Login) -> None:
+    project()
+    client = login()
+    for path in ("destinations/else", "plans/else", "static/app.py", "static/..%2fapp.py", "contents?key=x", "else"):
+        assert client.get(path).status_code == 404, path
+
+
+def test_healthy_backups_are_called_so(project: Configure, login: Login, tmp_path: Path) -> None:
+    project(destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk")}})
+    publish(tmp_path / "disk", 0.1, 1.1)
+    client = login()
+    assert "Yes" in served(client, "answers")
+    assert "2 archives" in served(client, "answers")
+    card = served(client, "destinations/disk")
+    assert "2 hours old" in card
+    assert "Never proven" in card
+
+
+def test_a_finding_stands_where_it_is_seen_first(project: Configure, login: Login, tmp_path: Path) -> None:
+    project()
+    publish(tmp_path / "disk", 1.5)
+    answers = served(login(), "answers")
+    assert '<p class="headline">No</p>' in answers
+    assert "the newest database archive is 36.0 hours old, more than 24.0 hours" in answers
+    assert "there is no database archive yet" in answers
+
+
+def test_a_newcomer_is_told_what_to_do_first(project: Configure, login: Login) -> None:
+    project()
+    answers = served(login("admin"), "answers")
+    assert "Not yet" in answers
+    assert "First steps" in answers
+
+
+def test_a_proof_tells_how_long_a_restore_took(project: Configure, login: Login, tmp_path: Path) -> None:
+    project()
+    old, new = publish(tmp_path / "disk", 3, 0.1)
+    proven_at = datetime.now(UTC) - timedelta(days=9)
+    proof = {"format": 1, "proven_at": proven_at.isoformat(), "result": "proven", "durations": {"restore": 75.2}}
+    (tmp_path / "disk" / f"{old}.proof.json").write_text(json.dumps(proof))
+    client = login()
+    assert "In 1 min 15 s" in served(client, "answers")
+    assert "Proven 9 days ago, restored in 1 min 15 s" in served(client, "destinations/disk")
+    assert served(client, "archives", proven="yes").count("<tr>") == 2
+    assert old in served(client, "archives", proven="yes")
+    assert new not in served(client, "archives", proven="yes")
+
+
+def test_a_broken_destination_says_so_and_the_others_stay(project: Configure, login: Login, tmp_path: Path) -> None:
+    project(
+        destinations={
+            "good": {"type": "disk", "path": str(tmp_path / "good")},
+            "bad": {"type": "disk", "path": str(tmp_path / "bad")},
+        }
+    )
+    publish(tmp_path / "good", 0.1)
+    (tmp_path / "bad").write_text("a file where the directory should be")
+    client = login()
+    assert "healthy" in served(client, "destinations/good")
+    card = served(client, "destinations/bad")
+    assert "Cannot list destination &#39;bad&#39;" in card
+    assert "Nothing is deleted where nothing can be read" in served(client, "plans/bad")
+    assert "Without bad" in served(client, "archives")
+    assert "Cannot list destination" in served(client, "answers")
+
+
+def test_a_silent_destination_holds_nothing_up(project: Configure, login: Login, tmp_path: Path) -> None:
+    project()
+    publish(tmp_path / "disk", 0.1)
+    client = login()
+
+    def look(name: str, settings: Settings) -> Reading:
+        if name == "offsite":
+            time.sleep(20)
+        return look_at(name, settings)
+
+    backups_app().state.readings = Readings(look)
+    started = time.monotonic()
+    answers = client.get("answers")
+    assert time.monotonic() - started < 3
+    assert answers.headers["Retry-After"]
+    assert "offsite has not answered so far" in answers.text
+    assert "healthy" in served(client, "destinations/disk")
+    silent = client.get("destinations/offsite")
+    assert "no answer" in silent.text
+    assert silent.headers["Retry-After"]
+    started = time.monotonic()
+    assert "not answered" in client.get("plans/offsite").text
+    assert time.monotonic() - started < 1, "whoever asks later does not wait again"
+
+
+def test_a_page_lists_every_destination_once(project: Configure, login: Login, tmp_path: Path) -> None:
+    project()
+    publish(tmp_path / "disk", 0.1)
+    looks: Counter[str] = Counter()
+
+    def look(name: str, settings: Settings) -> Reading:
+        looks[name] += 1
+        return look_at(name, settings)
+
+    client = login()
+    backups_app().state.readings = Readings(look)
+    for path in [*FRAGMENTS, "plans/offsite", "destinations/offsite", "metrics"]:
+        served(client, path)
+    assert looks == {"disk": 1, "offsite": 1}
+    time.sleep(1.1)
+    served(client, "answers", fresh=True)
+    assert looks == {"disk": 2, "offsite": 2}
+
+
+def test_the_plan_can_be_tried_with_another_policy(project: Configure, login: Login, tmp_path: Path) -> None:
+    path = project()
+    before = path.read_bytes()
+    publish(tmp_path / "disk", 0.1, 1.1, 2.1, 3.1)
+    client = login()
+    assert "Deletes <strong>nothing</strong>" in served(client, "plans/disk")
+    numbers = {
+        "keep_all_for_days": 1,
+        "keep_daily_for_days": 0,
+        "keep_weekly_for_weeks": 0,
+        "keep_monthly_for_months": 0,
+        "keep_yearly_for_years": 0,
+        "delete_oldest_above_megabytes": "",
+    }
+    tried = served(client, "plans/disk", **numbers)
+    assert "Deletes <strong>3 archives</strong>" in tried
+    assert "3 more, 0 fewer" in tried
+    assert "older than every window" in tried
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ({"keep_all_for_days": "seven"}, "keep_all_for_days: Input should be a valid integer"),
+        ({"keep_all_for_days": ""}, "keep_all_for_days: Input should be a valid integer"),
+        ({"keep_all_for_days": "-1"}, "keep_all_for_days: Input should be greater than or equal to 0"),
+        (
+            {"delete_oldest_above_megabytes": "0"},
+            "delete_oldest_above_megabytes: Input should be greater than or equal",
+        ),
+        (
+            {f"keep_{name}": "0" for name in ("all_for_days", "daily_for_days", "weekly_for_weeks")}
+            | {"keep_monthly_for_months": "0", "keep_yearly_for_years": "0"},
+            "keeps nothing but the newest",
+        ),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused_in_words(
+    project: Configure, login: Login, numbers: dict[str, str], told: str
+) -> None:
+    project()
+    answer = login().get("plans/disk", params=numbers)
+    assert answer.status_code == 422
+    assert told in answer.text
+
+
+def test_the_plan_is_made_for_the_time_of_the_clean_up(project: Configure, login: Login, tmp_path: Path) -> None:
+    project(
+        retention={
+            "keep_all_for_days": 2,
+            "keep_daily_for_days": 0,
+            "keep_weekly_for_weeks": 0,
+            "keep_monthly_for_months": 0,
+            "keep_yearly_for_years": 0,
+        }
+    )
+    publish(tmp_path / "disk", 0.1, 1.9)
+    client = login()
+    tonight = datetime.now(UTC) + timedelta(hours=6)
+    assert "Deletes <strong>nothing</strong>" in served(client, "plans/disk")
+    assert "Deletes <strong>1 archive</strong>" in served(client, "plans/disk", at=tonight.isoformat())
+    assert "become free" in served(client, "answers", at=tonight.isoformat())
+    assert "No clean-up is due." in served(client, "answers")
+    for senseless in ("2000-01-01T00:00:00Z", "9999-01-01T00:00:00Z", tonight.replace(tzinfo=None).isoformat()):
+        assert "Deletes <strong>nothing</strong>" in served(client, "plans/disk", at=senseless)
+
+
+def test_contents_are_totals_and_a_note(project: Configure, login: Login, tmp_path: Path) -> None:
+    project()
+    totals = {"databases": 1, "tables": 12, "rows": 1234567, "sql_bytes": 5 << 20, "warnings": 0}
+    (key,) = publish(tmp_path / "disk", 0.1, note="before the move", totals=totals)
+    contents = served(login(), "contents", key=key)
+    for text in ("before the move", "1,234,567", "5.0 MiB", "AES-256", f"lifeboat verify {key}", "7z x -orestored"):
+        assert text in contents
+
+
+def test_settings_that_are_wrong_are_told_in_words(project: Configure, login: Login) -> None:
+    project(retension={})
+    client = login()
+    page = served(client, "")
+    assert "retension: unknown key, did you mean &#39;retention&#39;?" in page
+    fragment = client.get("answers")
+    assert fragment.status_code == 422
+    assert "retension" in fragment.text
+
+
+def test_settings_are_read_anew_when_the_file_changes(project: Configure, login: Login, tmp_path: Path) -> None:
+    project()
+    client = login()
+    assert "destinations/other" not in served(client, "")
+    time.sleep(0.01)
+    project(destinations={"other": {"type": "disk", "path": str(tmp_path / "disk")}})
+    assert "destinations/other" in served(client, "")
+
+
+def test_the_first_paint_is_little_more_than_the_listings(project: Configure, login: Login, tmp_path: Path) -> None:
+    names = [f"disk{number}" for number in range(10)]
+    project(destinations={name: {"type": "disk", "path": str(tmp_path / name)} for name in names})
+    publish(tmp_path / names[0], *(number / 4 for number in range(1000)))
+    for name in names[1:]:
+        shutil.copytree(tmp_path / names[0], tmp_path / name, copy_function=os.link)
+    client, settings = login(), config.load()
+
+    def listings() -> None:
+        read = Readings().all(settings, patience=60)
+        assert all(reading.found and len(reading.found.archives) == 1000 for reading in read.values())
+
+    def paint() -> None:
+        backups_app().state.readings = Readings()
+        for path in ("", "answers", *(f"destinations/{name}" for name in names)):
+            served(client, path)
+
+    paint()  # loads the templates
+    took = {work: min(timeit.repeat(work, number=1, repeat=3)) for work in (listings, paint)}
+    assert took[paint] < 3 * took[listings], took

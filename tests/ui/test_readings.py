@@ -1,0 +1,150 @@
+"""Readings: one listing however many ask, kept for a while, and nobody waits for what hangs."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from lifeboat import catalog, config
+from lifeboat.config import Settings
+from lifeboat.storage.disk import DiskDestination
+from lifeboat.ui.readings import Proof, Reading, Readings, look_at, read_proof
+
+from tests.conftest import Configure
+from tests.ui.conftest import publish, reading
+
+KEY = "Shop/database/2026-11-20-01-00-00.zip"
+
+
+class Look:
+    """Counts how often a destination was looked at; each look lasts until it is released."""
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.count = 0
+        self.release = threading.Event()
+        if not held:
+            self.release.set()
+
+    def __call__(self, name: str, settings: Settings) -> Reading:
+        self.count += 1
+        self.release.wait(30)
+        return reading(name)
+
+
+def test_however_many_ask_a_destination_is_looked_at_once(project: Configure) -> None:
+    settings, look = config.load(project()), Look(held=True)
+    readings = Readings(look)
+    with ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(readings.of, settings, "disk", 20) for _ in range(20)]
+        time.sleep(0.2)
+        look.release.set()
+        assert all(each.result().found is not None for each in asked)
+    assert look.count == 1
+
+
+def test_a_reading_is_kept_for_a_while(project: Configure) -> None:
+    settings, look = config.load(project()), Look()
+    readings = Readings(look)
+    for _ in range(3):
+        readings.of(settings, "disk", 1)
+    assert look.count == 1
+    time.sleep(0.05)
+    readings.of(settings, "disk", 1, max_age=0.01)
+    assert look.count == 2
+
+
+def test_a_destination_that_is_elsewhere_now_is_read_anew(project: Configure, tmp_path: Path) -> None:
+    look = Look()
+    readings = Readings(look)
+    readings.of(config.load(project()), "disk", 1)
+    moved = config.load(project(destinations={"disk": {"type": "disk", "path": str(tmp_path / "moved")}}))
+    readings.of(moved, "disk", 1)
+    assert look.count == 2
+
+
+def test_what_hangs_is_waited_for_once(project: Configure) -> None:
+    settings, look = config.load(project()), Look(held=True)
+    readings = Readings(look)
+    started = time.monotonic()
+    assert readings.of(settings, "disk", 0.5).silent
+    assert time.monotonic() - started >= 0.5
+    started = time.monotonic()
+    assert readings.of(settings, "disk", 0.5, max_age=0).silent
+    assert time.monotonic() - started < 0.25
+    look.release.set()
+    assert not readings.of(settings, "disk", 30).silent
+    assert look.count == 1
+
+
+def test_destinations_are_read_side_by_side(project: Configure) -> None:
+    settings = config.load(project())
+    together = threading.Barrier(len(settings.destinations), timeout=10)
+
+    def look(name: str, settings: Settings) -> Reading:
+        together.wait()
+        return reading(name)
+
+    assert not any(each.silent for each in Readings(look).all(settings, 10).values())
+
+
+def test_whatever_goes_wrong_is_told_in_words(
+    project: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config.load(project())
+    (tmp_path / "disk").write_text("no directory")
+    assert "Cannot list destination 'disk'" in look_at("disk", settings).trouble
+    monkeypatch.delenv("AIRFLOW_CONN_BACKUPS_S3")
+    assert "There is no Airflow connection 'backups_s3'" in look_at("offsite", settings).trouble
+    monkeypatch.setattr(catalog, "look", lambda *_: 1 / 0)
+    odd = look_at("disk", settings)
+    assert odd.trouble == "It cannot be read: ZeroDivisionError; the API server's log tells more."
+    assert not odd.silent
+
+
+def test_the_newest_proof_of_every_kind_is_read(project: Configure, tmp_path: Path) -> None:
+    settings = config.load(project())
+    old, new = publish(tmp_path / "disk", 3, 2)
+    (weekly,) = publish(tmp_path / "disk", 3, kind="application")
+    for key, seconds in ((old, 1), (new, 2), (weekly, 3)):
+        proof = {"proven_at": "2026-11-22T10:00:00+00:00", "result": "proven", "durations": {"restore": seconds}}
+        (tmp_path / "disk" / f"{key}.proof.json").write_text(json.dumps(proof))
+    proofs = look_at("disk", settings).proofs
+    assert {subject: proof.restore_seconds for subject, proof in proofs.items()} == {
+        ("Shop", "database"): 2,
+        ("Shop", "application"): 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (
+            {"format": 1, "proven_at": "2026-11-22T10:00:00+02:00", "result": "proven", "durations": {"restore": 4.5}},
+            Proof(KEY, datetime(2026, 11, 22, 8, tzinfo=UTC), 4.5),
+        ),
+        (
+            {"proven_at": "2026-11-22T10:00:00", "result": "proven"},
+            Proof(KEY, datetime(2026, 11, 22, 10, tzinfo=UTC), None),
+        ),
+        ({"proven_at": "2026-11-22T10:00:00Z", "result": "differs"}, None),
+        ({"proven_at": "yesterday", "result": "proven"}, None),
+        ({"proven_at": "2026-11-22T10:00:00Z", "result": "proven", "durations": {"restore": "long"}}, None),
+        ({"proven_at": "2026-11-22T10:00:00Z", "result": "proven", "durations": 5}, None),
+        ([], None),
+        ("", None),
+    ],
+)
+def test_a_proof_is_read_or_counts_as_none(tmp_path: Path, content: object, expected: Proof | None) -> None:
+    path = tmp_path / f"{KEY}.proof.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(content))
+    assert read_proof(DiskDestination("disk", tmp_path), KEY) == expected
+
+
+def test_a_proof_that_is_gone_counts_as_none(tmp_path: Path) -> None:
+    assert read_proof(DiskDestination("disk", tmp_path), KEY) is None
