@@ -49,7 +49,9 @@ def put(destination: Destination, *ages: float, application: str = "Shop", kind:
 
 def prove(destination: Destination, key: str) -> None:
     """Sign a proof of an archive."""
-    proof.record(destination, proof.signed({"key": key, "result": "proven"}, ARCHIVE_PASSWORD))
+    durations = {"verify": 1, "restore": 2}
+    facts = {"key": key, "result": "proven", "proven_at": NOW.isoformat(), "durations": durations}
+    proof.record(destination, proof.signed(facts, ARCHIVE_PASSWORD))
 
 
 def keys_at(destination: Destination) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,13 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from lifeboat import catalog
-from lifeboat.catalog import Kind
+from lifeboat import catalog, proof
+from lifeboat.catalog import Kind, Proof
 from lifeboat.storage import StoredObject
 from lifeboat.ui.app import backups_app
-from lifeboat.ui.readings import Proof, Reading
+from lifeboat.ui.readings import Reading
 
-from tests.conftest import HOME
+from tests.conftest import ARCHIVE_PASSWORD, HOME
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 USERS = {"admin": "admin", "user": "user", "viewer": "viewer"}
@@ -33,7 +34,7 @@ def objects(
 
 def reading(destination: str, *listing: StoredObject, proofs: dict[tuple[str, Kind], Proof] | None = None) -> Reading:
     """Return the reading of a destination that holds these."""
-    return Reading(destination, catalog.read(listing), proofs or {})
+    return Reading(destination, replace(catalog.read(listing), newest_proofs=proofs or {}))
 
 
 def publish(root: Path, *ages: float, application: str = "Shop", kind: Kind = "database", **marker: Any) -> list[str]:
@@ -48,6 +49,13 @@ def publish(root: Path, *ages: float, application: str = "Shop", kind: Kind = "d
         path.with_name(f"{path.name}.json").write_text(json.dumps(facts))
         keys.append(key)
     return keys
+
+
+def prove(root: Path, key: str, proven_at: datetime, seconds: float) -> None:
+    """Put a signed proof beside an archive in a directory."""
+    durations = {"verify": 0.0, "restore": seconds, "compare": 1.0}
+    facts = {"key": key, "proven_at": proven_at.isoformat(), "result": "proven", "durations": durations}
+    (root / f"{key}.proof.json").write_text(json.dumps(proof.signed(facts, ARCHIVE_PASSWORD)))
 
 
 @pytest.fixture(scope="session")

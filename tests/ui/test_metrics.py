@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from lifeboat import config
+from lifeboat.catalog import Proof
 from lifeboat.ui import metrics
-from lifeboat.ui.readings import Proof, Reading
+from lifeboat.ui.readings import Reading
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import Configure
@@ -40,7 +41,9 @@ def test_figures_are_told_per_application_kind_and_destination(project: Configur
         *objects(1, application="Not in the settings"),
     ]
     readings = {
-        "disk": reading("disk", *listing, proofs={("Shop", "database"): Proof("key", proven_at, 61.5)}),
+        "disk": reading(
+            "disk", *listing, proofs={("Shop", "database"): Proof("key", proven_at, timedelta(seconds=61.5))}
+        ),
         "offsite": Reading("offsite", trouble="down"),
     }
     found = figures(metrics.exposition(settings, readings).decode())

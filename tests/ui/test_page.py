@@ -24,7 +24,7 @@ from lifeboat.ui.readings import Reading, Readings, look_at
 from starlette.routing import Route
 
 from tests.conftest import Configure
-from tests.ui.conftest import Login, publish
+from tests.ui.conftest import Login, prove, publish
 
 FRAGMENTS = ["", "answers", "destinations/disk", "archives", "plans/disk", "recovery"]
 HOSTILE = """<script>alert("x")</script> & 'y'"""
@@ -161,11 +161,10 @@ def test_a_proof_tells_how_long_a_restore_took(project: Configure, login: Login,
     project()
     old, new = publish(tmp_path / "disk", 3, 0.1)
     proven_at = datetime.now(UTC) - timedelta(days=9)
-    proof = {"format": 1, "proven_at": proven_at.isoformat(), "result": "proven", "durations": {"restore": 75.2}}
-    (tmp_path / "disk" / f"{old}.proof.json").write_text(json.dumps(proof))
+    prove(tmp_path / "disk", old, proven_at, 75.2)
     client = login()
     assert "In 1 min 15 s" in served(client, "answers")
-    assert "Proven 9 days ago, restored in 1 min 15 s" in served(client, "destinations/disk")
+    assert "Proven 9 days ago, recovered in 1 min 15 s" in served(client, "destinations/disk")
     assert served(client, "archives", proven="yes").count("<tr>") == 2
     assert old in served(client, "archives", proven="yes")
     assert new not in served(client, "archives", proven="yes")

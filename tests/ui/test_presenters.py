@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from lifeboat import catalog, config
-from lifeboat.catalog import Archive, Kind
+from lifeboat.catalog import Archive, Kind, Proof
 from lifeboat.config import Settings
 from lifeboat.storage import StoredObject
 from lifeboat.ui import archives, charts, plans, safety
 from lifeboat.ui.archives import Filters
 from lifeboat.ui.charts import Calendar
 from lifeboat.ui.overview import Overview, overview
-from lifeboat.ui.readings import Proof, Reading
+from lifeboat.ui.readings import Reading
 from lifeboat.ui.recipes import recipes
 from lifeboat.ui.words import ago, duration, plural
 
@@ -83,12 +84,12 @@ def test_safety_is_measured_against_the_limits(project: Configure, tmp_path: Pat
             }
         )
     )
-    proof = Proof("key", NOW - 3 * DAY, 61)
+    proof = Proof("key", NOW - 3 * DAY, timedelta(seconds=61))
     found = reading("disk", *objects(0.5, size=2 << 20), proofs={("Shop", "database"): proof})
     card = safety.destination_card(settings, found, NOW)
     assert (card.place, card.tone) == ("Directory", "unhealthy")
     (shop,) = card.applications
-    assert shop.proof == "Proven 3 days ago, restored in 1 min 1 s"
+    assert shop.proof == "Proven 3 days ago, recovered in 1 min 1 s"
     assert [(gauge.name, gauge.value, gauge.limit, gauge.percent, gauge.over) for gauge in shop.gauges] == [
         ("Newest database", "12 hours old", "of 24 hours", 50, False),
         ("Newest application", "none yet", "of 8 days", 100, True),
@@ -167,9 +168,10 @@ def test_how_do_i_get_it_back(settings: Settings) -> None:
         return answer.headline, answer.text, answer.tone
 
     assert told() == ("Unproven", "No restore has been rehearsed yet: run a drill.", "degraded")
-    older, newer = Proof("a", NOW - 9 * DAY, 10.0), Proof("b", NOW - 3 * DAY, None)
+    older, newer = (Proof("a", NOW - age * DAY, timedelta(seconds=age + 1)) for age in (9, 3))
     assert told(older) == ("In 10 s", "Measured by a drill 9 days ago.", "healthy")
-    assert told(older, newer)[0] == "Proven"
+    assert told(older, newer)[0] == "In 4.0 s"
+    assert told(replace(newer, error="it is forged"))[0] == "Unproven"
 
 
 def test_an_archive_is_one_row_with_all_its_places() -> None:

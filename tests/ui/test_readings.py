@@ -10,13 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from lifeboat import catalog, config
+from lifeboat import config, survey
 from lifeboat.config import Settings
-from lifeboat.storage.disk import DiskDestination
-from lifeboat.ui.readings import Proof, Reading, Readings, look_at, read_proof
+from lifeboat.ui.readings import Reading, Readings, look_at
 
 from tests.conftest import Configure
-from tests.ui.conftest import publish, reading
+from tests.ui.conftest import prove, publish, reading
 
 KEY = "Shop/database/2026-11-20-01-00-00.zip"
 
@@ -100,7 +99,7 @@ def test_whatever_goes_wrong_is_told_in_words(
     assert "Cannot list destination 'disk'" in look_at("disk", settings).trouble
     monkeypatch.delenv("AIRFLOW_CONN_BACKUPS_S3")
     assert "There is no Airflow connection 'backups_s3'" in look_at("offsite", settings).trouble
-    monkeypatch.setattr(catalog, "look", lambda *_: 1 / 0)
+    monkeypatch.setattr(survey, "look", lambda *_: 1 / 0)
     odd = look_at("disk", settings)
     assert odd.trouble == "It cannot be read: ZeroDivisionError; the API server's log tells more."
     assert not odd.silent
@@ -110,41 +109,20 @@ def test_the_newest_proof_of_every_kind_is_read(project: Configure, tmp_path: Pa
     settings = config.load(project())
     old, new = publish(tmp_path / "disk", 3, 2)
     (weekly,) = publish(tmp_path / "disk", 3, kind="application")
-    for key, seconds in ((old, 1), (new, 2), (weekly, 3)):
-        proof = {"proven_at": "2026-11-22T10:00:00+00:00", "result": "proven", "durations": {"restore": seconds}}
-        (tmp_path / "disk" / f"{key}.proof.json").write_text(json.dumps(proof))
+    for key, hour in ((old, 9), (new, 10), (weekly, 11)):
+        prove(tmp_path / "disk", key, datetime(2026, 11, 22, hour, tzinfo=UTC), hour)
     proofs = look_at("disk", settings).proofs
-    assert {subject: proof.restore_seconds for subject, proof in proofs.items()} == {
-        ("Shop", "database"): 2,
-        ("Shop", "application"): 3,
+    assert {subject: proof.proven_at.hour for subject, proof in proofs.items()} == {
+        ("Shop", "database"): 10,
+        ("Shop", "application"): 11,
     }
 
 
-@pytest.mark.parametrize(
-    ("content", "expected"),
-    [
-        (
-            {"format": 1, "proven_at": "2026-11-22T10:00:00+02:00", "result": "proven", "durations": {"restore": 4.5}},
-            Proof(KEY, datetime(2026, 11, 22, 8, tzinfo=UTC), 4.5),
-        ),
-        (
-            {"proven_at": "2026-11-22T10:00:00", "result": "proven"},
-            Proof(KEY, datetime(2026, 11, 22, 10, tzinfo=UTC), None),
-        ),
-        ({"proven_at": "2026-11-22T10:00:00Z", "result": "differs"}, None),
-        ({"proven_at": "yesterday", "result": "proven"}, None),
-        ({"proven_at": "2026-11-22T10:00:00Z", "result": "proven", "durations": {"restore": "long"}}, None),
-        ({"proven_at": "2026-11-22T10:00:00Z", "result": "proven", "durations": 5}, None),
-        ([], None),
-        ("", None),
-    ],
-)
-def test_a_proof_is_read_or_counts_as_none(tmp_path: Path, content: object, expected: Proof | None) -> None:
-    path = tmp_path / f"{KEY}.proof.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(content))
-    assert read_proof(DiskDestination("disk", tmp_path), KEY) == expected
-
-
-def test_a_proof_that_is_gone_counts_as_none(tmp_path: Path) -> None:
-    assert read_proof(DiskDestination("disk", tmp_path), KEY) is None
+def test_a_forged_proof_counts_as_none(project: Configure, tmp_path: Path) -> None:
+    settings = config.load(project())
+    (key,) = publish(tmp_path / "disk", 1)
+    (tmp_path / "disk" / f"{key}.proof.json").write_text(json.dumps({"key": key, "result": "proven"}))
+    forged = look_at("disk", settings)
+    assert forged.proofs == {}
+    assert forged.found is not None
+    assert not forged.found.archives[0].proven
