@@ -115,12 +115,12 @@ class Standalone:
                     os.killpg(self._process.pid, stop)
                     self._process.wait(STOP_SECONDS)
 
-    def api(self, method: str, path: str, **body: object) -> Any:
-        """Call Airflow's API, as the first of the users.
+    def api(self, method: str, path: str, user: str = "", **body: object) -> Any:
+        """Call Airflow's API, as a user, or the first one.
 
         :raises OSError: it does not answer, or answers with an error.
         """
-        return self._call(method, f"api/v2/{path}", body, self.token() if self._users and path != HEALTH else "")
+        return self._call(method, f"api/v2/{path}", body, self.token(user) if self._users and path != HEALTH else "")
 
     def token(self, user: str = "") -> str:
         """Log in as a user, or the first one, and return the token."""

@@ -263,7 +263,8 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
 
     :param files: whether the application's files are restored, too.
     """
-    select = SelectArchiveOperator(task_id="select", files=files, execution_timeout=LONGEST_STEP)
+    # Whoever asks is waiting for the answer, and may ask again.
+    select = SelectArchiveOperator(task_id="select", files=files, retries=0, execution_timeout=LONGEST_STEP)
     plan = cast(dict[str, Any], XComArg(select, key=PLAN))  # rendered to what it left
     verify = VerifyArchiveOperator(task_id="verify", plan=plan, execution_timeout=LONGEST_STEP)
     safety = SafetyBackupOperator(task_id="safety_backup", plan=plan, execution_timeout=LONGEST_DUMP)

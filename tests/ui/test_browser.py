@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect, sync_playwright
@@ -15,7 +16,7 @@ from include.demo.browser import chromium
 from include.demo.stand_ins import MariaDB
 from include.demo.standalone import Standalone
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT
-from tests.test_scheduler import where_it_is_noon
+from tests.test_scheduler import wait_for, where_it_is_noon
 from tests.ui.conftest import USERS, publish
 
 pytestmark = pytest.mark.timeout(600)
@@ -48,18 +49,14 @@ def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator
         "destinations": {root.name: {"type": "disk", "path": str(root)} for root in (local, second)},
         "applications": {"Shop": {"databases": [{"name": "page_shop", "connection": "shop_db"}]}},
         "health": {"size_factor": None},
+        "restore": {"require_approval": True},
     }
     (home / "backup.yaml").write_text(json.dumps(settings))
     (home / "airflow").mkdir()
-    dags = home / "dags"
-    dags.mkdir()
-    for file in (PROJECT / "dags").glob("[!r]*.py"):
-        (dags / file.name).symlink_to(file)
-    (dags / "restore_database.py").symlink_to(Path(__file__).with_name("dags") / "restore_database.py")
     variables = {
         "LIFEBOAT_CONFIG": str(home / "backup.yaml"),
         "AIRFLOW_HOME": str(home / "airflow"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PARALLELISM": "4",
         "AIRFLOW_CONN_SHOP_DB": mariadb.connection(),
         "AIRFLOW_CONN_LIFEBOAT_ARCHIVE": json.dumps({"conn_type": "generic", "password": ARCHIVE_PASSWORD}),
@@ -212,20 +209,24 @@ def test_restore_leads_to_a_form_that_is_filled_with_the_archive(site: Site, vis
     form = frame.get_by_role("dialog", name="Restore")
     expect(form).to_contain_text("This triggers restore_database. It is paused")
     expect(form.get_by_label("application")).to_have_value("Shop")
-    expect(form.get_by_label("archive")).to_have_value(key)
-    expect(form.get_by_label("safety backup")).to_be_checked()
-    form.get_by_label("databases").select_option("two")
+    expect(form.locator("[name=archive]")).to_have_value(key)
+    expect(form.get_by_label("compare")).to_be_checked()
+    form.get_by_label("databases").select_option("page_shop")
     form.get_by_role("button", name="Start").click()
     expect(frame.locator("#runs")).to_contain_text("restore_database")
-    expect(frame.locator("#runs .badge")).to_have_text("success", timeout=120_000)
+    expect(frame.locator("#runs .badge")).to_have_text("failed", timeout=120_000)  # the past of this site is made up
     (run,) = site.airflow.api("GET", "dags/restore_database/dagRuns")["dag_runs"]
     assert run["triggering_user_name"] == "admin"
     assert run["conf"] == {
         "application": "Shop",
         "archive": key,
-        "databases": ["two"],
-        "target": None,
-        "safety_backup": True,
+        "destination": "local",
+        "databases": ["page_shop"],
+        "into": None,
+        "overwrite": [],
+        "compare": True,
+        "sequential": False,
+        "table": None,
     }
 
 
@@ -234,8 +235,9 @@ def test_what_airflow_refuses_is_told_in_the_form(visit: Open) -> None:
     frame = visited.frame
     frame.get_by_role("group", name="Actions").get_by_role("button", name="Restore…").click()
     form = frame.get_by_role("dialog", name="Restore")
-    expect(form.get_by_label("archive")).to_have_value("latest")
-    form.get_by_label("archive").fill("")
+    archive = form.locator("[name=archive]")
+    expect(archive).to_have_value("latest")
+    archive.fill("")
     form.get_by_role("button", name="Start").click()
     expect(form.get_by_role("alert")).to_contain_text("Invalid input for param archive")
     visited.page.keyboard.press("Escape")
@@ -307,3 +309,34 @@ def test_a_destination_that_breaks_is_seen_and_the_rest_stays(site: Site, visit:
     finally:
         site.second.unlink()
         away.rename(site.second)
+
+
+def test_a_restore_waits_for_a_second_person(site: Site, mariadb: MariaDB) -> None:
+    site.airflow.api("PATCH", "dags/restore_database", is_paused=False)
+    site.airflow.api("PATCH", "dags/backup_database", is_paused=False)
+    backed_up = site.airflow.api("POST", "dags/backup_database/dagRuns", logical_date=None, conf={})["dag_run_id"]
+    runs = f"dags/backup_database/dagRuns/{quote(backed_up)}"
+    assert wait_for(lambda: ended(site.airflow.api("GET", runs)["state"])) == "success"
+
+    def restore(into: str, approver: str) -> str:
+        run = site.airflow.api("POST", "dags/restore_database/dagRuns", logical_date=None, conf={"into": into})
+        path = f"dags/restore_database/dagRuns/{quote(run['dag_run_id'])}"
+        asked = wait_for(lambda: site.airflow.api("GET", f"{path}/hitlDetails")["hitl_details"])
+        assert f"Database page_shop goes into schema {into}" in asked[0]["body"]
+        assert into not in mariadb.run("SHOW DATABASES").split(), "nothing is changed before somebody approves"
+        # Airflow takes an answer that comes before the task has parked, and then never wakes it.
+        approve = f"{path}/taskInstances/approve"
+        wait_for(lambda: site.airflow.api("GET", approve)["state"] == "awaiting_input")
+        answer = f"{approve}/-1/hitlDetails"
+        site.airflow.api("PATCH", answer, user=approver, chosen_options=["Approve"])
+        return str(wait_for(lambda: ended(site.airflow.api("GET", path)["state"])))
+
+    assert restore("page_self", "admin") == "failed"
+    assert "page_self" not in mariadb.run("SHOW DATABASES").split()
+    assert restore("page_other", "user") == "success"
+    assert mariadb.run("SELECT count(*) FROM customers", "page_other") == "2\n"
+    mariadb.run("DROP DATABASE page_other")
+
+
+def ended(state: str) -> str:
+    return state if state in ("success", "failed") else ""

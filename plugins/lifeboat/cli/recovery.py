@@ -197,7 +197,7 @@ def _lines(report: dict[str, Any]) -> list[str]:
     plan = report["plan"]
     lines = [f"Restored from {plan['key']} at {plan['destination']}, captured {plan['captured_at']}:"]
     for facts in report["databases"]:
-        compared = f", {facts['compared']} compared: all as captured" if facts["compared"] is not None else ""
+        compared = f", {facts['compared']} tables compared: all as captured" if facts["compared"] is not None else ""
         lines.append(
             f"  database {facts['database']} into schema {facts['schema']}: {facts['rows']} rows of"
             f" {facts['tables']} tables{compared}; {facts['seconds']:.1f} s"
