@@ -255,7 +255,7 @@ class Alerts(_Model):
 class Metrics(_Model):
     """:param connection: Airflow connection whose password lets Prometheus read the Backups page's metrics."""
 
-    connection: ConnectionId | None = None
+    connection: ConnectionId
 
 
 class Settings(_Model):
@@ -275,7 +275,7 @@ class Settings(_Model):
     alerts: Alerts = Alerts()
     retention: Retention = Retention()
     health: Health = Health()
-    metrics: Metrics = Metrics()
+    metrics: Metrics | None = None
     legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
 
     @model_validator(mode="after")

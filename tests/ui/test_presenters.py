@@ -142,6 +142,14 @@ def test_what_do_we_have_counts_an_archive_once(settings: Settings) -> None:
     assert (answer.headline, answer.text) == ("2 archives", "4.0 MiB stored; the newest is 12 hours old.")
 
 
+def test_what_is_not_known_is_not_nothing(settings: Settings) -> None:
+    down = Reading("offsite", trouble="It is down.")
+    have, tonight = answered(settings, reading("disk", *objects(0.5)), down, tonight=NOW + DAY).answers[1:3]
+    assert (have.headline, have.text[-17:]) == ("1 archive", " Without offsite.")
+    assert tonight.text == "Everything stays. Without offsite."
+    assert answered(settings, Reading("disk"), down).answers[1].headline == "Not known"
+
+
 def test_what_will_tonight_delete(settings: Settings) -> None:
     old = [reading("disk", *objects(0.5, 3000, size=1 << 20)), reading("offsite", *objects(0.5, 3000, size=1 << 20))]
     tonight = datetime(2026, 11, 25, 3, tzinfo=UTC)
