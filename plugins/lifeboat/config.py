@@ -327,7 +327,7 @@ class Drill(_Model):
 class Metrics(_Model):
     """:param connection: Airflow connection whose password lets Prometheus read the Backups page's metrics."""
 
-    connection: ConnectionId | None = None
+    connection: ConnectionId
 
 
 class Settings(_Model):
@@ -349,7 +349,7 @@ class Settings(_Model):
     health: Health = Health()
     restore: Restore = Restore()
     drill: Drill = Drill()
-    metrics: Metrics = Metrics()
+    metrics: Metrics | None = None
     legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
 
     @model_validator(mode="after")

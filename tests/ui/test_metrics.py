@@ -78,12 +78,12 @@ def test_a_token_of_the_settings_opens_the_metrics_and_nothing_else(
     assert login("").get("answers", headers=headers).status_code in (401, 403)
 
 
-@pytest.mark.parametrize("password", [None, ""])
+@pytest.mark.parametrize("connection", [None, {}, {"password": ""}])
 def test_without_a_token_in_the_connection_only_a_login_opens_the_metrics(
-    project: Configure, login: Login, monkeypatch: pytest.MonkeyPatch, password: str | None
+    project: Configure, login: Login, monkeypatch: pytest.MonkeyPatch, connection: dict[str, str] | None
 ) -> None:
-    if password is not None:
-        monkeypatch.setenv("AIRFLOW_CONN_SCRAPE", json.dumps({"conn_type": "generic", "password": password}))
+    if connection is not None:
+        monkeypatch.setenv("AIRFLOW_CONN_SCRAPE", json.dumps({"conn_type": "generic"} | connection))
     project(metrics={"connection": "scrape"})
     assert login("").get("metrics", headers={"Authorization": "Bearer "}).status_code == 401
     assert login("").get("metrics", headers={"Authorization": "Bearer None"}).status_code == 403

@@ -143,6 +143,14 @@ def test_what_do_we_have_counts_an_archive_once(settings: Settings) -> None:
     assert (answer.headline, answer.text) == ("2 archives", "4.0 MiB stored; the newest is 12 hours old.")
 
 
+def test_what_is_not_known_is_not_nothing(settings: Settings) -> None:
+    down = Reading("offsite", trouble="It is down.")
+    have, tonight = answered(settings, reading("disk", *objects(0.5)), down, tonight=NOW + DAY).answers[1:3]
+    assert (have.headline, have.text[-17:]) == ("1 archive", " Without offsite.")
+    assert tonight.text == "Everything stays. Without offsite."
+    assert answered(settings, Reading("disk"), down).answers[1].headline == "Not known"
+
+
 def test_what_will_tonight_delete(settings: Settings) -> None:
     old = [reading("disk", *objects(0.5, 3000, size=1 << 20)), reading("offsite", *objects(0.5, 3000, size=1 << 20))]
     tonight = datetime(2026, 11, 25, 3, tzinfo=UTC)
@@ -329,6 +337,7 @@ def test_a_day_without_a_backup_is_a_hole() -> None:
 
 def test_today_is_no_hole_before_its_backup_is_overdue() -> None:
     assert days(0.9, 1.9).holes == ()
+    assert looks(days(0.9, 1.9))[date(2026, 11, 24)] == "none"
     assert days(1.1, 2.1).holes == (date(2026, 11, 24),)
 
 
@@ -336,7 +345,7 @@ def test_what_retention_thinned_out_is_no_hole() -> None:
     calendar = days(*(n + 0.3 for n in range(5)), 60)
     assert len(calendar.holes) == 19
     assert days(*(n + 0.3 for n in range(5)), 60, kept=4).holes == ()
-    assert looks(calendar)[date(2026, 10, 10)] == "thinned"
+    assert looks(calendar)[date(2026, 10, 10)] == "none"
 
 
 def test_a_weekly_kind_has_a_hole_when_a_week_is_missed() -> None:
@@ -375,11 +384,14 @@ def test_sizes_are_drawn_between_nothing_and_the_largest() -> None:
     assert plot.sizes == ("1000 B", "500 B", "0")
     assert (plot.dates[0], plot.dates[-1]) == ("20 Nov 2026", "24 Nov 2026")
     assert charts.plot([], NOW).lines == ()
+    (early,) = charts.plot(catalog.read(objects(-1, 1)).archives, NOW).lines
+    assert [x for x, _, _ in early.dots] == [0, charts.WIDTH]
 
 
 def test_a_long_line_is_thinned_out() -> None:
     plot = charts.plot(catalog.read(objects(*range(1000))).archives, NOW)
     assert 30 < len(plot.lines[0].dots) <= charts.MOST_DOTS
+    assert plot.lines[0].dots[-1][0] == charts.WIDTH
 
 
 def test_storage_is_drawn_against_the_cap_that_it_shares(project: Configure) -> None:

@@ -188,12 +188,16 @@ def archive_list(found: SettingsDep, readings: ReadingsDep, filters: Annotated[F
         "rows": rows[: max(filters.limit, 1)],
         "total": len(rows),
         "present": {kind: name for kind, name in KIND_NAMES.items() if any(each.kind == kind for each in listed)},
-        "lacking": [name for name, reading in read.items() if reading.found is None],
+        "lacking": _lacking(read),
         "calendar": charts.calendar(listed, ages, days, now, found.zone),
         "plot": charts.plot(listed, now),
         "bars": charts.bars(found, read.values()),
     }
     return _html("archives.html", context, waits=_any_silent(read))
+
+
+def _lacking(read: Mapping[str, Reading]) -> list[str]:
+    return [name for name, reading in read.items() if reading.found is None]
 
 
 def _any_silent(read: Mapping[str, Reading]) -> bool:
@@ -243,7 +247,7 @@ def recovery(found: SettingsDep, readings: ReadingsDep) -> Response:
     """How to get the newest archive of every application back."""
     read = readings.all(found, PATIENCE_SECONDS)
     cards = archives.recovery(found, read.values(), datetime.now(UTC))
-    return _html("recovery.html", {"cards": cards}, waits=_any_silent(read))
+    return _html("recovery.html", {"cards": cards, "lacking": _lacking(read)}, waits=_any_silent(read))
 
 
 @page.get("/static/{name}")

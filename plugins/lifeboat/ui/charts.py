@@ -21,7 +21,7 @@ LEFT, TOP = 30, 18  # room for the names of weekdays and months
 WIDTH, HEIGHT = 1000, 200  # of the plot of sizes; it is stretched to its place
 MOST_DOTS = 60  # of a line; more are thinned out
 
-Look = Literal["none", "before", "thinned", "hole", "one", "several"]
+Look = Literal["before", "none", "hole", "one", "several"]
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def _day(day: date, archives: Sequence[Archive], lacking: Sequence[str], oldest:
         size = size_text(sum(archive.size for archive in archives))
         count = "1 archive" if len(archives) == 1 else f"{len(archives)} archives"
         return "one" if len(archives) == 1 else "several", f"{name}: {count}, {size}"
-    return ("before", f"{name}: before the first backup") if day < oldest else ("thinned", f"{name}: thinned out")
+    return ("before", f"{name}: before the first archive") if day < oldest else ("none", f"{name}: no archive")
 
 
 def _holes(
@@ -188,7 +188,7 @@ def plot(archives: Sequence[Archive], now: datetime) -> Plot:
         lines.setdefault((archive.application, archive.kind), []).append(archive)
 
     def dot(archive: Archive) -> tuple[float, float, str]:
-        x = round((archive.captured_at - begin) / span * WIDTH, 1)
+        x = round(min((archive.captured_at - begin) / span, 1) * WIDTH, 1)  # some clock may be wrong
         y = round(HEIGHT - archive.size / top * HEIGHT, 1)
         when = f"{archive.captured_at:%Y-%m-%d %H:%M} UTC"
         return x, y, f"{archive.application}, {archive.kind}, {when}: {size_text(archive.size)}"
@@ -201,7 +201,8 @@ def plot(archives: Sequence[Archive], now: datetime) -> Plot:
 
 
 def _line(application: str, kind: Kind, dots: Sequence[tuple[float, float, str]]) -> Line:
-    thinned = dots[:: -(-len(dots) // MOST_DOTS)]
+    step = -(-len(dots) // MOST_DOTS)
+    thinned = dots[::-step][::-1]  # counted from the newest, which stays
     path = "M" + "L".join(f"{x} {y}" for x, y, _ in thinned)
     return Line(application, kind, path, tuple(thinned))
 

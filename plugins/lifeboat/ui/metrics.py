@@ -43,8 +43,8 @@ async def may_scrape(
 
 def _is_token(offered: str) -> bool:
     try:
-        connection = config.load().metrics.connection
-        token = connections.get(connection, "the metrics").password if connection else None
+        settings = config.load().metrics
+        token = connections.get(settings.connection, "the metrics").password if settings else None
     except LifeboatError as error:
         log.warning("No token opens the metrics: %s", error)
         return False

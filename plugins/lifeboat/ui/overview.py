@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lifeboat.catalog import Catalog
 from lifeboat.config import Settings
 from lifeboat.health import Finding
 from lifeboat.text import size_text
@@ -52,11 +51,10 @@ def overview(settings: Settings, readings: Mapping[str, Reading], now: datetime,
     silent = tuple(name for name, reading in readings.items() if reading.silent)
     findings = findings_of(settings, readings, now)
     troubles = worst_first(findings)
-    found = [reading.found for reading in readings.values() if reading.found is not None]
-    empty = len(found) == len(readings) and not any(catalog.archives for catalog in found)
+    empty = all(reading.found is not None and not reading.found.archives for reading in readings.values())
     answers = (
         _no_backup_yet() if empty else _are_we_safe(settings, findings, troubles, silent),
-        _what_do_we_have(found, now),
+        _what_do_we_have(readings.values(), now),
         _what_will_tonight_delete(settings, readings.values(), now, tonight),
         _how_do_i_get_it_back(readings.values(), now),
     )
@@ -85,16 +83,26 @@ def _are_we_safe(
     return Answer(question, "Yes", text, "healthy", section)
 
 
-def _what_do_we_have(found: Sequence[Catalog], now: datetime) -> Answer:
+def _what_do_we_have(readings: Collection[Reading], now: datetime) -> Answer:
+    question, section = "What do we have?", "archives"
+    found = [reading.found for reading in readings if reading.found is not None]
+    if not found:
+        return Answer(question, "Not known", "No destination has answered.", "unknown", section)
     captured = {archive.key: archive.captured_at for catalog in found for archive in catalog.archives}
     size = sum(archive.size for catalog in found for archive in catalog.archives)
     age = ago(now - max(captured.values())) if captured else ""
     text = f"{size_text(size)} stored; the newest is {age} old." if captured else "Nothing is stored."
-    return Answer("What do we have?", plural(len(captured), "archive"), text, "unknown", "archives")
+    return Answer(question, plural(len(captured), "archive"), f"{text}{_without(readings)}", "unknown", section)
+
+
+def _without(readings: Iterable[Reading]) -> str:
+    """Name the destinations that an answer leaves out, because nothing is known of them."""
+    lacking = [reading.destination for reading in readings if reading.found is None]
+    return f" Without {', '.join(lacking)}." if lacking else ""
 
 
 def _what_will_tonight_delete(
-    settings: Settings, readings: Iterable[Reading], now: datetime, tonight: datetime | None
+    settings: Settings, readings: Collection[Reading], now: datetime, tonight: datetime | None
 ) -> Answer:
     question, section = "What will tonight delete?", "tonight"
     views = (plan_view(settings, settings, reading, now, tonight or now) for reading in readings)
@@ -111,6 +119,7 @@ def _what_will_tonight_delete(
     )
     held = sorted({application for plan in plans for application in plan.held})
     text += f" Held where the newest archive is too old: {', '.join(held)}." if held else ""
+    text += _without(readings)
     return Answer(question, doomed if freed else "Nothing", text, "degraded" if held else "unknown", section)
 
 

@@ -42,9 +42,9 @@ async function load(place, options = {}) {
 }
 
 function query(place, { fresh } = {}) {
-  const form = place.dataset.form && document.getElementById(place.dataset.form);
-  const wanted = form && (form.id !== "what-if" || isChanged(form)) ? new FormData(form) : [];
-  const parameters = new URLSearchParams([...(wanted.entries?.() ?? [])]);
+  const form = document.getElementById(place.dataset.form ?? "");
+  const asks = form && (form.id !== "what-if" || isChanged(form));
+  const parameters = new URLSearchParams(asks ? new FormData(form) : {});
   if (place.dataset.for === "tonight" && tonight) parameters.set("at", tonight);
   if (fresh) parameters.set("fresh", "true");
   return parameters;
