@@ -28,7 +28,7 @@ from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.backup import Taken
 from lifeboat.catalog import Catalog
 from lifeboat.config import Database, Settings
-from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema, mysql_target
+from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema, mysql_stock, mysql_target
 from lifeboat.databases.mysql import Session
 from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
@@ -322,7 +322,7 @@ def _load(
 ) -> mysql_load.Loaded:
     try:
         if sequential:
-            return mysql_load.load_sequentially(server, step.schema, sql)
+            return mysql_stock.load_sequentially(server, step.schema, sql)
         return mysql_load.load(
             connect, server, step.schema, sql, source=step.database, table=step.table, in_place=step.in_place
         )
