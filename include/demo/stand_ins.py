@@ -309,7 +309,7 @@ class S3(_Program):
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=256",
             "-master.electionTimeout=1s",
-            "-volume.max=0",
+            "-volume.max=5000",  # every bucket takes seven; 0 counts by the free disk and fills up
             "-volume.preStopSeconds=0",
             *(f"-{service}.port={port}" for service, port in self._ports.items()),
             *(f"-{service}.port.grpc={port + 10000}" for service, port in self._ports.items()),
