@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from lifeboat import catalog, checkup, config, connections, drill, health, proof, trees
 from lifeboat.catalog import Archive, Kind
-from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, RestoreError, SettingsError, StorageError
 from lifeboat.operators.fresh import RequireFreshBackup
 
-from include.demo.stand_ins import MariaDB
+from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
 from tests.test_restore import SHOP, back_up, damage, only_shop, repack, root
 
@@ -337,3 +337,51 @@ def test_a_fresh_or_proven_backup_can_be_required(rehearsed: Path) -> None:
     assert poke(proven=True)
     with pytest.raises(AirflowFailException, match="There is no application 'Blog'"):
         RequireFreshBackup(task_id="x", application="Blog", max_age=timedelta(days=1)).poke({})
+
+
+def test_an_archive_proves_nothing_of_another_application(
+    rehearsed: Path, project: Configure, root: Path, mariadb: MariaDB
+) -> None:
+    settings = config.load()
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}, "Blog": SHOP}, drill={"production": True})
+    settings = config.load()
+    key = key_of(rehearsed)
+    assert drill.choices(settings, "Blog", (), key, NOW) == []
+    assert drill.choices(settings, "Shop", ("disk",), key, NOW) == [("disk", key)]
+    (place,) = connections.destinations(settings, "Blog", ("disk",))
+    with pytest.raises(ArchiveError, match="holds the manifest of another archive"):
+        drill.rehearse(settings, "Blog", place, key, BY, datetime.now(UTC))
+    assert proofs() == []
+
+
+def test_only_what_drills_made_is_removed(rehearsed: Path) -> None:
+    scratch = config.load().staging / "drill"
+    precious = scratch / "precious"
+    precious.mkdir(parents=True)
+    (precious / "x").touch()
+    dead = scratch / f"{drill.PREFIX}dead"
+    (dead / "locked").mkdir(parents=True)
+    (dead / "locked").chmod(0o500)
+    rehearse(rehearsed)
+    assert [path.name for path in scratch.iterdir()] == ["precious"]
+
+
+def test_a_destination_that_is_down_stops_no_other(rehearsed: Path, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong"))
+    found = drill.choices(config.load(), "Shop", (), "", datetime.now(UTC))
+    assert found == [("disk", key_of(rehearsed)), ("offsite", "")]
+    (place,) = connections.destinations(config.load(), "Shop", ("offsite",))
+    with pytest.raises(StorageError, match="could not be read, so nothing there was rehearsed"):
+        drill.rehearse(config.load(), "Shop", place, "", BY, datetime.now(UTC))
+
+
+def test_a_proof_of_another_copy_or_size_proves_nothing(rehearsed: Path) -> None:
+    made = rehearse(rehearsed, "offsite")
+    rehearsed.with_name(f"{rehearsed.name}.proof.json").write_text(json.dumps(made))
+    assert "is the proof of a copy elsewhere" in findings()["application proof"][1]
+    rehearse(rehearsed)
+    assert findings()["application proof"][0] == "healthy"
+    damage(rehearsed, "cut")
+    assert "is not the archive that was proven: its size differs" in findings()["application proof"][1]
+    rehearsed.with_name(f"{rehearsed.name}.proof.json").write_text("[" * 200_000)
+    assert "is not the proof of that archive" in findings()["application proof"][1]

@@ -590,3 +590,140 @@ def test_a_safety_backup_that_cannot_be_taken_stops_the_restore(
     assert not blocked.exists()
     assert mariadb.run("SELECT count(*) FROM orders", shop) == "3000\n"
     assert UNFINISHED not in mariadb.run("SHOW TABLES", shop)
+
+
+def test_a_safety_backup_comes_back_only_by_its_key(project: Configure, mariadb: MariaDB, shop: str) -> None:
+    project()
+    taken = back_up()
+    mariadb.run("DELETE FROM orders", shop)
+    time.sleep(1)
+    restored(plan(overwrite=("shop",)))
+    safety = keys()[0]
+    assert safety != taken.packed.key
+    assert plan(into="shop_a").key == taken.packed.key
+    (undone,) = restored(plan(archive=safety, into="shop_b"))
+    assert mariadb.run("SELECT count(*) FROM orders", undone.schema) == "0\n"
+
+
+def test_a_safety_backup_holds_what_backups_exclude(project: Configure, mariadb: MariaDB, shop: str) -> None:
+    project()
+    back_up()
+    mariadb.run("INSERT INTO empty_one VALUES (42)", shop)
+    excluding = {"name": "shop", "connection": "shop_db", "exclude_tables": ["empty_one"]}
+    project(applications={"Shop": {"databases": [excluding]}})
+    time.sleep(1)
+    restored(plan(overwrite=("shop",)))
+    assert mariadb.run("SELECT count(*) FROM empty_one", shop) == "0\n"
+    (undone,) = restored(plan(archive=keys()[0]))
+    assert mariadb.run("SELECT id FROM empty_one", undone.schema) == "42\n"
+
+
+def test_what_laravel_backup_made_stands_behind_what_is_ours(
+    project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path
+) -> None:
+    project()
+    taken = back_up()
+    legacy(tmp_path / "disk/Shop/2026-11-24-23-00-00.zip", {"db-dumps/mysql-shop.sql": b"SELECT 1;"}, encrypted=False)
+    assert plan(archive="2036-01-01").key == taken.packed.key
+
+
+def test_older_data_overwrites_only_when_its_key_was_typed(
+    project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path
+) -> None:
+    project(destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk")}})
+    old = back_up().packed.key
+    time.sleep(1)
+    new = back_up(tmp="2").packed.key
+    damage(tmp_path / "disk" / new, "cut")
+    assert plan().key == old
+    with pytest.raises(RestoreError, match=f"{new} cannot be used") as error:
+        plan(overwrite=("shop",))
+    assert old in str(error.value)
+    assert plan(overwrite=("shop",), archive=old).key == old
+
+
+def test_an_archive_under_another_name_is_refused(
+    project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path
+) -> None:
+    project()
+    old = back_up().packed.key
+    time.sleep(1)
+    new = back_up(tmp="2").packed.key
+    for suffix in ("", ".json"):
+        (tmp_path / "disk" / (new + suffix)).write_bytes((tmp_path / "disk" / (old + suffix)).read_bytes())
+    with pytest.raises(ArchiveError, match="holds the manifest of another archive"):
+        restored(plan(archive=new, destination="disk"))
+
+
+def test_a_table_with_foreign_keys_comes_back_by_itself(project: Configure, mariadb: MariaDB, shop: str) -> None:
+    project()
+    back_up()
+    (done,) = restored(plan(table="orders", into="shop_rescue"))
+    assert done.rows == 3000
+    assert any("was left out" in warning for warning in done.warnings)
+    with pytest.raises(RestoreError, match="has no table 'order'") as error:
+        restored(plan(table="order", into="shop_never"))
+    assert "'orders'" in str(error.value)
+    assert "shop_never" not in schemas(mariadb)
+
+
+def test_an_application_of_files_only(project: Configure, root: Path, tmp_path: Path) -> None:
+    project(applications={"Shop": {"files": {"root": str(root)}}})
+    back_up("application")
+    made = plan(files=True, into=str(tmp_path / "copy"))
+    assert restored(made) == []
+    restore.restore_files(config.load(), made)
+    assert (tmp_path / "copy/index.php").exists()
+
+
+def test_nothing_is_carried_over_through_a_link(project: Configure, root: Path, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    (shared / "framework").mkdir(parents=True)
+    (shared / "framework/x").write_text("shared")
+    live = root / "storage"
+    kept = root.with_name("kept")
+    live.rename(kept)
+    live.symlink_to(shared)
+    (root / "public").unlink()
+    project(applications={"Shop": {"files": {"root": str(root), "exclude": ["storage/framework"]}}})
+    back_up("application")
+    live.unlink()
+    (live / "framework").mkdir(parents=True)
+    (live / "framework/x").write_text("live")
+    time.sleep(1)
+    restore.restore_files(config.load(), plan(files=True, overwrite=("Shop",)))
+    assert (shared / "framework/x").read_text() == "shared"
+    assert live.is_symlink()
+
+
+def test_commands_are_not_run_in_a_copy_that_could_reach_the_original(
+    project: Configure, mariadb: MariaDB, shop: str, root: Path, tmp_path: Path
+) -> None:
+    mariadb.run("CREATE DATABASE shop_two; CREATE TABLE shop_two.t (id INT PRIMARY KEY)")
+    both = [{"name": name, "connection": "shop_db"} for name in ("shop", "shop_two")]
+    project(applications={"Shop": {"databases": both, "files": {"root": str(root)}, "after_restore": ["touch ran"]}})
+    back_up("application")
+    made = plan(files=True, into=str(tmp_path / "copy"))
+    restore.restore_files(config.load(), made)
+    assert restore.after_restore(config.load(), made) == []
+    assert not (tmp_path / "copy/ran").exists()
+    time.sleep(1)
+    over = plan(files=True, overwrite=("Shop",))
+    restore.restore_files(config.load(), over)
+    assert restore.after_restore(config.load(), over) == ["touch ran"]
+    assert (root / "ran").exists()
+
+
+def test_a_server_without_case_has_the_last_word(
+    tmp_path: Path, project: Configure, mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    back_up()
+    with MariaDB(tmp_path / "caseless", "--lower-case-table-names=1") as caseless:
+        caseless.run(
+            "CREATE DATABASE other; CREATE TABLE other.precious (id INT); INSERT INTO other.precious VALUES (1)"
+        )
+        monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", caseless.connection())
+        with pytest.raises(RestoreError, match="database exists"):
+            restored(plan(into="Other"))
+        assert caseless.run("SELECT * FROM other.precious") == "1\n"

@@ -94,6 +94,15 @@ def archive_key(application: str, kind: Kind, captured_at: datetime) -> str:
     return f"{application}/{kind}/{captured_at.astimezone(UTC).strftime(TIME)}.zip"
 
 
+def key_of(manifest: Mapping[str, Any]) -> str:
+    """Return the key of the archive that a manifest describes; nothing where it says too little."""
+    try:
+        captured_at = datetime.fromisoformat(manifest["captured_at"])
+        return archive_key(manifest["application"], manifest["kind"], captured_at)
+    except (KeyError, TypeError, ValueError):
+        return ""
+
+
 def kind_of(key: str) -> Kind | None:
     """Return the kind of the archive of a key, or None where it is not the key of an archive."""
     match = _KEY.fullmatch(key)
@@ -226,7 +235,7 @@ def read_marker(destination: Destination, key: str) -> dict[str, Any] | None:
         marker = json.loads(content)
         if not isinstance(marker["archive"]["sha256"], str):
             raise TypeError("the SHA-256 is no text")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(
             f"{key + MARKER} at {destination} is not the marker of an archive.", "Move it away; back up again."
         ) from error

@@ -7,12 +7,15 @@ from any other; only those are ever dropped. One drill at a time uses a server: 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
+import os
 import platform
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,14 +23,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lifeboat import __version__, catalog, cleanup, comparison, connections, extract, proof, restore, trees
+from lifeboat import __version__, catalog, cleanup, comparison, connections, directories, extract, proof, restore, trees
 from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
 from lifeboat.config import Database, Settings
 from lifeboat.databases import Dump, mysql, mysql_load, mysql_schema
 from lifeboat.databases.mysql import UNFINISHED, Session
-from lifeboat.errors import ArchiveError, MismatchError, RestoreError, SettingsError
+from lifeboat.errors import ArchiveError, MismatchError, RestoreError, SettingsError, StorageError
 from lifeboat.recovery import LONGEST_SCHEMA
 from lifeboat.storage import Destination
 from lifeboat.text import size_text
@@ -102,23 +105,29 @@ def choices(
 ) -> list[tuple[str, str]]:
     """Return which archives to rehearse, each as the name of its destination and its key.
 
-    What retention is about to delete is not chosen.
+    What retention is about to delete is not chosen. A destination that cannot be read has an empty key.
 
     :param chosen: only these destinations; all when empty.
     :param archive: key of the only one to rehearse; empty for a choice by age and coverage debt.
     :raises SettingsError: `archive` is no key of an archive that a drill can prove.
-    :raises StorageError: a destination cannot be read.
     """
     if archive and catalog.kind_of(archive) not in OWN_KINDS:
         raise SettingsError(
             f"{archive!r} is not the key of an archive that a drill can prove.", "'lifeboat list' shows the keys."
         )
+    if archive and archive.partition("/")[0] != application:
+        return []
     found = []
     for destination in connections.destinations(settings, application, chosen):
         if archive:
             found.append((destination.name, archive))
             continue
-        evaluation = cleanup.evaluate(destination, settings, [application], now)
+        try:
+            evaluation = cleanup.evaluate(destination, settings, [application], now)
+        except StorageError as error:  # the others are rehearsed all the same, and this one fails by itself
+            log.error("%s", error)
+            found.append((destination.name, ""))
+            continue
         kept = [decision.archive for decision in evaluation.plan.decisions if decision.action == "keep"]
         for each in choose(kept, evaluation.proofs, settings.drill.archives):
             found.append((destination.name, each.key))
@@ -139,6 +148,8 @@ def rehearse(
     :raises MismatchError: what was restored is not what was captured.
     :raises LifeboatError: the drill could not run.
     """
+    if not key:
+        raise StorageError(f"{destination} could not be read, so nothing there was rehearsed.")
     rehearsal = _Rehearsal()
     marker = catalog.read_marker(destination, key)
     if marker is None:
@@ -148,7 +159,7 @@ def rehearse(
         with restore.opened(settings, destination, application, key) as reader:
             with rehearsal.phase("verify"):
                 verified = reader.verify(marker["archive"]["sha256"])
-            manifest = _manifest(reader, key, marker)
+            manifest = _manifest(reader, application, key, marker)
             for facts in manifest["databases"]:
                 _rehearse_database(settings, application, reader, Dump.from_json(facts), key, rehearsal)
             if "files" in manifest:
@@ -156,20 +167,19 @@ def rehearse(
     except (ArchiveError, MismatchError):
         proof.withdraw(destination, key)
         raise
-    made = _proof(settings, application, destination, marker, verified, rehearsal, by, now)
+    made = _proof(settings, destination, key, marker, verified, rehearsal, by, now)
     proof.record(destination, made)
     log.info("Proven: %s at %s, recovered in %.1f s.", key, destination, proof.recovery_seconds(made))
     return made
 
 
-def _manifest(reader: ArchiveReader, key: str, marker: Mapping[str, Any]) -> dict[str, Any]:
+def _manifest(reader: ArchiveReader, application: str, key: str, marker: Mapping[str, Any]) -> dict[str, Any]:
     """Return the manifest, which must be that of this archive."""
     manifest = reader.manifest() or {}
     for name in ("application", "kind", "captured_at"):
         if manifest.get(name) != marker.get(name):
             raise ArchiveError(f"{key}: its manifest says another {name} than its marker.")
-    captured_at = datetime.fromisoformat(manifest["captured_at"])
-    if catalog.archive_key(manifest["application"], manifest["kind"], captured_at) != key:
+    if catalog.key_of(manifest) != key or manifest["application"] != application:
         raise ArchiveError(f"{key} holds the manifest of another archive.")
     return manifest
 
@@ -188,6 +198,7 @@ def _rehearse_database(
         _drop_leftovers(session)
         _check_space(session, captured)
         schema = _scratch_name(captured.database)
+        mysql_schema.create(session, schema, captured.character_set, captured.collation)
         mysql_schema.begin(session, schema, key, captured.character_set, captured.collation, ())
         try:
             sql = restore.sql_of(reader, entry)
@@ -257,14 +268,11 @@ def _drop_leftovers(session: Session) -> None:
 def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehearsal: _Rehearsal) -> None:
     folder = settings.drill.directory or settings.staging / "drill"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = folder / key.replace("/", "-").removesuffix(".zip")
-    try:
+    with _scratch_directory(folder) as scratch:
         with rehearsal.phase("restore"):
-            extracted = extract.extract(reader, target)
+            extracted = extract.extract(reader, scratch / "files")
         with rehearsal.phase("compare"):
-            found = list(trees.differences(target, reader.files()))
-    finally:
-        shutil.rmtree(target, ignore_errors=True)
+            found = list(trees.differences(scratch / "files", reader.files()))
     comparison.refuse(f"The files of {key} do not restore to what was captured", found, LOOK)
     entries = reader.files()
     rehearsal.digests.append([[entry.path, entry.mode, entry.sha256] for entry in entries])
@@ -272,6 +280,39 @@ def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehears
     rehearsal.compared.bytes += extracted.bytes
     rehearsal.notes += extracted.warnings
     log.info("%s files, directories and links are as captured.", len(entries))
+
+
+@contextlib.contextmanager
+def _scratch_directory(folder: Path) -> Iterator[Path]:
+    """Make a directory that goes with the block; take away those of drills that were killed.
+
+    A lock that dies with its process tells a living drill's directory from a dead one's.
+    """
+    for left in folder.glob(f"{PREFIX}*"):
+        _remove_if_dead(left)
+    place = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
+    descriptor = os.open(place, directories.LIST)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield place
+    finally:
+        directories.empty(descriptor)
+        place.rmdir()
+        os.close(descriptor)
+
+
+def _remove_if_dead(left: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        descriptor = os.open(left, directories.LIST | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            directories.empty(descriptor)
+            left.rmdir()
+            log.warning("Removed %s, which a drill left that was killed.", left)
+        except BlockingIOError:
+            log.info("%s is another drill's.", left)
+        finally:
+            os.close(descriptor)
 
 
 def _check_space(session: Session, captured: Dump) -> None:
@@ -292,8 +333,8 @@ def _check_space(session: Session, captured: Dump) -> None:
 
 def _proof(
     settings: Settings,
-    application: str,
     destination: Destination,
+    key: str,
     marker: Mapping[str, Any],
     verified: Verified,
     rehearsal: _Rehearsal,
@@ -301,8 +342,7 @@ def _proof(
     now: datetime,
 ) -> dict[str, Any]:
     """Return the proof of an archive, signed: public, so without the name of a table or file."""
-    captured_at = datetime.fromisoformat(marker["captured_at"])
-    key = catalog.archive_key(application, marker["kind"], captured_at)
+    application = marker["application"]
     password = connections.archive_password(settings.encryption_of(application))
     facts = {
         "format": proof.FORMAT,

@@ -63,7 +63,7 @@ def read(destination: Destination, key: str, password: str | None) -> dict[str, 
         content = file.read(LONGEST_PROOF + 1)
     try:
         proof = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         proof = None
     if not isinstance(proof, dict) or proof.get("key") != key or proof.get("result") != "proven":
         raise ArchiveError(f"{where} is not the proof of that archive.", "Delete it, and run a drill.")

@@ -191,7 +191,9 @@ def candidates(
         fitting = [(name, archive) for name, archive in archives if archive.captured_at <= until]
     if not fitting:
         raise RestoreError(_nothing_fits(found, wanted, archives), "'lifeboat list' shows what there is.")
-    return sorted(fitting, key=lambda place: place[1].captured_at, reverse=True)  # stable: destinations stay in order
+    newest_first = sorted(fitting, key=lambda place: place[1].captured_at, reverse=True)  # destinations stay in order
+    # Nobody signs what laravel-backup made, so it stands back behind everything that is known to be ours.
+    return sorted(newest_first, key=lambda place: place[1].kind == "legacy")
 
 
 def _moment(text: str, zone: ZoneInfo) -> datetime:
@@ -318,7 +320,7 @@ def _database_step(
     schema = database if in_place else restored_name(database, stamp)
     if wanted.into and not wanted.files:
         schema, in_place = wanted.into, in_place or wanted.into in confirmed
-    if len(schema) > LONGEST_SCHEMA or schema != schema.strip() or "/" in schema:
+    if len(schema) > LONGEST_SCHEMA or schema != schema.strip() or "/" in schema or not wanted.into.isprintable():
         raise SettingsError(f"{schema!r} is no name for a schema: 1 to {LONGEST_SCHEMA} characters, without slashes.")
     exists = schema in around.schemas and schema not in around.unfinished
     if exists and not in_place:

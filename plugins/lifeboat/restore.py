@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 GZIP_WINDOW = 31
 BLOCK = 1 << 18
 OUTPUT_LINES_KEPT = 20
+SAFETY_NOTE = "safety backup before "
+SAFETY_ONLY_BY_KEY = "it is a safety backup, which holds what somebody wanted to undo; only its key brings it back"
 
 
 @dataclass(frozen=True)
@@ -97,17 +99,26 @@ def select(settings: Settings, wanted: Wanted, now: datetime) -> RestorePlan:
     destinations = _destinations(settings, wanted)
     found = _catalogs(settings, destinations)
     reasons: dict[str, str] = {}
+    damaged: set[str] = set()
     for name, archive in recovery.candidates(found, wanted, now, settings.zone):
         try:
-            content, sha256 = _content(settings, destinations[name], archive, databases)
+            content, sha256, is_safety = _content(settings, destinations[name], archive, databases)
         except LifeboatError as error:
             log.warning("%s at %s cannot be used: %s", archive.key, name, error)
             reasons[archive.key] = str(error)
+            damaged.add(archive.key)
             continue
-        lack = recovery.lacks(content, wanted)
+        is_typed = wanted.archive == archive.key
+        lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else recovery.lacks(content, wanted)
         if not lack:
             around = _surroundings(settings, wanted, content)
             plan = recovery.plan(wanted, content, (name, archive), sha256, around, now)
+            newer = sorted(damaged - {archive.key})
+            if newer and plan.overwrites:
+                raise RestoreError(
+                    f"{newer[-1]} cannot be used: {reasons[newer[-1]].rstrip('.')}.",
+                    f"The next is {archive.key}; type its key to overwrite what exists with older data.",
+                )
             for line in plan.lines():
                 log.info("%s", line)
             return plan
@@ -147,12 +158,14 @@ def _catalogs(settings: Settings, destinations: dict[str, Destination]) -> dict[
 
 def _content(
     settings: Settings, destination: Destination, archive: catalog.Archive, databases: Sequence[str]
-) -> tuple[Content, str]:
-    """Return what an archive holds, and the SHA-256 that was published of it."""
+) -> tuple[Content, str, bool]:
+    """Return what an archive holds, the SHA-256 that was published of it, and whether it is a safety backup."""
     marker = catalog.read_marker(destination, archive.key) if archive.kind != "legacy" else None
     with opened(settings, destination, archive.application, archive.key) as reader:
         content = recovery.content_of(reader.names(), archive.kind, databases)
-    return content, marker["archive"]["sha256"] if marker else ""
+    if marker is None:
+        return content, "", False
+    return content, marker["archive"]["sha256"], str(marker.get("note", "")).startswith(SAFETY_NOTE)
 
 
 @contextlib.contextmanager
@@ -195,13 +208,15 @@ def known_databases(settings: Settings, application: str, names: Iterable[str]) 
     :raises SettingsError: the application has no database at all, so that there is no server to restore to.
     """
     known = {database.name: database for database in settings.application(application).databases}
-    if not known:
+    names = list(names)
+    if names and not known:
         raise SettingsError(
             f"Application {application!r} has no databases in the settings, so there is no server to restore to.",
             f"Name one under applications.{application}.databases.",
         )
-    first = next(iter(known.values()))
-    return [known.get(name, first.model_copy(update={"name": name})).for_restore for name in names]
+    first = next(iter(known.values()), None)
+    others = {name: first.model_copy(update={"name": name}) for name in names if first is not None}
+    return [(others | known)[name].for_restore for name in names]
 
 
 def verify(settings: Settings, plan: RestorePlan) -> Verified:
@@ -211,11 +226,24 @@ def verify(settings: Settings, plan: RestorePlan) -> Verified:
     """
     destination = _destination(settings, plan)
     with opened(settings, destination, plan.application, plan.key) as reader:
-        verified = reader.verify(plan.sha256 or None)
+        verified = verify_as(reader, plan.key, plan.sha256)
     log.info(
         "%s at %s is whole: %s entries, %s.",
         *(plan.key, destination, verified.entries, size_text(verified.content_bytes)),
     )
+    return verified
+
+
+def verify_as(reader: ArchiveReader, key: str, sha256: str) -> Verified:
+    """Verify that an archive is whole, and the one of that key.
+
+    :param sha256: as it was published; empty where nobody knows.
+    :raises ArchiveError: it is not.
+    """
+    verified = reader.verify(sha256 or None)
+    manifest = reader.manifest()
+    if manifest is not None and catalog.key_of(manifest) != key:
+        raise ArchiveError(f"{reader.where} holds the manifest of another archive: somebody put it under this name.")
     return verified
 
 
@@ -234,9 +262,12 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
         log.info("Nothing that exists is replaced, so no safety backup is taken.")
         return None
     # As restores reach them: what is replaced is backed up, wherever the nightly backup looks.
-    databases = [known.for_restore for known in settings.databases_of(plan.application)]
+    # Whole, too: what backups exclude may be dropped as well.
+    databases = [
+        known.for_restore.model_copy(update={"exclude_tables": ()}) for known in settings.databases_of(plan.application)
+    ]
     with_files = bool(plan.files and plan.files.in_place)
-    note = f"safety backup before {plan.key} was restored"
+    note = f"{SAFETY_NOTE}{plan.key} was restored"
     taken = backup.take(
         settings,
         plan.application,
@@ -275,13 +306,14 @@ def restore_database(
     server, connect = connections.mysql(database)
     with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         captured = captured_database(reader, step.database)
+        _check_table(step, captured)
         with (
             translated(step.schema, server),
             opened_session(connect) as session,
             session.lock(step.schema),
         ):
             _begin(session, plan, step, captured)
-            loaded = _load(connect, server, step, sql_of(reader, step.entry), sequential=sequential)
+            loaded = _load(plan, connect, server, step, sql_of(reader, step.entry), sequential=sequential)
             mysql_schema.finish(session, step.schema)
     log.info("Loaded %s: %s rows of %s tables in %.1f s.", step.schema, loaded.rows, loaded.tables, loaded.seconds)
     warnings = list(loaded.warnings)
@@ -294,15 +326,26 @@ def restore_database(
     return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings))
 
 
+def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
+    names = [table.name for table in captured.tables] if captured else []
+    if step.table and captured and step.table not in names:
+        raise RestoreError(
+            f"The archive has no table {step.table!r} of {step.database!r}.",
+            recovery.close_to(step.table, names) or f"It has {', '.join(names[:20])}.",
+        )
+
+
 def _begin(session: Session, plan: RestorePlan, step: DatabaseStep, captured: Dump | None) -> None:
     """Make the schema ready, unless somebody made one of that name since it was planned."""
-    here = mysql_schema.names(session) - set(mysql_schema.unfinished(session))
-    if step.schema in here and not step.exists:
+    names, unfinished = mysql_schema.names(session), set(mysql_schema.unfinished(session))
+    if step.schema in names - unfinished and not step.exists:
         raise RestoreError(
             f"Somebody made a database {step.schema!r} since this restore was planned; it is left as it is.",
             "Select again, into another name.",
         )
     charset = (captured.character_set, captured.collation) if captured else ("", "")
+    if step.schema not in names:
+        mysql_schema.create(session, step.schema, *charset)
     mysql_schema.begin(session, step.schema, plan.key, *charset, captured.excluded_tables if captured else ())
 
 
@@ -318,7 +361,13 @@ def captured_database(reader: ArchiveReader, database: str) -> Dump | None:
 
 
 def _load(
-    connect: Callable[..., Any], server: Server, step: DatabaseStep, sql: Iterable[bytes], *, sequential: bool
+    plan: RestorePlan,
+    connect: Callable[..., Any],
+    server: Server,
+    step: DatabaseStep,
+    sql: Iterable[bytes],
+    *,
+    sequential: bool,
 ) -> mysql_load.Loaded:
     try:
         if sequential:
@@ -327,15 +376,18 @@ def _load(
             connect, server, step.schema, sql, source=step.database, table=step.table, in_place=step.in_place
         )
     except LifeboatError as error:
-        raise type(error)(f"{error.message} {_left(step)}", error.hint) from error
+        raise type(error)(f"{error.message} {_left(plan, step)}", error.hint) from error
 
 
-def _left(step: DatabaseStep) -> str:
+def _left(plan: RestorePlan, step: DatabaseStep) -> str:
     """Say what a restore that fails leaves, and what to do about it."""
     if step.in_place:
-        return f"Database {step.schema!r} is half restored, and marked so: run the same restore again, it begins anew."
+        return (
+            f"Database {step.schema!r} is half restored, and marked so: restore {plan.key} over it again,"
+            " which begins anew."
+        )
     return (
-        f"Schema {step.schema!r} is half restored, and marked so: run the restore again, then drop it"
+        f"Schema {step.schema!r} is half restored, and marked so: restore {plan.key} again, then drop it"
         f" (DROP DATABASE {mysql_schema.quoted(step.schema)})."
     )
 
@@ -435,6 +487,9 @@ def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
         if not isinstance(found, LeftOut) or found.cause not in ("excluded", "not included") or not inside:
             continue
         target = fresh / found.path
+        if os.path.lexists(target) or _leads_through_a_link(fresh, Path(found.path)):
+            log.warning("%s is not copied from the old tree: the archive has something else there.", found.path)
+            continue
         target.parent.mkdir(parents=True, exist_ok=True)
         # Not shutil, which forgets owners and fills disks that could share blocks.
         copy: list[str | bytes | Path] = [
@@ -453,18 +508,28 @@ def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
     return carried
 
 
+def _leads_through_a_link(tree: Path, path: Path) -> bool:
+    return any((tree / above).is_symlink() for above in path.parents)
+
+
 def after_restore(settings: Settings, plan: RestorePlan) -> list[str]:
     """Run the commands of the settings in the restored folder; return them.
 
     They find the name of the restored database in ``DB_DATABASE``, where there is one, so that a Laravel application
-    that was restored beside the original works on the restored copy. Airflow's own variables, which may hold secrets,
+    that was restored beside the original works on the restored copy; in a copy of an application with several
+    databases, of which no variable can tell, nothing is run. Airflow's own variables, which may hold secrets,
     are not in their environment.
 
     :raises RestoreError: one failed; with its last lines. The others were not run.
     """
     if plan.files is None or plan.files.path:
         return []
-    commands = list(settings.application(plan.application).after_restore)
+    application = settings.application(plan.application)
+    commands = list(application.after_restore)
+    is_copy = application.files is None or Path(plan.files.target) != application.files.root
+    if commands and is_copy and not len(plan.databases) == len(application.databases) == 1:
+        log.warning("after_restore is not run: nothing would keep its commands in this copy from the original's data.")
+        return []
     environment = {name: value for name, value in os.environ.items() if "AIRFLOW" not in name}
     if len(plan.databases) == 1:
         environment["DB_DATABASE"] = plan.databases[0].schema

@@ -55,6 +55,10 @@ def _read(destination: Destination, settings: Settings, found: Catalog, archive:
     password = connections.archive_password(settings.encryption_of(archive.application))
     try:
         facts = proof.read(destination, key, password)
+        if facts.get("destination", destination.name) != destination.name:
+            raise ArchiveError(f"{key + catalog.PROOF} at {destination} is the proof of a copy elsewhere.")
+        if facts.get("archive", {}).get("size", archive.size) != archive.size:
+            raise ArchiveError(f"{key} at {destination} is not the archive that was proven: its size differs.")
         recovery = timedelta(seconds=proof.recovery_seconds(facts))
         return Proof(key, datetime.fromisoformat(facts["proven_at"]), recovery)
     except (KeyError, TypeError, ValueError):

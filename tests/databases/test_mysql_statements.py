@@ -253,3 +253,20 @@ def test_a_trigger_belongs_to_the_schema_that_it_is_loaded_into() -> None:
     assert (trigger.kind, trigger.name, trigger.table) == ("trigger", "one", "t")
     assert b"shop" not in trigger.sql
     assert trigger.sql.startswith(b"/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`b`*/ /*!50003 trigger one\n before insert")
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        (b"CREATE TABLE `t` (\n  `id` int\n) ENGINE=MRG_MyISAM INSERT_METHOD=LAST UNION=(`blog`.`t`);\n", "says UNION"),
+        (b"CREATE TABLE `t` (\n  `id` int\n) DATA DIRECTORY='/tmp/x/';\n", "says DATA DIRECTORY"),
+        (b"CREATE TABLE `t` (\n  `id` int\n) ENGINE=FEDERATED CONNECTION='mysql://x';\n", "says CONNECTION"),
+        (b"CREATE TABLE `t` (\n  `id` int\n) SELECT * FROM other.users;\n", "says SELECT"),
+        (b"SET @x = (SELECT password FROM other.users);\n", "The dump says SET"),
+    ],
+)
+def test_what_reaches_beyond_the_schema_is_refused(sql: bytes, said: str) -> None:
+    with pytest.raises(RestoreError, match=said):
+        list(StatementReader([sql], 1 << 20))
+    harmless = b"CREATE TABLE `select` (\n  `union` int COMMENT 'UNION=(x) SELECT'\n);\n"
+    assert [statement.kind for statement in StatementReader([harmless], 1 << 20)] == ["table"]

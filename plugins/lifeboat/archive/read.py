@@ -251,7 +251,7 @@ class ArchiveReader:
             raise ArchiveError(f"{self.where}: its manifest claims to be larger than {LONGEST_MANIFEST} bytes.")
         try:
             manifest = json.loads(b"".join(self.chunks(MANIFEST_NAME)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArchiveError(f"{self.where}: its manifest is not JSON.") from error
         if not isinstance(manifest, dict) or not isinstance(manifest.get("entries"), dict):
             raise ArchiveError(f"{self.where}: its manifest lists no entries.")

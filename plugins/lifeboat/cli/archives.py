@@ -142,18 +142,20 @@ def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[di
             return marker["archive"]["sha256"] if marker else None
 
         opened = restore.opened(settings, destination, application, key)
-        return _check(f"{key} at {destination}", opened, expected)
+        return _check(f"{key} at {destination}", opened, expected, key)
 
     return [check(destination) for destination in connections.destinations(settings, application, chosen)]
 
 
 def _check(
-    where: str, opened: AbstractContextManager[ArchiveReader], expected: Callable[[], str | None]
+    where: str, opened: AbstractContextManager[ArchiveReader], expected: Callable[[], str | None], key: str = ""
 ) -> dict[str, Any]:
+    from lifeboat import restore
+
     try:
         sha256 = expected()
         with opened as reader:
-            verified = reader.verify(sha256)
+            verified = restore.verify_as(reader, key, sha256 or "") if key else reader.verify(sha256)
     except (ArchiveError, StorageError) as error:
         return {"where": where, "ok": False, "error": str(error)}
     return {"where": where, "ok": True, **vars(verified)}

@@ -126,8 +126,11 @@ def drill_archives(
 
     settings = terminal.load_settings()
     names = [application] if application is not None else list(settings.applications)
-    if archive and application is None:
-        names = [archive.partition("/")[0]]
+    if archive:
+        owner = archive.partition("/")[0]
+        if application not in (None, owner):
+            raise SettingsError(f"{archive!r} is no archive of {application!r}.", f"It is one of {owner!r}.")
+        names = [owner]
     by = f"{getpass.getuser()}@{socket.gethostname()}"
     proofs, failures = [], {}
     for name in names:
@@ -136,7 +139,7 @@ def drill_archives(
                 (where,) = connections.destinations(settings, name, (place,))
                 proofs.append(drill.rehearse(settings, name, where, key, by, datetime.now(UTC)))
             except LifeboatError as error:  # one archive that fails does not stop the others
-                failures[f"{key} at {place}"] = error
+                failures[f"{key or 'everything'} at {place}"] = error
     if as_json:
         failed = {what: str(failure) for what, failure in failures.items()}
         terminal.print_json({"proofs": proofs, "failed": failed})

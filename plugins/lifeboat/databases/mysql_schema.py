@@ -26,8 +26,17 @@ def unfinished(session: Session) -> dict[str, str]:
     return dict(rows)
 
 
+def create(session: Session, schema: str, character_set: str, collation: str) -> None:
+    """Make a schema that is not there: the server has the last word on that, whatever it makes of upper and lower case.
+
+    :param character_set: of the schema, and its collation; the server's when empty.
+    """
+    charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
+    session.execute(f"CREATE DATABASE {quoted(schema)}{charset}".encode())
+
+
 def begin(session: Session, schema: str, key: str, character_set: str, collation: str, keep: Collection[str]) -> None:
-    """Make a schema, or empty the one that is there, and mark it as unfinished.
+    """Empty a schema, and mark it as unfinished.
 
     :param key: of the archive that is restored.
     :param character_set: of the schema, and its collation; the server's when empty.
@@ -35,7 +44,6 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
     """
     session.execute(f"SET SESSION lock_wait_timeout = {PATIENCE}".encode())
     charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
-    session.execute(f"CREATE DATABASE IF NOT EXISTS {quoted(schema)}{charset}".encode())
     # Before anything is dropped: what is left by a crash from here on must not pass for a database.
     marker = f"{quoted(schema)}.{quoted(UNFINISHED)}"
     comment = key.replace("\\", "\\\\").replace("'", "''")

@@ -112,7 +112,9 @@ _SKIPPED = _pattern(
     rb"|/\*!50717 (?:SELECT COUNT\(\*\) INTO @rocksdb|SET @rocksdb|PREPARE s FROM @rocksdb|EXECUTE s|DEALLOCATE)",
 )
 _SETTING = _pattern(_COMMENT, rb"SET\b")
-_MORE_THAN_A_SETTING = _pattern(rb";|\b(?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|ROLE|STATEMENT|RESOURCE)\b")
+_MORE_THAN_A_SETTING = _pattern(rb";|\b(?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|ROLE|STATEMENT|RESOURCE|SELECT)\b")
+# What a table may ask for that lies elsewhere: files, other tables, other servers.
+_ELSEWHERE = _pattern(rb"\b((?:DATA|INDEX)\s+DIRECTORY|(?:UNION|CONNECTION)(?=\s*=)|SELECT)\b")
 _SCHEMA = _pattern(_COMMENT, rb"(?:CREATE\s+(?:DATABASE|SCHEMA)|DROP\s+(?:DATABASE|SCHEMA)|USE)\b")
 _FIRST_WORDS = re.compile(rb"\\.|[A-Za-z]+(?: [A-Z]+)?")
 _STRING = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`", re.DOTALL)
@@ -384,6 +386,12 @@ def classify(sql: bytes) -> Statement | None:
     """
     if statement := recognise(sql):
         schema = created(statement).groupdict().get("schema")
+        elsewhere = _ELSEWHERE.search(without_strings(sql)) if statement.kind == "table" else None
+        if elsewhere:
+            raise RestoreError(
+                f"The dump's table {statement.name!r} says {elsewhere[1].decode()}, which reaches beyond its schema.",
+                "Remove that from its definition, or restore by the stock client by hand.",
+            )
         if not schema:
             return statement
         raise RestoreError(

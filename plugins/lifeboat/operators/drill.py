@@ -51,7 +51,7 @@ class DrillOperator(ApplicationOperator):
 
     @property
     def subject(self) -> str:
-        return f"{self.choice['key']} at {self.choice['destination']}"
+        return f"{self.choice['key'] or self.application} at {self.choice['destination']}"
 
     def step(self, context: Context) -> dict[str, Any]:
         """Rehearse; return the facts for the report, and tell whoever waits for a fresh proof."""
