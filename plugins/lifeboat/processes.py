@@ -37,15 +37,16 @@ class Child:
 
     :param command: program and arguments; never a shell line.
     :param secrets: open descriptors (of option files) that the program inherits.
+    :param fed: whether it reads what is written to it.
     """
 
-    def __init__(self, command: Sequence[str], secrets: Sequence[int] = ()) -> None:
+    def __init__(self, command: Sequence[str], secrets: Sequence[int] = (), *, fed: bool = False) -> None:
         parent = os.getpid()
         self.name = Path(command[0]).name
         # Not start_new_session: Airflow signals the task's own process group, and the child must get that signal.
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -74,6 +75,19 @@ class Child:
         while chunk := os.read(descriptor, size):
             yield chunk
 
+    def write(self, text: bytes) -> None:
+        """Write to the program's standard input.
+
+        :raises BrokenPipeError: the program reads no more.
+        """
+        remaining = memoryview(text)
+        while remaining:
+            remaining = remaining[cast(IO[bytes], self._process.stdin).write(remaining) :]
+
+    def end_input(self) -> None:
+        """Let the program know that nothing more will be written."""
+        cast(IO[bytes], self._process.stdin).close()
+
     def wait(self) -> int:
         """Wait for the end of the program and return its exit status (negative: the signal that killed it)."""
         status = self._process.wait()
@@ -85,17 +99,19 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self.output.close()
+        if self._process.stdin:
+            self._process.stdin.close()
         self.wait()
 
 
 @contextlib.contextmanager
-def child(command: Sequence[str], secrets: Sequence[int] = ()) -> Iterator[Child]:
+def child(command: Sequence[str], secrets: Sequence[int] = (), *, fed: bool = False) -> Iterator[Child]:
     """Run a program for the length of the block; whatever ends the block ends the program.
 
     Killing rather than waiting matters: Airflow's execution timeout is raised inside the block, and a block that
     waited for a dump blocked on the server's lock would never end.
     """
-    process = Child(command, secrets)
+    process = Child(command, secrets, fed=fed)
     try:
         yield process
     finally:

@@ -7,6 +7,9 @@ with them though their client is gone.
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from typing import Self
 from lifeboat.databases.mysql import Session
 
 READ_AHEAD = 8 << 20  # bytes of statements that wait for a connection
+UNDO_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +46,8 @@ class Crew:
 
     def __init__(self, lead: Session, hands: Sequence[Session], control: Session) -> None:
         self._control = control
-        self._sessions = [lead, *hands]
-        self._ids = [session.id() for session in self._sessions]
+        sessions = [lead, *hands]
+        self._lines = {session.id(): session.line() for session in sessions}
         self._changed = Condition()
         self._queues: dict[bool, deque[Job]] = {True: deque(), False: deque()}  # of the lead; of the hands
         self._running: list[Job] = []
@@ -51,7 +55,7 @@ class Crew:
         self._stopping = False
         self._threads = [
             Thread(target=self._work, args=(session, self._queues[session is lead]), daemon=True)
-            for session in self._sessions
+            for session in sessions
         ]
 
     def __enter__(self) -> Self:
@@ -64,17 +68,32 @@ class Crew:
             self._stopping = True
             self._changed.notify_all()
         if kind:
-            for session, number in zip(self._sessions, self._ids, strict=True):
-                self._stop(session, number)
+            for number, line in self._lines.items():
+                self._stop(number, line)
         for thread in self._threads:
             thread.join()
+        for line in filter(None, self._lines.values()):
+            line.close()
+        if kind:
+            self._await_server()
 
-    def _stop(self, session: Session, number: int) -> None:
-        """End what a connection does, and the connection."""
+    def _stop(self, number: int, line: socket.socket | None) -> None:
+        """End a connection, and what it does."""
         try:
             self._control.execute(b"KILL %d" % number)
         except Exception:  # noqa: BLE001  # the control connection may be gone as well, however its driver says so
-            session.cut()
+            if line:
+                with contextlib.suppress(OSError):
+                    line.shutdown(socket.SHUT_RDWR)
+
+    def _await_server(self) -> None:
+        """Wait while the server undoes what was stopped: until then it holds locks on the schema."""
+        deadline = time.monotonic() + UNDO_SECONDS
+        with contextlib.suppress(Exception):
+            while time.monotonic() < deadline:
+                if {row[0] for row in self._control.query("SHOW PROCESSLIST")}.isdisjoint(self._lines):
+                    return
+                time.sleep(0.05)
 
     def lead(self, job: Job) -> None:
         """Run a job on the lead's connection and wait for its end.

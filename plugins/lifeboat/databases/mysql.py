@@ -58,7 +58,7 @@ HINTS = CONNECTION_HINTS | {
 
 @dataclass(frozen=True)
 class Client:
-    """An installed dump client.
+    """An installed client of a server.
 
     :param version: the first line of its help.
     :param options: the long options that it knows, without dashes.
@@ -75,7 +75,7 @@ class Client:
 
 
 def parse_help(path: str, text: str) -> Client:
-    """Read what a dump client says of itself."""
+    """Read what a client says of itself."""
     # Two spaces exactly: deeper lines are descriptions, which name options too.
     options = re.findall(r"^  (?:-\w, )?--([a-z][a-z0-9-]+)", text, re.MULTILINE)
     return Client(path, text.partition("\n")[0].strip(), frozenset(options))
@@ -87,15 +87,22 @@ def find_client(*, for_mariadb: bool) -> Client:
     :raises DumpError: none is installed, or it does not run.
     """
     names = ("mariadb-dump", "mysqldump") if for_mariadb else ("mysqldump", "mariadb-dump")
+    if client := installed(names):
+        return client
+    raise DumpError(
+        "No dump client on this worker: neither mariadb-dump nor mysqldump is on the PATH.",
+        "Install mariadb-client or mysql-client.",
+    )
+
+
+def installed(names: Sequence[str]) -> Client | None:
+    """Return the first of some clients that is installed and runs."""
     for path in filter(None, map(shutil.which, names)):
         probe = subprocess.run([path, "--no-defaults", "--help"], capture_output=True, text=True, check=False)
         if probe.returncode == 0:
             return parse_help(path, probe.stdout)
         log.warning("%s does not run: %s", path, probe.stderr.strip())
-    raise DumpError(
-        "No dump client on this worker: neither mariadb-dump nor mysqldump is on the PATH.",
-        "Install mariadb-client or mysql-client.",
-    )
+    return None
 
 
 def dump_command(client: Client, option_file: str, database: str, excluded: Sequence[str]) -> list[str]:
@@ -180,7 +187,7 @@ class Session:
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
-    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+    def query(self, sql: str | bytes, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a query.
 
         :raises DumpError: the server refuses it.
@@ -203,11 +210,12 @@ class Session:
         """Return the number by which the server knows the connection."""
         return int(self.query("SELECT CONNECTION_ID()")[0][0])
 
-    def cut(self) -> None:
-        """End the connection from another thread than the one that waits for the server, where the driver lets us."""
-        if descriptor := getattr(self._connection, "fileno", None):
-            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor())) as line:
-                line.shutdown(socket.SHUT_RDWR)
+    def line(self) -> socket.socket | None:
+        """Return a second hold on the connection's socket, to shut it while another thread waits; None where the driver
+        does not tell.
+        """
+        descriptor = getattr(self._connection, "fileno", None)
+        return socket.socket(fileno=os.dup(descriptor())) if descriptor else None
 
     def close(self) -> None:
         """Close the connection, which may be gone."""

@@ -30,14 +30,13 @@ _FOREIGN_KEY = re.compile(
     rb"CONSTRAINT (?P<constraint>%b) FOREIGN KEY \((?P<columns>%b)\) REFERENCES %b \((?P<parents>%b)\)"
     % (NAME, _NAMES, QUALIFIED, _NAMES)
 )
-_ENGINE = re.compile(rb"\bENGINE=(\w+)")
+_ENGINE = re.compile(rb"\) (?:/\*.*?\*/ )*ENGINE=(\w+)")  # without spaces around, as partitions have them
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
 _STATUS = re.compile(rb"( ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)\b")
 _TEXT = re.compile(rb"'(?:[^'\\]|\\.)*+'|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?\*/", re.DOTALL)
 _MARIADB_ONLY = {
     "system versioning": re.compile(rb"\bSYSTEM VERSIONING\b|\bPERIOD FOR SYSTEM_TIME\b"),
     "an application-time period": re.compile(rb"\bPERIOD FOR ''"),
-    "the engine Aria": re.compile(rb"\bENGINE=Aria\b"),
     "the type UUID or INET": re.compile(rb"'' (?:uuid|inet[46])\b"),
     "an ignored key": re.compile(rb"\) IGNORED\b"),
 }
@@ -108,15 +107,15 @@ def read_table(statement: Statement) -> Table:
     clauses = [sql[start:end].strip() for start, end in spans]
     foreign = [match for match in map(_FOREIGN_KEY.match, clauses) if match]
     keys = {clause: kind[1] or b"" for clause in clauses if (kind := _KEY.match(clause)) and kind[1] != b"PRIMARY"}
-    engine = _ENGINE.search(without_strings(sql[spans[-1][1] :]))
+    engine = engine_of(statement).lower()
     whole = _without(sql, spans, [match.string for match in foreign])
     before: tuple[bytes, ...] = (whole,)
     after: tuple[bytes, ...] = ()
-    spreads = engine is not None and engine[1].lower() == b"innodb" and not _must_stay(sql, clauses, keys)
+    spreads = engine == "innodb" and not _must_stay(sql, clauses, keys)
     if spreads:
         before = (_without(sql, spans, [*(match.string for match in foreign), *keys]),)
         after = tuple(_add(quoted, group) for group in _groups(keys))
-    elif engine and engine[1].lower() in (b"myisam", b"aria"):
+    elif engine in ("myisam", "aria"):
         before = (whole, b"ALTER TABLE %b DISABLE KEYS" % quoted)
         after = (b"ALTER TABLE %b ENABLE KEYS" % quoted,)
     foreign_keys = tuple(_foreign_key(quoted, match) for match in foreign)
@@ -219,6 +218,12 @@ def names_schema(statement: Statement, schema: str) -> bool:
     name = re.escape(schema.encode("utf-8", "surrogateescape"))
     text = _TEXT.sub(b"''", statement.sql)
     return bool(re.search(rb"(?:`%b`|\"%b\"|(?<![\w$.`\"@])%b)\s*\.\s*[\w`\"]" % (name, name, name), text))
+
+
+def engine_of(table: Statement) -> str:
+    """Return the storage engine that a table's definition names; empty where it names none."""
+    found = _ENGINE.search(without_strings(table.sql))
+    return found[1].decode() if found else ""
 
 
 def collations(statement: Statement) -> set[str]:

@@ -26,7 +26,7 @@ from lifeboat.databases.crew import Crew, Job
 from lifeboat.databases.mysql import IDLE_SECONDS, Session, translated
 from lifeboat.databases.mysql_definitions import ForeignKey, Table
 from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of, quote
-from lifeboat.databases.mysql_target import HINTS, Compatibility, Target, differences, read_target, run
+from lifeboat.databases.mysql_target import HINTS, Compatibility, Target, differences, query, read_target, run
 from lifeboat.errors import RestoreError
 from lifeboat.progress import Progress
 
@@ -191,7 +191,8 @@ class _Loading:
     def __init__(self, crew: Crew, hands: Sequence[Session], target: Target, purpose: _Purpose) -> None:
         self._crew, self._hands, self._target, self._purpose = crew, hands, target, purpose
         self._progress = Progress(f"Restoring {purpose.schema}")
-        self._head: list[bytes] = []  # settings that hold for the rows of all tables
+        self._head: list[bytes] = []  # settings before the first rows
+        self._prepared = False  # the hands have them
         self._pending: list[Statement] = []  # a table that is not made yet, and the settings behind it
         self._filling: _Filling | None = None
         self._late: list[Statement] = []
@@ -222,6 +223,7 @@ class _Loading:
 
         :raises RestoreError: it failed, or rows lack the parents that their foreign keys name.
         """
+        self._prepare_hands()
         self._close_table()
         self._crew.wait()
         self._prove(self._add_foreign_keys())
@@ -241,7 +243,7 @@ class _Loading:
 
     def _set(self, statement: Statement) -> None:
         self._late.append(statement)
-        if not self.tables:
+        if not self._prepared:
             self._head.append(statement.sql)
         if self._pending:
             self._pending.append(statement)
@@ -249,19 +251,20 @@ class _Loading:
             self._define(statement, statement.sql)
 
     def _begin_table(self, statement: Statement) -> None:
-        if not self.tables:
-            self._prepare_hands()
         self.tables[statement.name] = definitions.read_table(statement)
         self._pending = [statement]
         self._warn_of_reach(statement)
 
     def _prepare_hands(self) -> None:
-        """Give the settings of the dump's head to the connections that insert."""
+        """Give the dump's settings to the connections that insert."""
+        if self._prepared:
+            return
+        self._prepared = True
         for session in self._hands:
             for sql in self._head:
                 run(session, sql, "A setting of the dump")
             # Keys are proven by being built, or by every row: unchecked, InnoDB takes rows that break them.
-            run(session, b"SET foreign_key_checks = 0, unique_checks = 1", "Preparing a connection")
+            run(session, b"SET foreign_key_checks = 0, unique_checks = 1, autocommit = 1", "Preparing a connection")
             for sql in OPTIONAL_SETTINGS:
                 with contextlib.suppress(RestoreError):
                     run(session, sql, "Preparing a connection")
@@ -283,6 +286,7 @@ class _Loading:
         )
 
     def _insert(self, statement: Statement) -> None:
+        self._prepare_hands()
         if self._pending:
             self._make_table(large=len(statement.sql) >= LARGE)
         if not self._filling or self._filling.name != statement.name:
@@ -382,7 +386,6 @@ class _Loading:
 
 
 def _count_orphans(session: Session, key: ForeignKey, broken: list[str]) -> None:
-    run(session, b"SET @orphans = (%b)" % key.orphans, f"Checking {key.title}", private=True)
-    ((count,),) = session.query("SELECT @orphans")
+    ((count,),) = query(session, key.orphans, f"Checking {key.title}")
     if count:
         broken.append(f"{key.title}, {count} rows")

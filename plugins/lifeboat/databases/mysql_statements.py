@@ -105,7 +105,7 @@ _SKIPPED = _pattern(
     _COMMENT,
     rb"(?:(?:LOCK|UNLOCK)\s+TABLES\b|ALTER\s+TABLE\s+",
     NAME,
-    rb"\s+(?:DISABLE|ENABLE)\s+KEYS\b|START\s+TRANSACTION\b|BEGIN\s*$|COMMIT\b|SET\s+(?:SESSION\s+)?AUTOCOMMIT\b"
+    rb"\s+(?:DISABLE|ENABLE)\s+KEYS\b|START\s+TRANSACTION\b|BEGIN\s*$|COMMIT\b|SET\b[^']*\bAUTOCOMMIT\s*="
     rb"|SET\s+@@GLOBAL\.GTID_PURGED\b|SET\s+(?:@@SESSION\.|SESSION\s+)?SQL_LOG_BIN\b|SET\s+@MYSQLDUMP_TEMP_LOG_BIN\b"
     rb"|DROP\s+(?:TABLE|VIEW|SEQUENCE|TRIGGER|EVENT|PROCEDURE|FUNCTION|PACKAGE(?:\s+BODY)?)\s+IF\s+EXISTS\b)"
     # Percona's client asks whether the server has RocksDB.
@@ -180,6 +180,12 @@ def without_strings(sql: bytes) -> bytes:
     return _STRING.sub(b"''", sql)
 
 
+def count_rows(statement: Statement) -> int:
+    """Return how many rows a statement inserts."""
+    head = _INSERT.match(statement.sql) if statement.kind == "rows" else None
+    return sum(1 for _ in _ROW.finditer(statement.sql, head.end())) if head else 0
+
+
 def recognise(sql: bytes) -> Statement | None:
     """Say what a statement makes; None when it makes nothing."""
     kind, head = next(
@@ -216,6 +222,7 @@ class StatementReader:
     def __init__(self, sql: Iterable[bytes], longest: int) -> None:
         self._chunks = iter(sql)
         self._longest = longest
+        self._longest_line = longest
         self._piece = min(PIECE, longest)
         self._text = b""
         self._position = 0
@@ -306,13 +313,14 @@ class StatementReader:
         end = re.compile(b";" + self._newline + b"(?!" + literal + b")")
         separator = re.compile(rb"(?<=\))," + self._newline + rb"(?=\()|;" + self._newline + literal)
         self._position += len(head)
+        self._longest_line = self._longest
         while True:
             closing = end.search(self._text, self._position)
-            if closing and closing.end() + len(head) > len(self._text) and self._more():
-                continue  # the next INSERT may have the same head
+            # Where the text ends before it could, the next INSERT may still have the same head.
+            is_last = closing and (self._ended or closing.end() + len(head) <= len(self._text))
             if cut := self._cut(separator, closing.start() if closing else len(self._text)):
                 yield self._take_rows(head, table, border, *cut)
-            elif closing:
+            elif closing and is_last:
                 yield self._take_rows(head, table, border, *closing.span())
                 return
             else:
@@ -332,7 +340,10 @@ class StatementReader:
             return None
         if found := separator.search(self._text, near, stop):
             return found.span()
-        return self._cut_line(near, stop) if stop - self._position > self._longest else None
+        if stop - self._position <= self._longest_line:
+            return None
+        self._longest_line = self._piece  # from here on, nothing is gained by waiting for its end
+        return self._cut_line(near, stop)
 
     def _cut_line(self, near: int, stop: int) -> tuple[int, int] | None:
         """The same for a line of rows, which is one statement and is cut only if it must be."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases.mysql import CONNECTION_HINTS, Session, is_of_driver
@@ -13,6 +14,7 @@ from lifeboat.errors import RestoreError
 
 PACKET_OVERHEAD = 64
 UNKNOWN_COLLATION = 1273
+UNKNOWN_ENGINE = 1286
 
 HINTS = CONNECTION_HINTS | {
     1044: "Grant the connection's user all privileges on the schema to restore into.",
@@ -28,10 +30,13 @@ HINTS = CONNECTION_HINTS | {
     1231: "The dump sets what this server does not know; restore to a server of the dumped one's kind and version.",
     1273: "Restore to a server of the dumped one's kind and version, or replace the collation's name in the dump.",
     1286: "Install the storage engine on the server, or replace its name in the dump.",
+    1305: "The dump refers to a routine that it does not hold; it was dumped without routines.",
     1418: "Set log_bin_trust_function_creators on the server, or restore as an administrator.",
     1419: "Set log_bin_trust_function_creators on the server, or restore as an administrator.",
     4025: "The dump holds a row that breaks a CHECK of its table; it is damaged.",
 }
+
+T = TypeVar("T")
 
 _SETS_DEFINERS = re.compile(r"\b(?:SUPER|SET USER|SET_USER_ID|SET_ANY_DEFINER|ALL PRIVILEGES)\b.* ON \*\.\* ")
 
@@ -40,22 +45,29 @@ def run(session: Session, sql: bytes, doing: str, *, private: bool = False) -> i
     """Run a statement and return the number of rows that it changed.
 
     :param private: the server's message may hold values of rows, which belong into no log.
-    :raises RestoreError: it failed; without a cause, whose message would be logged as well.
+    :raises RestoreError: it failed.
     """
+    return _do(lambda: session.execute(sql), doing, private=private)
+
+
+def query(session: Session, sql: bytes, doing: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query on the tables' own.
+
+    :raises RestoreError: it failed.
+    """
+    return _do(lambda: session.query(sql), doing, private=True)
+
+
+def _do(it: Callable[[], T], doing: str, *, private: bool) -> T:
     try:
-        return session.execute(sql)
+        return it()
     except Exception as error:
         if not is_of_driver(error):
             raise
-        failure = explained(error, doing, private=private)
-    raise failure
-
-
-def explained(error: Exception, doing: str, *, private: bool = False) -> RestoreError:
-    """Say what a driver's error means."""
-    number, text = (*error.args, 0, "")[:2]
+        number, text = (*error.args, 0, "")[:2]
     said = "" if private else f": {str(text)[:160].rstrip('.')}"
-    return RestoreError(f"{doing} failed with error {number}{said}.", HINTS.get(number, ""))
+    # Raised here, it has no cause: that would be logged with it, values and all.
+    raise RestoreError(f"{doing} failed with error {number}{said}.", HINTS.get(number, ""))
 
 
 @dataclass(frozen=True)
@@ -119,6 +131,8 @@ class Compatibility:
     def __init__(self, target: Target, session: Session) -> None:
         self._target, self._session = target, session
         self._collations: dict[str, bool] = {}
+        engines = session.query("SELECT engine FROM information_schema.engines WHERE support IN ('YES', 'DEFAULT')")
+        self._engines = {engine.lower() for (engine,) in engines}
 
     def check(self, statement: Statement) -> None:
         """Make sure that the server can run a statement, as far as its text says.
@@ -129,6 +143,13 @@ class Compatibility:
         if not self._target.is_mariadb and (feature := definitions.mariadb_only(statement)):
             raise RestoreError(
                 f"The dump's {what} needs {feature}, which MySQL does not have.", "Restore to a MariaDB server."
+            )
+        engine = definitions.engine_of(statement) if statement.kind == "table" else ""
+        if engine and engine.lower() not in self._engines:
+            # The dump's settings let the server take another engine without a word.
+            raise RestoreError(
+                f"The dump's {what} needs the storage engine {engine}, which the server does not have.",
+                HINTS[UNKNOWN_ENGINE],
             )
         for collation in definitions.collations(statement):
             if collation not in self._collations:

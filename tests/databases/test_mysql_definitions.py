@@ -1,0 +1,182 @@
+"""What a load takes out of a dump's definitions, and what it changes in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lifeboat.databases import mysql_definitions as definitions
+from lifeboat.databases.mysql_statements import Statement, StatementReader, recognise
+
+TEXTS = Path(__file__).with_name("reconstructed")
+
+
+def statement(sql: bytes) -> Statement:
+    found = recognise(sql)
+    assert found
+    return found
+
+
+def table(*clauses: bytes, options: bytes = b"ENGINE=InnoDB AUTO_INCREMENT=4") -> definitions.Table:
+    return definitions.read_table(statement(b"CREATE TABLE `t` (\n  %b\n) %b" % (b",\n  ".join(clauses), options)))
+
+
+ID = b"`id` int(11) NOT NULL AUTO_INCREMENT COMMENT 'KEY `x` (`y`),\\n); \\' '"
+PRIMARY = b"PRIMARY KEY (`id`)"
+KEY = b"KEY `k, (` (`a`,`b`(10)) COMMENT ')'"
+UNIQUE = b"UNIQUE KEY `u` (`a` DESC)"
+TEXT = b"FULLTEXT KEY `f` (`t`)"
+FOREIGN = b"CONSTRAINT `c` FOREIGN KEY (`a`, `b`) REFERENCES `p` (`x`, `y`) ON DELETE CASCADE"
+CHECK = b"CONSTRAINT `k` CHECK (`a` <> 'KEY `z` (`a`)')"
+
+
+def test_keys_wait_for_the_rows_and_foreign_keys_for_all_tables() -> None:
+    found = table(ID, b"`a` int", b"`t` text", PRIMARY, UNIQUE, KEY, TEXT, b"FULLTEXT KEY `g` (`t`)", FOREIGN, CHECK)
+    assert found.spreads
+    bare = b"CREATE TABLE `t` (\n  %b,\n  `a` int,\n  `t` text,\n  %b,\n  %b\n) ENGINE=InnoDB AUTO_INCREMENT=4"
+    assert found.before == (bare % (ID, PRIMARY, CHECK),)
+    # InnoDB builds one FULLTEXT key at a time.
+    assert found.after == (
+        b"ALTER TABLE `t` ADD %b, ADD %b, ADD %b" % (UNIQUE, KEY, TEXT),
+        b"ALTER TABLE `t` ADD FULLTEXT KEY `g` (`t`)",
+    )
+    assert KEY in found.whole
+    assert FOREIGN not in found.whole
+    (key,) = found.foreign_keys
+    assert definitions.add_foreign_keys(found, [key]) == b"ALTER TABLE `t` ADD " + FOREIGN
+    assert key.orphans == (
+        b"SELECT COUNT(*) FROM `t` AS child "
+        b"LEFT JOIN `p` AS parent ON parent.`x` = child.`a` AND parent.`y` = child.`b` "
+        b"WHERE parent.`x` IS NULL AND child.`a` IS NOT NULL AND child.`b` IS NOT NULL"
+    )
+
+
+@pytest.mark.parametrize(
+    "clauses",
+    [
+        [b"`id` int NOT NULL", b"UNIQUE KEY `u` (`id`)", KEY],
+        [b"`id` int NOT NULL AUTO_INCREMENT", b"`p` int", b"PRIMARY KEY (`p`)", b"KEY `id` (`id`)"],
+        [b"`id` int NOT NULL AUTO_INCREMENT", b"KEY `id` (`id`)"],
+        [ID, PRIMARY, b"UNIQUE KEY `t` (`t`) USING HASH"],
+        [ID, PRIMARY, b"UNIQUE KEY `t` (`a`,`p` WITHOUT OVERLAPS)"],
+        [ID, b"`FTS_DOC_ID` bigint unsigned NOT NULL", PRIMARY, b"UNIQUE KEY `FTS_DOC_ID_INDEX` (`FTS_DOC_ID`)", TEXT],
+        [ID, PRIMARY, b"VECTOR KEY `v` (`v`)"],
+    ],
+)
+def test_a_table_for_which_any_key_must_stay_keeps_all(clauses: list[bytes]) -> None:
+    found = table(*clauses)
+    assert not found.spreads
+    assert found.before == (found.whole,)
+    assert found.after == ()
+    assert all(clause in found.whole for clause in clauses)
+
+
+def test_other_engines_keep_their_keys() -> None:
+    for engine in (b"MyISAM", b"Aria"):
+        found = table(ID, PRIMARY, KEY, options=b"ENGINE=" + engine)
+        assert not found.spreads
+        assert found.before == (found.whole, b"ALTER TABLE `t` DISABLE KEYS")
+        assert found.after == (b"ALTER TABLE `t` ENABLE KEYS",)
+    for options in (b"ENGINE=MEMORY", b"DEFAULT CHARSET=utf8mb4 COMMENT='ENGINE=InnoDB'"):
+        found = table(ID, PRIMARY, KEY, options=options)
+        assert (found.spreads, found.before, found.after) == (False, (found.whole,), ())
+
+
+def test_system_versioned_tables_wait_but_for_fulltext_keys() -> None:
+    options = b"ENGINE=InnoDB WITH SYSTEM VERSIONING"
+    assert table(ID, PRIMARY, KEY, options=options).spreads
+    assert not table(ID, PRIMARY, KEY, TEXT, options=options).spreads
+
+
+@pytest.mark.parametrize("version", ["8.0", "8.4", "9"])
+def test_tables_of_oracles_client_are_taken_apart(version: str) -> None:
+    sql = (TEXTS / f"mysql-{version}.dump.sql").read_bytes()
+    found = {
+        made.name: definitions.read_table(made) for made in StatementReader([sql], 1 << 20) if made.kind == "table"
+    }
+    lines = found["order_lines"]
+    assert lines.after == (b"ALTER TABLE `order_lines` ADD KEY `user_id` (`user_id`)",)
+    assert [key.title for key in lines.foreign_keys] == ["foreign key 'order_lines_ibfk_1' of table 'order_lines'"]
+    assert b"CONSTRAINT `order_lines_chk_1` CHECK ((`qty` > 0))\n) ENGINE=InnoDB" in lines.before[0]
+    assert found["audit_log"].before == (found["audit_log"].whole,)
+
+
+@pytest.mark.parametrize(
+    ("head", "account", "clause", "rest"),
+    [
+        (
+            b"/*!50003 CREATE*/ /*!50017 ",
+            ("a`b", "%"),
+            b"DEFINER=`a``b`@`%`",
+            b"*/ /*!50003 TRIGGER t1 AFTER INSERT ON t",
+        ),
+        (b"CREATE ", ("a", "h"), b'DEFINER="a"@"h" ', b'PROCEDURE "p"()\n'),
+        (b"CREATE ", ("role", ""), b"DEFINER=`role`@`` ", b"AGGREGATE FUNCTION `f`(x int) RETURNS int"),
+        (
+            b"/*!50001 CREATE ALGORITHM=UNDEFINED */\n/*!50013 ",
+            ("a", "h"),
+            b"DEFINER=`a`@`h` ",
+            b"SQL SECURITY DEFINER */\n/*!50001 VIEW `v` AS",
+        ),
+        (b"CREATE ", None, b"", b"TRIGGER `t1` BEFORE INSERT ON `t` FOR EACH ROW"),
+    ],
+)
+def test_definers_go_from_the_head_alone(
+    head: bytes, account: tuple[str, str] | None, clause: bytes, rest: bytes
+) -> None:
+    body = b" SELECT 'CREATE DEFINER=`x`@`y` '"
+    found = statement(head + clause + rest + body)
+    assert definitions.definer_of(found) == account
+    if account:
+        assert definitions.without_definer(found).sql == head + rest + body
+
+
+@pytest.mark.parametrize("status", [b"ENABLE", b"DISABLE", b"DISABLE ON SLAVE", b"DISABLE ON REPLICA"])
+def test_an_event_is_put_to_sleep(status: bytes) -> None:
+    sql = b"/*!50106 CREATE*/ /*!50106 EVENT `ENABLE DO` ON SCHEDULE EVERY 1 DAY STARTS '2026-01-01 02:00:00'"
+    sql += b" ON COMPLETION NOT PRESERVE %b COMMENT ' ON COMPLETION PRESERVE ENABLE' DO SELECT 'ENABLE' */"
+    event = statement(sql % status)
+    assert definitions.is_awake(event) == (status == b"ENABLE")
+    assert definitions.asleep(event).sql == sql % b"DISABLE"
+
+
+@pytest.mark.parametrize(
+    ("body", "reaches"),
+    [
+        (b"DELETE FROM `shop`.`orders`", True),
+        (b"DELETE FROM shop.orders", True),
+        (b"SELECT `shop`.`twice`(1)", True),
+        (b'DELETE FROM "shop" . "orders"', True),
+        (b"DELETE FROM orders WHERE x = 'shop.orders'", False),
+        (b"DELETE FROM myshop.orders", False),
+        (b"-- shop.orders\nDELETE FROM orders /* shop.orders */", False),
+        (b"SELECT shop FROM x.shop.y", False),
+    ],
+)
+def test_names_of_the_original_schema_are_seen(body: bytes, reaches: bool) -> None:
+    procedure = statement(b"CREATE PROCEDURE `p`()\nBEGIN " + body + b"; END")
+    assert definitions.names_schema(procedure, "shop") == reaches
+
+
+def test_collations_are_read_from_definitions_not_from_texts() -> None:
+    column = b"`a` text COLLATE utf8mb4_0900_ai_ci COMMENT 'COLLATE nothing'"
+    made = statement(b"CREATE TABLE `t` (\n  %b\n) ENGINE=InnoDB COLLATE=utf8mb4_bin" % column)
+    assert definitions.collations(made) == {"utf8mb4_0900_ai_ci", "utf8mb4_bin"}
+    setting = Statement("setting", "", b"/*!50003 SET collation_connection  = utf8mb4_0900_ai_ci */")
+    assert definitions.collations(setting) == {"utf8mb4_0900_ai_ci"}
+    restoring = Statement("setting", "", b"/*!50003 SET collation_connection  = @saved_col_connection */")
+    assert definitions.collations(restoring) == set()
+
+
+@pytest.mark.parametrize(
+    ("sql", "feature"),
+    [
+        (b"CREATE SEQUENCE `s` start with 1", "a sequence"),
+        (b"CREATE DEFINER=`a`@`b` PACKAGE BODY `p` AS END", "a package body"),
+        (b"CREATE TABLE `t` (\n  `a` int\n) ENGINE=InnoDB WITH SYSTEM VERSIONING", "system versioning"),
+        (b"CREATE TABLE `t` (\n  `a` uuid NOT NULL\n) ENGINE=InnoDB", "the type UUID or INET"),
+        (b"CREATE TABLE `uuid` (\n  `uuid` char(36) COMMENT 'ENGINE=Aria'\n) ENGINE=InnoDB", ""),
+    ],
+)
+def test_what_only_mariadb_has_is_named(sql: bytes, feature: str) -> None:
+    assert definitions.mariadb_only(statement(sql)) == feature
