@@ -84,6 +84,22 @@ def test_counters_and_definers_do_not_count() -> None:
     assert [(entry.kind, entry.name) for entry in one.objects] == [("procedure", "p")]
 
 
+def test_whether_an_event_is_enabled_does_not_count() -> None:
+    event = (
+        b"/*!50106 CREATE*/ /*!50106 EVENT `e` ON SCHEDULE EVERY 1 DAY ON COMPLETION NOT PRESERVE %b DO SELECT %d */;\n"
+    )
+    states = (b"ENABLE", b"DISABLE", b"DISABLE ON SLAVE", b"DISABLE ON REPLICA")
+    assert len({parse(event % (state, 1) + END).objects for state in states}) == 1
+    assert parse(event % (b"ENABLE", 2) + END).objects != parse(event % (b"ENABLE", 1) + END).objects
+
+
+def test_schemas_typed_before_a_trigger_do_not_count() -> None:
+    trigger = b"/*!50003 CREATE*/ /*!50017 DEFINER=`a`@`b`*/ /*!50003 %b for each row set @a = 1 */;\n"
+    typed = (b"trigger one before insert on t", b"trigger shop.one before insert on `shop`.t")
+    (objects,) = {parse(trigger % head + END).objects for head in typed}
+    assert [(entry.kind, entry.name) for entry in objects] == [("trigger", "one")]
+
+
 def test_a_row_larger_than_any_buffer_is_one_row() -> None:
     huge = b"('" + b"x;),(" * (digest.LONGEST_STATEMENT // 4) + b"')"
     expected = hashlib.sha256(huge + b",\n").hexdigest()

@@ -454,13 +454,14 @@ def test_a_dump_of_mysql_loads_once_its_collations_are_known(mariadb: MariaDB, c
     assert fetch(mariadb, "SELECT total FROM order_lines WHERE id = 1") == [(Decimal("29.70"),)]
 
 
-def test_a_dump_of_mariadb_is_refused_by_mysql_where_it_must_be() -> None:
+def test_a_dump_of_mariadb_is_refused_by_mysql_where_it_must_be(mariadb: MariaDB) -> None:
     target = Target("8.0.36-MySQL", 1 << 20, frozenset())
-    engines = type("Answers", (), {"query": lambda self, sql: [("InnoDB",)]})()
     sequence = recognise(b"CREATE SEQUENCE `s` start with 1")
     assert sequence
-    with pytest.raises(RestoreError, match="sequence 's' needs a sequence, which MySQL does not have"):
-        Compatibility(target, engines).check(sequence)
+    with contextlib.closing(mariadb.connect()) as connection:
+        compatibility = Compatibility(target, mysql.Session(connection))
+        with pytest.raises(RestoreError, match="sequence 's' needs a sequence, which MySQL does not have"):
+            compatibility.check(sequence)
 
 
 @pytest.mark.parametrize(
@@ -549,3 +550,10 @@ def test_the_collation_of_the_schema_is_that_of_the_copy(mariadb: MariaDB, copy:
     default = "SELECT default_collation_name FROM information_schema.schemata WHERE schema_name = database()"
     assert fetch(mariadb, default) == fetch(mariadb, default, "original") == [("utf8mb4_general_ci",)]
     mariadb.run("DROP DATABASE original")
+
+
+def test_an_event_whose_time_has_passed_is_missed(mariadb: MariaDB, copy: str) -> None:
+    event = b"CREATE EVENT `%b` ON SCHEDULE AT '%b-01-01 00:00:00' ON COMPLETION NOT PRESERVE ENABLE DO SELECT 1 ;;\n"
+    sql = HEAD + b"DELIMITER ;;\n" + event % (b"gone", b"2020") + event % (b"coming", b"2036") + b"DELIMITER ;\n"
+    loaded = load(mariadb, sql, in_place=True)
+    assert loaded.warnings == ("1 of 2 events were not made: their time has passed",)

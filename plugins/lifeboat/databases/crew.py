@@ -20,7 +20,7 @@ from typing import Self
 from lifeboat.databases.mysql import Session
 
 READ_AHEAD = 8 << 20  # bytes of statements that wait for a connection
-UNDO_SECONDS = 30.0
+UNDO_SECONDS = 30.0  # to wait for the server after everything was stopped
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,12 +49,15 @@ class Crew:
         sessions = [lead, *hands]
         self._lines = {session.id(): session.line() for session in sessions}
         self._changed = Condition()
-        self._queues: dict[bool, deque[Job]] = {True: deque(), False: deque()}  # of the lead; of the hands
+        self._lead_jobs: deque[Job] = deque()
+        self._hand_jobs: deque[Job] = deque()
         self._running: list[Job] = []
         self._failure: Exception | None = None
         self._stopping = False
         self._threads = [
-            Thread(target=self._work, args=(session, self._queues[session is lead]), daemon=True)
+            Thread(
+                target=self._work, args=(session, self._lead_jobs if session is lead else self._hand_jobs), daemon=True
+            )
             for session in sessions
         ]
 
@@ -100,15 +103,14 @@ class Crew:
 
         :raises Exception: what this job, or any other, failed with.
         """
-        self._put(job, self._queues[True], lambda: job not in self._queues[True] and job not in self._running)
+        self._put(job, self._lead_jobs, lambda: job not in self._lead_jobs and job not in self._running)
 
     def put(self, job: Job) -> None:
         """Have a job done by any of the hands; wait while too much is waiting for them already.
 
         :raises Exception: what any job failed with.
         """
-        queue = self._queues[False]
-        self._put(job, queue, lambda: sum(waiting.size for waiting in queue) <= READ_AHEAD)
+        self._put(job, self._hand_jobs, lambda: sum(waiting.size for waiting in self._hand_jobs) <= READ_AHEAD)
 
     def wait(self) -> None:
         """Wait until nothing is left to do.
@@ -116,7 +118,7 @@ class Crew:
         :raises Exception: what any job failed with.
         """
         with self._changed:
-            self._await(lambda: not any(self._queues.values()) and not self._running)
+            self._await(lambda: not (self._lead_jobs or self._hand_jobs or self._running))
 
     def _put(self, job: Job, queue: deque[Job], enough: Callable[[], bool]) -> None:
         with self._changed:

@@ -17,18 +17,19 @@ from lifeboat.databases.mysql_statements import (
     Statement,
     created,
     name_of,
+    pattern,
     quote,
     without_strings,
 )
 
-_NAMES = rb"(" + NAME + rb"(?:, ?" + NAME + rb")*)"
+_NAMES = rf"(?: {NAME} (?: ,\s? {NAME} )* )"
 _MARK = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`|/\*.*?\*/|(?P<mark>[(),])", re.DOTALL)
 _KEY = re.compile(rb"(?:([A-Z]+) )?KEY ")
-_PRIMARY_KEY = re.compile(rb"PRIMARY KEY (?:USING \w+ )?\((" + NAME + rb")")
-_COLUMN = re.compile(NAME)
-_FOREIGN_KEY = re.compile(
-    rb"CONSTRAINT (?P<constraint>%b) FOREIGN KEY \((?P<columns>%b)\) REFERENCES %b \((?P<parents>%b)\)"
-    % (NAME, _NAMES, QUALIFIED, _NAMES)
+_PRIMARY_KEY = pattern(rf"PRIMARY\sKEY\s (?: USING\s\w+\s )? \( ({NAME})")
+_NAME = pattern(NAME)
+_FOREIGN_KEY = pattern(
+    rf"""CONSTRAINT\s (?P<constraint> {NAME} ) \sFOREIGN\sKEY\s \( (?P<columns> {_NAMES} ) \)
+    \sREFERENCES\s {QUALIFIED} \s \( (?P<parents> {_NAMES} ) \)"""
 )
 _ENGINE = re.compile(rb"\) (?:/\*.*?\*/ )*ENGINE=(\w+)")  # without spaces around, as partitions have them
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
@@ -41,10 +42,8 @@ _MARIADB_ONLY = {
     "an ignored key": re.compile(rb"\) IGNORED\b"),
 }
 
-
-CODE: frozenset[Kind] = frozenset(
-    ("view", "trigger", "event", "procedure", "function", "package", "package body")
-)  # what runs with the rights of its definer
+# What runs with the rights of its definer.
+CODE: frozenset[Kind] = frozenset(("view", "trigger", "event", "procedure", "function", "package", "package body"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,7 @@ def _without(sql: bytes, spans: Sequence[tuple[int, int]], unwanted: Sequence[by
 def _must_stay(sql: bytes, clauses: Sequence[bytes], keys: dict[bytes, bytes]) -> bool:
     """Whether InnoDB needs one of the keys from the start, or would add one only by copying the table."""
     primary = next((match[1] for match in map(_PRIMARY_KEY.match, clauses) if match), b"")
-    columns = [(match[0], clause[match.end() :]) for clause in clauses if (match := _COLUMN.match(clause))]
+    columns = [(match[0], clause[match.end() :]) for clause in clauses if (match := _NAME.match(clause))]
     counted = [name for name, rest in columns if b" AUTO_INCREMENT" in without_strings(rest)]
     kinds = set(keys.values())
     return (
@@ -174,7 +173,7 @@ def _add(table: bytes, clauses: Iterable[bytes]) -> bytes:
 
 
 def _foreign_key(table: bytes, match: re.Match[bytes]) -> ForeignKey:
-    columns, parents = (tuple(_COLUMN.findall(match[group])) for group in ("columns", "parents"))
+    columns, parents = (tuple(_NAME.findall(match[group])) for group in ("columns", "parents"))
     return ForeignKey(table, match["constraint"], columns, match["schema"] or b"", match["name"], parents, match.string)
 
 
@@ -240,4 +239,4 @@ def mariadb_only(statement: Statement) -> str:
     if statement.kind != "table":
         return ""
     text = without_strings(statement.sql)
-    return next((feature for feature, pattern in _MARIADB_ONLY.items() if pattern.search(text)), "")
+    return next((feature for feature, asked in _MARIADB_ONLY.items() if asked.search(text)), "")

@@ -229,8 +229,7 @@ class _Loading:
         self._prove(self._add_foreign_keys())
         for statement in self._late:
             self._define_late(statement)
-        if self._asleep:
-            self._warn(f"events are disabled here, for they run in the original: {_told(self._asleep)}")
+        self._warn_of_events()
 
     def _warn(self, warning: str) -> None:
         with self._lock:
@@ -377,6 +376,16 @@ class _Loading:
                 self._asleep.append(statement.name)
             statement = definitions.asleep(statement)
         self._define(statement, statement.sql)
+
+    def _warn_of_events(self) -> None:
+        """Tell which events will not run, and whether the server has left out some."""
+        if self._asleep:
+            self._warn(f"events are disabled here, for they run in the original: {_told(self._asleep)}")
+        events = [statement for statement in self._late if statement.kind == "event"]
+        count = "SELECT COUNT(*) FROM information_schema.events WHERE event_schema = database()"
+        ((made,),) = self._hands[0].query(count) if events else ((0,),)
+        if made < len(events):
+            self._warn(f"{len(events) - made} of {len(events)} events were not made: their time has passed")
 
     def _warn_of_reach(self, statement: Statement) -> None:
         """Tell what in a copy still means the original."""

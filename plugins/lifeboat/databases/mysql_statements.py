@@ -44,83 +44,75 @@ Kind = Literal[
     "schema collation",
 ]
 
-NAME = rb"(?:`(?:[^`]|``)+`|\"(?:[^\"]|\"\")+\"|[^\s`\"'.,;()*/@=]+)"
-QUALIFIED = rb"(?:(?P<schema>" + NAME + rb")\s*\.\s*)?(?P<name>" + NAME + rb")"
-_ACCOUNT = rb"(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|[^\s@*`\"']+)"
-_COMMENT = rb"(?:/\*M?!\d*\s*)?"  # opens around what only newer servers understand
-_BETWEEN = rb"[\s*/!M\d]*?"  # such a comment ends and the next one begins
-_SPACE = rb"(?:\s|/\*(?!!|M!).*?\*/)+"
-_UNLESS_THERE = rb"(?:IF" + _SPACE + rb"NOT" + _SPACE + rb"EXISTS" + _SPACE + rb")?"
-_CREATE = (
-    _COMMENT
-    + rb"CREATE\b(?:\s+OR\s+REPLACE\b)?"
-    + _BETWEEN
-    + rb"(?:ALGORITHM\s*=\s*\w+"
-    + _BETWEEN
-    + rb")?(?P<definer>\bDEFINER\s*=\s*(?P<user>"
-    + _ACCOUNT
-    + rb")(?:@(?P<host>"
-    + _ACCOUNT
-    + rb"))?\s?)?"
-    + _BETWEEN
-)
+NAME = r"""(?: `(?:[^`]|``)+` | "(?:[^"]|"")+" | [^\s`"'.,;()*/@=]+ )"""
+QUALIFIED = rf"(?: (?P<schema> {NAME} ) \s*\.\s* )? (?P<name> {NAME} )"
+_ACCOUNT = r"""(?: `(?:[^`]|``)*` | "(?:[^"]|"")*" | '(?:[^']|'')*' | [^\s@*`"']+ )"""
+_COMMENT = r"(?: /\*M?!\d* \s* )?"  # opens around what only newer servers understand
+_BETWEEN = r"[\s*/!M\d]*?"  # such a comment ends and the next one begins
+_SPACE = r"(?: \s | /\*(?!!|M!) .*? \*/ )+"
+_UNLESS_THERE = rf"(?: IF {_SPACE} NOT {_SPACE} EXISTS {_SPACE} )?"
+_CREATE = rf"""
+    {_COMMENT} CREATE\b (?: \s+ OR \s+ REPLACE\b )? {_BETWEEN}
+    (?: ALGORITHM \s*=\s* \w+ {_BETWEEN} )?
+    (?P<definer> \bDEFINER \s*=\s* (?P<user> {_ACCOUNT} ) (?: @ (?P<host> {_ACCOUNT} ) )? \s? )? {_BETWEEN}
+"""
 
 
-def _pattern(*parts: bytes) -> re.Pattern[bytes]:
-    return re.compile(b"".join(parts), re.IGNORECASE | re.DOTALL)
+def pattern(text: str) -> re.Pattern[bytes]:
+    """Compile an expression in which blanks mean nothing, for SQL in either case."""
+    return re.compile(text.encode(), re.IGNORECASE | re.DOTALL | re.VERBOSE)
 
 
-def _created(keyword: bytes, after: bytes = b"") -> re.Pattern[bytes]:
-    return _pattern(_CREATE, keyword, _SPACE, _UNLESS_THERE, QUALIFIED, after)
+def _created(keyword: str, after: str = "") -> re.Pattern[bytes]:
+    return pattern(f"{_CREATE} {keyword} {_SPACE} {_UNLESS_THERE} {QUALIFIED} {after}")
 
 
 _KINDS: dict[Kind, re.Pattern[bytes]] = {
-    "view placeholder": _pattern(rb"/\*!50001 (?:CREATE (?:TABLE|VIEW)|DROP (?:TABLE|VIEW) IF EXISTS) ", QUALIFIED),
-    "table": _pattern(rb"CREATE\s+(?:OR\s+REPLACE\s+)?TABLE\s+", _UNLESS_THERE, QUALIFIED, rb"\s*\("),
-    "sequence": _pattern(rb"CREATE\s+(?:OR\s+REPLACE\s+)?SEQUENCE\s+", _UNLESS_THERE, QUALIFIED),
-    "sequence value": _pattern(rb"(?:DO|SELECT)\s+SETVAL\s*\(\s*", QUALIFIED, rb"\s*,[\s\d,+-]*\)\s*$"),
-    "view": _created(rb"(?:SQL\s+SECURITY\s+\w+)?" + _BETWEEN + rb"\bVIEW"),
-    "trigger": _created(
-        rb"\bTRIGGER",
-        _SPACE
-        + rb"(?:BEFORE|AFTER)\b.*?\bON"
-        + _SPACE
-        + rb"(?:(?P<schema_of_table>"
-        + NAME
-        + rb")\s*\.\s*)?(?P<table>"
-        + NAME
-        + b")",
+    "view placeholder": pattern(
+        rf"/\*!50001\s (?: CREATE\s(?:TABLE|VIEW) | DROP\s(?:TABLE|VIEW)\sIF\sEXISTS ) \s {QUALIFIED}"
     ),
-    "event": _created(rb"\bEVENT"),
-    "procedure": _created(rb"\bPROCEDURE"),
-    "function": _created(rb"(?:\bAGGREGATE\s+)?\bFUNCTION", rb"\s*(?:\(|RETURN\b)"),
-    "package body": _created(rb"\bPACKAGE\s+BODY"),
-    "package": _created(rb"\bPACKAGE"),
-    "histogram": _pattern(_COMMENT, rb"ANALYZE\s+TABLE\s+", QUALIFIED, rb"\s+UPDATE\s+HISTOGRAM\b"),
+    "table": pattern(rf"CREATE\s+ (?:OR\s+REPLACE\s+)? TABLE\s+ {_UNLESS_THERE} {QUALIFIED} \s*\("),
+    "sequence": pattern(rf"CREATE\s+ (?:OR\s+REPLACE\s+)? SEQUENCE\s+ {_UNLESS_THERE} {QUALIFIED}"),
+    "sequence value": pattern(rf"(?:DO|SELECT)\s+ SETVAL\s*\(\s* {QUALIFIED} \s*, [\s\d,+-]* \)\s*$"),
+    "view": _created(rf"(?: SQL\s+SECURITY\s+\w+ )? {_BETWEEN} \bVIEW"),
+    "trigger": _created(
+        r"\bTRIGGER",
+        rf"""{_SPACE} (?:BEFORE|AFTER)\b .*? \bON {_SPACE}
+        (?: (?P<schema_of_table> {NAME} ) \s*\.\s* )? (?P<table> {NAME} )""",
+    ),
+    "event": _created(r"\bEVENT"),
+    "procedure": _created(r"\bPROCEDURE"),
+    "function": _created(r"(?: \bAGGREGATE\s+ )? \bFUNCTION", r"\s* (?: \( | RETURN\b )"),
+    "package body": _created(r"\bPACKAGE\s+BODY"),
+    "package": _created(r"\bPACKAGE"),
+    "histogram": pattern(rf"{_COMMENT} ANALYZE\s+TABLE\s+ {QUALIFIED} \s+UPDATE\s+HISTOGRAM\b"),
     # Clients name the dumped schema here; the one that is filled takes its place.
-    "schema collation": _pattern(_COMMENT, rb"ALTER\s+DATABASE\s+(?P<name>", NAME, rb")\s+CHARACTER\s+SET\b"),
+    "schema collation": pattern(rf"{_COMMENT} ALTER\s+DATABASE\s+ (?P<name> {NAME} ) \s+CHARACTER\s+SET\b"),
 }
 # What a load does in its own way, and what belongs to the server that was dumped.
-_SKIPPED = _pattern(
-    _COMMENT,
-    rb"(?:(?:LOCK|UNLOCK)\s+TABLES\b|ALTER\s+TABLE\s+",
-    NAME,
-    rb"\s+(?:DISABLE|ENABLE)\s+KEYS\b|START\s+TRANSACTION\b|BEGIN\s*$|COMMIT\b|SET\b[^']*\bAUTOCOMMIT\s*="
-    rb"|SET\s+@@GLOBAL\.GTID_PURGED\b|SET\s+(?:@@SESSION\.|SESSION\s+)?SQL_LOG_BIN\b|SET\s+@MYSQLDUMP_TEMP_LOG_BIN\b"
-    rb"|DROP\s+(?:TABLE|VIEW|SEQUENCE|TRIGGER|EVENT|PROCEDURE|FUNCTION|PACKAGE(?:\s+BODY)?)\s+IF\s+EXISTS\b)"
-    # Percona's client asks whether the server has RocksDB.
-    rb"|/\*!50717 (?:SELECT COUNT\(\*\) INTO @rocksdb|SET @rocksdb|PREPARE s FROM @rocksdb|EXECUTE s|DEALLOCATE)",
+_SKIPPED = pattern(
+    rf"""{_COMMENT} (?:
+        (?:LOCK|UNLOCK)\s+TABLES\b
+        | ALTER\s+TABLE\s+ {NAME} \s+(?:DISABLE|ENABLE)\s+KEYS\b
+        | START\s+TRANSACTION\b | BEGIN\s*$ | COMMIT\b | SET\b [^']* \bAUTOCOMMIT\s*=
+        | SET\s+@@GLOBAL\.GTID_PURGED\b | SET\s+(?:@@SESSION\.|SESSION\s+)?SQL_LOG_BIN\b
+        | SET\s+@MYSQLDUMP_TEMP_LOG_BIN\b
+        | DROP\s+(?:TABLE|VIEW|SEQUENCE|TRIGGER|EVENT|PROCEDURE|FUNCTION|PACKAGE(?:\s+BODY)?)\s+IF\s+EXISTS\b
+    )
+    # Percona's client asks whether the server has RocksDB:
+    | /\*!50717\s (?: SELECT\sCOUNT\(\*\)\sINTO\s@rocksdb | SET\s@rocksdb | PREPARE\ss\sFROM\s@rocksdb | EXECUTE\ss
+        | DEALLOCATE )"""
 )
-_SETTING = _pattern(_COMMENT, rb"SET\b")
-_MORE_THAN_A_SETTING = _pattern(rb";|\b(?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|ROLE|STATEMENT|RESOURCE|SELECT)\b")
+_SETTING = pattern(rf"{_COMMENT} SET\b")
+_MORE_THAN_A_SETTING = pattern(r"; | \b(?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|ROLE|STATEMENT|RESOURCE|SELECT)\b")
 # What a table may ask for that lies elsewhere: files, other tables, other servers.
-_ELSEWHERE = _pattern(rb"\b((?:DATA|INDEX)\s+DIRECTORY|(?:UNION|CONNECTION)(?=\s*=)|SELECT)\b")
-_SCHEMA = _pattern(_COMMENT, rb"(?:CREATE\s+(?:DATABASE|SCHEMA)|DROP\s+(?:DATABASE|SCHEMA)|USE)\b")
+_ELSEWHERE = pattern(r"\b ( (?:DATA|INDEX)\s+DIRECTORY | (?:UNION|CONNECTION)(?=\s*=) | SELECT ) \b")
+_SCHEMA = pattern(rf"{_COMMENT} (?: CREATE\s+(?:DATABASE|SCHEMA) | DROP\s+(?:DATABASE|SCHEMA) | USE )\b")
 _FIRST_WORDS = re.compile(rb"\\.|[A-Za-z]+(?: [A-Z]+)?")
 _STRING = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`", re.DOTALL)
 
-_INSERT = re.compile(
-    rb"(?:INSERT|REPLACE) +(?:IGNORE +)?INTO (" + NAME + rb")(?: \((?:" + NAME + rb"(?:, ?)?)+\))? VALUES[ \r\n]+"
+_INSERT = pattern(
+    rf"(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME}) (?: \s\( (?: {NAME} (?:,\s?)? )+ \) )? \sVALUES\s+"
 )
 _ROW = re.compile(rb"\([^'()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^'()]*+)*+\)", re.DOTALL)
 _DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*\n", re.IGNORECASE)
@@ -190,9 +182,7 @@ def count_rows(statement: Statement) -> int:
 
 def recognise(sql: bytes) -> Statement | None:
     """Say what a statement makes; None when it makes nothing."""
-    kind, head = next(
-        ((kind, match) for kind, pattern in _KINDS.items() if (match := pattern.match(sql))), (None, None)
-    )
+    kind, head = next(((kind, match) for kind, head in _KINDS.items() if (match := head.match(sql))), (None, None))
     if not kind or not head:
         return None
     if kind != "trigger":
@@ -209,8 +199,8 @@ def created(statement: Statement) -> re.Match[bytes]:
 
     :raises ValueError: the statement defines nothing.
     """
-    pattern = _KINDS.get(statement.kind)
-    if match := pattern and pattern.match(statement.sql):
+    head = _KINDS.get(statement.kind)
+    if match := head and head.match(statement.sql):
         return match
     raise ValueError(f"a statement of kind {statement.kind!r} defines nothing")
 
@@ -234,7 +224,7 @@ class StatementReader:
         self._more()
         head = self._text[:ORIGIN_BYTES]
         self._newline = b"\r\n" if b"\r\n" in head.partition(b"\n")[0] + b"\n" else b"\n"
-        found = {field: pattern.search(head) for field, pattern in _ORIGIN.items()}
+        found = {field: line.search(head) for field, line in _ORIGIN.items()}
         self.origin = Origin(**{field: match[1].decode("utf-8", "replace") for field, match in found.items() if match})
 
     def __iter__(self) -> Iterator[Statement]:
@@ -282,12 +272,12 @@ class StatementReader:
             if self._held() >= LOOKAHEAD or not self._more():
                 return self._held() > 0
 
-    def _match(self, pattern: re.Pattern[bytes], beginnings: tuple[bytes, ...]) -> re.Match[bytes] | None:
+    def _match(self, expected: re.Pattern[bytes], beginnings: tuple[bytes, ...]) -> re.Match[bytes] | None:
         """Match what stands here, once enough of it is there."""
         if not self._text.startswith(beginnings, self._position):
             return None
         while True:
-            match = pattern.match(self._text, self._position)
+            match = expected.match(self._text, self._position)
             if match and match.end() < len(self._text):
                 return match
             if (not match and self._held() > LONGEST_HEAD) or not self._more():

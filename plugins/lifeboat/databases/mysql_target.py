@@ -26,7 +26,7 @@ HINTS = CONNECTION_HINTS | {
     1146: "The dump refers to something that it does not hold, because it was excluded or lies in another schema.",
     1153: "Raise max_allowed_packet on the server; 1G is the most.",
     1205: "Somebody uses that schema. Stop the application; SHOW PROCESSLIST tells who else it is.",
-    1227: "Grant the connection's user SUPER, or restore as an administrator.",
+    1227: "Grant the connection's user SUPER (on MariaDB, SET USER), or restore as an administrator.",
     1231: "The dump sets what this server does not know; restore to a server of the dumped one's kind and version.",
     1273: "Restore to a server of the dumped one's kind and version, or replace the collation's name in the dump.",
     1286: "Install the storage engine on the server, or replace its name in the dump.",
