@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from lifeboat.processes import die_with_parent
@@ -20,6 +21,8 @@ from include.demo.stand_ins import LOCALHOST, free_port
 
 READY_SECONDS = 180
 STOP_SECONDS = 20
+BUSY = 500
+PAUSES = (1, 1, 2, 4)  # seconds
 HEALTH = "monitor/health"  # needs no login
 
 
@@ -133,5 +136,18 @@ class Standalone:
     def _call(self, method: str, path: str, body: Mapping[str, object], token: str = "") -> Any:
         data = json.dumps(body).encode() if body or method == "POST" else None
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
-        with urlopen(Request(f"{self.base}/{path}", data, headers, method=method), timeout=30) as answer:
-            return json.load(answer)
+        request = Request(f"{self.base}/{path}", data, headers, method=method)
+        # SQLite refuses when two write at once; what only reads or sets can be asked for again.
+        for pause in () if method == "POST" else PAUSES:
+            try:
+                return _answer(request)
+            except HTTPError as error:
+                if error.code != BUSY:
+                    raise
+                time.sleep(pause)
+        return _answer(request)
+
+
+def _answer(request: Request) -> Any:
+    with urlopen(request, timeout=30) as answer:
+        return json.load(answer)
