@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect, sync_playwright
@@ -15,7 +17,7 @@ from include.demo.browser import chromium
 from include.demo.stand_ins import MariaDB
 from include.demo.standalone import Standalone
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT
-from tests.test_scheduler import where_it_is_noon
+from tests.test_scheduler import wait_for, where_it_is_noon
 from tests.ui.conftest import USERS, publish
 
 pytestmark = pytest.mark.timeout(600)
@@ -308,3 +310,40 @@ def test_a_destination_that_breaks_is_seen_and_the_rest_stays(site: Site, visit:
     finally:
         site.second.unlink()
         away.rename(site.second)
+
+
+def test_a_restore_waits_for_a_second_person(site: Site, mariadb: MariaDB) -> None:
+    site.airflow.api("PATCH", "dags/restore_database", is_paused=False)
+    site.airflow.api("PATCH", "dags/backup_database", is_paused=False)
+    backed_up = site.airflow.api("POST", "dags/backup_database/dagRuns", logical_date=None, conf={})["dag_run_id"]
+    runs = f"dags/backup_database/dagRuns/{quote(backed_up)}"
+    assert wait_for(lambda: ended(site.airflow.api("GET", runs)["state"])) == "success"
+
+    def restore(into: str, approver: str, answer: str = "Approve") -> str:
+        run = site.airflow.api("POST", "dags/restore_database/dagRuns", logical_date=None, conf={"into": into})
+        path = f"dags/restore_database/dagRuns/{quote(run['dag_run_id'])}"
+        asked = wait_for(lambda: site.airflow.api("GET", f"{path}/hitlDetails")["hitl_details"])
+        assert f"Database page_shop goes into schema {into}" in asked[0]["body"]
+        assert into not in mariadb.run("SHOW DATABASES").split(), "nothing is changed before somebody approves"
+
+        def answered() -> str:
+            """Answer as often as it is asked: Airflow asks again when an answer comes at once."""
+            approve = f"{path}/taskInstances/approve"
+            if site.airflow.api("GET", approve)["state"] == "awaiting_input":
+                time.sleep(3)  # as long as a person takes at least
+                site.airflow.api("PATCH", f"{approve}/-1/hitlDetails", user=approver, chosen_options=[answer])
+            return ended(site.airflow.api("GET", path)["state"])
+
+        return str(wait_for(answered))
+
+    assert restore("page_self", "admin") == "failed"
+    assert "page_self" not in mariadb.run("SHOW DATABASES").split()
+    assert restore("page_refused", "user", "Reject") == "success"
+    assert "page_refused" not in mariadb.run("SHOW DATABASES").split()
+    assert restore("page_other", "user") == "success"
+    assert mariadb.run("SELECT count(*) FROM customers", "page_other") == "2\n"
+    mariadb.run("DROP DATABASE page_other")
+
+
+def ended(state: str) -> str:
+    return state if state in ("success", "failed") else ""

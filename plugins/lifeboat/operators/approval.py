@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -11,13 +12,17 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
+# Airflow takes an answer given within a second of the question for the end of the task, and tries it again: ask soon.
+ASK_AGAIN = timedelta(seconds=5)
+
+
 class SecondPersonOperator(ApprovalOperator):
     """Wait in Airflow's UI until somebody approves who did not start the run; a rejection skips what follows."""
 
     ui_color = "#e3f2ef"
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(defaults=self.REJECT, ignore_downstream_trigger_rules=True, **kwargs)
+        super().__init__(defaults=self.REJECT, ignore_downstream_trigger_rules=True, retry_delay=ASK_AGAIN, **kwargs)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> Any:
         """Take the answer.
