@@ -68,7 +68,7 @@ def staleness(archives: Iterable[Archive], limits: Mapping[Kind, timedelta], now
 
     :param archives: of one application.
     """
-    present = [archive for archive in archives if archive.captured_at <= now + SKEW]
+    present = dated_until(now, archives)
     texts = (_age(present, kind, limit, now) for kind, limit in limits.items())
     return next((text for healthy, text in texts if not healthy), "")
 
@@ -79,7 +79,7 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
     :param found: what the destination holds, other applications included.
     """
     archives = [archive for archive in found.archives if archive.application == application]
-    present = [archive for archive in archives if archive.captured_at <= now + SKEW]
+    present = dated_until(now, archives)
     unfinished = [stored for stored in (*found.unfinished, *found.uploads) if stored.key.startswith(f"{application}/")]
     findings: list[tuple[str, Verdict, str]] = []
     for kind, limit in limits.longest_ages.items():
@@ -130,10 +130,14 @@ def unreachable(application: str, destination: str, error: str) -> Finding:
 def newest_times(archives: Iterable[Archive], now: datetime) -> dict[Kind, datetime]:
     """Return when the newest archive of each kind was captured; of one application."""
     times: dict[Kind, datetime] = {}
-    for archive in archives:
-        if archive.captured_at <= now + SKEW:
-            times[archive.kind] = max(times.get(archive.kind, archive.captured_at), archive.captured_at)
+    for archive in dated_until(now, archives):
+        times[archive.kind] = max(times.get(archive.kind, archive.captured_at), archive.captured_at)
     return times
+
+
+def dated_until(now: datetime, archives: Iterable[Archive]) -> list[Archive]:
+    """Return the archives that are not dated in the future: a date that some clock got wrong says nothing of age."""
+    return [archive for archive in archives if archive.captured_at <= now + SKEW]
 
 
 def _age(present: Iterable[Archive], kind: Kind, limit: timedelta, now: datetime) -> tuple[bool, str]:

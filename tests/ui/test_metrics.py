@@ -46,7 +46,7 @@ def test_figures_are_told_per_application_kind_and_destination(project: Configur
         ),
         "offsite": Reading("offsite", trouble="down"),
     }
-    found = figures(metrics.exposition(settings, readings).decode())
+    found = figures(metrics.exposition(settings, readings, NOW).decode())
     shop = ("Shop", "database", "disk")
     assert found == {
         ("destination_up", "disk"): 1,
@@ -62,6 +62,26 @@ def test_figures_are_told_per_application_kind_and_destination(project: Configur
         ("newest_archive_bytes", "Shop", "application", "disk"): 7,
         ("storage_bytes", "Shop", "application", "disk"): 7,
     }
+
+
+def test_what_should_be_there_and_is_not_has_a_nought(project: Configure) -> None:
+    database = {"databases": [{"name": "shop", "connection": "shop_db"}]}
+    settings = config.load(project(applications={"Shop": database, "Books": database | {"destinations": ["offsite"]}}))
+    emptied = {"disk": reading("disk"), "offsite": Reading("offsite", trouble="down")}
+    assert figures(metrics.exposition(settings, emptied, NOW).decode()) == {
+        ("destination_up", "disk"): 1,
+        ("destination_up", "offsite"): 0,
+        ("archives", "Shop", "database", "disk"): 0,
+        ("storage_bytes", "Shop", "database", "disk"): 0,
+    }
+
+
+def test_what_is_dated_in_the_future_is_counted_and_is_no_success(project: Configure) -> None:
+    settings = config.load(project())
+    found = figures(metrics.exposition(settings, {"disk": reading("disk", *objects(2, -1))}, NOW).decode())
+    shop = ("Shop", "database", "disk")
+    assert found["archives", *shop] == 2
+    assert found["last_success_timestamp_seconds", *shop] == NOW.timestamp() - 2 * 86400
 
 
 @pytest.mark.parametrize(("offered", "status"), [(TOKEN, 200), (f"{TOKEN}x", 403), ("", 401), ("x", 403)])

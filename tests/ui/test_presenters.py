@@ -112,7 +112,7 @@ def test_no_storage_limit_makes_no_bar(project: Configure) -> None:
         (objects(0.4), objects(0.5), "Not quite", "degraded"),
         (objects(2), objects(2), "No", "unhealthy"),
         (objects(0.5), [], "No", "unhealthy"),
-        ([], [], "Not yet", "unknown"),
+        ([], [], "No", "unhealthy"),
     ],
 )
 def test_are_we_safe(
@@ -132,6 +132,12 @@ def test_an_answer_that_misses_a_destination_is_no_yes(settings: Settings) -> No
     assert not answered(settings, reading("disk"), Reading("offsite", trouble="It is down.")).empty
 
 
+def test_no_archive_anywhere_is_told_as_that(settings: Settings) -> None:
+    emptied = answered(settings, reading("disk"), reading("offsite"))
+    assert emptied.empty
+    assert emptied.answers[0].text == "There is no archive at any destination: 2 findings, named below."
+
+
 def test_the_worst_findings_come_first(settings: Settings) -> None:
     troubles = answered(settings, reading("disk", *objects(2)), reading("offsite", *objects(3))).troubles
     assert [finding.verdict for finding in troubles] == ["unhealthy", "unhealthy", "degraded"]
@@ -141,6 +147,18 @@ def test_what_do_we_have_counts_an_archive_once(settings: Settings) -> None:
     listing = objects(0.5, 1.5, size=1 << 20)
     answer = answered(settings, reading("disk", *listing), reading("offsite", *listing)).answers[1]
     assert (answer.headline, answer.text) == ("2 archives", "4.0 MiB stored; the newest is 12 hours old.")
+    assert answered(settings, reading("disk"), reading("offsite")).answers[1].text == "Nothing is stored."
+
+
+def test_what_is_dated_in_the_future_is_never_the_newest(settings: Settings) -> None:
+    found = reading("disk", *objects(2, -1))
+    gauges = safety.destination_card(settings, found, NOW).applications[0].gauges
+    assert (gauges[0].value, gauges[0].over) == ("2 days old", True)
+    assert "the newest is 2 days old" in answered(settings, found).answers[1].text
+    assert "all are dated in the future" in answered(settings, reading("disk", *objects(-1))).answers[1].text
+    (card,) = archives.recovery(settings, [found], NOW)
+    assert [row.age for row in card.newest] == ["2 days"]
+    assert [row.age for row in archives.rows(settings, [found], NOW)] == ["", "2 days"]
 
 
 def test_what_is_not_known_is_not_nothing(settings: Settings) -> None:
@@ -177,20 +195,55 @@ def test_how_do_i_get_it_back(settings: Settings) -> None:
 
     assert told() == ("Unproven", "No restore has been rehearsed yet: run a drill.", "degraded")
     older, newer = (Proof("a", NOW - age * DAY, timedelta(seconds=age + 1)) for age in (9, 3))
-    assert told(older) == ("In 10 s", "Measured by a drill 9 days ago.", "healthy")
-    assert told(older, newer)[0] == "In 4.0 s"
-    assert told(replace(newer, error="it is forged"))[0] == "Unproven"
+    assert told(older) == ("In 10 s", "Shop takes longest, as a drill measured 9 days ago.", "healthy")
+    assert told(newer, older)[0] == "In 10 s", "the slowest counts"
+    assert told(replace(newer, error="it is forged"))[::2] == ("Unproven", "unhealthy")
 
 
-def test_an_archive_is_one_row_with_all_its_places() -> None:
+def test_getting_it_back_is_as_sure_as_the_least_proven_application(project: Configure) -> None:
+    database = {"databases": [{"name": "shop", "connection": "shop_db"}]}
+    names = ("Shop", "Books", "Music")
+    settings = config.load(
+        project(applications=dict.fromkeys(names, database), health={"rto_hours": 1, "proof_max_days": 30})
+    )
+    listing = [stored for name in names for stored in objects(0.5, application=name)]
+
+    def told(**proofs: tuple[float, float]) -> tuple[str, str, str]:
+        """:param proofs: ages in days and recoveries in minutes, by application."""
+        proven: dict[tuple[str, Kind], Proof] = {
+            (name, "database"): Proof("a", NOW - age * DAY, timedelta(minutes=took))
+            for name, (age, took) in proofs.items()
+        }
+        answer = answered(settings, reading("disk", *listing, proofs=proven), reading("offsite")).answers[3]
+        return answer.headline, answer.text, answer.tone
+
+    assert told(Shop=(1, 2), Books=(3, 7), Music=(2, 1)) == (
+        "In 7 min 0 s",
+        "Books takes longest, as a drill measured 3 days ago.",
+        "healthy",
+    )
+    assert told(Shop=(1, 2))[1:] == (
+        "Shop takes longest, as a drill measured 24 hours ago. Unproven, in part or whole: 2 of 3 applications.",
+        "unhealthy",
+    )
+    assert told(Shop=(1, 2), Books=(3, 61), Music=(2, 1))[::2] == ("In 1 h 1 min", "unhealthy")
+    assert told(Shop=(1, 2), Books=(31, 7), Music=(2, 1))[2] == "unhealthy"
+
+
+def test_an_archive_is_one_row_with_all_its_places(settings: Settings) -> None:
     here = reading("disk", *objects(1, 3), StoredObject(objects(3)[0].key + ".proof.json", 9, NOW))
     there = reading("offsite", *objects(1, 2))
-    rows = archives.rows([here, there, Reading("silent")], NOW)
+    rows = archives.rows(settings, [here, there, Reading("silent")], NOW)
     assert [(row.age, row.places, row.proven) for row in rows] == [
         ("24 hours", ("disk", "offsite"), False),
         ("2 days", ("offsite",), False),
         ("3 days", ("disk",), True),
     ]
+
+
+def test_an_archive_of_no_application_of_the_settings_is_foreign(settings: Settings) -> None:
+    found = reading("disk", *objects(1), *objects(2, application="Gone"))
+    assert [row.foreign for row in archives.rows(settings, [found], NOW)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -205,10 +258,10 @@ def test_an_archive_is_one_row_with_all_its_places() -> None:
         ({"application": "nobody"}, []),
     ],
 )
-def test_filters_choose_archives(chosen: dict[str, str], ages: list[int]) -> None:
+def test_filters_choose_archives(settings: Settings, chosen: dict[str, str], ages: list[int]) -> None:
     disk = [*objects(1), *objects(3, application="Books"), *objects(4, kind="application")]
     proven = StoredObject(objects(1)[0].key + ".proof.json", 9, NOW)
-    rows = archives.rows([reading("disk", *disk, proven), reading("offsite", *objects(2))], NOW)
+    rows = archives.rows(settings, [reading("disk", *disk, proven), reading("offsite", *objects(2))], NOW)
     admitted = [row.archive.captured_at for row in rows if Filters(**chosen).admit(row)]
     assert admitted == [NOW - age * DAY for age in ages]
 
@@ -219,6 +272,25 @@ def test_contents_name_only_what_the_marker_has() -> None:
     assert shown.note == "n"
     assert shown.facts == (("Rows", "1,200"), ("SQL", "2.0 KiB"), ("Encrypted", "no"), ("SHA-256", "ab"))
     assert archives.contents(None).facts == ()
+
+
+@pytest.mark.parametrize(
+    ("totals", "told"),
+    [
+        (None, ("Totals", "the marker has none")),
+        ([1], ("Totals", "the marker has none")),
+        ({"rows": "many"}, ("Rows", "no number in the marker")),
+        ({"rows": None}, ("Rows", "no number in the marker")),
+        ({"rows": True}, ("Rows", "no number in the marker")),
+        ({"sql_bytes": -1}, ("SQL", "no number in the marker")),
+        ({"sql_bytes": 10**400}, ("SQL", "no number in the marker")),
+        ({"sql_bytes": float("nan")}, ("SQL", "no number in the marker")),
+    ],
+)
+def test_totals_that_are_no_numbers_are_told_as_that(totals: Any, told: tuple[str, str]) -> None:
+    shown = archives.contents({"archive": {"sha256": "ab"}, "note": None, "totals": totals})
+    assert shown.facts == (told, ("Encrypted", "no"), ("SHA-256", "ab"))
+    assert shown.note == ""
 
 
 def test_recovery_begins_with_the_newest_archive_of_every_kind(settings: Settings) -> None:
@@ -255,9 +327,13 @@ def test_recipes_fetch_from_where_the_archive_is(settings: Settings) -> None:
     assert lifeboat.lines[1] == f"lifeboat restore application Shop --archive {key}"
     assert by_hand.lines[0].startswith("aws s3 cp s3://test-")
     assert by_hand.lines[0].endswith(f"/lifeboat/{key} archive.zip")
-    legacy = recipes(settings, archive("Gone/2026-11-20-01-00-00.zip"), ["disk"])
-    assert legacy[0].lines[1].startswith("lifeboat restore database Gone")
-    assert len(legacy[1].lines) == 2
+    legacy = recipes(settings, archive("Shop/2026-11-20-01-00-00.zip"), ["disk"])
+    assert legacy[0].lines[1].startswith("lifeboat restore database Shop")
+
+
+def test_what_is_not_in_the_settings_is_restored_by_hand(settings: Settings) -> None:
+    (by_hand,) = recipes(settings, archive("Gone/database/2026-11-20-01-00-00.zip"), ["disk"])
+    assert [line.split()[0] for line in by_hand.lines] == ["cp", "7z"]
 
 
 def what_if(settings: Settings, **numbers: str) -> Settings:
@@ -365,6 +441,14 @@ def test_days_are_those_of_the_time_zone() -> None:
     found = catalog.read(objects((NOW - datetime(2026, 11, 22, 23, 30, tzinfo=UTC)) / DAY)).archives
     calendar = charts.calendar(found, {}, 23, NOW, BERLIN)
     assert looks(calendar)[date(2026, 11, 23)] == "one"
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Pacific/Auckland"])
+def test_a_calendar_takes_the_first_and_the_last_day_of_all(zone: str) -> None:
+    keys = [f"Shop/database/{day}.zip" for day in ("0001-01-01-00-00-00", "9999-12-31-23-59-59")]
+    found = [archive(key) for key in keys]
+    calendar = charts.calendar(found, DATABASE, 23, NOW, ZoneInfo(zone))
+    assert len(calendar.holes) == 24
 
 
 def test_a_calendar_ends_today() -> None:

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lifeboat import __version__, config
+from lifeboat import __version__, config, health
 from lifeboat.config import Settings
 from lifeboat.errors import SettingsError
 from lifeboat.text import size_text
@@ -181,13 +181,13 @@ def archive_list(found: SettingsDep, readings: ReadingsDep, filters: Annotated[F
     """What there is, by filters: a calendar, sizes, storage, and the list."""
     now = datetime.now(UTC)
     read = readings.all(found, PATIENCE_SECONDS)
-    rows = [row for row in archives.rows(read.values(), now) if filters.admit(row)]
-    listed = [row.archive for row in rows]
+    rows = [row for row in archives.rows(found, read.values(), now) if filters.admit(row)]
+    listed = health.dated_until(now, [row.archive for row in rows])
     ages, days = archives.longest_ages(found, filters), plans.daily_days(found)
     context = {
         "rows": rows[: max(filters.limit, 1)],
         "total": len(rows),
-        "present": {kind: name for kind, name in KIND_NAMES.items() if any(each.kind == kind for each in listed)},
+        "present": {kind: name for kind, name in KIND_NAMES.items() if any(row.archive.kind == kind for row in rows)},
         "lacking": _lacking(read),
         "calendar": charts.calendar(listed, ages, days, now, found.zone),
         "plot": charts.plot(listed, now),
@@ -207,7 +207,7 @@ def _any_silent(read: Mapping[str, Reading]) -> bool:
 @page.get("/contents")
 def contents(found: SettingsDep, readings: ReadingsDep, key: str) -> Response:
     """What is in one archive, in totals, and how to get it back by commands."""
-    rows = archives.rows(readings.all(found, PATIENCE_SECONDS).values(), datetime.now(UTC))
+    rows = archives.rows(found, readings.all(found, PATIENCE_SECONDS).values(), datetime.now(UTC))
     row = next((row for row in rows if row.archive.key == key), None)
     if row is None:
         raise HTTPException(404, "No destination that answers holds this archive.")
@@ -262,4 +262,4 @@ def static(name: str) -> Response:
 def exposition(found: SettingsDep, readings: ReadingsDep) -> Response:
     """Figures for Prometheus."""
     read = readings.all(found, READ_SECONDS)
-    return Response(metrics.exposition(found, read), media_type=metrics.CONTENT_TYPE_LATEST)
+    return Response(metrics.exposition(found, read, datetime.now(UTC)), media_type=metrics.CONTENT_TYPE_LATEST)

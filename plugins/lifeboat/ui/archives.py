@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from lifeboat import health
 from lifeboat.catalog import Archive, Kind
 from lifeboat.config import Settings
 from lifeboat.text import size_text
@@ -28,20 +29,24 @@ TOTALS = {
     "file_missing": "Vanished while read",
     "warnings": "Warnings",
 }
+LARGEST_TOTAL = 1 << 63
 
 
 @dataclass(frozen=True)
 class Row:
     """One archive.
 
+    :param age: empty where the archive is dated in the future.
     :param places: names of the destinations that hold it.
     :param proven: whether a proof stands beside it anywhere.
+    :param foreign: whether it belongs to no application of the settings: nobody knows where to restore it to.
     """
 
     archive: Archive
     age: str
     places: tuple[str, ...]
     proven: bool
+    foreign: bool
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Contents:
 class RecoveryCard:
     """How to get an application back.
 
-    :param newest: the newest archive of each kind.
+    :param newest: the newest archive of each kind; those that are dated in the future are passed over.
     :param recipes: commands for the first of them.
     """
 
@@ -93,7 +98,7 @@ class RecoveryCard:
     recipes: tuple[Recipe, ...]
 
 
-def rows(readings: Iterable[Reading], now: datetime) -> list[Row]:
+def rows(settings: Settings, readings: Iterable[Reading], now: datetime) -> list[Row]:
     """Return every archive once, newest first."""
     places: dict[str, list[str]] = {}
     archives: dict[str, Archive] = {}
@@ -104,10 +109,16 @@ def rows(readings: Iterable[Reading], now: datetime) -> list[Row]:
             archives.setdefault(archive.key, archive)
             if archive.proven:
                 proven.add(archive.key)
-    ordered = sorted(archives.values(), key=lambda archive: (archive.captured_at, archive.key), reverse=True)
+    dated = {archive.key for archive in health.dated_until(now, archives.values())}
     return [
-        Row(archive, ago(now - archive.captured_at), tuple(places[archive.key]), archive.key in proven)
-        for archive in ordered
+        Row(
+            archive,
+            ago(now - archive.captured_at) if archive.key in dated else "",
+            tuple(places[archive.key]),
+            archive.key in proven,
+            archive.application not in settings.applications,
+        )
+        for archive in sorted(archives.values(), key=lambda archive: (archive.captured_at, archive.key), reverse=True)
     ]
 
 
@@ -128,25 +139,31 @@ def contents(marker: Mapping[str, Any] | None) -> Contents:
     """
     if marker is None:
         return Contents()
-    totals = marker.get("totals", {})
-    facts = [
-        (label, size_text(totals[name]) if name.endswith("bytes") else f"{totals[name]:,}")
-        for name, label in TOTALS.items()
-        if name in totals
-    ]
+    totals = marker.get("totals")
+    if isinstance(totals, Mapping):
+        facts = [(label, _total(name, totals[name])) for name, label in TOTALS.items() if name in totals]
+    else:
+        facts = [("Totals", "the marker has none")]
     facts.append(("Encrypted", "AES-256" if marker["archive"].get("encrypted") else "no"))
     facts.append(("SHA-256", marker["archive"]["sha256"]))
-    return Contents(str(marker.get("note", "")), tuple(facts))
+    return Contents(str(marker.get("note") or ""), tuple(facts))
+
+
+def _total(name: str, value: object) -> str:
+    """Say a total of a marker, which anybody with access to the destination may have written."""
+    if type(value) is not int or not 0 <= value < LARGEST_TOTAL:
+        return "no number in the marker"
+    return size_text(value) if name.endswith("bytes") else f"{value:,}"
 
 
 def recovery(settings: Settings, readings: Iterable[Reading], now: datetime) -> list[RecoveryCard]:
     """Say of every application how to get its newest archive back."""
     readings = list(readings)
-    everything = rows(readings, now)
+    dated = [row for row in rows(settings, readings, now) if row.age]
     cards = []
     for application in settings.applications:
         newest: dict[Kind, Row] = {}
-        for row in everything:
+        for row in dated:
             if row.archive.application == application:
                 newest.setdefault(row.archive.kind, row)
         first = next(iter(newest.values()), None)

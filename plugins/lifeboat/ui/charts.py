@@ -116,7 +116,7 @@ def calendar(
     first = today - timedelta(days=today.weekday(), weeks=WEEKS - 1)
     by_day: dict[date, list[Archive]] = {}
     for archive in archives:
-        by_day.setdefault(archive.captured_at.astimezone(zone).date(), []).append(archive)
+        by_day.setdefault(_local_date(archive.captured_at, zone), []).append(archive)
     lacking = _holes(archives, ages, today - timedelta(days=kept_days), now, zone)
     oldest = min(by_day, default=today)
     cells = []
@@ -161,7 +161,7 @@ def _holes(
         times = sorted(captured.get((application, kind), []))
         if not times:
             continue
-        day = max(since, times[0].astimezone(zone).date())
+        day = max(since, _local_date(times[0], zone))
         while day <= now.astimezone(zone).date():
             begin, end = (datetime.combine(each, time(), zone).astimezone(UTC) for each in (day, day + DAY))
             begin = min(begin, min(end, now) - limit)
@@ -169,6 +169,13 @@ def _holes(
                 holes.setdefault(day, []).append(f"{kind} archive of {application}")
             day += DAY
     return holes
+
+
+def _local_date(moment: datetime, zone: ZoneInfo) -> date:
+    try:
+        return moment.astimezone(zone).date()
+    except OverflowError:  # a name may have a time of the first or last day of all
+        return moment.date()
 
 
 def _months(first: date) -> Iterable[tuple[int, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated
 
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
@@ -15,11 +16,12 @@ from fastapi.security import HTTPAuthorizationCredentials
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from lifeboat import config, connections
+from lifeboat import config, connections, health
 from lifeboat.catalog import Archive, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError
 from lifeboat.ui.readings import Reading
+from lifeboat.ui.safety import applications_at
 
 __all__ = ["CONTENT_TYPE_LATEST", "exposition", "may_scrape"]
 
@@ -51,7 +53,7 @@ def _is_token(offered: str) -> bool:
     return bool(token) and hmac.compare_digest(offered.encode("latin-1"), str(token).encode())  # as headers come
 
 
-def exposition(settings: Settings, readings: Mapping[str, Reading]) -> bytes:
+def exposition(settings: Settings, readings: Mapping[str, Reading], now: datetime) -> bytes:
     """Return the figures of all destinations as text that Prometheus reads."""
     registry = CollectorRegistry()
 
@@ -69,10 +71,11 @@ def exposition(settings: Settings, readings: Mapping[str, Reading]) -> bytes:
         up.labels(name).set(reading.found is not None)
         for (application, kind), archives in _by_subject(settings, reading).items():
             subject = (application, kind, name)
-            last.labels(*subject).set(archives[0].captured_at.timestamp())
             count.labels(*subject).set(len(archives))
-            size.labels(*subject).set(archives[0].size)
             stored.labels(*subject).set(sum(archive.size for archive in archives))
+            for newest in health.dated_until(now, archives)[:1]:
+                last.labels(*subject).set(newest.captured_at.timestamp())
+                size.labels(*subject).set(newest.size)
         for (application, kind), proof in reading.proofs.items():
             proven.labels(application, kind, name).set(proof.proven_at.timestamp())
             recovery.labels(application, kind, name).set(proof.recovery.total_seconds())
@@ -80,9 +83,15 @@ def exposition(settings: Settings, readings: Mapping[str, Reading]) -> bytes:
 
 
 def _by_subject(settings: Settings, reading: Reading) -> dict[tuple[str, Kind], list[Archive]]:
-    """Return the archives of each application of the settings and kind, newest first."""
-    subjects: dict[tuple[str, Kind], list[Archive]] = {}
-    for archive in reading.found.archives if reading.found else ():
+    """Return the archives of each application of the settings and kind, newest first; none where some should be."""
+    if reading.found is None:
+        return {}
+    subjects: dict[tuple[str, Kind], list[Archive]] = {
+        (application, kind): []
+        for application in applications_at(settings, reading.destination)
+        for kind in settings.limits_of(application).longest_ages
+    }
+    for archive in reading.found.archives:
         if archive.application in settings.applications:
             subjects.setdefault((archive.application, archive.kind), []).append(archive)
     return subjects

@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from lifeboat import health
 from lifeboat.config import Settings
 from lifeboat.health import Finding
 from lifeboat.text import size_text
 from lifeboat.ui.plans import plan_view
 from lifeboat.ui.readings import Reading
-from lifeboat.ui.safety import Tone, findings_of, newest_proof, worst_first
+from lifeboat.ui.safety import Tone, findings_of, newest_proofs, worst_first
 from lifeboat.ui.words import ago, duration, plural
 
 
@@ -34,7 +35,7 @@ class Overview:
     """The four answers, and whatever should be looked at.
 
     :param silent: destinations that have not answered so far.
-    :param empty: whether there is no archive anywhere yet.
+    :param empty: whether there is no archive anywhere.
     """
 
     answers: tuple[Answer, ...]
@@ -53,27 +54,21 @@ def overview(settings: Settings, readings: Mapping[str, Reading], now: datetime,
     troubles = worst_first(findings)
     empty = all(reading.found is not None and not reading.found.archives for reading in readings.values())
     answers = (
-        _no_backup_yet() if empty else _are_we_safe(settings, findings, troubles, silent),
+        _are_we_safe(settings, findings, silent, empty),
         _what_do_we_have(readings.values(), now),
         _what_will_tonight_delete(settings, readings.values(), now, tonight),
-        _how_do_i_get_it_back(readings.values(), now),
+        _how_do_i_get_it_back(settings, readings.values(), findings, now),
     )
     return Overview(answers, troubles, silent, empty)
 
 
-def _no_backup_yet() -> Answer:
-    return Answer("Are we safe?", "Not yet", "No backup has been taken so far.", "unknown", "safe")
-
-
-def _are_we_safe(
-    settings: Settings, findings: Sequence[Finding], troubles: Sequence[Finding], silent: Sequence[str]
-) -> Answer:
+def _are_we_safe(settings: Settings, findings: Sequence[Finding], silent: Sequence[str], empty: bool) -> Answer:
     question, section = "Are we safe?", "safe"
-    if troubles:
-        headline = "No" if troubles[0].verdict == "unhealthy" else "Not quite"
-        return Answer(
-            question, headline, f"{plural(len(troubles), 'finding')}, named below.", troubles[0].verdict, section
-        )
+    if troubles := worst_first(findings):
+        verdict = troubles[0].verdict
+        text = f"{plural(len(troubles), 'finding')}, named below."
+        text = f"There is no archive at any destination: {text}" if empty else text
+        return Answer(question, "No" if verdict == "unhealthy" else "Not quite", text, verdict, section)
     if silent:
         waiting = f"{', '.join(silent)} {'has' if len(silent) == 1 else 'have'} not answered so far."
         return Answer(question, "Not known yet", waiting, "unknown", section)
@@ -88,11 +83,14 @@ def _what_do_we_have(readings: Collection[Reading], now: datetime) -> Answer:
     found = [reading.found for reading in readings if reading.found is not None]
     if not found:
         return Answer(question, "Not known", "No destination has answered.", "unknown", section)
-    captured = {archive.key: archive.captured_at for catalog in found for archive in catalog.archives}
-    size = sum(archive.size for catalog in found for archive in catalog.archives)
-    age = ago(now - max(captured.values())) if captured else ""
-    text = f"{size_text(size)} stored; the newest is {age} old." if captured else "Nothing is stored."
-    return Answer(question, plural(len(captured), "archive"), f"{text}{_without(readings)}", "unknown", section)
+    archives = [archive for catalog in found for archive in catalog.archives]
+    if not archives:
+        return Answer(question, "0 archives", f"Nothing is stored.{_without(readings)}", "unknown", section)
+    newest = max((archive.captured_at for archive in health.dated_until(now, archives)), default=None)
+    text = f"{size_text(sum(archive.size for archive in archives))} stored; "
+    text += f"the newest is {ago(now - newest)} old." if newest else "all are dated in the future."
+    count = plural(len({archive.key for archive in archives}), "archive")
+    return Answer(question, count, f"{text}{_without(readings)}", "unknown", section)
 
 
 def _without(readings: Iterable[Reading]) -> str:
@@ -107,26 +105,40 @@ def _what_will_tonight_delete(
     question, section = "What will tonight delete?", "tonight"
     views = (plan_view(settings, settings, reading, now, tonight or now) for reading in readings)
     plans = [plan for plan in views if plan]
-    doomed = plural(len({decision.archive.key for plan in plans for decision in plan.deletions}), "archive")
-    freed = sum(plan.freed for plan in plans)
+    keys = {decision.archive.key for plan in plans for decision in plan.deletions}
+    doomed, freed = plural(len(keys), "archive"), sum(plan.freed for plan in plans)
     if tonight is None:
-        text = f"No clean-up is due. One would delete {doomed}." if freed else "No clean-up is due."
+        text = f"No clean-up is due. One would delete {doomed}." if keys else "No clean-up is due."
         return Answer(question, "Nothing", text, "unknown", section)
     text = (
-        f"{size_text(freed)} become free at {tonight.astimezone(settings.zone):%H:%M}."
-        if freed
-        else "Everything stays."
+        f"{size_text(freed)} become free at {tonight.astimezone(settings.zone):%H:%M}." if keys else "Everything stays."
     )
     held = sorted({application for plan in plans for application in plan.held})
     text += f" Held where the newest archive is too old: {', '.join(held)}." if held else ""
     text += _without(readings)
-    return Answer(question, doomed if freed else "Nothing", text, "degraded" if held else "unknown", section)
+    return Answer(question, doomed if keys else "Nothing", text, "degraded" if held else "unknown", section)
 
 
-def _how_do_i_get_it_back(readings: Iterable[Reading], now: datetime) -> Answer:
+def _how_do_i_get_it_back(
+    settings: Settings, readings: Collection[Reading], findings: Iterable[Finding], now: datetime
+) -> Answer:
     question, section = "How do I get it back?", "recovery"
-    proof = newest_proof(readings)
-    if proof is None:
-        return Answer(question, "Unproven", "No restore has been rehearsed yet: run a drill.", "degraded", section)
-    headline = f"In {duration(proof.recovery.total_seconds())}"
-    return Answer(question, headline, f"Measured by a drill {ago(now - proof.proven_at)} ago.", "healthy", section)
+    about = [finding for finding in findings if finding.check.endswith((" proof", " recovery time"))]
+    proofs = newest_proofs(readings)
+    lacking = [
+        application
+        for application in settings.applications
+        if any((application, kind) not in proofs for kind in settings.limits_of(application).longest_ages)
+    ]
+    verdict = health.verdict(about)
+    tone: Tone = "degraded" if lacking and verdict == "healthy" else verdict
+    if not proofs:
+        text = f"No restore has been rehearsed yet: run a drill.{_without(readings)}"
+        return Answer(question, "Unproven", text, tone, section)
+    (application, _), slowest = max(proofs.items(), key=lambda item: item[1].recovery)
+    text = f"{application} takes longest, as a drill measured {ago(now - slowest.proven_at)} ago."
+    if lacking:
+        text += f" Unproven, in part or whole: {len(lacking)} of {plural(len(settings.applications), 'application')}."
+    return Answer(
+        question, f"In {duration(slowest.recovery.total_seconds())}", text + _without(readings), tone, section
+    )

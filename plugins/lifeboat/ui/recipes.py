@@ -28,24 +28,25 @@ def restore_dag(archive: Archive) -> str:
 
 
 def recipes(settings: Settings, archive: Archive, places: Iterable[str]) -> tuple[Recipe, ...]:
-    """Return how to get an archive back.
+    """Return how to get an archive back; by hand only where its application is not in the settings.
 
     :param places: names of destinations that hold it.
     """
+    by_hand = Recipe(
+        "By hand",
+        "7-Zip asks for the archive password. HOST and USER are those of the database server.",
+        (*_fetch(settings, archive, places), "7z x -orestored archive.zip", *_load(settings, archive)),
+    )
+    if archive.application not in settings.applications:
+        return (by_hand,)
     verb = restore_dag(archive).removeprefix("restore_")
     application, key = quote(archive.application), quote(archive.key)
-    return (
-        Recipe(
-            "Lifeboat",
-            "On a worker, without a running Airflow. A restore verifies the archive first.",
-            (f"lifeboat verify {key}", f"lifeboat restore {verb} {application} --archive {key}"),
-        ),
-        Recipe(
-            "By hand",
-            "7-Zip asks for the archive password. HOST and USER are those of the database server.",
-            (*_fetch(settings, archive, places), "7z x -orestored archive.zip", *_load(settings, archive)),
-        ),
+    lifeboat = Recipe(
+        "Lifeboat",
+        "On a worker, without a running Airflow. A restore verifies the archive first.",
+        (f"lifeboat verify {key}", f"lifeboat restore {verb} {application} --archive {key}"),
     )
+    return (lifeboat, by_hand)
 
 
 def _fetch(settings: Settings, archive: Archive, places: Iterable[str]) -> Iterable[str]:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from lifeboat import checkup, health
-from lifeboat.catalog import Catalog, Proof
+from lifeboat.catalog import Catalog, Kind, Proof
 from lifeboat.config import Settings
 from lifeboat.health import MEGABYTE, Finding, Verdict
 from lifeboat.text import size_text
@@ -111,11 +111,19 @@ def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(finding for verdict in ("unhealthy", "degraded") for finding in findings if finding.verdict == verdict)
 
 
-def newest_proof(readings: Iterable[Reading], application: str = "") -> Proof | None:
-    """Return the newest proof of an application, or of any."""
-    proofs = (
-        proof for reading in readings for (subject, _), proof in reading.proofs.items() if application in ("", subject)
-    )
+def newest_proofs(readings: Iterable[Reading]) -> dict[tuple[str, Kind], Proof]:
+    """Return the newest proof of each application and kind, wherever it stands."""
+    newest: dict[tuple[str, Kind], Proof] = {}
+    for reading in readings:
+        for subject, proof in reading.proofs.items():
+            if subject not in newest or proof.proven_at > newest[subject].proven_at:
+                newest[subject] = proof
+    return newest
+
+
+def newest_proof(readings: Iterable[Reading], application: str) -> Proof | None:
+    """Return the newest proof of an application."""
+    proofs = (proof for (name, _), proof in newest_proofs(readings).items() if name == application)
     return max(proofs, key=lambda proof: proof.proven_at, default=None)
 
 
@@ -128,9 +136,10 @@ def proof_text(proof: Proof | None, now: datetime) -> str:
 
 def _gauges(settings: Settings, found: Catalog, application: str, now: datetime) -> Iterator[Gauge]:
     limits = settings.limits_of(application)
+    own = [archive for archive in found.archives if archive.application == application]
+    newest = health.newest_times(own, now)
     for kind, limit in limits.longest_ages.items():
-        newest = found.newest(application, kind)
-        age = max(now - newest.captured_at, timedelta()) if newest else None
+        age = max(now - newest[kind], timedelta()) if kind in newest else None
         yield Gauge(
             f"Newest {kind}",
             "none yet" if age is None else f"{ago(age)} old",
@@ -138,7 +147,7 @@ def _gauges(settings: Settings, found: Catalog, application: str, now: datetime)
             100 if age is None else _percent(age / limit),
             age is None or age > limit,
         )
-    stored = sum(archive.size for archive in found.archives if archive.application == application)
+    stored = sum(archive.size for archive in own)
     cap = (limits.max_storage_megabytes or 0) * MEGABYTE
     share = stored / cap if cap else 0
     limit_text = f"of {size_text(cap)}" if cap else "no limit"

@@ -3,8 +3,10 @@
 
 const API = new URL("../api/v2/", document.baseURI);
 const POLL_SECONDS = 2;
+const LONGEST_PAUSE_SECONDS = 30; // between two questions for what does not answer
 const HEAD_START_MILLISECONDS = 400;
 const OVER = ["success", "failed"];
+const FOCUSABLE = "a[href], button, summary, [tabindex]";
 const may = new Set(document.body.dataset.may.split(" "));
 const dags = new Map(); // by id, as Airflow's API tells of them
 let tonight = ""; // when the next clean-up runs
@@ -29,11 +31,9 @@ async function load(place, options = {}) {
     const answer = await fetch(`${place.dataset.src}?${query(place, options)}`, { signal: place.latest.signal });
     const text = await answer.text();
     if (place.dataset.form === "what-if") tellMistake(answer.status === 422 ? text : "");
-    if (answer.ok || (answer.status === 422 && place.dataset.form !== "what-if")) place.innerHTML = text;
+    if (answer.ok || (answer.status === 422 && place.dataset.form !== "what-if")) show(place, text);
     else if (answer.status !== 422) complain(place, answer.status);
-    const wait = answer.headers.get("Retry-After");
-    if (wait) place.retry = setTimeout(() => load(place, { again: true }), wait * 1000);
-    arm(place);
+    askAgain(place, Number(answer.headers.get("Retry-After")), options);
   } catch (error) {
     if (error.name === "AbortError") return;
     complain(place);
@@ -50,14 +50,57 @@ function query(place, { fresh } = {}) {
   return parameters;
 }
 
+function askAgain(place, seconds, { again }) {
+  if (!seconds) return;
+  place.pause = again ? Math.min(place.pause * 2, LONGEST_PAUSE_SECONDS) : seconds;
+  place.retry = setTimeout(() => load(place, { again: true }), place.pause * 1000);
+}
+
+// Whoever reads or types in a piece goes on where he was: what is the same stays, and what is new opens as it was.
+function show(place, text) {
+  if (place.shown === text) return;
+  const opened = all("tr.contents", place).map((row) => [row.previousElementSibling.dataset.keep, row]);
+  const folds = new Map(all("details[data-keep]", place).map((fold) => [fold.dataset.keep, fold.open]));
+  const active = document.activeElement;
+  const focusAgain = active !== place && place.contains(active) ? bookmark(active) : () => {};
+  place.innerHTML = text;
+  place.shown = text;
+  for (const fold of all("details[data-keep]", place)) fold.open = folds.get(fold.dataset.keep) ?? fold.open;
+  for (const [key, contents] of opened) {
+    const row = kept(place, key);
+    row?.after(contents);
+    if (row) find("[data-contents]", row).setAttribute("aria-expanded", "true");
+  }
+  arm(place);
+  focusAgain();
+}
+
+function kept(place, key) {
+  return all("[data-keep]", place).find((each) => each.dataset.keep === key);
+}
+
+function bookmark(marked) {
+  const place = marked.closest("[data-src]");
+  const key = marked.closest("[data-keep]")?.dataset.keep;
+  const around = () => (key === undefined ? place : kept(place, key));
+  const number = place ? all(FOCUSABLE, around()).indexOf(marked) : -1;
+  return () => {
+    const again = marked.isConnected || !place ? marked : around() && all(FOCUSABLE, around())[number];
+    if (!again) place.tabIndex = -1;
+    (again ?? place).focus({ preventScroll: true });
+  };
+}
+
 function complain(place, status) {
   const reasons = { 401: "Your session has ended: log in again.", 403: "You may not see this." };
+  place.shown = undefined;
   place.replaceChildren(element("p", { className: "error", textContent: reasons[status] ?? "Airflow does not answer." }));
 }
 
 async function refresh() {
   await load(find("[data-src=answers]"), { fresh: true }); // makes the listings that the other pieces share
-  await learnDags().then(() => arm());
+  await learnDags().catch(() => {}); // what Airflow said before still stands
+  arm();
   await loadTheRest();
 }
 
@@ -110,7 +153,7 @@ function moment(text) {
 function arm(within = document) {
   for (const button of all("[data-dag]", within)) {
     const id = button.dataset.dag;
-    const reason = !may.has(id) ? "You may not trigger this DAG." : !dags.has(id) ? `There is no DAG ${id} here.` : "";
+    const reason = !may.has(id) ? "You may not trigger this DAG." : !dags.has(id) ? `There is no DAG ${id} here.` : button.dataset.obstacle ?? "";
     button.disabled = reason !== "";
     button.title = reason;
   }
@@ -158,7 +201,7 @@ function toggleContents(button) {
   const open = button.getAttribute("aria-expanded") === "true";
   button.setAttribute("aria-expanded", String(!open));
   if (open) return row.nextElementSibling.remove();
-  const cell = element("td", { colSpan: row.cells.length });
+  const cell = element("td", { colSpan: row.cells.length, ariaLive: "polite" }, element("p", { className: "quiet", textContent: "Reading…" }));
   row.after(element("tr", { className: "contents" }, cell));
   fetch(`contents?key=${encodeURIComponent(button.dataset.contents)}`)
     .then(async (answer) => (answer.ok ? (cell.innerHTML = await answer.text()) : complain(cell, answer.status)))
@@ -177,16 +220,17 @@ async function openForm(button) {
   try {
     dag = await api("GET", `dags/${id}/details`);
   } catch (error) {
-    return find("#runs").replaceChildren(element("p", { className: "notice unhealthy", textContent: `${id}: ${error.message}` }));
+    return tell("unhealthy", `${id}: ${error.message}`);
   }
   const paused = dag.is_paused ? " It is paused: starting it unpauses it, with its schedule." : "";
   find("#form-text").textContent = `This triggers ${id}.${paused}`;
   const fields = Object.entries(dag.params).map(([name, param]) => field(name, param, chosen[name]));
-  find("#form-fields").replaceChildren(...fields.map((made) => made.label));
+  find("#form-fields").replaceChildren(...fields.map((made) => made.whole));
   find("form", dialog).onsubmit = (event) => {
     event.preventDefault();
     start(dag, fields);
   };
+  dialog.onclose = bookmark(button);
   dialog.showModal();
 }
 
@@ -196,16 +240,14 @@ function field(name, { schema, value, description }, chosen) {
   const made = types.includes("array") ? listField(schema, initial) : simpleField(schema, types, initial);
   made.input.name = name;
   const title = schema.title ?? name.replaceAll("_", " ");
-  const help = element("span", { className: "quiet", textContent: schema.description ?? description ?? "" });
-  return { name, read: made.read, label: element("label", {}, element("span", { textContent: title }), made.input, help) };
+  const help = element("span", { id: `help-${name}`, className: "quiet", textContent: schema.description ?? description ?? "" });
+  made.input.setAttribute("aria-describedby", help.id);
+  const label = element("label", {}, element("span", { textContent: title }), made.input);
+  return { name, read: made.read, whole: element("div", {}, label, help) };
 }
 
 function simpleField(schema, types, initial) {
-  if (schema.enum) {
-    const options = schema.enum.map((option) => new Option(option ?? "", option, false, option === initial));
-    const input = element("select", {}, ...options);
-    return { input, read: () => schema.enum[input.selectedIndex] };
-  }
+  if (schema.enum) return choiceField(schema.enum, initial);
   if (types.includes("boolean")) {
     const input = element("input", { type: "checkbox", checked: Boolean(initial) });
     return { input, read: () => input.checked };
@@ -214,7 +256,28 @@ function simpleField(schema, types, initial) {
   const text = typeof initial === "object" && initial !== null ? JSON.stringify(initial) : initial ?? "";
   const input = element("input", { type: isNumber ? "number" : "text", value: text });
   const empty = types.includes("null") ? null : "";
+  limit(input, schema, empty === null);
   return { input, read: () => (input.value === "" ? empty : isNumber ? Number(input.value) : parsed(input.value, types)) };
+}
+
+function choiceField(choices, initial) {
+  const options = choices.map((choice) => new Option(choice ?? "", String(choice), false, choice === initial));
+  const open = !choices.includes(initial); // then somebody has to choose: the first is no better than the others
+  if (open) options.unshift(new Option("Choose…", "", true, true));
+  const input = element("select", { required: open }, ...options);
+  return { input, read: () => choices[input.selectedIndex - open] };
+}
+
+function limit(input, schema, mayBeEmpty) {
+  input.required = !mayBeEmpty && (schema.minLength > 0 || input.type === "number");
+  if (schema.minLength !== undefined) input.minLength = schema.minLength;
+  if (schema.maxLength !== undefined) input.maxLength = schema.maxLength;
+  if (schema.pattern === undefined) return;
+  const pattern = new RegExp(schema.pattern, "u"); // HTML's own attribute would have to fit the whole text
+  const fits = () => (mayBeEmpty && input.value === "") || pattern.test(input.value);
+  const check = () => input.setCustomValidity(fits() ? "" : `This does not match ${schema.pattern}`);
+  input.addEventListener("input", check);
+  check();
 }
 
 function parsed(text, types) {
@@ -223,9 +286,16 @@ function parsed(text, types) {
 
 function listField(schema, initial) {
   const names = schema.examples ?? schema.items?.enum ?? [];
+  if (!names.length) return linesField(initial);
   const options = [...new Set([...names, ...(initial ?? [])])].map((name) => new Option(name, name, false, initial?.includes(name)));
   const input = element("select", { multiple: true, size: Math.min(Math.max(options.length, 2), 5) }, ...options);
   return { input, read: () => [...input.selectedOptions].map((option) => option.value) };
+}
+
+function linesField(initial) {
+  const input = element("textarea", { rows: 2, spellcheck: false, placeholder: "One a line", value: (initial ?? []).join("\n") });
+  const lines = () => input.value.split("\n").map((line) => line.trim());
+  return { input, read: () => lines().filter(Boolean) };
 }
 
 async function start(dag, fields) {
@@ -233,10 +303,10 @@ async function start(dag, fields) {
   find("#form-go").disabled = true;
   try {
     const conf = Object.fromEntries(fields.map((made) => [made.name, made.read()]));
-    if (dag.is_paused) await api("PATCH", `dags/${dag.dag_id}`, { is_paused: false });
     const run = await api("POST", `dags/${dag.dag_id}/dagRuns`, { logical_date: null, conf });
     find("#form").close();
     follow(run);
+    if (dag.is_paused) await unpause(dag.dag_id);
   } catch (error) {
     problem.textContent = error.message;
     problem.hidden = false;
@@ -244,13 +314,25 @@ async function start(dag, fields) {
   find("#form-go").disabled = false;
 }
 
+// Only after the run was accepted: what was refused must not set a schedule going.
+async function unpause(id) {
+  try {
+    await api("PATCH", `dags/${id}`, { is_paused: false });
+  } catch (error) {
+    tell("unhealthy", `${id} is paused, and the run waits until somebody unpauses it. You could not: ${error.message}`);
+  }
+}
+
+function tell(tone, ...words) {
+  find("#runs").prepend(element("p", { className: `notice ${tone}` }, ...words));
+}
+
 function follow(run) {
   const path = `dags/${run.dag_id}/dagRuns/${encodeURIComponent(run.dag_run_id)}`;
   const state = element("span", { className: "badge unknown", textContent: run.state });
   const link = element("a", { href: `../dags/${run.dag_id}/runs/${encodeURIComponent(run.dag_run_id)}`, textContent: "Open the run" });
   link.dataset.airflow = "";
-  const line = element("p", { className: "notice" }, element("strong", { textContent: run.dag_id }), " ", state, " ", link);
-  find("#runs").replaceChildren(line);
+  tell("", element("strong", { textContent: run.dag_id }), " ", state, " ", link);
   const look = async () => {
     const { state: now } = await api("GET", path).catch(() => run);
     state.textContent = now;
