@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Frame, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, Route, expect, sync_playwright
 
 from include.demo.browser import chromium
 from include.demo.stand_ins import MariaDB
@@ -213,6 +213,7 @@ def test_restore_leads_to_a_form_that_is_filled_with_the_archive(site: Site, vis
     expect(form.locator("[name=archive]")).to_have_value(key)
     expect(form.get_by_label("compare")).to_be_checked()
     form.get_by_label("databases").select_option("page_shop")
+    form.get_by_label("overwrite").fill("page_shop\n  \n")
     form.get_by_role("button", name="Start").click()
     expect(frame.locator("#runs")).to_contain_text("restore_database")
     expect(frame.locator("#runs .badge")).to_have_text("failed", timeout=120_000)  # the past of this site is made up
@@ -224,18 +225,25 @@ def test_restore_leads_to_a_form_that_is_filled_with_the_archive(site: Site, vis
         "destination": "local",
         "databases": ["page_shop"],
         "into": None,
-        "overwrite": [],
+        "overwrite": ["page_shop"],
         "compare": True,
         "sequential": False,
         "table": None,
     }
 
 
-def test_what_airflow_refuses_is_told_in_the_form(visit: Open) -> None:
+def open_action(frame: Frame, name: str) -> Locator:
+    """Open the form behind a button at the top of the page."""
+    frame.get_by_role("group", name="Actions").get_by_role("button", name=name).click()
+    return frame.get_by_role("dialog")
+
+
+def test_what_airflow_refuses_is_told_in_the_form_and_sets_no_schedule_going(site: Site, visit: Open) -> None:
+    site.airflow.api("PATCH", "dags/restore_database", is_paused=True)
     visited = visit("admin")
     frame = visited.frame
-    frame.get_by_role("group", name="Actions").get_by_role("button", name="Restore…").click()
-    form = frame.get_by_role("dialog", name="Restore")
+    form = open_action(frame, "Restore…")
+    form.locator("form").evaluate("form => { form.noValidate = true }")
     archive = form.locator("[name=archive]")
     expect(archive).to_have_value("latest")
     archive.fill("")
@@ -243,8 +251,79 @@ def test_what_airflow_refuses_is_told_in_the_form(visit: Open) -> None:
     expect(form.get_by_role("alert")).to_contain_text("Invalid input for param archive")
     visited.page.keyboard.press("Escape")
     expect(form).to_be_hidden()
+    expect(frame.get_by_role("group", name="Actions").get_by_role("button", name="Restore…")).to_be_focused()
+    assert site.airflow.api("GET", "dags/restore_database")["is_paused"]
     assert all("400" in complaint for complaint in visited.complaints)
     visited.complaints.clear()
+
+
+def test_a_run_that_waits_for_its_dag_says_so(site: Site, visit: Open) -> None:
+    visited = visit("admin")
+    visited.page.route("**/api/v2/dags/alert_test", lambda route: route.fulfill(status=403, json={"detail": "No."}))
+    form = open_action(visited.frame, "Send a test alert")
+    form.get_by_role("button", name="Start").click()
+    expect(visited.frame.locator("#runs")).to_contain_text("the run waits until somebody unpauses it")
+    (run,) = site.airflow.api("GET", "dags/alert_test/dagRuns")["dag_runs"]
+    assert run["state"] == "queued"
+    assert all("403" in complaint for complaint in visited.complaints)
+    visited.complaints.clear()
+
+
+def test_the_form_keeps_the_rules_of_the_parameters(visit: Open) -> None:
+    visited = visit("admin")
+
+    def several_applications(route: Route) -> None:
+        answer = route.fetch()
+        dag = answer.json()
+        dag["params"]["application"] |= {"value": None}
+        dag["params"]["application"]["schema"]["enum"] = ["Books", "Shop"]
+        dag["params"]["archive"]["schema"] |= {"pattern": "^[a-z]", "maxLength": 8}
+        route.fulfill(response=answer, json=dag)
+
+    visited.page.route("**/dags/restore_database/details", several_applications)
+    form = open_action(visited.frame, "Restore…")
+    application, archive = form.get_by_label("application"), form.locator("[name=archive]")
+    expect(application).to_have_value("")
+    valid = "element => element.validity.valid"
+    assert not application.evaluate(valid), "nobody restores what only happens to come first"
+    form.get_by_role("button", name="Start").click()
+    expect(form).to_be_visible()
+    application.select_option("Shop")
+    assert application.evaluate(valid)
+    for text, fits in (("", False), ("Latest", False), ("latest", True)):
+        archive.fill(text)
+        assert archive.evaluate(valid) is fits, text
+    archive.press_sequentially("est")
+    expect(archive).to_have_value("latestes")
+
+
+def test_what_is_open_and_has_the_focus_stays_so_while_the_page_asks_again(visit: Open) -> None:
+    visited = visit("viewer")
+    page, frame = visited.page, visited.frame
+    asked: list[float] = []
+
+    def still_reading(route: Route) -> None:
+        """Answer as where a destination hangs; and every answer is another one."""
+        asked.append(time.monotonic())
+        answer = route.fetch()
+        body = f"<p>Answer {len(asked)}</p>{answer.text()}"
+        route.fulfill(response=answer, body=body, headers=answer.headers | {"Retry-After": "1"})
+
+    frame.get_by_role("button", name="Contents").nth(1).focus()
+    page.keyboard.press("Enter")
+    expect(frame.locator("tr.contents")).to_contain_text("from the past")
+    passed = frame.locator("#safe article[aria-label=local] details")
+    passed.evaluate("details => { details.open = true; details.kept = true }")
+    page.route("**/lifeboat/archives?*", still_reading)
+    frame.evaluate("load(document.querySelector('[data-src=archives]')); loadTheRest()")
+    expect(frame.get_by_text("Answer 3")).to_be_visible()
+    expect(frame.locator("tr.contents")).to_contain_text("from the past")
+    button = frame.get_by_role("button", name="Contents").nth(1)
+    expect(button).to_be_focused()
+    expect(button).to_have_attribute("aria-expanded", "true")
+    assert passed.evaluate("details => details.open && details.kept"), "what is the same is not even touched"
+    *_, first, second, third = asked
+    assert third - second > 1.5 * (second - first)
 
 
 def test_a_backup_is_triggered_and_appears(site: Site, visit: Open) -> None:
@@ -310,6 +389,17 @@ def test_a_destination_that_breaks_is_seen_and_the_rest_stays(site: Site, visit:
     finally:
         site.second.unlink()
         away.rename(site.second)
+
+
+def test_what_is_not_in_the_settings_is_listed_and_not_offered(site: Site, visit: Open) -> None:
+    publish(site.local, 0.01, application="Gone")
+    frame = visit("admin").frame
+    frame.wait_for_timeout(1500)
+    frame.get_by_role("button", name="Refresh").click()
+    restore = frame.get_by_role("button", name="Restore… Database archive of Gone")
+    expect(restore).to_be_disabled()
+    expect(restore).to_have_attribute("title", "Gone is not in the settings: nobody knows where to restore it to.")
+    expect(frame.get_by_role("button", name="Restore… Database archive of Shop").first).to_be_enabled()
 
 
 def test_a_restore_waits_for_a_second_person(site: Site, mariadb: MariaDB) -> None:
