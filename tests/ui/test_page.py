@@ -21,6 +21,7 @@ from lifeboat import config
 from lifeboat.config import Settings
 from lifeboat.ui.app import STATIC, backups_app
 from lifeboat.ui.readings import Reading, Readings, look_at
+from markupsafe import escape
 from starlette.routing import Route
 
 from tests.conftest import Configure
@@ -119,6 +120,8 @@ def test_names_and_notes_are_text(project: Configure, login: Login, tmp_path: Pa
     pages = [served(client, path) for path in FRAGMENTS] + [served(client, "contents", key=key)]
     assert "alert" in pages[-1]
     assert not any("<script>" in page for page in pages)
+    isolated = f"<bdi>{escape(name)}</bdi>"  # a name from elsewhere may turn the direction of writing
+    assert all(isolated in pages[FRAGMENTS.index(path)] for path in FRAGMENTS if path not in ("", "plans/disk"))
     (conf, *_) = re.findall(r'data-conf="(\{&#34;application.*?)"', served(client, "recovery"))
     assert json.loads(conf.replace("&#34;", '"'))["application"] == name
 

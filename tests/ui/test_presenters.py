@@ -158,6 +158,8 @@ def test_what_is_dated_in_the_future_is_never_the_newest(settings: Settings) -> 
     assert "all are dated in the future" in answered(settings, reading("disk", *objects(-1))).answers[1].text
     (card,) = archives.recovery(settings, [found], NOW)
     assert [row.age for row in card.newest] == ["2 days"]
+    (alone,) = archives.recovery(settings, [reading("disk", *objects(-1))], NOW)
+    assert [row.age for row in alone.newest] == [""], "in need, it is better than nothing"
     assert [row.age for row in archives.rows(settings, [found], NOW)] == ["", "2 days"]
 
 

@@ -88,7 +88,7 @@ class Contents:
 class RecoveryCard:
     """How to get an application back.
 
-    :param newest: the newest archive of each kind; those that are dated in the future are passed over.
+    :param newest: the newest archive of each kind; one that is dated in the future only where there is no other.
     :param recipes: commands for the first of them.
     """
 
@@ -159,11 +159,11 @@ def _total(name: str, value: object) -> str:
 def recovery(settings: Settings, readings: Iterable[Reading], now: datetime) -> list[RecoveryCard]:
     """Say of every application how to get its newest archive back."""
     readings = list(readings)
-    dated = [row for row in rows(settings, readings, now) if row.age]
+    everything = sorted(rows(settings, readings, now), key=lambda row: not row.age)  # those with a wrong date last
     cards = []
     for application in settings.applications:
         newest: dict[Kind, Row] = {}
-        for row in dated:
+        for row in everything:
             if row.archive.application == application:
                 newest.setdefault(row.archive.kind, row)
         first = next(iter(newest.values()), None)

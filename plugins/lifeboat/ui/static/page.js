@@ -98,6 +98,7 @@ function complain(place, status) {
 }
 
 async function refresh() {
+  if (!find("[data-src]")) return location.reload(); // the settings may have been mended
   await load(find("[data-src=answers]"), { fresh: true }); // makes the listings that the other pieces share
   await learnDags().catch(() => {}); // what Airflow said before still stands
   arm();
@@ -293,7 +294,7 @@ function listField(schema, initial) {
 }
 
 function linesField(initial) {
-  const input = element("textarea", { rows: 2, spellcheck: false, placeholder: "One a line", value: (initial ?? []).join("\n") });
+  const input = element("textarea", { rows: 2, spellcheck: false, placeholder: "One per line", value: (initial ?? []).join("\n") });
   const lines = () => input.value.split("\n").map((line) => line.trim());
   return { input, read: () => lines().filter(Boolean) };
 }
