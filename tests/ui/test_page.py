@@ -153,8 +153,8 @@ def test_a_finding_stands_where_it_is_seen_first(project: Configure, login: Logi
     assert "there is no database archive yet" in answers
 
 
-def test_a_newcomer_is_told_what_to_do_first(project: Configure, login: Login) -> None:
-    project()
+def test_a_newcomer_is_told_what_to_do_first(project: Configure, login: Login, tmp_path: Path) -> None:
+    project(destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk")}})
     answers = served(login("admin"), "answers")
     assert "There is no archive at any destination" in answers
     assert "First steps" in answers
