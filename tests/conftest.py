@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import shutil
@@ -18,6 +19,8 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from lifeboat.errors import StorageError
+from lifeboat.storage.disk import DiskDestination
 
 HOME = Path(tempfile.mkdtemp(prefix="lifeboat-tests-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
@@ -188,6 +191,13 @@ def shop(mariadb: MariaDB) -> Iterator[str]:
     mariadb.run(f"DROP DATABASE IF EXISTS `{name}`")
 
 
+def disk_destination(name: str, root: Path) -> DiskDestination:
+    """Return a destination on disk, prepared."""
+    destination = DiskDestination(name, root)
+    destination.init()
+    return destination
+
+
 Configure = Callable[..., Path]
 
 
@@ -195,7 +205,7 @@ Configure = Callable[..., Path]
 def project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mariadb: MariaDB, s3: S3, request: pytest.FixtureRequest
 ) -> Configure:
-    """Write a settings file and set its connections; keyword arguments replace its top-level keys."""
+    """Write a settings file, set its connections and prepare its disks; keywords replace its top-level keys."""
     bucket = f"test-{abs(hash(request.node.nodeid)) % 10**12}"
     s3.create_bucket(bucket)
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", mariadb.connection())
@@ -204,7 +214,7 @@ def project(
         "AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": ARCHIVE_PASSWORD})
     )
 
-    def configure(**changes: Any) -> Path:
+    def configure(*, prepared: bool = True, **changes: Any) -> Path:
         settings = {
             "staging": str(tmp_path / "staging"),
             "encryption": {"connection": "lifeboat_archive"},
@@ -214,6 +224,10 @@ def project(
             },
             "applications": {"Shop": {"databases": [{"name": "shop", "connection": "shop_db"}]}},
         } | changes
+        for name, kept in settings["destinations"].items() if prepared else ():
+            if kept.get("type") == "disk":
+                with contextlib.suppress(StorageError):  # some tests name places that cannot be
+                    disk_destination(name, Path(kept["path"]))
         path = tmp_path / "backup.yaml"
         path.write_text(json.dumps(settings))  # JSON is YAML
         monkeypatch.setenv("LIFEBOAT_CONFIG", str(path))

@@ -12,10 +12,10 @@ from lifeboat.config import Database
 from lifeboat.errors import AlreadyStoredError, DumpError, StagingError, StorageError
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
-from lifeboat.storage.disk import DiskDestination
 from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3, MariaDB
+from tests.conftest import disk_destination
 
 SHOP = Database(name="shop", connection="shop_db")
 
@@ -40,7 +40,7 @@ def test_a_staged_archive_that_was_altered_is_never_published(
     content = bytearray(scratch.archive.read_bytes())
     content[len(content) // 2] ^= 1
     scratch.archive.write_bytes(content)
-    destination: Destination = DiskDestination("here", tmp_path / "disk")
+    destination: Destination = disk_destination("here", tmp_path / "disk")
     if kind == "s3":
         destination = S3Destination("here", s3.client(), "backups")
     with pytest.raises(StorageError, match=r"other bytes|not the .* that was packed"):
@@ -56,7 +56,7 @@ def test_two_runs_of_one_second_never_mix(
     backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
     other = backup.pack_archive(scratch, "Twice", "database", ["shop"], "password")
     s3.create_bucket("twice")
-    destination: Destination = DiskDestination("here", tmp_path / "disk")
+    destination: Destination = disk_destination("here", tmp_path / "disk")
     if kind == "s3":
         destination = S3Destination("here", s3.client(), "twice")
     destination.store(scratch.archive, other.key, other.sha256)
@@ -75,7 +75,7 @@ def test_an_upload_that_did_not_come_to_its_marker_gets_it(
 ) -> None:
     backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
     packed = backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
-    destination = DiskDestination("here", tmp_path / "disk")
+    destination = disk_destination("here", tmp_path / "disk")
     destination.store(scratch.archive, packed.key, packed.sha256)
     backup.store_archive(scratch, packed, destination)
     assert catalog.read(destination.list()).archives[0].key == packed.key

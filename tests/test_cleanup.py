@@ -18,7 +18,7 @@ from lifeboat.storage.disk import DiskDestination
 from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3
-from tests.conftest import ARCHIVE_PASSWORD, Configure
+from tests.conftest import ARCHIVE_PASSWORD, Configure, disk_destination
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 APPS = ["Shop"]
@@ -185,7 +185,7 @@ def test_an_application_by_itself_is_planned_as_among_all(project: Configure, tm
     settings = settings_of(
         project, applications={"A": shop, "B": shop, "C": shop}, retention={"delete_oldest_above_megabytes": 1}
     )
-    destination = DiskDestination("disk", tmp_path / "disk")
+    destination = disk_destination("disk", tmp_path / "disk")
     for application in ("A", "B"):
         put(destination, *(0.1 + number / 10 for number in range(4)), application=application)
     for path in (tmp_path / "disk").rglob("*.zip"):
@@ -199,14 +199,13 @@ def test_an_application_by_itself_is_planned_as_among_all(project: Configure, tm
 
 
 def test_linked_folders_and_archives_of_a_disk_are_listed(tmp_path: Path) -> None:
-    real = DiskDestination("disk", tmp_path / "other disk")
-    put(real, 0.1, application="Shop")
+    put(disk_destination("disk", tmp_path / "other disk"), 0.1, application="Shop")
     root = tmp_path / "disk"
-    root.mkdir()
+    linked = disk_destination("disk", root)
     (root / "Shop").symlink_to(tmp_path / "other disk" / "Shop")
     (root / "Shop" / "loop").symlink_to(root)
     (root / "broken").symlink_to("nowhere")
-    found = catalog.read(DiskDestination("disk", root).list())
+    found = catalog.read(linked.list())
     assert len(found.archives) == 1
     assert found.unfinished == ()
 
@@ -257,6 +256,7 @@ class Faulty(DiskDestination):
 @pytest.fixture
 def faulty(tmp_path: Path) -> Faulty:
     faulty = Faulty("disk", tmp_path / "disk")
+    faulty.init()
     put(faulty, 0.1, 3000, 3001, 3002)
     return faulty
 

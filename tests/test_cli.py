@@ -261,7 +261,7 @@ def test_a_full_staging_disk_fails_and_the_next_run_succeeds(project: Configure,
         done = lifeboat("backup", "database")
         assert done.returncode == 1
         assert "No space left on device" in " ".join(done.stderr.split())
-        assert not (tmp_path / "disk").exists()
+        assert [path.name for path in (tmp_path / "disk").iterdir()] == [".lifeboat-destination"]
     finally:
         as_root("umount", "-l", str(mount))
     project()

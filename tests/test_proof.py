@@ -10,10 +10,10 @@ import pytest
 from lifeboat import proof
 from lifeboat.errors import ArchiveError
 from lifeboat.storage import Destination
-from lifeboat.storage.disk import DiskDestination
 from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3
+from tests.conftest import disk_destination
 
 KEY = "Shop/database/2026-11-23-01-00-00.zip"
 FACTS: dict[str, Any] = {"format": 1, "key": KEY, "result": "proven", "durations": {"restore": 12.5}, "by": "ünï"}
@@ -22,7 +22,7 @@ FACTS: dict[str, Any] = {"format": 1, "key": KEY, "result": "proven", "durations
 @pytest.fixture(params=["disk", "s3"])
 def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
     if request.param == "disk":
-        return DiskDestination("here", tmp_path / "root")
+        return disk_destination("here", tmp_path / "root")
     server: S3 = request.getfixturevalue("s3")
     server.create_bucket("proofs")
     return S3Destination("here", server.client(), "proofs", tmp_path.name)
@@ -69,7 +69,7 @@ def test_the_newest_proof_wins(destination: Destination) -> None:
     ],
 )
 def test_what_is_no_proof_is_told(tmp_path: Path, content: bytes, said: str) -> None:
-    destination = DiskDestination("here", tmp_path)
+    destination = disk_destination("here", tmp_path)
     destination.write(KEY + ".proof.json", content)
     with pytest.raises(ArchiveError, match=said):
         proof.read(destination, KEY, "secret")

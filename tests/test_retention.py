@@ -192,6 +192,22 @@ def test_nothing_goes_before_a_newer_one_is_proven_where_the_policy_says_so() ->
     assert rules(legacy, policy=policy) == ["keep newest", "delete too old"], "nobody can prove these"
 
 
+@pytest.mark.parametrize(("age", "rule"), [(9.9, "keep locked"), (10 - 1e-5, "keep locked"), (10, "delete too old")])
+def test_what_the_destination_locks_is_kept(age: float, rule: str) -> None:
+    policy = Policy(1, 0, 0, 0, 0, None, locked_for_days=10)
+    assert rules([archive(days(0)), archive(days(age))], policy=policy) == ["keep newest", rule]
+
+
+def test_locked_archives_do_not_fall_to_the_cap() -> None:
+    policy = Policy(delete_oldest_above_megabytes=1, locked_for_days=10)
+    archives = [archive(days(age), size=MEGABYTE) for age in (0, 8, 12)]
+    assert rules(archives, policy=policy) == ["keep newest", "keep daily", "delete cap"]
+    (_, locked, _) = plan([archives[0], archive(days(8.2)), archive(days(8.5))], Policy(locked_for_days=10)).decisions
+    assert locked.rule == "daily"
+    (_, _, locked) = plan([archives[0], archive(days(8.2)), archive(days(8.3))], Policy(locked_for_days=10)).decisions
+    assert locked.reason == "locked until 2026-11-24 19:48:00 UTC"
+
+
 def test_future_archives_are_kept_and_shield_nothing() -> None:
     archives = [archive(NOW + timedelta(days=300)), archive(days(3000)), archive(days(3001))]
     assert rules(archives) == ["keep future", "keep newest", "delete too old"]

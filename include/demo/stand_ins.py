@@ -21,7 +21,7 @@ from email.message import EmailMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from lifeboat.databases import Server, mysql
 from lifeboat.processes import die_with_parent
@@ -236,11 +236,15 @@ class MariaDB(_Program):
 
 
 class S3(_Program):
-    """SeaweedFS: an S3 server in one process."""
+    """SeaweedFS: an S3 server in one process.
+
+    :cvar roles: secret keys by access key, of users who are no administrators; policies of buckets restrict them.
+    """
 
     patience = 2.0  # it waits a quarter of a minute for nobody; its files survive a kill
     access_key = "lifeboat"
     secret_key = "stand-in-secret-key"
+    roles: ClassVar = {"backup-role": "backup-role-secret", "cleanup-role": "cleanup-role-secret"}
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory)
@@ -285,13 +289,11 @@ class S3(_Program):
 
     def _command(self) -> Sequence[str]:
         identities = self.directory / "s3.json"
-        identity = {
-            "name": self.access_key,
-            "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
-            "actions": ["Admin", "Read", "List", "Tagging", "Write"],
-        }
+        locks = ["PutObjectRetention", "GetObjectRetention", "GetBucketObjectLockConfiguration"]
+        known = [_identity(self.access_key, self.secret_key, "Admin", "Read", "List", "Tagging", "Write")]
+        known += [_identity(*role, "Read", "List", "Write", *locks) for role in self.roles.items()]
         identities.touch(mode=0o600)
-        identities.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
+        identities.write_text(json.dumps({"identities": known}), encoding="utf-8")
         data = self.directory / "data"
         data.mkdir(exist_ok=True)
         return [
@@ -331,6 +333,11 @@ class S3(_Program):
             return bool(client.get_object(Bucket="stand-in", Key="up")["Body"].read() == b"up")
         except Exception:  # noqa: BLE001  # whatever a starting server answers with
             return False
+
+
+def _identity(access_key: str, secret_key: str, *actions: str) -> dict[str, Any]:
+    credentials = [{"accessKey": access_key, "secretKey": secret_key}]
+    return {"name": access_key, "credentials": credentials, "actions": actions}
 
 
 class SlackSink:

@@ -103,6 +103,18 @@ def key_of(manifest: Mapping[str, Any]) -> str:
         return ""
 
 
+def locked_until(key: str, days: int) -> datetime | None:
+    """Return when the lock of an archive or of its marker ends; None for what is never locked, such as proofs.
+
+    :param days: of 24 hours since its capture, for which an archive is locked.
+    """
+    match = _KEY.fullmatch(key)
+    if match is None or match["suffix"] not in ("", MARKER) or not match["kind"]:
+        return None
+    captured_at = _time(match["time"])
+    return captured_at + timedelta(days=days) if captured_at else None
+
+
 def kind_of(key: str) -> Kind | None:
     """Return the kind of the archive of a key, or None where it is not the key of an archive."""
     match = _KEY.fullmatch(key)

@@ -8,6 +8,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
@@ -16,7 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from lifeboat.catalog import KINDS, Kind
+from lifeboat.catalog import KINDS, OWN_KINDS, Kind
 from lifeboat.errors import SettingsError
 from lifeboat.health import Limits
 from lifeboat.retention import Policy
@@ -184,7 +185,7 @@ class Health(_Model):
 class DiskDestination(_Model):
     """A directory, usually of another disk.
 
-    :param path: absolute path of the directory; created when missing.
+    :param path: absolute path of the directory; `lifeboat init` creates and marks it, once.
     :param retention: overrides the file's ``retention`` for archives here.
     """
 
@@ -192,21 +193,50 @@ class DiskDestination(_Model):
     path: AbsolutePath
     retention: Retention = Retention()
 
+    @property
+    def for_cleanup(self) -> DiskDestination:
+        """The destination as clean-ups and drills reach it."""
+        return self
+
+    @property
+    def object_lock(self) -> None:
+        """A disk locks nothing."""
+
+
+class ObjectLock(_Model):
+    """How a bucket locks archives against deletion and against being replaced; see docs/IMMUTABILITY.md.
+
+    :param mode: ``governance``: who has the right to may lift a lock; ``compliance``: nobody may.
+    :param days: since the capture; clean-ups leave an archive alone until they are over.
+    """
+
+    mode: Literal["governance", "compliance"]
+    days: Annotated[int, Field(ge=1, le=36_500, strict=True)]
+
 
 class S3Destination(_Model):
     """A bucket of S3 or of a server that speaks its protocol.
 
     :param connection: Airflow connection of type ``aws``; endpoint and path style are its extras.
+    :param cleanup_connection: the same for what deletes, clean-ups and drills; `connection` when left out.
     :param bucket: name of the bucket, which must exist.
     :param prefix: key prefix inside the bucket, without slashes at its ends.
+    :param object_lock: for new archives; the bucket must have Object Lock enabled.
     :param retention: overrides the file's ``retention`` for archives here.
     """
 
     type: Literal["s3"]
     connection: ConnectionId
+    cleanup_connection: ConnectionId | None = None
     bucket: str = Field(min_length=3, max_length=63)
     prefix: Annotated[str, AfterValidator(lambda prefix: prefix.strip("/"))] = ""
+    object_lock: ObjectLock | None = None
     retention: Retention = Retention()
+
+    @property
+    def for_cleanup(self) -> S3Destination:
+        """The destination as clean-ups and drills reach it."""
+        return self.model_copy(update={"connection": self.cleanup_connection or self.connection})
 
 
 BackupKind = Literal["database", "application"]
@@ -373,6 +403,20 @@ class Settings(_Model):
         return self
 
     @model_validator(mode="after")
+    def _locks_outlast_what_is_all_kept(self) -> Settings:
+        for destination, kept in self.destinations.items():
+            lock = kept.object_lock
+            for application in self.applications if lock else ():
+                for kind in OWN_KINDS:
+                    days = self.policy_of(destination, application, kind).keep_all_for_days
+                    if lock and destination in self.destinations_of(application) and lock.days < days:
+                        raise ValueError(
+                            f"destinations.{destination}.object_lock.days: {lock.days} are fewer than the {days} days"
+                            f" for which retention keeps all of {application}, kind {kind}; lock for {days} or more"
+                        )
+        return self
+
+    @model_validator(mode="after")
     def _one_name_per_place(self) -> Settings:
         places: dict[tuple[str, ...], str] = {}
         for name, kept in self.destinations.items():
@@ -401,7 +445,8 @@ class Settings(_Model):
             self.destinations[destination].retention,
             self.application(application).retention,
         )
-        return _policy(levels, kind)
+        lock = self.destinations[destination].object_lock
+        return replace(_policy(levels, kind), locked_for_days=lock.days if lock and kind in OWN_KINDS else 0)
 
     def own_caps(self) -> frozenset[str]:
         """Return the applications whose archives have a cap of their own."""

@@ -8,13 +8,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
-from lifeboat.config import Database, Encryption, S3Destination, Settings
+from lifeboat import catalog
+from lifeboat.config import Database, Encryption, ObjectLock, S3Destination, Settings
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.databases import Server
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.storage import Destination
+
+if TYPE_CHECKING:
+    from lifeboat.storage.s3 import Lock
 
 MYSQL_PORT = 3306
 
@@ -125,10 +130,19 @@ def destination(name: str, settings: DestinationSettings) -> Destination:
                 f"The endpoint_url of Airflow connection {settings.connection!r} holds a login.",
                 "Put it into login and password: addresses appear in messages.",
             )
-        return s3.S3Destination(name, client, settings.bucket, settings.prefix)
+        return s3.S3Destination(name, client, settings.bucket, settings.prefix, _lock(settings.object_lock))
     from lifeboat.storage import disk
 
     return disk.DiskDestination(name, settings.path)
+
+
+def _lock(settings: ObjectLock | None) -> Lock | None:
+    from lifeboat.storage.s3 import Lock
+
+    if settings is None:
+        return None
+    mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE" if settings.mode == "governance" else "COMPLIANCE"
+    return Lock(mode, partial(catalog.locked_until, days=settings.days))
 
 
 def ready_destinations(wanted: Mapping[str, DestinationSettings]) -> tuple[list[Destination], dict[str, str]]:
@@ -142,6 +156,12 @@ def ready_destinations(wanted: Mapping[str, DestinationSettings]) -> tuple[list[
     return ready, failures
 
 
-def destinations(settings: Settings, application: str, chosen: tuple[str, ...] = ()) -> list[Destination]:
-    """Return an application's destinations, or the chosen ones."""
-    return [destination(name, kind) for name, kind in settings.destinations_of(application, chosen).items()]
+def destinations(
+    settings: Settings, application: str, chosen: tuple[str, ...] = (), *, deleting: bool = False
+) -> list[Destination]:
+    """Return an application's destinations, or the chosen ones.
+
+    :param deleting: as clean-ups and drills reach them.
+    """
+    wanted = settings.destinations_of(application, chosen)
+    return [destination(name, kept.for_cleanup if deleting else kept) for name, kept in wanted.items()]

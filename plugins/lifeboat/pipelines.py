@@ -155,6 +155,12 @@ def cleanup_params(settings: Settings) -> dict[str, Param]:
     }
 
 
+def init_params(settings: Settings) -> dict[str, Param]:
+    """Return the fields of the trigger form that prepares a destination."""
+    names = list(settings.destinations)
+    return {"destination": Param(type="string", enum=names, description="What to prepare. Mount its disk first.")}
+
+
 def cleanup_groups(settings: Settings) -> None:
     """Add one task group per destination to the current DAG: a destination that fails stops no other."""
     for destination in settings.destinations:

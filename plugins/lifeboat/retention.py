@@ -6,7 +6,7 @@ Per application and kind, the newest archive is set aside: it is always kept, an
 counted back from now on the wall clock of a time zone, end the windows: all, then daily, weekly, monthly, yearly. In
 each window the newest archive of every day, ISO week, month or year is kept. What is exactly on a wall belongs to the
 older window; what is older than all windows is deleted. Then the oldest are deleted until the total is not above the
-cap.
+cap. What the destination still locks stays, whatever says otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Literal, NamedTuple
@@ -32,6 +32,7 @@ Rule = Literal[
     "newest proven",
     "future",
     "unproven",
+    "locked",
     "held",
     "all",
     "daily",
@@ -41,6 +42,7 @@ Rule = Literal[
     "too old",
     "cap",
 ]
+Guards = Mapping[Rule, Mapping[tuple[str, Kind], datetime]]  # since when no archive of a kind may be deleted, and why
 UNTOUCHABLE: tuple[Rule, ...] = ("newest", "newest proven", "future")  # for the cap
 
 
@@ -50,6 +52,7 @@ class Policy:
 
     :param delete_oldest_above_megabytes: cap of the total, in units of 1024 * 1024 bytes; None for no cap.
     :param keep_until_proven: delete an archive only when a newer one of its kind is proven, whatever else says so.
+    :param locked_for_days: of 24 hours since its capture, in which the destination refuses to delete an archive.
     """
 
     keep_all_for_days: int = 7
@@ -59,6 +62,7 @@ class Policy:
     keep_yearly_for_years: int = 2
     delete_oldest_above_megabytes: int | None = 5000
     keep_until_proven: bool = False
+    locked_for_days: int = 0
 
 
 class Decision(NamedTuple):
@@ -127,9 +131,9 @@ def plan(
     """
     held = held or {}
     decisions = _by_kind(archives, now, zone, policies)
-    guards = _guards(decisions, policies)
-    if guards:
-        decisions = [_guarded(decision, guards) for decision in decisions]
+    guards: Guards = {"unproven": _guards(decisions, policies), "locked": _locks(decisions, now, policies)}
+    if any(guards.values()):
+        decisions = [_guarded(decision, guards, policies) for decision in decisions]
     kept = [decision for decision in decisions if decision.action == "keep"]
     newest = {
         (decision.archive.application, decision.archive.kind): decision.archive.key
@@ -252,23 +256,40 @@ def _guards(decisions: Sequence[Decision], policies: Callable[[str, Kind], Polic
     return guards
 
 
-def _is_guarded(archive: Archive, guards: Mapping[tuple[str, Kind], datetime]) -> bool:
-    since = guards.get((archive.application, archive.kind))
-    return since is not None and archive.captured_at >= since
+def _locks(
+    decisions: Sequence[Decision], now: datetime, policies: Callable[[str, Kind], Policy]
+) -> dict[tuple[str, Kind], datetime]:
+    """Return since when archives are locked, for each kind that is."""
+    newest = (decision.archive for decision in decisions if decision.rule == "newest")
+    days = {kind: policies(*kind).locked_for_days for kind in ((found.application, found.kind) for found in newest)}
+    # When the last day is over, so is the lock.
+    return {kind: now - timedelta(days=count) + timedelta.resolution for kind, count in days.items() if count}
 
 
-def _guarded(decision: Decision, guards: Mapping[tuple[str, Kind], datetime]) -> Decision:
+def _guard_of(archive: Archive, guards: Guards) -> Rule | None:
+    kind = (archive.application, archive.kind)
+    for rule, since in guards.items():
+        if kind in since and archive.captured_at >= since[kind]:
+            return rule
+    return None
+
+
+def _guarded(decision: Decision, guards: Guards, policies: Callable[[str, Kind], Policy]) -> Decision:
     archive = decision.archive
-    if decision.action == "keep" or not _is_guarded(archive, guards):
+    rule = _guard_of(archive, guards) if decision.action == "delete" else None
+    if rule is None:
         return decision
-    return Decision(archive, "keep", "unproven", f"kept until a newer {archive.kind} archive is proven")
+    if rule == "unproven":
+        return Decision(archive, "keep", rule, f"kept until a newer {archive.kind} archive is proven")
+    until = archive.captured_at + timedelta(days=policies(archive.application, archive.kind).locked_for_days)
+    return Decision(archive, "keep", rule, f"locked until {until:%Y-%m-%d %H:%M:%S} UTC")
 
 
 def _above_cap(
     pool: Sequence[Decision],
     newest: Mapping[tuple[str, Kind], str],
     cap: int | None,
-    guards: Mapping[tuple[str, Kind], datetime],
+    guards: Guards,
 ) -> dict[str, Decision]:
     """Return the decisions that change because the total is above the cap.
 
@@ -282,7 +303,7 @@ def _above_cap(
     for decision in reversed(pool):
         if total <= cap * MEGABYTE:
             break
-        if decision.rule not in UNTOUCHABLE and not _is_guarded(decision.archive, guards):
+        if decision.rule not in UNTOUCHABLE and _guard_of(decision.archive, guards) is None:
             archive = decision.archive
             total -= archive.size
             by = newest[archive.application, archive.kind]

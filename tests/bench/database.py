@@ -19,12 +19,12 @@ from lifeboat import backup
 from lifeboat.config import Database
 from lifeboat.databases import mysql
 from lifeboat.staging import Staging
-from lifeboat.storage.disk import DiskDestination
 from lifeboat.storage.s3 import S3Destination
 
 from include.demo import marketplace
 from include.demo.stand_ins import S3, MariaDB
 from tests.bench.contest import PASSWORD, Repositories, console, hold, peak_megabytes, shell
+from tests.conftest import disk_destination
 
 ROWS = int(os.environ.get("BENCH_ROWS", "6_000_000"))
 BUCKET = "bench"
@@ -73,6 +73,7 @@ class Bench:
             **repositories.variables,
         }
         self.repositories = repositories
+        disk_destination("disk", scratch / "disk")
         self.lifeboat = [str(Path(sys.executable).parent / "lifeboat"), "backup", "database"]
 
     def contestants(self) -> dict[str, Callable[[], object]]:
@@ -100,16 +101,16 @@ class Bench:
         scratch.create()
         backup.dump_database(scratch, Database(name=self.database, connection="db"), self.server, self.connect)
         packed = backup.pack_archive(scratch, "Bench", "database", [self.database], PASSWORD)
-        targets = [DiskDestination("disk", self.scratch / "disk"), S3Destination("s3", self.s3.client(), BUCKET)]
+        targets = [disk_destination("disk", self.scratch / "disk"), S3Destination("s3", self.s3.client(), BUCKET)]
         with ThreadPoolExecutor(len(targets)) as pool:
             list(pool.map(lambda target: backup.store_archive(scratch, packed, target), targets))
         scratch.remove()
-        shutil.rmtree(self.scratch / "disk")
+        shutil.rmtree(self.scratch / "disk" / "Bench")
 
     def command(self) -> None:
         """Run the command."""
         subprocess.run(self.lifeboat, env=os.environ | self.variables, check=True, capture_output=True)
-        shutil.rmtree(self.scratch / "disk")
+        shutil.rmtree(self.scratch / "disk" / "Bench")
 
     def _shell(self, command: str) -> None:
         shell(command, **self.variables)

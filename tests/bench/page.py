@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 from include.demo.browser import chromium
 from include.demo.standalone import Standalone
 from tests.bench.contest import console
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, disk_destination
 
 DESTINATIONS = 10
 ARCHIVES = 1000
@@ -40,6 +40,8 @@ def main(scratch: Path) -> None:
     fill(scratch / names[0])
     for name in names[1:]:
         shutil.copytree(scratch / names[0], scratch / name, copy_function=os.link)
+    for name in names:
+        disk_destination(name, scratch / name)
     database = {"databases": [{"name": "shop", "connection": "shop_db"}], "files": {"root": str(scratch)}}
     settings = {
         "staging": str(scratch / "staging"),

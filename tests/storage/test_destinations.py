@@ -13,10 +13,11 @@ import pytest
 from botocore.config import Config
 from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.storage import Destination
-from lifeboat.storage.disk import DiskDestination
+from lifeboat.storage.disk import MARKER
 from lifeboat.storage.s3 import PART, READ_ON, S3Destination
 
 from include.demo.stand_ins import S3
+from tests.conftest import disk_destination
 
 KEY = "Shop é 🦊/database/2026-11-23-01-00-00.zip"
 
@@ -24,7 +25,7 @@ KEY = "Shop é 🦊/database/2026-11-23-01-00-00.zip"
 @pytest.fixture(params=["disk", "s3"])
 def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
     if request.param == "disk":
-        return DiskDestination("here", tmp_path / "root")
+        return disk_destination("here", tmp_path / "root")
     server: S3 = request.getfixturevalue("s3")
     bucket = f"storage-{abs(hash(request.node.nodeid)) % 10**12}"
     server.create_bucket(bucket)
@@ -92,15 +93,15 @@ def test_disk_leaves_no_partial_file_behind(tmp_path: Path) -> None:
     root = tmp_path / "root"
     source, _ = staged(tmp_path, b"content")
     with pytest.raises(StorageError, match="returns other bytes"):
-        DiskDestination("here", root).store(source, "a/b.zip", "0" * 64)
-    assert [path for path in root.rglob("*") if path.is_file()] == []
+        disk_destination("here", root).store(source, "a/b.zip", "0" * 64)
+    assert [path.name for path in root.rglob("*") if path.is_file()] == [MARKER]
 
 
 def test_what_belongs_to_the_file_system_is_not_listed(tmp_path: Path) -> None:
     (tmp_path / "lost+found").mkdir()
     (tmp_path / "lost+found" / "a.zip").touch()
-    DiskDestination("here", tmp_path).write("a/b.zip", b"x")
-    assert [stored.key for stored in DiskDestination("here", tmp_path).list()] == ["a/b.zip"]
+    disk_destination("here", tmp_path).write("a/b.zip", b"x")
+    assert [stored.key for stored in disk_destination("here", tmp_path).list()] == ["a/b.zip"]
 
 
 def test_disk_takes_over_what_a_killed_upload_left(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_disk_takes_over_what_a_killed_upload_left(tmp_path: Path) -> None:
     (root / "a").mkdir(parents=True)
     (root / "a" / "b.zip.partial").write_bytes(b"much longer than what comes now")
     source, sha256 = staged(tmp_path, b"content")
-    DiskDestination("here", root).store(source, "a/b.zip", sha256)
+    disk_destination("here", root).store(source, "a/b.zip", sha256)
     assert (root / "a" / "b.zip").read_bytes() == b"content"
     assert [path.name for path in (root / "a").iterdir()] == ["b.zip"]
 
@@ -116,11 +117,11 @@ def test_disk_takes_over_what_a_killed_upload_left(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", ["../out", "/etc/out", "a/../../out", ""])
 def test_no_key_leaves_the_root(tmp_path: Path, key: str) -> None:
     with pytest.raises(StorageError, match="is no key of"):
-        DiskDestination("here", tmp_path / "root").write(key, b"x")
+        disk_destination("here", tmp_path / "root").write(key, b"x")
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tiny_disk: Path, tmp_path: Path) -> None:
-    destination = DiskDestination("here", tiny_disk)
+    destination = disk_destination("here", tiny_disk)
     destination.write("a/old.zip", b"published before")
     source, sha256 = staged(tmp_path, os.urandom(2 << 20))
     with pytest.raises(StorageError, match=r"Cannot store a/new.zip at .*No space left.*Free some space"):
@@ -129,7 +130,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tiny_disk: Path, tmp_path: Path)
 
 
 def test_disk_archives_are_not_for_everybody(tmp_path: Path) -> None:
-    DiskDestination("here", tmp_path).write("a.zip", b"x")
+    disk_destination("here", tmp_path).write("a.zip", b"x")
     assert stat.S_IMODE((tmp_path / "a.zip").stat().st_mode) & 0o007 == 0
 
 

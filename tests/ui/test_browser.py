@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, R
 from include.demo.browser import chromium
 from include.demo.stand_ins import MariaDB
 from include.demo.standalone import Standalone
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, disk_destination
 from tests.test_scheduler import wait_for, where_it_is_noon
 from tests.ui.conftest import USERS, publish
 
@@ -42,6 +42,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator
     mariadb.run(SQL, "page_shop")
     local, second = home / "local", home / "second"
     for root in (local, second):
+        disk_destination(root.name, root)
         publish(root, *DAY_AGES, note="from the past")
     settings = {
         "timezone": where_it_is_noon(),

@@ -112,9 +112,9 @@ def verify(
 
 def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
     from lifeboat import connections
-    from lifeboat.storage.disk import DiskDestination
+    from lifeboat.storage.disk import Directory
 
-    beside = DiskDestination("file", path.absolute().parent)
+    beside = Directory("file", path.absolute().parent)
     application = next((part for part in reversed(path.absolute().parts) if part in settings.applications), None)
     password = connections.archive_password(settings.encryption_of(application))
 

@@ -136,7 +136,7 @@ def drill_archives(
     for name in names:
         for place, key in drill.choices(settings, name, tuple(destination or ()), archive, datetime.now(UTC)):
             try:
-                (where,) = connections.destinations(settings, name, (place,))
+                (where,) = connections.destinations(settings, name, (place,), deleting=True)
                 proofs.append(drill.rehearse(settings, name, where, key, by, datetime.now(UTC)))
             except LifeboatError as error:  # one archive that fails does not stop the others
                 failures[f"{key or 'everything'} at {place}"] = error

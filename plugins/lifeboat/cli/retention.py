@@ -81,7 +81,7 @@ def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: 
 
     settings = terminal.load_settings()
     names, wanted = terminal.applications_and_destinations(settings, application, chosen)
-    destinations, failures = connections.ready_destinations(wanted)
+    destinations, failures = connections.ready_destinations({name: kept.for_cleanup for name, kept in wanted.items()})
     results: list[dict[str, Any]] = []
     for target in destinations:
         here = [name for name in names if target.name in settings.destinations_of(name)]

@@ -53,10 +53,10 @@ class DestinationOperator(LifeboatOperator):
         return here
 
     def target(self, settings: Settings) -> Destination:
-        """Return the destination, ready to use."""
+        """Return the destination, ready for what deletes."""
         from lifeboat import connections
 
-        return connections.destination(self.destination, settings.destinations[self.destination])
+        return connections.destination(self.destination, settings.destinations[self.destination].for_cleanup)
 
 
 class EvaluateRetentionOperator(DestinationOperator):

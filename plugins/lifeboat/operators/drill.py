@@ -58,7 +58,8 @@ class DrillOperator(ApplicationOperator):
         from lifeboat import connections, drill, proof
 
         settings = self.settings()
-        (destination,) = connections.destinations(settings, self.application, (self.choice["destination"],))
+        chosen = (self.choice["destination"],)
+        (destination,) = connections.destinations(settings, self.application, chosen, deleting=True)
         run = context["dag_run"]
         by = run.triggering_user_name or f"{run.dag_id} ({run.run_type})"
         made = drill.rehearse(settings, self.application, destination, self.choice["key"], by, datetime.now(UTC))

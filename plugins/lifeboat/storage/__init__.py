@@ -26,6 +26,9 @@ class Destination(Protocol):
 
     name: str
 
+    def init(self) -> str:
+        """Prepare the place for its first use, and say in words what came of it; a second time changes nothing."""
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects below a prefix, in no order, from one listing."""
 

@@ -6,7 +6,9 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import json
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -22,13 +24,14 @@ from lifeboat.storage import StoredObject
 BLOCK = 1 << 20
 LOST_AND_FOUND = "lost+found"  # at the root of every ext4 disk, for root only
 PARTIAL = ".partial"  # suffix of what is being stored; never part of a listing's archives
+MARKER = ".lifeboat-destination"  # at the root: whoever sees it sees the disk, and not an empty mount point
+LONGEST_MARKER = 1 << 16  # bytes
 
 
-class DiskDestination:
-    """Keeps objects as files below a directory.
+class Directory:
+    """Keeps objects as files below a directory, whatever is mounted there.
 
-    :param name: the destination's name in the settings.
-    :param root: the directory; created when missing.
+    :param name: for messages.
     """
 
     def __init__(self, name: str, root: Path) -> None:
@@ -38,10 +41,12 @@ class DiskDestination:
     def __str__(self) -> str:
         return f"destination {self.name!r} ({self._root})"
 
+    def init(self) -> str:
+        return "needs no preparing"
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with self._translated("list"):
-            if self._root.exists():
-                yield from self._walk(self._root, "", prefix, frozenset())
+            yield from self._walk(self._root, "", prefix, frozenset())
 
     def _walk(self, directory: Path, below: str, prefix: str, above: frozenset[Path]) -> Iterator[StoredObject]:
         """Yield what is below a directory. Links are followed, as they are when a key is looked for."""
@@ -54,7 +59,7 @@ class DiskDestination:
             return  # removed since it was listed
         for entry in entries:
             key = below + entry.name
-            if key == LOST_AND_FOUND:
+            if key in (LOST_AND_FOUND, MARKER):
                 continue
             if entry.is_dir():
                 if key.startswith(prefix) or prefix.startswith(f"{key}/"):
@@ -114,11 +119,18 @@ class DiskDestination:
             raise StorageError(f"{key!r} is no key of {self}.")
         return self._root / key
 
+    def _make(self, folder: Path) -> None:
+        """Make a folder below the root, its name and those above it durable."""
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            for above in folder.relative_to(self._root).parents:
+                sync_names(self._root / above)
+
     @contextlib.contextmanager
     def _partial(self, key: str) -> Iterator[BufferedRandom]:
         """Open the partial file of a key, alone: a lock that dies with its holder, so that no crash blocks the next."""
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._make(path.parent)
         partial = _partial_of(path)
         with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o640), "w+b") as file:
             try:
@@ -162,6 +174,75 @@ class DiskDestination:
             named = error.filename if isinstance(error.filename, str) else ""
             below = f" ({named})" if named and named != str(self._root) else ""
             raise StorageError(f"Cannot {doing} {self}: {error.strerror or error}{below}.", hint) from error
+
+
+class DiskDestination(Directory):
+    """A directory, usually of another disk, that a marker at its root tells from an empty mount point.
+
+    Nothing is read from it or stored in it while the marker is missing: a disk that is not mounted must neither look
+    like a destination without backups nor receive some.
+
+    :param name: the destination's name in the settings.
+    :param root: the directory; `init` creates it.
+    """
+
+    def init(self) -> str:
+        file_system = f"on the file system that is mounted at {self._mounted_at()}"
+        with super()._translated("prepare"):
+            if self._marked_as() is not None:
+                self._require_marker()
+                return f"was prepared before, {file_system}"
+            self._root.mkdir(parents=True, exist_ok=True)
+            sync_names(self._root.parent)
+            facts = {"destination": self.name, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
+            content = json.dumps(facts, ensure_ascii=False).encode()
+            with self._partial(MARKER) as partial:
+                partial.write(content)
+                self._publish(partial, MARKER, hashlib.sha256(content).hexdigest())
+        return f"is prepared, {file_system}"
+
+    def _mounted_at(self) -> Path:
+        real = self._root.resolve()
+        return next(path for path in (real, *real.parents) if path.is_mount())
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        yield from super().list(prefix)
+        with super()._translated("list"):
+            self._require_marker()  # what vanished meanwhile may have been the disk: such a listing is not whole
+
+    @contextlib.contextmanager
+    def _translated(self, doing: str) -> Iterator[None]:
+        with super()._translated(doing):
+            self._require_marker()
+            yield
+
+    def _require_marker(self) -> None:
+        """:raises StorageError: there is none, or it is another destination's."""
+        found = self._marked_as()
+        init = f"lifeboat init {shlex.quote(self.name)}"
+        if found is None:
+            raise StorageError(
+                f"{self} holds no {MARKER}: its disk is not mounted, or it was never prepared.",
+                f"Mount the disk. A new destination is prepared once, by '{init}' or the DAG init_destination.",
+            )
+        if found != self.name:
+            raise StorageError(
+                f"{self} is marked as destination {found!r}: another disk is mounted there, or it was renamed.",
+                f"Mount the right one; after a renaming, delete {self._root / MARKER} and run '{init}'.",
+            )
+
+    def _marked_as(self) -> str | None:
+        """Return the name of the destination that the marker names; None where there is no marker."""
+        try:
+            with (self._root / MARKER).open("rb") as file:
+                facts = json.loads(file.read(LONGEST_MARKER))
+            return str(facts["destination"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StorageError(
+                f"{self._root / MARKER} is not the marker of a destination.", "Delete it, and run 'lifeboat init'."
+            ) from error
 
 
 def _partial_of(path: Path) -> Path:

@@ -8,10 +8,11 @@ import errno
 import hashlib
 import io
 import logging
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.progress import Progress
@@ -28,6 +29,9 @@ READ_TRIES = 5
 READ_ON = 256 << 10  # bytes; to skip fewer takes less time than a new request
 REPACK = "Clear the archive task: staging was changed after it."
 BLOCK = 1 << 20
+PROBE = ".lifeboat-lock-probe"  # the test object's name; every probe adds a version of it
+PROBE_LASTS = timedelta(minutes=15)  # longer than clocks differ, so that it is surely locked when it is tried
+REFUSED = (400, 403, 405, 409)  # what servers answer to who deletes what is locked
 
 HINTS = {
     "NoSuchBucket": "Create the bucket, or mend its name in the settings.",
@@ -35,8 +39,20 @@ HINTS = {
     "InvalidAccessKeyId": "Check login and password of the connection: they are the access key and its secret.",
     "SignatureDoesNotMatch": "Check login and password of the connection: they are the access key and its secret.",
     "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket.",
+    "ObjectLockConfigurationNotFoundError": "Enable Object Lock on the bucket: docs/IMMUTABILITY.md says how.",
     "403": "Check the connection's access key and its secret, and the key's rights to list, read and write.",
 }
+
+
+@dataclass(frozen=True)
+class Lock:
+    """How a bucket is asked to lock what is stored.
+
+    :param until: when the lock of a key ends; None for what is not locked.
+    """
+
+    mode: Literal["GOVERNANCE", "COMPLIANCE"]
+    until: Callable[[str], datetime | None]
 
 
 class S3Destination:
@@ -46,17 +62,23 @@ class S3Destination:
     :param client: a boto3 client of S3, used by this destination alone.
     """
 
-    def __init__(self, name: str, client: S3Client, bucket: str, prefix: str = "") -> None:
+    def __init__(self, name: str, client: S3Client, bucket: str, prefix: str = "", lock: Lock | None = None) -> None:
         self.name = name
         self._client = client
         self._bucket = bucket
         self._prefix = f"{prefix}/" if prefix else ""
+        self._lock = lock
         # The transfer manager lets no caller pass the header, so it is added to the requests that create objects.
         for operation in ("PutObject", "CompleteMultipartUpload"):
             client.meta.events.register(f"provide-client-params.s3.{operation}", cast(Any, _never_overwrite))
 
     def __str__(self) -> str:
         return f"destination {self.name!r} (s3://{self._bucket}/{self._prefix})"
+
+    def init(self) -> str:
+        with self._translated("reach"):
+            self._client.head_bucket(Bucket=self._bucket)
+        return "is there; a bucket needs no preparing"
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with self._translated("list"):
@@ -99,7 +121,7 @@ class S3Destination:
                 self._bucket,
                 self._prefix + key,
                 # The server refuses a part whose SHA-256 differs from the one sent with it.
-                ExtraArgs={"ChecksumAlgorithm": "SHA256"},
+                ExtraArgs={"ChecksumAlgorithm": "SHA256", **self._lock_arguments(key)},
                 Callback=Progress(f"Storing {key} at {self}", size).advance,
                 Config=TransferConfig(PART, max_concurrency=PARALLEL_PARTS, multipart_chunksize=PART),
             )
@@ -108,8 +130,18 @@ class S3Destination:
     def write(self, key: str, content: bytes) -> None:
         with self._translated(f"store {key} at"):
             self._client.put_object(
-                Bucket=self._bucket, Key=self._prefix + key, Body=content, ChecksumAlgorithm="SHA256"
+                Bucket=self._bucket,
+                Key=self._prefix + key,
+                Body=content,
+                ChecksumAlgorithm="SHA256",
+                **self._lock_arguments(key),
             )
+
+    def _lock_arguments(self, key: str) -> dict[str, Any]:
+        until = self._lock.until(key) if self._lock else None
+        if self._lock is None or until is None or until < datetime.now(UTC) + PROBE_LASTS:
+            return {}  # a lock that is over already would be refused
+        return {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
 
     def delete(self, key: str) -> None:
         with self._translated(f"delete {key} from"):
@@ -127,6 +159,54 @@ class S3Destination:
             return "a legal hold"
         until = head.get("ObjectLockRetainUntilDate")
         return f"object lock until {until:%Y-%m-%d %H:%M} UTC" if until and until > datetime.now(UTC) else ""
+
+    def prove_lock(self, deleter: S3Destination) -> None:
+        """Store a test object that is locked as archives are, for minutes only, and try to delete it.
+
+        :param deleter: the same destination, as whoever deletes reaches it.
+        :raises StorageError: the lock did not hold, or nobody can say.
+        """
+        if self._lock is None:
+            raise StorageError(f"{self} locks nothing.")
+        at: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + PROBE}
+        with self._translated("ask for the Object Lock of"):
+            self._client.get_object_lock_configuration(Bucket=self._bucket)
+        with self._translated("store a locked test object at"):
+            made = self._client.put_object(
+                **at,
+                Body=b"A test object: whoever finds it may delete it as soon as its lock is over.\n",
+                ChecksumAlgorithm="SHA256",
+                ObjectLockMode=self._lock.mode,
+                ObjectLockRetainUntilDate=datetime.now(UTC) + PROBE_LASTS,
+            )
+        at["VersionId"] = made["VersionId"]
+        with self._translated("ask for the lock of a test object at"):
+            self._client.get_object_retention(**at)
+        deleter.try_to_delete(at, bypass=self._lock.mode == "GOVERNANCE")
+        try:
+            with self._translated("look for a locked test object at"):
+                self._client.head_object(**at)
+        except StorageError as error:
+            if _code(error.__cause__) not in ("404", "NoSuchVersion"):
+                raise
+            raise StorageError(
+                f"{self} let a locked test object be deleted.",
+                "Take s3:BypassGovernanceRetention from the key, or set the mode to compliance."
+                if self._lock.mode == "GOVERNANCE"
+                else "Object Lock does not work there.",
+            ) from None
+
+    def try_to_delete(self, version: Mapping[str, Any], *, bypass: bool) -> None:
+        """Delete a version of an object unless the bucket refuses.
+
+        :param bypass: lift its lock, as only some may.
+        """
+        with self._translated("try to delete a locked test object at"):
+            try:
+                self._client.delete_object(**version, BypassGovernanceRetention=bypass)
+            except self._client.exceptions.ClientError as error:
+                if error.response["ResponseMetadata"]["HTTPStatusCode"] not in REFUSED:
+                    raise
 
     def uploads(self) -> Iterator[StoredObject]:
         with self._translated("look for unfinished uploads at"):
@@ -274,10 +354,10 @@ def _cut_lines() -> tuple[type[Exception], ...]:
 
 
 def _never_overwrite(params: dict[str, Any], **_: object) -> dict[str, Any]:
-    return params | {"IfNoneMatch": "*"}
+    return params if params["Key"].rpartition("/")[2] == PROBE else params | {"IfNoneMatch": "*"}
 
 
-def _code(error: BaseException) -> str:
+def _code(error: BaseException | None) -> str:
     return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
 
 
