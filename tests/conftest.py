@@ -11,9 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import boto3
@@ -36,6 +34,7 @@ os.environ |= {
 }
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink  # noqa: E402
+from tests.faulty_s3 import Fault, FaultyS3, cut, failing  # noqa: E402
 
 ARCHIVE_PASSWORD = "correct horse; battery 'staple' ñ"
 BUCKET = "backups"
@@ -80,57 +79,17 @@ def faulty_s3(s3: S3) -> Iterator[tuple[Any, Callable[..., None]]]:
 
     ``500`` and ``cut`` break the next answer, whatever it is for; ``part`` answers the next part with 500.
     """
-    faults: list[str] = []
-
-    class Proxy(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def relay(self) -> None:
-            import http.client
-
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            due = faults and (faults[0] != "part" or "partNumber=" in self.path)
-            fault = faults.pop(0) if due else ""
-            if fault in ("500", "part"):
-                self.send_response(500)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-                return
-            upstream = http.client.HTTPConnection(s3.endpoint.removeprefix("http://"))
-            upstream.request(self.command, self.path, body, dict(self.headers))
-            answer = upstream.getresponse()
-            content = answer.read()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in ("transfer-encoding", "connection", "content-length"):
-                    self.send_header(name, value)
-            self.send_header("Content-Length", answer.headers.get("Content-Length") or str(len(content)))
-            self.end_headers()
-            if fault == "cut":
-                self.wfile.write(content[: len(content) // 2])
-                self.close_connection = True
-                return
-            self.wfile.write(content)
-
-        do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = relay
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    Thread(target=server.serve_forever, daemon=True).start()
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://127.0.0.1:{server.server_address[1]}",
-        region_name="us-east-1",
-        aws_access_key_id=s3.access_key,
-        aws_secret_access_key=s3.secret_key,
-        config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
-    )
-    # The signature covers the host that the client names, so the proxy passes it on as it is.
-    yield client, lambda *new: faults.__setitem__(slice(None), new)
-    server.shutdown()
-    server.server_close()
+    faults = {"500": (failing(500), ""), "cut": (cut, ""), "part": (failing(500), "UploadPart")}
+    with FaultyS3(s3.endpoint) as proxy:
+        client = boto3.client(
+            "s3",
+            endpoint_url=proxy.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=s3.access_key,
+            aws_secret_access_key=s3.secret_key,
+            config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1}),
+        )
+        yield client, lambda *new: proxy.inject(*(Fault(*faults[name]) for name in new))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from lifeboat import catalog, health, retention, survey
 from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
+from lifeboat.errors import StorageError
 from lifeboat.retention import Plan
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.text import size_text
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LONGEST_LIST = 5  # keys in a message
 UNFINISHED_FOR = timedelta(days=1)  # an upload that has not finished by then never will
 
 
@@ -159,13 +162,36 @@ def clean(
 
     :param now: when the order was made; what is decided anew is decided for that time.
     :param clock: the time by now, which decides whether anything is held.
-    :raises StorageError: a listing or a deletion failed; nothing after it is deleted.
+    :raises StorageError: a listing or a deletion failed; nothing after it is deleted. The message says what is left.
     """
     fresh = evaluate(destination, settings, applications, now, clock)
     cleaned = Cleaned()
-    _delete_archives(destination, fresh.plan, order, cleaned)
+    try:
+        _delete_archives(destination, fresh.plan, order, cleaned)
+        _sweep(destination, fresh, order, cleaned)
+    except StorageError as error:
+        raise StorageError(f"{error.message} {_remaining(order, cleaned)}", error.hint) from error
+    for key, reason in cleaned.left.items():
+        log.warning("Left %s: %s.", key, reason)
+    log.info("Deleted %s objects at %s: %s.", len(cleaned.deleted), destination, size_text(cleaned.freed))
+    return cleaned
+
+
+def _remaining(order: Order, cleaned: Cleaned) -> str:
+    ordered = [*order.archives, *order.unfinished, *order.uploads]
+    done = {*cleaned.deleted, *cleaned.aborted, *cleaned.left}
+    left = [key for key in ordered if key not in done]
+    more = f" and {len(left) - LONGEST_LIST} more" if len(left) > LONGEST_LIST else ""
+    return f"{len(cleaned.deleted)} of {len(ordered)} were deleted; left are {', '.join(left[:LONGEST_LIST])}{more}."
+
+
+def _sweep(destination: Destination, fresh: Evaluation, order: Order, cleaned: Cleaned) -> None:
     for stored in fresh.unfinished:
-        if order.unfinished.get(stored.key) == stored.size and not _is_locked(destination, stored.key, cleaned):
+        if order.unfinished.get(stored.key) != stored.size:
+            continue
+        if _is_published(destination, stored.key):
+            cleaned.left[stored.key] = "it is published: the listing lagged behind"
+        elif not _is_locked(destination, stored.key, cleaned):
             destination.delete(stored.key)
             cleaned.deleted.append(stored.key)
             cleaned.freed += stored.size
@@ -174,13 +200,16 @@ def clean(
         if upload.key in order.uploads:
             destination.abort(upload.key)
             cleaned.aborted.append(upload.key)
-    for key, reason in cleaned.left.items():
-        log.warning("Left %s: %s.", key, reason)
-    log.info("Deleted %s objects at %s: %s.", len(cleaned.deleted), destination, size_text(cleaned.freed))
-    return cleaned
+
+
+def _is_published(destination: Destination, key: str) -> bool:
+    """Whether an archive is there with its marker, of which a listing showed the one without the other."""
+    archive = key.removesuffix(catalog.PROOF).removesuffix(catalog.MARKER)
+    return destination.find(archive) is not None and destination.find(archive + catalog.MARKER) is not None
 
 
 def _delete_archives(destination: Destination, plan: Plan, order: Order, cleaned: Cleaned) -> None:
+    is_there = functools.cache(lambda key: destination.find(key) is not None)
     decisions = {decision.archive.key: decision for decision in plan.decisions}
     for key, size in order.archives.items():
         decision = decisions.get(key)
@@ -190,6 +219,8 @@ def _delete_archives(destination: Destination, plan: Plan, order: Order, cleaned
             cleaned.left[key] = f"it is to be kept now: {decision.reason}"
         elif decision.archive.size != size:
             cleaned.left[key] = "it changed since the plan was made"
+        elif not is_there(decision.superseded_by):  # a listing may show what is gone already
+            cleaned.left[key] = f"{decision.superseded_by}, which superseded it, is gone"
         elif not _is_locked(destination, key, cleaned):
             _delete(destination, decision.archive)
             cleaned.deleted.append(key)

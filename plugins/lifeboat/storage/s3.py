@@ -31,6 +31,7 @@ REPACK = "Clear the archive task: staging was changed after it."
 BLOCK = 1 << 20
 PROBE = ".lifeboat-lock-probe"  # the test object's name; every probe adds a version of it
 PROBE_LASTS = timedelta(minutes=15)  # longer than clocks differ, so that it is surely locked when it is tried
+TAKEN = ("PreconditionFailed", "412", "NoSuchUpload")  # the last where an upload that is complete is completed again
 REFUSED = (400, 403, 405, 409)  # what servers answer to who deletes what is locked
 
 HINTS = {
@@ -38,7 +39,7 @@ HINTS = {
     "404": "Create the bucket, or mend its name in the settings.",
     "InvalidAccessKeyId": "Check login and password of the connection: they are the access key and its secret.",
     "SignatureDoesNotMatch": "Check login and password of the connection: they are the access key and its secret.",
-    "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket.",
+    "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket; clean-ups delete.",
     "ObjectLockConfigurationNotFoundError": "Enable Object Lock on the bucket: docs/IMMUTABILITY.md says how.",
     "403": "Check the connection's access key and its secret, and the key's rights to list, read and write.",
 }
@@ -85,9 +86,13 @@ class S3Destination:
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=self._prefix + prefix
             )
+            goes_on = False
             for page in pages:
                 for entry in page.get("Contents", []):
                     yield StoredObject(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
+                goes_on = page.get("IsTruncated", False)
+        if goes_on:
+            raise StorageError(f"{self} broke its listing off: it says that there is more, and not where.")
 
     def find(self, key: str) -> StoredObject | None:
         with self._translated(f"look for {key} in"):
@@ -115,27 +120,41 @@ class S3Destination:
         if base64.b64decode(whole).hex() != sha256:
             raise StorageError(f"{source} is not the {key} that was packed: its SHA-256 differs.", REPACK)
         self.abort(key)  # what a killed upload left: its parts cost money
-        with self._translated(f"store {key} at"):
-            self._client.upload_file(
-                str(source),
-                self._bucket,
-                self._prefix + key,
-                # The server refuses a part whose SHA-256 differs from the one sent with it.
-                ExtraArgs={"ChecksumAlgorithm": "SHA256", **self._lock_arguments(key)},
-                Callback=Progress(f"Storing {key} at {self}", size).advance,
-                Config=TransferConfig(PART, max_concurrency=PARALLEL_PARTS, multipart_chunksize=PART),
-            )
-        self._confirm(key, size, sha256, {whole, composite})
+        try:
+            with self._translated(f"store {key} at"):
+                self._client.upload_file(
+                    str(source),
+                    self._bucket,
+                    self._prefix + key,
+                    # The server refuses a part whose SHA-256 differs from the one sent with it.
+                    ExtraArgs={"ChecksumAlgorithm": "SHA256", **self._lock_arguments(key)},
+                    Callback=Progress(f"Storing {key} at {self}", size).advance,
+                    Config=TransferConfig(PART, max_concurrency=PARALLEL_PARTS, multipart_chunksize=PART),
+                )
+        except AlreadyStoredError:
+            # Where the answer is lost on its way, the client asks again, and finds what it has just stored.
+            if not self._holds(key, size, sha256, {whole, composite}):
+                raise
+        else:
+            if not self._holds(key, size, sha256, {whole, composite}):
+                raise StorageError(
+                    f"{self} holds other bytes for {key} than were sent.", "Clear the upload to try again."
+                )
 
     def write(self, key: str, content: bytes) -> None:
-        with self._translated(f"store {key} at"):
-            self._client.put_object(
-                Bucket=self._bucket,
-                Key=self._prefix + key,
-                Body=content,
-                ChecksumAlgorithm="SHA256",
-                **self._lock_arguments(key),
-            )
+        try:
+            with self._translated(f"store {key} at"):
+                self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=self._prefix + key,
+                    Body=content,
+                    ChecksumAlgorithm="SHA256",
+                    **self._lock_arguments(key),
+                )
+        except AlreadyStoredError:
+            with self.open(key) as file:  # as above, what is there may be ours
+                if file.read(len(content) + 1) != content:
+                    raise
 
     def _lock_arguments(self, key: str) -> dict[str, Any]:
         until = self._lock.until(key) if self._lock else None
@@ -230,10 +249,13 @@ class S3Destination:
     def read_from(self, key: str, start: int) -> Any:
         """Return the body of an object from a byte on, as a stream."""
         with self._translated(f"read {key} from"):
-            return self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={start}-")["Body"]
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={start}-")
+        if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+            raise StorageError(f"{self} does not answer with the bytes of {key} that it was asked for.")
+        return answer["Body"]
 
-    def _confirm(self, key: str, size: int, sha256: str, checksums: set[str]) -> None:
-        """Compare what the bucket says it holds with what was sent.
+    def _holds(self, key: str, size: int, sha256: str, checksums: set[str]) -> bool:
+        """Whether the bucket says that it holds what was sent.
 
         :param checksums: the forms in which S3 may report the SHA-256.
         """
@@ -246,8 +268,7 @@ class S3Destination:
                 matches = hashlib.file_digest(file, "sha256").hexdigest() == sha256
         else:
             matches = stored in checksums
-        if head["ContentLength"] != size or not matches:
-            raise StorageError(f"{self} holds other bytes for {key} than were sent.", "Clear the upload to try again.")
+        return bool(head["ContentLength"] == size and matches)
 
     @contextlib.contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
@@ -259,7 +280,7 @@ class S3Destination:
         except (Boto3Error, BotoCoreError, ClientError) as error:
             cause = error.__context__ if isinstance(error, Boto3Error) and error.__context__ else error
             code = _code(cause)
-            if code in ("PreconditionFailed", "412"):
+            if code in TAKEN:
                 raise AlreadyStoredError(
                     f"{self} already holds it; nothing is overwritten. Cannot {doing} it."
                 ) from error
@@ -358,7 +379,8 @@ def _never_overwrite(params: dict[str, Any], **_: object) -> dict[str, Any]:
 
 
 def _code(error: BaseException | None) -> str:
-    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+    answer = getattr(error, "response", None) or {}  # errors of the line have none
+    return str(answer.get("Error", {}).get("Code", ""))
 
 
 def _s3_sha256(source: Path) -> tuple[int, str, str]:

@@ -1,0 +1,404 @@
+"""A bucket that fails, breaks off, hangs and lies: nothing half-published, nothing wrongly deleted, words for all."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from lifeboat import backup, catalog, checkup, cleanup, connections, staging
+from lifeboat.backup import PackedArchive
+from lifeboat.catalog import MARKER
+from lifeboat.config import Settings
+from lifeboat.errors import StorageError
+from lifeboat.staging import Staging
+from lifeboat.storage import Destination
+
+from include.demo.stand_ins import S3
+from tests.faulty_s3 import (
+    LASTING,
+    Act,
+    Answer,
+    Fault,
+    FaultyS3,
+    altered,
+    cut,
+    failing,
+    hanging,
+    lost,
+    reset,
+    slow,
+    with_headers,
+    without,
+)
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+BUCKET = "faults"
+EMPTY = "there is no database archive yet"
+PART = 5 << 20  # bytes; smaller ones no server takes
+TRANSIENT: dict[str, Act] = {
+    "500": failing(500),
+    "reset": reset,
+    "lost answer": lost,
+    "cut answer": cut,
+}
+
+
+@pytest.fixture(scope="module")
+def proxy(s3: S3) -> Iterator[FaultyS3]:
+    s3.create_bucket(BUCKET)
+    with FaultyS3(s3.endpoint) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def settings(proxy: FaultyS3, s3: S3, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings with a place of this test's own behind the proxy; the client waits a second, and hardly for a retry."""
+    monkeypatch.setattr("botocore.retryhandler.random", SimpleNamespace(random=lambda: 0.001))
+    connection = json.loads(s3.connection())
+    kwargs = {"s3": {"addressing_style": "path"}, "read_timeout": 1}
+    connection["extra"] |= {"endpoint_url": proxy.endpoint, "config_kwargs": kwargs}
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
+    proxy.inject()
+    prefix = str(abs(hash(request.node.nodeid)))
+    return Settings.model_validate(
+        {
+            "staging": "/nowhere",
+            "encryption": "none",
+            "destinations": {"offsite": {"type": "s3", "connection": "backups_s3", "bucket": BUCKET, "prefix": prefix}},
+            "applications": {"Shop": {"databases": [{"name": "shop", "connection": "shop_db"}]}},
+            "health": {"database_max_days": 9},
+        }
+    )
+
+
+@pytest.fixture
+def bucket(settings: Settings) -> Destination:
+    return connections.destination("offsite", settings.destinations["offsite"])
+
+
+class Packer:
+    """Stages archives, each of another second."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self._tmp_path = tmp_path
+        self._ages = itertools.count(100)
+
+    def __call__(self, size: int = 7, age: timedelta | None = None) -> tuple[Staging, PackedArchive]:
+        age = age or timedelta(seconds=next(self._ages))
+        scratch = Staging(self._tmp_path / "staging" / str(age))
+        scratch.create()
+        content = os.urandom(size)
+        scratch.archive.write_bytes(content)
+        key = catalog.archive_key("Shop", "database", NOW - age)
+        packed = PackedArchive(key, size, hashlib.sha256(content).hexdigest())
+        staging.finish(scratch.archive, {"key": key, "marker": {"archive": {"size": size, "sha256": packed.sha256}}})
+        return scratch, packed
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Packer:
+    return Packer(tmp_path)
+
+
+def assert_published_is_whole(bucket: Destination, packed: PackedArchive, *, published: bool) -> None:
+    """Whatever counts as published is what was packed."""
+    assert (packed.key in archives(bucket)) is published
+    if published:
+        marker = catalog.read_marker(bucket, packed.key)
+        assert marker is not None
+        with bucket.open(packed.key) as file:
+            assert hashlib.sha256(file.read()).hexdigest() == marker["archive"]["sha256"] == packed.sha256
+
+
+def archives(bucket: Destination) -> list[str]:
+    return [archive.key for archive in catalog.read(bucket.list()).archives]
+
+
+@pytest.mark.parametrize("fault", TRANSIENT)
+def test_a_transient_fault_of_any_request_of_an_upload_is_lived_through(
+    proxy: FaultyS3, bucket: Destination, pack: Packer, fault: str
+) -> None:
+    backup.store_archive(*pack(), bucket)
+    requests = len(proxy.operations)
+    assert requests >= 8
+    for number in range(requests):
+        scratch, packed = pack()
+        proxy.inject(Fault(TRANSIENT[fault], after=number))
+        backup.store_archive(scratch, packed, bucket)
+        proxy.inject()
+        assert_published_is_whole(bucket, packed, published=True)
+
+
+@pytest.mark.parametrize("fault", ["500", "lost answer"])
+@pytest.mark.parametrize("operation", ["CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"])
+def test_so_is_one_of_an_upload_in_parts(
+    proxy: FaultyS3, bucket: Destination, pack: Packer, monkeypatch: pytest.MonkeyPatch, fault: str, operation: str
+) -> None:
+    monkeypatch.setattr("lifeboat.storage.s3.PART", PART)
+    scratch, packed = pack(PART + 1)
+    proxy.inject(Fault(TRANSIENT[fault], on=operation))
+    backup.store_archive(scratch, packed, bucket)
+    assert operation in proxy.operations
+    proxy.inject()
+    assert_published_is_whole(bucket, packed, published=True)
+
+
+@pytest.mark.parametrize(
+    ("operation", "act", "said"),
+    [
+        ("HeadObject", failing(403, "AccessDenied"), r"Cannot look for .* in destination 'offsite'.*403.*rights"),
+        ("ListMultipartUploads", failing(403, "AccessDenied"), r"Cannot abort unfinished uploads of .*rights"),
+        ("PutObject", failing(403, "AccessDenied"), r"Cannot store .* at destination 'offsite'.*rights"),
+        ("PutObject", failing(503, "SlowDown"), r"Cannot store .* at destination 'offsite'.*SlowDown"),
+        ("PutObject", failing(507, "QuotaExceeded"), r"Cannot store .* at destination 'offsite'.*QuotaExceeded"),
+        ("PutObject", reset, r"Cannot store .* at destination 'offsite'.*Connection was closed"),
+        ("PutObject", hanging(1.2), r"Cannot store .* at destination 'offsite'.*Read timeout"),
+    ],
+    ids=["no reading", "no listing", "no writing", "busy", "full", "reset", "hanging"],
+)
+def test_a_lasting_fault_is_told_and_leaves_nothing_half_published(
+    proxy: FaultyS3, bucket: Destination, pack: Packer, operation: str, act: Act, said: str
+) -> None:
+    for after in (0, 1) if operation == "PutObject" else (0,):  # the archive itself, or its marker
+        scratch, packed = pack()
+        proxy.inject(Fault(act, on=operation, after=after, times=LASTING))
+        with pytest.raises(StorageError, match=said):
+            backup.store_archive(scratch, packed, bucket)
+        proxy.inject()
+        assert_published_is_whole(bucket, packed, published=False)
+        backup.store_archive(scratch, packed, bucket)
+        assert_published_is_whole(bucket, packed, published=True)
+
+
+def flipped(answer: Answer) -> Answer:
+    return answer._replace(body=bytes(byte ^ 1 for byte in answer.body))
+
+
+UNCHECKED = Fault(with_headers(x_amz_checksum_sha256=""), on="HeadObject", times=LASTING)
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        [Fault(with_headers(x_amz_checksum_sha256="AAAA"), on="HeadObject", after=2, times=LASTING)],
+        [Fault(with_headers(content_length="8"), on="HeadObject", after=2, times=LASTING)],
+        [replace(UNCHECKED), Fault(altered(flipped), on="GetObject", times=LASTING)],
+    ],
+    ids=["checksum", "size", "content"],
+)
+def test_a_bucket_that_confirms_something_else_publishes_nothing(
+    proxy: FaultyS3, bucket: Destination, pack: Packer, lies: list[Fault]
+) -> None:
+    scratch, packed = pack()
+    proxy.inject(*lies)
+    with pytest.raises(StorageError, match=r"holds other bytes for .* than were sent"):
+        backup.store_archive(scratch, packed, bucket)
+    proxy.inject()
+    assert_published_is_whole(bucket, packed, published=False)
+    backup.store_archive(scratch, packed, bucket)
+    assert_published_is_whole(bucket, packed, published=True)
+
+
+def test_a_bucket_without_checksums_is_read_back(proxy: FaultyS3, bucket: Destination, pack: Packer) -> None:
+    scratch, packed = pack()
+    proxy.inject(replace(UNCHECKED))
+    backup.store_archive(scratch, packed, bucket)
+    assert "GetObject" in proxy.operations
+    assert_published_is_whole(bucket, packed, published=True)
+
+
+def test_a_slow_bucket_is_waited_for_and_no_request_for_ever(
+    proxy: FaultyS3, bucket: Destination, pack: Packer, s3: S3, monkeypatch: pytest.MonkeyPatch, settings: Settings
+) -> None:
+    scratch, packed = pack()
+    proxy.inject(Fault(slow(0.1), times=LASTING))
+    backup.store_archive(scratch, packed, bucket)
+    assert_published_is_whole(bucket, packed, published=True)
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection())
+    limits = connections.destination("offsite", settings.destinations["offsite"])._client.meta.config  # type: ignore[attr-defined]
+    assert 0 < limits.connect_timeout <= 60
+    assert 0 < limits.read_timeout <= 60
+
+
+@pytest.fixture
+def kept(proxy: FaultyS3, bucket: Destination, pack: Packer) -> list[str]:
+    """Keys of published archives, the newest first; retention keeps the first two."""
+    published = [pack(age=timedelta(days=age)) for age in (0.1, 1, 3000, 3001)]
+    for scratch, packed in published:
+        backup.store_archive(scratch, packed, bucket)
+    proxy.inject()
+    return [packed.key for _, packed in published]
+
+
+Order = Callable[..., cleanup.Order]
+Clean = Callable[..., cleanup.Cleaned]
+
+
+@pytest.fixture
+def order(settings: Settings, bucket: Destination) -> Order:
+    return lambda now=NOW: cleanup.evaluate(bucket, settings, ["Shop"], now).order
+
+
+@pytest.fixture
+def clean(settings: Settings, bucket: Destination) -> Clean:
+    return lambda order, now=NOW: cleanup.clean(bucket, settings, ["Shop"], now, order)
+
+
+def ends_without_a_token(answer: Answer) -> Answer:
+    body = answer.body.replace(b"<IsTruncated>false</IsTruncated>", b"<IsTruncated>true</IsTruncated>")
+    assert body != answer.body
+    return answer._replace(body=body)
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (failing(403, "AccessDenied"), "Cannot list destination 'offsite'.*rights"),
+        (failing(500), "Cannot list destination 'offsite'.*InternalError"),
+        (reset, "Cannot list destination 'offsite'.*Connection was closed"),
+        (cut, "Cannot list destination 'offsite'"),
+        (altered(lambda answer: answer._replace(body=answer.body[: len(answer.body) // 2])), "Cannot list"),
+        (altered(ends_without_a_token), "broke its listing off"),
+    ],
+    ids=["denied", "500", "reset", "cut", "half", "no token"],
+)
+def test_a_listing_that_fails_decides_nothing(
+    proxy: FaultyS3,
+    settings: Settings,
+    bucket: Destination,
+    kept: list[str],
+    order: Order,
+    clean: Clean,
+    act: Act,
+    said: str,
+) -> None:
+    planned = order()
+    assert list(planned.archives) == [kept[3], kept[2]]
+    proxy.inject(Fault(act, on="ListObjectsV2", times=LASTING))
+    with pytest.raises(StorageError, match=said):
+        order()
+    with pytest.raises(StorageError, match=said):
+        clean(planned)
+    (finding,) = checkup.examine("offsite", settings, ["Shop"], NOW).findings
+    assert (finding.check, finding.verdict) == ("reachable", "unhealthy")
+    assert re.search(said, finding.text)
+    proxy.inject()
+    assert archives(bucket) == kept
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_a_stale_listing_costs_no_archive_that_is_to_stay(
+    proxy: FaultyS3, bucket: Destination, kept: list[str], order: Order, clean: Clean, gone: int
+) -> None:
+    """Objects are missing in it: an archive, or only one of the two halves by which it counts."""
+    later = NOW + timedelta(days=1.5)  # when what seems to be unfinished is old enough to be swept
+    for missing in ([kept[gone], kept[gone] + MARKER], [kept[gone]], [kept[gone] + MARKER]):
+        proxy.inject(Fault(without(*missing), on="ListObjectsV2", times=LASTING))
+        deleted = clean(order(later), later).deleted
+        assert not {kept[0], kept[1]} & set(deleted)
+        proxy.inject()
+        assert archives(bucket)[:2] == kept[:2]
+        assert all(catalog.read_marker(bucket, key) for key in kept[:2])
+
+
+def test_a_listing_with_what_is_gone_costs_nothing(
+    proxy: FaultyS3, bucket: Destination, kept: list[str], order: Order, clean: Clean
+) -> None:
+    pages: list[bytes] = []
+
+    def remember(answer: Answer) -> Answer:
+        pages.append(answer.body)
+        return answer
+
+    proxy.inject(Fault(altered(remember), on="ListObjectsV2"))
+    planned = order()
+    for key in kept[:2]:  # somebody deletes them, and listings do not know
+        bucket.delete(key)
+        bucket.delete(key + MARKER)
+    proxy.inject(Fault(altered(lambda answer: answer._replace(body=pages[0])), on="ListObjectsV2", times=LASTING))
+    cleaned = clean(planned)
+    assert cleaned.deleted == []
+    assert cleaned.left == dict.fromkeys(kept[2:], f"{kept[0]}, which superseded it, is gone")
+    proxy.inject()
+    assert archives(bucket) == kept[2:]
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_a_denied_deletion_fails_the_clean_up_and_says_what_is_left(
+    proxy: FaultyS3, bucket: Destination, kept: list[str], order: Order, clean: Clean, after: int
+) -> None:
+    proxy.inject(Fault(failing(403, "AccessDenied"), on="DeleteObject", after=after, times=LASTING))
+    left = ", ".join([kept[3], kept[2]][after // 2 :])
+    with pytest.raises(
+        StorageError, match=f"{after // 2} of 2 were deleted; left are {left}. Hint: .*clean-ups delete"
+    ):
+        clean(order())
+    proxy.inject()
+    assert archives(bucket)[:2] == kept[:2]
+    assert all(catalog.read_marker(bucket, key) for key in archives(bucket))
+    clean(order())
+    assert archives(bucket) == kept[:2]
+
+
+@pytest.mark.parametrize("fault", ["500", "lost answer"])
+def test_a_transient_fault_of_any_request_of_a_clean_up_is_lived_through(
+    proxy: FaultyS3, bucket: Destination, kept: list[str], pack: Packer, order: Order, clean: Clean, fault: str
+) -> None:
+    clean(order())
+    requests = len(proxy.operations)
+    assert requests >= 10
+    for number in range(0, requests, 2):
+        proxy.inject()
+        backup.store_archive(*pack(age=timedelta(days=3000 + number)), bucket)
+        proxy.inject(Fault(TRANSIENT[fault], after=number))
+        clean(order())
+        proxy.inject()
+        assert archives(bucket) == kept[:2]
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (failing(500), "Cannot read .* from destination 'offsite'.*InternalError"),
+        (reset, "Cannot read .* from destination 'offsite'|broke off 5 times"),
+        (cut, "broke off 5 times while .* was read"),
+        (with_headers(content_range=""), "does not answer with the bytes of .* that it was asked for"),
+    ],
+    ids=["500", "reset", "cut", "no ranges"],
+)
+def test_a_read_that_goes_on_failing_is_told(
+    proxy: FaultyS3, bucket: Destination, kept: list[str], act: Act, said: str
+) -> None:
+    with bucket.open(kept[0]) as file:
+        whole = file.read()
+        proxy.inject(Fault(act, on="GetObject", times=LASTING))
+        file.seek(3)
+        with pytest.raises(StorageError, match=said):
+            file.read(3)
+        proxy.inject()
+        file.seek(3)
+        assert file.read() == whole[3:]
+
+
+def test_a_bucket_swapped_for_an_empty_one_is_unhealthy_and_gets_backups(
+    settings: Settings, bucket: Destination, kept: list[str], pack: Packer, order: Order, clean: Clean
+) -> None:
+    planned = order()
+    for stored in list(bucket.list()):
+        bucket.delete(stored.key)
+    findings = checkup.examine("offsite", settings, ["Shop"], NOW).findings
+    assert [finding.text for finding in findings if finding.verdict == "unhealthy"] == [EMPTY]
+    assert cleanup.evaluate(bucket, settings, ["Shop"], NOW).plan.held == {"Shop": EMPTY}
+    assert clean(planned).deleted == []
+    scratch, packed = pack()
+    backup.store_archive(scratch, packed, bucket)
+    assert_published_is_whole(bucket, packed, published=True)
