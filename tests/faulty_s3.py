@@ -100,12 +100,13 @@ def altered(change: Callable[[Answer], Answer]) -> Act:
 
 
 def without(*keys: str) -> Act:
-    """Answer with a listing that lacks some keys."""
+    """Answer with a listing that lacks keys with these ends."""
 
     def change(answer: Answer) -> Answer:
         entries = re.compile(rb"<Contents>.*?</Contents>", re.DOTALL)
-        named = tuple(f"<Key>{key}</Key>".encode() for key in keys)
+        named = tuple(f"{key}</Key>".encode() for key in keys)
         body = entries.sub(lambda entry: b"" if any(name in entry[0] for name in named) else entry[0], answer.body)
+        assert body != answer.body, "the listing has none of them"
         count = len(entries.findall(body))
         return answer._replace(body=re.sub(rb"<KeyCount>\d+<", b"<KeyCount>%d<" % count, body))
 

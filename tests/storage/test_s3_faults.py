@@ -370,7 +370,7 @@ def test_a_transient_fault_of_any_request_of_a_clean_up_is_lived_through(
     [
         (failing(500), "Cannot read .* from destination 'offsite'.*InternalError"),
         (reset, "Cannot read .* from destination 'offsite'|broke off 5 times"),
-        (cut, "broke off 5 times while .* was read"),
+        (altered(lambda answer: answer._replace(sent=0)), "broke off 5 times while .* was read"),
         (with_headers(content_range=""), "does not answer with the bytes of .* that it was asked for"),
     ],
     ids=["500", "reset", "cut", "no ranges"],

@@ -182,14 +182,14 @@ def test_a_broken_destination_says_so_and_the_others_stay(project: Configure, lo
         }
     )
     publish(tmp_path / "good", 0.1)
-    (tmp_path / "bad").write_text("a file where the directory should be")
+    (tmp_path / "bad").rename(tmp_path / "unmounted")
     client = login()
     assert "healthy" in served(client, "destinations/good")
     card = served(client, "destinations/bad")
-    assert "Cannot list destination &#39;bad&#39;" in card
+    assert "its disk is not mounted" in card
     assert "Nothing is deleted where nothing can be read" in served(client, "plans/bad")
     assert "Without <bdi>bad</bdi>" in served(client, "archives")
-    assert "Cannot list destination" in served(client, "answers")
+    assert "its disk is not mounted" in served(client, "answers")
 
 
 def test_a_silent_destination_holds_nothing_up(project: Configure, login: Login, tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_the_first_paint_is_little_more_than_the_listings(project: Configure, lo
     project(destinations={name: {"type": "disk", "path": str(tmp_path / name)} for name in names})
     publish(tmp_path / names[0], *(number / 4 for number in range(1000)))
     for name in names[1:]:
-        shutil.copytree(tmp_path / names[0], tmp_path / name, copy_function=os.link)
+        shutil.copytree(tmp_path / names[0] / "Shop", tmp_path / name / "Shop", copy_function=os.link)
     client, settings = login(), config.load()
 
     def listings() -> None:

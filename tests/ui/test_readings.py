@@ -95,8 +95,8 @@ def test_whatever_goes_wrong_is_told_in_words(
     project: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config.load(project())
-    (tmp_path / "disk").write_text("no directory")
-    assert "Cannot list destination 'disk'" in look_at("disk", settings).trouble
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    assert "its disk is not mounted" in look_at("disk", settings).trouble
     monkeypatch.delenv("AIRFLOW_CONN_BACKUPS_S3")
     assert "There is no Airflow connection 'backups_s3'" in look_at("offsite", settings).trouble
     monkeypatch.setattr(survey, "look", lambda *_: 1 / 0)
