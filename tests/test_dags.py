@@ -204,6 +204,15 @@ def test_a_test_alert_arrives_or_says_why_not(
     assert run(dag).state == "failed"
 
 
+def test_a_destination_is_prepared_from_the_form(project: Configure, load_dag: LoadDag, shop: str) -> None:
+    project(prepared=False)
+    unprepared = run(load_dag(), destinations=["disk"])
+    assert states(unprepared)["Shop.upload"] == ["failed", "skipped"]
+    assert run(load_dag("init_destination"), destination="disk").state == "success"
+    assert run(load_dag(), destinations=["disk"]).state == "success"
+    assert run(load_dag("init_destination"), destination="offsite").state == "success"
+
+
 def test_a_success_is_told_where_the_settings_ask_for_it(
     project: Configure, load_dag: LoadDag, shop: str, slack: SlackSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

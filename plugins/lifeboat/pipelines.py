@@ -158,7 +158,11 @@ def cleanup_params(settings: Settings) -> dict[str, Param]:
 def init_params(settings: Settings) -> dict[str, Param]:
     """Return the fields of the trigger form that prepares a destination."""
     names = list(settings.destinations)
-    return {"destination": Param(type="string", enum=names, description="What to prepare. Mount its disk first.")}
+    disks = [name for name, kept in settings.destinations.items() if kept.type == "disk"]
+    alone: dict[str, Any] = {"default": disks[0]} if len(disks) == 1 else {}
+    return {
+        "destination": Param(type="string", enum=names, description="What to prepare. Mount its disk first.", **alone)
+    }
 
 
 def cleanup_groups(settings: Settings) -> None:

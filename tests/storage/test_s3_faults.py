@@ -14,7 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from lifeboat import backup, catalog, checkup, cleanup, connections, staging
+from lifeboat import backup, catalog, checkup, cleanup, config, connections, drill, proof, staging
 from lifeboat.backup import PackedArchive
 from lifeboat.catalog import MARKER
 from lifeboat.config import Settings
@@ -22,13 +22,15 @@ from lifeboat.errors import StorageError
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 
-from include.demo.stand_ins import S3
+from include.demo.stand_ins import S3, MariaDB
+from tests.conftest import Configure
 from tests.faulty_s3 import (
     LASTING,
     Act,
     Answer,
     Fault,
     FaultyS3,
+    Forward,
     altered,
     cut,
     failing,
@@ -39,6 +41,7 @@ from tests.faulty_s3 import (
     with_headers,
     without,
 )
+from tests.test_restore import back_up, plan, restored
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 BUCKET = "faults"
@@ -60,13 +63,21 @@ def proxy(s3: S3) -> Iterator[FaultyS3]:
 
 
 @pytest.fixture
-def settings(proxy: FaultyS3, s3: S3, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings with a place of this test's own behind the proxy; the client waits a second, and hardly for a retry."""
+def connection(proxy: FaultyS3, s3: S3, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The Airflow connection through the proxy; its client waits a second, and hardly before it tries again."""
     monkeypatch.setattr("botocore.retryhandler.random", SimpleNamespace(random=lambda: 0.001))
     connection = json.loads(s3.connection())
     kwargs = {"s3": {"addressing_style": "path"}, "read_timeout": 1}
     connection["extra"] |= {"endpoint_url": proxy.endpoint, "config_kwargs": kwargs}
-    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
+    return json.dumps(connection)
+
+
+@pytest.fixture
+def settings(
+    proxy: FaultyS3, connection: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Settings:
+    """Settings with a place of this test's own behind the proxy."""
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", connection)
     proxy.inject()
     prefix = str(abs(hash(request.node.nodeid)))
     return Settings.model_validate(
@@ -387,6 +398,39 @@ def test_a_read_that_goes_on_failing_is_told(
         proxy.inject()
         file.seek(3)
         assert file.read() == whole[3:]
+
+
+def test_everything_works_through_a_bucket_that_breaks_every_third_request(
+    proxy: FaultyS3,
+    settings: Settings,
+    project: Configure,
+    mariadb: MariaDB,
+    shop: str,
+    connection: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    offsite = settings.destinations["offsite"].model_dump(exclude_unset=True)
+    project(destinations={"offsite": offsite}, drill={"production": True})
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", connection)
+    requests, acts = itertools.count(1), itertools.cycle(TRANSIENT.values())
+
+    def breaking(forward: Forward) -> Answer | None:
+        return forward() if next(requests) % 3 else next(acts)(forward)
+
+    proxy.inject(Fault(breaking, times=LASTING))
+    key = back_up().packed.key
+    flaky, now = config.load(), datetime.now(UTC)
+    (place,) = connections.destinations(flaky, "Shop")
+    findings = checkup.examine("offsite", flaky, ["Shop"], now, deep=True).findings
+    assert {finding.verdict for finding in findings} == {"healthy"}
+    assert cleanup.clean(place, flaky, ["Shop"], now, cleanup.evaluate(place, flaky, ["Shop"], now).order).left == {}
+    (done,) = restored(plan())
+    assert mariadb.run("SELECT count(*) FROM orders", done.schema) == "3000\n"
+    mariadb.run(f"DROP DATABASE {done.schema}")
+    made = drill.rehearse(flaky, "Shop", place, key, "a test", now)
+    proof.record(place, made)  # which replaces it
+    assert [archive.proven for archive in catalog.read(place.list()).archives] == [True]
+    assert next(requests) > 60
 
 
 def test_a_bucket_swapped_for_an_empty_one_is_unhealthy_and_gets_backups(
