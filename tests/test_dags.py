@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from lifeboat import catalog, config, connections
 from lifeboat.archive.read import ArchiveReader
+from lifeboat.errors import StorageError
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
@@ -204,13 +205,12 @@ def test_a_test_alert_arrives_or_says_why_not(
     assert run(dag).state == "failed"
 
 
-def test_a_destination_is_prepared_from_the_form(project: Configure, load_dag: LoadDag, shop: str) -> None:
+def test_a_destination_is_prepared_from_the_form(project: Configure, load_dag: LoadDag) -> None:
     project(prepared=False)
-    unprepared = run(load_dag(), destinations=["disk"])
-    assert states(unprepared)["Shop.upload"] == ["failed", "skipped"]
+    with pytest.raises(StorageError, match="its disk is not mounted, or it was never prepared"):
+        stored()
     assert run(load_dag("init_destination"), destination="disk").state == "success"
-    assert run(load_dag(), destinations=["disk"]).state == "success"
-    assert run(load_dag("init_destination"), destination="offsite").state == "success"
+    assert stored() == {"disk": [], "offsite": []}
 
 
 def test_a_success_is_told_where_the_settings_ask_for_it(

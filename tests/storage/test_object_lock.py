@@ -19,7 +19,7 @@ from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 
 from include.demo.stand_ins import S3
-from tests.conftest import Configure
+from tests.conftest import PROJECT, Configure
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOLDS = ("healthy", "a locked test object could not be deleted")
@@ -224,3 +224,17 @@ def test_a_lock_outlasts_what_is_all_kept_of_any_application(project: Configure,
         ("offsite", "database"),
         ("offsite", "application"),
     }
+
+
+def test_the_documents_of_the_bucket_are_what_a_server_takes(s3: S3, bucket: str) -> None:
+    text = (PROJECT / "docs" / "IMMUTABILITY.md").read_text(encoding="utf-8").replace("my-company-backups", bucket)
+    blocks = re.findall(r"^```json\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    lifecycle, backup_role, cleanup_role, bound = map(json.loads, blocks)
+    s3.client().put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration=lifecycle)
+    s3.client().put_bucket_policy(Bucket=bucket, Policy=json.dumps(bound))
+    actions = [
+        {action for statement in role["Statement"] for action in statement["Action"]}
+        for role in (backup_role, cleanup_role)
+    ]
+    deleting = [{action for action in allowed if "Delete" in action or "Bypass" in action} for allowed in actions]
+    assert deleting == [set(), {"s3:DeleteObject"}]
