@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from http.client import HTTPException
@@ -63,25 +63,24 @@ def examine(
         return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
     examined = judge(name, found, settings, applications, now)
     if settings.destinations[name].object_lock:
-        locked = _locked(name, settings)
-        examined = replace(examined, findings=(*examined.findings, *(locked(each) for each in applications)))
+        lock = _try_lock(name, settings)
+        of_lock = (Finding(each, name, "object lock", *lock) for each in applications)
+        examined = replace(examined, findings=(*examined.findings, *of_lock))
     if not deep:
         return examined
     read_back = [finding for each in applications for finding in _read_back(each, destination, found)]
     return replace(examined, findings=(*examined.findings, *read_back))
 
 
-def _locked(name: str, settings: Settings) -> Callable[[str], Finding]:
-    """Try the Object Lock of a destination once; return the finding of an application."""
+def _try_lock(name: str, settings: Settings) -> tuple[health.Verdict, str]:
+    """Say whether the Object Lock of a destination holds."""
     kept = settings.destinations[name]
-    verdict: health.Verdict = "healthy"
-    text = "a locked test object could not be deleted"
     try:
         destination, deleter = connections.destination(name, kept), connections.destination(name, kept.for_cleanup)
         cast(S3Destination, destination).prove_lock(cast(S3Destination, deleter))
     except LifeboatError as error:
-        verdict, text = "unhealthy", str(error)
-    return lambda application: Finding(application, name, "object lock", verdict, text)
+        return "unhealthy", str(error)
+    return "healthy", "a locked test object could not be deleted"
 
 
 def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[str], now: datetime) -> Examined:

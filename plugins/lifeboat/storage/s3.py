@@ -157,8 +157,9 @@ class S3Destination:
                     raise
 
     def _lock_arguments(self, key: str) -> dict[str, Any]:
-        until = self._lock.until(key) if self._lock else None
-        if self._lock is None or until is None or until < datetime.now(UTC) + PROBE_LASTS:
+        if self._lock is None or (until := self._lock.until(key)) is None:
+            return {}
+        if until < datetime.now(UTC) + PROBE_LASTS:
             return {}  # a lock that is over already would be refused
         return {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
 
@@ -198,6 +199,8 @@ class S3Destination:
                 ObjectLockMode=self._lock.mode,
                 ObjectLockRetainUntilDate=datetime.now(UTC) + PROBE_LASTS,
             )
+        if "VersionId" not in made:
+            raise StorageError(f"{self} keeps no versions of objects, so it cannot lock them.")
         at["VersionId"] = made["VersionId"]
         with self._translated("ask for the lock of a test object at"):
             self._client.get_object_retention(**at)
