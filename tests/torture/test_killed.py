@@ -1,0 +1,245 @@
+"""Commands killed at every step: what is published stays whole, and the same command then succeeds by itself."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from lifeboat import catalog, cleanup, config, connections
+
+from include.demo.stand_ins import MariaDB
+from tests.conftest import Configure
+from tests.torture.conftest import Faults
+from tests.torture.world import DATABASES, Death, World, settings_of
+
+STEPS = 12  # of a command, at most, before which it is killed
+OTHER_STEPS = 4
+OLD_DAYS = (30, 31, 32)  # two of them go by the default policy
+
+
+@pytest.fixture
+def world(project: Configure, mariadb: MariaDB, tmp_path: Path) -> World:
+    """The application with one published archive of each kind."""
+    project(**settings_of(tmp_path))
+    world = World(tmp_path, mariadb)
+    world.build()
+    world.remember()
+    world.succeed("backup", "application", "Shop")
+    world.succeed("backup", "database", "Shop")
+    world.baseline = world.published()
+    world.change()
+    world.remember()
+    return world
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command, and what must hold of it.
+
+    :param prepare: before it begins.
+    :param check_dead: after it was killed.
+    :param check_done: after it was run again to its end.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    prepare: Callable[[World], None] = lambda world: None
+    check_dead: Callable[[World], None] = lambda world: None
+    check_done: Callable[[World], None] = lambda world: None
+
+
+def new_archives(world: World, kind: str) -> None:
+    """Every destination has a new archive; what the killed one left is swept a day later."""
+    for name, keys in world.published().items():
+        assert [key for key in keys - world.baseline[name] if kind in key], f"nothing new at {name}"
+    settings, later = config.load(), datetime.now(UTC) + timedelta(hours=25)
+    for destination in connections.destinations(settings, "Shop"):
+        order = cleanup.evaluate(destination, settings, ["Shop"], later, datetime.now(UTC)).order
+        cleanup.clean(destination, settings, ["Shop"], later, order, datetime.now(UTC))
+        assert not catalog.read(destination.list()).unfinished
+        assert not list(destination.uploads())
+
+
+def age(world: World) -> None:
+    """Put old archives beside the new one, proofs included, as years of backups would have."""
+    for destination in connections.destinations(config.load(), "Shop"):
+        key = min(world.baseline[destination.name])
+        with destination.open(key) as archive, destination.open(key + catalog.MARKER) as marker:
+            content, facts = archive.read(), marker.read()
+        for days in OLD_DAYS:
+            old = catalog.archive_key("Shop", "application", datetime.now(UTC) - timedelta(days=days))
+            for suffix, data in (("", content), (catalog.MARKER, facts), (catalog.PROOF, b"{}")):
+                destination.write(old + suffix, data)
+
+
+def only_what_the_policy_keeps(world: World) -> None:
+    for name, keys in world.published().items():
+        assert keys > world.baseline[name]
+    settings = config.load()
+    for destination in connections.destinations(settings, "Shop"):
+        evaluation = cleanup.evaluate(destination, settings, ["Shop"], datetime.now(UTC))
+        assert not evaluation.plan.deletions
+
+
+def databases_are_old_new_or_marked(world: World) -> None:
+    for name in DATABASES:
+        state = world.data(name) if name not in world.unfinished() else "marked"
+        assert state in ("marked", *world.states[name]), f"{name} is neither old nor new"
+
+
+def all_is_restored(world: World) -> None:
+    for name in DATABASES:
+        assert world.data(name) == world.states[name][0]
+    assert not world.unfinished() & set(DATABASES)
+
+
+def files_are_old_or_new(world: World) -> None:
+    databases_are_old_new_or_marked(world)
+    assert world.files() in world.trees, "files are neither old nor new"
+
+
+def files_are_restored(world: World) -> None:
+    all_is_restored(world)
+    assert world.files() == world.trees[0]
+    assert not [name for name in world.beside() if "_before_" not in name]
+
+
+def originals_are_untouched(world: World) -> None:
+    for name in DATABASES:
+        assert world.data(name) == world.states[name][1]
+    assert world.files() == world.trees[1]
+    for name in world.schemas() - set(DATABASES) - world.unfinished():
+        assert world.data(name) in (world.states[name[:4].replace("stoc", "stock")][0], *EMPTY)
+
+
+def a_copy_is_beside(world: World) -> None:
+    originals_are_untouched(world)
+    copies = {name[:4] for name in world.schemas() - world.unfinished() if "_restored_" in name}
+    assert copies == {"shop", "stoc"}
+
+
+def nothing_is_left_of_drills(world: World) -> None:
+    assert world.schemas() == set(DATABASES)
+
+
+EMPTY = ("0\n0\n0\n0\n",)
+BACKUPS = (
+    Verb("database backup", ("backup", "database", "Shop"), check_done=lambda world: new_archives(world, "database")),
+    Verb(
+        "application backup",
+        ("backup", "application", "Shop"),
+        check_done=lambda world: new_archives(world, "application"),
+    ),
+)
+CLEANUP = Verb("clean-up", ("cleanup", "Shop"), age, check_done=only_what_the_policy_keeps)
+RESTORES = (
+    Verb(
+        "restore of databases beside",
+        ("restore", "database", "Shop"),
+        World.change,
+        originals_are_untouched,
+        a_copy_is_beside,
+    ),
+    Verb(
+        "restore of databases in place",
+        ("restore", "database", "Shop", "--overwrite", "shop", "--overwrite", "stock"),
+        World.change,
+        databases_are_old_new_or_marked,
+        all_is_restored,
+    ),
+    Verb(
+        "restore of an application beside",
+        ("restore", "application", "Shop"),
+        World.change,
+        originals_are_untouched,
+        a_copy_is_beside,
+    ),
+    Verb(
+        "restore of an application in place",
+        ("restore", "application", "Shop", "--overwrite", "Shop"),
+        World.change,
+        files_are_old_or_new,
+        files_are_restored,
+    ),
+)
+DRILL = Verb("drill", ("drill", "Shop"), check_done=nothing_is_left_of_drills)
+VERBS = (*BACKUPS, CLEANUP, *RESTORES, DRILL)
+
+
+def attack(world: World, verb: Verb, death: Death) -> None:
+    """Kill the command once, look, and run it again."""
+    world.reset()
+    verb.prepare(world)
+    killed = world.run(*verb.arguments, death=death)
+    world.check_published()
+    world.check_released()
+    verb.check_dead(world)
+    time.sleep(1 - time.time() % 1)  # a command that is started anew takes longer than that to begin
+    world.succeed(*verb.arguments)
+    world.check_published()
+    world.check_released()
+    world.check_staging()
+    verb.check_done(world)
+    assert killed.status == -death.signal or death.signal == signal.SIGINT or death.delay, killed.status
+
+
+def attack_all(world: World, verb: Verb, deaths: Iterable[Death], steps: Sequence[str], faults: Faults) -> None:
+    """Kill the command in many ways, and tell of all those that were not withstood.
+
+    :param steps: of the command when nothing kills it.
+    """
+    failures = []
+    for death in deaths:
+        try:
+            with faults.one(f"{death} in {verb.name}"):
+                attack(world, verb, death)
+        except AssertionError as error:
+            failures.append(f"{death} at step {death.step} ({steps[min(death.step, len(steps)) - 1]}): {error}")
+    assert not failures, f"{len(failures)} of {len(steps)} steps:\n" + "\n".join(failures)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Return numbers from 1 to `count`, all or `most` of them at equal distances."""
+    many = min(count, most)
+    return [1 + index * (count - 1) // max(many - 1, 1) for index in range(many)]
+
+
+def steps_of(world: World, verb: Verb) -> list[str]:
+    """Run a command unharmed and return its steps."""
+    world.reset()
+    verb.prepare(world)
+    return world.succeed(*verb.arguments).steps
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+def test_killed_before_its_steps(world: World, verb: Verb, faults: Faults) -> None:
+    steps = steps_of(world, verb)
+    attack_all(world, verb, map(Death, spread(len(steps), STEPS)), steps, faults)
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
+@pytest.mark.parametrize(
+    "death",
+    [
+        Death(0, delay=0.005),
+        Death(0, group=True),
+        Death(0, group=True, delay=0.02),
+        Death(0, signal.SIGTERM),
+        Death(0, signal.SIGTERM, group=True),
+        Death(0, signal.SIGINT),
+    ],
+    ids=str,
+)
+def test_ended_otherwise(world: World, verb: Verb, death: Death, faults: Faults) -> None:
+    steps = steps_of(world, verb)
+    deaths = [replace(death, step=step) for step in spread(len(steps), OTHER_STEPS)]
+    attack_all(world, verb, deaths, steps, faults)
