@@ -5,8 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from include.demo.stand_ins import MariaDB
+from tests.conftest import Configure
+from tests.torture.world import World, settings_of
 
 
 class Faults:
@@ -43,6 +48,21 @@ _FAULTS = Faults()
 def faults() -> Faults:
     """The faults of this session."""
     return _FAULTS
+
+
+@pytest.fixture
+def world(project: Configure, mariadb: MariaDB, tmp_path: Path) -> World:
+    """The application with one published archive of each kind."""
+    project(**settings_of(tmp_path))
+    world = World(tmp_path, mariadb)
+    world.build()
+    world.remember()
+    world.succeed("backup", "application", "Shop")
+    world.succeed("backup", "database", "Shop")
+    world.baseline = world.published()
+    world.change()
+    world.remember()
+    return world
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -7,34 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from lifeboat import catalog, cleanup, config, connections
 
-from include.demo.stand_ins import MariaDB
-from tests.conftest import Configure
 from tests.torture.conftest import Faults
-from tests.torture.world import DATABASES, Death, World, settings_of
+from tests.torture.world import DATABASES, Death, World
 
 STEPS = 12  # of a command, at most, before which it is killed
 OTHER_STEPS = 4
 OLD_DAYS = (30, 31, 32)  # two of them go by the default policy
-
-
-@pytest.fixture
-def world(project: Configure, mariadb: MariaDB, tmp_path: Path) -> World:
-    """The application with one published archive of each kind."""
-    project(**settings_of(tmp_path))
-    world = World(tmp_path, mariadb)
-    world.build()
-    world.remember()
-    world.succeed("backup", "application", "Shop")
-    world.succeed("backup", "database", "Shop")
-    world.baseline = world.published()
-    world.change()
-    world.remember()
-    return world
 
 
 @dataclass(frozen=True)
@@ -55,8 +37,8 @@ class Verb:
 
 def new_archives(world: World, kind: str) -> None:
     """Every destination has a new archive; what the killed one left is swept a day later."""
-    for name, keys in world.published().items():
-        assert [key for key in keys - world.baseline[name] if kind in key], f"nothing new at {name}"
+    for name in world.baseline:
+        assert [key for key in world.new(name) if kind in key], f"nothing new at {name}"
     settings, later = config.load(), datetime.now(UTC) + timedelta(hours=25)
     for destination in connections.destinations(settings, "Shop"):
         order = cleanup.evaluate(destination, settings, ["Shop"], later, datetime.now(UTC)).order
@@ -181,9 +163,7 @@ def attack(world: World, verb: Verb, death: Death) -> None:
     verb.check_dead(world)
     time.sleep(1 - time.time() % 1)  # a command that is started anew takes longer than that to begin
     world.succeed(*verb.arguments)
-    world.check_published()
-    world.check_released()
-    world.check_staging()
+    world.check()
     verb.check_done(world)
     assert killed.status == -death.signal or death.signal == signal.SIGINT or death.delay, killed.status
 

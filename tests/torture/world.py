@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -69,8 +70,8 @@ class World:
         tag = uuid4().hex
         names = [name for name in os.environ if name.startswith(("AIRFLOW", "LIFEBOAT"))]
         variables = {name: os.environ[name] for name in names} | {TAG: tag}
-        place = self.folder / "process"
-        place.mkdir(exist_ok=True)
+        place = self.folder / "processes" / tag
+        place.mkdir(parents=True)
         process = _processes.Process(target=victim.run, args=(list(arguments), variables, place, self.folder, death))
         process.start()
         process.join(SECONDS_TO_LIVE)
@@ -80,6 +81,19 @@ class World:
         await_true(lambda: not survivors(tag), "processes outlive the command", lambda: str(survivors(tag)))
         texts = [(place / name).read_text(errors="replace") for name in ("answer", "errors", "steps")]
         return Ended(process.exitcode, texts[0], texts[1], texts[2].splitlines())
+
+    def together(self, *commands: Sequence[str], pause: float = 0) -> list[Ended]:
+        """Run commands at once.
+
+        :param pause: seconds between the beginnings of two.
+        """
+
+        def begin(number: int) -> Ended:
+            time.sleep(number * pause)
+            return self.run(*commands[number])
+
+        with ThreadPoolExecutor(len(commands)) as pool:
+            return list(pool.map(begin, range(len(commands))))
 
     def succeed(self, *arguments: str) -> Ended:
         """Run a command that must succeed."""
@@ -145,6 +159,16 @@ class World:
     def files(self) -> dict[str, bytes]:
         """Return the content of the application's files."""
         return {str(path.relative_to(self.root)): path.read_bytes() for path in self.root.rglob("*") if path.is_file()}
+
+    def new(self, destination: str) -> set[str]:
+        """Return the keys of what was published since."""
+        return self.published()[destination] - self.baseline[destination]
+
+    def check(self) -> None:
+        """What is published is whole, and nothing is left of what ran."""
+        self.check_published()
+        self.check_released()
+        self.check_staging()
 
     def beside(self) -> list[str]:
         """Return the names of what restores of files left beside the application."""
