@@ -84,6 +84,11 @@ class _Program:
                 raise RuntimeError(f"{type(self).__name__} in {self.directory} did not start:\n{tail}")
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int:
+        """The process of the program that runs; 0 when none does."""
+        return self._process.pid if self._process else 0
+
     def stop(self) -> None:
         """Stop the program: ask, then kill."""
         if self._process:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from lifeboat import catalog, cleanup, config, connections
@@ -168,6 +170,40 @@ def attack(world: World, verb: Verb, death: Death) -> None:
     assert killed.status == -death.signal or death.signal == signal.SIGINT or death.delay, killed.status
 
 
+MARK = "CREATE TABLE IF NOT EXISTS"  # what marks a schema as unfinished, just after it was made
+WORST = (
+    (BACKUPS[0], Death(named=".zip.json.partial")),
+    (BACKUPS[1], Death(named="mariadb-dump", signal=signal.SIGTERM, group=True, delay=0.02)),
+    (CLEANUP, Death(named=".zip'")),
+    (RESTORES[0], Death(named=MARK)),
+    (RESTORES[3], Death(named="start cp")),
+    (RESTORES[3], Death(named="_exchange")),
+    (DRILL, Death(named=MARK)),
+    (DRILL, Death(named="DROP DATABASE", signal=signal.SIGINT)),
+)
+
+
+def test_killed_at_the_worst_of_steps(world: World, faults: Faults) -> None:
+    for verb, death in WORST:
+        with faults.one(f"{death} in {verb.name}"):
+            attack(world, verb, death)
+
+
+def test_what_copies_files_ends_with_its_command(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = tmp_path / "bin" / "cp"
+    slow.parent.mkdir()
+    slow.write_text("#!/bin/sh\nexec sleep 600\n")
+    slow.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+        world.reset()
+        world.change()
+        killed = world.run(*RESTORES[3].arguments, death=Death(named="start cp", delay=0.5))
+    assert killed.status == -signal.SIGKILL
+    world.succeed(*RESTORES[3].arguments)
+    RESTORES[3].check_done(world)
+
+
 def attack_all(world: World, verb: Verb, deaths: Iterable[Death], steps: Sequence[str], faults: Faults) -> None:
     """Kill the command in many ways, and tell of all those that were not withstood.
 
@@ -179,7 +215,8 @@ def attack_all(world: World, verb: Verb, deaths: Iterable[Death], steps: Sequenc
             with faults.one(f"{death} in {verb.name}"):
                 attack(world, verb, death)
         except AssertionError as error:
-            failures.append(f"{death} at step {death.step} ({steps[min(death.step, len(steps)) - 1]}): {error}")
+            step = death.named or f"step {death.step} ({steps[min(death.step, len(steps)) - 1]})"
+            failures.append(f"{death} at {step}: {error}")
     assert not failures, f"{len(failures)} of {len(steps)} steps:\n" + "\n".join(failures)
 
 
@@ -210,12 +247,12 @@ def test_killed_before_its_steps(world: World, verb: Verb, faults: Faults) -> No
 @pytest.mark.parametrize(
     "death",
     [
-        Death(0, delay=0.005),
-        Death(0, group=True),
-        Death(0, group=True, delay=0.02),
-        Death(0, signal.SIGTERM),
-        Death(0, signal.SIGTERM, group=True),
-        Death(0, signal.SIGINT),
+        Death(delay=0.005),
+        Death(group=True),
+        Death(group=True, delay=0.02),
+        Death(signal=signal.SIGTERM),
+        Death(signal=signal.SIGTERM, group=True),
+        Death(signal=signal.SIGINT),
     ],
     ids=str,
 )

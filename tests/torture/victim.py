@@ -37,15 +37,19 @@ class Death:
     """How a process dies.
 
     :param step: before which step, from 1; none that comes: not at all.
+    :param named: or before the first step in whose name this is.
     :param signal: by which signal.
     :param group: with its whole process group.
     :param delay: seconds from the step's beginning; dies while the step is under way.
+    :param instead: a process that dies in its place: a server, say.
     """
 
-    step: int
+    step: int = 0
     signal: int = signal.SIGKILL
     group: bool = False
     delay: float = 0
+    instead: int = 0
+    named: str = ""
 
     def __str__(self) -> str:
         when = " during a step" if self.delay else ""
@@ -57,7 +61,7 @@ class Counter:
 
     def __init__(self, names: Path, root: str, death: Death) -> None:
         self._names = os.open(names, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._root, self._death, self._count = root, death, 0
+        self._root, self._death, self._count, self._dying = root, death, 0, False
         self._lock = threading.RLock()
         self._inside = threading.local()
 
@@ -69,7 +73,9 @@ class Counter:
             with self._lock:
                 self._count += 1
                 os.write(self._names, name.replace("\n", " ")[:200].encode("utf-8", "replace") + b"\n")
-                if self._count == self._death.step:
+                named = self._death.named and self._death.named in name
+                if not self._dying and (named or self._count == self._death.step):
+                    self._dying = True
                     self._die()
         finally:
             self._inside.busy = False
@@ -79,7 +85,7 @@ class Counter:
         if self._death.delay:
             threading.Timer(self._death.delay, kill, (os.getpid(), self._death.signal)).start()
             return
-        kill(os.getpid(), self._death.signal)
+        kill(self._death.instead or os.getpid(), self._death.signal)
         time.sleep(0.5)  # a signal that is handled is handled here
 
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:

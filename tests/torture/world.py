@@ -21,7 +21,7 @@ from tests.conftest import SCHEMA
 from tests.torture import victim
 from tests.torture.victim import Death
 
-ALIVE = Death(step=0)
+ALIVE = Death()
 SECONDS_TO_LIVE = 120
 SETTLING_SECONDS = 10  # for a server to notice that a client is gone
 TAG = "LIFEBOAT_TORTURE"
@@ -68,7 +68,7 @@ class World:
     def run(self, *arguments: str, death: Death = ALIVE) -> Ended:
         """Run a command to its end."""
         tag = uuid4().hex
-        names = [name for name in os.environ if name.startswith(("AIRFLOW", "LIFEBOAT"))]
+        names = [name for name in os.environ if name.startswith(("AIRFLOW", "LIFEBOAT", "PATH"))]
         variables = {name: os.environ[name] for name in names} | {TAG: tag}
         place = self.folder / "processes" / tag
         place.mkdir(parents=True)
