@@ -136,7 +136,10 @@ def test_a_night_of_fifty_applications_by_airflow(
         run = airflow.api("POST", f"{dags}/dagRuns", logical_date=None, conf={})["dag_run_id"]
 
         def is_over() -> bool:
-            return airflow.api("GET", f"{dags}/dagRuns/{run}")["state"] in ("success", "failed")
+            time.sleep(5)  # asking costs the same two cores
+            with contextlib.suppress(OSError):  # the API server may be too busy to answer
+                return airflow.api("GET", f"{dags}/dagRuns/{run}")["state"] in ("success", "failed")
+            return False
 
         wait_for(is_over, LONGEST_NIGHT)
         seconds = time.monotonic() - started
