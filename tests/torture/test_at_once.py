@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import pytest
-from lifeboat import config, connections, proof
+from lifeboat import backup, checkup, cleanup, config, connections, proof, restore
+from lifeboat.backup import Taken
 from lifeboat.catalog import PROOF
+from lifeboat.databases import mysql
+from lifeboat.recovery import Wanted
+from lifeboat.staging import Staging
 
 from tests.torture.conftest import Faults
 from tests.torture.test_killed import CLEANUP, RESTORES, age, only_what_the_policy_keeps
@@ -111,3 +116,43 @@ def test_what_runs_at_once(world: World, case: Callable[[World, float], None], f
         with faults.one(case.__name__.replace("_", " ")):
             case(world, pause)
             world.check()
+
+
+def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
+    """What was dated ahead stays, is told, and stands in the way of nothing; its hour comes a second time."""
+    settings = config.load()
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return ahead
+
+    def back_up() -> Taken:
+        scratch = Staging(settings.staging / "clock")
+        scratch.create()
+        return backup.take(settings, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
+
+    world.reset()
+    with faults.one("clock set back an hour"):
+        with monkeypatch.context() as patched:
+            patched.setattr(mysql, "datetime", Clock)
+            early = back_up()
+        late = back_up()
+        now = datetime.now(UTC)
+        for name, destination in settings.destinations.items():
+            place = connections.destination(name, destination)
+            assert not cleanup.evaluate(place, settings, ["Shop"], now).plan.deletions
+            told = {
+                finding.check: finding.verdict for finding in checkup.examine(name, settings, ["Shop"], now).findings
+            }
+            assert told["clock"] == "degraded"
+            assert told["database age"] == "healthy"
+        assert restore.select(settings, Wanted("Shop"), now).key == late.packed.key
+        with monkeypatch.context() as patched:
+            patched.setattr(mysql, "datetime", Clock)
+            again = back_up()
+        assert not again.published
+        assert all("nothing is overwritten" in reason for reason in again.failed.values())
+        assert {early.packed.key, late.packed.key} == world.new("disk") == world.new("offsite")
+        world.check_published()
