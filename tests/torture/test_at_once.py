@@ -107,6 +107,14 @@ CASES = (
 )
 
 
+@pytest.mark.parametrize("case", [two_clean_ups, two_restores_to_one_name], ids=lambda case: case.__name__)
+def test_what_runs_at_once_in_short(world: World, case: Callable[[World, float], None], faults: Faults) -> None:
+    world.reset()
+    with faults.one(case.__name__.replace("_", " ")):
+        case(world, 0)
+        world.check()
+
+
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)

@@ -17,7 +17,14 @@ from tests.torture.conftest import Faults
 from tests.torture.world import DATABASES, Death, World
 
 STEPS = 12  # of a command, at most, before which it is killed
-OTHER_STEPS = 4
+OTHER_DEATHS = (
+    Death(delay=0.005),
+    Death(group=True),
+    Death(group=True, delay=0.02),
+    Death(signal=signal.SIGTERM),
+    Death(signal=signal.SIGTERM, group=True),
+    Death(signal=signal.SIGINT),
+)
 OLD_DAYS = (30, 31, 32)  # two of them go by the default policy
 
 
@@ -244,19 +251,8 @@ def test_killed_before_its_steps(world: World, verb: Verb, faults: Faults) -> No
 @pytest.mark.torture
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)
-@pytest.mark.parametrize(
-    "death",
-    [
-        Death(delay=0.005),
-        Death(group=True),
-        Death(group=True, delay=0.02),
-        Death(signal=signal.SIGTERM),
-        Death(signal=signal.SIGTERM, group=True),
-        Death(signal=signal.SIGINT),
-    ],
-    ids=str,
-)
-def test_ended_otherwise(world: World, verb: Verb, death: Death, faults: Faults) -> None:
+def test_ended_otherwise(world: World, verb: Verb, faults: Faults) -> None:
     steps = steps_of(world, verb)
-    deaths = [replace(death, step=step) for step in spread(len(steps), OTHER_STEPS)]
+    places = spread(len(steps), len(OTHER_DEATHS))
+    deaths = [replace(death, step=step) for death, step in zip(OTHER_DEATHS, places, strict=True)]
     attack_all(world, verb, deaths, steps, faults)
