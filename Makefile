@@ -5,7 +5,7 @@ export UV_COMPILE_BYTECODE := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALLED := .venv/installed
 .DEFAULT_GOAL := help
-.PHONY: help demo up test bench screenshots lock clean
+.PHONY: help demo up test torture bench screenshots lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -24,6 +24,10 @@ test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against rea
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/python -m pytest
+
+torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one table of what was withstood.
+	@scripts/system-packages demo test
+	.venv/bin/python -m pytest tests/torture -m "" --timeout=7200
 
 bench: $(INSTALLED) ## Time a backup beside its peers; one table.
 	@scripts/system-packages demo test bench

@@ -280,6 +280,12 @@ def test_a_killed_drill_is_swept_by_the_next(rehearsed: Path, mariadb: MariaDB) 
     assert scratch_left(mariadb) == []
 
 
+def test_a_drill_killed_before_its_first_mark_is_swept_by_the_next(rehearsed: Path, mariadb: MariaDB) -> None:
+    mariadb.run(f"CREATE DATABASE {drill.PREFIX}20261123_120000_shop")
+    rehearse(rehearsed)
+    assert scratch_left(mariadb) == []
+
+
 def findings(**limits: Any) -> dict[str, tuple[str, str]]:
     settings = config.load()
     examined = checkup.examine("disk", settings, ["Shop"], datetime.now(UTC))

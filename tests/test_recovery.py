@@ -145,7 +145,7 @@ def test_a_database_that_is_gone_needs_no_confirmation() -> None:
 
 
 def test_what_a_restore_left_half_way_is_nothing_to_overwrite() -> None:
-    made = plan(databases=("shop",), overwrite=("shop",), around={"unfinished": {"shop"}})
+    made = plan(databases=("shop",), overwrite=("shop",), around={"vacant": {"shop"}})
     assert schemas(made) == [("shop", True, False)]
 
 

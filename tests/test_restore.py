@@ -175,6 +175,40 @@ def test_what_exists_and_was_not_typed_is_refused_before_anything_happens(
     assert schemas(mariadb) == {"shop"}
 
 
+def test_an_empty_schema_is_taken_as_one_that_a_killed_restore_left(
+    project: Configure, mariadb: MariaDB, shop: str
+) -> None:
+    project()
+    back_up()
+    mariadb.run("CREATE DATABASE shop_copy")
+    (done,) = restored(plan(into="shop_copy"))
+    assert (done.schema, done.compared) == ("shop_copy", 4)
+
+
+def test_a_schema_with_anything_in_it_is_not_empty(mariadb: MariaDB, shop: str) -> None:
+    session = mysql.Session(mariadb.connect(autocommit=True))
+    for what in ("TABLE x (id INT)", "PROCEDURE x() SELECT 1", "EVENT x ON SCHEDULE EVERY 1 DAY DO SELECT 1"):
+        mariadb.run("CREATE OR REPLACE DATABASE shop_copy")
+        assert "shop_copy" in mysql_schema.vacant(session)
+        mariadb.run(f"CREATE {what}", "shop_copy")
+        assert "shop_copy" not in mysql_schema.vacant(session)
+
+
+def test_the_mark_of_a_schema_goes_last(mariadb: MariaDB, shop: str) -> None:
+    left = []
+
+    class Watching(mysql.Session):
+        def execute(self, sql: bytes) -> int:
+            if sql.startswith(b"DROP DATABASE"):
+                left.append(mariadb.run("SHOW TABLES", shop).split())
+            return super().execute(sql)
+
+    session = Watching(mariadb.connect())
+    session.execute(f"CREATE TABLE {shop}.{UNFINISHED} (id INT)".encode())
+    mysql_schema.drop(session, shop)
+    assert left == [[UNFINISHED]]
+
+
 def damage(path: Path, how: str) -> None:
     content = bytearray(path.read_bytes())
     if how == "flipped":
@@ -477,6 +511,30 @@ def test_an_application_is_replaced_and_the_old_tree_kept(
     with pytest.raises(SettingsError, match="lies in"):
         project(applications={"Shop": SHOP | {"files": files}}, staging=str(root / "staging"))
         plan(files=True, overwrite=("Shop",), archive=safety)
+
+
+@pytest.mark.parametrize("step", ["take_owners", "sync_names"])
+def test_a_replacement_that_was_killed_is_done_by_the_next_try(
+    project: Configure, mariadb: MariaDB, shop: str, root: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Before the trees are exchanged, or after it: the task that is tried again has the same plan."""
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
+    back_up("application")
+    (root / "index.php").write_text("<?php broken")
+    made = plan(files=True, overwrite=("Shop",))
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(restore.swap, step, interrupt)
+        restore.restore_files(config.load(), made)
+    done = restore.restore_files(config.load(), made)
+    assert (root / "index.php").read_text() == "<?php"
+    beside = sorted(path for path in root.parent.iterdir() if "app" in path.name and path != root)
+    assert [path for path in beside if "_before_" not in path.name] == []
+    assert "<?php broken" in [(path / "index.php").read_text() for path in beside]
+    assert Path(done.kept) in beside
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_owners_and_the_roots_mode_are_those_of_the_tree_that_is_replaced(

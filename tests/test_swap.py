@@ -10,11 +10,11 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from lifeboat import swap
 from lifeboat.errors import RestoreError
-from lifeboat.swap import Siblings
 
 from tests.conftest import as_root
 from tests.trees import as_nobody, facts, make
@@ -31,12 +31,19 @@ def shop(tmp_path: Path) -> Path:
     return shop
 
 
+class Siblings(NamedTuple):
+    restored: Path
+    kept: Path
+
+
 def beside(target: Path) -> Siblings:
-    return swap.siblings(target, STAMP)
+    """Return where the tests have what is restored, and where what it replaces is kept."""
+    place = target.resolve()
+    return Siblings(*(place.with_name(f"{place.name}_{what}_{STAMP}") for what in ("restored", "before")))
 
 
 def replace(target: Path) -> Path:
-    return swap.replace(target, *vars(beside(target)).values())
+    return swap.replace(target, *beside(target))
 
 
 def version(tree: Path) -> bytes:
@@ -56,10 +63,12 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(swap, "_libc", Libc() if request.param == "no exchange" else object())
 
 
-def test_siblings_stand_beside_the_target_and_say_when() -> None:
-    assert swap.siblings(Path("/srv/shop"), STAMP) == Siblings(
-        Path("/srv/shop_restored_2026-11-23-01-02-03"), Path("/srv/shop_before_2026-11-23-01-02-03")
-    )
+def test_what_is_replaced_is_kept_beside_under_a_name_that_is_free(tmp_path: Path) -> None:
+    kept = tmp_path / "shop_before_2026-11-23-01-02-03"
+    assert swap.kept_name(tmp_path / "shop", STAMP) == kept
+    kept.mkdir()
+    kept.with_name(f"{kept.name}_2").symlink_to("nowhere")
+    assert swap.kept_name(tmp_path / "shop", STAMP) == kept.with_name(f"{kept.name}_3")
 
 
 @pytest.mark.usefixtures("way")
@@ -91,7 +100,7 @@ def test_what_was_a_file_may_become_a_folder(tmp_path: Path) -> None:
 def test_what_a_link_points_to_is_replaced_and_the_link_stays(shop: Path, tmp_path: Path) -> None:
     current = tmp_path / "current"
     current.symlink_to("www/shop")
-    assert swap.siblings(current, STAMP) == beside(shop)
+    assert swap.kept_name(current, STAMP) == beside(shop).kept
     assert replace(current) == shop
     assert current.is_symlink()
     assert (version(current), version(beside(shop).kept)) == (b"new", b"old")

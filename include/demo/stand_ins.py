@@ -84,6 +84,11 @@ class _Program:
                 raise RuntimeError(f"{type(self).__name__} in {self.directory} did not start:\n{tail}")
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int:
+        """The process of the program that runs; 0 when none does."""
+        return self._process.pid if self._process else 0
+
     def stop(self) -> None:
         """Stop the program: ask, then kill."""
         if self._process:
@@ -204,10 +209,13 @@ class MariaDB(_Program):
         grants.touch(mode=0o600)
         grants.write_text(f"ALTER USER root@localhost IDENTIFIED BY '{password}';\n", encoding="utf-8")
         self.socket.parent.mkdir(exist_ok=True)
+        scratch = self.directory / "tmp"  # a server that starts deletes the temporary tables of all that share it
+        scratch.mkdir(exist_ok=True)
         return [
             shutil.which("mariadbd") or "/usr/sbin/mariadbd",
             "--no-defaults",
             f"--datadir={self._data}",
+            f"--tmpdir={scratch}",
             f"--socket={self.socket}",
             f"--pid-file={self.directory / 'pid'}",
             f"--port={self.port}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,17 @@ def folder_of(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
         yield folder, name
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[int]:
+    """Hold a lock on a folder that dies with this process; yield a descriptor of it. Others wait."""
+    descriptor = os.open(folder, LIST)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def empty(root: int) -> None:

@@ -7,11 +7,9 @@ from any other; only those are ever dropped. One drill at a time uses a server: 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import logging
-import os
 import platform
 import shutil
 import socket
@@ -23,17 +21,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lifeboat import __version__, catalog, cleanup, comparison, connections, directories, extract, proof, restore, trees
+from lifeboat import __version__, catalog, cleanup, comparison, connections, extract, proof, restore, trees
 from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
 from lifeboat.config import Database, Settings
 from lifeboat.databases import Dump, mysql, mysql_load, mysql_schema
 from lifeboat.databases.mysql import UNFINISHED, Session
+from lifeboat.directories import empty, locked
 from lifeboat.errors import ArchiveError, MismatchError, RestoreError, SettingsError, StorageError
 from lifeboat.recovery import LONGEST_SCHEMA
 from lifeboat.storage import Destination
 from lifeboat.text import size_text
+from lifeboat.unfinished import sweep
 
 log = logging.getLogger(__name__)
 
@@ -254,7 +254,7 @@ def _drop_leftovers(session: Session) -> None:
 
     :raises RestoreError: something has our prefix and is not ours.
     """
-    ours = mysql_schema.unfinished(session)
+    ours = mysql_schema.vacant(session)
     for schema in sorted(name for name in mysql_schema.names(session) if name.startswith(PREFIX)):
         if schema not in ours:
             raise RestoreError(
@@ -284,35 +284,17 @@ def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehears
 
 @contextlib.contextmanager
 def _scratch_directory(folder: Path) -> Iterator[Path]:
-    """Make a directory that goes with the block; take away those of drills that were killed.
-
-    A lock that dies with its process tells a living drill's directory from a dead one's.
-    """
-    for left in folder.glob(f"{PREFIX}*"):
-        _remove_if_dead(left)
-    place = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
-    descriptor = os.open(place, directories.LIST)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield place
-    finally:
-        directories.empty(descriptor)
-        place.rmdir()
-        os.close(descriptor)
-
-
-def _remove_if_dead(left: Path) -> None:
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        descriptor = os.open(left, directories.LIST | os.O_NOFOLLOW)
+    """Make a directory that goes with the block; take away those of drills that were killed."""
+    with contextlib.ExitStack() as stack:
+        with locked(folder):  # until our own lock is held: nobody may take us for dead before
+            sweep(folder, f"{PREFIX}*")
+            place = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
+            descriptor = stack.enter_context(locked(place))
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            directories.empty(descriptor)
-            left.rmdir()
-            log.warning("Removed %s, which a drill left that was killed.", left)
-        except BlockingIOError:
-            log.info("%s is another drill's.", left)
+            yield place
         finally:
-            os.close(descriptor)
+            empty(descriptor)
+            place.rmdir()
 
 
 def _check_space(session: Session, captured: Dump) -> None:

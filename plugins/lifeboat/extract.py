@@ -13,7 +13,7 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -54,20 +54,28 @@ class Extracted:
     warnings: tuple[str, ...]
 
 
-def extract(reader: ArchiveReader, target: Path, *, only: str = "", root: str = "") -> Extracted:
+def extract(
+    reader: ArchiveReader,
+    target: Path,
+    *,
+    only: str = "",
+    root: str = "",
+    publish: Callable[[Path], object] | None = None,
+) -> Extracted:
     """Extract an application's files into a new directory, which has its name only when all are whole and durable.
 
     Owners are not restored: everything belongs to who runs this.
 
-    :param target: does not exist, or is an empty directory.
+    :param target: does not exist, or is an empty directory, unless `publish` is given.
     :param only: one file or directory, with all that is in it, by its path in the application; it has that path below
         `target`, too.
     :param root: of the application when it was captured, for archives without a manifest, whose entries may carry it.
+    :param publish: takes the path of the finished directory and brings it to its place; by renaming it when left out.
     :raises ArchiveError: the archive is damaged, not what its manifest promises, or means to write elsewhere.
     :raises RestoreError: there is no such file in it, the target is taken, or the file system refuses.
     """
     layout = lay_out(reader.where, reader.files(), root="" if reader.has_manifest else root, only=only)
-    with new_directory(target) as folder:
+    with new_directory(target, publish) as folder:
         _check_lengths(layout, folder, target)
         _check_space(layout, folder, target)
         tree = _Tree(reader, layout, folder, target)

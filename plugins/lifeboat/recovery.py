@@ -154,7 +154,7 @@ class Surroundings:
 
     :param databases: that the settings name for the application.
     :param schemas: names of schemas on the servers.
-    :param unfinished: those that an earlier restore left half-way.
+    :param vacant: those that hold nothing to lose: empty, or left half-way by an earlier restore.
     :param exists: whether a path exists.
     :param root: the application's files; None when the settings name none.
     :param own_directories: staging and destinations on disk.
@@ -162,7 +162,7 @@ class Surroundings:
 
     databases: Collection[str] = ()
     schemas: Collection[str] = ()
-    unfinished: Collection[str] = ()
+    vacant: Collection[str] = ()
     exists: Callable[[Path], bool] = field(default=Path.exists)
     root: Path | None = None
     own_directories: tuple[Path, ...] = ()
@@ -322,7 +322,7 @@ def _database_step(
         schema, in_place = wanted.into, in_place or wanted.into in confirmed
     if len(schema) > LONGEST_SCHEMA or schema != schema.strip() or "/" in schema or not wanted.into.isprintable():
         raise SettingsError(f"{schema!r} is no name for a schema: 1 to {LONGEST_SCHEMA} characters, without slashes.")
-    exists = schema in around.schemas and schema not in around.unfinished
+    exists = schema in around.schemas and schema not in around.vacant
     if exists and not in_place:
         raise SettingsError(
             f"The server has a database {schema!r} already, and nothing is overwritten by accident.",

@@ -7,6 +7,7 @@ left half-way is marked as such, and begun anew.
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import shlex
@@ -37,6 +38,7 @@ from lifeboat.recovery import Content, DatabaseStep, RestorePlan, Surroundings, 
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.text import size_text
+from lifeboat.unfinished import sweep
 
 log = logging.getLogger(__name__)
 
@@ -186,17 +188,17 @@ def opened(settings: Settings, destination: Destination, application: str, key: 
 def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surroundings:
     application = settings.application(wanted.application)
     schemas: set[str] = set()
-    unfinished: set[str] = set()
+    vacant: set[str] = set()
     if not wanted.path or wanted.databases:
         for database in known_databases(settings, wanted.application, wanted.databases or tuple(content.dumps)):
             server, connect = connections.mysql(database)
             with translated(database.name, server), opened_session(connect) as session:
                 schemas |= mysql_schema.names(session)
-                unfinished |= set(mysql_schema.unfinished(session))
+                vacant |= mysql_schema.vacant(session)
     return Surroundings(
         databases=[database.name for database in application.databases],
         schemas=schemas,
-        unfinished=unfinished,
+        vacant=vacant,
         root=application.files.root if application.files else None,
         own_directories=settings.own_directories,
     )
@@ -254,7 +256,7 @@ def _destination(settings: Settings, plan: RestorePlan) -> Destination:
 def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Taken | None:
     """Back up what a restore is about to replace; nothing where it replaces nothing.
 
-    Databases that are gone, or that a restore left half-way, are left out: there is nothing to lose in them.
+    Databases that are gone or empty, or that a restore left half-way, are left out: there is nothing to lose in them.
 
     :raises LifeboatError: it could not be taken, or is published nowhere; nothing was replaced then.
     """
@@ -286,7 +288,7 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
 def _is_whole(database: Database) -> bool:
     server, connect = connections.mysql(database)
     with translated(database.name, server, "Safety backup"), opened_session(connect) as session:
-        return database.name in mysql_schema.names(session) - set(mysql_schema.unfinished(session))
+        return database.name in mysql_schema.names(session) - mysql_schema.vacant(session)
 
 
 def restore_database(
@@ -337,8 +339,8 @@ def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
 
 def _begin(session: Session, plan: RestorePlan, step: DatabaseStep, captured: Dump | None) -> None:
     """Make the schema ready, unless somebody made one of that name since it was planned."""
-    names, unfinished = mysql_schema.names(session), set(mysql_schema.unfinished(session))
-    if step.schema in names - unfinished and not step.exists:
+    names = mysql_schema.names(session)
+    if step.schema in names - mysql_schema.vacant(session) and not step.exists:
         raise RestoreError(
             f"Somebody made a database {step.schema!r} since this restore was planned; it is left as it is.",
             "Select again, into another name.",
@@ -456,21 +458,27 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         raise RestoreError(f"No files of {plan.key} were to be restored.")
     started = time.monotonic()
     target = Path(step.target)
-    beside = swap.siblings(target, step.stamp)
-    fresh = beside.restored if step.in_place else target
     known = settings.application(plan.application).files
-    with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
-        extracted = extract.extract(reader, fresh, only=step.path, root=str(known.root) if known else "")
-    if step.in_place:
+    root = str(known.root) if known else ""
+    if known:
+        sweep(known.root.parent, f".{glob.escape(known.root.name)}_restored_*.unfinished")
+    kept = swap.kept_name(target, step.stamp)
+
+    def put_in_place(fresh: Path) -> None:
         carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
         log.info("Copied %s files and folders that no archive holds from %s.", carried, target)
         swap.take_owners(target, fresh / step.path)
-        swap.replace(target, fresh / step.path, beside.kept)
+        swap.replace(target, fresh / step.path, kept)
         if step.path:
             shutil.rmtree(fresh)  # the empty folders that led to it
-    kept = str(beside.kept) if step.in_place else ""
+
+    place = Path(os.path.realpath(target)) if step.in_place else target  # what a link points to is replaced
+    publish = put_in_place if step.in_place else None
+    with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+        extracted = extract.extract(reader, place, only=step.path, root=root, publish=publish)
     return RestoredFiles(
-        str(target), extracted.files, extracted.bytes, time.monotonic() - started, kept, extracted.warnings
+        *(str(target), extracted.files, extracted.bytes, time.monotonic() - started),
+        *(str(kept) if step.in_place else "", extracted.warnings),
     )
 
 
@@ -482,6 +490,7 @@ def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
     :raises RestoreError: something could not be copied.
     """
     carried = 0
+    parent = os.getpid()
     for found in files.select(selection):
         inside = not path or found.path.startswith(f"{path}/")
         if not isinstance(found, LeftOut) or found.cause not in ("excluded", "not included") or not inside:
@@ -501,7 +510,14 @@ def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
             found.location,
             target,
         ]
-        done = subprocess.run(copy, capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(
+            copy,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            preexec_fn=lambda: die_with_parent(parent),
+        )
         if done.returncode:
             raise RestoreError(f"{found.path} could not be copied to the restored tree: {done.stderr.strip()}")
         carried += 1

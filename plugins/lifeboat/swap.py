@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import itertools
 import logging
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from lifeboat.directories import sync_names
@@ -25,25 +25,17 @@ NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS)  # the answers of a file system, and 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True)
-class Siblings:
-    """Names on the file system of what is replaced.
+def kept_name(target: Path, stamp: str) -> Path:
+    """Name what `target` is kept under, beside it, or beside what it points to where it is a link.
 
-    :param restored: where to restore to.
-    :param kept: where the old one goes.
-    """
+    A name that is taken is left alone: a restore that was killed may have used it.
 
-    restored: Path
-    kept: Path
-
-
-def siblings(target: Path, stamp: str) -> Siblings:
-    """Name what a restore of `target` needs beside it, or beside what it points to where it is a link.
-
-    :param stamp: tells the names from those of other restores.
+    :param stamp: tells the name from those of other restores.
     """
     place = Path(os.path.realpath(target))
-    return Siblings(*(place.with_name(f"{place.name}_{what}_{stamp}") for what in ("restored", "before")))
+    name = f"{place.name}_before_{stamp}"
+    names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+    return next(path for name in names if not os.path.lexists(path := place.with_name(name)))
 
 
 def take_owners(old: Path, new: Path) -> None:

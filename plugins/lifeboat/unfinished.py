@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lifeboat.directories import LIST, empty, sync_file_system, sync_names
 from lifeboat.errors import LifeboatError, RestoreError
+
+log = logging.getLogger(__name__)
 
 
 def unfinished_name(target: Path) -> Path:
@@ -19,26 +22,32 @@ def unfinished_name(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def new_directory(target: Path) -> Iterator[int]:
+def new_directory(target: Path, publish: Callable[[Path], object] | None = None) -> Iterator[int]:
     """Fill a new directory: the block gets a descriptor of it, and it gets its name when the block ends well.
 
     Until then it stands under `unfinished_name`, open to this user only, and locked as long as this process lives. What
     a dead one left there is removed. When the block fails, what it wrote stays there; nothing else does.
 
     :param target: does not exist, or is an empty directory.
+    :param publish: takes the path of the whole and durable directory and brings it to its place, when that is not just
+        the name of the target, which may exist then.
     :raises RestoreError: it is something else, another process fills it, or the file system refuses.
     """
     target = Path(os.path.abspath(target))  # noqa: PTH100  # resolve() would follow links
     place = unfinished_name(target)
     with translated(target):
-        _refuse_taken(target)
+        if publish is None:
+            _refuse_taken(target)
         folder = _claim(place)
     try:
         yield folder
         with translated(target):
             sync_file_system(folder)
-            place.rename(target)
-            sync_names(target.parent)
+            if publish is None:
+                place.rename(target)
+                sync_names(target.parent)
+        if publish is not None:
+            publish(place)
     except LifeboatError as error:
         left = _left(place)
         if not left:
@@ -68,6 +77,26 @@ def translated(path: object) -> Iterator[None]:
             errno.EINVAL: "The file system there cannot hold such a name: go elsewhere.",
         }.get(error.errno or 0, "")
         raise RestoreError(f"Cannot write {path}: {error.strerror or error}.", hint) from error
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Remove what dead processes left in a folder; a lock that dies with its process tells that from a living one's."""
+    for left in folder.glob(pattern):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # gone, or not ours
+            _remove_if_dead(left)
+
+
+def _remove_if_dead(left: Path) -> None:
+    descriptor = os.open(left, LIST | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        empty(descriptor)
+        left.rmdir()
+        log.warning("Removed %s, which a process left that was killed.", left)
+    except BlockingIOError:
+        log.info("%s is another process's.", left)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_taken(target: Path) -> None:

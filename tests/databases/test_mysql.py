@@ -47,6 +47,10 @@ def checksums(mariadb: MariaDB, database: str) -> dict[str, str]:
     return dict(line.removeprefix(f"{database}.").split("\t") for line in lines)
 
 
+def test_a_private_server_deletes_no_temporary_tables_of_others(mariadb: MariaDB) -> None:
+    assert mariadb.run("SELECT @@tmpdir").strip() == str(mariadb.directory / "tmp")
+
+
 def test_everything_survives_the_stock_client(mariadb: MariaDB, shop: str) -> None:
     dump, sql = take(mariadb, shop)
     assert {table.name: table.rows for table in dump.tables} == {

@@ -26,6 +26,17 @@ def unfinished(session: Session) -> dict[str, str]:
     return dict(rows)
 
 
+def vacant(session: Session) -> set[str]:
+    """Return the schemas that hold nothing to lose: left half-way by a restore, or empty as before its first step."""
+    empty = session.query(
+        "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN"
+        " (SELECT table_schema FROM information_schema.tables"
+        " UNION SELECT routine_schema FROM information_schema.routines"
+        " UNION SELECT event_schema FROM information_schema.events)"
+    )
+    return {name for (name,) in empty} | set(unfinished(session))
+
+
 def create(session: Session, schema: str, character_set: str, collation: str) -> None:
     """Make a schema that is not there: the server has the last word on that, whatever it makes of upper and lower case.
 
@@ -59,7 +70,8 @@ def finish(session: Session, schema: str) -> None:
 
 
 def drop(session: Session, schema: str) -> None:
-    """Drop a schema with all that is in it."""
+    """Drop a schema with all that is in it, the mark last: a server may die in the middle."""
+    _empty(session, schema, {UNFINISHED})
     session.execute(f"DROP DATABASE IF EXISTS {quoted(schema)}".encode())
 
 
