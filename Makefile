@@ -1,5 +1,6 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
+ATHERIS_VERSION := 3.0.0
 export PYTHON
 export UV_COMPILE_BYTECODE := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
@@ -27,6 +28,7 @@ test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against rea
 
 torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one table of what was withstood.
 	@scripts/system-packages demo test
+	@.venv/bin/uv pip install -q atheris==$(ATHERIS_VERSION)
 	.venv/bin/python -m pytest tests/torture -m "" --timeout=7200
 
 bench: $(INSTALLED) ## Time a backup beside its peers; one table.

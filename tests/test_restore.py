@@ -296,9 +296,14 @@ def repack(path: Path, change: Any) -> None:
             archive.writestr(name, content)
         archive.writestr("manifest.json", json.dumps(manifest))
     marker = path.with_name(f"{path.name}.json")
-    facts = json.loads(marker.read_text())
-    facts["archive"] |= {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": path.stat().st_size}
-    marker.write_text(json.dumps(facts))
+    truth = catalog.public_manifest(
+        manifest,
+        entries=len(contents),
+        size=path.stat().st_size,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        encrypted=True,
+    )
+    marker.write_text(json.dumps(truth))
 
 
 def test_a_row_that_was_changed_in_the_archive_is_found(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from airflow.sdk import BaseNotifier
 
+from lifeboat.logs import logger
 from lifeboat.operators.base import FAILURE
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lifeboat.checkup import Examined
     from lifeboat.config import Alerts, EmailAlerts, SlackAlerts
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 # A DAG's callbacks share the 50 seconds that Airflow's DAG processor grants for one file.
 SLACK_SECONDS = 5
@@ -107,7 +107,11 @@ class Message:
         ]
         return [
             {"type": "header", "text": {"type": "plain_text", "text": self.title[:150]}},
-            *({"type": "section", "text": {"type": "mrkdwn", "text": text}} for text in texts if text),
+            *(  # verbatim, so that no "@channel" in somebody's name becomes a mention
+                {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
+                for text in texts
+                if text
+            ),
         ][:50]
 
     def _slack_link(self) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +27,11 @@ from lifeboat.config import BackupKind, Database, Settings
 from lifeboat.databases import Dump, Server, mysql
 from lifeboat.errors import AlreadyStoredError, LifeboatError, SettingsError, StagingError, StorageError
 from lifeboat.files import Selection
+from lifeboat.logs import logger
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 GZIP_WINDOW = 31  # 32 KiB window, gzip framing
 COPY_BYTES = 1 << 20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -14,10 +13,11 @@ from lifeboat.archive.pack import Outcome, pack_members
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.errors import FilesError
 from lifeboat.files import Member, Selection, select
+from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.text import size_text
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 PROBLEMS_LOGGED = 20
 

@@ -17,6 +17,7 @@ from lifeboat.errors import StorageError
 from lifeboat.storage import Destination, StoredObject
 
 if TYPE_CHECKING:
+    from lifeboat.archive.read import Verified
     from lifeboat.databases import Dump
 
 FORMAT = 1
@@ -232,6 +233,29 @@ def public_manifest(
             "warnings": len(manifest["warnings"]),
         },
     }
+
+
+def untruths(marker: Mapping[str, Any], manifest: dict[str, Any], verified: Verified) -> list[str]:
+    """Return what a marker says that is not so, by the names of its keys.
+
+    Nobody signs a marker; but it is the public copy of what the archive says itself.
+    """
+    try:
+        truth = public_manifest(
+            manifest,
+            entries=verified.entries - 1,
+            size=verified.size,
+            sha256=verified.sha256,
+            encrypted=verified.encrypted,
+        )
+    except (AttributeError, KeyError, TypeError):
+        return ["the manifest's totals"]
+    said, totals = marker.get("totals"), truth.pop("totals")
+    wrong = [name for name, value in truth.items() if marker.get(name) != value]
+    # Another version may have counted other things.
+    if not isinstance(said, dict) or any(value != totals.get(name, value) for name, value in said.items()):
+        wrong.append("totals")
+    return wrong
 
 
 def read_marker(destination: Destination, key: str) -> dict[str, Any] | None:

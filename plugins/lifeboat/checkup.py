@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -18,11 +17,12 @@ from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError, StorageError
 from lifeboat.health import Finding
+from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 BLOCK = 1 << 20
 DEAD_MAN_SECONDS = 10

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lifeboat import catalog, health, retention, survey
 from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
 from lifeboat.errors import StorageError
+from lifeboat.logs import logger
 from lifeboat.retention import Plan
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.text import size_text
@@ -19,7 +19,7 @@ from lifeboat.text import size_text
 if TYPE_CHECKING:
     from lifeboat.config import Settings
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 LONGEST_LIST = 5  # keys in a message
 UNFINISHED_FOR = timedelta(days=1)  # an upload that has not finished by then never will

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +25,10 @@ from lifeboat.retention import Policy
 CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
 PROJECT = Path(__file__).resolve().parents[2]
 AFTER_BACKUP = "after backup"
+LONGEST_FILE = 1 << 20  # bytes
+DEEPEST = 100  # brackets in brackets
+MOST_NODES = 100_000  # keys and values, counted as often as aliases repeat them
+LINE_ENDS = "\u2028\u2029"
 LONGEST_NAME = 200  # bytes; with its suffixes it must fit into the 255 of a file name
 
 
@@ -34,7 +38,7 @@ def _one_path_segment(name: str) -> str:
         raise ValueError(f"must have 1 to {LONGEST_NAME} bytes in UTF-8")
     if name.startswith(".") or name != name.strip():
         raise ValueError("must not start with a dot, nor start or end with a space")
-    if any(char in "/\\" or unicodedata.category(char).startswith("C") for char in name):
+    if any(char in "/\\" or unicodedata.category(char)[0] == "C" or char in LINE_ENDS for char in name):
         raise ValueError("must not hold slashes, backslashes or control characters")
     return name
 
@@ -573,16 +577,57 @@ def settings_path() -> Path:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice: YAML would silently drop the first, and with it what it protects."""
+    """Refuses a key that stands twice: YAML would silently drop the first, and with it what it protects.
+
+    Refuses, too, what would make others stumble: aliases of aliases that become millions of values, and odd scalars.
+    """
+
+    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
+        if self.flow_level > DEEPEST:  # beyond, the time that it takes grows by the square
+            raise yaml.scanner.ScannerError(None, None, "brackets in too many brackets", self.get_mark())
+        super().fetch_flow_collection_start(token)
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _weight(node, {}) > MOST_NODES:
+            raise yaml.constructor.ConstructorError(None, None, "its aliases make too much of it", node.start_mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # "2001-99-99" and the like
+            raise yaml.constructor.ConstructorError(None, None, "no such value", node.start_mark) from error
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if "\0" in str(value):
+            raise yaml.constructor.ConstructorError(None, None, "NUL is no character of a name", node.start_mark)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a list is no key", key_node.start_mark)
             if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
+
+
+def _weight(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many keys and values a node becomes; too many where it contains itself.
+
+    :param known: weights by the id of a node.
+    """
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES + 1
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        inside = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
+        known[id(node)] = 1 + sum(_weight(each, known) for each in inside)
+    return known[id(node)]
 
 
 def load(path: Path | None = None) -> Settings:
@@ -593,7 +638,11 @@ def load(path: Path | None = None) -> Settings:
     """
     path = path or settings_path()
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506  # a SafeLoader
+        with path.open("rb") as file:
+            text = file.read(LONGEST_FILE + 1).decode()
+        if len(text) > LONGEST_FILE:
+            raise SettingsError(f"{path} is longer than {LONGEST_FILE} bytes: these are no settings.")
+        content = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(
@@ -601,6 +650,8 @@ def load(path: Path | None = None) -> Settings:
         ) from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    except RecursionError as error:
+        raise SettingsError(f"{path} nests lists or keys too deeply.") from error
     if not isinstance(content, dict):
         raise SettingsError(f"{path} must hold keys and values; it is empty or a list.")
     try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from lifeboat.storage.s3 import Lock
 
 MYSQL_PORT = 3306
+PREVIOUS = "previous_passwords"  # Airflow masks what is called so
 
 
 def get(connection_id: str, used_for: str) -> Any:
@@ -96,15 +97,29 @@ def archive_password(encryption: Encryption | None) -> str | None:
 
     :raises SettingsError: the connection is missing, or its password is empty.
     """
+    return archive_passwords(encryption)[0]
+
+
+def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[str, ...]]:
+    """Return the password that encrypts archives, and those that encrypted older ones, which still open with them.
+
+    :raises SettingsError: the connection is missing, its password is empty, or the previous ones are no list.
+    """
     if encryption is None:
-        return None
-    password = get(encryption.connection, "the encryption of archives").password
+        return None, ()
+    connection = get(encryption.connection, "the encryption of archives")
+    password, previous = connection.password, connection.extra_dejson.get(PREVIOUS, [])
+    if not isinstance(previous, list) or not all(isinstance(each, str) and each for each in previous):
+        raise SettingsError(
+            f"The extra {PREVIOUS!r} of Airflow connection {encryption.connection!r} is no list of passwords.",
+            f'Write it as {{"{PREVIOUS}": ["the one before"]}}.',
+        )
     if not password:
         raise SettingsError(
             f"Airflow connection {encryption.connection!r} holds no password, so archives cannot be encrypted.",
             "Set its password, or set 'encryption: none' in the settings to store archives in the clear.",
         )
-    return str(password)
+    return str(password), tuple(previous)
 
 
 def destination(name: str, settings: DestinationSettings) -> Destination:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import platform
 import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,12 +29,13 @@ from lifeboat.databases import Dump, mysql, mysql_load, mysql_schema
 from lifeboat.databases.mysql import UNFINISHED, Session
 from lifeboat.directories import empty, locked
 from lifeboat.errors import ArchiveError, MismatchError, RestoreError, SettingsError, StorageError
+from lifeboat.logs import logger
 from lifeboat.recovery import LONGEST_SCHEMA
 from lifeboat.storage import Destination
 from lifeboat.text import size_text
 from lifeboat.unfinished import sweep
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 PREFIX = "lifeboat_drill_"
 LOOK = "Restore another archive, and look for what changed this one."
@@ -158,10 +158,12 @@ def rehearse(
     try:
         with restore.opened(settings, destination, application, key) as reader:
             with rehearsal.phase("verify"):
-                verified = reader.verify(marker["archive"]["sha256"])
-            manifest = _manifest(reader, application, key, marker)
-            for facts in manifest["databases"]:
-                _rehearse_database(settings, application, reader, Dump.from_json(facts), key, rehearsal)
+                verified = restore.verify_as(reader, key, marker)
+            manifest = reader.manifest() or {}
+            if manifest["application"] != application:
+                raise ArchiveError(f"{key} is no archive of {application}.")
+            for captured in restore.captured_databases(reader, manifest):
+                _rehearse_database(settings, application, reader, captured, key, rehearsal)
             if "files" in manifest:
                 _rehearse_files(settings, reader, key, rehearsal)
     except (ArchiveError, MismatchError):
@@ -171,17 +173,6 @@ def rehearse(
     proof.record(destination, made)
     log.info("Proven: %s at %s, recovered in %.1f s.", key, destination, proof.recovery_seconds(made))
     return made
-
-
-def _manifest(reader: ArchiveReader, application: str, key: str, marker: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest, which must be that of this archive."""
-    manifest = reader.manifest() or {}
-    for name in ("application", "kind", "captured_at"):
-        if manifest.get(name) != marker.get(name):
-            raise ArchiveError(f"{key}: its manifest says another {name} than its marker.")
-    if catalog.key_of(manifest) != key or manifest["application"] != application:
-        raise ArchiveError(f"{key} holds the manifest of another archive.")
-    return manifest
 
 
 def _rehearse_database(
@@ -325,7 +316,7 @@ def _proof(
 ) -> dict[str, Any]:
     """Return the proof of an archive, signed: public, so without the name of a table or file."""
     application = marker["application"]
-    password = connections.archive_password(settings.encryption_of(application))
+    password, previous = connections.archive_passwords(settings.encryption_of(application))
     facts = {
         "format": proof.FORMAT,
         "result": "proven",
@@ -350,18 +341,19 @@ def _proof(
     }
     seconds = round(proof.recovery_seconds(facts), 3)
     point = {"proven_at": facts["proven_at"], "key": key, "seconds": seconds}
-    facts["trend"] = proof.trend(_earlier_points(destination, application, marker["kind"], password), point)
+    facts["trend"] = proof.trend(_earlier_points(destination, application, marker["kind"], password, previous), point)
     return proof.signed(facts, password)
 
 
 def _earlier_points(
-    destination: Destination, application: str, kind: str, password: str | None
+    destination: Destination, application: str, kind: str, password: str | None, previous: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return how long earlier recoveries took, from the newest proof that is there and authentic."""
     proofs = [stored for stored in destination.list(f"{application}/{kind}/") if stored.key.endswith(catalog.PROOF)]
     for stored in sorted(proofs, key=lambda stored: stored.modified, reverse=True):
         try:
-            return list(proof.read(destination, stored.key.removesuffix(catalog.PROOF), password)["trend"])
+            key = stored.key.removesuffix(catalog.PROOF)
+            return proof.points_of(proof.read(destination, key, password, previous))
         except ArchiveError as error:
             log.warning("%s", error)
     return []

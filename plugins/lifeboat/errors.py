@@ -12,8 +12,11 @@
     ├── UnhealthyError     backups are not as they should be
     └── StagingError       scratch space is missing, full or gone
 
-No message carries a secret: passwords never enter the values that messages are made of.
+No message carries a secret: passwords never enter the values that messages are made of. Nor does one carry what steers
+a terminal, whatever the names in it are.
 """
+
+from lifeboat.text import printable
 
 
 class LifeboatError(Exception):
@@ -24,9 +27,8 @@ class LifeboatError(Exception):
     """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message, self.hint = printable(message), printable(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return f"{self.message} Hint: {self.hint}" if self.hint else self.message

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import stat
 from collections import deque
@@ -25,11 +24,12 @@ from lifeboat.archive.workers import SMALL, batches, cores, quick_turns
 from lifeboat.directories import LIST, folder_of, open_within
 from lifeboat.errors import ArchiveError, RestoreError
 from lifeboat.layout import Layout, examples, lay_out, leads_out
+from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.text import size_text
 from lifeboat.unfinished import new_directory, translated, unfinished_name
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FOREIGN = (

@@ -18,6 +18,11 @@ PR_SET_PDEATHSIG = 1
 F_SETPIPE_SZ = 1031
 PIPE_BYTES = 1 << 20
 ERROR_LINES_KEPT = 20
+# What programs need to find their parts and to speak to people. Secrets are elsewhere in a worker's environment.
+INHERITED = (
+    *("HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"),
+    *(f"LC_{name}" for name in ("ALL", "COLLATE", "CTYPE", "MESSAGES", "MONETARY", "NUMERIC", "TIME")),
+)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -30,6 +35,14 @@ def die_with_parent(parent: int) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of children: this process's, as far as it tells where things are and nothing else.
+
+    Airflow's connections, keys of clouds and tokens of secrets backends may stand in a worker's own.
+    """
+    return {name: os.environ[name] for name in INHERITED if name in os.environ}
 
 
 class Child:
@@ -51,6 +64,7 @@ class Child:
             stderr=subprocess.PIPE,
             bufsize=0,
             pass_fds=secrets,
+            env=environment(),
             preexec_fn=lambda: die_with_parent(parent),
         )
         self.output = cast(IO[bytes], self._process.stdout)

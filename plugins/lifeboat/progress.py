@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from threading import Lock
 
+from lifeboat.logs import logger
 from lifeboat.text import size_text
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 SECONDS = 15.0  # between two lines of one step
 

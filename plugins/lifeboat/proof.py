@@ -10,7 +10,7 @@ import functools
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from lifeboat.catalog import PROOF
@@ -39,7 +39,10 @@ def is_authentic(proof: Mapping[str, Any], password: str | None) -> bool:
     given = proof.get(SIGNATURE)
     if password is None:
         return given is None
-    return isinstance(given, str) and hmac.compare_digest(given.encode(), _signature(facts, password).encode())
+    # JSON may name halves of characters, which have no bytes of their own.
+    return isinstance(given, str) and hmac.compare_digest(
+        given.encode("utf-8", "surrogatepass"), _signature(facts, password).encode()
+    )
 
 
 def _signature(facts: Mapping[str, Any], password: str) -> str:
@@ -52,9 +55,10 @@ def _key(password: str) -> bytes:
     return hashlib.pbkdf2_hmac("sha256", password.encode(), PURPOSE, ROUNDS)
 
 
-def read(destination: Destination, key: str, password: str | None) -> dict[str, Any]:
+def read(destination: Destination, key: str, password: str | None, previous: Sequence[str] = ()) -> dict[str, Any]:
     """Return the proof of an archive.
 
+    :param previous: passwords that may have signed it, too.
     :raises ArchiveError: it is none, is of another archive, or was not signed by somebody who knows the password.
     :raises StorageError: the destination fails, or holds none.
     """
@@ -63,11 +67,12 @@ def read(destination: Destination, key: str, password: str | None) -> dict[str, 
         content = file.read(LONGEST_PROOF + 1)
     try:
         proof = json.loads(content)
+        authentic = isinstance(proof, dict) and any(is_authentic(proof, each) for each in (password, *previous))
     except (ValueError, RecursionError):
-        proof = None
+        proof, authentic = None, False
     if not isinstance(proof, dict) or proof.get("key") != key or proof.get("result") != "proven":
         raise ArchiveError(f"{where} is not the proof of that archive.", "Delete it, and run a drill.")
-    if not is_authentic(proof, password):
+    if not authentic:
         raise ArchiveError(
             f"{where} was not signed with the archive password: it is forged, or older than the password.",
             "Find out who wrote it; then delete it, and run a drill.",
@@ -93,6 +98,17 @@ def recovery_seconds(made: Mapping[str, Any]) -> float:
     """Return how long the recovery took that a proof measured: reading all of the archive, and restoring it."""
     durations = made["durations"]
     return float(durations["verify"]) + float(durations["restore"])
+
+
+def points_of(proof: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return how long recoveries took, as a proof keeps it; what is no such point is left out."""
+    trend = proof.get("trend")
+    kinds = {"proven_at": str, "key": str, "seconds": int | float}
+    return [
+        point
+        for point in (trend if isinstance(trend, list) else ())
+        if isinstance(point, dict) and all(isinstance(point.get(name), kind) for name, kind in kinds.items())
+    ]
 
 
 def trend(earlier: Iterable[Mapping[str, Any]], latest: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -318,9 +318,11 @@ def _database_step(
     over_all = wanted.files and wanted.application in confirmed
     in_place = over_all or database in confirmed
     schema = database if in_place else restored_name(database, stamp)
-    if wanted.into and not wanted.files:
-        schema, in_place = wanted.into, in_place or wanted.into in confirmed
-    if len(schema) > LONGEST_SCHEMA or schema != schema.strip() or "/" in schema or not wanted.into.isprintable():
+    typed = wanted.into if not wanted.files else ""
+    if typed:
+        schema, in_place = typed, in_place or typed in confirmed
+    # A database has the name that it has; of one that somebody types, these are mistakes.
+    if len(schema) > LONGEST_SCHEMA or typed != typed.strip() or "/" in typed or not typed.isprintable():
         raise SettingsError(f"{schema!r} is no name for a schema: 1 to {LONGEST_SCHEMA} characters, without slashes.")
     exists = schema in around.schemas and schema not in around.vacant
     if exists and not in_place:

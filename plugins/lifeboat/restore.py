@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import logging
 import os
 import shlex
 import shutil
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -33,14 +32,15 @@ from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema, my
 from lifeboat.databases.mysql import Session
 from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
-from lifeboat.processes import die_with_parent
+from lifeboat.logs import logger
+from lifeboat.processes import die_with_parent, environment
 from lifeboat.recovery import Content, DatabaseStep, RestorePlan, Surroundings, Wanted
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.text import size_text
 from lifeboat.unfinished import sweep
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 GZIP_WINDOW = 31
 BLOCK = 1 << 18
@@ -176,10 +176,10 @@ def opened(settings: Settings, destination: Destination, application: str, key: 
 
     :raises ArchiveError: it is no archive, or one of ours without a manifest.
     """
-    password = connections.archive_password(settings.encryption_of(application))
+    passwords = connections.archive_passwords(settings.encryption_of(application))
     foreign = catalog.kind_of(key) == "legacy"
     with destination.open(key) as file:
-        reader = ArchiveReader(file, f"{key} at {destination}", password, foreign=foreign)
+        reader = ArchiveReader(file, f"{key} at {destination}", *passwords, foreign=foreign)
         if not foreign and not reader.has_manifest:
             raise ArchiveError(f"{reader.where} holds no manifest, so nothing says what it should restore to.")
         yield reader
@@ -227,8 +227,9 @@ def verify(settings: Settings, plan: RestorePlan) -> Verified:
     :raises ArchiveError: it is not whole, or not what was published.
     """
     destination = _destination(settings, plan)
+    marker = catalog.read_marker(destination, plan.key) if plan.sha256 else None
     with opened(settings, destination, plan.application, plan.key) as reader:
-        verified = verify_as(reader, plan.key, plan.sha256)
+        verified = verify_as(reader, plan.key, marker, plan.sha256)
     log.info(
         "%s at %s is whole: %s entries, %s.",
         *(plan.key, destination, verified.entries, size_text(verified.content_bytes)),
@@ -236,16 +237,27 @@ def verify(settings: Settings, plan: RestorePlan) -> Verified:
     return verified
 
 
-def verify_as(reader: ArchiveReader, key: str, sha256: str) -> Verified:
-    """Verify that an archive is whole, and the one of that key.
+def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None, sha256: str = "") -> Verified:
+    """Verify that an archive is whole, and the one of that key, and that its marker tells the truth about it.
 
-    :param sha256: as it was published; empty where nobody knows.
+    :param key: empty for a file of any name.
+    :param marker: that stands beside it; None where none does.
+    :param sha256: that it must have; by default what the marker says.
     :raises ArchiveError: it is not.
     """
-    verified = reader.verify(sha256 or None)
+    verified = reader.verify(sha256 or (marker["archive"]["sha256"] if marker else None))
     manifest = reader.manifest()
-    if manifest is not None and catalog.key_of(manifest) != key:
+    if manifest is None:
+        return verified
+    if key and catalog.key_of(manifest) != key:
         raise ArchiveError(f"{reader.where} holds the manifest of another archive: somebody put it under this name.")
+    captured_databases(reader, manifest)
+    wrong = catalog.untruths(marker, manifest, verified) if marker is not None else []
+    if wrong:
+        raise ArchiveError(
+            f"{reader.where} is not as its marker says: {', '.join(wrong)} differ.",
+            "Somebody changed the marker; the archive is whole. Copy the marker from another destination.",
+        )
     return verified
 
 
@@ -356,10 +368,22 @@ def captured_database(reader: ArchiveReader, database: str) -> Dump | None:
     manifest = reader.manifest()
     if manifest is None:
         return None
-    facts = next((facts for facts in manifest["databases"] if facts["database"] == database), None)
-    if facts is None:
+    found = next((dump for dump in captured_databases(reader, manifest) if dump.database == database), None)
+    if found is None:
         raise RestoreError(f"The manifest does not know the database {database!r}.")
-    return Dump.from_json(facts)
+    return found
+
+
+def captured_databases(reader: ArchiveReader, manifest: Mapping[str, Any]) -> list[Dump]:
+    """Return what a manifest says of all databases.
+
+    :raises ArchiveError: it says nothing of use.
+    """
+    facts = manifest.get("databases")
+    try:
+        return [Dump.from_json(each) for each in (facts if isinstance(facts, list) else [facts])]
+    except ValueError as error:
+        raise ArchiveError(f"{reader.where}: its manifest does not describe databases as manifests do.") from error
 
 
 def _load(
@@ -512,6 +536,7 @@ def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
         ]
         done = subprocess.run(
             copy,
+            env=environment(),
             capture_output=True,
             text=True,
             errors="replace",
@@ -533,8 +558,8 @@ def after_restore(settings: Settings, plan: RestorePlan) -> list[str]:
 
     They find the name of the restored database in ``DB_DATABASE``, where there is one, so that a Laravel application
     that was restored beside the original works on the restored copy; in a copy of an application with several
-    databases, of which no variable can tell, nothing is run. Airflow's own variables, which may hold secrets,
-    are not in their environment.
+    databases, of which no variable can tell, nothing is run. Nothing else of the worker's environment but paths, locale
+    and time zone is in theirs: it may hold secrets.
 
     :raises RestoreError: one failed; with its last lines. The others were not run.
     """
@@ -546,16 +571,14 @@ def after_restore(settings: Settings, plan: RestorePlan) -> list[str]:
     if commands and is_copy and not len(plan.databases) == len(application.databases) == 1:
         log.warning("after_restore is not run: nothing would keep its commands in this copy from the original's data.")
         return []
-    environment = {name: value for name, value in os.environ.items() if "AIRFLOW" not in name}
-    if len(plan.databases) == 1:
-        environment["DB_DATABASE"] = plan.databases[0].schema
+    restored = {"DB_DATABASE": plan.databases[0].schema} if len(plan.databases) == 1 else {}
     for command in commands:
         log.info("Running in %s: %s", plan.files.target, command)
-        _run(shlex.split(command), Path(plan.files.target), environment)
+        _run(shlex.split(command), Path(plan.files.target), environment() | restored)
     return commands
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
     """Run a command to its end, its output in the log; whatever ends this ends the command."""
     parent = os.getpid()
     last: deque[str] = deque(maxlen=OUTPUT_LINES_KEPT)
@@ -563,7 +586,7 @@ def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=environment,
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lifeboat import catalog
 from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind, Proof
 from lifeboat.errors import ArchiveError
+from lifeboat.logs import logger
 from lifeboat.storage import Destination
 
 if TYPE_CHECKING:
     from lifeboat.config import Settings
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 def look(destination: Destination, settings: Settings) -> Catalog:
@@ -49,21 +50,41 @@ def look(destination: Destination, settings: Settings) -> Catalog:
 
 
 def _read(destination: Destination, settings: Settings, found: Catalog, archive: Archive) -> Proof:
-    from lifeboat import connections, proof
+    from lifeboat import connections
+
+    passwords = connections.archive_passwords(settings.encryption_of(archive.application))
+    return read_proof(destination, archive, found.proofs[archive.key], *passwords)
+
+
+def read_proof(
+    destination: Destination,
+    archive: Archive,
+    stored_at: datetime,
+    password: str | None,
+    previous: Sequence[str] = (),
+) -> Proof:
+    """Return what the proof of an archive says, or why it is none.
+
+    :param stored_at: when it was stored: the time of what is no proof.
+    :raises StorageError: the destination fails.
+    """
+    from lifeboat import proof
 
     key = archive.key
-    password = connections.archive_password(settings.encryption_of(archive.application))
     try:
-        facts = proof.read(destination, key, password)
+        facts = proof.read(destination, key, password, previous)
         if facts.get("destination", destination.name) != destination.name:
             raise ArchiveError(f"{key + catalog.PROOF} at {destination} is the proof of a copy elsewhere.")
         if facts.get("archive", {}).get("size", archive.size) != archive.size:
             raise ArchiveError(f"{key} at {destination} is not the archive that was proven: its size differs.")
         recovery = timedelta(seconds=proof.recovery_seconds(facts))
-        return Proof(key, datetime.fromisoformat(facts["proven_at"]), recovery)
-    except (KeyError, TypeError, ValueError):
+        proven_at = datetime.fromisoformat(facts["proven_at"])
+        if proven_at.tzinfo is None:
+            raise ValueError("a time of no zone")
+        return Proof(key, proven_at.astimezone(UTC), recovery)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         error = f"{key + catalog.PROOF} at {destination} lacks what a proof must say"
     except ArchiveError as failure:
         error = str(failure)
     log.warning("%s", error)
-    return Proof(key, found.proofs[key], timedelta(), error)
+    return Proof(key, stored_at, timedelta(), error)

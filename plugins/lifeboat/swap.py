@@ -6,7 +6,6 @@ import contextlib
 import ctypes
 import errno
 import itertools
-import logging
 import os
 import re
 import stat
@@ -14,9 +13,10 @@ from pathlib import Path
 
 from lifeboat.directories import sync_names
 from lifeboat.errors import RestoreError
+from lifeboat.logs import logger
 from lifeboat.unfinished import translated
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2

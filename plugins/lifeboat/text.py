@@ -1,8 +1,13 @@
-"""Sizes and ages, as people read them."""
+"""Sizes, ages and names, as people read them."""
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
+
+_MARKS = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # DEL, C1, separators, directions
+_STEERING = re.compile(f"[\x00-\x08\x0b-\x1f{_MARKS}]")
+_STEERING_AND_LINES = re.compile(f"[\x00-\x1f{_MARKS}]")
 
 
 def size_text(size: float) -> str:
@@ -22,3 +27,17 @@ def age_text(age: timedelta) -> str:
     if hours < 1:
         return f"{hours * 60:.0f} minutes"
     return f"{hours:.1f} hours" if hours <= 48 else f"{hours / 24:.1f} days"
+
+
+def printable(text: str) -> str:
+    """Return a text in which what steers a terminal, or turns the direction of letters, is ``\\uXXXX``, as in JSON."""
+    return _STEERING.sub(_escaped, text)
+
+
+def one_line(text: str) -> str:
+    """Return a text that is one line, and `printable`."""
+    return _STEERING_AND_LINES.sub(_escaped, text)
+
+
+def _escaped(char: re.Match[str]) -> str:
+    return f"\\u{ord(char[0]):04x}"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lifeboat.directories import LIST, empty, sync_file_system, sync_names
 from lifeboat.errors import LifeboatError, RestoreError
+from lifeboat.logs import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 def unfinished_name(target: Path) -> Path:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -23,9 +25,11 @@ from lifeboat.errors import ArchiveError
 from lifeboat.progress import Progress
 
 LONGEST_MANIFEST = 1 << 30  # bytes; a manifest beyond this is a bomb, not a list of files
+MANIFEST_BASE = 64 << 20  # bytes that databases and tables may take in it, and
+MANIFEST_PER_ENTRY = 32 << 10  # those that an entry may: its name and, of a link, its target, in escapes
 # What pyzipper, the inflater and a failing disk raise while a damaged file is read.
 DAMAGE: tuple[type[Exception], ...] = (
-    *(BadZipFile, OSError, EOFError, KeyError, NotImplementedError, ValueError, struct.error, OverflowError),
+    *(BadZipFile, OSError, EOFError, LookupError, NotImplementedError, ValueError, struct.error, OverflowError),
     cast(type[Exception], isal_zlib.error),
 )
 CHECK_ENCRYPTION = (
@@ -151,14 +155,18 @@ class Verified:
 
     :param entries: entries decrypted and compared, the manifest among them.
     :param content_bytes: their inflated size.
+    :param size: of the archive file in bytes.
     :param sha256: of the archive file, in hex.
+    :param encrypted: whether an entry is, where it has content.
     :param has_manifest: False for an archive of laravel-backup: nothing says what it should hold.
     """
 
     entries: int
     content_bytes: int
+    size: int
     sha256: str
     has_manifest: bool
+    encrypted: bool
 
 
 class ArchiveReader:
@@ -167,12 +175,15 @@ class ArchiveReader:
     :param file: seekable; closed by its owner.
     :param where: how messages call the archive.
     :param password: of the archive; with one, nothing that is stored in the clear is believed.
+    :param previous: passwords that are tried where that one does not fit.
     :param foreign: made by laravel-backup: a ``manifest.json`` in it is a file like any other, and whether it is
         encrypted was up to others.
     :raises ArchiveError: it is not a ZIP file, or its directory is damaged.
     """
 
-    def __init__(self, file: BinaryIO, where: str, password: str | None, *, foreign: bool = False) -> None:
+    def __init__(
+        self, file: BinaryIO, where: str, password: str | None, previous: Sequence[str] = (), *, foreign: bool = False
+    ) -> None:
         self.where = where
         self._foreign = foreign
         self._file = _HashedFile(file)
@@ -182,6 +193,20 @@ class ArchiveReader:
             raise ArchiveError(f"{where} is not a whole ZIP archive: {_reason(error)}.") from error
         if password:
             self._zip.setpassword(password.encode())
+            self._try(previous)
+
+    def _try(self, previous: Sequence[str]) -> None:
+        """Take the first password that opens the smallest entry; where none does, the current one stays."""
+        encrypted = [info for info in self._zip.filelist if info.flag_bits & ENCRYPTED]
+        if not previous or not encrypted:
+            return
+        sample, current = min(encrypted, key=lambda info: info.compress_size), self._zip.pwd
+        for candidate in (current, *(each.encode() for each in previous)):
+            self._zip.setpassword(candidate)
+            with contextlib.suppress(RuntimeError, *DAMAGE):  # whole, because two bytes of it fit by chance, too
+                deque(self._zip.open(sample).chunks(), maxlen=0)
+                return
+        self._zip.setpassword(current)
 
     def names(self) -> list[str]:
         """Return the names of the entries in the order of the archive."""
@@ -247,8 +272,9 @@ class ArchiveReader:
         """
         if not self.has_manifest:
             return None
-        if self._zip.getinfo(MANIFEST_NAME).file_size > LONGEST_MANIFEST:
-            raise ArchiveError(f"{self.where}: its manifest claims to be larger than {LONGEST_MANIFEST} bytes.")
+        longest = min(LONGEST_MANIFEST, MANIFEST_BASE + MANIFEST_PER_ENTRY * len(self._zip.filelist))
+        if self._zip.getinfo(MANIFEST_NAME).file_size > longest:
+            raise ArchiveError(f"{self.where}: its manifest claims to be larger than {longest} bytes.")
         try:
             manifest = json.loads(b"".join(self.chunks(MANIFEST_NAME)))
         except (ValueError, RecursionError) as error:
@@ -269,18 +295,26 @@ class ArchiveReader:
         progress = Progress(f"Verifying {self.where}", sum(info.file_size for info in self._zip.infolist()))
         for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
             content_bytes += self._verify_entry(info.filename, promised, progress)
-        sha256 = self._file.hexdigest()
+        sha256, size = self._file.hexdigest(), self._file.tell()
         if expected_sha256 and sha256 != expected_sha256:
             raise ArchiveError(f"{self.where} is not the file that was published: its SHA-256 differs.")
-        return Verified(len(self._zip.infolist()), content_bytes, sha256, promised is not None)
+        infos = self._zip.infolist()
+        encrypted = any(info.flag_bits & ENCRYPTED for info in infos)
+        return Verified(len(infos), content_bytes, size, sha256, promised is not None, encrypted)
 
     def _promised(self) -> dict[str, Any] | None:
         """Return what the manifest says of each entry, or None where there is no manifest.
 
         :raises ArchiveError: it promises other entries than there are, or there are two of one name.
         """
-        if len(self._zip.NameToInfo) != len(self._zip.infolist()):
+        infos = self._zip.infolist()
+        if len(self._zip.NameToInfo) != len(infos):
             raise ArchiveError(f"{self.where} holds two entries of one name.")
+        ends = 0
+        for info in sorted(infos, key=lambda info: info.header_offset):
+            if info.header_offset < ends:
+                raise ArchiveError(f"{self.where}: {info.filename!r} shares its bytes with another entry.")
+            ends = info.header_offset + info.compress_size
         manifest = self.manifest()
         if manifest is None:
             return None

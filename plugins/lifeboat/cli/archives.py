@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from lifeboat import catalog
 from lifeboat.cli import terminal
@@ -100,7 +99,7 @@ def verify(
         for check in checks:
             if check["ok"]:
                 terminal.output.print(
-                    f"[green]whole[/] {escape(check['where'])}: {check['entries']} entries, "
+                    f"[green]whole[/] {terminal.plain(check['where'])}: {check['entries']} entries, "
                     f"{size_text(check['content_bytes'])}, SHA-256 {check['sha256']}",
                     soft_wrap=True,
                 )
@@ -116,13 +115,9 @@ def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
 
     beside = Directory("file", path.absolute().parent)
     application = next((part for part in reversed(path.absolute().parts) if part in settings.applications), None)
-    password = connections.archive_password(settings.encryption_of(application))
+    passwords = connections.archive_passwords(settings.encryption_of(application))
 
-    def expected() -> str | None:
-        marker = catalog.read_marker(beside, path.name)
-        return marker["archive"]["sha256"] if marker else None
-
-    return _check(str(path), _opened_file(path, password), expected)
+    return _check(str(path), _opened_file(path, *passwords), lambda: catalog.read_marker(beside, path.name))
 
 
 def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -135,38 +130,41 @@ def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[di
     settings.application(application)
 
     def check(destination: Destination) -> dict[str, Any]:
-        def expected() -> str | None:
-            marker = catalog.read_marker(destination, key)
-            if marker is None and kind != "legacy":
+        def marker() -> dict[str, Any] | None:
+            found = catalog.read_marker(destination, key)
+            if found is None and kind != "legacy":
                 raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
-            return marker["archive"]["sha256"] if marker else None
+            return found
 
         opened = restore.opened(settings, destination, application, key)
-        return _check(f"{key} at {destination}", opened, expected, key)
+        return _check(f"{key} at {destination}", opened, marker, key)
 
     return [check(destination) for destination in connections.destinations(settings, application, chosen)]
 
 
 def _check(
-    where: str, opened: AbstractContextManager[ArchiveReader], expected: Callable[[], str | None], key: str = ""
+    where: str,
+    opened: AbstractContextManager[ArchiveReader],
+    read_marker: Callable[[], dict[str, Any] | None],
+    key: str = "",
 ) -> dict[str, Any]:
     from lifeboat import restore
 
     try:
-        sha256 = expected()
+        marker = read_marker()
         with opened as reader:
-            verified = restore.verify_as(reader, key, sha256 or "") if key else reader.verify(sha256)
+            verified = restore.verify_as(reader, key, marker)
     except (ArchiveError, StorageError) as error:
         return {"where": where, "ok": False, "error": str(error)}
     return {"where": where, "ok": True, **vars(verified)}
 
 
 @contextmanager
-def _opened_file(path: Path, password: str | None) -> Iterator[ArchiveReader]:
+def _opened_file(path: Path, password: str | None, previous: tuple[str, ...]) -> Iterator[ArchiveReader]:
     from lifeboat.archive.read import ArchiveReader
 
     with path.open("rb") as file:
-        yield ArchiveReader(file, str(path), password)
+        yield ArchiveReader(file, str(path), password, previous)
 
 
 def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> None:
@@ -178,10 +176,8 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> No
         captured = row["captured_at"][:19].replace("T", " ")
         proven = "proven" if row["proven"] else "unproven"
         line = f"{row['destination']:{width}}  {captured} UTC  {size_text(row['size']):>10}  {proven:8}  {row['key']}"
-        terminal.output.print(line, soft_wrap=True, markup=False)
+        terminal.print_lines([line])
     for name, found in catalogs.items():
         for stored in found.unfinished:
-            terminal.output.print(
-                f"[yellow]unfinished[/] at {escape(name)}: {escape(stored.key)}, {size_text(stored.size)}",
-                soft_wrap=True,
-            )
+            what = f"{terminal.plain(stored.key)}, {size_text(stored.size)}"
+            terminal.output.print(f"[yellow]unfinished[/] at {terminal.plain(name)}: {what}", soft_wrap=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
@@ -157,18 +156,18 @@ def _print_file(row: dict[str, Any]) -> None:
     path = row["path"].encode("utf-8", "backslashreplace").decode()
     path = path if path.isprintable() else repr(path)
     mark, reason = ("+", "") if row["goes_in"] else ("-", f"  ({row['reason']})")
-    print(f"{mark} {size_text(row['size']):>10}  {path}{reason}", file=terminal.output.file)
+    terminal.print_lines([f"{mark} {size_text(row['size']):>10}  {path}{reason}"])
 
 
 def _print_backup(result: dict[str, Any]) -> None:
     terminal.output.print(
-        f"[bold]{escape(result['key'])}[/]: {_contents(result['totals'])}; {size_text(result['size'])} stored",
+        f"[bold]{terminal.plain(result['key'])}[/]: {_contents(result['totals'])}; {size_text(result['size'])} stored",
         soft_wrap=True,
     )
     if warnings := result["totals"]["warnings"]:
         terminal.output.print(f"  [yellow]{warnings} warnings[/], in the log above and in the manifest")
     for name in result["published"]:
-        terminal.output.print(f"  [green]published[/] at {escape(name)}")
+        terminal.output.print(f"  [green]published[/] at {terminal.plain(name)}")
     for name, error in result["failed"].items():
         terminal.complain(f"  not published at {name}: {error}")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from lifeboat import cleanup, trial
 from lifeboat.cli import terminal
@@ -103,7 +102,7 @@ def _clean_up(
     now = datetime.now(UTC)
     evaluation = cleanup.evaluate(target, settings, applications, now)
     if not as_json:
-        terminal.output.print(f"[bold]{escape(str(target))}[/]", soft_wrap=True)
+        terminal.output.print(f"[bold]{terminal.plain(str(target))}[/]", soft_wrap=True)
         terminal.print_lines(cleanup.lines(evaluation))
     result: dict[str, Any] = {
         "destination": target.name,
@@ -135,11 +134,5 @@ def _print_decisions(decisions: Sequence[Decision]) -> None:
         return
     for start in range(0, len(decisions), LONG_LIST):
         part = [_decision(decision) for decision in decisions[start : start + LONG_LIST]]
-        print(
-            ",\n" if start else "[",
-            json.dumps(part, ensure_ascii=False)[1:-1],
-            sep="",
-            end="",
-            file=terminal.output.file,
-        )
-    print("]", file=terminal.output.file)
+        terminal.write((",\n" if start else "[") + json.dumps(part, ensure_ascii=False)[1:-1], end="")
+    terminal.write("]")

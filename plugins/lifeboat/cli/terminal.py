@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from lifeboat import staging
 from lifeboat.errors import SettingsError
 from lifeboat.staging import Staging
+from lifeboat.text import one_line, printable
 
 if TYPE_CHECKING:
     from lifeboat.config import Destination, Settings
@@ -107,14 +109,24 @@ def _is_alive(run: Path) -> bool:
     return False
 
 
+def write(text: str, end: str = "\n") -> None:
+    """Write an answer as it stands: rich would wrap it."""
+    print(printable(text), end=end, file=output.file)
+
+
 def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line, file=output.file)
+        write(one_line(line))
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=1), file=output.file)  # rich would wrap it
+    write(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def plain(name: str) -> str:
+    """Return a name that rich shows as it is."""
+    return escape(one_line(name))
 
 
 def complain(text: str) -> None:
-    typer.secho(text, fg="red", err=True)
+    typer.secho(printable(text), fg="red", err=True)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from lifeboat.databases.digest import ObjectDigest, TableDigest
 
@@ -65,17 +68,15 @@ class Dump:
         """Return the facts as values that JSON knows."""
         return asdict(self) | {"captured_at": self.captured_at.isoformat()}
 
-    @classmethod
-    def from_json(cls, facts: dict[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        return cls(
-            **facts
-            | {
-                "captured_at": datetime.fromisoformat(facts["captured_at"]),
-                "tables": tuple(TableDigest(**table) for table in facts["tables"]),
-                "objects": tuple(ObjectDigest(**entry) for entry in facts["objects"]),
-                "excluded_tables": tuple(facts["excluded_tables"]),
-                "unprotected_tables": tuple(facts["unprotected_tables"]),
-                "warnings": tuple(facts["warnings"]),
-            }
-        )
+    @staticmethod
+    def from_json(facts: Any) -> Dump:
+        """Read what `to_json` returned.
+
+        :raises ValueError: it is something else.
+        """
+        return _reader().validate_python(facts)
+
+
+@cache
+def _reader() -> TypeAdapter[Dump]:
+    return TypeAdapter(Dump)

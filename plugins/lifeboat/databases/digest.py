@@ -23,16 +23,17 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from lifeboat.databases.mysql_definitions import CODE, asleep
-from lifeboat.databases.mysql_statements import name_of, recognise
+from lifeboat.databases.mysql_statements import ROW, name_of, recognise
 
 TRAILER = b"-- Dump completed"
 SEPARATOR = b",\n"
 LONGEST_STATEMENT = 4 << 20  # four times what clients put into one INSERT of several rows
 
 _QUOTED = rb"(`(?:[^`]|``)+`)"
-_INSERT = re.compile(rb"INSERT (?:IGNORE )?INTO " + _QUOTED + rb"(?: \((?:`(?:[^`]|``)+`(?:, ?)?)+\))? VALUES([ \n])")
+_INSERT = re.compile(
+    rb"INSERT (?:IGNORE )?INTO " + _QUOTED + rb"(?: \(`(?:[^`]|``)++`(?:, ?`(?:[^`]|``)++`)*+\))? VALUES([ \n])"
+)
 _END = re.compile(rb";\n")
-_ROW = re.compile(rb"\([^'()]*(?:'[^'\\]*(?:(?:\\.|'')[^'\\]*)*'[^'()]*)*\)", re.DOTALL)
 _PRIMARY_KEY = re.compile(rb"^  PRIMARY KEY ", re.MULTILINE)
 _DELIMITER = re.compile(rb"DELIMITER (\S+)")
 _DEFINER = re.compile(rb" ?DEFINER=(?:`(?:[^`]|``)*`|[^\s@]+)@(?:`(?:[^`]|``)*`|[^\s*]+)")
@@ -197,7 +198,7 @@ class DumpParser:
     def _statement_a_line(self, rows: _Rows, text: bytes, position: int) -> int:
         if end := _END.search(text, position):
             statement = text[position : end.start()]
-            found = _ROW.findall(statement)
+            found = ROW.findall(statement)
             rows.feed(SEPARATOR.join(found))
             self._close(rows)
             return end.end()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import re
 import shutil
@@ -24,10 +23,11 @@ from typing import Any
 from lifeboat.databases import Dump, Server
 from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.errors import DumpError, LifeboatError
-from lifeboat.processes import child
+from lifeboat.logs import logger
+from lifeboat.processes import child, environment
 from lifeboat.progress import Progress
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 _GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?P<schema>`(?:[^`]|``)+`|\*)\.(?P<table>`(?:[^`]|``)+`|\*) TO ")
 UNFINISHED = "_lifeboat_restore_unfinished"  # table in a schema that a restore is filling, or left half-way
@@ -99,7 +99,8 @@ def find_client(*, for_mariadb: bool) -> Client:
 def installed(names: Sequence[str]) -> Client | None:
     """Return the first of some clients that is installed and runs."""
     for path in filter(None, map(shutil.which, names)):
-        probe = subprocess.run([path, "--no-defaults", "--help"], capture_output=True, text=True, check=False)
+        command = [path, "--no-defaults", "--help"]
+        probe = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
         if probe.returncode == 0:
             return parse_help(path, probe.stdout)
         log.warning("%s does not run: %s", path, probe.stderr.strip())

@@ -44,12 +44,13 @@ Kind = Literal[
     "schema collation",
 ]
 
-NAME = r"""(?: `(?:[^`]|``)+` | "(?:[^"]|"")+" | [^\s`"'.,;()*/@=]+ )"""
+# Atomic groups throughout: what matched is never tried another way, which takes for ever on text that somebody made up.
+NAME = r"""(?> `(?:[^`]|``)++` | "(?:[^"]|"")++" | [^\s`"'.,;()*/@=]++ )"""
 QUALIFIED = rf"(?: (?P<schema> {NAME} ) \s*\.\s* )? (?P<name> {NAME} )"
-_ACCOUNT = r"""(?: `(?:[^`]|``)*` | "(?:[^"]|"")*" | '(?:[^']|'')*' | [^\s@*`"']+ )"""
+_ACCOUNT = r"""(?> `(?:[^`]|``)*+` | "(?:[^"]|"")*+" | '(?:[^']|'')*+' | [^\s@*`"']++ )"""
 _COMMENT = r"(?: /\*M?!\d* \s* )?"  # opens around what only newer servers understand
-_BETWEEN = r"[\s*/!M\d]*?"  # such a comment ends and the next one begins
-_SPACE = r"(?: \s | /\*(?!!|M!) .*? \*/ )+"
+_BETWEEN = r"[\s*/!M\d]*+"  # such a comment ends and the next one begins
+_SPACE = r"(?> \s | /\*(?!!|M!) .*? \*/ )++"
 _UNLESS_THERE = rf"(?: IF {_SPACE} NOT {_SPACE} EXISTS {_SPACE} )?"
 _CREATE = rf"""
     {_COMMENT} CREATE\b (?: \s+ OR \s+ REPLACE\b )? {_BETWEEN}
@@ -112,9 +113,9 @@ _FIRST_WORDS = re.compile(rb"\\.|[A-Za-z]+(?: [A-Z]+)?")
 _STRING = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`", re.DOTALL)
 
 _INSERT = pattern(
-    rf"(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME}) (?: \s\( (?: {NAME} (?:,\s?)? )+ \) )? \sVALUES\s+"
+    rf"(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME}) (?: \s\( {NAME} (?: ,\s? {NAME} )*+ \) )? \sVALUES\s+"
 )
-_ROW = re.compile(rb"\([^'()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^'()]*+)*+\)", re.DOTALL)
+ROW = re.compile(rb"\([^'()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^'()]*+)*+\)", re.DOTALL)
 _DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*\n", re.IGNORECASE)
 _BLANK = re.compile(
     rb"(?:\s|--(?:[ \t\r][^\n]*)?\n|\#[^\n]*\n|/\*(?!!|M!|\+).*?\*/"
@@ -177,7 +178,7 @@ def without_strings(sql: bytes) -> bytes:
 def count_rows(statement: Statement) -> int:
     """Return how many rows a statement inserts."""
     head = _INSERT.match(statement.sql) if statement.kind == "rows" else None
-    return sum(1 for _ in _ROW.finditer(statement.sql, head.end())) if head else 0
+    return sum(1 for _ in ROW.finditer(statement.sql, head.end())) if head else 0
 
 
 def recognise(sql: bytes) -> Statement | None:
@@ -339,10 +340,10 @@ class StatementReader:
 
     def _cut_line(self, near: int, stop: int) -> tuple[int, int] | None:
         """The same for a line of rows, which is one statement and is cut only if it must be."""
-        end, row = 0, _ROW.match(self._text, self._position)
+        end, row = 0, ROW.match(self._text, self._position)
         while row and (not end or row.end() <= near):
             end = row.end()
-            row = _ROW.match(self._text, end + 1)
+            row = ROW.match(self._text, end + 1)
         return (end, end + 1) if end and end < stop else None
 
     def _read_on(self, reading: str) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import errno
 import hashlib
 import io
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 PART = 16 << 20  # bytes; four parts in flight bound the memory of an upload
 PARALLEL_PARTS = 4

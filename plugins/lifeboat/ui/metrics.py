@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
@@ -20,12 +19,13 @@ from lifeboat import config, connections, health
 from lifeboat.catalog import Archive, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError
+from lifeboat.logs import logger
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.safety import applications_at
 
 __all__ = ["CONTENT_TYPE_LATEST", "exposition", "may_scrape"]
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 SUBJECT = ("application", "kind", "destination")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock, Thread
@@ -13,8 +12,9 @@ from lifeboat import catalog, connections, survey
 from lifeboat.catalog import Catalog, Kind, Proof
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError
+from lifeboat.logs import logger
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 FRESH_SECONDS = 30.0
 

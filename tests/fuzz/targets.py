@@ -1,0 +1,148 @@
+"""What reads bytes that others may have written: each target may refuse them in a sentence, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from lifeboat import catalog, config, layout, proof, recovery, restore, survey
+from lifeboat.archive import MANIFEST_NAME, database_of_entry
+from lifeboat.archive.read import ArchiveReader
+from lifeboat.databases import mysql_definitions
+from lifeboat.databases.digest import DumpParser
+from lifeboat.databases.mysql_statements import StatementReader, count_rows
+from lifeboat.errors import LifeboatError
+from lifeboat.storage import StoredObject
+
+KEY = "Shop/database/2026-11-23-01-00-00.zip"
+WHEN = datetime(2026, 11, 23, 1, tzinfo=UTC)
+PASSWORD = "fuzz"
+MARKER = {"archive": {"sha256": ""}}
+LONGEST_STATEMENT = 1 << 20
+ENTRIES = {"db-dumps/mysql-shop.sql": b"SELECT 1;\n", "a/b.txt": b"hello", "a/": b"", "link": b"a/b.txt"}
+
+
+class OneObject:
+    """A destination that holds the same bytes under every key."""
+
+    name = "here"
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    def __str__(self) -> str:
+        return "destination 'here'"
+
+    def find(self, key: str) -> StoredObject:
+        return StoredObject(key, len(self._content), WHEN)
+
+    def open(self, key: str) -> BinaryIO:
+        return io.BytesIO(self._content)
+
+
+def archive(data: bytes) -> None:
+    """A whole archive, from its directory to its last byte."""
+    for password in (None, PASSWORD):
+        with contextlib.suppress(LifeboatError):
+            _read_whole(ArchiveReader(io.BytesIO(data), "the archive", password))
+    with contextlib.suppress(LifeboatError):
+        _read_whole(ArchiveReader(io.BytesIO(data), "the archive", None, foreign=True))
+
+
+def _read_whole(reader: ArchiveReader) -> None:
+    entries = reader.files()
+    with contextlib.suppress(LifeboatError):
+        layout.lay_out(reader.where, entries)
+    recovery.content_of(reader.names(), "application", ["shop"])
+    for entry in entries[:3]:
+        list(reader.chunks(entry.name, reader.stored(entry.name)))
+    reader.verify()
+
+
+def manifest(data: bytes) -> None:
+    """The manifest of an archive that is whole otherwise."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as written:
+        for name, text in (ENTRIES | {MANIFEST_NAME: data}).items():
+            info = zipfile.ZipInfo(name)
+            info.external_attr = {"a/": 0o40755, "link": 0o120777}.get(name, 0o100644) << 16
+            written.writestr(info, text)
+    reader = ArchiveReader(content, "the archive", None)
+    for read in (
+        lambda: layout.lay_out(reader.where, reader.files()),
+        reader.verify,
+        lambda: restore.verify_as(reader, KEY, MARKER),
+        lambda: restore.captured_database(reader, "shop"),
+    ):
+        with contextlib.suppress(LifeboatError):
+            read()
+
+
+def key(data: bytes) -> None:
+    """The names of a listing."""
+    names = data.decode("utf-8", "surrogateescape").split("\n")
+    objects = [StoredObject(name, 1, WHEN) for name in names]
+    found = catalog.read(objects)
+    assert len(found.archives) + len(found.unfinished) <= len(objects)
+    for name in names:
+        catalog.kind_of(name)
+        database_of_entry(name)
+
+
+_settings = Path(tempfile.gettempdir()) / "lifeboat-fuzz-settings.yaml"
+
+
+def settings(data: bytes) -> None:
+    """The settings file."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".yaml") as file:
+        file.write(data)
+        file.flush()
+        with contextlib.suppress(LifeboatError):
+            config.load(Path(file.name))
+
+
+def statements(data: bytes) -> None:
+    """The text of a dump, in chunks of a size that its first byte says."""
+    size = data[0] * 7 + 1 if data else 1
+    with contextlib.suppress(LifeboatError):
+        for statement in StatementReader(_chunks(data[1:], size), LONGEST_STATEMENT):
+            count_rows(statement)
+            if statement.kind == "event":
+                mysql_definitions.asleep(statement)
+    parser = DumpParser()
+    for chunk in _chunks(data[1:], size):
+        parser.feed(chunk)
+    parser.finish()
+
+
+def _chunks(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[start : start + size] for start in range(0, len(data), size))
+
+
+def marker(data: bytes) -> None:
+    """What stands beside a published archive."""
+    with contextlib.suppress(LifeboatError):
+        catalog.read_marker(OneObject(data), KEY)  # type: ignore[arg-type]  # what a marker is read by
+
+
+def proofs(data: bytes) -> None:
+    """A proof, of which somebody says that it is signed: anybody can where archives have no password."""
+    with contextlib.suppress(LifeboatError):
+        proof.read(OneObject(data), KEY, PASSWORD)  # type: ignore[arg-type]
+    with contextlib.suppress(ValueError, RecursionError):
+        if isinstance(facts := json.loads(data), dict):
+            data = json.dumps(proof.signed(facts | {"key": KEY, "result": "proven"}, None)).encode()
+    with contextlib.suppress(LifeboatError):
+        survey.read_proof(OneObject(data), catalog.Archive(KEY, "Shop", "database", WHEN, 1, True), WHEN, None)  # type: ignore[arg-type]
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (archive, manifest, key, settings, statements, marker, proofs)
+}

@@ -1,0 +1,176 @@
+"""Names that mean something to somebody: SQL, shells, terminals, Slack, HTML, rich. Right everywhere, or refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lifeboat.alerts import Failure, Message
+from prometheus_client.parser import text_string_to_metric_families
+
+from include.demo.stand_ins import MailSink, MariaDB, SlackSink
+from tests.conftest import Configure
+from tests.test_dags import LoadDag, load_dag, run
+from tests.torture.conftest import Faults
+from tests.ui.conftest import Login, airflow, login
+
+__all__ = ["airflow", "load_dag", "login"]
+
+QUOTES = "a`b'c\"d;e%f%%s..g/h\\i"
+MARKUP = "-x\n[red]\x1b[31m<!channel>\u202e<b>&{{ 7*7 }}$(id)"
+ACCENTS = " ünï *_~ \t\r\u2028.."
+EXCLUDED = f"x{QUOTES}"
+NAMES = (QUOTES, MARKUP, ACCENTS)
+APPLICATION = "[red]S`h'o\"p; <!channel> $(id) {{ 7*7 }} %s & <b>"
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
+
+
+def fill(mariadb: MariaDB, database: str) -> None:
+    """Make a database in which everything has every name."""
+    with mariadb.connect() as connection, connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {quoted(database)}")
+        cursor.execute(f"CREATE DATABASE {quoted(database)}")
+        cursor.execute(f"USE {quoted(database)}")
+        cursor.execute(f"CREATE TABLE {quoted(EXCLUDED)} (id INT PRIMARY KEY)")
+        for number, name in enumerate(NAMES):
+            columns = ", ".join(f"{quoted(column)} TEXT" for column in NAMES)
+            cursor.execute(f"CREATE TABLE {quoted(name)} (id INT PRIMARY KEY, {columns})")
+            cursor.execute(f"INSERT INTO {quoted(name).replace('%', '%%')} VALUES (1, %s, %s, %s)", NAMES)
+            cursor.execute(f"CREATE VIEW {quoted(f'v{number}{name}')} AS SELECT * FROM {quoted(name)}")
+            cursor.execute(
+                f"CREATE TRIGGER {quoted(f't{name}')} BEFORE INSERT ON {quoted(name)} FOR EACH ROW SET NEW.id = NEW.id"
+            )
+
+
+def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [Path(sys.executable).parent / "lifeboat", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    for shown in (done.stdout, done.stderr):
+        assert not CONTROL.search(shown), repr(CONTROL.search(shown)) + repr(shown)
+    return done
+
+
+@pytest.fixture
+def hostile(project: Configure, mariadb: MariaDB, tmp_path: Path) -> Iterator[Path]:
+    """Settings of an application all of whose names are hostile; the root of its files."""
+    root = tmp_path / "app"
+    for name in NAMES:
+        folder = root / name.replace("/", "|")
+        folder.mkdir(parents=True)
+        (folder / name.replace("/", "|")).write_bytes(name.encode())
+        (folder / "link").symlink_to(name.replace("/", "|"))
+    (root / os.fsdecode(b"\xff\xfe")).write_text("no UTF-8")
+    databases = [name.rstrip(" .") + "!" for name in NAMES]
+    for name in databases:
+        fill(mariadb, name)
+    named = [{"name": name, "connection": "shop_db", "exclude_tables": [EXCLUDED]} for name in databases]
+    application = {"databases": named, "files": {"root": str(root)}}
+    project(applications={APPLICATION: application}, drill={"production": True})
+    yield root
+    for name in mariadb.run("SELECT hex(schema_name) FROM information_schema.schemata").split():
+        found = bytes.fromhex(name).decode()
+        if found not in ("information_schema", "mysql", "performance_schema", "sys"):
+            mariadb.run(f"DROP DATABASE {quoted(found)}")
+
+
+def test_everything_that_may_have_a_name_comes_back(
+    hostile: Path, mariadb: MariaDB, tmp_path: Path, faults: Faults
+) -> None:
+    """Drills and restores compare every digest; what is stored twice is the same from the disk and from the bucket."""
+    note = "".join(NAMES)
+    made = lifeboat("backup", "application", APPLICATION, "--note", note, "--json")
+    assert made.returncode == 0, made.stderr
+    (facts,) = json.loads(made.stdout)
+    assert facts["published"] == ["disk", "offsite"]
+    marker = json.loads((tmp_path / "disk" / f"{facts['key']}.json").read_text())
+    assert (marker["application"], marker["note"]) == (APPLICATION, note)
+    key = facts["key"]
+    for arguments in (("list",), ("verify", key), ("plan",), ("plan-files", APPLICATION), ("drill", APPLICATION)):
+        with faults.one("hostile names: command line"):
+            done = lifeboat(*arguments)
+            assert done.returncode == 0, (arguments, done.stderr)
+    assert lifeboat("check").returncode == 1, "there is no archive of its databases alone"
+    copy = tmp_path / "copy"
+    done = lifeboat("restore", "application", APPLICATION, "--destination", "offsite", "--into", str(copy), "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["databases"]) == len(NAMES)
+    for name in NAMES:
+        with faults.one("hostile names: files"):
+            assert (copy / name.replace("/", "|") / "link").read_bytes() == name.encode()
+    assert (copy / os.fsdecode(b"\xff\xfe")).read_text() == "no UTF-8"
+
+
+def test_runs_of_airflow_and_what_they_tell(
+    hostile: Path,
+    load_dag: LoadDag,
+    login: Login,
+    slack: SlackSink,
+    mail: MailSink,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    faults: Faults,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
+    path = Path(os.environ["LIFEBOAT_CONFIG"])
+    channels = {"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alerts": channels}))
+    assert run(load_dag("backup_application"), note="".join(NAMES)).state == "success"
+    into = str(hostile.with_name("copy"))
+    assert run(load_dag("restore_application"), application=APPLICATION, into=into).state == "success"
+    broken = json.loads(path.read_text())
+    broken["applications"][APPLICATION]["databases"][1]["name"] = "gone" + MARKUP
+    path.write_text(json.dumps(broken))
+    with faults.one("hostile names: Airflow, alerts, page"):
+        assert run(load_dag("backup_application")).state == "failed"
+        shown = capfd.readouterr()
+        lines = (shown.out + shown.err).splitlines()
+        assert not any(line.startswith("[red]") for line in lines), "a name forged a line of the log"
+        assert not any(MARKUP.partition("\n")[2][:8] in line for line in lines)
+        restored, failed = slack.messages()
+        assert all("<!channel>" not in json.dumps(message) for message in (restored, failed))
+        assert "&lt;!channel&gt;" in json.dumps(failed)
+        assert all(block["text"]["verbatim"] for block in failed["blocks"] if block["text"]["type"] == "mrkdwn")
+        for letter in mail.messages():
+            page = letter.get_body(("html",))
+            assert page is not None
+            assert "<b>" not in page.get_content()
+            assert not CONTROL.search(letter["Subject"])
+        for piece in ("", "answers", "archives", "recovery"):
+            answer = login().get(piece)
+            assert answer.status_code == 200
+            assert "<!channel>" not in answer.text
+            assert "& <b>" not in answer.text
+        samples = [s for family in text_string_to_metric_families(login().get("metrics").text) for s in family.samples]
+        assert {sample.labels.get("application", APPLICATION) for sample in samples} == {APPLICATION}
+
+
+@pytest.mark.parametrize("name", [MARKUP, QUOTES, "a\u202eb", "a\x1b[31m", "a\u2028b", "..", "a\0b"])
+def test_application_names_that_no_folder_can_have_are_refused(
+    project: Configure, monkeypatch: pytest.MonkeyPatch, name: str, faults: Faults
+) -> None:
+    project(applications={name: {"databases": [{"name": "shop", "connection": "shop_db"}]}})
+    with faults.one("hostile names: refused in the settings"):
+        done = lifeboat("list")
+        assert done.returncode == 2
+        assert "must not" in done.stderr or "NUL" in done.stderr
+
+
+def test_no_name_becomes_markup_in_a_message(faults: Faults) -> None:
+    for name in (*NAMES, "<http://evil.example|click>", "</p><script>alert(1)</script>", "@channel"):
+        message = Message("backup failed", "run", (Failure(f"{name}.dump", name, name),), (name,), note=name)
+        with faults.one("hostile names: messages"):
+            told = json.dumps(message.slack())
+            assert "<" not in told.replace("<https://", "")
+            assert "<script>" not in message.html()
