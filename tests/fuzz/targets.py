@@ -96,9 +96,6 @@ def key(data: bytes) -> None:
         database_of_entry(name)
 
 
-_settings = Path(tempfile.gettempdir()) / "lifeboat-fuzz-settings.yaml"
-
-
 def settings(data: bytes) -> None:
     """The settings file."""
     with tempfile.NamedTemporaryFile(dir="/dev/shm", suffix=".yaml") as file:

@@ -193,9 +193,9 @@ class ArchiveReader:
             raise ArchiveError(f"{where} is not a whole ZIP archive: {_reason(error)}.") from error
         if password:
             self._zip.setpassword(password.encode())
-            self._try(previous)
+            self._choose_password(previous)
 
-    def _try(self, previous: Sequence[str]) -> None:
+    def _choose_password(self, previous: Sequence[str]) -> None:
         """Take the first password that opens the smallest entry; where none does, the current one stays."""
         encrypted = [info for info in self._zip.filelist if info.flag_bits & ENCRYPTED]
         if not previous or not encrypted:
