@@ -62,7 +62,7 @@ def changed(target: str) -> st.SearchStrategy[bytes]:
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_nothing_but_a_sentence_comes_out(target: str, faults: Faults) -> None:
-    @settings(max_examples=40, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(changed(target))
     def read(content: bytes) -> None:
         with faults.one(f"fuzz: {target}, by chance"):
