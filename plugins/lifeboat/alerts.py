@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass
@@ -272,7 +272,8 @@ def failed_run(context: Context) -> Message:
     if not failures:
         failures = [Failure(dag_id, "", reason)]
     note = "Nothing half-done counts as a backup; what was published before is untouched."
-    return Message(f"{dag_id} failed", run_id, tuple(failures), last_good(), note, _url(context))
+    good = last_good([failure.subject for failure in failures])
+    return Message(f"{dag_id} failed", run_id, tuple(failures), good, note, _url(context))
 
 
 def restored_run(context: Context) -> Message:
@@ -370,8 +371,11 @@ def _failure(ti: Any, name: str, run_id: str) -> Failure:
     return Failure(name, "", NO_REASON)
 
 
-def last_good() -> tuple[str, ...]:
-    """Return when the newest archive of every application was captured, as far as that can be found out in time."""
+def last_good(subjects: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return when the newest archives of applications were captured, as far as that can be found out in time.
+
+    :param subjects: what failed; only its applications are told of, or all where it names none.
+    """
     from datetime import UTC, datetime
 
     from lifeboat import config
@@ -384,12 +388,18 @@ def last_good() -> tuple[str, ...]:
         return (f"The last good backup is not known: {type(error).__name__}.",)
     silent = [name for name in settings.destinations if name not in examined or not examined[name].newest]
     lines = []
-    for application in settings.applications:
+    for application in _named_by(subjects, settings.applications) or settings.applications:
         times = [time for each in examined.values() for time in each.newest.get(application, {}).values()]
         unknown = "not known" if silent else "none was found"
         when = f"{max(times):%Y-%m-%d %H:%M} UTC, {age_text(now - max(times))} ago" if times else unknown
         lines.append(f"Last good backup of {application}: {when}")
     return (*lines, *([f"Could not be read: {', '.join(silent)}."] if silent else []))
+
+
+def _named_by(subjects: Sequence[str], applications: Iterable[str]) -> list[str]:
+    """Return the applications whose name or key begins a subject."""
+    starts = [subject + "," for subject in subjects]
+    return [name for name in applications if any(start.startswith((f"{name},", f"{name}/")) for start in starts)]
 
 
 def _examined() -> dict[str, Examined]:

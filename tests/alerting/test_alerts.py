@@ -50,6 +50,22 @@ def channels(
     return configure
 
 
+@pytest.mark.parametrize(
+    ("subjects", "told"),
+    [
+        ([], ["Bread, Ltd.", "Shop", "Shop 2"]),
+        (["destination disk"], ["Bread, Ltd.", "Shop", "Shop 2"]),
+        (["Shop, database shop"], ["Shop"]),
+        (["Shop 2/database/2026-11-23-01-00-00.zip at disk", "Bread, Ltd."], ["Bread, Ltd.", "Shop 2"]),
+    ],
+)
+def test_the_last_good_backup_is_told_of_what_failed(project: Configure, subjects: list[str], told: list[str]) -> None:
+    shop = {"databases": [{"name": "shop", "connection": "shop_db"}]}
+    project(applications={"Bread, Ltd.": shop, "Shop": shop, "Shop 2": shop})
+    lines = alerts.last_good(subjects)
+    assert [re.findall("Last good backup of (.*): ", line) for line in lines if "Last" in line] == [[n] for n in told]
+
+
 @pytest.mark.timeout(900)
 def test_every_way_to_fail_sends_exactly_one_of_each(
     channels: Callable[..., config.Alerts],

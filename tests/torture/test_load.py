@@ -162,6 +162,7 @@ def test_a_night_of_fifty_applications_by_airflow(
     reasons = [str(block) for block in message["blocks"] if "nobody_made_it" in str(block)]
     assert [name for name in APPLICATIONS if any(name in reason for reason in reasons)] == [*FAILING]
     assert len(reasons) == len(FAILING)
+    assert re.findall("Last good backup of (.*?): ", str(message)) == [*FAILING]
     peak = memory.peak["airflow worker"]
     faults.measured.append(f"50 applications of 3 databases by Airflow: {seconds:.0f} s, {peak} MiB of a task at most.")
     assert peak < MOST_MEMORY
