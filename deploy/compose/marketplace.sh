@@ -1,0 +1,7 @@
+# Sourced by the image's entrypoint when the database is new: fills it, and lets Lifeboat's user make schemas for
+# restores and drills.
+{
+    echo "SET @rows = 120000;"
+    cat /marketplace.sql
+} | docker_process_sql --database=marketplace
+echo "GRANT ALL PRIVILEGES ON *.* TO 'backup'@'%';" | docker_process_sql
