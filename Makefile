@@ -5,7 +5,7 @@ export UV_COMPILE_BYTECODE := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALLED := .venv/installed
 .DEFAULT_GOAL := help
-.PHONY: help demo up test torture bench screenshots env lock clean
+.PHONY: help demo up test torture bench docs screenshots env lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,6 +32,9 @@ torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one
 bench: $(INSTALLED) ## Time a backup beside its peers; one table.
 	@scripts/system-packages demo test bench
 	@.venv/bin/python -m tests.bench
+
+docs: $(INSTALLED) ## Write docs/CONFIGURATION.md from the model of the settings.
+	@.venv/bin/python -m docs.configuration
 
 env: ## Write .env for docker compose, with new random passwords.
 	@scripts/make-env

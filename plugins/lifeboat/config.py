@@ -121,7 +121,14 @@ class Encryption(_Model):
 
 
 class Periods(_Model):
-    """Numbers of retention that are overridden; those that are left out stay as they are."""
+    """Numbers of retention that are overridden; those that are left out stay as they are.
+
+    :param keep_all_for_days: every archive is kept that long.
+    :param keep_daily_for_days: then the newest of each day, that many days more.
+    :param keep_weekly_for_weeks: then the newest of each ISO week, that many weeks more.
+    :param keep_monthly_for_months: then the newest of each month, that many months more.
+    :param keep_yearly_for_years: then the newest of each year, that many years more; older ones go.
+    """
 
     keep_all_for_days: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
     keep_daily_for_days: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
@@ -136,11 +143,13 @@ class Periods(_Model):
 
 
 class Retention(Periods):
-    """How long archives are kept; see `lifeboat.retention`.
+    """How long archives are kept. A destination and an application may override each number, a kind as well.
 
     :param delete_oldest_above_megabytes: cap of all archives together, in units of 1024 * 1024 bytes; null: none.
     :param keep_until_proven: delete an archive only when a newer one of its kind is proven by a drill.
-    :param database: numbers of archives of that kind only; so are the next two.
+    :param database: numbers of archives of that kind only.
+    :param application: numbers of archives of that kind only.
+    :param legacy: numbers of laravel-backup's archives only.
     """
 
     delete_oldest_above_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = None
@@ -162,11 +171,12 @@ class Retention(Periods):
 
 
 class Health(_Model):
-    """When backups are unhealthy; what is left out stays as it is. See `lifeboat.health.Limits`.
+    """When backups are unhealthy. An application may override each number.
 
-    :param database_max_days: age of the newest archive of kind ``database``.
-    :param application_max_days: age of the newest archive of kind ``application``.
-    :param max_storage_megabytes: of all archives of an application at a destination; null: no limit.
+    :param database_max_days: how old the newest archive of kind ``database`` may be.
+    :param application_max_days: how old the newest archive of kind ``application`` may be.
+    :param max_storage_megabytes: of all archives of an application at a destination, in units of 1024 * 1024 bytes;
+        null: no limit.
     :param size_factor: by how much the newest archive may be smaller or larger than usual; null: no limit.
     :param rpo_hours: the stated recovery point objective; null: none is stated.
     :param rto_hours: the stated recovery time objective, which drills measure; null: none is stated.
@@ -185,6 +195,7 @@ class Health(_Model):
 class DiskDestination(_Model):
     """A directory, usually of another disk.
 
+    :param type: says that it is one.
     :param path: absolute path of the directory; `lifeboat init` creates and marks it, once.
     :param retention: overrides the file's ``retention`` for archives here.
     """
@@ -217,6 +228,7 @@ class ObjectLock(_Model):
 class S3Destination(_Model):
     """A bucket of S3 or of a server that speaks its protocol.
 
+    :param type: says that it is one.
     :param connection: Airflow connection of type ``aws``; endpoint and path style are its extras.
     :param cleanup_connection: the same for what deletes, clean-ups and drills; `connection` when left out.
     :param bucket: name of the bucket, which must exist.
@@ -314,6 +326,8 @@ DagId = Literal["backup_database", "backup_application", "backup_cleanup", "back
 class Alerts(_Model):
     """Who hears of a failed run; a channel that is left out is off.
 
+    :param slack: where messages go.
+    :param email: whom mail goes to.
     :param on_success: DAGs whose successful runs are told, too.
     :param dead_man: Airflow connection of type ``http`` that every healthy check asks for, so that whoever waits for
         it there notices when Airflow itself is dead; its password is the URL.
@@ -365,7 +379,15 @@ class Settings(_Model):
 
     :param timezone: IANA name; the schedules follow its wall clock. Archive names are in UTC all the same.
     :param staging: scratch directory that all workers share; holds the compressed dumps and the archive of a run.
-    :param encryption: default for every application.
+    :param encryption: of every application that says nothing else; ``none`` stores archives in the clear.
+    :param destinations: where archives are kept, by name.
+    :param applications: what is protected, by name; the name is the first part of every archive's key.
+    :param alerts: who hears of a failed run.
+    :param retention: how long archives are kept.
+    :param health: when backups are unhealthy.
+    :param restore: what a restore in Airflow asks for.
+    :param drill: how restores are rehearsed.
+    :param metrics: who may read the metrics without a login.
     :param legacy_timezone: of the times in the names of laravel-backup's archives; `timezone` when left out.
     """
 
