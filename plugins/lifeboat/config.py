@@ -594,7 +594,7 @@ def settings_path() -> Path:
     return Path(os.environ.get(CONFIG_VARIABLE) or PROJECT / "include" / "backup.yaml")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Refuses a key that stands twice: YAML would silently drop the first, and with it what it protects."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

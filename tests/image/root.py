@@ -82,9 +82,7 @@ class Root:
         for name in REGISTRY_FILES:
             if Path("/", name).exists():
                 shutil.copy(Path("/", name), self.path / name)
-        for device in ("/proc", "/dev", *os.environ.get("PIP_FIND_LINKS", "").split()):
-            (self.path / device.lstrip("/")).mkdir(parents=True, exist_ok=True)
-            subprocess.run(["mount", "--rbind", device, self.path / device.lstrip("/")], check=True)
+        self.mount()
         (base,) = (step.rest for step in instructions(PROJECT / "Dockerfile") if step.word == "FROM")
         version = re.search(r":([\d.]+)-python", base)
         assert version
@@ -96,6 +94,13 @@ class Root:
             f"pip install -q uv && uv pip install -q --python {HOME}/.local/bin/python"
             f" 'apache-airflow[{BASE_EXTRAS}]=={version[1]}'"
         )
+
+    def mount(self) -> None:
+        """Show the tree devices and processes, and packages that this machine keeps."""
+        subprocess.run(["mount", "-t", "proc", "proc", self.path / "proc"], check=True)
+        for device in ("/dev", *os.environ.get("PIP_FIND_LINKS", "").split()):
+            (self.path / device.lstrip("/")).mkdir(parents=True, exist_ok=True)
+            subprocess.run(["mount", "--rbind", device, self.path / device.lstrip("/")], check=True)
 
     def build(self) -> None:
         """Carry out the Dockerfile's steps.
@@ -120,6 +125,17 @@ class Root:
                     self.run(step.rest)
                 case _:
                     raise ValueError(f"{step.word} is not known here")
+
+    def install(self, *packages: str) -> None:
+        """Install Debian packages, starting none of their servers."""
+        self._user = "root"
+        policy = self.path / "usr/sbin/policy-rc.d"
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+        self.run(
+            "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq"
+            f" --no-install-recommends {shlex.join(packages)} >/dev/null"
+        )
 
     def run(self, command: str) -> None:
         """Run a command as the current user."""
