@@ -13,7 +13,7 @@ from typing import Any
 import compose_spec
 import pytest
 import yaml
-from lifeboat import config
+from lifeboat import __version__, config
 
 from tests import compose
 from tests.conftest import PROJECT
@@ -131,3 +131,21 @@ def test_the_demo_settings_name_connections_of_the_example_and_folders_of_the_vo
     assert {str(folder) for folder in settings.own_directories} <= mounted
     assert str(settings.files_of("Aimporo Marketplace").root.parent) in mounted
     assert "/opt/airflow/include/backup.yaml" in mounted
+
+
+def test_the_chart_values_name_our_version_and_mount_what_the_settings_need() -> None:
+    helm = PROJECT / "deploy" / "helm"
+    values = yaml.safe_load((helm / "values.yaml").read_text())
+    claims = {claim["metadata"]["name"] for claim in yaml.safe_load_all((helm / "volumes.yaml").read_text())}
+    assert values["images"]["airflow"]["tag"] == __version__
+    assert values["airflowVersion"] in (PROJECT / "Dockerfile").read_text()
+    assert yaml.safe_load(values["extraEnvFrom"]) == [{"secretRef": {"name": "lifeboat-connections"}}]
+    assert {mount["name"] for mount in values["volumeMounts"]} == {volume["name"] for volume in values["volumes"]}
+    assert claims == {
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in values["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    mounted = {mount["mountPath"] for mount in values["volumeMounts"]}
+    settings = config.load(PROJECT / "include" / "backup.yaml")
+    assert {str(folder) for folder in settings.own_directories} <= mounted

@@ -28,7 +28,10 @@ from tests.image.root import Root
 
 SERVERS = ["mariadb-server", "postgresql", "redis-server", "wget"]
 NOT_HERE = {"mailpit"}
-OWN_CHECK_SCRIPT = {"marketplace-db"}  # of an image that is not here
+OTHER_CHECK = {  # for the one that is a script of an image
+    "marketplace-db": "test -e /var/lib/mysql/of-compose/filled && MYSQL_PWD=$MARIADB_PASSWORD"
+    " mariadb --no-defaults --host=marketplace-db --user=backup --execute='SELECT 1'"
+}
 USERS = {"postgres": "postgres", "marketplace-db": "mysql", "redis": "redis", "s3": "root"}
 PATIENCE = 300  # seconds until everything is healthy, and for a backup
 POSTGRES = """
@@ -48,7 +51,7 @@ serve() { mariadbd --no-defaults --datadir=$data --socket=/tmp/mysql.sock "$@"; 
 docker_process_sql() { mariadb --no-defaults --socket=/tmp/mysql.sock --user=root "$@"; }
 if [ ! -e $data/filled ]; then
     mariadb-install-db --no-defaults --datadir=$data --skip-test-db --auth-root-authentication-method=normal >/dev/null
-    serve --skip-networking & first=$!
+    serve --skip-networking "$@" &
     until docker_process_sql --execute='SELECT 1' >/dev/null 2>&1; do sleep 0.2; done
     docker_process_sql <<SQL
         CREATE DATABASE \\`$MARIADB_DATABASE\\`;
@@ -56,8 +59,8 @@ if [ ! -e $data/filled ]; then
         GRANT ALL ON \\`$MARIADB_DATABASE\\`.* TO '$MARIADB_USER'@'%';
 SQL
     . /docker-entrypoint-initdb.d/marketplace.sh
-    kill $first
-    wait $first || true
+    docker_process_sql --execute=SHUTDOWN
+    wait
     touch $data/filled
 fi
 exec mariadbd --no-defaults --datadir=$data --socket=/tmp/mysql.sock "$@"
@@ -111,6 +114,8 @@ class Site:
     def is_healthy(self, name: str) -> bool:
         """Run the health check of a service."""
         kind, *words = self._services[name]["healthcheck"]["test"]
+        if name in OTHER_CHECK:
+            kind, words = "CMD-SHELL", [OTHER_CHECK[name]]
         words = ["/bin/sh", "-c", *words] if kind == "CMD-SHELL" else words
         done = subprocess.run(
             self._inside(name, words), env=self._variables(name), capture_output=True, text=True, check=False
@@ -161,7 +166,7 @@ class Site:
 
     def _await(self, running: Mapping[str, subprocess.Popen[bytes]], names: list[str]) -> None:
         started = time.monotonic()
-        waiting = [name for name in names if name not in OWN_CHECK_SCRIPT]
+        waiting = list(names)
         while waiting:
             name = waiting[0]
             if self.is_healthy(name):
