@@ -19,6 +19,10 @@ APART = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation
 
 def main() -> None:
     """Build the image, then run what Compose would run from it."""
+    if os.geteuid() != 0:
+        raise SystemExit(
+            "make image-check mounts and changes roots: run it as root, in a container or a virtual machine."
+        )
     if "INSIDE" not in os.environ:  # mounts and processes end with it, whatever ends it
         with tempfile.TemporaryDirectory(prefix="lifeboat-image-") as folder:
             command = [*APART, sys.executable, "-m", "tests.image"]
