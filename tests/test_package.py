@@ -1,4 +1,4 @@
-"""Lifeboat installed as a package into an Airflow that has no folder of it."""
+"""Lifeboat in an Airflow that has nothing of it yet: installed as a package, and copied as files."""
 
 from __future__ import annotations
 
@@ -10,12 +10,32 @@ import sys
 import sysconfig
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import PROJECT
 
 SOURCES = ("pyproject.toml", "README.md", "requirements.txt", ".env.example", "dags", "plugins", "include")
+LEFT_OUT = shutil.ignore_patterns("*.egg-info", "__pycache__")
+DAGS = sorted(path.stem for path in (PROJECT / "dags").glob("*.py"))
+FINDS = """
+import json
+from pathlib import Path
+from airflow import plugins_manager
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import DagBag
+(bundle,) = DagBundlesManager().get_all_dag_bundles()
+bag = DagBag(dag_folder=str(bundle.path), bundle_name=bundle.name)
+plugins, errors = plugins_manager._get_plugins()
+import lifeboat
+print(json.dumps({
+    "where": str(Path(lifeboat.__file__).parents[1]),
+    "dags": sorted(bag.dag_ids),
+    "pages": sum(plugin.name == "lifeboat" for plugin in plugins),
+    "errors": [bag.import_errors, errors],
+}))
+"""
 BUNDLES = [{"name": "lifeboat", "classpath": "lifeboat.bundle.LifeboatBundle", "kwargs": {}}]
 
 
@@ -25,8 +45,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     for name in SOURCES:
         if (PROJECT / name).is_dir():
-            left_out = shutil.ignore_patterns("*.egg-info", "__pycache__")
-            shutil.copytree(PROJECT / name, folder / name, ignore=left_out)
+            shutil.copytree(PROJECT / name, folder / name, ignore=LEFT_OUT)
         else:
             shutil.copy(PROJECT / name, folder)
     build = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
@@ -48,50 +67,55 @@ def test_the_package_has_every_file_of_ours(wheel: Path) -> None:
     assert shared == {name.partition(".data/data/")[2] for name in names if ".data/data/" in name}
 
 
-def airflow_with(wheel: Path, site: Path) -> Path:
-    """Make a folder of packages: what this environment has but for Lifeboat itself, and the wheel."""
+def airflow_packages(site: Path) -> Path:
+    """Make a folder of packages: what this environment has, but for Lifeboat itself."""
     site.mkdir()
     for package in Path(sysconfig.get_path("purelib")).iterdir():
         if "lifeboat" not in package.name:
             (site / package.name).symlink_to(package)
-    uv = [sys.executable, "-m", "uv", "pip", "install", "-q", "--no-deps"]
-    subprocess.run([*uv, "--target", site, wheel], check=True)
     return site
+
+
+def what_airflow_finds(home: Path, site: Path, **variables: str) -> dict[str, Any]:
+    """Return where Lifeboat is, its DAGs, pages and errors, as a new process of Airflow's with a home sees them."""
+    home_only = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "LIFEBOAT"))}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", FINDS],
+        env=home_only
+        | {"PYTHONPATH": str(site), "AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+        | variables,
+        cwd=home,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 @pytest.mark.parametrize("also_in_the_plugins_folder", [False, True])
 def test_an_installed_package_brings_its_dags_and_its_page_once(
     wheel: Path, tmp_path: Path, also_in_the_plugins_folder: bool
 ) -> None:
-    site = airflow_with(wheel, tmp_path / "site")
-    plugins = tmp_path / "plugins"
-    plugins.mkdir()
+    site = airflow_packages(tmp_path / "site")
+    uv = [sys.executable, "-m", "uv", "pip", "install", "-q", "--no-deps"]
+    subprocess.run([*uv, "--target", site, wheel], check=True)
+    (tmp_path / "plugins").mkdir()
     if also_in_the_plugins_folder:
-        shutil.copy(PROJECT / "plugins" / "lifeboat_plugin.py", plugins)
-    (tmp_path / "backup.yaml").write_text((PROJECT / "include" / "backup.yaml").read_text())
-    script = (
-        "import json, lifeboat\n"
-        "from airflow import plugins_manager\n"
-        "from airflow.dag_processing.bundles.manager import DagBundlesManager\n"
-        "from airflow.dag_processing.dagbag import DagBag\n"
-        "bundle = DagBundlesManager().get_bundle('lifeboat')\n"
-        "bag = DagBag(dag_folder=str(bundle.path), bundle_name='lifeboat')\n"
-        "plugins, errors = plugins_manager._get_plugins()\n"
-        "print(json.dumps([lifeboat.__file__, sorted(bag.dag_ids), bag.import_errors,"
-        " [plugin.name for plugin in plugins if plugin.name == 'lifeboat'], errors]))\n"
+        shutil.copy(PROJECT / "plugins" / "lifeboat_plugin.py", tmp_path / "plugins")
+    found = what_airflow_finds(
+        tmp_path,
+        site,
+        LIFEBOAT_CONFIG=str(site / "share" / "lifeboat" / "backup.yaml"),
+        AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(BUNDLES),
     )
-    environment = os.environ | {
-        "PYTHONPATH": str(site),
-        "LIFEBOAT_CONFIG": str(tmp_path / "backup.yaml"),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"),
-        "AIRFLOW__CORE__PLUGINS_FOLDER": str(plugins),
-        "AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST": json.dumps(BUNDLES),
-    }
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    where, dags, import_errors, pages, plugin_errors = json.loads(done.stdout.splitlines()[-1])
-    assert Path(where).is_relative_to(site)
-    assert dags == sorted(path.stem for path in (PROJECT / "dags").glob("*.py"))
-    assert (import_errors, pages, plugin_errors) == ({}, ["lifeboat"], {})
+    assert found == {"where": str(site), "dags": DAGS, "pages": 1, "errors": [{}, {}]}
+
+
+def test_copied_files_are_a_whole_project(tmp_path: Path) -> None:
+    home = tmp_path / "project"
+    for name in ("dags", "plugins", "include"):
+        shutil.copytree(PROJECT / name, home / name, ignore=LEFT_OUT)
+    found = what_airflow_finds(home, airflow_packages(tmp_path / "site"))
+    assert found == {"where": str(home / "plugins"), "dags": DAGS, "pages": 1, "errors": [{}, {}]}
