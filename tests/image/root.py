@@ -7,6 +7,7 @@ it is not that image.
 from __future__ import annotations
 
 import fnmatch
+import json
 import os
 import re
 import shlex
@@ -115,7 +116,7 @@ class Root:
                 case "USER":
                     self._user = step.rest
                 case "SHELL":
-                    self._shell = [part.strip(' "') for part in step.rest.strip("[]").split(",")]
+                    self._shell = json.loads(step.rest)
                 case "ENV":
                     name, _, value = step.rest.partition("=")
                     self.environment[name] = value
@@ -142,12 +143,10 @@ class Root:
         words = [*self._shell, command]
         subprocess.run(self.command(words, self._user), env=self.environment, check=True)
 
-    def command(self, words: list[str], user: str, directory: str = AIRFLOW_HOME) -> list[str]:
+    def command(self, words: list[str], user: str) -> list[str]:
         """Return the command of this machine that runs words in the tree."""
-        place = directory if (self.path / directory.lstrip("/")).is_dir() else "/"
-        inside = (
-            f"cd {shlex.quote(place)} && export HOME=$(getent passwd {user} | cut -d: -f6) && exec {shlex.join(words)}"
-        )
+        home = f"export HOME=$(getent passwd {user} | cut -d: -f6)"
+        inside = f"if [ -d {AIRFLOW_HOME} ]; then cd {AIRFLOW_HOME}; fi; {home}; exec {shlex.join(words)}"
         return [
             "chroot",
             f"--userspec={user}:root" if user == "airflow" else f"--userspec={user}",
