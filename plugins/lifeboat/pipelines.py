@@ -49,13 +49,6 @@ LONGEST_STEP = timedelta(hours=6)
 LONGEST_APPROVAL = timedelta(hours=12)
 
 
-class _Choices(list[str]):
-    """Names of a trigger form. Airflow copies the form for every task, and many names for many tasks take seconds."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Choices:
-        return self
-
-
 def dag_options(*tags: str, notice: BaseNotifier | None = None) -> dict[str, Any]:
     """Return what every DAG of Lifeboat has in common, as arguments of `DAG`.
 
@@ -77,19 +70,19 @@ def backup_params(settings: Settings, kind: BackupKind) -> dict[str, Param]:
     applications = settings.applications_of(kind)
     databases = sorted({found.name for application in applications for found in settings.databases_of(application)})
     return {
-        "application": Param(ALL, type="string", enum=_Choices([ALL, *applications]), description="What to back up."),
+        "application": Param(ALL, type="string", enum=[ALL, *applications], description="What to back up."),
         "databases": Param(
             [],
             type="array",
             items={"type": "string"},
-            examples=_Choices(databases),
+            examples=databases,
             description="Only these databases. Empty: all of the application.",
         ),
         "destinations": Param(
             [],
             type="array",
             items={"type": "string"},
-            examples=_Choices(settings.destinations),
+            examples=list(settings.destinations),
             description="Only to these destinations. Empty: to all of the application.",
         ),
         "note": Param("", type="string", maxLength=500, description="Kept in the archive's manifest."),
@@ -152,13 +145,11 @@ def cleanup_params(settings: Settings) -> dict[str, Param]:
     """Return the fields of a clean-up's trigger form."""
     return {
         "dry_run": Param(False, type="boolean", description="Print the plan and delete nothing."),
-        "application": Param(
-            ALL, type="string", enum=_Choices([ALL, *settings.applications]), description="What to clean up."
-        ),
+        "application": Param(ALL, type="string", enum=[ALL, *settings.applications], description="What to clean up."),
         "destination": Param(
             ALL_DESTINATIONS,
             type="string",
-            enum=_Choices([ALL_DESTINATIONS, *settings.destinations]),
+            enum=[ALL_DESTINATIONS, *settings.destinations],
             description="Where to clean up.",
         ),
     }
@@ -238,7 +229,7 @@ def restore_params(settings: Settings, *, files: bool) -> dict[str, Param]:
         else "To replace a database, type its name; for several, a line each. A safety backup is taken first."
     )
     params = {
-        "application": Param(type="string", enum=_Choices(applications), description="What to restore.", **alone),
+        "application": Param(type="string", enum=applications, description="What to restore.", **alone),
         "archive": Param(
             "latest",
             type="string",
@@ -248,14 +239,14 @@ def restore_params(settings: Settings, *, files: bool) -> dict[str, Param]:
         "destination": Param(
             ANY_DESTINATION,
             type="string",
-            enum=_Choices([ANY_DESTINATION, *settings.destinations]),
+            enum=[ANY_DESTINATION, *settings.destinations],
             description="Where to take it from.",
         ),
         "databases": Param(
             [],
             type="array",
             items={"type": "string"},
-            examples=_Choices(databases),
+            examples=databases,
             description="Only these databases. Empty: all that the archive holds.",
         ),
         "into": Param(None, type=["null", "string"], description=f"{what}. Empty: {where}, beside the original."),
