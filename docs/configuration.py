@@ -28,6 +28,7 @@ PLACES: dict[type[BaseModel], str] = {  # where a model stands in the file, in t
     config.Settings: "The file",
     config.DiskDestination: "destinations.NAME, with `type: disk`",
     config.S3Destination: "destinations.NAME, with `type: s3`",
+    config.ObjectLock: "destinations.NAME.object_lock",
     config.Application: "applications.NAME",
     config.Database: "applications.NAME.databases",
     config.Files: "applications.NAME.files",
