@@ -6,10 +6,10 @@ export UV_COMPILE_BYTECODE := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALLED := .venv/installed
 .DEFAULT_GOAL := help
-.PHONY: help demo up test torture bench screenshots lock clean
+.PHONY: help demo up test torture bench docs image-check screenshots env lock clean
 
 help: ## List the targets.
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 demo: $(INSTALLED) ## Back up a demo marketplace through Airflow, to disk and to S3, and show what is stored.
 	@scripts/system-packages demo
@@ -34,6 +34,16 @@ torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one
 bench: $(INSTALLED) ## Time a backup beside its peers; one table.
 	@scripts/system-packages demo test bench
 	@.venv/bin/python -m tests.bench
+
+docs: $(INSTALLED) ## Write docs/CONFIGURATION.md from the model of the settings.
+	@.venv/bin/python -m docs.configuration
+
+env: ## Write .env for docker compose, with new random passwords.
+	@scripts/make-env
+
+image-check: $(INSTALLED) ## Build the image and run the compose file without Docker, on a bare Debian root.
+	@scripts/system-packages image
+	@.venv/bin/python -m tests.image
 
 screenshots: $(INSTALLED) ## Take the README's pictures of the Backups page anew.
 	@scripts/system-packages demo test

@@ -39,8 +39,8 @@ with DAG(
     dag_id="backup_application",
     description="Databases and files of every application, to every destination",
     schedule=CronTriggerTimetable("0 2 * * 0", timezone=settings.timezone),
-    params=backup_params(settings, "application"),
     doc_md=__doc__,
     **dag_options("backup", "application"),
-):
+) as dag:
     backup_groups(settings, "application", interval=timedelta(days=7))
+dag.params.update(backup_params(settings, "application"))  # last: every task that is made after it carries a copy

@@ -35,8 +35,8 @@ with DAG(
     dag_id="backup_check",
     description="Whether every destination holds what it should",
     schedule=CronTriggerTimetable("0 4 * * *", timezone=settings.timezone),
-    params=check_params(settings),
     doc_md=__doc__,
     **dag_options("check"),
-):
+) as dag:
     check_groups(settings)
+dag.params.update(check_params(settings))  # last: every task that is made after it carries a copy

@@ -33,8 +33,8 @@ with DAG(
     dag_id="backup_cleanup",
     description="What retention no longer keeps, at every destination",
     schedule=CronTriggerTimetable("0 3 * * *", timezone=settings.timezone),
-    params=cleanup_params(settings),
     doc_md=__doc__,
     **dag_options("cleanup"),
-):
+) as dag:
     cleanup_groups(settings)
+dag.params.update(cleanup_params(settings))  # last: every task that is made after it carries a copy

@@ -34,8 +34,8 @@ with DAG(
     dag_id="backup_database",
     description="Databases of every application, to every destination",
     schedule=CronTriggerTimetable("0 1 * * *", timezone=settings.timezone),
-    params=backup_params(settings, "database"),
     doc_md=__doc__,
     **dag_options("backup", "database"),
-):
+) as dag:
     backup_groups(settings, "database", interval=timedelta(days=1))
+dag.params.update(backup_params(settings, "database"))  # last: every task that is made after it carries a copy

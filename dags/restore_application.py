@@ -37,8 +37,8 @@ with DAG(
     dag_id="restore_application",
     description="Databases and files of an application, beside the old ones or over them",
     schedule=None,
-    params=restore_params(settings, files=True),
     doc_md=__doc__,
     **dag_options("restore", "application", notice=RestoreReport()),
-):
+) as dag:
     restore_steps(settings, files=True)
+dag.params.update(restore_params(settings, files=True))  # last: every task that is made after it carries a copy

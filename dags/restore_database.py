@@ -35,8 +35,8 @@ with DAG(
     dag_id="restore_database",
     description="Databases of an application, into new schemas or over the old ones",
     schedule=None,
-    params=restore_params(settings, files=False),
     doc_md=__doc__,
     **dag_options("restore", "database", notice=RestoreReport()),
-):
+) as dag:
     restore_steps(settings, files=False)
+dag.params.update(restore_params(settings, files=False))  # last: every task that is made after it carries a copy

@@ -35,8 +35,8 @@ with DAG(
     dag_id="restore_drill",
     description="Archives restored to scratch, compared with what was captured, and proven",
     schedule=drill_schedule(settings),
-    params=drill_params(settings),
     doc_md=__doc__,
     **dag_options("restore", "drill", notice=DrillReport()),
-):
+) as dag:
     drill_groups(settings)
+dag.params.update(drill_params(settings))  # last: every task that is made after it carries a copy

@@ -26,7 +26,7 @@ CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
 PROJECT = Path(__file__).resolve().parents[2]
 AFTER_BACKUP = "after backup"
 LONGEST_FILE = 1 << 20  # bytes
-DEEPEST = 100  # brackets in brackets
+DEEPEST = 100  # lists and keys in one another
 MOST_NODES = 100_000  # keys and values, counted as often as aliases repeat them
 LINE_ENDS = "\u2028\u2029"
 LONGEST_NAME = 200  # bytes; with its suffixes it must fit into the 255 of a file name
@@ -125,7 +125,14 @@ class Encryption(_Model):
 
 
 class Periods(_Model):
-    """Numbers of retention that are overridden; those that are left out stay as they are."""
+    """Numbers of retention that are overridden; those that are left out stay as they are.
+
+    :param keep_all_for_days: every archive is kept that long.
+    :param keep_daily_for_days: then the newest of each day, that many days more.
+    :param keep_weekly_for_weeks: then the newest of each ISO week, that many weeks more.
+    :param keep_monthly_for_months: then the newest of each month, that many months more.
+    :param keep_yearly_for_years: then the newest of each year, that many years more; older ones go.
+    """
 
     keep_all_for_days: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
     keep_daily_for_days: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
@@ -140,11 +147,13 @@ class Periods(_Model):
 
 
 class Retention(Periods):
-    """How long archives are kept; see `lifeboat.retention`.
+    """How long archives are kept. A destination and an application may override each number, a kind as well.
 
     :param delete_oldest_above_megabytes: cap of all archives together, in units of 1024 * 1024 bytes; null: none.
     :param keep_until_proven: delete an archive only when a newer one of its kind is proven by a drill.
-    :param database: numbers of archives of that kind only; so are the next two.
+    :param database: numbers of archives of that kind only.
+    :param application: numbers of archives of that kind only.
+    :param legacy: numbers of laravel-backup's archives only.
     """
 
     delete_oldest_above_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = None
@@ -166,11 +175,12 @@ class Retention(Periods):
 
 
 class Health(_Model):
-    """When backups are unhealthy; what is left out stays as it is. See `lifeboat.health.Limits`.
+    """When backups are unhealthy. An application may override each number.
 
-    :param database_max_days: age of the newest archive of kind ``database``.
-    :param application_max_days: age of the newest archive of kind ``application``.
-    :param max_storage_megabytes: of all archives of an application at a destination; null: no limit.
+    :param database_max_days: how old the newest archive of kind ``database`` may be.
+    :param application_max_days: how old the newest archive of kind ``application`` may be.
+    :param max_storage_megabytes: of all archives of an application at a destination, in units of 1024 * 1024 bytes;
+        null: no limit.
     :param size_factor: by how much the newest archive may be smaller or larger than usual; null: no limit.
     :param rpo_hours: the stated recovery point objective; null: none is stated.
     :param rto_hours: the stated recovery time objective, which drills measure; null: none is stated.
@@ -189,6 +199,7 @@ class Health(_Model):
 class DiskDestination(_Model):
     """A directory, usually of another disk.
 
+    :param type: says that it is one.
     :param path: absolute path of the directory; `lifeboat init` creates and marks it, once.
     :param retention: overrides the file's ``retention`` for archives here.
     """
@@ -221,6 +232,7 @@ class ObjectLock(_Model):
 class S3Destination(_Model):
     """A bucket of S3 or of a server that speaks its protocol.
 
+    :param type: says that it is one.
     :param connection: Airflow connection of type ``aws``; endpoint and path style are its extras.
     :param cleanup_connection: the same for what deletes, clean-ups and drills; `connection` when left out.
     :param bucket: name of the bucket, which must exist.
@@ -318,6 +330,8 @@ DagId = Literal["backup_database", "backup_application", "backup_cleanup", "back
 class Alerts(_Model):
     """Who hears of a failed run; a channel that is left out is off.
 
+    :param slack: where messages go.
+    :param email: whom mail goes to.
     :param on_success: DAGs whose successful runs are told, too.
     :param dead_man: Airflow connection of type ``http`` that every healthy check asks for, so that whoever waits for
         it there notices when Airflow itself is dead; its password is the URL.
@@ -369,7 +383,15 @@ class Settings(_Model):
 
     :param timezone: IANA name; the schedules follow its wall clock. Archive names are in UTC all the same.
     :param staging: scratch directory that all workers share; holds the compressed dumps and the archive of a run.
-    :param encryption: default for every application.
+    :param encryption: of every application that says nothing else; ``none`` stores archives in the clear.
+    :param destinations: where archives are kept, by name.
+    :param applications: what is protected, by name; the name is the first part of every archive's key.
+    :param alerts: who hears of a failed run.
+    :param retention: how long archives are kept.
+    :param health: when backups are unhealthy.
+    :param restore: what a restore in Airflow asks for.
+    :param drill: how restores are rehearsed.
+    :param metrics: who may read the metrics without a login.
     :param legacy_timezone: of the times in the names of laravel-backup's archives; `timezone` when left out.
     """
 
@@ -576,16 +598,11 @@ def settings_path() -> Path:
     return Path(os.environ.get(CONFIG_VARIABLE) or PROJECT / "include" / "backup.yaml")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Refuses a key that stands twice: YAML would silently drop the first, and with it what it protects.
 
     Refuses, too, what would make others stumble: aliases of aliases that become millions of values, and odd scalars.
     """
-
-    def fetch_flow_collection_start(self, token: type[yaml.Token]) -> None:
-        if self.flow_level > DEEPEST:  # beyond, the time that it takes grows by the square
-            raise yaml.scanner.ScannerError(None, None, "brackets in too many brackets", self.get_mark())
-        super().fetch_flow_collection_start(token)
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
@@ -617,6 +634,17 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _check_depth(text: str) -> None:
+    """Refuse what nests too deeply: libyaml would crash on it."""
+    depth = 0
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise yaml.parser.ParserError(
+                None, None, "lists or keys in too many others", cast(yaml.error.Mark, event.start_mark)
+            )
+
+
 def _weight(node: yaml.Node, known: dict[int, int]) -> int:
     """Return how many keys and values a node becomes; too many where it contains itself.
 
@@ -642,6 +670,7 @@ def load(path: Path | None = None) -> Settings:
             text = file.read(LONGEST_FILE + 1).decode()
         if len(text) > LONGEST_FILE:
             raise SettingsError(f"{path} is longer than {LONGEST_FILE} bytes: these are no settings.")
+        _check_depth(text)
         content = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -650,8 +679,6 @@ def load(path: Path | None = None) -> Settings:
         ) from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    except RecursionError as error:
-        raise SettingsError(f"{path} nests lists or keys too deeply.") from error
     if not isinstance(content, dict):
         raise SettingsError(f"{path} must hold keys and values; it is empty or a list.")
     try:

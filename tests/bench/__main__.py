@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.bench import database, listing, page, restore, trees
+from tests.bench import database, listing, page, parsing, restore, trees
 
 with tempfile.TemporaryDirectory(prefix="lifeboat-bench-") as folder:
-    for contest in (trees, database, restore, listing, page):
+    for contest in (trees, database, restore, listing, parsing, page):
         scratch = Path(folder) / contest.__name__
         scratch.mkdir()
         contest.main(scratch)

@@ -1,4 +1,4 @@
-"""The Backups page in a browser: ten destinations with a thousand archives each, read for the first time and again."""
+"""The Backups page in a browser, read for the first time and again: many destinations, and many applications."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from include.demo.standalone import Standalone
 from tests.bench.contest import console
 from tests.conftest import PROJECT, disk_destination
 
-DESTINATIONS = 10
-ARCHIVES = 1000
+SIZES = ((4, 10), (100, 2))  # applications, destinations
+ARCHIVES = 1000  # at each destination
 AGED = 31  # seconds after which a reading counts no more
 
 
-def fill(root: Path) -> None:
-    """Put archives of four applications into a directory."""
+def fill(root: Path, applications: int) -> None:
+    """Put archives into a directory, of each application a few."""
     now = datetime.now(UTC)
     for number in range(ARCHIVES):
         captured_at = now - timedelta(hours=3 * number)
         kind = "application" if number % 7 == 0 else "database"
-        path = root / catalog.archive_key(f"App {number % 4}", kind, captured_at)
+        path = root / catalog.archive_key(f"App {number % applications}", kind, captured_at)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"archive")
         path.with_name(f"{path.name}.json").write_bytes(b"{}")
@@ -36,8 +36,28 @@ def fill(root: Path) -> None:
 
 def main(scratch: Path) -> None:
     """Time the page from its address to its verdict, and to its last piece."""
-    names = [f"disk{number}" for number in range(DESTINATIONS)]
-    fill(scratch / names[0])
+    for applications, destinations in SIZES:
+        folder = scratch / f"{applications}"
+        (folder / "airflow").mkdir(parents=True)
+        with (
+            Standalone(site(folder, applications, destinations), folder / "airflow.log") as airflow,
+            sync_playwright() as playwright,
+            chromium(playwright) as browser,
+        ):
+            visit(browser, airflow.base)
+            time.sleep(AGED)
+            for name in ("read anew", "read before"):
+                verdict, whole = visit(browser, airflow.base)
+                console.print(
+                    f"The page, {applications} applications, {destinations} destinations with {ARCHIVES} archives"
+                    f" each, {name}: verdict after {verdict:.2f} s, all of it after {whole:.2f} s."
+                )
+
+
+def site(scratch: Path, applications: int, destinations: int) -> dict[str, str]:
+    """Make destinations on disk and their settings; return the variables of an Airflow that serves them."""
+    names = [f"disk{number}" for number in range(destinations)]
+    fill(scratch / names[0], applications)
     for name in names[1:]:
         shutil.copytree(scratch / names[0], scratch / name, copy_function=os.link)
     for name in names:
@@ -47,30 +67,16 @@ def main(scratch: Path) -> None:
         "staging": str(scratch / "staging"),
         "encryption": "none",
         "destinations": {name: {"type": "disk", "path": str(scratch / name)} for name in names},
-        "applications": {f"App {number}": database for number in range(4)},
+        "applications": {f"App {number}": database for number in range(applications)},
     }
     (scratch / "backup.yaml").write_text(json.dumps(settings))
-    (scratch / "airflow").mkdir()
-    variables = {
+    return {
         "LIFEBOAT_CONFIG": str(scratch / "backup.yaml"),
         "AIRFLOW_HOME": str(scratch / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
-    with (
-        Standalone(variables, scratch / "airflow.log") as airflow,
-        sync_playwright() as playwright,
-        chromium(playwright) as browser,
-    ):
-        visit(browser, airflow.base)
-        time.sleep(AGED)
-        for name in ("read anew", "read before"):
-            verdict, whole = visit(browser, airflow.base)
-            console.print(
-                f"The page, {DESTINATIONS} destinations with {ARCHIVES} archives each, {name}:"
-                f" verdict after {verdict:.2f} s, all of it after {whole:.2f} s."
-            )
 
 
 def visit(browser: Browser, base: str) -> tuple[float, float]:

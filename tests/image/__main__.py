@@ -1,0 +1,50 @@
+"""``make image-check``: the image built and docker-compose.yaml run, without an engine, on a bare Debian root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from tests import compose
+from tests.conftest import PROJECT
+from tests.image.root import Root
+from tests.image.services import SERVERS
+
+APART = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+
+
+def main() -> None:
+    """Build the image, then run what Compose would run from it."""
+    if os.geteuid() != 0:
+        raise SystemExit(
+            "make image-check mounts and changes roots: run it as root, in a container or a virtual machine."
+        )
+    if "INSIDE" not in os.environ:  # mounts and processes end with it, whatever ends it
+        with tempfile.TemporaryDirectory(prefix="lifeboat-image-") as folder:
+            command = [*APART, sys.executable, "-m", "tests.image"]
+            done = subprocess.run(command, env=os.environ | {"INSIDE": folder}, check=False)
+        raise SystemExit(done.returncode)
+    folder = Path(os.environ["INSIDE"])
+    root = Root(folder / "root")
+    root.make_base()
+    root.build()
+    root.install(*SERVERS)
+    shutil.copy(Path(sys.executable).parent / "weed", root.path / "usr/bin/weed")
+    write_env(folder)
+    # A network of its own: the ports of the file may be in use on this machine.
+    subprocess.run(["unshare", "--net", sys.executable, "-m", "tests.image.services"], check=True)
+
+
+def write_env(folder: Path) -> None:
+    """Let the script of ``make env`` write an .env into a folder."""
+    (folder / "scripts").mkdir(exist_ok=True)
+    shutil.copy(PROJECT / "scripts" / "make-env", folder / "scripts")
+    shutil.copy(compose.EXAMPLE, folder)
+    subprocess.run([folder / "scripts" / "make-env"], check=True)
+
+
+main()

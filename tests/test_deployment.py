@@ -1,0 +1,151 @@
+"""What a stranger starts first: .env, docker-compose.yaml and its settings agree, and open nothing by default."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import compose_spec
+import pytest
+import yaml
+from lifeboat import __version__, config
+
+from tests import compose
+from tests.conftest import PROJECT
+
+PLACEHOLDER = re.compile(r"<[a-z]+-[a-z]+>")
+READ_BY_COMPOSE_ITSELF = {"COMPOSE_PROFILES"}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The variables of an .env that ``make env`` has written."""
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(PROJECT / "scripts" / "make-env", tmp_path / "scripts")
+    shutil.copy(compose.EXAMPLE, tmp_path)
+    subprocess.run([tmp_path / "scripts" / "make-env"], check=True, capture_output=True)
+    return compose.variables(tmp_path / ".env")
+
+
+@pytest.fixture
+def everything(environment: dict[str, str]) -> dict[str, Any]:
+    """The services of all profiles."""
+    return compose.services(environment | {"COMPOSE_PROFILES": "demo,celery"})
+
+
+def test_the_example_has_every_variable_that_compose_asks_for_and_no_other() -> None:
+    connections = {name for name in compose.variables(compose.EXAMPLE) if name.startswith("AIRFLOW_CONN_")}
+    told = set(compose.variables(compose.EXAMPLE)) - connections - READ_BY_COMPOSE_ITSELF
+    assert told == set(compose.asked_for())
+    for line in compose.FILE.read_text().splitlines():
+        assert not re.search(r"\$\{(?!\w+:[-?])", line.replace("$${", "")), f"neither default nor demand: {line}"
+
+
+def test_no_secret_has_a_default() -> None:
+    example = compose.variables(compose.EXAMPLE)
+    secret = {name for name in compose.asked_for() if re.search("PASSWORD|SECRET|KEY", name)}
+    assert secret
+    assert secret == {name for name, sign in compose.asked_for().items() if sign == "?"}
+    assert all(PLACEHOLDER.fullmatch(example[name]) for name in secret)
+    for name, value in example.items():
+        if name.startswith("AIRFLOW_CONN_") and "password" in json.loads(value):
+            assert PLACEHOLDER.fullmatch(json.loads(value)["password"]), name
+
+
+def test_make_env_fills_every_placeholder_and_never_replaces_a_file(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    written = tmp_path / ".env"
+    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert not any(PLACEHOLDER.search(value) for value in environment.values())
+    assert json.loads(environment["AIRFLOW_CONN_MARKETPLACE_DB"])["password"] == environment["DEMO_PASSWORD"]
+    secrets = [environment[name] for name in compose.asked_for() if re.search("PASSWORD|SECRET|KEY", name)]
+    assert len(set(secrets)) == len(secrets)
+    before = written.read_text()
+    assert subprocess.run([tmp_path / "scripts" / "make-env"], check=False, capture_output=True).returncode == 1
+    assert written.read_text() == before
+
+
+def test_setup_refuses_a_placeholder(environment: dict[str, str], everything: dict[str, Any], tmp_path: Path) -> None:
+    stub = tmp_path / "airflow"
+    stub.write_text("#!/bin/sh\necho migrated\n")
+    stub.chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+
+    def setup(variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        command = everything["setup"]["command"]
+        return subprocess.run(command, env=variables | path, capture_output=True, text=True, check=False)
+
+    assert setup(environment).stdout == "migrated\n"
+    refused = setup(compose.variables(compose.EXAMPLE))
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert "ADMIN_PASSWORD" in refused.stderr
+    assert "AIRFLOW_CONN_LIFEBOAT_ARCHIVE" in refused.stderr
+    assert "make env" in refused.stderr
+
+
+def test_ports_are_open_on_this_machine_only(everything: dict[str, Any]) -> None:
+    ports = [port for service in everything.values() for port in service.get("ports", [])]
+    assert len(ports) == 2
+    assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
+
+
+def test_every_service_that_stays_is_watched(everything: dict[str, Any]) -> None:
+    for name, service in everything.items():
+        assert ("healthcheck" in service) == (service["restart"] == "unless-stopped"), name
+
+
+def test_profiles_choose_what_runs(environment: dict[str, str]) -> None:
+    alone = set(compose.services(environment | {"COMPOSE_PROFILES": ""}))
+    assert alone == {"setup", "api-server", "scheduler", "dag-processor", "triggerer", "postgres"}
+    demo = {"marketplace-db", "marketplace-files", "s3", "mailpit"}
+    assert set(compose.services(environment)) == alone | demo
+    celery = compose.services(environment | {"COMPOSE_PROFILES": "celery"})
+    assert set(celery) == alone | {"redis", "worker-1", "worker-2"}
+    for name, service in celery.items():
+        assert set(service.get("depends_on", {})) <= set(celery), name
+
+
+def test_the_file_is_what_the_compose_specification_says(environment: dict[str, str]) -> None:
+    text = yaml.safe_dump(compose.document(environment))
+    compose_spec.PyCompose.from_yaml(text).validate()
+    with pytest.raises(ValueError, match="helthcheck"):
+        compose_spec.PyCompose.from_yaml(text.replace("healthcheck:", "helthcheck:")).validate()
+
+
+def test_the_demo_settings_name_connections_of_the_example_and_folders_of_the_volumes(
+    everything: dict[str, Any],
+) -> None:
+    settings = config.load(PROJECT / "deploy" / "compose" / "backup.yaml")
+    dumped = yaml.safe_dump(settings.model_dump(mode="json"))
+    example = compose.variables(compose.EXAMPLE)
+    for connection in re.findall(r"connection: (?!null)(\w+)", dumped):
+        assert f"AIRFLOW_CONN_{connection.upper()}" in example
+    mounted = {volume.split(":")[1] for volume in everything["scheduler"]["volumes"]}
+    assert {str(folder) for folder in settings.own_directories} <= mounted
+    assert str(settings.files_of("Aimporo Marketplace").root.parent) in mounted
+    assert "/opt/airflow/include/backup.yaml" in mounted
+
+
+def test_the_chart_values_name_our_version_and_mount_what_the_settings_need() -> None:
+    helm = PROJECT / "deploy" / "helm"
+    values = yaml.safe_load((helm / "values.yaml").read_text())
+    claims = {claim["metadata"]["name"] for claim in yaml.safe_load_all((helm / "volumes.yaml").read_text())}
+    assert values["images"]["airflow"]["tag"] == __version__
+    assert values["airflowVersion"] in (PROJECT / "Dockerfile").read_text()
+    assert yaml.safe_load(values["extraEnvFrom"]) == [{"secretRef": {"name": "lifeboat-connections"}}]
+    assert {mount["name"] for mount in values["volumeMounts"]} == {volume["name"] for volume in values["volumes"]}
+    assert claims == {
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in values["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    mounted = {mount["mountPath"] for mount in values["volumeMounts"]}
+    settings = config.load(PROJECT / "include" / "backup.yaml")
+    assert {str(folder) for folder in settings.own_directories} <= mounted
