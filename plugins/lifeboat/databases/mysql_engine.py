@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,9 +25,10 @@ from lifeboat.databases import (
 from lifeboat.databases.mysql import UNFINISHED, Session
 from lifeboat.databases.mysql_target import HINTS
 from lifeboat.errors import MismatchError, RestoreError, SettingsError
+from lifeboat.logs import logger
 from lifeboat.text import size_text
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 
 class MySQL:

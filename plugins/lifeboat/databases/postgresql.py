@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import re
 import shutil
 import signal
@@ -23,13 +22,14 @@ from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.postgresql_digest import digest
 from lifeboat.databases.postgresql_load import HINTS, quoted
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.logs import logger
 from lifeboat.processes import child, secret_file
 from lifeboat.progress import Progress
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 MAINTENANCE = "postgres"  # the database that every server has, to make others from
 FILLING = "lifeboat_filling_"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from lifeboat.databases import Loaded
 from lifeboat.databases.postgresql_statements import OPTIONAL, Statement, Trailer, is_foreign_key, read
 from lifeboat.errors import RestoreError
+from lifeboat.logs import logger
 from lifeboat.progress import Progress
 
 if TYPE_CHECKING:
     from psycopg import Connection, Cursor
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 HINTS = {
     "28P01": "Check login and password of the Airflow connection.",

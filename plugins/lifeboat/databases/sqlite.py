@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import shutil
 import sqlite3
@@ -21,11 +20,12 @@ from lifeboat import swap
 from lifeboat.databases import Dump, Load, Loaded, Place, Target, names, sqlite_text
 from lifeboat.directories import locked, sync_names
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.scratch import scratch_directory
 from lifeboat.text import size_text
 
-log = logging.getLogger(__name__)
+log = logger(__name__)
 
 PATIENCE = 60.0  # seconds to wait for a lock of the application's
 STEP = 4096  # pages copied at once; between two steps, a time limit can end it
