@@ -33,7 +33,7 @@ os.environ |= {
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
 }
 
-from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink  # noqa: E402
+from include.demo.stand_ins import S3, MailSink, MariaDB, PostgreSQL, SlackSink  # noqa: E402
 from tests.faulty_s3 import Fault, FaultyS3, cut, failing  # noqa: E402
 
 ARCHIVE_PASSWORD = "correct horse; battery 'staple' ñ"
@@ -63,6 +63,12 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQL]:
+    with PostgreSQL() as server:
         yield server
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from lifeboat import backup, catalog, staging
 from lifeboat.config import Database
+from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.errors import AlreadyStoredError, DumpError, StagingError, StorageError
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
@@ -35,7 +36,7 @@ def fail(*_: Any) -> Any:
 def test_a_staged_archive_that_was_altered_is_never_published(
     scratch: Staging, mariadb: MariaDB, shop: str, s3: S3, tmp_path: Path, kind: str
 ) -> None:
-    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
     packed = backup.pack_archive(scratch, "Altered", "database", ["shop"], "password")
     content = bytearray(scratch.archive.read_bytes())
     content[len(content) // 2] ^= 1
@@ -53,7 +54,7 @@ def test_two_runs_of_one_second_never_mix(
     scratch: Staging, mariadb: MariaDB, shop: str, s3: S3, tmp_path: Path, kind: str
 ) -> None:
     """The other has stored its archive and not yet its marker: neither may be replaced."""
-    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
     other = backup.pack_archive(scratch, "Twice", "database", ["shop"], "password")
     s3.create_bucket("twice")
     destination: Destination = disk_destination("here", tmp_path / "disk")
@@ -73,7 +74,7 @@ def test_two_runs_of_one_second_never_mix(
 def test_an_upload_that_did_not_come_to_its_marker_gets_it(
     scratch: Staging, mariadb: MariaDB, shop: str, tmp_path: Path
 ) -> None:
-    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
     packed = backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
     destination = disk_destination("here", tmp_path / "disk")
     destination.store(scratch.archive, packed.key, packed.sha256)
@@ -83,9 +84,9 @@ def test_an_upload_that_did_not_come_to_its_marker_gets_it(
 
 def test_a_repeated_dump_that_fails_leaves_nothing_that_counts(scratch: Staging, mariadb: MariaDB, shop: str) -> None:
     """Cleared after it had succeeded, killed half-way: the facts of the first must not vouch for the half second."""
-    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
     with pytest.raises(DumpError):
-        backup.dump_database(scratch, SHOP, mariadb.server, fail)
+        backup.dump_database(scratch, SHOP, MySQL(mariadb.server, fail))
     with pytest.raises(StagingError, match="is not staged"):
         backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
 
@@ -93,7 +94,7 @@ def test_a_repeated_dump_that_fails_leaves_nothing_that_counts(scratch: Staging,
 def test_a_repeated_packing_that_fails_leaves_nothing_that_counts(
     scratch: Staging, mariadb: MariaDB, shop: str
 ) -> None:
-    backup.dump_database(scratch, SHOP, mariadb.server, mariadb.connect)
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
     backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
     scratch.dump("shop").write_bytes(b"no gzip file any more, but long enough to be one")
     with pytest.raises(Exception, match="is not a gzip file"):

@@ -128,3 +128,36 @@ def test_the_shipped_settings_load_and_their_connections_are_in_the_example() ->
     assert connections
     for connection in connections:
         assert f"AIRFLOW_CONN_{connection.upper()}=" in example
+
+
+@pytest.mark.parametrize(
+    ("engine", "name", "fits"),
+    [
+        ("mysql", "ñ" * 64, True),
+        ("mysql", "ñ" * 65, False),
+        ("postgresql", "n" * 63, True),
+        ("postgresql", "ñ" * 32, False),
+        ("sqlite", "n" * 200, True),
+    ],
+)
+def test_a_name_is_as_long_as_its_engine_allows(tmp_path: Path, engine: str, name: str, fits: bool) -> None:
+    text = GOOD.replace("{name: blog, connection", f"{{name: {name}, engine: {engine}, connection")
+    if fits:
+        assert load(tmp_path, text).databases_of("Blog")[0].name == name
+    else:
+        with pytest.raises(SettingsError, match=r"applications.Blog.databases.0: name: is longer than the 6\d"):
+            load(tmp_path, text)
+
+
+def test_each_engine_may_have_a_scratch_server(tmp_path: Path) -> None:
+    one = load(tmp_path, GOOD + "drill: {connection: scratch_db}").drill
+    several = load(tmp_path, GOOD + "drill: {connection: {mysql: a, postgresql: b}}").drill
+    none = load(tmp_path, GOOD).drill
+    engines = ("mysql", "postgresql", "sqlite")
+    assert [[drill.connection_of(engine) for engine in engines] for drill in (one, several, none)] == [
+        ["scratch_db", None, None],
+        ["a", "b", None],
+        [None, None, None],
+    ]
+    with pytest.raises(SettingsError, match=r"drill\.connection"):
+        load(tmp_path, GOOD + "drill: {connection: {oracle: a}}")

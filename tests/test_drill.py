@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from lifeboat import catalog, checkup, config, connections, drill, health, proof, trees
 from lifeboat.catalog import Archive, Kind
+from lifeboat.databases import names
 from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, RestoreError, SettingsError, StorageError
 from lifeboat.operators.fresh import RequireFreshBackup
 
@@ -184,7 +185,7 @@ def test_a_drill_that_cannot_run_leaves_the_proof_that_was(
         rehearse(rehearsed)
     project(applications={"Shop": SHOP | {"files": {"root": str(root)}}}, drill={"production": True})
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "mysql", "host": "127.0.0.1", "port": 1, "login": "x"}')
-    with pytest.raises(RestoreError, match="Drill of database 'shop of"):
+    with pytest.raises(RestoreError, match="Drill of database 'shop' of"):
         rehearse(rehearsed)
     assert proofs() == [key_of(rehearsed)]
 
@@ -274,7 +275,7 @@ def test_what_has_the_prefix_and_is_not_ours_stops_the_drill(rehearsed: Path, ma
 def test_a_scratch_server_without_room_is_told_before_anything_is_made(
     rehearsed: Path, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drill, "INDEXES", 10**9)
+    monkeypatch.setattr(names, "INDEXES", 10**9)
     with pytest.raises(RestoreError, match=r"The scratch server has .* left in"):
         rehearse(rehearsed)
     assert scratch_left(mariadb) == []

@@ -99,8 +99,9 @@ def test_content_of_our_own_archives() -> None:
 
 def test_content_of_archives_of_laravel_backup() -> None:
     dumps = ["db-dumps/mysql-shop.sql", "db-dumps/mariadb-stock.sql.gz", "db-dumps/postgresql-log.sql"]
-    held = recovery.content_of([*dumps, "var/www/shop/", "db-dumps/mysql-old.sql.bz2"], "legacy", ["shop"])
-    assert held == Content({"shop": dumps[0], "stock": dumps[1]}, False, (dumps[2], "db-dumps/mysql-old.sql.bz2"))
+    others = ["db-dumps/mongodb-old.archive", "db-dumps/mysql-old.sql.bz2"]
+    held = recovery.content_of([*dumps, "var/www/shop/", *others], "legacy", ["shop"])
+    assert held == Content({"shop": dumps[0], "stock": dumps[1], "log": dumps[2]}, False, tuple(others))
     named_after_its_connection = recovery.content_of(["db-dumps/mysql-tenant1.sql", "app/x"], "legacy", ["shop"])
     assert named_after_its_connection == Content({"shop": "db-dumps/mysql-tenant1.sql"}, True)
 

@@ -24,7 +24,7 @@ from threading import Thread
 from typing import Any, ClassVar, Self
 
 from lifeboat.databases import Server, mysql
-from lifeboat.processes import die_with_parent
+from lifeboat.processes import die_with_parent, secret_file
 
 START_SECONDS = 60
 LOCALHOST = "127.0.0.1"
@@ -160,7 +160,7 @@ class MariaDB(_Program):
         client = mysql.Client(program, "MariaDB", frozenset())
         options = ["--default-character-set=utf8mb4", "--batch", "--skip-column-names"]
         text = mysql.option_file_text(Server("", 0, self.user, self.password, str(self.socket)), client)
-        with mysql.option_file(text) as (descriptor, path):
+        with secret_file(text) as (descriptor, path):
             done = subprocess.run(
                 [program, f"--defaults-file={path}", *options, *filter(None, [database])],
                 input=sql.encode() if isinstance(sql, str) else sql,
@@ -239,6 +239,83 @@ class MariaDB(_Program):
 
         with contextlib.suppress(MySQLdb.Error):
             self.connect().close()
+            return True
+        return False
+
+
+class PostgreSQL(_Program):
+    """A private PostgreSQL server in a directory of its own, which goes when it stops.
+
+    It refuses to run as root, and tests live in directories that nobody else may enter.
+    """
+
+    password = "p'a\"s\\s #wörd:%$ "
+    user = "lifeboat"  # who may create databases, and no more
+
+    def __init__(self) -> None:
+        super().__init__(Path(tempfile.mkdtemp(prefix="postgresql-")))
+        self.host, self.port = LOCALHOST, free_port()
+        self._data = self.directory / "data"
+        self._programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+
+    def connection(self, **changes: Any) -> str:
+        """Return the Airflow connection as JSON; `changes` replace its fields."""
+        login = {"conn_type": "postgres", "host": self.host, "port": self.port, "login": self.user}
+        return json.dumps(login | {"password": self.password} | changes)
+
+    def run(self, sql: str, database: str = "postgres", user: str = "") -> str:
+        """Run SQL through the stock client and return what it prints, tab-separated without headings.
+
+        :param user: a superuser when left out.
+        """
+        command = ["psql", "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port)]
+        done = subprocess.run(
+            [*command, "-U", user or "postgres", "-d", database, "-f", "-"],
+            input=sql,
+            env=os.environ | {"PGPASSWORD": self.password, "PGTZ": "UTC"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        return done.stdout
+
+    def start(self) -> None:
+        if os.geteuid() == 0:
+            shutil.chown(self.directory, "nobody", "nogroup")
+        secret = self.directory / "password"
+        secret.write_text(self.password, encoding="utf-8")
+        options = ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"]
+        initdb = [str(self._programs / "initdb"), *options, f"--pwfile={secret}", f"--pgdata={self._data}"]
+        subprocess.run([*self._as_nobody(), *initdb], check=True, capture_output=True, cwd="/")
+        super().start()
+        password = self.password.replace("'", "''")
+        self.run(f"CREATE ROLE {self.user} LOGIN CREATEDB PASSWORD '{password}'")
+
+    def kill(self) -> None:
+        super().kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _command(self) -> Sequence[str]:
+        settings = {
+            "fsync": "off",
+            "listen_addresses": LOCALHOST,
+            "port": str(self.port),
+            "unix_socket_directories": str(self.directory),
+        }
+        options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
+        return [*self._as_nobody(), str(self._programs / "postgres"), "-D", str(self._data), *options]
+
+    @staticmethod
+    def _as_nobody() -> list[str]:
+        # The change of user takes back what `die_with_parent` armed.
+        change = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--pdeathsig=KILL"]
+        return change if os.geteuid() == 0 else []
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(RuntimeError):
+            self.run("SELECT 1")
             return True
         return False
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from lifeboat.archive.write import ArchiveWriter
 from lifeboat.capture import capture
 from lifeboat.catalog import Kind
 from lifeboat.config import BackupKind, Database, Settings
-from lifeboat.databases import Dump, Server, mysql
+from lifeboat.databases import Dump, Engine
 from lifeboat.errors import AlreadyStoredError, LifeboatError, SettingsError, StagingError, StorageError
 from lifeboat.files import Selection
 from lifeboat.logs import logger
@@ -92,7 +92,7 @@ def take(
     if not destinations:
         raise SettingsError("; ".join(failed.values()))
     for database in databases:
-        dump_database(scratch, database, *connections.mysql(database))
+        dump_database(scratch, database, connections.engine(database, settings.staging))
     names = [database.name for database in databases]
     packed = pack_archive(scratch, application, kind, names, password, note, selection, whole_files=whole)
     totals = staging.facts_of(scratch.archive)["marker"]["totals"]
@@ -110,10 +110,9 @@ def take(
     return Taken(packed, totals, tuple(name for name, error in stored.items() if error is None), failed)
 
 
-def dump_database(scratch: Staging, database: Database, server: Server, connect: Callable[[], Any]) -> Dump:
+def dump_database(scratch: Staging, database: Database, engine: Engine) -> Dump:
     """Dump a database into staging, compressed.
 
-    :param connect: opens a DB-API connection to `server`.
     :raises DumpError: the dump is not whole.
     :raises StagingError: there is no space for it.
     """
@@ -121,13 +120,7 @@ def dump_database(scratch: Staging, database: Database, server: Server, connect:
     staging.begin(target)
     deflate = isal_zlib.compressobj(DEFLATE_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW)
     with staging.translated(target), target.open("wb") as file:
-        dump = mysql.dump(
-            connect,
-            server,
-            database.name,
-            database.exclude_tables,
-            lambda chunk: file.write(deflate.compress(chunk)),
-        )
+        dump = engine.dump(database.name, database.exclude_tables, lambda chunk: file.write(deflate.compress(chunk)))
         file.write(deflate.flush())
     staging.finish(target, dump.to_json())
     log.info(

@@ -50,7 +50,7 @@ def differences(captured: Dump, restored: Dump, table: str = "") -> list[Differe
     :param restored: what a fresh dump of the copy says.
     :param table: compare only this table; the whole database when empty.
     """
-    same_server = _family(captured.server) == _family(restored.server)
+    same_server = _family(captured) == _family(restored)
     found = list(_of_tables(captured, restored, table, same_server=same_server))
     if not table:
         found += _of_objects(captured, restored, same_server=same_server)
@@ -91,7 +91,7 @@ def _definitions(dump: Dump) -> Mapping[tuple[str, str], str]:
     return {(entry.kind, entry.name): entry.definition_sha256 for entry in dump.objects}
 
 
-def _family(version: str) -> Any:
-    """Return what two versions must share for the same definition to be printed in the same words."""
-    numbers = re.match(r"\d+\.\d+", version)
-    return numbers and numbers[0], "MariaDB" in version
+def _family(dump: Dump) -> Any:
+    """Return what two servers must share for the same definition to be printed in the same words."""
+    told = {"mysql": 2, "postgresql": 1, "sqlite": 0}[dump.engine]  # SQLite keeps definitions as they were typed
+    return dump.engine, re.findall(r"\d+", dump.server)[:told], "MariaDB" in dump.server

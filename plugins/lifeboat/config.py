@@ -18,6 +18,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lifeboat.catalog import KINDS, OWN_KINDS, Kind
+from lifeboat.databases import EngineName
+from lifeboat.databases.names import LONGEST_NAMES, fits
 from lifeboat.errors import SettingsError
 from lifeboat.health import Limits
 from lifeboat.retention import Policy
@@ -97,17 +99,27 @@ class _Model(BaseModel):
 class Database(_Model):
     """One database to dump.
 
-    :param name: schema name on the server; also the name of its dump.
-    :param connection: Airflow connection of type ``mysql``.
+    :param name: of the database on its server, or of its file without suffix; also the name of its dump.
+    :param engine: what kind of database it is. Not read off the connection's type: secrets backends are asked when
+        something runs, names of dumps and of copies are known before.
+    :param connection: Airflow connection of type ``mysql``, ``postgres`` or ``sqlite``.
     :param restore_connection: the same for restores, whose user must be allowed to create schemas; `connection` when
         left out.
-    :param exclude_tables: tables left out, structure and rows.
+    :param exclude_tables: tables left out, structure and rows; of PostgreSQL and SQLite the rows only, for there a
+        restore replaces the whole database.
     """
 
-    name: str = Field(min_length=1, max_length=64)
+    name: str = Field(min_length=1)
+    engine: EngineName = "mysql"
     connection: ConnectionId
     restore_connection: ConnectionId | None = None
     exclude_tables: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fitting_name(self) -> Database:
+        if not fits(self.engine, self.name):
+            raise ValueError(f"name: is longer than the {LONGEST_NAMES[self.engine]} that {self.engine} allows")
+        return self
 
     @property
     def for_restore(self) -> Database:
@@ -352,18 +364,24 @@ class Restore(_Model):
 class Drill(_Model):
     """How restores are rehearsed.
 
-    :param connection: Airflow connection of type ``mysql``, of a server where scratch schemas may be made.
+    :param connection: Airflow connection of a server where scratch databases may be made: of MySQL, or of several
+        engines by their names.
     :param production: use each database's own server instead: an explicit permission.
     :param directory: for the files while they are compared; a folder of staging when left out.
     :param archives: how many of each kind are rehearsed per destination: the newest, then those unproven for longest.
     :param schedule: a cron expression, or ``after backup``.
     """
 
-    connection: ConnectionId | None = None
+    connection: ConnectionId | dict[EngineName, ConnectionId] | None = None
     production: Annotated[bool, Field(strict=True)] = False
     directory: AbsolutePath | None = None
     archives: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
     schedule: Annotated[str, AfterValidator(_a_schedule)] = "0 5 1 1,4,7,10 *"
+
+    def connection_of(self, engine: EngineName) -> str | None:
+        """Return the connection of the scratch server of an engine; None where the settings name none."""
+        by_engine = {"mysql": self.connection} if isinstance(self.connection, str) else self.connection or {}
+        return by_engine.get(engine)
 
     @model_validator(mode="after")
     def _one_server(self) -> Drill:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lifeboat import catalog
 from lifeboat.config import Database, Encryption, ObjectLock, S3Destination, Settings
 from lifeboat.config import Destination as DestinationSettings
-from lifeboat.databases import Server
+from lifeboat.databases import Engine, EngineName, Server
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.storage import Destination
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 MYSQL_PORT = 3306
 PREVIOUS = "previous_passwords"  # Airflow masks what is called so
+POSTGRESQL_PORT = 5432
+TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")  # of PostgreSQL's client library
+CONNECTION_TYPES: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "postgres", "sqlite": "sqlite"}
 
 
 def get(connection_id: str, used_for: str) -> Any:
@@ -49,33 +53,81 @@ def get(connection_id: str, used_for: str) -> Any:
         ) from error
 
 
-def mysql(database: Database) -> tuple[Server, Callable[[], Any]]:
-    """Return the server of a database, and what opens a DB-API connection to it.
+def engine(database: Database, scratch: Path) -> Engine:
+    """Return what dumps and restores a database.
 
+    :param scratch: directory in which an engine may put a copy for a while.
     :raises SettingsError: the connection is missing, or of another type.
     """
+    connection = get(database.connection, f"database {database.name!r}")
+    wanted = CONNECTION_TYPES[database.engine]
+    if connection.conn_type != wanted:
+        raise SettingsError(
+            f"Airflow connection {database.connection!r} has the type {connection.conn_type!r}, not {wanted!r}.",
+            f"Name another one for database {database.name!r}, or its engine: {', '.join(CONNECTION_TYPES)}.",
+        )
+    match database.engine:
+        case "mysql":
+            return _mysql(database.connection, connection)
+        case "postgresql":
+            return _postgresql(database.connection, connection)
+        case "sqlite":
+            return _sqlite(database.connection, connection, scratch)
+
+
+def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
+    from lifeboat.databases.sqlite import SQLite
+
+    # As JSON, the host is the path; as a URI, what stands behind sqlite:/// is the schema.
+    path = Path(connection.host or "/") / (connection.schema or "")
+    if not path.is_absolute() or not path.name:
+        raise SettingsError(
+            f"Airflow connection {connection_id!r} names no absolute path of a SQLite file.", "Set its host to one."
+        )
+    return SQLite(path, scratch)
+
+
+def _postgresql(connection_id: str, connection: Any) -> Engine:
+    from lifeboat.databases.postgresql import PostgreSQL
+
+    extra = connection.extra_dejson
+    host = connection.host or "localhost"
+    return PostgreSQL(
+        Server(
+            host=host,
+            port=int(connection.port or POSTGRESQL_PORT),
+            user=_login(connection_id, connection),
+            password=connection.password or "",
+            socket=host if host.startswith("/") else "",
+            tls={name: str(extra[name]) for name in TLS_OPTIONS if extra.get(name)},
+        )
+    )
+
+
+def _mysql(connection_id: str, connection: Any) -> Engine:
     from airflow.providers.mysql.hooks.mysql import MySqlHook
 
-    connection = get(database.connection, f"database {database.name!r}")
-    if connection.conn_type != "mysql":
-        raise SettingsError(
-            f"Airflow connection {database.connection!r} has the type {connection.conn_type!r}, not 'mysql'."
-        )
+    from lifeboat.databases.mysql_engine import MySQL
+
     extra = connection.extra_dejson
-    files = _tls_files(database.connection, extra.get("ssl") or {})
-    if not connection.login:
-        raise SettingsError(f"Airflow connection {database.connection!r} names no user.", "Set its login.")
+    files = _tls_files(connection_id, extra.get("ssl") or {})
     server = Server(
         host=connection.host or "localhost",
         port=int(connection.port or MYSQL_PORT),
-        user=connection.login or "",
+        user=_login(connection_id, connection),
         password=connection.password or "",
         socket=extra.get("unix_socket") or "",
         tls={f"ssl-{name}": str(value) for name, value in files.items() if name in ("ca", "cert", "key", "capath")}
         | ({"ssl-mode": str(extra["ssl_mode"])} if extra.get("ssl_mode") else {}),
     )
     # No schema: the database to dump is named in the settings, and a wrong one deserves our own message.
-    return server, MySqlHook(mysql_conn_id=database.connection, schema="").get_conn
+    return MySQL(server, MySqlHook(mysql_conn_id=connection_id, schema="").get_conn)
+
+
+def _login(connection_id: str, connection: Any) -> str:
+    if not connection.login:
+        raise SettingsError(f"Airflow connection {connection_id!r} names no user.", "Set its login.")
+    return str(connection.login)
 
 
 def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:

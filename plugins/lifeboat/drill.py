@@ -10,14 +10,11 @@ import contextlib
 import hashlib
 import json
 import platform
-import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 from lifeboat import __version__, catalog, cleanup, comparison, connections, extract, proof, restore, trees
@@ -25,21 +22,16 @@ from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
 from lifeboat.config import Database, Settings
-from lifeboat.databases import Dump, mysql, mysql_load, mysql_schema
-from lifeboat.databases.mysql import UNFINISHED, Session
-from lifeboat.directories import empty, locked
-from lifeboat.errors import ArchiveError, MismatchError, RestoreError, SettingsError, StorageError
+from lifeboat.databases import Dump, Load
+from lifeboat.databases.names import PREFIX
+from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageError
 from lifeboat.logs import logger
-from lifeboat.recovery import LONGEST_SCHEMA
+from lifeboat.scratch import scratch_directory
 from lifeboat.storage import Destination
-from lifeboat.text import size_text
-from lifeboat.unfinished import sweep
 
 log = logger(__name__)
 
-PREFIX = "lifeboat_drill_"
 LOOK = "Restore another archive, and look for what changed this one."
-INDEXES = 2  # a restored database takes about this many times the size of its SQL, at most
 
 
 @dataclass
@@ -178,31 +170,17 @@ def rehearse(
 def _rehearse_database(
     settings: Settings, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: _Rehearsal
 ) -> None:
-    server, connect = connections.mysql(_scratch_server(settings, application, captured.database))
+    engine = connections.engine(_scratch_server(settings, application, captured), settings.staging)
     entry = dump_entry_name(captured.engine, captured.database)
-    where = f"{captured.database} of {key}"
-    with (
-        restore.translated(where, server, "Drill"),
-        restore.opened_session(connect) as session,
-        session.lock(PREFIX),
-    ):
-        _drop_leftovers(session)
-        _check_space(session, captured)
-        schema = _scratch_name(captured.database)
-        mysql_schema.create(session, schema, captured.character_set, captured.collation)
-        mysql_schema.begin(session, schema, key, captured.character_set, captured.collation, ())
-        try:
-            sql = restore.sql_of(reader, entry)
-            with rehearsal.phase("restore"):
-                loaded = mysql_load.load(connect, server, schema, sql, source=captured.database)
-            with rehearsal.phase("compare"):
-                restored = mysql.dump(connect, server, schema, (UNFINISHED,), lambda chunk: None)
-        finally:
-            mysql_schema.drop(session, schema)
-    _note_database(captured, restored, loaded, rehearsal)
+    with engine.scratch(key, captured) as place:
+        with rehearsal.phase("restore"):
+            engine.load(place, restore.sql_of(reader, entry), Load(captured.database))
+        with rehearsal.phase("compare"):
+            restored = engine.read_back(place, ())
+    _note_database(captured, restored, rehearsal)
 
 
-def _note_database(captured: Dump, restored: Dump, loaded: mysql_load.Loaded, rehearsal: _Rehearsal) -> None:
+def _note_database(captured: Dump, restored: Dump, rehearsal: _Rehearsal) -> None:
     found = comparison.differences(captured, restored)
     comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, LOOK)
     for difference in found:
@@ -219,47 +197,25 @@ def _note_database(captured: Dump, restored: Dump, loaded: mysql_load.Loaded, re
     log.info("%s: %s tables, %s rows are as captured.", captured.database, len(captured.tables), captured.rows)
 
 
-def _scratch_server(settings: Settings, application: str, name: str) -> Database:
+def _scratch_server(settings: Settings, application: str, captured: Dump) -> Database:
     """Return a database by which the scratch server is reached.
 
     :raises SettingsError: the settings name none, and do not permit production.
     """
-    if settings.drill.connection:
-        return Database(name=name, connection=settings.drill.connection)
+    if connection := settings.drill.connection_of(captured.engine):
+        return Database(name=captured.database, engine=captured.engine, connection=connection)
     if not settings.drill.production:
         raise SettingsError(
-            "The settings name no server on which a drill may restore databases.",
+            f"The settings name no server on which a drill may restore databases of {captured.engine}.",
             "Name its connection under drill.connection, or permit production by 'drill: {production: true}'.",
         )
-    (database,) = restore.known_databases(settings, application, [name])
+    (database,) = restore.known_databases(settings, application, [captured.database])
     return database
-
-
-def _scratch_name(database: str) -> str:
-    stamp = datetime.now(UTC).strftime("%Y%m%d_%H%M%S")
-    return f"{PREFIX}{stamp}_{database}"[:LONGEST_SCHEMA]
-
-
-def _drop_leftovers(session: Session) -> None:
-    """Drop what killed drills left; the lock says that no other is alive.
-
-    :raises RestoreError: something has our prefix and is not ours.
-    """
-    ours = mysql_schema.vacant(session)
-    for schema in sorted(name for name in mysql_schema.names(session) if name.startswith(PREFIX)):
-        if schema not in ours:
-            raise RestoreError(
-                f"The scratch server has a database {schema!r} that no drill made: it lacks the mark of one.",
-                f"Rename or drop it: the prefix {PREFIX!r} belongs to drills.",
-            )
-        log.warning("Dropping %s, which a drill left that was killed.", schema)
-        mysql_schema.drop(session, schema)
 
 
 def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehearsal: _Rehearsal) -> None:
     folder = settings.drill.directory or settings.staging / "drill"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _scratch_directory(folder) as scratch:
+    with scratch_directory(folder, PREFIX) as scratch:
         with rehearsal.phase("restore"):
             extracted = extract.extract(reader, scratch / "files")
         with rehearsal.phase("compare"):
@@ -271,37 +227,6 @@ def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehears
     rehearsal.compared.bytes += extracted.bytes
     rehearsal.notes += extracted.warnings
     log.info("%s files, directories and links are as captured.", len(entries))
-
-
-@contextlib.contextmanager
-def _scratch_directory(folder: Path) -> Iterator[Path]:
-    """Make a directory that goes with the block; take away those of drills that were killed."""
-    with contextlib.ExitStack() as stack:
-        with locked(folder):  # until our own lock is held: nobody may take us for dead before
-            sweep(folder, f"{PREFIX}*")
-            place = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
-            descriptor = stack.enter_context(locked(place))
-        try:
-            yield place
-        finally:
-            empty(descriptor)
-            place.rmdir()
-
-
-def _check_space(session: Session, captured: Dump) -> None:
-    """Make sure that a scratch server on this machine has room; of another one, nobody but itself knows.
-
-    :raises RestoreError: it has not.
-    """
-    ((directory, host),) = session.query("SELECT @@datadir, @@hostname")
-    if host != socket.gethostname() or not Path(directory).is_dir():
-        return
-    needed, free = captured.sql_bytes * INDEXES, shutil.disk_usage(directory).free
-    if needed > free:
-        raise RestoreError(
-            f"The scratch server has {size_text(free)} left in {directory}, and may need {size_text(needed)}.",
-            "Free some space there, or name another server under drill.connection.",
-        )
 
 
 def _proof(

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Thread
 from typing import IO, cast
@@ -51,9 +51,17 @@ class Child:
     :param command: program and arguments; never a shell line.
     :param secrets: open descriptors (of option files) that the program inherits.
     :param fed: whether it reads what is written to it.
+    :param variables: of its environment, besides what all children have.
     """
 
-    def __init__(self, command: Sequence[str], secrets: Sequence[int] = (), *, fed: bool = False) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        secrets: Sequence[int] = (),
+        *,
+        fed: bool = False,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         parent = os.getpid()
         self.name = Path(command[0]).name
         # Not start_new_session: Airflow signals the task's own process group, and the child must get that signal.
@@ -64,7 +72,7 @@ class Child:
             stderr=subprocess.PIPE,
             bufsize=0,
             pass_fds=secrets,
-            env=environment(),
+            env=environment() | dict(variables or {}),
             preexec_fn=lambda: die_with_parent(parent),
         )
         self.output = cast(IO[bytes], self._process.stdout)
@@ -119,14 +127,35 @@ class Child:
 
 
 @contextlib.contextmanager
-def child(command: Sequence[str], secrets: Sequence[int] = (), *, fed: bool = False) -> Iterator[Child]:
+def child(
+    command: Sequence[str],
+    secrets: Sequence[int] = (),
+    *,
+    fed: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Child]:
     """Run a program for the length of the block; whatever ends the block ends the program.
 
     Killing rather than waiting matters: Airflow's execution timeout is raised inside the block, and a block that
     waited for a dump blocked on the server's lock would never end.
     """
-    process = Child(command, secrets, fed=fed)
+    process = Child(command, secrets, fed=fed, variables=variables)
     try:
         yield process
     finally:
         process.kill()
+
+
+@contextlib.contextmanager
+def secret_file(text: str) -> Iterator[tuple[int, str]]:
+    """Hold a file of mode 0600 in memory, so that a killed worker leaves no password on any disk.
+
+    :yields: the descriptor that a child must inherit, and the path under which the child finds it.
+    """
+    descriptor = os.memfd_create("lifeboat-options", 0)
+    try:
+        os.fchmod(descriptor, 0o600)  # clients ignore files with passwords that others may read or write
+        os.write(descriptor, text.encode())
+        yield descriptor, f"/dev/fd/{descriptor}"
+    finally:
+        os.close(descriptor)

@@ -15,19 +15,16 @@ from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from lifeboat import catalog
-from lifeboat.archive import DUMPS, MANIFEST_NAME, database_of_entry
+from lifeboat.archive import DUMPS, MANIFEST_NAME, database_of_entry, engine_of_entry
 from lifeboat.catalog import Archive, Catalog, Kind
+from lifeboat.databases.names import LONGEST_NAMES, fits, with_suffix
 from lifeboat.errors import RestoreError, SettingsError
 from lifeboat.health import SKEW
 
 LATEST = "latest"
 TIME = "%Y%m%d_%H%M%S"
-LONGEST_SCHEMA = 64  # characters that MySQL and MariaDB allow
 
-_LEGACY_DUMP = re.compile(
-    rf"(?:.*/)?{DUMPS}/(?P<engine>[a-z]+)-(?P<database>[^/]+?)\.(?:sql|archive)(?P<suffix>\.\w+)?"
-)
-RESTORABLE = ("mysql", "mariadb")
+_LEGACY_DUMP = re.compile(rf"(?:.*/)?{DUMPS}/[a-z]+-(?P<database>[^/]+?)\.(?:sql|archive)(?P<suffix>\.\w+)?")
 
 
 @dataclass(frozen=True)
@@ -235,7 +232,7 @@ def content_of(names: Iterable[str], kind: Kind, databases: Sequence[str]) -> Co
                 dumps[database] = name
             has_files = has_files or (database is None and name != MANIFEST_NAME)
         elif match := _LEGACY_DUMP.fullmatch(name):
-            if match["engine"] in RESTORABLE and match["suffix"] in (None, ".gz"):
+            if engine_of_entry(name) and match["suffix"] in (None, ".gz"):
                 dumps[match["database"]] = name
             else:
                 others.append(name)
@@ -317,13 +314,16 @@ def _database_step(
 ) -> DatabaseStep:
     over_all = wanted.files and wanted.application in confirmed
     in_place = over_all or database in confirmed
-    schema = database if in_place else restored_name(database, stamp)
+    engine = engine_of_entry(entry) or "mysql"
+    schema = database if in_place else with_suffix(engine, database, f"_restored_{stamp}")
     typed = wanted.into if not wanted.files else ""
     if typed:
         schema, in_place = typed, in_place or typed in confirmed
     # A database has the name that it has; of one that somebody types, these are mistakes.
-    if len(schema) > LONGEST_SCHEMA or typed != typed.strip() or "/" in typed or not typed.isprintable():
-        raise SettingsError(f"{schema!r} is no name for a schema: 1 to {LONGEST_SCHEMA} characters, without slashes.")
+    if not fits(engine, schema) or typed != typed.strip() or "/" in typed or not typed.isprintable():
+        raise SettingsError(
+            f"{schema!r} is no name for a schema: 1 to {LONGEST_NAMES[engine]} characters, without slashes."
+        )
     exists = schema in around.schemas and schema not in around.vacant
     if exists and not in_place:
         raise SettingsError(
@@ -376,12 +376,6 @@ def _over(around: Surroundings, path: str, wanted: Wanted, stamp: str) -> FilesS
                 "Restore into a new directory, or a folder that does not hold them; then keep archives elsewhere.",
             )
     return FilesStep(str(target), stamp, in_place=around.exists(target), path=path)
-
-
-def restored_name(database: str, stamp: str) -> str:
-    """Return the name of the schema into which a database is restored beside itself."""
-    suffix = f"_restored_{stamp}"
-    return database[: LONGEST_SCHEMA - len(suffix)] + suffix
 
 
 def close_to(name: str, names: Iterable[str]) -> str:

@@ -14,8 +14,7 @@ import shutil
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,12 +23,12 @@ from typing import IO, Any, cast
 from isal import isal_zlib
 
 from lifeboat import backup, catalog, comparison, connections, extract, files, recovery, swap
+from lifeboat.archive import engine_of_entry
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.backup import Taken
 from lifeboat.catalog import Catalog
 from lifeboat.config import Database, Settings
-from lifeboat.databases import Dump, Server, mysql, mysql_load, mysql_schema, mysql_stock, mysql_target
-from lifeboat.databases.mysql import Session
+from lifeboat.databases import Dump, Engine, Load, Loaded, Target
 from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
 from lifeboat.logs import logger
@@ -187,18 +186,14 @@ def opened(settings: Settings, destination: Destination, application: str, key: 
 
 def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surroundings:
     application = settings.application(wanted.application)
-    schemas: set[str] = set()
-    vacant: set[str] = set()
+    found: dict[str, bool] = {}
     if not wanted.path or wanted.databases:
         for database in known_databases(settings, wanted.application, wanted.databases or tuple(content.dumps)):
-            server, connect = connections.mysql(database)
-            with translated(database.name, server), opened_session(connect) as session:
-                schemas |= mysql_schema.names(session)
-                vacant |= mysql_schema.vacant(session)
+            found |= connections.engine(database, settings.staging).databases()
     return Surroundings(
         databases=[database.name for database in application.databases],
-        schemas=schemas,
-        vacant=vacant,
+        schemas=set(found),
+        vacant={name for name, whole in found.items() if not whole},
         root=application.files.root if application.files else None,
         own_directories=settings.own_directories,
     )
@@ -286,7 +281,7 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
         settings,
         plan.application,
         "application" if with_files else "database",
-        [database for database in databases if _is_whole(database)],
+        [database for database in databases if _is_whole(settings, database)],
         (),
         note,
         scratch,
@@ -297,10 +292,8 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
     return taken
 
 
-def _is_whole(database: Database) -> bool:
-    server, connect = connections.mysql(database)
-    with translated(database.name, server, "Safety backup"), opened_session(connect) as session:
-        return database.name in mysql_schema.names(session) - mysql_schema.vacant(session)
+def _is_whole(settings: Settings, database: Database) -> bool:
+    return connections.engine(database, settings.staging).databases().get(database.name, False)
 
 
 def restore_database(
@@ -313,31 +306,36 @@ def restore_database(
     :raises RestoreError: it went wrong; the message says what state it left.
     :raises MismatchError: the restored database is not the captured one.
     """
-    if sequential and step.table:
-        raise SettingsError("The stock client restores whole databases only.", "Restore the table without it.")
     started = time.monotonic()
     (database,) = known_databases(settings, plan.application, [step.database])
-    server, connect = connections.mysql(database)
+    engine = connections.engine(database, settings.staging)
+    compared = None
     with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         captured = captured_database(reader, step.database)
         _check_table(step, captured)
-        with (
-            translated(step.schema, server),
-            opened_session(connect) as session,
-            session.lock(step.schema),
-        ):
-            _begin(session, plan, step, captured)
-            loaded = _load(plan, connect, server, step, sql_of(reader, step.entry), sequential=sequential)
-            mysql_schema.finish(session, step.schema)
+        _check_engine(step, database)
+        target = Target(step.schema, plan.key, captured, step.exists, step.in_place)
+        with engine.target(target) as place:
+            load = Load(step.database, step.table, step.in_place, sequential)
+            loaded = _load(engine, target, place.name, sql_of(reader, step.entry), load)
+            warnings = list(loaded.warnings)
+            if captured is not None and compare:
+                compared = _compare(engine, place.name, step, captured, warnings)
+    if place.kept:
+        warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
     log.info("Loaded %s: %s rows of %s tables in %.1f s.", step.schema, loaded.rows, loaded.tables, loaded.seconds)
-    warnings = list(loaded.warnings)
-    compared = None
-    if captured is not None and compare:
-        compared = _compare(connect, server, step, captured, warnings)
     for warning in warnings:
         log.warning("%s: %s.", step.schema, warning)
     facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
     return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings))
+
+
+def _check_engine(step: DatabaseStep, database: Database) -> None:
+    if (engine := engine_of_entry(step.entry)) != database.engine:
+        raise SettingsError(
+            f"{step.entry} is a dump of {engine}, and would go to {database.engine} by {database.connection!r}.",
+            f"Name the database {step.database!r} with its engine in the settings.",
+        )
 
 
 def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
@@ -347,20 +345,6 @@ def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
             f"The archive has no table {step.table!r} of {step.database!r}.",
             recovery.close_to(step.table, names) or f"It has {', '.join(names[:20])}.",
         )
-
-
-def _begin(session: Session, plan: RestorePlan, step: DatabaseStep, captured: Dump | None) -> None:
-    """Make the schema ready, unless somebody made one of that name since it was planned."""
-    names = mysql_schema.names(session)
-    if step.schema in names - mysql_schema.vacant(session) and not step.exists:
-        raise RestoreError(
-            f"Somebody made a database {step.schema!r} since this restore was planned; it is left as it is.",
-            "Select again, into another name.",
-        )
-    charset = (captured.character_set, captured.collation) if captured else ("", "")
-    if step.schema not in names:
-        mysql_schema.create(session, step.schema, *charset)
-    mysql_schema.begin(session, step.schema, plan.key, *charset, captured.excluded_tables if captured else ())
 
 
 def captured_database(reader: ArchiveReader, database: str) -> Dump | None:
@@ -386,36 +370,11 @@ def captured_databases(reader: ArchiveReader, manifest: Mapping[str, Any]) -> li
         raise ArchiveError(f"{reader.where}: its manifest does not describe databases as manifests do.") from error
 
 
-def _load(
-    plan: RestorePlan,
-    connect: Callable[..., Any],
-    server: Server,
-    step: DatabaseStep,
-    sql: Iterable[bytes],
-    *,
-    sequential: bool,
-) -> mysql_load.Loaded:
+def _load(engine: Engine, target: Target, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
     try:
-        if sequential:
-            return mysql_stock.load_sequentially(server, step.schema, sql)
-        return mysql_load.load(
-            connect, server, step.schema, sql, source=step.database, table=step.table, in_place=step.in_place
-        )
+        return engine.load(place, sql, load)
     except LifeboatError as error:
-        raise type(error)(f"{error.message} {_left(plan, step)}", error.hint) from error
-
-
-def _left(plan: RestorePlan, step: DatabaseStep) -> str:
-    """Say what a restore that fails leaves, and what to do about it."""
-    if step.in_place:
-        return (
-            f"Database {step.schema!r} is half restored, and marked so: restore {plan.key} over it again,"
-            " which begins anew."
-        )
-    return (
-        f"Schema {step.schema!r} is half restored, and marked so: restore {plan.key} again, then drop it"
-        f" (DROP DATABASE {mysql_schema.quoted(step.schema)})."
-    )
+        raise type(error)(f"{error.message} {engine.left(target)}", error.hint) from error
 
 
 def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
@@ -436,37 +395,23 @@ def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
         raise RestoreError(f"{entry} is cut short.")
 
 
-def _compare(
-    connect: Callable[..., Any], server: Server, step: DatabaseStep, captured: Dump, warnings: list[str]
-) -> int:
-    """Dump a restored schema to nowhere and compare every digest; return the number of tables that are equal.
+def _compare(engine: Engine, place: str, step: DatabaseStep, captured: Dump, warnings: list[str]) -> int:
+    """Dump what was restored to nowhere and compare every digest; return the number of tables that are equal.
 
     :param warnings: takes differences that another server version explains.
     :raises MismatchError: naming what differs.
     """
-    restored = mysql.dump(connect, server, step.schema, captured.excluded_tables, lambda chunk: None)
+    restored = engine.read_back(place, captured.excluded_tables)
     found = comparison.differences(captured, restored, step.table)
     comparison.refuse(
-        f"What was restored into {step.schema!r} is not what was captured of {step.database!r}",
+        f"What was restored into {place!r} is not what was captured of {step.database!r}",
         found,
-        "The schema stays for you to look at. Restore another archive, and look for what changed this one.",
+        "It stays for you to look at. Restore another archive, and look for what changed this one.",
     )
     warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
     equal = len(captured.tables) if not step.table else 1
     log.info("Compared %s with the manifest: %s tables have the digests that were captured.", step.schema, equal)
     return equal
-
-
-def translated(database: str, server: Server, doing: str = "Restore") -> AbstractContextManager[None]:
-    """Say what was done to which database of which server and failed, and turn the driver's errors into ours."""
-    where = f"{doing} of database {database!r} on {server.address} failed: "
-    return mysql.translated(where, RestoreError, mysql_target.HINTS)
-
-
-@contextlib.contextmanager
-def opened_session(connect: Callable[..., Any]) -> Iterator[Session]:
-    with contextlib.closing(connect()) as connection:
-        yield Session(connection)
 
 
 def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:

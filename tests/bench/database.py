@@ -18,6 +18,7 @@ from pathlib import Path
 from lifeboat import backup
 from lifeboat.config import Database
 from lifeboat.databases import mysql
+from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.staging import Staging
 from lifeboat.storage.s3 import S3Destination
 
@@ -99,7 +100,7 @@ class Bench:
         """Dump, pack and store as the tasks of a DAG do, in a process that has Airflow imported already."""
         scratch = Staging(self.scratch / "tasks")
         scratch.create()
-        backup.dump_database(scratch, Database(name=self.database, connection="db"), self.server, self.connect)
+        backup.dump_database(scratch, Database(name=self.database, connection="db"), MySQL(self.server, self.connect))
         packed = backup.pack_archive(scratch, "Bench", "database", [self.database], PASSWORD)
         targets = [disk_destination("disk", self.scratch / "disk"), S3Destination("s3", self.s3.client(), BUCKET)]
         with ThreadPoolExecutor(len(targets)) as pool:

@@ -26,6 +26,7 @@ from lifeboat.config import Database
 from lifeboat.databases import Dump, Server, mysql
 from lifeboat.databases.digest import DumpParser
 from lifeboat.errors import DumpError
+from lifeboat.processes import secret_file
 
 from include.demo.stand_ins import MariaDB
 
@@ -123,8 +124,8 @@ def test_grants_that_a_dump_needs(grants: list[str], missing: int) -> None:
 def test_a_connection_that_asks_for_dictionaries(mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     extra = {"extra": {"cursor": "dictcursor", "charset": "utf8mb4"}}
     monkeypatch.setenv("AIRFLOW_CONN_DICTS", json.dumps(json.loads(mariadb.connection()) | extra))
-    server, connect = connections.mysql(Database(name=shop, connection="dicts"))
-    assert mysql.dump(connect, server, shop, (), lambda chunk: None).rows == 3505
+    engine = connections.engine(Database(name=shop, connection="dicts"), Path("/unused"))
+    assert engine.dump(shop, (), lambda chunk: None).rows == 3505
 
 
 def test_writers_are_neither_locked_out_nor_seen(mariadb: MariaDB, shop: str) -> None:
@@ -215,16 +216,16 @@ def test_tls_as_the_airflow_connection_says(
     text = json.dumps(extra).replace("ca.pem", str(folder / "ca.pem")).replace("other.pem", str(folder / "other.pem"))
     login = {"login": "careful", "password": "pw", "extra": json.loads(text)}
     monkeypatch.setenv("AIRFLOW_CONN_CAREFUL", json.dumps(json.loads(second.connection()) | login))
-    server, connect = connections.mysql(Database(name="mysql", connection="careful"))
+    engine = connections.engine(Database(name="mysql", connection="careful"), Path("/unused"))
     with pytest.raises(DumpError, match=refused) if refused else contextlib.nullcontext():
-        mysql.dump(connect, server, "mysql", (), lambda chunk: None)
+        engine.dump("mysql", (), lambda chunk: None)
 
 
 def test_a_unix_socket_is_used_where_the_connection_names_one(second: MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"host": "localhost", "port": 1, "extra": {"unix_socket": str(second.socket)}}
     monkeypatch.setenv("AIRFLOW_CONN_NEAR", json.dumps(json.loads(second.connection()) | changes))
-    server, connect = connections.mysql(Database(name="mysql", connection="near"))
-    assert mysql.dump(connect, server, "mysql", (), lambda chunk: None).rows > 0
+    engine = connections.engine(Database(name="mysql", connection="near"), Path("/unused"))
+    assert engine.dump("mysql", (), lambda chunk: None).rows > 0
 
 
 def test_a_server_that_goes_away_fails_the_dump(second: MariaDB) -> None:
@@ -353,7 +354,7 @@ def test_any_password_survives_the_option_file(mariadb: MariaDB) -> None:
     @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30))
     def check(password: str) -> None:
         text = mysql.option_file_text(Server("h", 1, "u", password), client)
-        with mysql.option_file(text) as (descriptor, path):
+        with secret_file(text) as (descriptor, path):
             assert stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o600
             read = subprocess.run(
                 ["my_print_defaults", f"--defaults-file={path}", "client"],

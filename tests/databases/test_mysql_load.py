@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from lifeboat import connections
 from lifeboat.config import Database
-from lifeboat.databases import Dump, mysql, mysql_load, mysql_target
-from lifeboat.databases.mysql_load import Loaded
+from lifeboat.databases import Dump, Load, Loaded, mysql, mysql_load, mysql_target
 from lifeboat.databases.mysql_statements import Origin, recognise
 from lifeboat.databases.mysql_target import Compatibility, Target
 from lifeboat.errors import RestoreError
+from lifeboat.processes import secret_file
 
 from include.demo.stand_ins import MariaDB
 
@@ -177,8 +177,8 @@ def test_connections_of_every_kind(
         "extra": extra,
     }
     monkeypatch.setenv("AIRFLOW_CONN_ANY", json.dumps(settings))
-    server, connect = connections.mysql(Database(name="x", connection="any"))
-    assert mysql_load.load(connect, server, copy, [everything.sql]).rows == everything.dump.rows
+    engine = connections.engine(Database(name="x", connection="any"), Path("/unused"))
+    assert engine.load(copy, [everything.sql], Load("x")).rows == everything.dump.rows
     assert set(take(mariadb, copy).dump.tables) == set(everything.dump.tables)
 
 
@@ -191,7 +191,7 @@ CLIENT_OPTIONS = {
 
 def client_dump(mariadb: MariaDB, schema: str, *options: str) -> bytes:
     client = mysql.find_client(for_mariadb=True)
-    with mysql.option_file(mysql.option_file_text(mariadb.server, client)) as (descriptor, path):
+    with secret_file(mysql.option_file_text(mariadb.server, client)) as (descriptor, path):
         command = [client.path, f"--defaults-file={path}", *options, "--order-by-primary", "--routines", schema]
         return subprocess.run(command, pass_fds=[descriptor], capture_output=True, check=True).stdout
 

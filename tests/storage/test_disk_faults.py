@@ -12,6 +12,7 @@ import pytest
 from lifeboat import backup, catalog, checkup, cleanup, config, connections, proof, restore, staging
 from lifeboat.backup import PackedArchive
 from lifeboat.config import Database
+from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.errors import LifeboatError, StagingError, StorageError
 from lifeboat.recovery import Wanted
 from lifeboat.staging import Staging
@@ -78,11 +79,11 @@ def test_a_staging_disk_that_fills_ends_a_dump_and_the_next_one_succeeds(
     filler = fill(tiny_disk, free)
     database = Database(name=shop, connection="shop_db")
     with pytest.raises(LifeboatError, match=r"No space left on device.*Free some space there; a run needs"):
-        backup.dump_database(scratch, database, mariadb.server, mariadb.connect)
+        backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))
     with pytest.raises(StagingError, match="is not staged"):
         staging.facts_of(scratch.dump(shop))
     filler.unlink()
-    backup.dump_database(scratch, database, mariadb.server, mariadb.connect)
+    backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))
     filler = fill(tiny_disk, free)
     with pytest.raises(StagingError, match="No space left on device"):
         backup.pack_archive(scratch, "Shop", "database", [shop], "password")

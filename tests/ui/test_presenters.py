@@ -323,6 +323,21 @@ def test_recipes_are_quoted_for_the_shell(project: Configure, tmp_path: Path) ->
     assert by_hand.lines[3].endswith("'a`b_restored' < 'restored/db-dumps/mysql-a`b.sql'")
 
 
+def test_recipes_of_other_engines_name_their_clients_and_dumps(project: Configure) -> None:
+    databases = [
+        {"name": "a'b", "engine": "postgresql", "connection": "shop_db"},
+        {"name": "c", "engine": "sqlite", "connection": "shop_db"},
+    ]
+    settings = config.load(project(applications={"Shop": {"databases": databases}}))
+    _, by_hand = recipes(settings, archive("Shop/database/2026-11-20-01-00-00.zip"), ["disk"])
+    quoted = "'a'\"'\"'b_restored'"
+    assert by_hand.lines[2:] == (
+        f"createdb -h HOST -U USER {quoted}",
+        f"psql -h HOST -U USER -d {quoted} < 'restored/db-dumps/postgresql-a'\"'\"'b.sql'",
+        "sqlite3 c_restored.sqlite < restored/db-dumps/sqlite-c.sql",
+    )
+
+
 def test_recipes_fetch_from_where_the_archive_is(settings: Settings) -> None:
     key = "Shop/application/2026-11-20-01-00-00.zip"
     lifeboat, by_hand = recipes(settings, archive(key), ["offsite", "disk"])

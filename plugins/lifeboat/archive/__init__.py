@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lifeboat.databases import EngineName
 
 MANIFEST_NAME = "manifest.json"
 DUMPS = "db-dumps"
 _DUMP = re.compile(rf"{DUMPS}/[a-z]+-([^/]+)\.sql")
+_ENGINE = re.compile(rf"(?:.*/)?{DUMPS}/([a-z]+)-[^/]+")
+_ENGINES: dict[str, EngineName] = {
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "postgresql": "postgresql",
+    "sqlite": "sqlite",
+}
 CHUNK = 256 << 10  # larger blocks cost a page fault per page at every allocation
 
 
@@ -23,3 +34,9 @@ def database_of_entry(name: str) -> str | None:
     """Return the database of a dump's entry, or None where an entry is no dump of ours."""
     match = _DUMP.fullmatch(name)
     return re.sub(r"%([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), match[1]) if match else None
+
+
+def engine_of_entry(name: str) -> EngineName | None:
+    """Return the engine that reads a dump's entry, or None where none does."""
+    match = _ENGINE.fullmatch(name)
+    return _ENGINES.get(match[1]) if match else None

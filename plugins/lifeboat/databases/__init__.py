@@ -1,15 +1,17 @@
-"""Databases: what a dump is, and the engines that make one."""
+"""Databases: what a dump is, and what an engine must be able to do with one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from pydantic import TypeAdapter
 
-from lifeboat.databases.digest import ObjectDigest, TableDigest
+EngineName = Literal["mysql", "postgresql", "sqlite"]  # as laravel-backup begins the names of dumps
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,8 @@ class Server:
     """Where a database lives and how to log in.
 
     :param port: TCP port; ignored where `socket` is set.
-    :param tls: options by their names in the client's option file: ``ssl-ca``, ``ssl-cert``, ``ssl-key``, ``ssl-mode``.
+    :param tls: options by their names in the client's option file: ``ssl-ca``, ``ssl-cert``, ``ssl-key``, ``ssl-mode``;
+        for PostgreSQL by those of its connection strings: ``sslmode``, ``sslrootcert``.
     """
 
     host: str
@@ -34,6 +37,31 @@ class Server:
 
 
 @dataclass(frozen=True)
+class TableDigest:
+    """One table of a dump.
+
+    :param order: ``primary key`` or ``none``; says how `sha256` was made (see `lifeboat.databases.digest`).
+    :param sha256: digest of the rows, in hex.
+    :param definition_sha256: digest of CREATE TABLE, in hex.
+    """
+
+    name: str
+    rows: int
+    order: Literal["primary key", "none"]
+    sha256: str
+    definition_sha256: str
+
+
+@dataclass(frozen=True)
+class ObjectDigest:
+    """A view, trigger, routine, event or sequence of a dump."""
+
+    kind: str
+    name: str
+    definition_sha256: str
+
+
+@dataclass(frozen=True)
 class Dump:
     """The facts of one dump, as its archive's manifest keeps them.
 
@@ -45,7 +73,7 @@ class Dump:
     """
 
     database: str
-    engine: str
+    engine: EngineName
     server: str
     client: str
     character_set: str
@@ -80,3 +108,111 @@ class Dump:
 @cache
 def _reader() -> TypeAdapter[Dump]:
     return TypeAdapter(Dump)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The facts of one load.
+
+    :param rows: how many the database took.
+    :param warnings: what is not as the dump has it, or not as its reader may expect.
+    """
+
+    schema: str
+    rows: int
+    tables: int
+    seconds: float
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A database that a restore makes, or puts in the place of another.
+
+    :param key: of the archive that is restored.
+    :param captured: what the manifest says of it; None where there is no manifest.
+    :param exists: whether there is one of that name, to be replaced.
+    :param in_place: whether it takes the place of the dumped one.
+    """
+
+    database: str
+    key: str
+    captured: Dump | None = None
+    exists: bool = False
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a database is filled.
+
+    :param kept: the name that the replaced one will have; empty where nothing is kept.
+    """
+
+    name: str
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is loaded of a dump, and what for.
+
+    :param source: the database that was dumped.
+    :param table: only this table; all when empty.
+    :param in_place: the copy takes the place of the dumped database.
+    :param sequential: by the stock client.
+    """
+
+    source: str
+    table: str = ""
+    in_place: bool = False
+    sequential: bool = False
+
+
+class Engine(Protocol):
+    """The databases of one server, or of one directory: what a backup, a restore and a drill do with them.
+
+    What is being filled has a place of its own until it is whole: the database itself, marked as unfinished, or
+    another that takes its name at the end. All errors are LifeboatErrors that name the database and the server.
+    """
+
+    def databases(self) -> Mapping[str, bool]:
+        """Return the names that are taken, each with whether there is anything to lose: no restore left it half-way."""
+        ...
+
+    def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+        """Dump a database as SQL in one consistent snapshot, without locking writers out.
+
+        :param excluded: tables to leave out.
+        :param write: takes the SQL in chunks; what it raises ends the dump.
+        :raises DumpError: nothing that was written counts then.
+        """
+        ...
+
+    def target(self, target: Target) -> AbstractContextManager[Place]:
+        """Make an empty place; the database is there, whole, when the block ends well.
+
+        When the block ends with a MismatchError, what was loaded stays to be looked at.
+
+        :raises RestoreError: somebody made a database of that name meanwhile, or uses the one to be replaced.
+        """
+        ...
+
+    def scratch(self, key: str, captured: Dump) -> AbstractContextManager[str]:
+        """Make an empty place for a drill, and drop it at the end; what killed drills left is dropped before."""
+        ...
+
+    def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
+        """Load a dump into an empty place; no statement of it leaves that.
+
+        :raises RestoreError: nothing that was loaded counts then.
+        """
+        ...
+
+    def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
+        """Return what a dump of a place that is being filled holds."""
+        ...
+
+    def left(self, target: Target) -> str:
+        """Say what a restore that fails leaves, and what to do about it."""
+        ...

@@ -22,6 +22,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.mysql_definitions import CODE, asleep
 from lifeboat.databases.mysql_statements import ROW, name_of, recognise
 
@@ -39,31 +40,6 @@ _DELIMITER = re.compile(rb"DELIMITER (\S+)")
 _DEFINER = re.compile(rb" ?DEFINER=(?:`(?:[^`]|``)*`|[^\s@]+)@(?:`(?:[^`]|``)*`|[^\s*]+)")
 _COUNTER = re.compile(rb" AUTO_INCREMENT=\d+")
 _DEFINITIONS = frozenset((*CODE, "table", "sequence"))
-
-
-@dataclass(frozen=True)
-class TableDigest:
-    """One table of a dump.
-
-    :param order: ``primary key`` or ``none``; says how `sha256` was made (see the module).
-    :param sha256: digest of the rows, in hex.
-    :param definition_sha256: digest of CREATE TABLE, in hex.
-    """
-
-    name: str
-    rows: int
-    order: Literal["primary key", "none"]
-    sha256: str
-    definition_sha256: str
-
-
-@dataclass(frozen=True)
-class ObjectDigest:
-    """A view, trigger, routine, event or sequence of a dump."""
-
-    kind: str
-    name: str
-    definition_sha256: str
 
 
 @dataclass(frozen=True)
@@ -103,16 +79,20 @@ class _OrderedRows:
         return self._rows, self._hash.hexdigest()
 
 
-class _UnorderedRows:
-    """Rows without an order: a sum does not care for one, and counts a row that is there twice two times."""
+class UnorderedRows:
+    """Rows without an order: a sum does not care for one, and counts a row that is there twice two times.
 
-    def __init__(self) -> None:
+    :param separator: stands behind each row.
+    """
+
+    def __init__(self, separator: bytes = SEPARATOR) -> None:
+        self._separator = separator
         self._open = hashlib.sha256()
         self._sum = 0
         self._rows = 0
 
     def feed(self, text: bytes) -> None:
-        first, *others = text.split(SEPARATOR)
+        first, *others = text.split(self._separator)
         self._open.update(first)
         if not others:
             return
@@ -237,6 +217,6 @@ class DumpParser:
 
     def _table(self, name: str, definition_sha256: str = "", *, ordered: bool = False) -> _Table:
         if name not in self._tables:
-            rows: _Rows = _OrderedRows() if ordered else _UnorderedRows()
+            rows: _Rows = _OrderedRows() if ordered else UnorderedRows()
             self._tables[name] = _Table(definition_sha256, "primary key" if ordered else "none", rows)
         return self._tables[name]

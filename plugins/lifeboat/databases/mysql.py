@@ -24,7 +24,7 @@ from lifeboat.databases import Dump, Server
 from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.errors import DumpError, LifeboatError
 from lifeboat.logs import logger
-from lifeboat.processes import child, environment
+from lifeboat.processes import child, environment, secret_file
 from lifeboat.progress import Progress
 
 log = logger(__name__)
@@ -163,21 +163,6 @@ def _quoted(value: str) -> str:
     """Quote a value for an option file, where ``#``, spaces, quotes and backslashes have meanings."""
     escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b"}
     return '"' + "".join(escapes.get(char, char) for char in value) + '"'
-
-
-@contextlib.contextmanager
-def option_file(text: str) -> Iterator[tuple[int, str]]:
-    """Hold an option file of mode 0600 in memory, so that a killed worker leaves no password on any disk.
-
-    :yields: the descriptor that a child must inherit, and the path under which the child finds it.
-    """
-    descriptor = os.memfd_create("lifeboat-options", 0)
-    try:
-        os.fchmod(descriptor, 0o600)  # clients ignore option files that the world may write
-        os.write(descriptor, text.encode())
-        yield descriptor, f"/dev/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
 
 
 class Session:
@@ -392,11 +377,12 @@ def dump(
                 database,
             )
         client = find_client(for_mariadb="MariaDB" in version)
-        with session.lock(database):
-            if UNFINISHED not in excluded:  # a drill dumps its own scratch, which stays marked
+        filling = UNFINISHED in excluded  # it is ours, marked and locked
+        with contextlib.nullcontext() if filling else session.lock(database):
+            if not filling:
                 session.check_finished(database)
             captured_at = datetime.now(UTC)
-            with option_file(option_file_text(server, client)) as (descriptor, path):
+            with secret_file(option_file_text(server, client)) as (descriptor, path):
                 command = dump_command(client, path, database, excluded)
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
                 digest, sql_bytes, sha256 = _pump(command, descriptor, write, Progress(f"Dumping {database}"))

@@ -20,7 +20,7 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from lifeboat.databases import Server
+from lifeboat.databases import Loaded, Server
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases.crew import Crew, Job
 from lifeboat.databases.mysql import IDLE_SECONDS, Session, translated
@@ -40,21 +40,6 @@ OPTIONAL_SETTINGS = (
     b"SET SESSION max_statement_time = 0",  # MariaDB: no limit of the server's for building keys
     b"SET SESSION system_versioning_insert_history = 1",  # MariaDB 10.11: versions of rows keep their times
 )
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """The facts of one load.
-
-    :param rows: how many the server took.
-    :param warnings: what is not as the dump has it, or not as its reader may expect.
-    """
-
-    schema: str
-    rows: int
-    tables: int
-    seconds: float
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

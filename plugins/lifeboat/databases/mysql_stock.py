@@ -11,14 +11,13 @@ import time
 from collections import deque
 from collections.abc import Iterable
 
-from lifeboat.databases import Server
+from lifeboat.databases import Loaded, Server
 from lifeboat.databases import mysql_definitions as definitions
-from lifeboat.databases.mysql import Client, installed, option_file, option_file_text
-from lifeboat.databases.mysql_load import Loaded
+from lifeboat.databases.mysql import Client, installed, option_file_text
 from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows
 from lifeboat.databases.mysql_target import HINTS
 from lifeboat.errors import RestoreError
-from lifeboat.processes import Child, child
+from lifeboat.processes import Child, child, secret_file
 from lifeboat.progress import Progress
 
 LONGEST_PACKET = 1 << 30
@@ -40,7 +39,7 @@ def load_sequentially(server: Server, schema: str, sql: Iterable[bytes]) -> Load
         )
     try:
         with (
-            option_file(option_file_text(server, client)) as (secret, path),
+            secret_file(option_file_text(server, client)) as (secret, path),
             child(command(client, path, schema), [secret], fed=True) as process,
         ):
             rows, tables = _feed(process, schema, StatementReader(sql, LONGEST_PACKET))

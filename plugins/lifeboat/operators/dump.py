@@ -36,7 +36,8 @@ class DumpDatabaseOperator(ApplicationOperator):
         only = chosen(context, "databases")
         if only and self.database not in only:
             raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
-        (database,) = self.settings().databases_of(self.application, (self.database,))
-        server, connect = connections.mysql(database)
-        dump = backup.dump_database(self.staging(context), database, server, connect)
+        settings = self.settings()
+        (database,) = settings.databases_of(self.application, (self.database,))
+        engine = connections.engine(database, settings.staging)
+        dump = backup.dump_database(self.staging(context), database, engine)
         return {"database": dump.database, "tables": len(dump.tables), "rows": dump.rows, "sql_bytes": dump.sql_bytes}

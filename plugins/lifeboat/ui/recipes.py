@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from shlex import quote
 
 from lifeboat.archive import dump_entry_name
 from lifeboat.catalog import Archive
 from lifeboat.config import DiskDestination, Settings
-
-ENGINE = "mysql"
+from lifeboat.databases import EngineName
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,28 @@ def _load(settings: Settings, archive: Archive) -> Iterable[str]:
     application = settings.applications.get(archive.application)
     for database in application.databases if application else ():
         restored = f"{database.name}_restored"
-        create = f"CREATE DATABASE `{restored.replace('`', '``')}`"
-        dump = f"restored/{dump_entry_name(ENGINE, database.name)}"
-        yield f"mysql -h HOST -u USER -p -e {quote(create)}"
-        yield f"mysql -h HOST -u USER -p {quote(restored)} < {quote(dump)}"
+        yield from _BY_HAND[database.engine](
+            restored, quote(f"restored/{dump_entry_name(database.engine, database.name)}")
+        )
+
+
+def _mysql(name: str, dump: str) -> Iterable[str]:
+    create = f"CREATE DATABASE `{name.replace('`', '``')}`"
+    yield f"mysql -h HOST -u USER -p -e {quote(create)}"
+    yield f"mysql -h HOST -u USER -p {quote(name)} < {dump}"
+
+
+def _postgresql(name: str, dump: str) -> Iterable[str]:
+    yield f"createdb -h HOST -U USER {quote(name)}"
+    yield f"psql -h HOST -U USER -d {quote(name)} < {dump}"
+
+
+def _sqlite(name: str, dump: str) -> Iterable[str]:
+    yield f"sqlite3 {quote(f'{name}.sqlite')} < {dump}"
+
+
+_BY_HAND: Mapping[EngineName, Callable[[str, str], Iterable[str]]] = {
+    "mysql": _mysql,
+    "postgresql": _postgresql,
+    "sqlite": _sqlite,
+}

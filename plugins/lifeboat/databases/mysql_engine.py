@@ -1,0 +1,140 @@
+"""MySQL and MariaDB as an engine. What is being filled is marked, under its own name: schemas cannot be renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lifeboat.databases import (
+    Dump,
+    Load,
+    Loaded,
+    Place,
+    Server,
+    Target,
+    mysql,
+    mysql_load,
+    mysql_schema,
+    mysql_stock,
+    names,
+)
+from lifeboat.databases.mysql import UNFINISHED, Session
+from lifeboat.databases.mysql_target import HINTS
+from lifeboat.errors import MismatchError, RestoreError, SettingsError
+from lifeboat.logs import logger
+from lifeboat.text import size_text
+
+log = logger(__name__)
+
+
+class MySQL:
+    """The schemas of one server.
+
+    :param connect: opens a DB-API connection to `server`.
+    """
+
+    def __init__(self, server: Server, connect: Callable[..., Any]) -> None:
+        self._server, self._connect = server, connect
+
+    def databases(self) -> Mapping[str, bool]:
+        with self._session("Listing of databases") as session:
+            vacant = mysql_schema.vacant(session)
+            return {name: name not in vacant for name in mysql_schema.names(session)}
+
+    def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+        return mysql.dump(self._connect, self._server, database, excluded, write)
+
+    def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
+        return self.dump(place, (*excluded, UNFINISHED), lambda chunk: None)
+
+    @contextlib.contextmanager
+    def target(self, target: Target) -> Iterator[Place]:
+        schema = target.database
+        with self._session(f"Restore of database {schema!r}") as session, session.lock(schema):
+            _begin(session, target)
+            try:
+                yield Place(schema)
+            except MismatchError:
+                mysql_schema.finish(session, schema)  # it is whole, though not what was captured
+                raise
+            mysql_schema.finish(session, schema)
+
+    @contextlib.contextmanager
+    def scratch(self, key: str, captured: Dump) -> Iterator[str]:
+        with self._session(f"Drill of database {captured.database!r} of {key}") as session, session.lock(names.PREFIX):
+            for left in names.leftovers(mysql_schema.names(session), mysql_schema.vacant(session)):
+                log.warning("Dropping %s, which a drill left that was killed.", left)
+                mysql_schema.drop(session, left)
+            _check_space(session, captured)
+            schema = names.scratch_name("mysql", captured.database)
+            mysql_schema.create(session, schema, captured.character_set, captured.collation)
+            mysql_schema.begin(session, schema, key, captured.character_set, captured.collation, ())
+            try:
+                yield schema
+            finally:
+                mysql_schema.drop(session, schema)
+
+    def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
+        if not load.sequential:
+            return mysql_load.load(
+                self._connect,
+                self._server,
+                place,
+                sql,
+                source=load.source,
+                table=load.table,
+                in_place=load.in_place,
+            )
+        if load.table:
+            raise SettingsError("The stock client restores whole databases only.", "Restore the table without it.")
+        return mysql_stock.load_sequentially(self._server, place, sql)
+
+    def left(self, target: Target) -> str:
+        name, key = target.database, target.key
+        if target.in_place:
+            return f"Database {name!r} is half restored, and marked so: restore {key} over it again, which begins anew."
+        return (
+            f"Schema {name!r} is half restored, and marked so: restore {key} again, then drop it"
+            f" (DROP DATABASE {mysql_schema.quoted(name)})."
+        )
+
+    @contextlib.contextmanager
+    def _session(self, doing: str) -> Iterator[Session]:
+        where = f"{doing} on {self._server.address} failed: "
+        with mysql.translated(where, RestoreError, HINTS), contextlib.closing(self._connect()) as connection:
+            yield Session(connection)
+
+
+def _begin(session: Session, target: Target) -> None:
+    """Make the schema ready, unless somebody made one of that name since it was planned."""
+    schema, captured = target.database, target.captured
+    existing = mysql_schema.names(session)
+    if schema in existing - mysql_schema.vacant(session) and not target.exists:
+        raise RestoreError(
+            f"Somebody made a database {schema!r} since this restore was planned; it is left as it is.",
+            "Select again, into another name.",
+        )
+    charset = (captured.character_set, captured.collation) if captured else ("", "")
+    if schema not in existing:
+        mysql_schema.create(session, schema, *charset)
+    mysql_schema.begin(session, schema, target.key, *charset, captured.excluded_tables if captured else ())
+
+
+def _check_space(session: Session, captured: Dump) -> None:
+    """Make sure that a scratch server on this machine has room; of another one, nobody but itself knows.
+
+    :raises RestoreError: it has not.
+    """
+    ((directory, host),) = session.query("SELECT @@datadir, @@hostname")
+    if host != socket.gethostname() or not Path(directory).is_dir():
+        return
+    needed, free = captured.sql_bytes * names.INDEXES, shutil.disk_usage(directory).free
+    if needed > free:
+        raise RestoreError(
+            f"The scratch server has {size_text(free)} left in {directory}, and may need {size_text(needed)}.",
+            "Free some space there, or name another server under drill.connection.",
+        )

@@ -1,0 +1,48 @@
+"""Names of databases: how long they may be, and those of what drills fill.
+
+These have a prefix of their own, so that what a killed drill left can be told from all else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from lifeboat.databases import EngineName
+from lifeboat.errors import RestoreError
+
+PREFIX = "lifeboat_drill_"
+INDEXES = 2  # a restored database takes about this many times the size of its SQL, at most
+LONGEST_NAMES: Mapping[EngineName, int] = {"mysql": 64, "postgresql": 63, "sqlite": 200}
+
+
+def fits(engine: EngineName, name: str) -> bool:
+    """Whether a name is short enough: MySQL counts characters, the others bytes."""
+    return len(name if engine == "mysql" else name.encode()) <= LONGEST_NAMES[engine]
+
+
+def with_suffix(engine: EngineName, name: str, suffix: str) -> str:
+    """Return a name with a suffix, shortened until it fits."""
+    while not fits(engine, name + suffix):
+        name = name[:-1]
+    return name + suffix
+
+
+def scratch_name(engine: EngineName, database: str) -> str:
+    """Return the name of a new scratch database."""
+    return with_suffix(engine, f"{PREFIX}{datetime.now(UTC):%Y%m%d_%H%M%S}_{database}", "")
+
+
+def leftovers(names: Iterable[str], marked: Iterable[str]) -> list[str]:
+    """Return what killed drills left.
+
+    :param marked: names of databases that say that they are unfinished, or hold nothing.
+    :raises RestoreError: something has our prefix and is not ours.
+    """
+    found = sorted(name for name in names if name.startswith(PREFIX))
+    if strange := set(found) - set(marked):
+        raise RestoreError(
+            f"The scratch server has a database {min(strange)!r} that no drill made: it lacks the mark of one.",
+            f"Rename or drop it: the prefix {PREFIX!r} belongs to drills.",
+        )
+    return found

@@ -1,0 +1,388 @@
+"""PostgreSQL as an engine: dumped by pg_dump, loaded over one connection in one transaction.
+
+A database is filled under a name of its own, with a comment that says what it is, and takes its name when it is whole:
+renames are transactional, so what a restore replaces is exchanged at once, and kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.databases import Dump, Load, Loaded, Place, Server, Target, names, postgresql_load
+from lifeboat.databases.digest import DumpDigest
+from lifeboat.databases.postgresql_digest import digest
+from lifeboat.databases.postgresql_load import HINTS, quoted
+from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.logs import logger
+from lifeboat.processes import child, secret_file
+from lifeboat.progress import Progress
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+log = logger(__name__)
+
+MAINTENANCE = "postgres"  # the database that every server has, to make others from
+FILLING = "lifeboat_filling_"
+MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
+LOCK_PATIENCE = 3600  # seconds to wait for another restore of the same database
+SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
+POLL = 1.0
+OLDEST = 13  # major version of the oldest server that drops databases which are in use
+
+
+class PostgreSQL:
+    """The databases of one server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def databases(self) -> Mapping[str, bool]:
+        with self._session(MAINTENANCE, "Listing of databases", RestoreError) as session:
+            return dict.fromkeys(_comments(session), True)
+
+    def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+        doing = f"Dump of database {database!r}"
+        with self._session(database, doing, DumpError) as session:
+            facts = session.execute(
+                "SELECT current_setting('server_version'), pg_encoding_to_char(encoding), datcollate"
+                " FROM pg_database WHERE datname = current_database()"
+            ).fetchone()
+            version, encoding, collation = facts or ("", "", "")
+            found, warnings = _excluded(session, database, excluded)
+            captured_at = datetime.now(UTC)
+            with secret_file(f"*:*:*:*:{_escaped(self._server.password)}\n") as (secret, path):
+                command = dump_command(self._conninfo(database) | {"passfile": path}, [pattern for _, pattern in found])
+                log.info("Dumping %s from %s (%s).", database, self._server.address, version)
+                held, sql_bytes, sha256 = _pump(command, secret, write, Progress(f"Dumping {database}"))
+        return Dump(
+            database=database,
+            engine="postgresql",
+            server=f"PostgreSQL {version}",
+            client=_client_version(command[0]),
+            character_set=encoding,
+            collation=collation,
+            captured_at=captured_at,
+            sql_bytes=sql_bytes,
+            sha256=sha256,
+            tables=held.tables,
+            objects=held.objects,
+            excluded_tables=tuple(table for table, _ in found),
+            unprotected_tables=(),
+            warnings=tuple(warnings),
+        )
+
+    def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
+        return self.dump(place, excluded, lambda chunk: None)
+
+    @contextlib.contextmanager
+    def target(self, target: Target) -> Iterator[Place]:
+        name = target.database
+        place = FILLING + hashlib.sha256(name.encode()).hexdigest()[:16]
+        stamp = f"_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"
+        kept = names.with_suffix("postgresql", name, stamp) if target.exists else ""
+        with (
+            self._session(MAINTENANCE, f"Restore of database {name!r}", RestoreError) as session,
+            _lock(session, place),
+        ):
+            _check_target(session, target)
+            _create(session, place, target.captured, MARK + target.key)
+            _take_owner(session, place, target)
+            try:
+                yield Place(place, kept)
+            except MismatchError:
+                raise
+            except BaseException:
+                _drop(session, place)
+                raise
+            _put_in_place(session, place, target.database, kept)
+
+    @contextlib.contextmanager
+    def scratch(self, key: str, captured: Dump) -> Iterator[str]:
+        with (
+            self._session(MAINTENANCE, f"Drill of database {captured.database!r} of {key}", RestoreError) as session,
+            _lock(session, names.PREFIX),
+        ):
+            comments = _comments(session)
+            marked = [name for name, comment in comments.items() if comment.startswith(MARK)]
+            for left in names.leftovers(comments, marked):
+                log.warning("Dropping %s, which a drill left that was killed.", left)
+                _drop(session, left)
+            place = names.scratch_name("postgresql", captured.database)
+            # Under this name only once it is marked: a crash in between must not leave what stops later drills.
+            unmarked = f"{FILLING}drill"
+            _create(session, unmarked, captured, MARK + key)
+            session.execute(f"ALTER DATABASE {quoted(unmarked)} RENAME TO {quoted(place)}".encode())
+            try:
+                yield place
+            finally:
+                _drop(session, place)
+
+    def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
+        if load.sequential:
+            raise SettingsError("PostgreSQL's stock client is not used for restores.", "Restore without it.")
+        with self._session(place, f"Restore of database {load.source!r}", RestoreError) as session:
+            return postgresql_load.load(session, place, sql, load.table)
+
+    def left(self, target: Target) -> str:
+        return "Nothing has changed; what was loaded so far is dropped."
+
+    def _conninfo(self, database: str) -> dict[str, str]:
+        server = self._server
+        return {
+            "host": server.socket or server.host,
+            "port": str(server.port),
+            "user": server.user,
+            "dbname": database,
+            **server.tls,
+        }
+
+    @contextlib.contextmanager
+    def _session(self, database: str, doing: str, ours: type[LifeboatError]) -> Iterator[Connection[Any]]:
+        """Open a connection for the length of the block; its errors, and the driver's, name the server."""
+        import psycopg
+
+        where = f"{doing} on {self._server.address} failed: "
+        try:
+            conninfo = psycopg.conninfo.make_conninfo(**self._conninfo(database))
+            with psycopg.connect(conninfo, password=self._server.password, autocommit=True) as session:
+                if session.info.server_version < OLDEST * 10_000:
+                    raise ours(f"the server is older than PostgreSQL {OLDEST}.")
+                yield session
+        except ours as error:
+            if error.message.startswith(where):
+                raise
+            raise ours(where + error.message, error.hint) from error
+        except psycopg.Error as error:
+            said = error.diag.message_primary or str(error).strip().splitlines()[0]
+            raise ours(f"{where}{said}.", hint_for(error.sqlstate or said)) from error
+
+
+def hint_for(text: str) -> str:
+    """Return what to do about an error, known by its number or its words."""
+    return next((hint for sign, hint in HINTS.items() if sign in text), "")
+
+
+def dump_command(conninfo: Mapping[str, str], excluded: Sequence[str]) -> list[str]:
+    """Return the command that writes one consistent, complete dump to its standard output.
+
+    :param conninfo: names a password file, and no password.
+    :param excluded: patterns of tables whose rows are left out.
+    :raises DumpError: there is no client.
+    """
+    from psycopg.conninfo import make_conninfo
+
+    client = shutil.which("pg_dump")
+    if not client:
+        raise DumpError("pg_dump is not on the PATH of this worker.", "Install postgresql-client.")
+    return [
+        client,
+        "--format=plain",
+        "--encoding=UTF8",
+        "--no-password",
+        "--no-tablespaces",  # mean nothing elsewhere
+        "--no-subscriptions",  # a copy must not take part in replication
+        *(f"--exclude-table-data={pattern}" for pattern in excluded),
+        f"--dbname={make_conninfo(**conninfo)}",
+    ]
+
+
+def _pump(
+    command: Sequence[str], secret: int, write: Callable[[bytes], object], progress: Progress
+) -> tuple[DumpDigest, int, str]:
+    """Run the client and pass its output on; return what it held, its length and its SHA-256."""
+    sha256, sql_bytes = hashlib.sha256(), 0
+    # The zone of times is the session's: the same data must be printed alike on every server.
+    zone = {"PGTZ": "UTC"}
+
+    def passing() -> Iterator[bytes]:
+        nonlocal sql_bytes
+        for chunk in client.chunks():
+            write(chunk)
+            sha256.update(chunk)
+            sql_bytes += len(chunk)
+            progress.advance(len(chunk))
+            yield chunk
+        if status := client.wait():
+            raise _failure(client.name, status, client.errors)
+
+    with child(command, [secret], variables=zone) as client:
+        try:
+            held = digest(passing())
+        except RestoreError as error:  # a dump that no restore would take
+            raise DumpError(error.message, error.hint) from error
+    if not held.complete:
+        raise DumpError(
+            f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
+            "Look at the server's log; the next try starts anew.",
+        )
+    return held, sql_bytes, sha256.hexdigest()
+
+
+def _failure(name: str, status: int, errors: str) -> DumpError:
+    if status < 0:
+        return DumpError(f"{name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
+    return DumpError(f"{name} ended with status {status}: {errors}.", hint_for(errors))
+
+
+def _client_version(path: str) -> str:
+    return subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _escaped(password: str) -> str:
+    """Escape a password for a password file."""
+    return re.sub(r"([\\:])", r"\\\1", password)
+
+
+def _excluded(
+    session: Connection[Any], database: str, excluded: Sequence[str]
+) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the tables to exclude, each with its pattern for pg_dump, and warnings for those that are not there."""
+    rows = session.execute(
+        "SELECT CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname),"
+        " nspname, relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p')"
+    ).fetchall()
+    tables = {table: f"{quoted(schema)}.{quoted(name)}" for table, schema, name in rows}
+    unknown = [table for table in excluded if table not in tables]
+    for table in unknown:
+        log.warning("exclude_tables names %r, which %s does not have.", table, database)
+    warnings = [f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown]
+    return [(table, tables[table]) for table in excluded if table in tables], warnings
+
+
+def _comments(session: Connection[Any]) -> dict[str, str]:
+    """Return all databases with their comments."""
+    return dict(
+        session.execute(
+            "SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database"
+        ).fetchall()
+    )
+
+
+@contextlib.contextmanager
+def _lock(session: Connection[Any], name: str) -> Iterator[None]:
+    """Keep others away from a name on this server; the lock dies with the connection.
+
+    :raises RestoreError: somebody still holds it after `LOCK_PATIENCE`.
+    """
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while session.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone() != (True,):
+        if time.monotonic() >= deadline:
+            raise RestoreError("another restore or drill is at work there.", "Wait for it to end.")
+        time.sleep(POLL)
+    yield
+    session.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+
+
+def _create(session: Connection[Any], place: str, captured: Dump | None, mark: str) -> None:
+    """Make an empty database, marked; one of that name is dropped.
+
+    :raises RestoreError: the user's rights reach beyond databases.
+    """
+    from psycopg import errors, sql
+
+    roles = ["pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"]
+    rights = session.execute(
+        "SELECT rolsuper OR EXISTS (SELECT 1 FROM unnest(%s::text[]) r WHERE pg_has_role(current_user, r, 'MEMBER'))"
+        " FROM pg_roles WHERE rolname = current_user",
+        [roles],
+    ).fetchone()
+    if rights == (True,):
+        raise RestoreError(
+            f"{session.info.user} may run programs on the server, and code in a dump could, too.",
+            "Restore as a role that may log in and create databases, and no more: restore_connection in the settings.",
+        )
+    _drop(session, place)
+    create = f"CREATE DATABASE {quoted(place)} TEMPLATE template0"
+    if captured:
+        create += f" ENCODING {_literal(captured.character_set)}"
+    locale = f" LOCALE {_literal(captured.collation)}" if captured else ""
+    try:
+        session.execute((create + locale).encode())
+    except (errors.WrongObjectType, errors.InvalidParameterValue):
+        log.warning("The server does not know the locale %r; its own sorts texts instead.", locale)
+        session.execute(create.encode())
+    session.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(place), sql.Literal(mark)))
+
+
+def _take_owner(session: Connection[Any], place: str, target: Target) -> None:
+    """Give a database the owner of the one that it replaces, or of the dumped one: only so may it own what is in it."""
+    like = target.captured.database if target.captured and not target.exists else target.database
+    query = "SELECT datdba::regrole::text FROM pg_database WHERE datname = %s AND pg_has_role(datdba, 'MEMBER')"
+    for (owner,) in session.execute(query, [like]).fetchall():
+        session.execute(f"ALTER DATABASE {quoted(place)} OWNER TO {owner}".encode())
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _drop(session: Connection[Any], name: str) -> None:
+    session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)".encode())
+
+
+def _check_target(session: Connection[Any], target: Target) -> None:
+    """Refuse early what would fail at the end.
+
+    :raises RestoreError: somebody made a database of that name since, or uses the one to be replaced.
+    """
+    name = target.database
+    if name not in _comments(session):
+        return
+    if not target.exists:
+        raise RestoreError(
+            f"Somebody made a database {name!r} since this restore was planned; it is left as it is.",
+            "Select again, into another name.",
+        )
+    owns = session.execute(
+        "SELECT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = %s", [name]
+    ).fetchone()
+    if owns != (True,):
+        raise RestoreError(
+            f"{session.info.user} is no member of the role that owns database {name!r}.",
+            "Grant it that role, so that what is restored has the owner that it had.",
+        )
+    users = session.execute(
+        "SELECT DISTINCT coalesce(nullif(application_name, ''), 'a client') || ' of ' || usename"
+        " FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+        [name],
+    ).fetchall()
+    if users:
+        who = ", ".join(str(user) for (user,) in users)
+        raise RestoreError(f"Database {name!r} is in use by {who}.", "Stop the application, then restore again.")
+
+
+def _put_in_place(session: Connection[Any], place: str, name: str, kept: str) -> None:
+    """Give what was filled its name.
+
+    :param kept: the name that what is replaced gets; empty where nothing is.
+    :raises RestoreError: somebody uses it.
+    """
+    from psycopg import errors
+
+    comment = _comments(session)[name] if kept else ""
+    if kept:
+        postgresql_load.take_rights(session, name, place)
+    deadline = time.monotonic() + SWAP_PATIENCE
+    while True:
+        try:
+            with session.transaction():
+                if kept:
+                    session.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(kept)}".encode())
+                session.execute(f"ALTER DATABASE {quoted(place)} RENAME TO {quoted(name)}".encode())
+                said = _literal(comment) if comment else "NULL"
+                session.execute(f"COMMENT ON DATABASE {quoted(name)} IS {said}".encode())
+            return
+        except errors.ObjectInUse:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(POLL)

@@ -1,0 +1,209 @@
+"""The statements of a PostgreSQL dump, read from its stream: what each makes, and whether a restore runs it.
+
+Only what pg_dump writes of one database is known; anything else is refused, for a restore must not leave the database
+that it fills. Commands of psql, one of which runs a shell, are no SQL and reach no server.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from lifeboat.databases.sql_text import SqlText
+from lifeboat.errors import RestoreError
+
+END_OF_ROWS = b"\\.\n"
+TRAILER = b"-- PostgreSQL database dump complete"
+CREATED = (
+    *("SCHEMA", "EXTENSION", "TYPE", "DOMAIN", "TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "INDEX", "FUNCTION"),
+    *("PROCEDURE", "AGGREGATE", "OPERATOR CLASS", "OPERATOR FAMILY", "OPERATOR", "CAST", "COLLATION", "CONVERSION"),
+    *("TEXT SEARCH CONFIGURATION", "TEXT SEARCH DICTIONARY", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE"),
+    *("TRIGGER", "RULE", "POLICY", "STATISTICS", "TRANSFORM", "PUBLICATION", "EVENT TRIGGER"),
+)
+CODE = frozenset(("function", "procedure", "aggregate"))  # kept as somebody typed them
+# Other roles, and objects of all databases: what a server lacks, or its user may not do, is told, and does no harm.
+OPTIONAL = frozenset(("right", "owner", "publication", "event trigger", "comment on extension"))
+
+_WORD = r"[A-Za-z_\x80-\xff][\w$\x80-\xff]*"
+_TAG = r"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$"
+_NAME = rf'(?: "(?:[^"]|"")+" | {_WORD} )'
+_QUALIFIED = rf"(?: {_NAME} (?: \. {_NAME} )? )"
+_TYPE = (
+    r"(?: character\ varying | bit\ varying | double\ precision"
+    rf" | (?:timestamp|time) (?:\(\d\))? \ with (?:out)? \ time\ zone | {_QUALIFIED} ) (?:\(\d+(?:,\d+)?\))? (?:\[\])*"
+)
+_STRING = rf"""[eE]'(?:[^'\\]|\\.)*+' | '[^']*+' | "[^"]*+" | (?P<tag>{_TAG}).*?(?P=tag)"""
+_CREATED = "|".join(CREATED).replace(" ", r"\ ")
+_MADE = rf"\ (?:IF\ NOT\ EXISTS\ |IF\ EXISTS\ )? (?P<name> {_QUALIFIED} (?![\w.]) | \S+ )"
+
+
+def _pattern(text: str) -> re.Pattern[bytes]:
+    return re.compile(text.encode("latin-1"), re.DOTALL | re.VERBOSE)
+
+
+_TOKENS = _pattern(
+    rf"""(?P<comment> --[^\n]* ) | (?P<string> {_STRING} ) | (?P<word> {_WORD} )
+    | (?P<mark> [();] ) | (?P<open> ['"] | {_TAG} ) | (?P<strange> \\ | /\* )"""
+)
+_INSIGNIFICANT = _pattern(rf"(?P<keep> {_STRING} ) | :: \s* {_TYPE} | [\s()]+")
+_BLANK = re.compile(rb"[ \t\r\n]+|--(?!" + TRAILER[2:] + rb")[^\n]*\n")
+_RESTRICT = re.compile(rb"\\(un)?restrict ([A-Za-z0-9]+)\n")
+
+# In the order in which they are tried; the first two are followed by rows, or hold them.
+_KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
+    ("rows", _pattern(rf"COPY\ (?P<name> {_QUALIFIED} ) \ (?:\( {_NAME} (?:,\ {_NAME})* \))? \ FROM\ stdin;\Z")),
+    ("rows", _pattern(rf"INSERT\ INTO\ (?P<name> {_QUALIFIED} )\ ")),
+    # What a load has set already, and what belongs to the server that was dumped.
+    (
+        "skipped",
+        _pattern(
+            r"""(?: BEGIN | COMMIT
+            | SET\ (?: \w+_timeout | client_min_messages | default_with_oids | default_tablespace )\ =\ [^;]*
+            | SET\ standard_conforming_strings\ =\ on );\Z"""
+        ),
+    ),
+    # Of the other encodings, some have bytes that look like quotes.
+    ("setting", _pattern(r"SET\ client_encoding\ =\ '(?:UTF8|SQL_ASCII|LATIN\d+|WIN\d+|ISO_8859_\d|EUC_\w+)';\Z")),
+    (
+        "setting",
+        _pattern(r"SET\ (?:check_function_bodies|xmloption|row_security|default_table_access_method)\ =\ \w+;\Z"),
+    ),
+    ("setting", _pattern(r"SELECT\ pg_catalog\.set_config\('search_path',\ '[^']*',\ false\);\Z")),
+    ("sequence", _pattern(r"SELECT\ pg_catalog\.setval\('(?P<name> (?:[^']|'')+ )',\ -?\d+,\ (?:true|false)\);\Z")),
+    ("large object", _pattern(r"SELECT\ pg_catalog\.(?:lo_create|lo_open)\('(?P<name> \d+ )'(?:,\ \d+)?\);\Z")),
+    ("large object", _pattern(r"SELECT\ pg_catalog\.(?:lowrite\(0,\ '\\x[0-9a-f]*'\) | lo_close\(0\));\Z")),
+    ("owner", _pattern(rf"ALTER\ (?:{_CREATED}|LARGE\ OBJECT)\ .*? \ OWNER\ TO\ (?P<name> {_NAME} );\Z")),
+    (
+        "right",
+        _pattern(
+            r"""(?:GRANT|REVOKE)\ (?:"[^"]*+"|[^"])+? \ ON
+            \ (?:TABLE|SEQUENCE|SCHEMA|FUNCTION|PROCEDURE|TYPE|LARGE\ OBJECT|LANGUAGE)\b"""
+        ),
+    ),
+    ("right", _pattern(r"(?: ALTER\ DEFAULT\ PRIVILEGES | SECURITY\ LABEL )\b")),
+    ("comment on extension", _pattern(r"COMMENT\ ON\ EXTENSION\b")),
+    ("comment", _pattern(r"COMMENT\ ON\ (?P<name> (?!DATABASE\b|ROLE\b|TABLESPACE\b) .*? )\ IS\ ")),
+    ("refresh", _pattern(rf"REFRESH\ MATERIALIZED\ VIEW\ (?P<name> {_QUALIFIED} );\Z")),
+    (
+        "",
+        _pattern(
+            r"CREATE\ (?:OR\ REPLACE\ )? (?:(?:UNLOGGED|UNIQUE|RECURSIVE|CONSTRAINT|DEFAULT)\ )*"
+            rf"(?P<kind> {_CREATED} ) {_MADE}"
+        ),
+    ),
+    ("", _pattern(rf"ALTER\ (?P<kind> {_CREATED} ) (?:\ ONLY)? {_MADE}")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement of a dump.
+
+    :param kind: keyword of what it makes, in lower case, or one of ``rows``, ``setting``, ``owner``, ``right`` ...
+    :param name: of what it makes, changes or fills, as the dump quotes it, without the schema ``public``.
+    """
+
+    kind: str
+    name: str
+    sql: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Trailer:
+    """The line that ends a dump which is complete."""
+
+
+class _Ends:
+    """Finds the end of a statement as psql does: a semicolon outside of parentheses and of a BEGIN ATOMIC."""
+
+    def __init__(self) -> None:
+        self._words: list[bytes] = []
+        self._depth = self._blocks = 0
+
+    def __call__(self, token: re.Match[bytes], /) -> bool:
+        if token["strange"]:
+            raise RestoreError(
+                "The dump holds a command of psql, or a comment that pg_dump does not write.",
+                "If you trust it, load it by hand with psql.",
+            )
+        if word := token["word"]:
+            self._word(word.lower())
+        elif mark := token["mark"]:
+            self._depth += {b"(": 1, b")": -1}.get(mark, 0)
+            return bool(mark == b";" and self._depth <= 0 and not self._blocks)
+        return False
+
+    def _word(self, word: bytes) -> None:
+        if len(self._words) < 4:
+            self._words.append(word)
+        made = self._words[3:4] if self._words[1:3] == [b"or", b"replace"] else self._words[1:2]
+        if self._words[0] == b"create" and made in ([b"function"], [b"procedure"]) and self._depth == 0:
+            if word == b"begin" or (word == b"case" and self._blocks):
+                self._blocks += 1
+            elif word == b"end" and self._blocks:
+                self._blocks -= 1
+
+
+def read(sql: Iterable[bytes]) -> Iterator[Statement | Trailer | bytes]:
+    """Yield the statements of a dump in its order; those of kind ``rows`` are followed by their rows, many at once.
+
+    :raises RestoreError: a statement is none that pg_dump writes for one database, or the text ends in its middle.
+    """
+    text = SqlText(sql, _TOKENS, _Ends)
+    while text.skip(_BLANK):
+        if text.starts_with(TRAILER):
+            text.line()
+            yield Trailer()
+        elif text.starts_with(b"\\"):
+            _check_command(text.line())
+        else:
+            statement = recognise(text.statement())
+            yield statement
+            if statement.kind == "rows" and statement.sql.startswith(b"COPY"):
+                text.line()
+                yield from text.lines_until(END_OF_ROWS)
+
+
+def _check_command(line: bytes) -> None:
+    """:raises RestoreError: a line is a command of psql other than the one by which pg_dump locks out all others."""
+    if not _RESTRICT.fullmatch(line):
+        raise RestoreError(
+            "The dump holds a command of psql, which pg_dump does not write.", "If you trust it, load it by hand."
+        )
+
+
+def recognise(sql: bytes) -> Statement:
+    """Say what a statement is.
+
+    :raises RestoreError: it is none that pg_dump writes for one database.
+    """
+    for kind, pattern in _KINDS:
+        if found := pattern.match(sql):
+            groups = found.groupdict()
+            return Statement(kind or groups["kind"].decode().lower(), _name(groups.get("name") or b""), sql)
+    words = re.match(rb"[\w ]{,40}", sql)
+    raise RestoreError(
+        "The dump holds a statement that leaves its database, or that pg_dump does not write:"
+        f" {(words[0] if words else b'').decode('latin-1').strip()} ...",
+        "If you trust it, load it by hand with psql.",
+    )
+
+
+def _name(text: bytes) -> str:
+    return text.decode("utf-8", "surrogateescape").removeprefix("public.")
+
+
+def canonical(statement: Statement) -> bytes:
+    """Return a definition without what the server words otherwise once it has read it: casts, parentheses, blanks.
+
+    ``status IN ('a', 'b')``, for one, is printed with a cast of the list first, and with one of each item later.
+    """
+    if statement.kind in CODE:
+        return statement.sql
+    return _INSIGNIFICANT.sub(lambda found: found["keep"] or b"", statement.sql)
+
+
+def is_foreign_key(statement: Statement) -> bool:
+    """Whether a statement makes a table depend on the rows of another."""
+    return statement.kind == "table" and bool(re.search(rb"\sADD CONSTRAINT \S+ FOREIGN KEY ", statement.sql))

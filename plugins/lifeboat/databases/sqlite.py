@@ -1,0 +1,284 @@
+"""SQLite as an engine: the files of one directory that end alike. A restore fills a new file, and renames it.
+
+The name of a database is that of its file without suffix; Airflow's connection names one of the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lifeboat import swap
+from lifeboat.databases import Dump, Load, Loaded, Place, Target, names, sqlite_text
+from lifeboat.directories import locked, sync_names
+from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.logs import logger
+from lifeboat.progress import Progress
+from lifeboat.scratch import scratch_directory
+from lifeboat.text import size_text
+
+log = logger(__name__)
+
+PATIENCE = 60.0  # seconds to wait for a lock of the application's
+STEP = 4096  # pages copied at once; between two steps, a time limit can end it
+# What a dump may ask for of its own; the full-text index asks for the last ones.
+PRAGMAS = frozenset((*sqlite_text.PRAGMAS, "encoding", "data_version", "page_size", "table_info"))
+REFUSED = frozenset(
+    (
+        sqlite3.SQLITE_ATTACH,
+        sqlite3.SQLITE_DETACH,
+        sqlite3.SQLITE_CREATE_TEMP_TABLE,
+        sqlite3.SQLITE_CREATE_TEMP_INDEX,
+        sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
+        sqlite3.SQLITE_CREATE_TEMP_VIEW,
+    )
+)
+REFUSED_FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"))
+
+
+class SQLite:
+    """The databases of one directory.
+
+    :param path: of one of them.
+    :param scratch: where copies are made.
+    """
+
+    def __init__(self, path: Path, scratch: Path) -> None:
+        self._folder, self._suffix = path.resolve().parent, path.suffix
+        self._scratch = scratch / "sqlite"
+
+    def databases(self) -> Mapping[str, bool]:
+        found = self._folder.glob(f"*{self._suffix}") if self._folder.is_dir() else ()
+        return {path.name.removesuffix(self._suffix): True for path in found if path.is_file()}
+
+    def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+        path = self._path(database)
+        with _translated(f"Dump of {path} failed: ", DumpError):
+            if not path.is_file():
+                raise DumpError("there is no such file.", "The database's name is that of its file, without suffix.")
+            with (
+                scratch_directory(self._scratch, "copy_") as folder,
+                closing(_copy(path, folder / "copy", database)) as copy,
+            ):
+                return _dump(copy, database, excluded, write)
+
+    def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
+        return self.dump(place, excluded, lambda chunk: None)
+
+    @contextlib.contextmanager
+    def target(self, target: Target) -> Iterator[Place]:
+        path = self._path(target.database)
+        kept = swap.kept_name(path, f"{datetime.now(UTC):%Y%m%d_%H%M%S}") if target.exists else None
+        with _translated(f"Restore of {path} failed: ", RestoreError), locked(path.parent):
+            if path.exists() and not target.exists:
+                raise RestoreError(
+                    "somebody made it since this restore was planned; it is left as it is.",
+                    "Select again, into another name.",
+                )
+            place = path.with_name(f".{path.name}.unfinished")
+            _remove(place)
+            try:
+                yield Place(str(place), str(kept or ""))
+                _put_in_place(place, path, kept)
+            except MismatchError:
+                raise
+            except BaseException:
+                _remove(place)
+                raise
+
+    @contextlib.contextmanager
+    def scratch(self, key: str, captured: Dump) -> Iterator[str]:
+        with (
+            _translated(f"Drill of database {captured.database!r} of {key} failed: ", RestoreError),
+            scratch_directory(self._scratch, names.PREFIX) as folder,
+        ):
+            needed, free = captured.sql_bytes * names.INDEXES, shutil.disk_usage(folder).free
+            if needed > free:
+                raise RestoreError(
+                    f"there is {size_text(free)} left in {self._scratch}, and it may need {size_text(needed)}.",
+                    "Free some space there.",
+                )
+            yield str(folder / "scratch.sqlite")
+
+    def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
+        if load.sequential:
+            raise SettingsError("SQLite's stock client is not used for restores.", "Restore without it.")
+        with _translated(f"Restore of {place} failed: ", RestoreError):
+            return _load(place, sql, load.table)
+
+    def left(self, target: Target) -> str:
+        return "Nothing has changed; what was loaded so far is removed."
+
+    def _path(self, name: str) -> Path:
+        """Return the file of a database, or of a place that is being filled."""
+        if name.startswith("/"):
+            return Path(name)
+        if "/" in name or name.startswith("."):
+            raise SettingsError(f"{name!r} is no name of a database: its file lies in {self._folder}.")
+        return self._folder / f"{name}{self._suffix}"
+
+
+@contextlib.contextmanager
+def _translated(where: str, ours: type[LifeboatError]) -> Iterator[None]:
+    """Begin messages with `where`, and turn the errors of SQLite and of the file system into `ours`."""
+    try:
+        yield
+    except ours as error:
+        if " failed: " in error.message:
+            raise
+        raise ours(where + error.message, error.hint) from error
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        locked = "locked" in str(error)
+        raise ours(f"{where}{error}.", "Stop the application, then try again." if locked else "") from error
+    except OSError as error:
+        raise ours(f"{where}{error.strerror or error}.") from error
+
+
+def _copy(path: Path, target: Path, database: str) -> sqlite3.Connection:
+    """Copy a database as it is at one moment, and return the copy, open and without a name.
+
+    :raises DumpError: it is damaged.
+    """
+    progress = Progress(f"Copying {database}")
+    copy = sqlite3.connect(target, isolation_level=None)
+    with closing(
+        sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None)
+    ) as source:
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on, nothing changes for us
+        (size,) = source.execute("PRAGMA page_size").fetchone()
+        source.backup(copy, pages=STEP, progress=lambda *_: progress.advance(STEP * size))
+    copy.execute("PRAGMA journal_mode = OFF")
+    (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise DumpError(f"it is damaged: {found}.", "Restore it from an archive, or recover it by 'sqlite3 .recover'.")
+    return copy
+
+
+def _dump(copy: sqlite3.Connection, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+    sha256, sql_bytes, captured_at = hashlib.sha256(), 0, datetime.now(UTC)
+
+    def passing(chunk: bytes) -> None:
+        nonlocal sql_bytes
+        write(chunk)
+        sha256.update(chunk)
+        sql_bytes += len(chunk)
+
+    tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    (encoding,) = copy.execute("PRAGMA encoding").fetchone()
+    unknown = [table for table in excluded if table not in tables]
+    held = sqlite_text.write(copy, excluded, passing)
+    return Dump(
+        database=database,
+        engine="sqlite",
+        server=f"SQLite {sqlite3.sqlite_version}",
+        client=f"Lifeboat with SQLite {sqlite3.sqlite_version}",
+        character_set=encoding,
+        collation="",
+        captured_at=captured_at,
+        sql_bytes=sql_bytes,
+        sha256=sha256.hexdigest(),
+        tables=held.tables,
+        objects=held.objects,
+        excluded_tables=tuple(table for table in excluded if table in tables),
+        unprotected_tables=(),
+        warnings=tuple(f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown),
+    )
+
+
+def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
+    """Load a dump into a new file, in one transaction.
+
+    :param only: fill this table only; the others are made and stay empty.
+    """
+    started, rows, tables = time.monotonic(), 0, 0
+    progress = Progress(f"Restoring {place}")
+    os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with closing(sqlite3.connect(place, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous = OFF")  # a file that is not whole counts for nothing
+        database.execute("PRAGMA trusted_schema = OFF")
+        database.set_authorizer(_authorize)
+        begun = False
+        for statement in sqlite_text.read(sql):
+            begun = begun or _begins(database, statement)
+            if statement.kind == "skipped" or (statement.kind == "rows" and only not in ("", statement.table)):
+                continue
+            count = database.execute(statement.sql.decode()).rowcount
+            tables += statement.kind == "table"
+            rows += count if statement.sql[:6].upper() == b"INSERT" and statement.table != "sqlite_sequence" else 0
+            progress.advance(len(statement.sql))
+        database.set_authorizer(None)
+        if database.in_transaction:
+            database.execute("COMMIT")
+    return Loaded(place, rows, tables, time.monotonic() - started)
+
+
+def _begins(database: sqlite3.Connection, statement: sqlite_text.Statement) -> bool:
+    """Begin the transaction before the first statement that makes something: the encoding is set before."""
+    if statement.kind in ("pragma", "skipped"):
+        return False
+    database.set_authorizer(None)
+    database.execute("BEGIN")
+    database.set_authorizer(_authorize)
+    return True
+
+
+def _authorize(action: int, first: str | None, second: str | None, database: str | None, source: str | None) -> int:
+    """Let a dump do what stays in its own file."""
+    is_refused = (
+        action in REFUSED
+        or database not in (None, "main")
+        or (action == sqlite3.SQLITE_PRAGMA and first not in PRAGMAS)
+        or (action == sqlite3.SQLITE_FUNCTION and second in REFUSED_FUNCTIONS)
+    )
+    return sqlite3.SQLITE_DENY if is_refused else sqlite3.SQLITE_OK
+
+
+def _put_in_place(place: Path, path: Path, kept: Path | None) -> None:
+    """Give what was filled its name.
+
+    :param kept: the name that what is replaced gets; None where nothing is.
+    """
+    if kept:
+        mode = _settle(path)
+        if mode == "wal":
+            with closing(sqlite3.connect(place, isolation_level=None)) as database:
+                database.execute("PRAGMA journal_mode = WAL")
+        place.chmod(path.stat().st_mode & 0o777)
+        swap.take_owners(path, place)
+    with place.open("rb") as file:
+        os.fsync(file.fileno())
+    if kept:
+        swap.replace(path, place, kept)
+    else:
+        path.hardlink_to(place)  # unlike a rename, this overwrites nothing
+        place.unlink()
+        sync_names(path.parent)
+
+
+def _settle(path: Path) -> str:
+    """Bring all of a database into its file, and return the mode of its journal.
+
+    Another file under its name must find no journal: it would be taken for its own.
+
+    :raises sqlite3.OperationalError: somebody uses it.
+    """
+    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
+        (mode,) = database.execute("PRAGMA journal_mode").fetchone()
+        database.execute("PRAGMA journal_mode = DELETE").fetchone()
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("ROLLBACK")
+    return str(mode)
+
+
+def _remove(place: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        place.with_name(place.name + suffix).unlink(missing_ok=True)

@@ -1,0 +1,31 @@
+"""Directories that go with the block that needs them, also after a kill."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lifeboat.directories import empty, locked
+from lifeboat.unfinished import sweep
+
+
+@contextlib.contextmanager
+def scratch_directory(folder: Path, prefix: str) -> Iterator[Path]:
+    """Make a directory that goes with the block; take away those that were left by what was killed.
+
+    :param folder: to make it in; created when missing.
+    :param prefix: of its name, which belongs to this purpose alone.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        with locked(folder):  # until our own lock is held: nobody may take us for dead before
+            sweep(folder, f"{prefix}*")
+            place = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+            descriptor = stack.enter_context(locked(place))
+        try:
+            yield place
+        finally:
+            empty(descriptor)
+            place.rmdir()

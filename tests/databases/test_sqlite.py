@@ -1,0 +1,358 @@
+"""SQLite from dump to proof, on real files; and every dump that must not be loaded."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from lifeboat import comparison, config, connections, drill, restore, swap
+from lifeboat.config import Database
+from lifeboat.databases import Dump, Engine, Load, Loaded, Target, sqlite, sqlite_text
+from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
+from lifeboat.recovery import RestorePlan
+
+from tests.conftest import Configure
+from tests.crash import die, killed
+from tests.test_restore import back_up, legacy, plan, repack, restored
+from tests.test_runbook import blocks, follow, runbook_variables
+
+EVERYTHING = (Path(__file__).parent / "everything.sqlite.sql").read_text(encoding="utf-8")
+SHOP: dict[str, Any] = {"databases": [{"name": "shop", "engine": "sqlite", "connection": "shop_file"}]}
+ENTRY = "db-dumps/sqlite-shop.sql"
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with everything that a dump must carry."""
+    path = tmp_path / "app" / "shop.sqlite"
+    path.parent.mkdir()
+    client(path, EVERYTHING)
+    path.chmod(0o640)
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_FILE", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    return path
+
+
+@pytest.fixture
+def shop(path: Path, project: Configure) -> Path:
+    project(applications={"Shop": SHOP}, drill={"production": True})
+    return path
+
+
+@pytest.fixture
+def engine(path: Path, tmp_path: Path) -> Iterator[Engine]:
+    yield connections.engine(Database(name="shop", engine="sqlite", connection="shop_file"), tmp_path / "scratch")
+    assert not list((tmp_path / "scratch").glob("*/*"))
+
+
+def client(path: Path, sql: str | bytes) -> str:
+    """Run SQL through the stock client and return what it prints."""
+    text = sql.encode() if isinstance(sql, str) else sql
+    return subprocess.run(["sqlite3", "-bail", path], input=text, capture_output=True, check=True).stdout.decode()
+
+
+def take(engine: Engine, database: str = "shop", excluded: tuple[str, ...] = ()) -> tuple[Dump, bytes]:
+    chunks: list[bytes] = []
+    dump = engine.dump(database, excluded, chunks.append)
+    return dump, b"".join(chunks)
+
+
+def restored_over(made: RestorePlan) -> None:
+    """Restore a database without the steps before."""
+    restore.restore_database(config.load(), made, made.databases[0])
+
+
+def rehearse(key: str, destination: str) -> dict[str, Any]:
+    (place,) = connections.destinations(config.load(), "Shop", (destination,))
+    return drill.rehearse(config.load(), "Shop", place, key, "a test", datetime.now(UTC))
+
+
+def files(path: Path) -> list[str]:
+    return sorted(found.name for found in path.parent.iterdir())
+
+
+@pytest.mark.parametrize("destination", ["disk", "offsite"])
+def test_a_database_is_restored_beside_the_original_and_proven(shop: Path, destination: str) -> None:
+    key = back_up().packed.key
+    client(shop, "DELETE FROM page_views")
+    made = plan(destination=destination)
+    (done,) = restored(made)
+    assert (done.rows, done.tables, done.compared, done.warnings) == (6046, 6, 18, ())
+    assert made.databases[0].entry == ENTRY
+    copy = shop.with_name(f"{done.schema}.sqlite")
+    assert files(shop) == ["shop.sqlite", copy.name]
+    assert client(shop, "SELECT count(*) FROM page_views") == "0\n"
+    assert client(copy, "SELECT title FROM pages WHERE pages MATCH 'brown'") == "Fox\n"
+    assert client(copy, "INSERT INTO notes (notes) VALUES ('integrity-check'); PRAGMA integrity_check") == "ok\n"
+    assert client(copy, "SELECT rowid, hex(path), typeof(path) FROM page_views LIMIT 3").splitlines() == [
+        "7|61|text",
+        "9|31|integer",
+        "11|312E30|real",
+    ]
+    count = "INSERT INTO users (name) VALUES ('n'); SELECT max(id) FROM users; PRAGMA user_version"
+    assert client(copy, count) == "6\n7\n"
+    proven = rehearse(key, destination)
+    assert [proven["compared"][name] for name in ("databases", "tables", "rows", "objects")] == [1, 18, 6046, 9]
+    assert proven["versions"]["servers"][0].startswith("SQLite 3.")
+    assert files(shop) == ["shop.sqlite", copy.name]
+    assert not list((config.load().staging / "sqlite").iterdir())
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_a_typed_name_replaces_the_original_and_keeps_it(shop: Path, mode: str) -> None:
+    client(shop, f"PRAGMA journal_mode = {mode}")
+    back_up()
+    client(shop, "UPDATE orders SET note = 'changed'")
+    time.sleep(1)
+    (done,) = restored(plan(overwrite=("shop",)))
+    (before,) = [found for found in shop.parent.iterdir() if "_before_" in found.name]
+    assert before.name in done.warnings[0]
+    assert files(shop) == ["shop.sqlite", before.name]
+    assert client(shop, "SELECT count(*) FROM orders WHERE note = 'changed'; PRAGMA journal_mode") == f"0\n{mode}\n"
+    assert client(before, "SELECT count(*) FROM orders WHERE note = 'changed'") == "3000\n"
+    assert shop.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_a_database_in_use_is_not_replaced(shop: Path, mode: str) -> None:
+    client(shop, f"PRAGMA journal_mode = {mode}")
+    back_up()
+    with closing(sqlite3.connect(shop, isolation_level=None)) as application:
+        application.execute("BEGIN")
+        application.execute("SELECT count(*) FROM orders").fetchone()
+        with pytest.raises(RestoreError, match="database is locked") as error:
+            restored_over(plan(overwrite=("shop",)))
+    assert error.value.hint == "Stop the application, then try again."
+    assert files(shop) == ["shop.sqlite"]
+
+
+def test_a_dump_is_one_moment_while_others_write(engine: Engine, path: Path) -> None:
+    client(path, "PRAGMA journal_mode = wal; CREATE TABLE a (n); CREATE TABLE b (n)")
+    stop = Event()
+
+    def work() -> None:
+        with closing(sqlite3.connect(path, timeout=30)) as writer:
+            while not stop.is_set():
+                writer.execute("INSERT INTO a VALUES (1)")
+                writer.execute("INSERT INTO b VALUES (1)")
+                writer.commit()
+
+    worker = Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(5):
+            rows = {table.name: table.rows for table in take(engine)[0].tables}
+            assert rows["a"] == rows["b"]
+    finally:
+        stop.set()
+        worker.join()
+    assert rows["a"] > 0
+
+
+def test_one_table_comes_with_its_rows_and_the_others_empty(shop: Path) -> None:
+    back_up()
+    (done,) = restored(plan(table="orders", into="rescue"))
+    assert (done.rows, done.compared) == (3000, 1)
+    rescue = shop.with_name("rescue.sqlite")
+    assert client(rescue, "SELECT (SELECT count(*) FROM orders), (SELECT count(*) FROM users)") == "3000|0\n"
+
+
+def test_excluded_tables_come_back_empty(engine: Engine) -> None:
+    dump, sql = take(engine, excluded=("page_views", "gone"))
+    assert dump.excluded_tables == ("page_views",)
+    assert dump.warnings == ("shop: exclude_tables names 'gone', which is not there",)
+    assert b"CREATE TABLE page_views" in sql
+    assert b'INTO "page_views"' not in sql
+
+
+def test_what_does_not_restore_to_what_was_captured_is_neither_proven_nor_put_in_place(
+    shop: Path, tmp_path: Path
+) -> None:
+    def change(contents: dict[str, bytes], manifest: Any) -> None:
+        contents[ENTRY] = contents[ENTRY].replace(b"back\\slash", b"back/slash")
+
+    key = back_up().packed.key
+    repack(tmp_path / "disk" / key, change)
+    said = "table 'users' holds other data in its 4 rows"
+    with pytest.raises(MismatchError, match=said):
+        rehearse(key, "disk")
+    before = shop.read_bytes()
+    with pytest.raises(MismatchError, match=said):
+        restored_over(plan(archive=key, destination="disk", overwrite=("shop",)))
+    assert shop.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b"(9,1,NULL),\n", b"", "table 'page_views' has 6 rows, and had 7"),
+        (b"(9,1,NULL),\n", b"(9,1.0,NULL),\n", "table 'page_views' holds other data in its 7 rows"),
+        (b"x; y", b"x; z", "table 'orders' is defined otherwise"),
+        (b"user_version=7", b"user_version=8", "pragma 'user_version' is defined otherwise"),
+        (b"VALUES('users',5)", b"VALUES('users',4)", "sequence 'users' is defined otherwise"),
+        (b"WHERE total > 5", b"WHERE total > 6", "index 'orders_user' is defined otherwise"),
+        (b"CREATE VIEW totals", b"CREATE VIEW sums", "view 'totals' is missing; view 'sums' was not captured"),
+    ],
+)
+def test_every_change_of_a_dump_changes_its_digests(engine: Engine, old: bytes, new: bytes, said: str) -> None:
+    dump, sql = take(engine)
+    assert old in sql
+    load_into_new(engine, sql.replace(old, new))
+    assert "; ".join(map(str, comparison.differences(dump, take(engine, "copy")[0]))) == said
+
+
+def load_into_new(engine: Engine, sql: bytes, size: int = 1 << 20) -> Loaded:
+    with engine.target(Target("copy", "a key")) as place:
+        return engine.load(place.name, [sql[i : i + size] for i in range(0, len(sql), size)], Load("shop"))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "ATTACH 'FILE' AS other;",
+        "CREATE TABLE t (a); ATTACH 'FILE' AS other;",
+        "VACUUM INTO 'FILE';",
+        "PRAGMA writable_schema = ON;",
+        "PRAGMA journal_mode = WAL;",
+        "PRAGMA temp_store_directory = 'FILE';",
+        "INSERT INTO sqlite_schema VALUES ('table', 't', 't', 0, 'CREATE VIRTUAL TABLE t USING csv(FILE)');",
+        "INSERT INTO sqlite_master VALUES ('table', 't', 't', 2, 'CREATE TABLE t (a)');",
+        "CREATE TABLE t (a); INSERT INTO t VALUES (load_extension('FILE'));",
+        "CREATE TABLE t (a); INSERT INTO t VALUES (writefile('FILE', 'x'));",
+        "CREATE TABLE t (a DEFAULT (load_extension('FILE'))); INSERT INTO t (rowid) VALUES (1);",
+        "CREATE TEMP TABLE t (a);",
+        "CREATE TEMP TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; END;",
+        "CREATE TABLE temp.t (a);",
+        "CREATE VIRTUAL TABLE t USING zipfile('FILE');",
+        "SELECT writefile('FILE', 'x');",
+        "CREATE TABLE t (a);\n.shell touch FILE\n;",
+        "COMMIT; ATTACH 'FILE' AS other; BEGIN;",
+        "CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; END; ATTACH 'FILE' AS other;",
+        "CREATE TABLE t (a /* ; */); ATTACH 'FILE' AS other;",
+    ],
+)
+def test_a_hostile_dump_is_refused(engine: Engine, path: Path, tmp_path: Path, hostile: str) -> None:
+    file = tmp_path / "touched"
+    text = f"BEGIN;\nCREATE TABLE x (a);\n{hostile.replace('FILE', str(file))}\nCOMMIT;\n"
+    before = path.read_bytes()
+    with pytest.raises(RestoreError):
+        load_into_new(engine, text.encode())
+    assert files(path) == ["shop.sqlite"]
+    assert path.read_bytes() == before
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("action", ["ATTACH 'FILE' AS other", "VACUUM INTO 'FILE'", "PRAGMA writable_schema = ON"])
+def test_what_reached_the_library_would_be_refused_by_it(tmp_path: Path, action: str) -> None:
+    file = tmp_path / "touched"
+    with closing(sqlite3.connect(tmp_path / "x.sqlite", isolation_level=None)) as database:
+        database.set_authorizer(sqlite._authorize)
+        with pytest.raises(sqlite3.DatabaseError, match="authoriz"):
+            database.execute(action.replace("FILE", str(file)))
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda sql: sql[: len(sql) // 2], "middle of a statement"),
+        (lambda sql: sql.removesuffix(b"COMMIT;\n"), "does not end with COMMIT"),
+        (lambda sql: sql.replace(b"'back", b"'O", 1).replace(b"(3,", b"(1,", 1), "UNIQUE constraint failed"),
+    ],
+)
+def test_a_damaged_dump_leaves_nothing(engine: Engine, path: Path, change: Any, said: str) -> None:
+    with pytest.raises(RestoreError, match=said):
+        load_into_new(engine, change(take(engine)[1]))
+    assert files(path) == ["shop.sqlite"]
+
+
+def test_the_stock_client_makes_the_same_of_a_dump(engine: Engine, path: Path) -> None:
+    dump, sql = take(engine)
+    client(path.with_name("hand.sqlite"), sql)
+    by_hand, _ = take(engine, "hand")
+    assert (by_hand.tables, by_hand.objects, by_hand.sha256) == (dump.tables, dump.objects, dump.sha256)
+    assert load_into_new(engine, sql, size=7).rows == dump.rows
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
+def test_texts_keep_their_encoding(engine: Engine, path: Path, encoding: str) -> None:
+    client(
+        path.with_name("wide.sqlite"), f"PRAGMA encoding = '{encoding}'; CREATE TABLE t (a); INSERT INTO t VALUES ('ñ')"
+    )
+    dump, text = take(engine, "wide")
+    assert dump.character_set == encoding
+    load_into_new(engine, text)
+    assert take(engine, "copy")[0].character_set == encoding
+
+
+def test_why_a_dump_failed(engine: Engine, path: Path) -> None:
+    with pytest.raises(DumpError, match=r"Dump of .*/gone.sqlite failed: there is no such file") as error:
+        take(engine, "gone")
+    assert "name is that of its file" in error.value.hint
+    content = bytearray(path.read_bytes())
+    content[4096 * 3 : 4096 * 3 + 100] = bytes(100)
+    path.with_name("broken.sqlite").write_bytes(content)
+    with pytest.raises(DumpError, match=r"broken.sqlite failed: (it is damaged|database disk image is malformed)"):
+        take(engine, "broken")
+    path.with_name("text.sqlite").write_text("no database, but long enough to be one " * 40)
+    with pytest.raises(DumpError, match="file is not a database"):
+        take(engine, "text")
+
+
+@pytest.mark.parametrize(("host", "schema"), [("{}", ""), ("", "{}")])
+def test_a_connection_names_its_file(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, schema: str
+) -> None:
+    address = f"sqlite://{host or '/'}{schema}" if schema else None
+    login = {"conn_type": "sqlite", "host": host.format(path)}
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_FILE", address.format(path) if address else json.dumps(login))
+    database = Database(name="shop", engine="sqlite", connection="shop_file")
+    assert connections.engine(database, tmp_path).databases() == {"shop": True}
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_FILE", json.dumps({"conn_type": "sqlite", "host": "shop.sqlite"}))
+    with pytest.raises(SettingsError, match="names no absolute path"):
+        connections.engine(database, tmp_path)
+
+
+def test_a_killed_restore_is_begun_anew(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = back_up().packed.key
+    made = plan(overwrite=("shop",))
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "replace", die)
+        killed(lambda: restored_over(made))
+    assert files(shop) == [".shop.sqlite.unfinished", "shop.sqlite"]
+    restored_over(plan(archive=key, overwrite=("shop",)))
+    assert ".shop.sqlite.unfinished" not in files(shop)
+    assert client(shop, "SELECT count(*) FROM orders") == "3000\n"
+
+
+def test_an_archive_of_laravel_backup_is_restored(shop: Path, tmp_path: Path) -> None:
+    client(shop, "DROP TABLE notes; DROP TABLE pages; DROP TABLE areas; DELETE FROM users WHERE id = 4")
+    key = "Shop/2026-11-20-01-00-00.zip"
+    dump = client(shop, ".dump").encode()
+    legacy(tmp_path / "disk" / key, {"db-dumps/sqlite-sqlite-database.sql": dump}, encrypted=False)
+    (copy,) = restored(plan(archive=key))
+    assert (copy.rows, copy.compared) == (3014, None)
+    query = "SELECT * FROM orders; SELECT hex(name) FROM users; SELECT * FROM totals"
+    assert client(shop.with_name(f"{copy.schema}.sqlite"), query) == client(shop, query)
+
+
+def test_statements_end_where_the_library_ends_them(path: Path, engine: Engine) -> None:
+    _, sql = take(engine)
+    statements = [statement.sql.decode() for statement in sqlite_text.read([sql])]
+    assert all(map(sqlite3.complete_statement, statements))
+
+
+def test_every_command_of_the_runbook(shop: Path, tmp_path: Path) -> None:
+    back_up()
+    for commands in [text for tag, text in blocks() if tag == "sqlite"]:
+        follow(commands, runbook_variables(tmp_path))
+    by_hand = tmp_path / "root-by-hand.sqlite"
+    assert client(by_hand, "SELECT count(*) FROM orders; PRAGMA integrity_check") == "3000\nok\n"
