@@ -27,7 +27,7 @@ test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against rea
 	.venv/bin/python -m pytest
 
 torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one table of what was withstood.
-	@scripts/system-packages demo test
+	@scripts/system-packages demo test torture
 	@.venv/bin/uv pip install -q atheris==$(ATHERIS_VERSION)
 	.venv/bin/python -m pytest tests/torture -m "" --timeout=7200
 

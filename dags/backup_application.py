@@ -20,6 +20,7 @@ whole, and nothing half-done counts. Failed tasks try again three times by thems
 | `prepare_staging` | settings, or staging cannot be written | mend `backup.yaml`; check the disk; clear the task |
 | `dump` | login, grants, server down, table altered meanwhile | the log ends with a hint; clear the task |
 | `archive` | root missing, a pattern that matches nothing, staging full | the log says which; mend it; clear the task |
+| any: "is not on …" | workers that do not share staging | README, "Several workers" |
 | `upload` | destination down or full, credentials | clear **only that task**: it stores again without a new dump |
 
 **Backfills** never travel in time: a run of a past date takes a backup only if the newest is older than a week.

@@ -38,7 +38,7 @@ with DAG(
     description="Databases and files of an application, beside the old ones or over them",
     schedule=None,
     doc_md=__doc__,
-    **dag_options("restore", "application", notice=RestoreReport()),
+    **dag_options("restore", "application", notice=RestoreReport(), queue=settings.queue_of(settings.applications)),
 ) as dag:
     restore_steps(settings, files=True)
 dag.params.update(restore_params(settings, files=True))  # last: every task that is made after it carries a copy

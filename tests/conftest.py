@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -17,7 +18,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from lifeboat.backup import PackedArchive
 from lifeboat.errors import StorageError
+from lifeboat.staging import Staging
 from lifeboat.storage.disk import DiskDestination
 
 HOME = Path(tempfile.mkdtemp(prefix="lifeboat-tests-"))
@@ -161,6 +164,15 @@ def disk_destination(name: str, root: Path) -> DiskDestination:
     destination = DiskDestination(name, root)
     destination.init()
     return destination
+
+
+def stage(scratch: Staging, key: str, content: bytes) -> PackedArchive:
+    """Stage any content as the archive of a key."""
+    packed = PackedArchive(key, len(content), hashlib.sha256(content).hexdigest())
+    with scratch.archive.writing() as staged:
+        staged.write(content)
+        staged.facts = {"key": key, "marker": {"archive": {"size": packed.size, "sha256": packed.sha256}}}
+    return packed
 
 
 Configure = Callable[..., Path]

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import backup, catalog, staging
+from lifeboat import backup, catalog
 from lifeboat.config import Database
 from lifeboat.databases.mysql_engine import MySQL
-from lifeboat.errors import AlreadyStoredError, DumpError, StagingError, StorageError
-from lifeboat.staging import Staging
+from lifeboat.errors import AlreadyStoredError, DumpError, StagingError
+from lifeboat.staging import Staged, Staging, StagingBucket, StagingDirectory
 from lifeboat.storage import Destination
-from lifeboat.storage.s3 import S3Destination
+from lifeboat.storage.s3 import Bucket, Object, S3Destination
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import disk_destination
@@ -21,11 +22,30 @@ from tests.conftest import disk_destination
 SHOP = Database(name="shop", connection="shop_db")
 
 
-@pytest.fixture
-def scratch(tmp_path: Path) -> Staging:
-    scratch = Staging(tmp_path / "staging")
+@pytest.fixture(params=["directory", "bucket"])
+def scratch(request: pytest.FixtureRequest, tmp_path: Path) -> Staging:
+    scratch: Staging = StagingDirectory(tmp_path / "staging")
+    if request.param == "bucket":
+        server: S3 = request.getfixturevalue("s3")
+        scratch = StagingBucket(Bucket("staging", server.client(), "backups", f"staging-{tmp_path.name}"))
     scratch.create()
     return scratch
+
+
+def rewritten(staged: Staged, change: Callable[[bytes], bytes]) -> None:
+    """Change the content of a staged file behind Lifeboat's back; its facts stay."""
+    source = staged.source()
+    with source.open("rb") as file:
+        content = change(file.read())
+    if isinstance(source, Object):
+        source.bucket.put(source.key, content, only_new=False)
+    else:
+        Path(str(source)).write_bytes(content)
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
 def fail(*_: Any) -> Any:
@@ -38,13 +58,11 @@ def test_a_staged_archive_that_was_altered_is_never_published(
 ) -> None:
     backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
     packed = backup.pack_archive(scratch, "Altered", "database", ["shop"], "password")
-    content = bytearray(scratch.archive.read_bytes())
-    content[len(content) // 2] ^= 1
-    scratch.archive.write_bytes(content)
+    rewritten(scratch.archive, flipped)
     destination: Destination = disk_destination("here", tmp_path / "disk")
     if kind == "s3":
         destination = S3Destination("here", s3.client(), "backups")
-    with pytest.raises(StorageError, match=r"other bytes|not the .* that was packed"):
+    with pytest.raises(StagingError, match=r"The archive in .* is not Altered/.* any more.*Clear the run's first"):
         backup.store_archive(scratch, packed, destination)
     assert list(destination.list("Altered/")) == []
 
@@ -60,7 +78,7 @@ def test_two_runs_of_one_second_never_mix(
     destination: Destination = disk_destination("here", tmp_path / "disk")
     if kind == "s3":
         destination = S3Destination("here", s3.client(), "twice")
-    destination.store(scratch.archive, other.key, other.sha256)
+    destination.store(scratch.archive.source(), other.key, other.sha256)
     ours = backup.pack_archive(scratch, "Twice", "database", ["shop"], "password")
     assert ours.key == other.key
     assert ours.sha256 != other.sha256
@@ -77,7 +95,7 @@ def test_an_upload_that_did_not_come_to_its_marker_gets_it(
     backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
     packed = backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
     destination = disk_destination("here", tmp_path / "disk")
-    destination.store(scratch.archive, packed.key, packed.sha256)
+    destination.store(scratch.archive.source(), packed.key, packed.sha256)
     backup.store_archive(scratch, packed, destination)
     assert catalog.read(destination.list()).archives[0].key == packed.key
 
@@ -96,8 +114,8 @@ def test_a_repeated_packing_that_fails_leaves_nothing_that_counts(
 ) -> None:
     backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
     backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
-    scratch.dump("shop").write_bytes(b"no gzip file any more, but long enough to be one")
+    rewritten(scratch.dump("shop"), lambda content: b"x" * 4 + content[4:])
     with pytest.raises(Exception, match="is not a gzip file"):
         backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
     with pytest.raises(StagingError, match="is not staged"):
-        staging.facts_of(scratch.archive)
+        scratch.archive.facts()

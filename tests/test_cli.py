@@ -268,6 +268,20 @@ def test_a_full_staging_disk_fails_and_the_next_run_succeeds(project: Configure,
     assert answer("backup", "database")[0]["failed"] == {}
 
 
+def test_commands_stage_in_a_bucket_too(project: Configure, shop: str, s3: S3) -> None:
+    s3.create_bucket("staged")
+    client, old = s3.client(), "cli/2026-01-01-00-00-00-1-dead/Shop/"
+    young = f"cli/{datetime.now(UTC):%Y-%m-%d-%H-%M-%S}-1-other/Shop/"
+    for folder in (old, young):
+        client.put_object(Bucket="staged", Key=f"{folder}shop.sql.gz", Body=b"half")
+    project(staging="s3://backups_s3@staged")
+    (made,) = answer("backup", "database")
+    assert made["failed"] == {}
+    assert all(check["ok"] for check in answer("verify", made["key"]))
+    left = client.list_objects_v2(Bucket="staged")["Contents"]
+    assert [entry["Key"] for entry in left] == [f"{young}shop.sql.gz"]
+
+
 def test_what_a_killed_command_left_is_swept(project: Configure, shop: str, tmp_path: Path) -> None:
     project()
     dead = tmp_path / "staging" / "cli" / "2026-01-01-00-00-00-1" / "Shop"

@@ -68,6 +68,14 @@ def test_several_applications_databases_and_destinations(tmp_path: Path) -> None
         ("encryption: {connection: lifeboat_archive}", "", "encryption: is missing, add it"),
         ("staging:", "timezone: Europe/Zürich\nstaging:", "timezone: no such time zone; did you mean 'Europe/Zurich'?"),
         ("staging:", "\t- staging:", "is not valid YAML"),
+        ("/var/lib/lifeboat/staging", "scratch", "staging: must be an absolute path"),
+        (
+            "/var/lib/lifeboat/staging",
+            "s3://backups/scratch",
+            "staging: must be an absolute path, or a bucket as in s3:",
+        ),
+        ("/var/lib/lifeboat/staging", "s3://aws_default@backups", "staging: lies in destinations.s3, or around it"),
+        ("/var/lib/lifeboat/staging", "s3://aws_default@backups/eu/x", "staging: lies in destinations.s3, or around"),
         ("  Blog:", "  Shop:", "'Shop' stands twice"),
         (
             "staging:",
@@ -105,6 +113,13 @@ def test_a_mistake_is_named_with_its_fix(tmp_path: Path, old: str, new: str, sai
         load(tmp_path, GOOD.replace(old, new, 1))
     assert said in str(caught.value)
     assert str(tmp_path / "backup.yaml") in str(caught.value)
+
+
+def test_staging_is_a_directory_or_a_bucket(tmp_path: Path) -> None:
+    assert load(tmp_path, GOOD).staging == Path("/var/lib/lifeboat/staging")
+    settings = load(tmp_path, GOOD.replace("/var/lib/lifeboat/staging", "s3://aws_default@backups/european/x/"))
+    assert settings.staging == config.Bucket(connection="aws_default", bucket="backups", prefix="european/x")
+    assert settings.own_directories == (Path("/backups"),)
 
 
 def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:

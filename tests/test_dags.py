@@ -15,6 +15,7 @@ import pytest
 from lifeboat import catalog, config, connections
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.errors import StorageError
+from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
@@ -94,6 +95,34 @@ def test_a_run_publishes_one_archive_at_every_destination(project: Configure, lo
     assert [path for path in config.load().staging.rglob("*") if path.is_file()] == []
 
 
+def test_a_run_stages_in_a_bucket(project: Configure, load_dag: LoadDag, shop: str, s3: S3, tmp_path: Path) -> None:
+    s3.create_bucket("scratch")
+    client = s3.client()
+    client.put_object(Bucket="scratch", Key="runs/backup_database/manual__deleted/Shop/archive.zip", Body=b"left")
+    project(staging="s3://backups_s3@scratch/runs")
+    assert run(load_dag()).state == "success"
+    found = stored()
+    assert len(found["disk"]) == 1
+    assert found["disk"] == found["offsite"]
+    assert "Contents" not in client.list_objects_v2(Bucket="scratch")
+    assert not (tmp_path / "staging").exists()
+
+
+def test_a_worker_that_does_not_share_staging_says_which_one_does(
+    project: Configure, load_dag: LoadDag, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    dag = load_dag()
+    names = iter(["worker-1"])
+    monkeypatch.setattr(StagingDirectory, "create", lambda _: None)  # it was made, where nobody else sees it
+    monkeypatch.setattr("lifeboat.staging.machine", lambda: next(names, "worker-2"))
+    failed = run(dag)
+    assert states(failed)["Shop.dump"] == ["failed"]
+    (dump,) = [ti for ti in failed.get_task_instances() if ti.task_id == "Shop.dump"]
+    reason = dump.xcom_pull(task_ids="Shop.dump", key="failure", map_indexes=0)["reason"]
+    assert "/Shop is not on worker-2, where this step runs: staging was opened on worker-1. Hint: Let all" in reason
+
+
 def test_an_application_is_backed_up_with_its_files(
     project: Configure, load_dag: LoadDag, shop: str, tmp_path: Path
 ) -> None:
@@ -115,6 +144,21 @@ def test_an_application_is_backed_up_with_its_files(
             manifest = reader.manifest()
         assert manifest is not None
         assert (manifest["kind"], manifest["note"]) == ("application", "before the move")
+
+
+def test_what_needs_the_files_runs_where_they_are(project: Configure, load_dag: LoadDag, tmp_path: Path) -> None:
+    files = {"root": str(tmp_path), "queue": "web"}
+
+    def queues(dag_id: str) -> set[str]:
+        return {f"{task.task_id} in {task.queue}" for task in load_dag(dag_id).tasks if task.queue != "default"}
+
+    project(applications={"Shop": SHOP | {"files": files}, "Books": SHOP})
+    assert queues("backup_application") == {"Shop.archive in web"}
+    assert queues("backup_database") == set()
+    assert {"select in web", "restore_files in web", "after_restore in web"} < queues("restore_application")
+    project(applications={"Shop": SHOP | {"files": files}, "Site": {"files": files | {"queue": "other"}}})
+    assert queues("backup_application") == {"Shop.archive in web", "Site.archive in other"}
+    assert queues("restore_application") == set()
 
 
 def test_files_that_cannot_be_captured_fail_the_run(

@@ -32,7 +32,7 @@ from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, StorageEr
 from lifeboat.extract import Extracted
 from lifeboat.files import Selection
 from lifeboat.layout import leads_out
-from lifeboat.staging import Staging
+from lifeboat.staging import StagingDirectory
 from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3
@@ -65,10 +65,10 @@ def target(tmp_path: Path) -> Iterator[Path]:
 
 
 def packed(root: Path, password: str | None = PASSWORD) -> Path:
-    scratch = Staging(root.parent / "staging")
+    scratch = StagingDirectory(root.parent / "staging")
     scratch.create()
     backup.pack_archive(scratch, "Shop", "application", [], password, "", Selection(root, ("**",), ()))
-    return scratch.archive
+    return scratch.path / "archive.zip"
 
 
 def extracted(archive: Path, target: Path, password: str | None = PASSWORD, **options: str) -> Extracted:

@@ -23,7 +23,7 @@ from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.workers import SMALL
 from lifeboat.errors import FilesError, StagingError
 from lifeboat.files import LeftOut, Member, Selection, select, tree_size
-from lifeboat.staging import Staging
+from lifeboat.staging import StagingDirectory
 
 from tests.trees import NAMES, PHP, as_nobody, make
 
@@ -50,8 +50,8 @@ def left_out(root: Path, **changes: Any) -> dict[str, str]:
 class Captured:
     """A packed application: its manifest, and what its archive holds."""
 
-    def __init__(self, scratch: Staging, password: str | None) -> None:
-        self.path = scratch.archive
+    def __init__(self, scratch: StagingDirectory, password: str | None) -> None:
+        self.path = scratch.path / "archive.zip"
         with self.path.open("rb") as file:
             reader = ArchiveReader(file, "the archive", password)
             self.verified = reader.verify()
@@ -71,7 +71,7 @@ Capture = Callable[..., Captured]
 @pytest.fixture
 def capture(tmp_path: Path, root: Path) -> Capture:
     def run(password: str | None = PASSWORD, whole: bool = False, **changes: Any) -> Captured:
-        scratch = Staging(tmp_path / "staging")
+        scratch = StagingDirectory(tmp_path / "staging")
         scratch.create()
         selection = Selection(root, **{"include": ("**",), "exclude": ()} | changes)
         backup.pack_archive(scratch, "Shop", "application", [], password, "", selection, whole_files=whole)
@@ -444,7 +444,7 @@ def test_an_unreadable_file_and_folder_are_missing(root: Path, tmp_path: Path, s
     make(root, "secret", content=b"s" * size)
     (root / "secret").chmod(0)
     (root / "locked").chmod(0)
-    scratch = Staging(tmp_path / "staging")
+    scratch = StagingDirectory(tmp_path / "staging")
     scratch.create()
     selection = Selection(root, ("**",), ())
     as_nobody(lambda: backup.pack_archive(scratch, "Shop", "application", [], None, "", selection), tmp_path)
@@ -458,7 +458,7 @@ def test_an_unreadable_file_and_folder_are_missing(root: Path, tmp_path: Path, s
 def test_a_disk_that_fills_midway_ends_the_backup(root: Path, tiny_disk: Path, size: int) -> None:
     for number in range(8):
         make(root, f"f{number}", content=os.urandom(size))
-    scratch = Staging(tiny_disk / "staging")
+    scratch = StagingDirectory(tiny_disk / "staging")
     scratch.create()
     with pytest.raises(StagingError, match="No space left on device"):
         backup.pack_archive(scratch, "Shop", "application", [], "pw", "", Selection(root, ("**",), ()))

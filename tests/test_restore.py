@@ -24,7 +24,7 @@ from lifeboat.databases import mysql, mysql_schema
 from lifeboat.databases.mysql import UNFINISHED
 from lifeboat.errors import ArchiveError, DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.recovery import RestorePlan, Wanted
-from lifeboat.staging import Staging
+from lifeboat.staging import StagingDirectory
 from pyzipper import WZ_AES, AESZipFile
 
 from include.demo.stand_ins import S3, MariaDB
@@ -60,7 +60,7 @@ def root(tmp_path: Path) -> Path:
 
 def back_up(kind: config.BackupKind = "database", tmp: str = "1") -> Taken:
     settings = config.load()
-    scratch = Staging(settings.staging / tmp)
+    scratch = StagingDirectory(settings.staging / tmp)
     scratch.create()
     taken = backup.take(settings, "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
     assert not taken.failed
@@ -75,7 +75,7 @@ def restored(made: RestorePlan, **options: Any) -> list[restore.RestoredDatabase
     """Do all steps of a restore of databases."""
     settings = config.load()
     restore.verify(settings, made)
-    scratch = Staging(settings.staging / "safety")
+    scratch = StagingDirectory(settings.staging / "safety")
     scratch.create()
     restore.safety_backup(settings, made, scratch)
     return [restore.restore_database(settings, made, step, **options) for step in made.databases]

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from isal import igzip
-from lifeboat import backup, catalog, config, connections, files, proof, retention, staging
+from lifeboat import backup, catalog, config, connections, files, proof, retention
 from lifeboat.catalog import Archive, Kind
 from lifeboat.config import Settings
 from lifeboat.databases import Dump
 from lifeboat.databases.digest import DumpParser
-from lifeboat.staging import Staging
+from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage import Destination
 
 YEARS = 2.2
@@ -64,7 +64,7 @@ def write(settings: Settings, application: str, now: datetime) -> int:
     past = kept(settings, destinations[0].name, application, now)
     for archive in past:
         with tempfile.TemporaryDirectory() as folder:
-            _back_up(settings, archive, now, Staging(Path(folder)), destinations)
+            _back_up(settings, archive, now, StagingDirectory(Path(folder)), destinations)
     proven = next(archive for archive in reversed(past) if now - archive.captured_at > timedelta(days=PROVEN))
     for destination in destinations:
         proof.record(destination, _proof(settings, proven, destination))
@@ -95,8 +95,6 @@ def _stage_dump(scratch: Staging, database: str, captured_at: datetime, share: f
     sql = f"{TABLE}INSERT INTO `search_log` VALUES\n{rows};\n-- Dump completed\n".encode()
     parser = DumpParser()
     parser.feed(sql)
-    target = scratch.dump(database)
-    target.write_bytes(igzip.compress(sql))
     dump = Dump(
         database,
         "mysql",
@@ -112,7 +110,9 @@ def _stage_dump(scratch: Staging, database: str, captured_at: datetime, share: f
         excluded_tables=(),
         unprotected_tables=(),
     )
-    staging.finish(target, dump.to_json())
+    with scratch.dump(database).writing() as staged:
+        staged.write(igzip.compress(sql))
+        staged.facts = dump.to_json()
 
 
 def _proof(settings: Settings, archive: Archive, destination: Destination) -> dict[str, Any]:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, cast
 
 from isal import isal_zlib
 
-from lifeboat import catalog, connections, files, staging
+from lifeboat import catalog, connections, files
 from lifeboat.archive import MANIFEST_NAME, dump_entry_name
 from lifeboat.archive.entry import DEFLATE_LEVEL
 from lifeboat.archive.manifest import EntryList
@@ -25,16 +22,16 @@ from lifeboat.capture import capture
 from lifeboat.catalog import Kind
 from lifeboat.config import BackupKind, Database, Settings
 from lifeboat.databases import Dump, Engine
-from lifeboat.errors import AlreadyStoredError, LifeboatError, SettingsError, StagingError, StorageError
+from lifeboat.errors import AlreadyStoredError, AlteredError, LifeboatError, SettingsError, StagingError
 from lifeboat.files import Selection
 from lifeboat.logs import logger
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
+from lifeboat.streams import Source
 
 log = logger(__name__)
 
 GZIP_WINDOW = 31  # 32 KiB window, gzip framing
-COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -92,10 +89,10 @@ def take(
     if not destinations:
         raise SettingsError("; ".join(failed.values()))
     for database in databases:
-        dump_database(scratch, database, connections.engine(database, settings.staging))
+        dump_database(scratch, database, connections.engine(database, settings.scratch))
     names = [database.name for database in databases]
     packed = pack_archive(scratch, application, kind, names, password, note, selection, whole_files=whole)
-    totals = staging.facts_of(scratch.archive)["marker"]["totals"]
+    totals = scratch.archive.facts()["marker"]["totals"]
 
     def store(destination: Destination) -> str | None:
         try:
@@ -116,16 +113,22 @@ def dump_database(scratch: Staging, database: Database, engine: Engine) -> Dump:
     :raises DumpError: the dump is not whole.
     :raises StagingError: there is no space for it.
     """
-    target = scratch.dump(database.name)
-    staging.begin(target)
+    scratch.require()
     deflate = isal_zlib.compressobj(DEFLATE_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW)
-    with staging.translated(target), target.open("wb") as file:
-        dump = engine.dump(database.name, database.exclude_tables, lambda chunk: file.write(deflate.compress(chunk)))
-        file.write(deflate.flush())
-    staging.finish(target, dump.to_json())
+    stored = 0
+
+    def take(chunk: bytes) -> None:
+        nonlocal stored
+        stored += len(chunk)
+        staged.write(chunk)
+
+    with scratch.dump(database.name).writing() as staged:
+        dump = engine.dump(database.name, database.exclude_tables, lambda chunk: take(deflate.compress(chunk)))
+        take(deflate.flush())
+        staged.facts = dump.to_json()
     log.info(
         "Dumped %s: %s rows of %s tables, %s bytes of SQL, %s compressed.",
-        *(database.name, dump.rows, len(dump.tables), dump.sql_bytes, target.stat().st_size),
+        *(database.name, dump.rows, len(dump.tables), dump.sql_bytes, stored),
     )
     return dump
 
@@ -150,15 +153,15 @@ def pack_archive(
     :raises StagingError: a dump is not there, or there is no space.
     :raises FilesError: the files cannot be captured.
     """
-    target = scratch.archive
-    staging.begin(target)
-    dumps = [Dump.from_json(staging.facts_of(scratch.dump(name))) for name in databases]
+    scratch.require()
+    dumps = [Dump.from_json(scratch.dump(name).facts()) for name in databases]
     captured_at = min((dump.captured_at for dump in dumps), default=datetime.now(UTC))
-    with staging.translated(target):
-        with ArchiveWriter(target, password) as archive, EntryList(scratch.path) as entries:
+    key = catalog.archive_key(application, kind, captured_at)
+    with scratch.archive.writing() as staged, EntryList(scratch.folder) as entries:
+        with ArchiveWriter(staged, password, scratch.folder) as archive:
             for dump in dumps:
                 name = dump_entry_name(dump.engine, dump.database)
-                source = scratch.dump(dump.database)
+                source = scratch.dump(dump.database).source()
                 archive.add_gzip(name, source, size=dump.sql_bytes, modified=dump.captured_at)
                 entries.add(name, {"size": dump.sql_bytes, "sha256": dump.sha256})
             captured = capture(archive, selection, entries, whole=whole_files) if selection else None
@@ -167,14 +170,13 @@ def pack_archive(
             manifest = catalog.manifest(application, kind, note, captured_at, dumps, totals, warnings)
             size = entries.size + len(json.dumps(manifest))
             archive.add_pieces(MANIFEST_NAME, entries.complete(manifest), size=size, modified=captured_at)
-        size, sha256 = _measure(target)
-    key = catalog.archive_key(application, kind, captured_at)
-    public = catalog.public_manifest(
-        manifest, entries=entries.count, size=size, sha256=sha256, encrypted=password is not None
-    )
-    staging.finish(target, {"key": key, "marker": public})
-    log.info("Packed %s: %s entries, %s bytes, SHA-256 %s.", key, entries.count + 1, size, sha256)
-    return PackedArchive(key, size, sha256)
+        packed = PackedArchive(key, archive.size, archive.sha256)
+        public = catalog.public_manifest(
+            manifest, entries=entries.count, size=packed.size, sha256=packed.sha256, encrypted=password is not None
+        )
+        staged.facts = {"key": key, "marker": public}
+    log.info("Packed %s: %s entries, %s bytes, SHA-256 %s.", key, entries.count + 1, packed.size, packed.sha256)
+    return packed
 
 
 def store_archive(
@@ -200,11 +202,12 @@ def store_archive(
     if published and stored and stored.size == packed.size:
         log.info("%s is published at %s already.", packed.key, destination)
         return
-    marker = _staged_marker(scratch, packed, others)
+    copies = _copies(scratch, packed, others)
     if stored and _sha256_at(destination, packed.key) == packed.sha256:
         log.info("%s is stored at %s already; an earlier try did not come to its marker.", packed.key, destination)
+        marker, _ = next(copies)
     else:
-        destination.store(scratch.archive, packed.key, packed.sha256)
+        marker = _store_one_of(copies, packed, destination)
     if not published:
         # Last, so that a crash before this line leaves an upload that nothing counts as a backup.
         destination.write(packed.key + catalog.MARKER, json.dumps(marker, ensure_ascii=False, indent=1).encode())
@@ -216,45 +219,42 @@ def _sha256_at(destination: Destination, key: str) -> str:
         return hashlib.file_digest(cast(io.RawIOBase, file), "sha256").hexdigest()
 
 
-def _staged_marker(scratch: Staging, packed: PackedArchive, others: Iterable[Destination]) -> dict[str, Any]:
-    """Return the marker of the staged archive, fetching the archive first where staging has lost it."""
+def _store_one_of(
+    copies: Iterator[tuple[dict[str, Any], Source]], packed: PackedArchive, destination: Destination
+) -> dict[str, Any]:
+    """Store the first copy that is whole, and return its marker."""
+    while True:
+        marker, source = next(copies)
+        try:
+            destination.store(source, packed.key, packed.sha256)
+        except AlteredError as error:
+            log.warning("%s", error)
+        else:
+            return marker
+
+
+def _copies(
+    scratch: Staging, packed: PackedArchive, others: Iterable[Destination]
+) -> Iterator[tuple[dict[str, Any], Source]]:
+    """Yield where an archive is, each with its marker: in staging, then at the destinations that have it.
+
+    :raises StagingError: there is no more of them.
+    """
+    gone = StagingError(f"The archive in {scratch} is not {packed.key} any more.", "Clear the run's first task.")
     try:
-        staged = staging.facts_of(scratch.archive)
-        if staged["key"] == packed.key and staged["marker"]["archive"]["sha256"] == packed.sha256:
-            return dict(staged["marker"])
-        gone = StagingError(f"{scratch.archive} is not {packed.key} any more.", "Clear the run's first task.")
+        staged = scratch.archive.facts()
     except StagingError as error:
         gone = error
+    else:
+        if staged["key"] == packed.key and staged["marker"]["archive"]["sha256"] == packed.sha256:
+            yield staged["marker"], scratch.archive.source()
     for other in others:
         try:
             marker = catalog.read_marker(other, packed.key)
-            if marker and marker["archive"]["sha256"] == packed.sha256:
-                log.info("Staging is gone; fetching %s from %s.", packed.key, other)
-                _fetch(other, packed, scratch)
-                staging.finish(scratch.archive, {"key": packed.key, "marker": marker})
-                return marker
         except LifeboatError as error:
-            log.warning("Cannot fetch %s: %s", packed.key, error)
+            log.warning("Cannot take %s from there: %s", packed.key, error)
+            continue
+        if marker and marker["archive"]["sha256"] == packed.sha256:
+            log.info("Taking %s from %s: staging has it no more.", packed.key, other)
+            yield marker, other.source(packed.key)
     raise gone
-
-
-def _fetch(source: Destination, packed: PackedArchive, scratch: Staging) -> None:
-    scratch.create()
-    # Several uploads may fetch at once; each writes its own file, and the last name wins with the same bytes.
-    with (
-        staging.translated(scratch.path),
-        NamedTemporaryFile(dir=scratch.path, suffix=".zip", delete=False) as target,
-        source.open(packed.key) as file,
-    ):
-        shutil.copyfileobj(file, target, COPY_BYTES)
-    fetched = Path(target.name)
-    if _measure(fetched) != (packed.size, packed.sha256):
-        raise StorageError(f"{packed.key} at {source} is not what was published there.")
-    fetched.rename(scratch.archive)
-
-
-def _measure(path: Path) -> tuple[int, str]:
-    """Return the size of a file in bytes and its SHA-256."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        return file.tell(), sha256

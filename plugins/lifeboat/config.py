@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 import shlex
+import tempfile
 import unicodedata
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo, available_timezones
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lifeboat.catalog import KINDS, OWN_KINDS, Kind
 from lifeboat.databases import EngineName
@@ -282,6 +283,7 @@ class Files(_Model):
     :param exclude: what stays out; replaces the defaults, which suit a Laravel application.
     :param follow_links: archive what symbolic links point to, instead of the links.
     :param on_error: what a file that cannot be read whole means for the backup.
+    :param queue: of the workers that have the files; Airflow's default queue when left out.
     """
 
     root: AbsolutePath
@@ -289,6 +291,7 @@ class Files(_Model):
     exclude: tuple[Pattern, ...] = ("vendor", "node_modules", "storage/framework", "storage/app/backup-temp")
     follow_links: bool = False
     on_error: Literal["warn", "fail"] = "warn"
+    queue: Annotated[str, Field(min_length=1)] | None = None
 
 
 class Application(_Model):
@@ -319,6 +322,32 @@ class Application(_Model):
         if not self.databases and self.files is None:
             raise ValueError("has neither databases nor files; add one of them")
         return self
+
+
+class Bucket(_Model):
+    """A part of a bucket, written as ``s3://CONNECTION@BUCKET/PREFIX``.
+
+    :param connection: Airflow connection of type ``aws``.
+    :param bucket: name of the bucket, which must exist.
+    :param prefix: key prefix inside the bucket, without slashes at its ends.
+    """
+
+    connection: ConnectionId
+    bucket: str
+    prefix: str
+
+
+def _path_or_bucket(text: object) -> Path | Bucket:
+    form = "must be an absolute path, or a bucket as in s3://CONNECTION@BUCKET/PREFIX"
+    if not isinstance(text, str):
+        raise ValueError(form)  # pydantic takes no TypeError for an answer
+    if "://" not in text:
+        return _absolute(Path(text))
+    match = re.fullmatch(r"s3://([^@/]+)@([^@/]{3,63})(?:/(.*))?", text)
+    if match is None:
+        raise ValueError(form)
+    connection, bucket, prefix = match.groups(default="")
+    return Bucket(connection=connection, bucket=bucket, prefix=prefix.strip("/"))
 
 
 class SlackAlerts(_Model):
@@ -400,7 +429,8 @@ class Settings(_Model):
     """The whole settings file.
 
     :param timezone: IANA name; the schedules follow its wall clock. Archive names are in UTC all the same.
-    :param staging: scratch directory that all workers share; holds the compressed dumps and the archive of a run.
+    :param staging: scratch space that all workers share, for the compressed dumps and the archive of a run: a
+        directory, or ``s3://CONNECTION@BUCKET/PREFIX``.
     :param encryption: of every application that says nothing else; ``none`` stores archives in the clear.
     :param destinations: where archives are kept, by name.
     :param applications: what is protected, by name; the name is the first part of every archive's key.
@@ -414,7 +444,7 @@ class Settings(_Model):
     """
 
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
-    staging: AbsolutePath
+    staging: Annotated[Path | Bucket, BeforeValidator(_path_or_bucket)]
     encryption: Encryption | Literal["none"]
     destinations: dict[Name, Destination] = Field(min_length=1)
     applications: dict[Name, Application] = Field(min_length=1)
@@ -470,6 +500,20 @@ class Settings(_Model):
             if place in places:
                 raise ValueError(f"destinations.{name}: is the same place as destinations.{places[place]}; remove one")
             places[place] = name
+        return self
+
+    @model_validator(mode="after")
+    def _staging_of_its_own(self) -> Settings:
+        """Staging is swept, so no archive may stand where it could be taken for what a dead run left."""
+        if isinstance(self.staging, Bucket):
+            own = f"{self.staging.prefix}/".lstrip("/")
+            for name, kept in self.destinations.items():
+                if isinstance(kept, S3Destination) and kept.bucket == self.staging.bucket:
+                    other = f"{kept.prefix}/".lstrip("/")
+                    if own.startswith(other) or other.startswith(own):
+                        raise ValueError(
+                            f"staging: lies in destinations.{name}, or around it; give each a prefix of its own"
+                        )
         return self
 
     @property
@@ -564,10 +608,21 @@ class Settings(_Model):
             )
         return files
 
+    def queue_of(self, applications: Iterable[str]) -> str | None:
+        """Return the queue of the workers that have the files of all of these applications, if it is one."""
+        queues = {self.files_of(name).queue for name in applications if self.application(name).files}
+        return queues.pop() if len(queues) == 1 else None
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of this machine, for what an engine needs for a while."""
+        return self.staging if isinstance(self.staging, Path) else Path(tempfile.gettempdir())
+
     @property
     def own_directories(self) -> tuple[Path, ...]:
         """Staging and local destinations: they belong in no archive."""
-        return self.staging, *(kept.path for kept in self.destinations.values() if isinstance(kept, DiskDestination))
+        own = (self.staging, *(getattr(kept, "path", None) for kept in self.destinations.values()))
+        return tuple(path for path in own if isinstance(path, Path))
 
     def encryption_of(self, application: str | None) -> Encryption | None:
         """Return how the archives of an application, or of any, are encrypted; None when the settings say ``none``."""

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lifeboat import catalog
-from lifeboat.config import Database, Encryption, ObjectLock, S3Destination, Settings
+from lifeboat.config import Bucket, Database, Encryption, ObjectLock, S3Destination, Settings
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.databases import Engine, EngineName, Server
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.storage import Destination
 
 if TYPE_CHECKING:
+    from lifeboat.staging import Staging
     from lifeboat.storage.s3 import Lock
 
 MYSQL_PORT = 3306
@@ -180,23 +181,9 @@ def destination(name: str, settings: DestinationSettings) -> Destination:
     :raises SettingsError: its connection is missing, or makes no client.
     """
     if isinstance(settings, S3Destination):
-        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
         from lifeboat.storage import s3
 
-        get(settings.connection, f"destination {name!r}")
-        try:
-            client: Any = S3Hook(aws_conn_id=settings.connection).get_conn()
-        except Exception as error:  # whatever a wrong extra makes of boto3
-            raise SettingsError(
-                f"Airflow connection {settings.connection!r} makes no S3 client: {type(error).__name__}.",
-                "Look at its extras: endpoint_url begins with https://, config_kwargs is an object.",
-            ) from error
-        if "@" in client.meta.endpoint_url:
-            raise SettingsError(
-                f"The endpoint_url of Airflow connection {settings.connection!r} holds a login.",
-                "Put it into login and password: addresses appear in messages.",
-            )
+        client = _s3_client(settings.connection, f"destination {name!r}")
         return s3.S3Destination(name, client, settings.bucket, settings.prefix, _lock(settings.object_lock))
     from lifeboat.storage import disk
 
@@ -210,6 +197,39 @@ def _lock(settings: ObjectLock | None) -> Lock | None:
         return None
     mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE" if settings.mode == "governance" else "COMPLIANCE"
     return Lock(mode, partial(catalog.locked_until, days=settings.days))
+
+
+def staging(place: Path | Bucket) -> Staging:
+    """Return the root of staging.
+
+    :raises SettingsError: its connection is missing, or makes no client.
+    """
+    from lifeboat.staging import StagingBucket, StagingDirectory
+
+    if isinstance(place, Path):
+        return StagingDirectory(place)
+    from lifeboat.storage import s3
+
+    return StagingBucket(s3.Bucket("staging", _s3_client(place.connection, "staging"), place.bucket, place.prefix))
+
+
+def _s3_client(connection_id: str, used_for: str) -> Any:
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    get(connection_id, used_for)
+    try:
+        client: Any = S3Hook(aws_conn_id=connection_id).get_conn()
+    except Exception as error:  # whatever a wrong extra makes of boto3
+        raise SettingsError(
+            f"Airflow connection {connection_id!r} makes no S3 client: {type(error).__name__}.",
+            "Look at its extras: endpoint_url begins with https://, config_kwargs is an object.",
+        ) from error
+    if "@" in client.meta.endpoint_url:
+        raise SettingsError(
+            f"The endpoint_url of Airflow connection {connection_id!r} holds a login.",
+            "Put it into login and password: addresses appear in messages.",
+        )
+    return client
 
 
 def ready_destinations(wanted: Mapping[str, DestinationSettings]) -> tuple[list[Destination], dict[str, str]]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from lifeboat import __version__, catalog, cleanup, comparison, connections, extract, proof, restore, trees
@@ -170,7 +171,7 @@ def rehearse(
 def _rehearse_database(
     settings: Settings, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: _Rehearsal
 ) -> None:
-    engine = connections.engine(_scratch_server(settings, application, captured), settings.staging)
+    engine = connections.engine(_scratch_server(settings, application, captured), settings.scratch)
     entry = dump_entry_name(captured.engine, captured.database)
     with engine.scratch(key, captured) as place:
         with rehearsal.phase("restore"):
@@ -214,8 +215,7 @@ def _scratch_server(settings: Settings, application: str, captured: Dump) -> Dat
 
 
 def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehearsal: _Rehearsal) -> None:
-    folder = settings.drill.directory or settings.staging / "drill"
-    with scratch_directory(folder, PREFIX) as scratch:
+    with scratch_directory(_folder(settings), PREFIX) as scratch:
         with rehearsal.phase("restore"):
             extracted = extract.extract(reader, scratch / "files")
         with rehearsal.phase("compare"):
@@ -227,6 +227,17 @@ def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehears
     rehearsal.compared.bytes += extracted.bytes
     rehearsal.notes += extracted.warnings
     log.info("%s files, directories and links are as captured.", len(entries))
+
+
+def _folder(settings: Settings) -> Path:
+    if settings.drill.directory:
+        return settings.drill.directory
+    if isinstance(settings.staging, Path):
+        return settings.staging / "drill"
+    raise SettingsError(
+        "Staging is a bucket, so drills have no directory for files while they are compared.",
+        "Name one of the worker's under drill.directory.",
+    )
 
 
 def _proof(

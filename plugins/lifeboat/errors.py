@@ -8,7 +8,8 @@
     ├── RestoreError       a restore could not be done, or went wrong on its way
     ├── MismatchError      what was restored is not what was captured
     ├── StorageError       a destination refused or failed
-    │   └── AlreadyStoredError  the key is taken; nothing is overwritten
+    │   ├── AlreadyStoredError  the key is taken; nothing is overwritten
+    │   └── AlteredError        what was to be stored is not what was packed
     ├── UnhealthyError     backups are not as they should be
     └── StagingError       scratch space is missing, full or gone
 
@@ -64,6 +65,10 @@ class StorageError(LifeboatError):
 
 class AlreadyStoredError(StorageError):
     """The key exists at the destination; nothing is overwritten."""
+
+
+class AlteredError(StorageError):
+    """What was to be stored is not what was packed; another copy may be whole."""
 
 
 class UnhealthyError(LifeboatError):

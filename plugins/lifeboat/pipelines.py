@@ -14,7 +14,7 @@ from airflow.sdk import Asset, AssetAny, BaseNotifier, BaseOperator, CronTrigger
 from lifeboat.alerts import FailureAlert, SuccessNotice
 from lifeboat.config import AFTER_BACKUP
 from lifeboat.operators.archive import PackArchiveOperator
-from lifeboat.operators.base import ALL
+from lifeboat.operators.base import ALL, PREPARE
 from lifeboat.operators.check import CheckDestinationOperator, CompareDestinationsOperator
 from lifeboat.operators.cleanup import ALL_DESTINATIONS, DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.operators.drill import ChooseArchivesOperator, DrillOperator
@@ -49,15 +49,16 @@ LONGEST_STEP = timedelta(hours=6)
 LONGEST_APPROVAL = timedelta(hours=12)
 
 
-def dag_options(*tags: str, notice: BaseNotifier | None = None) -> dict[str, Any]:
+def dag_options(*tags: str, notice: BaseNotifier | None = None, queue: str | None = None) -> dict[str, Any]:
     """Return what every DAG of Lifeboat has in common, as arguments of `DAG`.
 
     :param notice: tells of a run that succeeded; only where the settings ask for it when left out.
+    :param queue: of the workers that run it; Airflow's default queue when left out.
     """
     return {
         "catchup": False,
         "max_active_runs": 1,
-        "default_args": DEFAULT_ARGS,
+        "default_args": DEFAULT_ARGS | _in_queue(queue),
         "tags": ["lifeboat", *tags],
         "dagrun_timeout": LONGEST_RUN,
         "on_failure_callback": FailureAlert(),
@@ -103,7 +104,7 @@ def backup_groups(settings: Settings, kind: BackupKind, interval: timedelta) -> 
 def backup_group(settings: Settings, application: str, kind: BackupKind, interval: timedelta) -> None:
     """Add the steps of one application's backup to the current task group."""
     prepare = PrepareStagingOperator(
-        task_id="prepare_staging",
+        task_id=PREPARE,
         application=application,
         kind=kind,
         interval=interval,
@@ -118,6 +119,7 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
         # The trigger form may have left databases out; and what follows a setup directly has no choice.
         trigger_rule="none_failed_min_one_success" if databases else "all_success",
         execution_timeout=LONGEST_STEP,
+        **(_in_queue(settings.queue_of([application])) if kind == "application" else {}),
     )
     upload = UploadArchiveOperator.partial(
         task_id="upload",
@@ -139,6 +141,10 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
     else:
         prepare >> archive
     archive >> upload >> remove
+
+
+def _in_queue(queue: str | None) -> dict[str, Any]:
+    return {"queue": queue} if queue else {}
 
 
 def cleanup_params(settings: Settings) -> dict[str, Param]:

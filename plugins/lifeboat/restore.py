@@ -189,7 +189,7 @@ def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surro
     found: dict[str, bool] = {}
     if not wanted.path or wanted.databases:
         for database in known_databases(settings, wanted.application, wanted.databases or tuple(content.dumps)):
-            found |= connections.engine(database, settings.staging).databases()
+            found |= connections.engine(database, settings.scratch).databases()
     return Surroundings(
         databases=[database.name for database in application.databases],
         schemas=set(found),
@@ -293,7 +293,7 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
 
 
 def _is_whole(settings: Settings, database: Database) -> bool:
-    return connections.engine(database, settings.staging).databases().get(database.name, False)
+    return connections.engine(database, settings.scratch).databases().get(database.name, False)
 
 
 def restore_database(
@@ -308,7 +308,7 @@ def restore_database(
     """
     started = time.monotonic()
     (database,) = known_databases(settings, plan.application, [step.database])
-    engine = connections.engine(database, settings.staging)
+    engine = connections.engine(database, settings.scratch)
     compared = None
     with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         captured = captured_database(reader, step.database)

@@ -1,4 +1,7 @@
-"""Staging: scratch space that the tasks of one run share."""
+"""Staging: scratch space that the tasks of one run share, in a directory or in a bucket.
+
+A staged file counts once its facts stand beside it; they are written last, and withdrawn before it is written again.
+"""
 
 from __future__ import annotations
 
@@ -7,94 +10,300 @@ import errno
 import json
 import re
 import shutil
+import socket
+import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Protocol, Self
 from urllib.parse import quote, unquote
 
-from lifeboat.errors import StagingError
+from lifeboat.errors import StagingError, StorageError
+from lifeboat.storage.s3 import Bucket, Object, Upload
+from lifeboat.streams import FileOutput, Output, Source
+
+FACTS = ".json"
 
 
-class Staging:
-    """The scratch directory of one application in one run.
+class Writing(Output, Protocol):
+    """A file that is being staged."""
 
-    :param path: ``<staging>/<pipeline>/<run>/<application>``, each name quoted to one path segment.
-    """
+    facts: dict[str, Any] | None
+    """What to write beside it once it is whole; set before the block ends."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
 
-    @classmethod
-    def of(cls, root: Path, pipeline: str, run: str, application: str) -> Staging:
-        """Return the staging of an application in a run of a pipeline."""
-        return cls(root / _segment(pipeline) / _segment(run) / _segment(application))
+class Staged(Protocol):
+    """A file in staging: a dump, or the archive."""
 
+    def writing(self) -> AbstractContextManager[Writing]:
+        """Write it anew; when the block fails, or sets no facts, nothing is staged.
+
+        :raises StagingError: there is no space, or no right to write there.
+        """
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was written beside it.
+
+        :raises StagingError: the file was never finished, or is gone.
+        """
+
+    def source(self) -> Source:
+        """Return it as something to read."""
+
+
+class Staging(ABC):
+    """A folder of staging, for one application in one run, or above that."""
+
+    opened_on = ""
+    """Name of the machine that opened it, where that is known."""
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """A directory of this machine, for small files without a name."""
+
+    @abstractmethod
+    def below(self, name: str) -> Self:
+        """Return the folder of a name, which may be any text."""
+
+    @abstractmethod
+    def children(self) -> list[str]:
+        """Return the names of the folders in it."""
+
+    @abstractmethod
     def create(self) -> None:
-        """Make the directory, for this user only: dumps are not encrypted here.
+        """Make it, for this user only: dumps are not encrypted here.
 
         :raises StagingError: it cannot be made.
         """
-        with translated(self.path):
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
 
+    @abstractmethod
+    def require(self) -> None:
+        """Make sure that this machine sees it before work is put into it.
+
+        :raises StagingError: it does not.
+        """
+
+    @abstractmethod
     def remove(self) -> None:
-        """Remove the directory, and its run's when that was the last; harmless when a writer is still dying in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            self.path.parent.rmdir()
+        """Remove it, and its run's when that was the last; harmless when a writer is still dying in it."""
 
-    def dump(self, database: str) -> Path:
+    @abstractmethod
+    def file(self, name: str) -> Staged:
+        """Return the file of a name."""
+
+    def of(self, pipeline: str, run: str, application: str, opened_on: str = "") -> Self:
+        """Return the staging of an application in a run of a pipeline.
+
+        :param opened_on: name of the machine that opened it.
+        """
+        staging = reduce(lambda folder, name: folder.below(name), (pipeline, run, application), self)
+        staging.opened_on = opened_on
+        return staging
+
+    def dump(self, database: str) -> Staged:
         """Return where the dump of a database is staged."""
-        return self.path / f"{_segment(database)}.sql.gz"
+        return self.file(f"{_segment(database)}.sql.gz")
 
     @property
-    def archive(self) -> Path:
+    def archive(self) -> Staged:
         """Where the archive is staged."""
-        return self.path / "archive.zip"
+        return self.file("archive.zip")
+
+    def _missing(self, what: object) -> StagingError:
+        return StagingError(
+            f"{what} is not staged: an earlier step did not finish, or it was cleaned up.",
+            "Clear the run's first task.",
+        )
 
 
-def facts_of(staged: Path) -> dict[str, Any]:
-    """Return the facts that `finish` put beside a staged file.
-
-    :raises StagingError: the file was never finished, or is gone.
-    """
-    try:
-        facts: dict[str, Any] = json.loads(_facts_path(staged).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StagingError(
-            f"{staged} is not staged: an earlier step did not finish, ran on another worker, or was cleaned up.",
-            "Workers must share the staging directory. If they do, clear the run's first task.",
-        ) from error
-    return facts
+def machine() -> str:
+    """Return the name of this machine."""
+    return socket.gethostname()
 
 
-def begin(staged: Path) -> None:
-    """Withdraw the facts of an earlier attempt before the file is written again: they must not vouch for half of it."""
-    with translated(staged):
-        _facts_path(staged).unlink(missing_ok=True)
-
-
-def finish(staged: Path, facts: dict[str, Any]) -> None:
-    """Mark a staged file as whole by writing its facts beside it, last."""
-    path = _facts_path(staged)
-    partial = path.with_suffix(".partial")
-    with translated(path):
-        partial.write_text(json.dumps(facts), encoding="utf-8")
-        partial.rename(path)
-
-
-def sweep(root: Path, pipeline: str, is_over: Callable[[str], bool]) -> list[str]:
+def sweep(root: Staging, pipeline: str, is_over: Callable[[str], bool]) -> list[str]:
     """Remove what earlier runs of a pipeline left.
 
     :param is_over: whether the run of that id has ended.
     :returns: the ids of the runs whose staging was removed.
     """
-    folder = root / _segment(pipeline)
-    runs = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-    over = [path for path in runs if is_over(unquote(path.name))]
-    for path in over:
-        shutil.rmtree(path, ignore_errors=True)
-    return [unquote(path.name) for path in over]
+    folder = root.below(pipeline)
+    over = [run for run in folder.children() if is_over(run)]
+    for run in over:
+        folder.below(run).remove()
+    return over
+
+
+class StagingDirectory(Staging):
+    """Staging in a directory, which all workers share."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def folder(self) -> Path:
+        return self.path
+
+    def below(self, name: str) -> Self:
+        return type(self)(self.path / _segment(name))
+
+    def children(self) -> list[str]:
+        return [unquote(path.name) for path in self.path.iterdir() if path.is_dir()] if self.path.is_dir() else []
+
+    def create(self) -> None:
+        with translated(self.path):
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def require(self) -> None:
+        if not self.path.is_dir():
+            raise self._missing(self.path)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.path.parent.rmdir()
+
+    def file(self, name: str) -> StagedFile:
+        return StagedFile(self.path / name, self._missing)
+
+    def _missing(self, what: object) -> StagingError:
+        here = machine()
+        if self.opened_on in ("", here):
+            return super()._missing(what)
+        return StagingError(
+            f"{what} is not on {here}, where this step runs: staging was opened on {self.opened_on}.",
+            "Let all workers share that directory, or set staging to s3://CONNECTION@BUCKET/PREFIX.",
+        )
+
+
+class StagedFile:
+    """A staged file in a directory.
+
+    :param missing: makes the error that says that it is not there.
+    """
+
+    def __init__(self, path: Path, missing: Callable[[object], StagingError]) -> None:
+        self.path = path
+        self._facts = path.with_name(path.name + FACTS)
+        self._missing = missing
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Writing]:
+        with translated(self.path):
+            self._facts.unlink(missing_ok=True)
+            with self.path.open("wb") as file:
+                writing = _FileWriting(file)
+                yield writing
+            if writing.facts is not None:
+                partial = self._facts.with_suffix(".partial")
+                partial.write_text(json.dumps(writing.facts), encoding="utf-8")
+                partial.rename(self._facts)
+
+    def facts(self) -> dict[str, Any]:
+        try:
+            facts: dict[str, Any] = json.loads(self._facts.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise self._missing(self.path) from error
+        return facts
+
+    def source(self) -> Path:
+        return self.path
+
+
+class _FileWriting(FileOutput):
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self.facts: dict[str, Any] | None = None
+
+
+class StagingBucket(Staging):
+    """Staging in a bucket: workers share nothing else.
+
+    :param prefix: of the folder's keys, empty or with a slash at its end.
+    """
+
+    def __init__(self, bucket: Bucket, prefix: str = "") -> None:
+        self._bucket, self._prefix = bucket, prefix
+
+    def __str__(self) -> str:
+        return f"s3://{self._bucket.bucket}/{self._bucket.prefix}{self._prefix}"
+
+    @property
+    def folder(self) -> Path:
+        return Path(tempfile.gettempdir())
+
+    def below(self, name: str) -> Self:
+        return type(self)(self._bucket, f"{self._prefix}{_segment(name)}/")
+
+    def children(self) -> list[str]:
+        with _translated_storage():
+            objects = (*self._bucket.list(self._prefix), *self._bucket.uploads(self._prefix))
+        names = (stored.key.removeprefix(self._prefix).partition("/") for stored in objects)
+        return list(dict.fromkeys(unquote(name) for name, slash, _ in names if slash))
+
+    def create(self) -> None:
+        """Do nothing: a bucket has no folders."""
+
+    def require(self) -> None:
+        """Do nothing: what the bucket refuses, it says when it is asked."""
+
+    def remove(self) -> None:
+        with _translated_storage():
+            for upload in self._bucket.uploads(self._prefix):
+                self._bucket.abort(upload.key)
+            for stored in self._bucket.list(self._prefix):
+                self._bucket.delete(stored.key)
+
+    def file(self, name: str) -> StagedObject:
+        return StagedObject(self._bucket, self._prefix + name, self._missing)
+
+
+class StagedObject:
+    """A staged file in a bucket.
+
+    :param missing: makes the error that says that it is not there.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, missing: Callable[[object], StagingError]) -> None:
+        self._bucket, self._key = bucket, key
+        self._missing = missing
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Writing]:
+        with _translated_storage():
+            self._bucket.delete(self._key + FACTS)
+            self._bucket.abort(self._key)  # also what a try sends that only seems to be dead
+            with _ObjectWriting(self._bucket, self._key, only_new=False) as upload:
+                yield upload
+                upload.complete()
+            if upload.facts is not None:
+                beside = {"facts": upload.facts, "composite": upload.composite}
+                self._bucket.put(self._key + FACTS, json.dumps(beside).encode(), only_new=False)
+
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = self._beside()["facts"]
+        return facts
+
+    def source(self) -> Object:
+        return Object(self._bucket, self._key, self._beside()["composite"])
+
+    def _beside(self) -> dict[str, Any]:
+        with _translated_storage():
+            if self._bucket.find(self._key + FACTS) is None:
+                raise self._missing(f"{self._key} in {self._bucket}")
+            with self._bucket.open(self._key + FACTS) as file:
+                beside: dict[str, Any] = json.loads(file.read())
+        return beside
+
+
+class _ObjectWriting(Upload):
+    facts: dict[str, Any] | None = None
 
 
 @contextlib.contextmanager
@@ -110,13 +319,17 @@ def translated(path: Path) -> Iterator[None]:
         raise StagingError(f"Cannot write to staging {path}: {error.strerror or error}.", hint) from error
 
 
+@contextlib.contextmanager
+def _translated_storage() -> Iterator[None]:
+    try:
+        yield
+    except StorageError as error:
+        raise StagingError(error.message, error.hint) from error
+
+
 def _segment(name: str) -> str:
     """Quote a name to one segment of a path that is neither empty, hidden nor a way out.
 
     Letters of any script stay as they are: quoted, they would be three times as long.
     """
     return re.sub(r"^\.|[^\w .@+=,-]", lambda char: quote(char[0], safe="").replace(".", "%2E"), name)
-
-
-def _facts_path(staged: Path) -> Path:
-    return staged.with_name(staged.name + ".json")

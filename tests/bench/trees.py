@@ -16,7 +16,7 @@ from lifeboat.archive import encryption
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.extract import extract
 from lifeboat.files import Selection
-from lifeboat.staging import Staging
+from lifeboat.staging import StagingDirectory
 
 from tests.bench.contest import PASSWORD, Repositories, console, hold, peak_megabytes, shell
 
@@ -65,9 +65,9 @@ def large_files(root: Path) -> None:
                 file.write(choice.randbytes(1 << 20))
 
 
-def staged(scratch: Path, tree: Path) -> Staging:
+def staged(scratch: Path, tree: Path) -> StagingDirectory:
     """Pack a tree as a DAG's task does, with digests of every file and the manifest."""
-    staging = Staging(scratch / "staging")
+    staging = StagingDirectory(scratch / "staging")
     staging.create()
     backup.pack_archive(staging, "Bench", "application", [], PASSWORD, "", Selection(tree, ("**",), ()))
     return staging
@@ -131,20 +131,19 @@ class Bench:
 def hold_extraction(scratch: Path, tree: Path, title: str) -> None:
     """Hold the way back, from an archive of Lifeboat's."""
     staging, target = staged(scratch, tree), scratch / "restored"
+    archive = staging.path / "archive.zip"
     variables = {"PW": PASSWORD}
     hold(
         f"{title}, out of the archive",
         "times Lifeboat",
         {
-            "Lifeboat's extraction": lambda: unpack(staging.archive, target),
-            "7z x": lambda: shell(f'7z x -bd "-p$PW" -o{target} {staging.archive}', **variables),
-            "7z x, then sync": lambda: shell(
-                f'7z x -bd "-p$PW" -o{target} {staging.archive}; sync -f {target}', **variables
-            ),
+            "Lifeboat's extraction": lambda: unpack(archive, target),
+            "7z x": lambda: shell(f'7z x -bd "-p$PW" -o{target} {archive}', **variables),
+            "7z x, then sync": lambda: shell(f'7z x -bd "-p$PW" -o{target} {archive}; sync -f {target}', **variables),
         },
         tidy_up=lambda: shutil.rmtree(target),
     )
-    print_peak("unpack", staging.archive, target)
+    print_peak("unpack", archive, target)
     shutil.rmtree(target)
     staging.remove()
 

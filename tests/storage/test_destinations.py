@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
 from lifeboat.storage import Destination
 from lifeboat.storage.disk import MARKER
 from lifeboat.storage.s3 import PART, READ_ON, S3Destination
@@ -89,11 +89,20 @@ def test_reading_what_is_not_there_is_told(destination: Destination) -> None:
         destination.open("none.zip")
 
 
-def test_disk_leaves_no_partial_file_behind(tmp_path: Path) -> None:
-    root = tmp_path / "root"
+def test_what_was_altered_since_it_was_packed_is_not_stored(destination: Destination, tmp_path: Path) -> None:
     source, _ = staged(tmp_path, b"content")
+    with pytest.raises(AlteredError, match=r"is not the a/b\.zip that was packed"):
+        destination.store(source, "a/b.zip", "0" * 64)
+    assert list(destination.list()) == []
+
+
+def test_a_disk_that_returns_other_bytes_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    source, sha256 = staged(tmp_path, b"content")
+    destination = disk_destination("here", root)
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, *_: os.pwrite(file, b"C", 0))
     with pytest.raises(StorageError, match="returns other bytes"):
-        disk_destination("here", root).store(source, "a/b.zip", "0" * 64)
+        destination.store(source, "a/b.zip", sha256)
     assert [path.name for path in root.rglob("*") if path.is_file()] == [MARKER]
 
 

@@ -9,17 +9,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lifeboat import backup, catalog, checkup, cleanup, config, connections, proof, restore, staging
+from lifeboat import backup, catalog, checkup, cleanup, config, connections, proof, restore
 from lifeboat.backup import PackedArchive
 from lifeboat.config import Database
 from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.errors import LifeboatError, StagingError, StorageError
 from lifeboat.recovery import Wanted
-from lifeboat.staging import Staging
+from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage.disk import MARKER, DiskDestination
 
 from include.demo.stand_ins import MariaDB
-from tests.conftest import Configure, as_root, disk_destination
+from tests.conftest import Configure, as_root, disk_destination, stage
 from tests.test_restore import back_up
 from tests.trees import as_nobody
 
@@ -30,16 +30,9 @@ PAGES = 6  # of an archive
 
 def pack(tmp_path: Path, age: timedelta) -> tuple[Staging, PackedArchive]:
     """Stage an archive of so many pages."""
-    scratch = Staging(tmp_path / "staging" / str(age))
+    scratch = StagingDirectory(tmp_path / "staging" / str(age))
     scratch.create()
-    content = os.urandom(PAGES * PAGE)
-    scratch.archive.write_bytes(content)
-    packed = PackedArchive(
-        catalog.archive_key("Shop", "database", NOW - age), len(content), hashlib.sha256(content).hexdigest()
-    )
-    facts = {"archive": {"size": packed.size, "sha256": packed.sha256}}
-    staging.finish(scratch.archive, {"key": packed.key, "marker": facts})
-    return scratch, packed
+    return scratch, stage(scratch, catalog.archive_key("Shop", "database", NOW - age), os.urandom(PAGES * PAGE))
 
 
 def fill(disk: Path, but: int) -> Path:
@@ -74,14 +67,14 @@ def test_a_destination_that_fills_at_any_page_publishes_nothing_half(tiny_disk: 
 def test_a_staging_disk_that_fills_ends_a_dump_and_the_next_one_succeeds(
     mariadb: MariaDB, shop: str, tiny_disk: Path, free: int
 ) -> None:
-    scratch = Staging(tiny_disk / "staging")
+    scratch = StagingDirectory(tiny_disk / "staging")
     scratch.create()
     filler = fill(tiny_disk, free)
     database = Database(name=shop, connection="shop_db")
     with pytest.raises(LifeboatError, match=r"No space left on device.*Free some space there; a run needs"):
         backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))
     with pytest.raises(StagingError, match="is not staged"):
-        staging.facts_of(scratch.dump(shop))
+        scratch.dump(shop).facts()
     filler.unlink()
     backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))
     filler = fill(tiny_disk, free)

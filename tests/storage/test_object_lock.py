@@ -11,15 +11,14 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from lifeboat import backup, catalog, checkup, cleanup, config, connections, proof, staging
-from lifeboat.backup import PackedArchive
+from lifeboat import backup, catalog, checkup, cleanup, config, connections, proof
 from lifeboat.config import Settings
 from lifeboat.errors import SettingsError, StorageError
-from lifeboat.staging import Staging
+from lifeboat.staging import StagingDirectory
 from lifeboat.storage import Destination
 
 from include.demo.stand_ins import S3
-from tests.conftest import PROJECT, Configure
+from tests.conftest import PROJECT, Configure, stage
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOLDS = ("healthy", "a locked test object could not be deleted")
@@ -54,14 +53,9 @@ def publish(settings: Settings, tmp_path: Path, *ages: float, size: int = 7) -> 
     """Publish archives of so many days of age, as a backup does."""
     destination = offsite(settings)
     for age in ages:
-        scratch = Staging(tmp_path / f"staging-{age}")
+        scratch = StagingDirectory(tmp_path / f"staging-{age}")
         scratch.create()
-        scratch.archive.write_bytes(os.urandom(size))
-        size, sha256 = backup._measure(scratch.archive)
-        packed = PackedArchive(key_of(age), size, sha256)
-        marker = {"archive": {"size": size, "sha256": sha256}}
-        staging.finish(scratch.archive, {"key": packed.key, "marker": marker})
-        backup.store_archive(scratch, packed, destination)
+        backup.store_archive(scratch, stage(scratch, key_of(age), os.urandom(size)), destination)
     return [key_of(age) for age in ages]
 
 
@@ -175,7 +169,7 @@ def test_the_backup_role_cannot_delete_and_the_clean_up_role_can(
     assert {marker["Key"] for marker in versions["DeleteMarkers"]} == {older, f"{older}.json"}
     first = versions["Versions"][0]
     with pytest.raises(ClientError, match="AccessDenied"):
-        deleting._client.delete_object(Bucket=bucket, Key=first["Key"], VersionId=first["VersionId"])  # type: ignore[attr-defined]
+        deleting.client.delete_object(Bucket=bucket, Key=first["Key"], VersionId=first["VersionId"])  # type: ignore[attr-defined]
 
 
 def test_a_proof_is_replaced_where_archives_are_locked(project: Configure, bucket: str, roles: None) -> None:

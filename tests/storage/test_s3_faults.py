@@ -14,16 +14,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from lifeboat import backup, catalog, checkup, cleanup, config, connections, drill, proof, staging
+from lifeboat import backup, catalog, checkup, cleanup, config, connections, drill, proof
 from lifeboat.backup import PackedArchive
 from lifeboat.catalog import MARKER
 from lifeboat.config import Settings
 from lifeboat.errors import StorageError
-from lifeboat.staging import Staging
+from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage import Destination
 
 from include.demo.stand_ins import S3, MariaDB
-from tests.conftest import Configure
+from tests.conftest import Configure, stage
 from tests.faulty_s3 import (
     LASTING,
     Act,
@@ -105,14 +105,9 @@ class Packer:
 
     def __call__(self, size: int = 7, age: timedelta | None = None) -> tuple[Staging, PackedArchive]:
         age = age or timedelta(seconds=next(self._ages))
-        scratch = Staging(self._tmp_path / "staging" / str(age))
+        scratch = StagingDirectory(self._tmp_path / "staging" / str(age))
         scratch.create()
-        content = os.urandom(size)
-        scratch.archive.write_bytes(content)
-        key = catalog.archive_key("Shop", "database", NOW - age)
-        packed = PackedArchive(key, size, hashlib.sha256(content).hexdigest())
-        staging.finish(scratch.archive, {"key": key, "marker": {"archive": {"size": size, "sha256": packed.sha256}}})
-        return scratch, packed
+        return scratch, stage(scratch, catalog.archive_key("Shop", "database", NOW - age), os.urandom(size))
 
 
 @pytest.fixture
@@ -235,7 +230,7 @@ def test_a_slow_bucket_is_waited_for_and_no_request_for_ever(
     backup.store_archive(scratch, packed, bucket)
     assert_published_is_whole(bucket, packed, published=True)
     monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection())
-    limits = connections.destination("offsite", settings.destinations["offsite"])._client.meta.config  # type: ignore[attr-defined]
+    limits = connections.destination("offsite", settings.destinations["offsite"]).client.meta.config  # type: ignore[attr-defined]
     assert 0 < limits.connect_timeout <= 60
     assert 0 < limits.read_timeout <= 60
 

@@ -11,7 +11,7 @@ from lifeboat.backup import Taken
 from lifeboat.catalog import PROOF
 from lifeboat.databases import mysql
 from lifeboat.recovery import Wanted
-from lifeboat.staging import Staging
+from lifeboat.staging import StagingDirectory
 
 from tests.torture.conftest import Faults
 from tests.torture.test_killed import CLEANUP, RESTORES, age, only_what_the_policy_keeps
@@ -137,7 +137,7 @@ def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.Monk
             return ahead
 
     def back_up() -> Taken:
-        scratch = Staging(settings.staging / "clock")
+        scratch = StagingDirectory(settings.staging / "clock")
         scratch.create()
         return backup.take(settings, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
 

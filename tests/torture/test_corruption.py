@@ -18,7 +18,7 @@ from lifeboat import backup, config, connections, drill, proof, restore
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError
 from lifeboat.recovery import RestorePlan, Wanted
-from lifeboat.staging import Staging
+from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import MariaDB
 from tests.archive.test_archive import read, write
@@ -141,7 +141,7 @@ class Victim:
         self.settings = settings
         self._mariadb = mariadb
         (self._place,) = connections.destinations(settings, "Shop", ("disk",))
-        scratch = Staging(settings.staging / "1")
+        scratch = StagingDirectory(settings.staging / "1")
         scratch.create()
         databases = settings.databases_of("Shop")
         self.key = backup.take(settings, "Shop", "application", databases, ("disk",), "", scratch).packed.key

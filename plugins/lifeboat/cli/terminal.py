@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,13 +19,15 @@ from rich.markup import escape
 
 from lifeboat import staging
 from lifeboat.errors import SettingsError
-from lifeboat.staging import Staging
+from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.text import one_line, printable
 
 if TYPE_CHECKING:
     from lifeboat.config import Destination, Settings
 
 PIPELINE = "cli"  # folder of the command's runs in staging
+RUN_TIME = "%Y-%m-%d-%H-%M-%S"
+LONGEST_COMMAND = timedelta(days=2)
 FINDING, WRONG_USE = 1, 2
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -80,22 +82,45 @@ def applications_and_destinations(
 def scratch(settings: Settings, application: str) -> Iterator[Staging]:
     """Open staging for one backup, and remove it and what killed commands left.
 
-    A lock that dies with its process tells a living command's staging from a dead one's.
+    In a directory, a lock that dies with its process tells a living command's staging from a dead one's; in a bucket,
+    its age does.
     """
-    run = f"{datetime.now(UTC):%Y-%m-%d-%H-%M-%S}-{os.getpid()}"
-    scratch = Staging.of(settings.staging, PIPELINE, run, application)
-    Staging(settings.staging / PIPELINE).create()
-    with staging.translated(scratch.path), contextlib.ExitStack() as stack:
-        with (settings.staging / PIPELINE / ".lock").open("w") as everybody:
+    from lifeboat import connections
+
+    root = connections.staging(settings.staging)
+    run = f"{datetime.now(UTC):{RUN_TIME}}-{os.getpid()}-{staging.machine()}"
+    scratch = root.of(PIPELINE, run, application)
+    with contextlib.ExitStack() as stack:
+        if isinstance(root, StagingDirectory):
+            stack.enter_context(_held(root, run))
+        else:
+            staging.sweep(root, PIPELINE, _is_old)
+        stack.callback(staging.sweep, root, PIPELINE, lambda old: old == run)
+        scratch.create()
+        yield scratch
+
+
+@contextlib.contextmanager
+def _held(root: StagingDirectory, run: str) -> Iterator[None]:
+    """Sweep what dead commands left, and hold a lock as long as the block lasts."""
+    folder = root.below(PIPELINE)
+    folder.create()
+    own = folder.below(run)
+    with staging.translated(own.path), contextlib.ExitStack() as stack:
+        with (folder.path / ".lock").open("w") as everybody:
             fcntl.flock(everybody, fcntl.LOCK_EX)  # until our own lock is held: nobody may take us for dead before
-            staging.sweep(settings.staging, PIPELINE, lambda old: not _is_alive(settings.staging / PIPELINE / old))
-            scratch.create()
-            own = stack.enter_context((scratch.path.parent / "lock").open("w"))
-            fcntl.flock(own, fcntl.LOCK_EX)
-        try:
-            yield scratch
-        finally:
-            staging.sweep(settings.staging, PIPELINE, lambda old: old == run)
+            staging.sweep(root, PIPELINE, lambda old: not _is_alive(folder.below(old).path))
+            own.create()
+            lock = stack.enter_context((own.path / "lock").open("w"))
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_old(run: str) -> bool:
+    """Tell by its name whether a command that shares nothing but a bucket with us must be dead."""
+    with contextlib.suppress(ValueError):
+        return datetime.now(UTC) - datetime.strptime(f"{run[:19]}Z", f"{RUN_TIME}%z") > LONGEST_COMMAND
+    return False
 
 
 def _is_alive(run: Path) -> bool:

@@ -36,7 +36,7 @@ class PackArchiveOperator(ApplicationOperator):
         ]
         password = connections.archive_password(settings.encryption_of(self.application))
         note = str(context["params"].get("note") or "")
-        common = (self.staging(context), self.application, self.kind, databases, password, note)
+        common = (self.opened_staging(context), self.application, self.kind, databases, password, note)
         if self.kind == "database":
             return backup.pack_archive(*common).to_json()
         whole = settings.files_of(self.application).on_error == "fail"

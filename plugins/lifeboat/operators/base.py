@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lifeboat.staging import Staging
 
 FAILURE = "failure"  # XCom key under which a failed task leaves its reason for the alert
+PREPARE = "prepare_staging"  # task that opens the staging of an application
 ALL = "all applications"
 ACTIVE = ["queued", "running"]
 LONGEST_REASON = 20_000  # characters
@@ -92,16 +93,25 @@ class ApplicationOperator(LifeboatOperator):
     def subject(self) -> str:
         return self.application
 
-    def staging(self, context: Context) -> Staging:
-        """Return the staging of this application in this run."""
-        from lifeboat.staging import Staging
+    def staging(self, context: Context, opened_on: str = "") -> Staging:
+        """Return the staging of this application in this run.
+
+        :param opened_on: name of the machine that opened it.
+        """
+        from lifeboat import connections
 
         run = context["dag_run"]
-        return Staging.of(self.settings().staging, run.dag_id, run.run_id, self.application)
+        root = connections.staging(self.settings().staging)
+        return root.of(run.dag_id, run.run_id, self.application, opened_on)
+
+    def opened_staging(self, context: Context) -> Staging:
+        """Return the same, for a step that can tell where it was opened when it does not find it."""
+        group = f"{self.task_group.group_id}." if self.task_group and self.task_group.group_id else ""
+        return self.staging(context, context["ti"].xcom_pull(task_ids=group + PREPARE) or "")
 
     def sweep(self, context: Context, settings: Settings) -> list[str]:
         """Remove the staging of runs that have ended; return the runs that have not."""
-        from lifeboat import staging
+        from lifeboat import connections, staging
 
         run = context["dag_run"]
         alive: list[str] = []
@@ -115,7 +125,7 @@ class ApplicationOperator(LifeboatOperator):
                 alive.append(run_id)
             return over
 
-        for run_id in staging.sweep(settings.staging, run.dag_id, is_over):
+        for run_id in staging.sweep(connections.staging(settings.staging), run.dag_id, is_over):
             self.log.info("Removed the staging that run %s left.", run_id)
         return alive
 

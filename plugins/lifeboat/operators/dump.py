@@ -38,6 +38,6 @@ class DumpDatabaseOperator(ApplicationOperator):
             raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
         settings = self.settings()
         (database,) = settings.databases_of(self.application, (self.database,))
-        engine = connections.engine(database, settings.staging)
-        dump = backup.dump_database(self.staging(context), database, engine)
+        engine = connections.engine(database, settings.scratch)
+        dump = backup.dump_database(self.opened_staging(context), database, engine)
         return {"database": dump.database, "tables": len(dump.tables), "rows": dump.rows, "sql_bytes": dump.sql_bytes}

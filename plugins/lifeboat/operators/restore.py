@@ -104,12 +104,11 @@ class SafetyBackupOperator(RestoreStepOperator):
 
     def step(self, context: Context) -> str:
         """Take and publish the backup; return its key. Skipped where nothing is replaced."""
-        from lifeboat import restore
-        from lifeboat.staging import Staging
+        from lifeboat import connections, restore
 
         settings, plan = self.settings(), self.planned
         run = context["dag_run"]
-        scratch = Staging.of(settings.staging, run.dag_id, run.run_id, plan.application)
+        scratch = connections.staging(settings.staging).of(run.dag_id, run.run_id, plan.application)
         self.sweep(context, settings)
         scratch.create()
         try:

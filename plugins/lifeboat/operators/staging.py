@@ -35,8 +35,10 @@ class PrepareStagingOperator(ApplicationOperator):
         self.kind = kind
         self.interval = interval
 
-    def step(self, context: Context) -> None:
-        """Skip, or sweep what earlier runs left and make the directory."""
+    def step(self, context: Context) -> str:
+        """Skip, or sweep what earlier runs left and open staging; return the name of the machine that did."""
+        from lifeboat.staging import machine
+
         settings = self.settings()
         if self.application == next(iter(settings.applications_of(self.kind))):
             self.tell_missing_alerts(settings)
@@ -45,6 +47,7 @@ class PrepareStagingOperator(ApplicationOperator):
         if context["dag_run"].run_type == "backfill":
             self._skip_unless_due(context, settings, others)
         self.staging(context).create()
+        return machine()
 
     def _check_choice(self, context: Context, settings: Settings) -> None:
         wanted = context["params"].get("application", ALL)
@@ -90,7 +93,7 @@ class RemoveStagingOperator(ApplicationOperator):
     """
 
     def step(self, context: Context) -> None:
-        """Remove the directory unless a task of the application failed."""
+        """Remove it unless a task of the application failed."""
         run = context["dag_run"]
         states = context["ti"].get_task_states(
             dag_id=run.dag_id, run_ids=[run.run_id], task_group_id=self.task_group.group_id if self.task_group else None
@@ -98,6 +101,6 @@ class RemoveStagingOperator(ApplicationOperator):
         failed = sorted(task for task, state in states.get(run.run_id, {}).items() if state in KEPT_FOR_CLEARING)
         staging = self.staging(context)
         if failed:
-            self.log.warning("Keeping %s: clear %s to go on from here.", staging.path, ", ".join(failed))
+            self.log.warning("Keeping %s: clear %s to go on from here.", staging, ", ".join(failed))
         else:
             staging.remove()

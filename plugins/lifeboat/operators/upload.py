@@ -49,5 +49,5 @@ class UploadArchiveOperator(ApplicationOperator):
             for name, kind in settings.destinations_of(self.application).items()
             if name != self.destination
         )
-        backup.store_archive(self.staging(context), packed, target, others)
+        backup.store_archive(self.opened_staging(context), packed, target, others)
         return packed.key

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol
+
+from lifeboat.streams import Source
 
 
 class StoredObject(NamedTuple):
@@ -38,13 +39,18 @@ class Destination(Protocol):
     def open(self, key: str) -> BinaryIO:
         """Open an object for reading; the reader seeks without fetching what it skips."""
 
-    def store(self, source: Path, key: str, sha256: str) -> None:
-        """Store a file so that it appears under its key whole or not at all.
+    def source(self, key: str) -> Source:
+        """Return an object as something that another destination can store."""
+
+    def store(self, source: Source, key: str, sha256: str) -> None:
+        """Store something so that it appears under its key whole or not at all.
 
         Returns when every byte is stored, and the destination has confirmed size and checksum. What an earlier
         attempt at the same key left unfinished is removed.
 
+        :param sha256: of the source, in hex.
         :raises AlreadyStoredError: the key is taken; nothing is overwritten.
+        :raises AlteredError: the source has another SHA-256.
         """
 
     def write(self, key: str, content: bytes) -> None:

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lifeboat.directories import sync_names
-from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
 from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
+from lifeboat.streams import Source
 
 BLOCK = 1 << 20
 LOST_AND_FOUND = "lost+found"  # at the root of every ext4 disk, for root only
@@ -80,13 +81,21 @@ class Directory:
         with self._translated(f"read {key} from"):
             return self._path(key).open("rb")
 
-    def store(self, source: Path, key: str, sha256: str) -> None:
+    def source(self, key: str) -> Source:
+        return self._path(key)
+
+    def store(self, source: Source, key: str, sha256: str) -> None:
         with self._translated(f"store {key} at"), self._partial(key) as partial:
             with source.open("rb") as file:
-                progress = Progress(f"Storing {key} at {self}", source.stat().st_size)
+                progress = Progress(f"Storing {key} at {self}", file.seek(0, os.SEEK_END))
+                file.seek(0)
+                sent = hashlib.sha256()
                 while block := file.read(BLOCK):
+                    sent.update(block)
                     partial.write(block)
                     progress.advance(len(block))
+            if sent.hexdigest() != sha256:
+                raise AlteredError(f"{source} is not the {key} that was packed: its SHA-256 differs.")
             self._publish(partial, key, sha256)
 
     def write(self, key: str, content: bytes) -> None:
