@@ -105,7 +105,7 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
     """Add the steps of one application's backup to the current task group."""
     prepare = PrepareStagingOperator(
         task_id=PREPARE,
-        application=application,
+        application=verbatim(application),
         kind=kind,
         interval=interval,
         max_active_tis_per_dag=1,  # backfilled runs start at once; one after the other sees what the former began
@@ -114,7 +114,7 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
     databases = [database.name for database in settings.databases_of(application)]
     archive = PackArchiveOperator(
         task_id="archive",
-        application=application,
+        application=verbatim(application),
         kind=kind,
         # The trigger form may have left databases out; and what follows a setup directly has no choice.
         trigger_rule="none_failed_min_one_success" if databases else "all_success",
@@ -123,20 +123,22 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
     )
     upload = UploadArchiveOperator.partial(
         task_id="upload",
-        application=application,
+        application=verbatim(application),
         archive=archive.output,
         outlets=[archive_asset(application)],
         map_index_template="{{ task.destination }}",
         execution_timeout=LONGEST_STEP,
-    ).expand(destination=list(settings.destinations_of(application)))
-    remove = RemoveStagingOperator(task_id="remove_staging", application=application).as_teardown(setups=prepare)
+    ).expand(destination=list(map(verbatim, settings.destinations_of(application))))
+    remove = RemoveStagingOperator(task_id="remove_staging", application=verbatim(application)).as_teardown(
+        setups=prepare
+    )
     if databases:
         dump = DumpDatabaseOperator.partial(
             task_id="dump",
-            application=application,
+            application=verbatim(application),
             map_index_template="{{ task.database }}",
             execution_timeout=LONGEST_DUMP,
-        ).expand(database=databases)
+        ).expand(database=list(map(verbatim, databases)))
         prepare >> dump >> archive
     else:
         prepare >> archive
@@ -176,11 +178,11 @@ def cleanup_groups(settings: Settings) -> None:
     for destination in settings.destinations:
         with TaskGroup(group_id=group_id(destination, settings.destinations)):
             evaluate = EvaluateRetentionOperator(
-                task_id="evaluate_retention", destination=destination, execution_timeout=LONGEST_STEP
+                task_id="evaluate_retention", destination=verbatim(destination), execution_timeout=LONGEST_STEP
             )
             DeleteArchivesOperator(
                 task_id="delete_archives",
-                destination=destination,
+                destination=verbatim(destination),
                 order=cast(dict[str, Any], evaluate.output),  # rendered to what it returned
                 execution_timeout=LONGEST_STEP,
             )
@@ -202,7 +204,7 @@ def check_groups(settings: Settings) -> None:
     for destination in settings.destinations:
         with TaskGroup(group_id=group_id(destination, settings.destinations)):
             checks[destination] = CheckDestinationOperator(
-                task_id="check", destination=destination, execution_timeout=LONGEST_STEP
+                task_id="check", destination=verbatim(destination), execution_timeout=LONGEST_STEP
             )
     compare = CompareDestinationsOperator(
         task_id="compare",
@@ -331,11 +333,11 @@ def drill_groups(settings: Settings) -> None:
     for application in settings.applications:
         with TaskGroup(group_id=group_id(application, settings.applications)):
             choose = ChooseArchivesOperator(
-                task_id="choose_archives", application=application, execution_timeout=LONGEST_STEP
+                task_id="choose_archives", application=verbatim(application), execution_timeout=LONGEST_STEP
             )
             DrillOperator.partial(
                 task_id="drill",
-                application=application,
+                application=verbatim(application),
                 outlets=[proof_asset(application)],
                 map_index_template="{{ task.choice['destination'] }}: {{ task.choice['key'] }}",
                 max_active_tis_per_dag=1,  # they share a scratch server
@@ -362,6 +364,11 @@ def _approval(select: SelectArchiveOperator) -> BaseOperator:
         body=f"{{{{ ti.xcom_pull(task_ids='{select.task_id}', key='{SUMMARY}') }}}}",
         response_timeout=LONGEST_APPROVAL,
     )
+
+
+def verbatim(name: str) -> str:
+    """Return a template that Airflow renders to a name as it is, even where Jinja would take or change a part of it."""
+    return name if name.isprintable() and "{" not in name else f"{{{{ {name!a} }}}}"
 
 
 def group_id(name: str, names: Iterable[str]) -> str:

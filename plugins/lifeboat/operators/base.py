@@ -26,10 +26,6 @@ class LifeboatOperator(BaseOperator):
 
     ui_color = "#e3f2ef"
 
-    def render_template(self, content: Any, *args: Any, **kwargs: Any) -> Any:
-        """Resolve what other tasks left. Text stays as it is: names of databases may look like templates."""
-        return content if isinstance(content, str) else super().render_template(content, *args, **kwargs)
-
     def execute(self, context: Context) -> Any:
         """Do the step; leave the reason of a failure, freed of secrets, where the alert finds it."""
         from lifeboat.errors import LifeboatError, MismatchError, SettingsError, UnhealthyError
