@@ -164,6 +164,7 @@ def test_a_database_in_use_is_not_replaced(shop: PostgreSQL, monkeypatch: pytest
     import psycopg
 
     back_up()
+    time.sleep(1)  # keys are told apart by the second
     made = plan(overwrite=("shop",))
     login = {"host": shop.host, "port": shop.port, "user": shop.user, "password": shop.password, "dbname": "shop"}
     with (

@@ -37,7 +37,11 @@ MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
 LOCK_PATIENCE = 3600  # seconds to wait for another restore of the same database
 SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
 POLL = 1.0
-OLDEST = 13  # major version of the oldest server that drops databases which are in use
+OLDEST = 13  # major version of the oldest server that is known to work
+OWN_SESSIONS_ENDED = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = %s AND usename = current_user AND pid <> pg_backend_pid()"
+)
 
 
 class PostgreSQL:
@@ -327,7 +331,9 @@ def _literal(text: str) -> str:
 
 
 def _drop(session: Connection[Any], name: str) -> None:
-    session.execute(f"DROP DATABASE IF EXISTS {quoted(name)} WITH (FORCE)".encode())
+    # Not WITH (FORCE): that wants the right to end autovacuum's workers, which a plain drop ends by itself.
+    session.execute(OWN_SESSIONS_ENDED, (name,))
+    session.execute(f"DROP DATABASE IF EXISTS {quoted(name)}".encode())
 
 
 def _check_target(session: Connection[Any], target: Target) -> None:
