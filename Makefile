@@ -24,7 +24,7 @@ test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against rea
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadfile
 
 torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one table of what was withstood.
 	@scripts/system-packages demo test torture
