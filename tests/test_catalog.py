@@ -36,10 +36,8 @@ def test_only_published_archives_count() -> None:
         "Shop/database/2026-11-21-01-00-00.zip.json",
         "Shop/database/2026-11-24-01-00-00.zip.partial",
     ]
-    newest = found.newest("Shop", "database")
-    assert newest is not None
-    assert newest.captured_at == datetime(2026, 11, 23, 1, tzinfo=UTC)
-    assert found.newest("Shop", "application") is None
+    assert [archive.key for archive in found.of("Shop")][:2] == [B, A]
+    assert found.of("Shop 2") == []
 
 
 def test_archives_of_one_time_are_in_the_order_of_their_keys() -> None:

@@ -609,6 +609,9 @@ def test_a_backfilled_run_takes_a_backup_only_when_one_is_due(
                 destination.delete(key)
                 destination.write(old, b"x")
                 destination.write(f"{old}.json", b"{}")
+                ahead = catalog.archive_key("Shop", "database", datetime.now(UTC) + timedelta(days=9))
+                destination.write(ahead, b"x")  # some clock was wrong
+                destination.write(f"{ahead}.json", b"{}")
     prepare.step(context)
     (staging / "manual__other" / "Shop").mkdir(parents=True)
     with pytest.raises(AirflowSkipException, match="run manual__other is taking one"):

@@ -49,7 +49,7 @@ SECOND = 1 / 86400
         ),
         (listing(), {}, {"database age": "unhealthy: there is no database archive yet"}),
         (listing((0, 5), kind="legacy"), {}, {"database age": "unhealthy: there is no database archive yet"}),
-        (listing((-1, 5)), {}, {"database age": "unhealthy: there is no", "clock": "degraded: 1 archives are dated"}),
+        (listing((-1, 5)), {}, {"database age": "unhealthy: there is no", "clock": "degraded: 1 archive is dated"}),
         (listing((-1, 5), (0.5, 5)), {}, {"clock": "degraded"}),
         (listing((-300 * SECOND, 5)), {}, {}),
         (listing((-301 * SECOND, 5), (0.5, 5)), {}, {"clock": "degraded"}),

@@ -85,9 +85,9 @@ class Catalog:
     uploads: tuple[StoredObject, ...] = ()
     newest_proofs: Mapping[tuple[str, Kind], Proof] = field(default_factory=dict)
 
-    def newest(self, application: str, kind: Kind) -> Archive | None:
-        """Return the newest archive of an application and kind, or None."""
-        return next((a for a in self.archives if (a.application, a.kind) == (application, kind)), None)
+    def of(self, application: str) -> list[Archive]:
+        """Return the archives of an application, newest first."""
+        return [archive for archive in self.archives if archive.application == application]
 
 
 def archive_key(application: str, kind: Kind, captured_at: datetime) -> str:

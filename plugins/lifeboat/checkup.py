@@ -68,7 +68,7 @@ def examine(
         examined = replace(examined, findings=(*examined.findings, *of_lock))
     if not deep:
         return examined
-    read_back = [finding for each in applications for finding in _read_back(each, destination, found)]
+    read_back = [finding for each in applications for finding in _read_back(each, destination, found, now)]
     return replace(examined, findings=(*examined.findings, *read_back))
 
 
@@ -92,7 +92,7 @@ def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[
     newest = {}
     for application in applications:
         findings += health.check(application, name, found, settings.limits_of(application), now)
-        newest[application] = health.newest_times(_of(found, application), now)
+        newest[application] = health.newest_times(found.of(application), now)
     return Examined(name, tuple(findings), newest)
 
 
@@ -172,14 +172,11 @@ def tell_alive(settings: Settings) -> None:
         log.error("The dead man's switch could not be told: %s.", type(error).__name__)
 
 
-def _of(found: Catalog, application: str) -> list[catalog.Archive]:
-    return [archive for archive in found.archives if archive.application == application]
-
-
-def _read_back(application: str, destination: Destination, found: Catalog) -> Iterator[Finding]:
-    for kind in catalog.KINDS:
-        newest = found.newest(application, kind)
-        if newest is not None and kind != "legacy":
+def _read_back(application: str, destination: Destination, found: Catalog, now: datetime) -> Iterator[Finding]:
+    present = health.dated_until(now, found.of(application))
+    for kind in catalog.OWN_KINDS:
+        newest = next((archive for archive in present if archive.kind == kind), None)
+        if newest is not None:
             error = _differs(destination, newest)
             text = error or f"{newest.key} was read back, and is what was published"
             verdict: health.Verdict = "unhealthy" if error else "healthy"

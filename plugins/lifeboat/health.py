@@ -78,7 +78,7 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
 
     :param found: what the destination holds, other applications included.
     """
-    archives = [archive for archive in found.archives if archive.application == application]
+    archives = found.of(application)
     present = dated_until(now, archives)
     unfinished = [stored for stored in (*found.unfinished, *found.uploads) if stored.key.startswith(f"{application}/")]
     findings: list[tuple[str, Verdict, str]] = []
@@ -91,7 +91,8 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
     findings.append(_storage(archives, limits.max_storage_megabytes))
     findings.append(_unfinished(unfinished, now))
     if early := len(archives) - len(present):
-        findings.append(("clock", "degraded", f"{early} archives are dated in the future: some clock is wrong"))
+        dated = "1 archive is" if early == 1 else f"{early} archives are"
+        findings.append(("clock", "degraded", f"{dated} dated in the future: some clock is wrong"))
     findings += _proofs(application, present, found, limits, now)
     return [Finding(application, destination, *finding) for finding in findings]
 

@@ -65,20 +65,21 @@ class PrepareStagingOperator(ApplicationOperator):
         settings.destinations_of(self.application, destinations)
 
     def _skip_unless_due(self, context: Context, settings: Settings, others: list[str]) -> None:
-        from lifeboat import catalog, connections
+        from lifeboat import catalog, connections, health
         from lifeboat.errors import StorageError
 
         if others:
             raise AirflowSkipException(f"No backup: run {others[0]} is taking one.")
+        now = datetime.now(UTC)
         newest = []
         for destination in connections.destinations(settings, self.application, chosen(context, "destinations")):
             try:
-                archive = catalog.read(destination.list(f"{self.application}/")).newest(self.application, self.kind)
+                found = catalog.read(destination.list(f"{self.application}/")).of(self.application)
             except StorageError as error:
                 self.log.warning("%s", error)
                 continue
-            newest.append(archive)
-        ages = [datetime.now(UTC) - archive.captured_at for archive in newest if archive]
+            newest.append(health.newest_times(found, now).get(self.kind))
+        ages = [now - time for time in newest if time]
         if len(ages) == len(newest) > 0 and max(ages) < self.interval:
             raise AirflowSkipException(
                 f"No backup: a backfill cannot travel in time, and the newest {self.kind} archive is only"

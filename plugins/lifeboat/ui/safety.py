@@ -136,7 +136,7 @@ def proof_text(proof: Proof | None, now: datetime) -> str:
 
 def _gauges(settings: Settings, found: Catalog, application: str, now: datetime) -> Iterator[Gauge]:
     limits = settings.limits_of(application)
-    own = [archive for archive in found.archives if archive.application == application]
+    own = found.of(application)
     newest = health.newest_times(own, now)
     for kind, limit in limits.longest_ages.items():
         age = max(now - newest[kind], timedelta()) if kind in newest else None
