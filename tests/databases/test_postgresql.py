@@ -409,15 +409,25 @@ def test_what_a_user_may_not_read_is_no_dump(pg: PostgreSQL) -> None:
 def test_no_password_is_in_the_command_of_a_dump(pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
 
-    def and_look(command: list[str], *arguments: Any, variables: dict[str, str]) -> Any:
+    def and_look(command: list[str], *arguments: Any, variables: dict[str, str] | None = None) -> Any:
         seen.append(f"{command} {variables}")
         return child(command, *arguments, variables=variables)
 
     monkeypatch.setattr(postgresql, "child", and_look)
     take()
-    assert len(seen) == 1
-    assert repr(pg.password)[1:-1] not in seen[0]
+    assert len(seen) == 2
+    assert repr(pg.password)[1:-1] not in "".join(seen)
     assert "passfile=/dev/fd/" in seen[0]
+
+
+def test_a_client_that_is_asked_for_its_version_sees_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = tmp_path / "pg_dump"
+    asked.write_text("#!/bin/sh\nenv\n")
+    asked.chmod(0o755)
+    monkeypatch.setenv("AIRFLOW_CONN_CANARY", "canary")
+    said = postgresql._client_version(str(asked))
+    assert "PATH=" in said
+    assert "canary" not in said
 
 
 def test_times_are_the_same_in_every_zone(pg: PostgreSQL) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import time
@@ -10,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import Any
 
 import pytest
@@ -305,6 +307,29 @@ def test_why_a_dump_failed(engine: Engine, path: Path) -> None:
     path.with_name("text.sqlite").write_text("no database, but long enough to be one " * 40)
     with pytest.raises(DumpError, match="file is not a database"):
         take(engine, "text")
+    client(
+        path.with_name("latin.sqlite"),
+        "CREATE VIEW v AS SELECT 'x'; PRAGMA writable_schema = ON;"
+        " UPDATE sqlite_schema SET sql = CAST(replace(CAST(sql AS BLOB), X'78', X'E9') AS TEXT);",
+    )
+    with pytest.raises(DumpError, match=r"latin.sqlite failed: the name or definition .* is no UTF-8"):
+        take(engine, "latin")
+
+
+def test_a_time_limit_ends_a_statement_that_never_would(engine: Engine) -> None:
+    def end(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGUSR1, end)
+    timer = Timer(0.5, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    endless = b"WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c"
+    try:
+        with pytest.raises(RestoreError, match="interrupted"):
+            load_into_new(engine, b"BEGIN;\nCREATE TABLE t (a);\nINSERT INTO t VALUES ((" + endless + b"));\nCOMMIT;\n")
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.mark.parametrize(("host", "schema"), [("{}", ""), ("", "{}")])

@@ -11,7 +11,6 @@ import hashlib
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -239,7 +238,11 @@ def _failure(name: str, status: int, errors: str) -> DumpError:
 
 
 def _client_version(path: str) -> str:
-    return subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    with child([path, "--version"]) as client:
+        version = b"".join(client.chunks())
+        if status := client.wait():
+            raise _failure(client.name, status, client.errors)
+    return version.decode("utf-8", "replace").strip()
 
 
 def _escaped(password: str) -> str:

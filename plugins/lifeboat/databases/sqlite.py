@@ -28,6 +28,7 @@ from lifeboat.text import size_text
 log = logger(__name__)
 
 PATIENCE = 60.0  # seconds to wait for a lock of the application's
+INSTRUCTIONS = 1_000_000  # of SQLite's machine: some milliseconds; between, a time limit can end a statement
 STEP = 4096  # pages copied at once; between two steps, a time limit can end it
 # What a dump may ask for of its own; the full-text index asks for the last ones.
 PRAGMAS = frozenset((*sqlite_text.PRAGMAS, "encoding", "data_version", "page_size", "table_info"))
@@ -206,6 +207,7 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
         database.execute("PRAGMA synchronous = OFF")  # a file that is not whole counts for nothing
         database.execute("PRAGMA trusted_schema = OFF")
         database.set_authorizer(_authorize)
+        database.set_progress_handler(lambda: 0, INSTRUCTIONS)
         begun = False
         for statement in sqlite_text.read(sql):
             begun = begun or _begins(database, statement)

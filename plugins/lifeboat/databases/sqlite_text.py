@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.sql_text import SqlText
-from lifeboat.errors import RestoreError
+from lifeboat.errors import DumpError, RestoreError
 
 BATCH = 100_000  # bytes of rows in one INSERT
 PRAGMAS = ("user_version", "application_id")
@@ -252,7 +252,9 @@ def _literal(value: object) -> str:
 def _plain(literal: str) -> str:
     """Return the text of a literal: a name, or a definition."""
     if literal.startswith("CAST"):
-        raise ValueError(f"{literal} is no name")
+        raise DumpError(
+            f"the name or definition {literal} is no UTF-8.", "Make that table, index, view or trigger anew."
+        )
     return literal[1:-1].replace("''", "'")
 
 
