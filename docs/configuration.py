@@ -99,6 +99,8 @@ def kind(schema: dict[str, Any]) -> str:
             text = f"list of {kind(items)}"
         case {"type": "object"}:
             text = "names, each with keys of its own"
+        case {"$ref": "#/$defs/Bucket"}:
+            text = "bucket"
         case {"$ref": _} | {"oneOf": _}:
             text = "keys of its own"
         case {"description": _}:
