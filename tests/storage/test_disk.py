@@ -83,8 +83,13 @@ def test_the_disk_of_another_destination_is_refused(tmp_path: Path) -> None:
     for use in (second.init, lambda: list(second.list())):
         with pytest.raises(StorageError, match=r"marked as destination 'first'.*'lifeboat init 'second disk''"):
             use()
-    (tmp_path / ".lifeboat-destination").write_text("[]")
-    with pytest.raises(StorageError, match="is not the marker of a destination"):
+
+
+@pytest.mark.parametrize("content", ["[]", "", "{}", '{"destination": {"id": "first"}}', '{"destination": null}'])
+def test_a_marker_that_says_nothing_is_refused(tmp_path: Path, content: str) -> None:
+    second = DiskDestination("second", tmp_path)
+    (tmp_path / ".lifeboat-destination").write_text(content)
+    with pytest.raises(StorageError, match=r"is not the marker of a destination.*'lifeboat init second'"):
         second.init()
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
@@ -16,6 +16,7 @@ from lifeboat.config import Settings
 from lifeboat.errors import SettingsError, StorageError
 from lifeboat.staging import StagingDirectory
 from lifeboat.storage import Destination
+from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3
 from tests.conftest import PROJECT, Configure, stage
@@ -113,6 +114,19 @@ def test_the_probe_finds_a_lock_that_holds(project: Configure, s3: S3, bucket: s
         assert lock_finding(settings) == HOLDS
     head = s3.client().head_object(Bucket=bucket, Key=".lifeboat-lock-probe")
     assert head["ObjectLockRetainUntilDate"] < datetime.now(UTC) + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    "other", [{"ObjectLockMode": "GOVERNANCE"}, {"ObjectLockRetainUntilDate": NOW + timedelta(minutes=2)}]
+)
+def test_the_probe_finds_a_lock_that_is_not_what_was_asked(
+    project: Configure, bucket: str, other: dict[str, Any]
+) -> None:
+    destination = cast(S3Destination, offsite(locking(project, bucket)))
+    events = destination.client.meta.events
+    events.register("before-parameter-build.s3.PutObject", lambda params, **_: params.update(other))
+    with pytest.raises(StorageError, match="locked a test object otherwise than asked"):
+        destination.prove_lock(destination)
 
 
 @pytest.fixture

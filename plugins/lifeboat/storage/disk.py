@@ -196,7 +196,12 @@ class DiskDestination(Directory):
     """
 
     def init(self) -> str:
-        file_system = f"on the file system that is mounted at {self._mounted_at()}"
+        mounted = self._mounted_at()
+        file_system = f"on the file system that is mounted at {mounted}"
+        if mounted == mounted.parent:
+            file_system += (
+                f" (where a disk of its own should be: mount it, delete {self._root / MARKER}, prepare again)"
+            )
         with super()._translated("prepare"):
             if self._marked_as() is not None:
                 self._require_marker()
@@ -245,12 +250,15 @@ class DiskDestination(Directory):
         try:
             with (self._root / MARKER).open("rb") as file:
                 facts = json.loads(file.read(LONGEST_MARKER))
-            return str(facts["destination"])
+            if not isinstance(facts["destination"], str):
+                raise ValueError("no name")
+            return facts["destination"]
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise StorageError(
-                f"{self._root / MARKER} is not the marker of a destination.", "Delete it, and run 'lifeboat init'."
+                f"{self._root / MARKER} is not the marker of a destination.",
+                f"Delete it, and run 'lifeboat init {shlex.quote(self.name)}' or the DAG init_destination.",
             ) from error
 
 

@@ -453,19 +453,27 @@ class S3Destination(Bucket):
         at: dict[str, Any] = {"Bucket": self.bucket, "Key": self.prefix + PROBE}
         with self.translated("ask for the Object Lock of"):
             self.client.get_object_lock_configuration(Bucket=self.bucket)
+        until = (datetime.now(UTC) + PROBE_LASTS).replace(microsecond=0)
         with self.translated("store a locked test object at"):
             made = self.client.put_object(
                 **at,
                 Body=b"A test object: whoever finds it may delete it as soon as its lock is over.\n",
                 ChecksumAlgorithm="SHA256",
                 ObjectLockMode=self._lock.mode,
-                ObjectLockRetainUntilDate=datetime.now(UTC) + PROBE_LASTS,
+                ObjectLockRetainUntilDate=until,
             )
         if "VersionId" not in made:
             raise StorageError(f"{self} keeps no versions of objects, so it cannot lock them.")
         at["VersionId"] = made["VersionId"]
         with self.translated("ask for the lock of a test object at"):
-            self.client.get_object_retention(**at)
+            told = self.client.get_object_retention(**at)["Retention"]
+        # A key without the right to delete versions is refused whether or not anything is locked.
+        mode, locked_until = told["Mode"], told["RetainUntilDate"]
+        if mode != self._lock.mode or locked_until < until:
+            raise StorageError(
+                f"{self} locked a test object otherwise than asked: {mode} until {locked_until.isoformat()}.",
+                "Object Lock does not work there as it should.",
+            )
         deleter.try_to_delete(at, bypass=self._lock.mode == "GOVERNANCE")
         try:
             with self.translated("look for a locked test object at"):
