@@ -15,7 +15,7 @@ from typing import BinaryIO
 from lifeboat import catalog, config, layout, proof, recovery, restore, survey
 from lifeboat.archive import MANIFEST_NAME, database_of_entry
 from lifeboat.archive.read import ArchiveReader
-from lifeboat.databases import mysql_definitions
+from lifeboat.databases import mysql_definitions, postgresql_digest, sqlite_text
 from lifeboat.databases.digest import DumpParser
 from lifeboat.databases.mysql_statements import StatementReader, count_rows
 from lifeboat.errors import LifeboatError
@@ -119,6 +119,19 @@ def statements(data: bytes) -> None:
     parser.finish()
 
 
+def postgresql(data: bytes) -> None:
+    """The text of a dump of PostgreSQL."""
+    with contextlib.suppress(LifeboatError):
+        postgresql_digest.digest(_chunks(data[1:], data[0] * 7 + 1 if data else 1))
+
+
+def sqlite(data: bytes) -> None:
+    """The text of a dump of SQLite."""
+    with contextlib.suppress(LifeboatError):
+        for _ in sqlite_text.read(_chunks(data[1:], data[0] * 7 + 1 if data else 1)):
+            pass
+
+
 def _chunks(data: bytes, size: int) -> Iterator[bytes]:
     return (data[start : start + size] for start in range(0, len(data), size))
 
@@ -141,5 +154,6 @@ def proofs(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (archive, manifest, key, settings, statements, marker, proofs)
+    target.__name__: target
+    for target in (archive, manifest, key, settings, statements, postgresql, sqlite, marker, proofs)
 }
