@@ -23,7 +23,7 @@ from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
 from lifeboat.config import Database, Settings
-from lifeboat.databases import Dump, Load
+from lifeboat.databases import SERVERLESS, Dump, Load
 from lifeboat.databases.names import PREFIX
 from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageError
 from lifeboat.logs import logger
@@ -205,7 +205,7 @@ def _scratch_server(settings: Settings, application: str, captured: Dump) -> Dat
     """
     if connection := settings.drill.connection_of(captured.engine):
         return Database(name=captured.database, engine=captured.engine, connection=connection)
-    if not settings.drill.production:
+    if not settings.drill.production and captured.engine not in SERVERLESS:
         raise SettingsError(
             f"The settings name no server on which a drill may restore databases of {captured.engine}.",
             "Name its connection under drill.connection, or permit production by 'drill: {production: true}'.",

@@ -45,7 +45,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def shop(path: Path, project: Configure) -> Path:
-    project(applications={"Shop": SHOP}, drill={"production": True})
+    project(applications={"Shop": SHOP})
     return path
 
 

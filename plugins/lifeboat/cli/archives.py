@@ -53,7 +53,7 @@ def list_archives(
             }
         )
     else:
-        _print_catalogs(catalogs, application)
+        _print_catalogs(catalogs, application, all_read=not failures)
         for failure in failures.values():
             terminal.complain(failure)
     if failures:
@@ -167,9 +167,9 @@ def _opened_file(path: Path, password: str | None, previous: tuple[str, ...]) ->
         yield ArchiveReader(file, str(path), password, previous)
 
 
-def _print_catalogs(catalogs: dict[str, Catalog], application: str | None) -> None:
+def _print_catalogs(catalogs: dict[str, Catalog], application: str | None, *, all_read: bool) -> None:
     rows = [row for name, found in catalogs.items() for row in _rows(name, found, application)]
-    if not rows:
+    if not rows and all_read:
         terminal.output.print("No archives yet. Take one: lifeboat backup database")
     width = max((len(row["destination"]) for row in rows), default=0)
     for row in rows:

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import TypeAdapter
 
 EngineName = Literal["mysql", "postgresql", "sqlite"]  # as laravel-backup begins the names of dumps
+SERVERLESS: frozenset[EngineName] = frozenset({"sqlite"})  # a drill of theirs touches no server, only staging
 
 
 @dataclass(frozen=True)

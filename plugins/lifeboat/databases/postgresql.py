@@ -166,7 +166,7 @@ class PostgreSQL:
                 raise
             raise ours(where + error.message, error.hint) from error
         except psycopg.Error as error:
-            said = error.diag.message_primary or str(error).strip().splitlines()[0]
+            said = error.diag.message_primary or next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ours(f"{where}{said}.", hint_for(error.sqlstate or said)) from error
 
 
@@ -378,7 +378,7 @@ def _put_in_place(session: Connection[Any], place: str, name: str, kept: str) ->
     """
     from psycopg import errors
 
-    comment = _comments(session)[name] if kept else ""
+    comment = _comments(session).get(name, "") if kept else ""
     if kept:
         postgresql_load.take_rights(session, name, place)
     deadline = time.monotonic() + SWAP_PATIENCE
