@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -117,14 +118,18 @@ def test_the_probe_finds_a_lock_that_holds(project: Configure, s3: S3, bucket: s
 
 
 @pytest.mark.parametrize(
-    "other", [{"ObjectLockMode": "GOVERNANCE"}, {"ObjectLockRetainUntilDate": NOW + timedelta(minutes=2)}]
+    ("field", "other"),
+    [
+        ("ObjectLockMode", lambda: "GOVERNANCE"),
+        ("ObjectLockRetainUntilDate", lambda: datetime.now(UTC) + timedelta(minutes=2)),
+    ],
 )
 def test_the_probe_finds_a_lock_that_is_not_what_was_asked(
-    project: Configure, bucket: str, other: dict[str, Any]
+    project: Configure, bucket: str, field: str, other: Callable[[], Any]
 ) -> None:
     destination = cast(S3Destination, offsite(locking(project, bucket)))
     events = destination.client.meta.events
-    events.register("before-parameter-build.s3.PutObject", lambda params, **_: params.update(other))
+    events.register("before-parameter-build.s3.PutObject", lambda params, **_: params.update({field: other()}))
     with pytest.raises(StorageError, match="locked a test object otherwise than asked"):
         destination.prove_lock(destination)
 
