@@ -397,6 +397,13 @@ def test_why_a_dump_failed(
     assert hint in error.value.hint
 
 
+def test_a_password_that_no_password_file_can_hold_is_refused() -> None:
+    for password in ("two\nlines", "two\r", "nul\0"):
+        with pytest.raises(SettingsError, match="holds a line break") as error:
+            postgresql._escaped(password)
+        assert password not in str(error.value)
+
+
 def test_what_a_user_may_not_read_is_no_dump(pg: PostgreSQL) -> None:
     with pytest.raises(DumpError, match='database "nowhere" does not exist'):
         take("nowhere")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PIPELINE = "cli"  # folder of the command's runs in staging
 RUN_TIME = "%Y-%m-%d-%H-%M-%S"
 LONGEST_COMMAND = timedelta(days=2)
+LOG_TIME = "%H:%M:%S"
 FINDING, WRONG_USE = 1, 2
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
@@ -57,14 +58,24 @@ def load_settings() -> Settings:
     settings = config.load()
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
     import airflow.sdk  # noqa: F401  # configures logging when it is imported, so it comes before our own
-    from rich.logging import RichHandler
 
     logging.getLogger().setLevel(logging.WARNING)
     own = logging.getLogger("lifeboat")
     own.setLevel(logging.INFO)
     own.propagate = False
-    own.addHandler(RichHandler(console=Console(stderr=True), show_path=False, log_time_format="%H:%M:%S"))
+    own.addHandler(_log_handler())
     return settings
+
+
+def _log_handler() -> logging.Handler:
+    console = Console(stderr=True)
+    if console.is_terminal:
+        from rich.logging import RichHandler
+
+        return RichHandler(console=console, show_path=False, log_time_format=LOG_TIME)
+    handler = logging.StreamHandler()  # a line for each record: rich would break keys in two
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-8s %(message)s", LOG_TIME))
+    return handler
 
 
 def applications_and_destinations(

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from lifeboat.databases.sql_text import Window
 from lifeboat.errors import RestoreError
 from lifeboat.text import size_text
 
 PIECE = 1_000_000  # just below what dump clients write at once, so that theirs are passed on uncut
-READ = 1 << 20
 LOOKAHEAD = 1 << 16  # comments between statements are shorter
 LONGEST_HEAD = 1 << 20  # of an INSERT, up to VALUES: 4096 columns may be named there
 ORIGIN_BYTES = 4096
@@ -206,20 +206,17 @@ def created(statement: Statement) -> re.Match[bytes]:
     raise ValueError(f"a statement of kind {statement.kind!r} defines nothing")
 
 
-class StatementReader:
+class StatementReader(Window):
     """Reads a dump that comes in chunks of any size.
 
     :param longest: bytes of the longest statement that the server takes.
     """
 
     def __init__(self, sql: Iterable[bytes], longest: int) -> None:
-        self._chunks = iter(sql)
+        super().__init__(sql)
         self._longest = longest
         self._longest_line = longest
         self._piece = min(PIECE, longest)
-        self._text = b""
-        self._position = 0
-        self._ended = False
         self._delimiter = b";"
         self._backslash_escapes = True
         self._more()
@@ -244,23 +241,6 @@ class StatementReader:
                 if statement.kind == "setting" and (mode := _SQL_MODE.search(statement.sql)):
                     self._backslash_escapes = b"NO_BACKSLASH_ESCAPES" not in mode[1].upper()
                 yield statement
-
-    def _more(self) -> bool:
-        """Read as much again as there is, so that looking again at the same text stays linear."""
-        if self._ended:
-            return False
-        held = self._text[self._position :]
-        pieces, wanted = [held], max(READ, len(held))
-        for chunk in self._chunks:
-            pieces.append(chunk)
-            wanted -= len(chunk)
-            if wanted <= 0:
-                break
-        else:
-            self._ended = True
-            pieces.append(b"\n")  # the last line may lack it
-        self._text, self._position = b"".join(pieces), 0
-        return True
 
     def _held(self) -> int:
         return len(self._text) - self._position

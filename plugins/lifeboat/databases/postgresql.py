@@ -246,7 +246,12 @@ def _client_version(path: str) -> str:
 
 
 def _escaped(password: str) -> str:
-    """Escape a password for a password file."""
+    """Escape a password for a password file.
+
+    :raises SettingsError: no line of such a file can hold it.
+    """
+    if re.search(r"[\r\n\0]", password):
+        raise SettingsError("The password of PostgreSQL's connection holds a line break.", "Set one without.")
     return re.sub(r"([\\:])", r"\\\1", password)
 
 

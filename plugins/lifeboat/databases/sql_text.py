@@ -19,19 +19,43 @@ class Ends(Protocol):
     def __call__(self, token: re.Match[bytes], /) -> bool: ...
 
 
-class SqlText:
-    """The text of a dump, and how far it has been read.
+class Window:
+    """The part of a dump that is being looked at: what has been read of its chunks, from a position on."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._text = b""
+        self._position = 0
+        self._ended = False
+
+    def _more(self) -> bool:
+        """Read as much again as there is, so that looking again at the same text stays linear."""
+        if self._ended:
+            return False
+        held = self._text[self._position :]
+        pieces, wanted = [held], max(READ, len(held))
+        for chunk in self._chunks:
+            pieces.append(chunk)
+            wanted -= len(chunk)
+            if wanted <= 0:
+                break
+        else:
+            self._ended = True
+            pieces.append(b"\n")  # the last line may lack it
+        self._text, self._position = b"".join(pieces), 0
+        return True
+
+
+class SqlText(Window):
+    """The text of a dump, read statement by statement.
 
     :param tokens: of the dialect; its group ``open`` matches what begins and has not ended yet.
     :param ends: makes what follows the tokens of a statement.
     """
 
     def __init__(self, chunks: Iterable[bytes], tokens: re.Pattern[bytes], ends: Callable[[], Ends]) -> None:
-        self._chunks = iter(chunks)
+        super().__init__(chunks)
         self._tokens, self._ends = tokens, ends
-        self._text = b""
-        self._position = 0
-        self._ended = False
 
     def skip(self, blank: re.Pattern[bytes]) -> bool:
         """Pass what matches; whether anything follows.
@@ -89,20 +113,3 @@ class SqlText:
             if found < 0 and not self._more():
                 raise RestoreError("The dump ends in the middle of a table's rows: it is cut short.")
         self._position += len(end)
-
-    def _more(self) -> bool:
-        """Read as much again as there is, so that looking again at the same text stays linear."""
-        if self._ended:
-            return False
-        held = self._text[self._position :]
-        pieces, wanted = [held], max(READ, len(held))
-        for chunk in self._chunks:
-            pieces.append(chunk)
-            wanted -= len(chunk)
-            if wanted <= 0:
-                break
-        else:
-            self._ended = True
-            pieces.append(b"\n")  # the last line may lack it
-        self._text, self._position = b"".join(pieces), 0
-        return True

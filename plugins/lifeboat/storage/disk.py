@@ -199,9 +199,7 @@ class DiskDestination(Directory):
         mounted = self._mounted_at()
         file_system = f"on the file system that is mounted at {mounted}"
         if mounted == mounted.parent:
-            file_system += (
-                f" (where a disk of its own should be: mount it, delete {self._root / MARKER}, prepare again)"
-            )
+            file_system += f"; if a disk should be there, mount it, delete {self._root / MARKER} and prepare it again"
         with super()._translated("prepare"):
             if self._marked_as() is not None:
                 self._require_marker()
