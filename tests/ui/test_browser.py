@@ -327,6 +327,31 @@ def test_what_is_open_and_has_the_focus_stays_so_while_the_page_asks_again(visit
     assert third - second > 1.5 * (second - first)
 
 
+def test_an_open_page_reads_anew_by_itself_but_not_under_a_selection(site: Site, visit: Open) -> None:
+    visited = visit("viewer")
+    page = visited.page
+    page.clock.install()
+    page.reload()
+    frame = page.frame_locator("iframe")
+    caption = frame.locator("table.archives caption")
+    expect(caption).to_have_text("5 archives, newest first")
+    frame.locator("h1").evaluate("heading => getSelection().selectAllChildren(heading)")
+    (key,) = publish(site.local, DAY_AGES[-1] + 1)
+    try:
+        page.clock.fast_forward("01:05")
+        time.sleep(2)
+        expect(caption).to_have_text("5 archives, newest first")
+        visited.frame.evaluate("getSelection().empty()")
+        page.clock.fast_forward("00:05")
+        expect(caption).to_have_text("6 archives, newest first")
+    finally:
+        for path in (site.local / key).parent.glob(f"{Path(key).name}*"):
+            path.unlink()
+    time.sleep(2)  # a reading of the last second counts as fresh
+    page.clock.fast_forward("01:05")
+    expect(caption).to_have_text("5 archives, newest first")
+
+
 def test_a_backup_is_triggered_and_appears(site: Site, visit: Open) -> None:
     visited = visit("user")
     frame = visited.frame

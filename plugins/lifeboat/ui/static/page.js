@@ -3,6 +3,7 @@
 
 const API = new URL("../api/v2/", document.baseURI);
 const POLL_SECONDS = 2;
+const STALE_SECONDS = 60; // then the page reads anew by itself, where somebody sees it
 const LONGEST_PAUSE_SECONDS = 30; // between two questions for what does not answer
 const HEAD_START_MILLISECONDS = 400;
 const OVER = ["success", "failed"];
@@ -10,6 +11,7 @@ const FOCUSABLE = "a[href], button, summary, [tabindex]";
 const may = new Set(document.body.dataset.may.split(" "));
 const dags = new Map(); // by id, as Airflow's API tells of them
 let tonight = ""; // when the next clean-up runs
+let readAt = Date.now();
 
 const find = (selector, within = document) => within.querySelector(selector);
 const all = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -98,11 +100,18 @@ function complain(place, status) {
 }
 
 async function refresh() {
+  readAt = Date.now();
   if (!find("[data-src]")) return location.reload(); // the settings may have been mended
   await load(find("[data-src=answers]"), { fresh: true }); // makes the listings that the other pieces share
   await learnDags().catch(() => {}); // what Airflow said before still stands
   arm();
   await loadTheRest();
+}
+
+function refreshWhenStale() {
+  const stale = Date.now() - readAt >= STALE_SECONDS * 1000;
+  // What somebody is about to copy stays under his hand.
+  if (stale && document.visibilityState === "visible" && getSelection().isCollapsed) refresh();
 }
 
 function loadTheRest() {
@@ -383,3 +392,5 @@ async function begin() {
 }
 
 if (find("main [data-src]")) begin();
+setInterval(refreshWhenStale, POLL_SECONDS * 1000);
+document.addEventListener("visibilitychange", refreshWhenStale);
