@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar, Self
+from urllib.parse import quote
 
 from lifeboat.databases import Server, mysql
 from lifeboat.processes import die_with_parent, secret_file
@@ -262,6 +263,12 @@ class PostgreSQL(_Program):
         """Return the Airflow connection as JSON; `changes` replace its fields."""
         login = {"conn_type": "postgres", "host": self.host, "port": self.port, "login": self.user}
         return json.dumps(login | {"password": self.password} | changes)
+
+    def airflow_database(self) -> str:
+        """Create a database for Airflow itself, and return its address as Airflow's settings take it."""
+        self.run(f"CREATE DATABASE airflow OWNER {self.user}")
+        login = f"{self.user}:{quote(self.password, safe='')}"
+        return f"postgresql+psycopg2://{login}@{self.host}:{self.port}/airflow"
 
     def run(self, sql: str, database: str = "postgres", user: str = "") -> str:
         """Run SQL through the stock client and return what it prints, tab-separated without headings.

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ import pytest
 from lifeboat import catalog, config, connections
 from lifeboat.processes import die_with_parent
 
-from include.demo.stand_ins import LOCALHOST, S3, MariaDB, free_port
+from include.demo.stand_ins import LOCALHOST, S3, MariaDB, PostgreSQL, free_port
 from include.demo.standalone import Standalone
 from tests.conftest import Configure
 from tests.test_scheduler import dumps, wait_for, where_it_is_noon
@@ -54,26 +52,6 @@ def program(*command: str, log: Path, **variables: str) -> Iterator[subprocess.P
             process.wait(10)
         process.kill()
         process.wait()
-
-
-@contextlib.contextmanager
-def postgresql(log: Path) -> Iterator[str]:
-    """Run PostgreSQL, not as root, which it refuses; yield Airflow's address of a database in it."""
-    directory = Path(tempfile.mkdtemp(prefix="postgresql-"))
-    shutil.chown(directory, "nobody", "nogroup")
-    as_nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
-    programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
-    port, data = str(free_port()), str(directory / "data")
-    initdb = [str(programs / "initdb"), "-U", "airflow", "--auth=trust", "--no-sync", "-E", "UTF8", "-D", data]
-    subprocess.run([*as_nobody, *initdb], check=True, capture_output=True, cwd="/")
-    options = ["-p", port, "-h", LOCALHOST, "-k", str(directory), "-c", "fsync=off", "-c", "max_connections=200"]
-    server = [*as_nobody, "--pdeathsig=INT", str(programs / "postgres"), "-D", data, *options]
-    with program(*server, log=log):
-        ask = ["psql", "-h", LOCALHOST, "-p", port, "-U", "airflow", "-d", "postgres", "-c"]
-        create = [*ask, "CREATE DATABASE airflow"]
-        wait_for(lambda: subprocess.run(create, capture_output=True, check=False).returncode == 0)
-        yield f"postgresql+psycopg2://airflow@{LOCALHOST}:{port}/airflow"
-    shutil.rmtree(directory)
 
 
 class Cluster(Standalone):
@@ -138,9 +116,9 @@ def cluster(
     port = str(free_port())
     redis = ["redis-server", "--port", port, "--bind", LOCALHOST, "--save", "", "--dir", str(tmp_path)]
     with (
-        postgresql(tmp_path / "postgresql.log") as database,
+        PostgreSQL() as postgresql,
         program(*redis, log=tmp_path / "redis.log"),
-        Cluster(tmp_path, database, f"redis://{LOCALHOST}:{port}") as running,
+        Cluster(tmp_path, postgresql.airflow_database(), f"redis://{LOCALHOST}:{port}") as running,
     ):
         yield running
     mariadb.run("DROP DATABASE stock")
