@@ -109,7 +109,7 @@ _MORE_THAN_A_SETTING = pattern(r"; | \b(?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|R
 # What a table may ask for that lies elsewhere: files, other tables, other servers.
 _ELSEWHERE = pattern(r"\b ( (?:DATA|INDEX)\s+DIRECTORY | (?:UNION|CONNECTION)(?=\s*=) | SELECT ) \b")
 _SCHEMA = pattern(rf"{_COMMENT} (?: CREATE\s+(?:DATABASE|SCHEMA) | DROP\s+(?:DATABASE|SCHEMA) | USE )\b")
-_FIRST_WORDS = re.compile(rb"\\.|[A-Za-z]+(?: [A-Z]+)?")
+_FIRST_WORDS = re.compile(rb"\\[!-~]|[A-Za-z]+(?: [A-Z]+)?")
 _STRING = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`", re.DOTALL)
 
 _INSERT = pattern(
