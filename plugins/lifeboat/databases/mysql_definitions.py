@@ -23,7 +23,11 @@ from lifeboat.databases.mysql_statements import (
 )
 
 _NAMES = rf"(?: {NAME} (?: ,\s? {NAME} )* )"
-_MARK = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`|/\*.*?\*/|(?P<mark>[(),])", re.DOTALL)
+# What has no end ends with the text: looked for behind each of its letters again, it would take for ever.
+_MARK = re.compile(
+    rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|\"(?:[^\"\\]|\\.?)*+(?:\"|\Z)|`[^`]*+(?:`|\Z)|/\*.*?(?:\*/|\Z)|(?P<mark>[(),])",
+    re.DOTALL,
+)
 _KEY = re.compile(rb"(?:([A-Z]+) )?KEY ")
 _PRIMARY_KEY = pattern(rf"PRIMARY\sKEY\s (?: USING\s\w+\s )? \( ({NAME})")
 _NAME = pattern(NAME)
@@ -31,10 +35,13 @@ _FOREIGN_KEY = pattern(
     rf"""CONSTRAINT\s (?P<constraint> {NAME} ) \sFOREIGN\sKEY\s \( (?P<columns> {_NAMES} ) \)
     \sREFERENCES\s {QUALIFIED} \s \( (?P<parents> {_NAMES} ) \)"""
 )
-_ENGINE = re.compile(rb"\) (?:/\*.*?\*/ )*ENGINE=(\w+)")  # without spaces around, as partitions have them
+_ENGINE = re.compile(rb"\bENGINE=(\w+)")  # without spaces around, as partitions have them
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
 _STATUS = re.compile(rb"( ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)\b")
-_TEXT = re.compile(rb"'(?:[^'\\]|\\.)*+'|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?\*/", re.DOTALL)
+_TEXT = re.compile(
+    rb"(?P<name>`[^`]*+`|\"[^\"]*+\")|'(?:[^'\\]|\\.?)*+(?:'|\Z)|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?(?:\*/|\Z)",
+    re.DOTALL,
+)
 _MARIADB_ONLY = {
     "system versioning": re.compile(rb"\bSYSTEM VERSIONING\b|\bPERIOD FOR SYSTEM_TIME\b"),
     "an application-time period": re.compile(rb"\bPERIOD FOR ''"),
@@ -215,7 +222,7 @@ def of_schema(collation: Statement, schema: str) -> Statement:
 def names_schema(statement: Statement, schema: str) -> bool:
     """Whether a definition names a schema explicitly, in front of something in it."""
     name = re.escape(schema.encode("utf-8", "surrogateescape"))
-    text = _TEXT.sub(b"''", statement.sql)
+    text = _TEXT.sub(lambda found: found["name"] or b"''", statement.sql)
     return bool(re.search(rb"(?:`%b`|\"%b\"|(?<![\w$.`\"@])%b)\s*\.\s*[\w`\"]" % (name, name, name), text))
 
 
