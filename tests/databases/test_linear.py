@@ -13,8 +13,8 @@ from lifeboat.databases.digest import DumpParser
 from lifeboat.databases.mysql_statements import StatementReader, count_rows
 from lifeboat.errors import LifeboatError
 
-SMALL, TIMES = 16 << 10, 8
-TOLERATED = 3  # times what is in proportion; what is quadratic takes TIMES times that
+SMALL, TIMES = 16 << 10, 16
+TOLERATED = 4  # times what is in proportion; what is quadratic takes TIMES times that
 LEAST = 0.005  # seconds, below which clocks tell little
 
 
@@ -89,16 +89,16 @@ def test_time_grows_with_the_length(
     read: Callable[[bytes], None], begin: bytes, repeated: Callable[[int], bytes], end: bytes
 ) -> None:
     def seconds(sizes: Iterable[int]) -> float:
-        """Return the processor's time for the quickest of some sizes."""
+        """Return the processor's time that the quickest of some readings takes."""
         taken = []
         for size in sizes:
             sql = begin + repeated(size) + end
             re.purge()
-            started = time.process_time()
+            started = time.thread_time()
             with contextlib.suppress(LifeboatError):  # to refuse it is an answer
                 read(sql)
-            taken.append(time.process_time() - started)
+            taken.append(time.thread_time() - started)
         return min(taken)
 
     small = max(seconds([SMALL] * 3), LEAST)
-    assert seconds([SMALL * TIMES]) < TOLERATED * TIMES * small
+    assert seconds([SMALL * TIMES] * 2) < TOLERATED * TIMES * small
