@@ -56,6 +56,11 @@ def tags(size: int) -> bytes:
     return b" ".join(b"$a%d$" % number for number in range(size // 8))
 
 
+def keys(size: int) -> bytes:
+    """Return keys of a table, all different."""
+    return b"".join(b"KEY `%d` (`b`),\n" % number for number in range(size // 16))
+
+
 @pytest.mark.parametrize(
     ("read", "begin", "repeated", "end"),
     [
@@ -63,6 +68,7 @@ def tags(size: int) -> bytes:
         (mysql, b"CREATE TABLE `a` (`b` int) ", of(b") /* "), b";\n"),
         (mysql, b"CREATE TABLE `a` (`b` int) ", of(b") /**/ "), b";\n"),
         (mysql, b"CREATE TABLE `a` (", of(b"/*!"), b";\n"),
+        (mysql, b"CREATE TABLE `a` (\n", keys, b"  `b` int\n) ENGINE=InnoDB;\n"),
         (mysql, b"CREATE TABLE `a` (/*", of(b"\\'"), b"*/ `b` int);\n"),
         (mysql, b"CREATE TABLE `a` (--  ", of(b"\\'"), b"\n `b` int);\n"),
         (mysql, b"SET @a = 1 /*", of(b"\\'"), b"*/;\n"),

@@ -7,7 +7,7 @@ all keys of their table are, so that SHOW CREATE TABLE lists them in the order o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from lifeboat.databases.mysql_statements import (
@@ -114,12 +114,12 @@ def read_table(statement: Statement) -> Table:
     foreign = [match for match in map(_FOREIGN_KEY.match, clauses) if match]
     keys = {clause: kind[1] or b"" for clause in clauses if (kind := _KEY.match(clause)) and kind[1] != b"PRIMARY"}
     engine = engine_of(statement).lower()
-    whole = _without(sql, spans, [match.string for match in foreign])
+    whole = _without(sql, spans, {match.string for match in foreign})
     before: tuple[bytes, ...] = (whole,)
     after: tuple[bytes, ...] = ()
     spreads = engine == "innodb" and not _must_stay(sql, clauses, keys)
     if spreads:
-        before = (_without(sql, spans, [*(match.string for match in foreign), *keys]),)
+        before = (_without(sql, spans, {*(match.string for match in foreign), *keys}),)
         after = tuple(_add(quoted, group) for group in _groups(keys))
     elif engine in ("myisam", "aria"):
         before = (whole, b"ALTER TABLE %b DISABLE KEYS" % quoted)
@@ -144,7 +144,7 @@ def _clauses(sql: bytes, start: int) -> Iterator[tuple[int, int]]:
             return
 
 
-def _without(sql: bytes, spans: Sequence[tuple[int, int]], unwanted: Sequence[bytes]) -> bytes:
+def _without(sql: bytes, spans: Sequence[tuple[int, int]], unwanted: Set[bytes]) -> bytes:
     if not unwanted:
         return sql
     kept = [sql[start:end].rstrip() for start, end in spans if sql[start:end].strip() not in unwanted]
