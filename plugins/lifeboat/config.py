@@ -118,6 +118,8 @@ class Database(_Model):
 
     @model_validator(mode="after")
     def _fitting_name(self) -> Database:
+        if "\0" in self.name:
+            raise ValueError("name: holds a NUL, which no engine allows")
         if not fits(self.engine, self.name):
             raise ValueError(f"name: is longer than the {LONGEST_NAMES[self.engine]} that {self.engine} allows")
         return self

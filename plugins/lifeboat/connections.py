@@ -85,6 +85,11 @@ def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
         raise SettingsError(
             f"Airflow connection {connection_id!r} names no absolute path of a SQLite file.", "Set its host to one."
         )
+    if path.is_dir():
+        raise SettingsError(
+            f"Airflow connection {connection_id!r} names {str(path)!r}, which is a directory.",
+            "Set its host to one of the SQLite files in it.",
+        )
     return SQLite(path, scratch)
 
 

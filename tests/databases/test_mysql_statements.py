@@ -263,6 +263,17 @@ def test_a_trigger_belongs_to_the_schema_that_it_is_loaded_into() -> None:
         (b"CREATE TABLE `t` (\n  `id` int\n) ENGINE=FEDERATED CONNECTION='mysql://x';\n", "says CONNECTION"),
         (b"CREATE TABLE `t` (\n  `id` int\n) SELECT * FROM other.users;\n", "says SELECT"),
         (b"SET @x = (SELECT password FROM other.users);\n", "The dump says SET"),
+        # What one reader takes for a string, and another for code between two comments, or two strings:
+        (b"SET @x = 1 /* ' */, GLOBAL general_log = 1 /* ' */;\n", "The dump says SET"),
+        (b"SET @x = 1 /*!99999 ' */, GLOBAL general_log = 1 /*!99999 ' */;\n", "The dump says SET"),
+        (b"SET SQL_MODE='NO_BACKSLASH_ESCAPES';\nSET @x='\\', GLOBAL general_log='1';\n", "The dump says SET"),
+        (b"CREATE TABLE `t` (`id` int /* ' */) DATA DIRECTORY='/tmp/' /* ' */;\n", "says DATA DIRECTORY"),
+        (b"CREATE TABLE `t` (`id` int /*!99999 ' */) DATA DIRECTORY='/tmp/' /*!99999 ' */;\n", "for some versions"),
+        (b"CREATE TABLE `t` (`id` int /*M!999999 -- */) DATA DIRECTORY='/tmp/'\n*/;\n", "for some versions"),
+        (
+            b"SET SQL_MODE='NO_BACKSLASH_ESCAPES';\nCREATE TABLE `t` (`a` int COMMENT '\\') DATA DIRECTORY='/tmp/';\n",
+            "says DATA DIRECTORY",
+        ),
     ],
 )
 def test_what_reaches_beyond_the_schema_is_refused(sql: bytes, said: str) -> None:

@@ -457,6 +457,139 @@ def test_a_killed_restore_is_begun_anew(shop: PostgreSQL, monkeypatch: pytest.Mo
     assert not [name for name in databases(shop) if name.startswith(FILLING)]
 
 
+def test_what_a_killed_restore_left_is_no_database_and_the_next_restore_or_drill_drops_it(
+    shop: PostgreSQL, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    back_up()
+    time.sleep(1)
+    made = plan(overwrite=("shop",))
+
+    def leave() -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(postgresql_load, "take_rights", die)
+            killed(lambda: restore.restore_database(config.load(), made, made.databases[0]))
+        (left,) = [name for name in databases(shop) if name.startswith(FILLING)]
+        return left
+
+    left = leave()
+    assert shop.run("SELECT count(*) FROM orders", left) == "3000\n", "a backup would take it for whole"
+    assert engine().databases()[left] is False
+    with pytest.raises(DumpError, match="a restore is filling the database, or left it half-way") as error:
+        take(left)
+    assert f'COMMENT ON DATABASE "{left}" IS NULL' in error.value.hint
+    with engine().target(Target("elsewhere", "a key")) as place:
+        assert left not in databases(shop), "while another restore goes on"
+        assert engine().databases()[place.name] is False
+    assert "which a restore left that was killed" in caplog.text
+    left = leave()
+    with engine().scratch("a key", take()[0]):
+        assert left not in databases(shop)
+    left = leave()
+    shop.run(f"ALTER DATABASE {left} OWNER TO postgres")
+    with engine().target(Target("elsewhere too", "a key")):
+        pass
+    assert left in databases(shop)
+    assert f'As its owner: DROP DATABASE "{left}".' in caplog.text
+
+
+def test_what_was_being_made_when_its_restore_was_killed_is_dropped(
+    pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(postgresql, "_comment", die)
+        killed(lambda: engine().target(Target("one", "a key")).__enter__())
+    (left,) = [name for name in databases(pg) if name.startswith(FILLING)]
+    assert engine().databases() | {left: False} == engine().databases()
+    with engine().target(Target("two", "a key")):
+        assert left not in databases(pg)
+
+
+def test_no_restore_drops_what_another_one_fills_or_found_to_be_different(
+    pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with engine().target(Target("one", "a key")) as first, engine().target(Target("two", "a key")) as second:
+        assert {first.name, second.name} <= set(databases(pg))
+    with pytest.raises(MismatchError, match="not it"), engine().target(Target("three", "a key")) as place:
+        raise MismatchError("not it")
+    with engine().target(Target("four", "a key")):
+        assert place.name in databases(pg), "it stays to be looked at"
+    assert engine().databases()[place.name] is True
+    entered = []
+
+    def create(*arguments: Any) -> None:
+        made(*arguments)
+        if not entered:
+            entered.append("a drill has made its database, and not renamed it yet")
+            with engine().target(Target("five", "a key")):
+                pass
+
+    made = postgresql._create
+    monkeypatch.setattr(postgresql, "_create", create)
+    with engine().scratch("a key", take()[0]) as scratch:
+        assert scratch in databases(pg)
+
+
+def test_a_failed_restore_says_what_failed_first(pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    drop = postgresql._drop
+
+    def fail(session: Any, name: str) -> None:
+        drop(session, name)
+        if entered:
+            session.close()
+            drop(session, name)
+
+    entered: list[str] = []
+    monkeypatch.setattr(postgresql, "_drop", fail)
+    with pytest.raises(RestoreError, match="the rows are bad"), engine().target(Target("one", "a key")) as place:
+        entered.append(place.name)
+        raise RestoreError("the rows are bad")
+
+
+def test_the_worker_s_environment_reaches_neither_the_driver_nor_the_client(
+    pg: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have the connection's settings, and nothing else: what one of them sees, the other must see."""
+    before, _ = take()
+    passwords = tmp_path / "passwords"
+    passwords.touch(mode=0o600)
+    passwords.write_text("*:*:*:*:wrong\n")
+    hostile = {
+        "PGHOST": "nowhere.example",
+        "PGHOSTADDR": "192.0.2.1",
+        "PGPORT": "1",
+        "PGUSER": "nobody",
+        "PGDATABASE": "nothing",
+        "PGPASSWORD": "wrong",
+        "PGPASSFILE": str(passwords),
+        "PGSERVICE": "unknown",
+        "PGSSLMODE": "verify-full",
+        "PGOPTIONS": "-c search_path=pg_catalog -c default_transaction_read_only=on -c role=postgres",
+        "PGCLIENTENCODING": "LATIN1",
+        "PGTZ": "Asia/Tokyo",
+        "PGTARGETSESSIONATTRS": "standby",
+        "PGCONNECT_TIMEOUT": "not a number",
+    }
+    with monkeypatch.context() as patch:
+        for name, value in hostile.items():
+            patch.setenv(name, value)
+        dump, sql = take()
+        assert load_into_new(sql).rows == dump.rows
+        assert {name: os.environ[name] for name in hostile} == hostile
+    assert (dump.tables, dump.objects) == (before.tables, before.objects)
+
+
+def test_a_connection_without_a_password_takes_none_from_the_worker_s_home(
+    pg: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passwords = tmp_path / ".pgpass"
+    passwords.touch(mode=0o600)
+    passwords.write_text(f"*:*:*:*:{postgresql._escaped(pg.password)}\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", pg.connection(password=""))
+    with pytest.raises(DumpError, match="no password supplied"):
+        take()
+
+
 def test_what_killed_drills_left_is_dropped_and_nothing_else(pg: PostgreSQL) -> None:
     dump, _ = take()
     pg.run(f"CREATE DATABASE {names.PREFIX}dead; COMMENT ON DATABASE {names.PREFIX}dead IS '{MARK}x'")

@@ -26,6 +26,7 @@ from tests.conftest import Configure
 from tests.crash import die, killed
 from tests.test_restore import back_up, legacy, plan, repack, restored
 from tests.test_runbook import blocks, follow, runbook_variables
+from tests.trees import as_nobody
 
 EVERYTHING = (Path(__file__).parent / "everything.sqlite.sql").read_text(encoding="utf-8")
 SHOP: dict[str, Any] = {"databases": [{"name": "shop", "engine": "sqlite", "connection": "shop_file"}]}
@@ -296,13 +297,13 @@ def test_texts_keep_their_encoding(engine: Engine, path: Path, encoding: str) ->
 
 
 def test_why_a_dump_failed(engine: Engine, path: Path) -> None:
-    with pytest.raises(DumpError, match=r"Dump of .*/gone.sqlite failed: there is no such file") as error:
+    with pytest.raises(DumpError, match=r"Dump of '.*/gone.sqlite' failed: there is no such file") as error:
         take(engine, "gone")
     assert "name is that of its file" in error.value.hint
     content = bytearray(path.read_bytes())
     content[4096 * 3 : 4096 * 3 + 100] = bytes(100)
     path.with_name("broken.sqlite").write_bytes(content)
-    with pytest.raises(DumpError, match=r"broken.sqlite failed: (it is damaged|database disk image is malformed)"):
+    with pytest.raises(DumpError, match=r"broken.sqlite' failed: (it is damaged|database disk image is malformed)"):
         take(engine, "broken")
     path.with_name("text.sqlite").write_text("no database, but long enough to be one " * 40)
     with pytest.raises(DumpError, match="file is not a database"):
@@ -312,7 +313,7 @@ def test_why_a_dump_failed(engine: Engine, path: Path) -> None:
         "CREATE VIEW v AS SELECT 'x'; PRAGMA writable_schema = ON;"
         " UPDATE sqlite_schema SET sql = CAST(replace(CAST(sql AS BLOB), X'78', X'E9') AS TEXT);",
     )
-    with pytest.raises(DumpError, match=r"latin.sqlite failed: the name or definition .* is no UTF-8"):
+    with pytest.raises(DumpError, match=r"latin.sqlite' failed: the name or definition .* is no UTF-8"):
         take(engine, "latin")
 
 
@@ -344,6 +345,76 @@ def test_a_connection_names_its_file(
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_FILE", json.dumps({"conn_type": "sqlite", "host": "shop.sqlite"}))
     with pytest.raises(SettingsError, match="names no absolute path"):
         connections.engine(database, tmp_path)
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_FILE", json.dumps({"conn_type": "sqlite", "host": str(path.parent)}))
+    with pytest.raises(SettingsError, match=f"names '{path.parent}', which is a directory"):
+        connections.engine(database, tmp_path)
+
+
+def test_what_is_no_file_of_a_database_is_refused_and_not_waited_for(engine: Engine, path: Path) -> None:
+    os.mkfifo(path.with_name("pipe.sqlite"))
+    path.with_name("folder.sqlite").mkdir()
+    path.with_name("device.sqlite").symlink_to("/dev/zero")
+    path.with_name("dangling.sqlite").symlink_to("nowhere")
+    names = ("pipe", "folder", "device", "dangling")
+    for name in names:
+        with pytest.raises(DumpError, match=rf"{name}.sqlite' failed: it is no regular file") as error:
+            take(engine, name)
+        assert "without suffix" in error.value.hint
+        with (
+            pytest.raises(RestoreError, match=rf"{name}.sqlite' failed: it was made by somebody"),
+            engine.target(Target(name, "a key")),
+        ):
+            pass
+    for name in (str(path), f"/{path.stem}", "../app/shop", ".shop"):
+        with pytest.raises(SettingsError, match=f"is no name of a database: its file lies in '{path.parent}'"):
+            take(engine, name)
+    assert engine.databases() == {"shop": True}
+    with pytest.raises(ValueError, match="holds a NUL"):
+        Database(name="a\0b", engine="sqlite", connection="shop_file")
+
+
+def test_a_file_that_vanishes_is_not_made(engine: Engine, path: Path) -> None:
+    _, sql = take(engine)
+    replaced = Target("shop", "a key", exists=True, in_place=True)
+    with pytest.raises(RestoreError, match="unable to open database file"), engine.target(replaced) as place:
+        engine.load(place.name, [sql], Load("shop"))
+        path.unlink()
+    assert files(path) == []
+    with pytest.raises(RestoreError, match="it is gone since this restore was planned"), engine.target(replaced):
+        pass
+    assert files(path) == []
+
+
+def test_a_suffix_of_any_letters_tells_the_databases(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = path.rename(path.with_name("shop.s[q]*"))
+    path.with_name("other.sq").touch()
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_FILE", json.dumps({"conn_type": "sqlite", "host": str(named)}))
+    database = Database(name="shop", engine="sqlite", connection="shop_file")
+    assert connections.engine(database, tmp_path).databases() == {"shop": True}
+
+
+def test_a_database_that_may_not_be_read_says_what_it_takes(engine: Engine, path: Path, tmp_path: Path) -> None:
+    client(path, "PRAGMA journal_mode = wal")
+    path.parent.chmod(0o555)
+    home = tmp_path / "home"
+    home.mkdir()
+    path.chmod(0o644)
+
+    def dump() -> None:
+        with pytest.raises(DumpError, match=r"Hint: Let the worker's user read the file"):
+            sqlite.SQLite(path, home).dump("shop", (), lambda chunk: None)
+
+    as_nobody(dump, home)
+    path.parent.chmod(0o755)
+
+
+def test_blanks_behind_a_definition_do_not_count(engine: Engine, path: Path) -> None:
+    client(path, "CREATE INDEX last ON orders (total) -- a comment\n \n;")
+    dump, sql = take(engine)
+    load_into_new(engine, sql)
+    assert comparison.differences(dump, take(engine, "copy")[0]) == []
 
 
 def test_a_killed_restore_is_begun_anew(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,43 @@ def test_a_marker_that_says_nothing_is_refused(tmp_path: Path, content: str) -> 
         second.init()
 
 
+def _dangling(marker: Path) -> None:
+    marker.symlink_to("nowhere")
+
+
+def _circular(marker: Path) -> None:
+    marker.symlink_to(marker.name)
+
+
+def _device(marker: Path) -> None:
+    marker.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    ("make", "said", "hint"),
+    [
+        (_dangling, "is a link to nowhere, where nothing is", "Bring back what it leads to; or delete the link"),
+        (_circular, "is a link to .lifeboat-destination, where nothing is", "Bring back what it leads to"),
+        (_device, "is no file, as the marker of a destination is", "Move it away"),
+        (Path.mkdir, "is no file, as the marker of a destination is", "Move it away"),
+        (os.mkfifo, "is no file, as the marker of a destination is", "Move it away"),
+    ],
+)
+def test_a_marker_that_is_no_file_is_told_and_what_to_do_helps(
+    tmp_path: Path, make: Callable[[Path], None], said: str, hint: str
+) -> None:
+    destination, marker = DiskDestination("disk", tmp_path), tmp_path / ".lifeboat-destination"
+    make(marker)
+    for use in (destination.init, lambda: list(destination.list()), lambda: destination.find("a.zip")):
+        with pytest.raises(StorageError) as error:
+            use()
+        assert said in error.value.message
+        assert error.value.hint.startswith(hint)
+        assert error.value.hint.endswith("run 'lifeboat init disk' or the DAG init_destination.")
+    marker.rename(tmp_path / "away")
+    assert destination.init().startswith("is prepared")
+
+
 def test_every_command_refuses_a_disk_that_was_not_prepared(project: Configure, shop: str, tmp_path: Path) -> None:
     project(prepared=False, drill={"production": True})
     (backup,) = answer("backup", "database", status=1)

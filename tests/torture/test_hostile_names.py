@@ -20,38 +20,13 @@ from include.demo.stand_ins import MailSink, MariaDB, SlackSink
 from tests.conftest import Configure
 from tests.test_dags import LoadDag, load_dag, run
 from tests.torture.conftest import Faults
+from tests.torture.hostile import MARKUP, NAMES, QUOTES, Databases, OnMariaDB, OnPostgreSQL, OnSQLite
 from tests.ui.conftest import Login, airflow, login
 
 __all__ = ["airflow", "load_dag", "login"]
 
-QUOTES = "a`b'c\"d;e%f%%s..g/h\\i"
-MARKUP = "-x\n[red]\x1b[31m<!channel>\u202e<b>&{{ 7*7 }}$(id)"
-ACCENTS = " ünï *_~ \t\r\u2028.."
-EXCLUDED = f"x{QUOTES}"
-NAMES = (QUOTES, MARKUP, ACCENTS)
 APPLICATION = "[red]S`h'o\"p; <!channel> $(id) {{ 7*7 }} %s & <b>"
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
-
-def quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
-
-
-def fill(mariadb: MariaDB, database: str) -> None:
-    """Make a database in which everything has every name."""
-    with mariadb.connect() as connection, connection.cursor() as cursor:
-        cursor.execute(f"DROP DATABASE IF EXISTS {quoted(database)}")
-        cursor.execute(f"CREATE DATABASE {quoted(database)}")
-        cursor.execute(f"USE {quoted(database)}")
-        cursor.execute(f"CREATE TABLE {quoted(EXCLUDED)} (id INT PRIMARY KEY)")
-        for number, name in enumerate(NAMES):
-            columns = ", ".join(f"{quoted(column)} TEXT" for column in NAMES)
-            cursor.execute(f"CREATE TABLE {quoted(name)} (id INT PRIMARY KEY, {columns})")
-            cursor.execute(f"INSERT INTO {quoted(name).replace('%', '%%')} VALUES (1, %s, %s, %s)", NAMES)
-            cursor.execute(f"CREATE VIEW {quoted(f'v{number}{name}')} AS SELECT * FROM {quoted(name)}")
-            cursor.execute(
-                f"CREATE TRIGGER {quoted(f't{name}')} BEFORE INSERT ON {quoted(name)} FOR EACH ROW SET NEW.id = NEW.id"
-            )
 
 
 def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -63,8 +38,30 @@ def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
+@pytest.fixture(params=["mysql", "postgresql", "sqlite"])
+def databases(request: pytest.FixtureRequest, mariadb: MariaDB, tmp_path: Path) -> Iterator[Databases]:
+    """Databases of each engine."""
+    made: Databases
+    match request.param:
+        case "mysql":
+            made = OnMariaDB(mariadb)
+        case "postgresql":
+            made = OnPostgreSQL(request.getfixturevalue("postgresql"))
+        case _:
+            made = OnSQLite(tmp_path)
+    made.fill()
+    yield made
+    made.drop()
+
+
 @pytest.fixture
-def hostile(project: Configure, mariadb: MariaDB, tmp_path: Path) -> Iterator[Path]:
+def hostile(
+    project: Configure,
+    databases: Databases,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Path:
     """Settings of an application all of whose names are hostile; the root of its files."""
     root = tmp_path / "app"
     for name in NAMES:
@@ -73,21 +70,16 @@ def hostile(project: Configure, mariadb: MariaDB, tmp_path: Path) -> Iterator[Pa
         (folder / name.replace("/", "|")).write_bytes(name.encode())
         (folder / "link").symlink_to(name.replace("/", "|"))
     (root / os.fsdecode(b"\xff\xfe")).write_text("no UTF-8")
-    databases = [name.rstrip(" .") + "!" for name in NAMES]
-    for name in databases:
-        fill(mariadb, name)
-    named = [{"name": name, "connection": "shop_db", "exclude_tables": [EXCLUDED]} for name in databases]
-    application = {"databases": named, "files": {"root": str(root)}}
+    monkeypatch.setenv("AIRFLOW_CONN_HOSTILE", databases.connection())
+    (engine,) = request.node.callspec.params.values()
+    kept = {"engine": engine, "connection": "hostile", "exclude_tables": [databases.excluded]}
+    application = {"databases": [{"name": name} | kept for name in databases.names], "files": {"root": str(root)}}
     project(applications={APPLICATION: application}, drill={"production": True})
-    yield root
-    for name in mariadb.run("SELECT hex(schema_name) FROM information_schema.schemata").split():
-        found = bytes.fromhex(name).decode()
-        if found not in ("information_schema", "mysql", "performance_schema", "sys"):
-            mariadb.run(f"DROP DATABASE {quoted(found)}")
+    return root
 
 
 def test_everything_that_may_have_a_name_comes_back(
-    hostile: Path, mariadb: MariaDB, tmp_path: Path, faults: Faults
+    hostile: Path, databases: Databases, tmp_path: Path, faults: Faults
 ) -> None:
     """Drills and restores compare every digest; what is stored twice is the same from the disk and from the bucket."""
     note = "".join(NAMES)
@@ -106,7 +98,9 @@ def test_everything_that_may_have_a_name_comes_back(
     copy = tmp_path / "copy"
     done = lifeboat("restore", "application", APPLICATION, "--destination", "offsite", "--into", str(copy), "--json")
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["databases"]) == len(NAMES)
+    restored = json.loads(done.stdout)["databases"]
+    assert [found["database"] for found in restored] == list(databases.names)
+    assert all(found["compared"] >= len(NAMES) for found in restored)
     for name in NAMES:
         with faults.one("hostile names: files"):
             assert (copy / name.replace("/", "|") / "link").read_bytes() == name.encode()

@@ -11,10 +11,12 @@ import contextlib
 import html
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -24,7 +26,7 @@ import psutil
 import pytest
 from lifeboat.archive.read import ArchiveReader
 
-from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
+from include.demo.stand_ins import S3, MailSink, MariaDB, PostgreSQL, SlackSink
 from include.demo.standalone import Standalone
 from tests.conftest import HOME, Configure
 from tests.endpoint import Endpoint
@@ -37,6 +39,7 @@ __all__ = ["airflow", "load_dag", "login"]
 
 CANARIES = {
     "database password": "db-c@nary/&'\"+ 1",
+    "PostgreSQL password": " pg-c@nary:%s\\/&'\"ñ+ 1 ",
     "archive password": "archive-c@nary/&'\"+ 2",
     "previous archive password": "old-c@nary/&'\"+ 3",
     "mail password": "mail-c@nary/&'\"+ 4",
@@ -115,11 +118,25 @@ class Watch:
 
 
 @pytest.fixture
+def stock(postgresql: PostgreSQL) -> Iterator[dict[str, str]]:
+    """The connection to a database of PostgreSQL whose password is a canary."""
+    secret = CANARIES["PostgreSQL password"]
+    text = secret.replace("'", "''")
+    postgresql.run(f"CREATE ROLE canary LOGIN CREATEDB PASSWORD '{text}'")
+    postgresql.run("CREATE DATABASE stock OWNER canary")
+    postgresql.run("CREATE TABLE parts (id int PRIMARY KEY); ALTER TABLE parts OWNER TO canary", "stock")
+    yield json.loads(postgresql.connection(login="canary", password=secret))
+    for name in postgresql.run("SELECT datname FROM pg_database WHERE datdba = 'canary'::regrole").splitlines():
+        postgresql.run(f'DROP DATABASE "{name}"')
+    postgresql.run("DROP ROLE canary")
+
+
+@pytest.fixture
 def canaries(
     project: Configure,
     mariadb: MariaDB,
-    s3: S3,
     shop: str,
+    stock: dict[str, str],
     slack: SlackSink,
     mail: MailSink,
     monkeypatch: pytest.MonkeyPatch,
@@ -135,9 +152,13 @@ def canaries(
     root = tmp_path / "app"
     root.mkdir()
     (root / "index.php").write_text("<?php")
+    with closing(sqlite3.connect(tmp_path / "notes.sqlite", isolation_level=None)) as notes:
+        notes.execute("CREATE TABLE notes (note TEXT)")
     with Endpoint() as dead_man:
         for name, connection in {
             "SHOP_DB": server,
+            "STOCK_DB": stock,
+            "NOTES_DB": {"conn_type": "sqlite", "host": str(tmp_path / "notes.sqlite")},
             "LIFEBOAT_ARCHIVE": {"conn_type": "generic", "extra": extra} | encryption,
             "SMTP": smtp,
             "SLACK": json.loads(slack.connection()),
@@ -153,6 +174,12 @@ def canaries(
                 "files": {"root": str(root)},
                 "after_restore": ["sh -c 'env > environment'"],
             }
+            warehouse = {
+                "databases": [
+                    {"name": "stock", "engine": "postgresql", "connection": "stock_db"},
+                    {"name": "notes", "engine": "sqlite", "connection": "notes_db"},
+                ],
+            }
             channels = {
                 "slack": {"connection": "slack"},
                 "email": {"connection": "smtp", "to": ["ops@example.com"]},
@@ -160,7 +187,7 @@ def canaries(
             }
             return project(
                 **{
-                    "applications": {"Shop": shop_app},
+                    "applications": {"Shop": shop_app, "Warehouse": warehouse},
                     "alerts": channels,
                     "metrics": {"connection": "metrics"},
                     "drill": {"production": True},
@@ -190,13 +217,19 @@ def test_no_run_tells_a_secret(
             ("backup_cleanup", {}, "success"),
             ("restore_drill", {}, "success"),
             ("backup_check", {"deep": True}, "success"),
+            ("restore_database", {"application": "Warehouse"}, "success"),
             ("restore_application", copy, "success"),
             ("restore_application", copy, "failed"),
         ):
             assert run(load_dag(dag_id), **conf).state == state, dag_id
-        server = json.loads(os.environ["AIRFLOW_CONN_SHOP_DB"])
-        monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", json.dumps(server | {"port": 1}))
-        assert run(load_dag("backup_database")).state == "failed"
+        for name, change in (
+            ("AIRFLOW_CONN_SHOP_DB", {"port": 1}),
+            ("AIRFLOW_CONN_STOCK_DB", {"login": "nobody"}),
+            ("AIRFLOW_CONN_NOTES_DB", {"host": "/nowhere/notes.sqlite"}),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setenv(name, json.dumps(json.loads(os.environ[name]) | change))
+                assert run(load_dag("backup_database")).state == "failed", name
         listed = subprocess.run(
             [Path(sys.executable).parent / "lifeboat", "verify", "Shop/database/2026-01-01-00-00-00.zip"],
             capture_output=True,
@@ -206,7 +239,7 @@ def test_no_run_tells_a_secret(
         token = CANARIES["metrics token"]
         pages.append(login("").get("metrics", headers={"Authorization": f"Bearer {token}"}).content)
     assert b"lifeboat_archives" in pages[-1]
-    assert {"mariadb-dump", "sh"} & watch.seen, "the watch was too slow to see anything"
+    assert {"mariadb-dump", "pg_dump", "sh"} & watch.seen, "the watch was too slow to see anything"
     assert watch.found == {}
     environment = (tmp_path / "copy" / "environment").read_text()
     assert "DB_DATABASE=shop_restored" in environment

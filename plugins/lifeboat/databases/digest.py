@@ -37,7 +37,7 @@ _INSERT = re.compile(
 _END = re.compile(rb";\n")
 _PRIMARY_KEY = re.compile(rb"^  PRIMARY KEY ", re.MULTILINE)
 _DELIMITER = re.compile(rb"DELIMITER (\S+)")
-_DEFINER = re.compile(rb" ?DEFINER=(?:`(?:[^`]|``)*`|[^\s@]+)@(?:`(?:[^`]|``)*`|[^\s*]+)")
+_DEFINER = re.compile(rb" ?DEFINER=(?:`(?:[^`]|``)*+`|[^\s@=`]++)@(?:`(?:[^`]|``)*+`|[^\s*]++)")
 _COUNTER = re.compile(rb" AUTO_INCREMENT=\d+")
 _DEFINITIONS = frozenset((*CODE, "table", "sequence"))
 

@@ -7,7 +7,7 @@ all keys of their table are, so that SHOW CREATE TABLE lists them in the order o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
 from lifeboat.databases.mysql_statements import (
@@ -23,7 +23,11 @@ from lifeboat.databases.mysql_statements import (
 )
 
 _NAMES = rf"(?: {NAME} (?: ,\s? {NAME} )* )"
-_MARK = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`|/\*.*?\*/|(?P<mark>[(),])", re.DOTALL)
+# What has no end ends with the text: looked for behind each of its letters again, it would take for ever.
+_MARK = re.compile(
+    rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|\"(?:[^\"\\]|\\.?)*+(?:\"|\Z)|`[^`]*+(?:`|\Z)|/\*.*?(?:\*/|\Z)|(?P<mark>[(),])",
+    re.DOTALL,
+)
 _KEY = re.compile(rb"(?:([A-Z]+) )?KEY ")
 _PRIMARY_KEY = pattern(rf"PRIMARY\sKEY\s (?: USING\s\w+\s )? \( ({NAME})")
 _NAME = pattern(NAME)
@@ -31,10 +35,13 @@ _FOREIGN_KEY = pattern(
     rf"""CONSTRAINT\s (?P<constraint> {NAME} ) \sFOREIGN\sKEY\s \( (?P<columns> {_NAMES} ) \)
     \sREFERENCES\s {QUALIFIED} \s \( (?P<parents> {_NAMES} ) \)"""
 )
-_ENGINE = re.compile(rb"\) (?:/\*.*?\*/ )*ENGINE=(\w+)")  # without spaces around, as partitions have them
+_ENGINE = re.compile(rb"\bENGINE=(\w+)")  # without spaces around, as partitions have them
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
 _STATUS = re.compile(rb"( ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)\b")
-_TEXT = re.compile(rb"'(?:[^'\\]|\\.)*+'|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?\*/", re.DOTALL)
+_TEXT = re.compile(
+    rb"(?P<name>`[^`]*+`|\"[^\"]*+\")|'(?:[^'\\]|\\.?)*+(?:'|\Z)|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?(?:\*/|\Z)",
+    re.DOTALL,
+)
 _MARIADB_ONLY = {
     "system versioning": re.compile(rb"\bSYSTEM VERSIONING\b|\bPERIOD FOR SYSTEM_TIME\b"),
     "an application-time period": re.compile(rb"\bPERIOD FOR ''"),
@@ -107,12 +114,12 @@ def read_table(statement: Statement) -> Table:
     foreign = [match for match in map(_FOREIGN_KEY.match, clauses) if match]
     keys = {clause: kind[1] or b"" for clause in clauses if (kind := _KEY.match(clause)) and kind[1] != b"PRIMARY"}
     engine = engine_of(statement).lower()
-    whole = _without(sql, spans, [match.string for match in foreign])
+    whole = _without(sql, spans, {match.string for match in foreign})
     before: tuple[bytes, ...] = (whole,)
     after: tuple[bytes, ...] = ()
     spreads = engine == "innodb" and not _must_stay(sql, clauses, keys)
     if spreads:
-        before = (_without(sql, spans, [*(match.string for match in foreign), *keys]),)
+        before = (_without(sql, spans, {*(match.string for match in foreign), *keys}),)
         after = tuple(_add(quoted, group) for group in _groups(keys))
     elif engine in ("myisam", "aria"):
         before = (whole, b"ALTER TABLE %b DISABLE KEYS" % quoted)
@@ -137,7 +144,7 @@ def _clauses(sql: bytes, start: int) -> Iterator[tuple[int, int]]:
             return
 
 
-def _without(sql: bytes, spans: Sequence[tuple[int, int]], unwanted: Sequence[bytes]) -> bytes:
+def _without(sql: bytes, spans: Sequence[tuple[int, int]], unwanted: Set[bytes]) -> bytes:
     if not unwanted:
         return sql
     kept = [sql[start:end].rstrip() for start, end in spans if sql[start:end].strip() not in unwanted]
@@ -215,7 +222,7 @@ def of_schema(collation: Statement, schema: str) -> Statement:
 def names_schema(statement: Statement, schema: str) -> bool:
     """Whether a definition names a schema explicitly, in front of something in it."""
     name = re.escape(schema.encode("utf-8", "surrogateescape"))
-    text = _TEXT.sub(b"''", statement.sql)
+    text = _TEXT.sub(lambda found: found["name"] or b"''", statement.sql)
     return bool(re.search(rb"(?:`%b`|\"%b\"|(?<![\w$.`\"@])%b)\s*\.\s*[\w`\"]" % (name, name, name), text))
 
 

@@ -78,7 +78,7 @@ _KINDS: dict[Kind, re.Pattern[bytes]] = {
     "view": _created(rf"(?: SQL\s+SECURITY\s+\w+ )? {_BETWEEN} \bVIEW"),
     "trigger": _created(
         r"\bTRIGGER",
-        rf"""{_SPACE} (?:BEFORE|AFTER)\b .*? \bON {_SPACE}
+        rf"""{_SPACE} (?:BEFORE|AFTER)\b (?> {_SPACE} | , | /\*M?!\d* | \*/ | (?!ON\b) {NAME} )*+ \bON {_SPACE}
         (?: (?P<schema_of_table> {NAME} ) \s*\.\s* )? (?P<table> {NAME} )""",
     ),
     "event": _created(r"\bEVENT"),
@@ -110,7 +110,24 @@ _MORE_THAN_A_SETTING = pattern(r"; | \b(?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|R
 _ELSEWHERE = pattern(r"\b ( (?:DATA|INDEX)\s+DIRECTORY | (?:UNION|CONNECTION)(?=\s*=) | SELECT ) \b")
 _SCHEMA = pattern(rf"{_COMMENT} (?: CREATE\s+(?:DATABASE|SCHEMA) | DROP\s+(?:DATABASE|SCHEMA) | USE )\b")
 _FIRST_WORDS = re.compile(rb"\\[!-~]|[A-Za-z]+(?: [A-Z]+)?")
-_STRING = re.compile(rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`", re.DOTALL)
+# By whether a backslash takes the meaning from what follows it, as the server's sql_mode says.
+_STRINGS = {
+    True: rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`",
+    False: rb"'[^']*+'|\"[^\"]*+\"|`[^`]*+`",
+}
+_COMMENTS = rb"--(?=\s)[^\n]*+|\#[^\n]*+|/\*(?!!|M!|\+).*?\*/"
+# What has no end is the last match: looked for behind each of its letters again, it would take for ever.
+_HIDING = {
+    escapes: re.compile(
+        rb"(?P<string>%b)|(?P<comment>%b|/\*\+.*?\*/)|(?P<open>(?:['\"`]|/\*(?!!|M!)).*)" % (strings, _COMMENTS),
+        re.DOTALL,
+    )
+    for escapes, strings in _STRINGS.items()
+}
+_CONDITIONAL = {
+    escapes: re.compile(rb"/\*M?!|\*/|(?P<hidden>%b|%b)" % (strings, _COMMENTS), re.DOTALL)
+    for escapes, strings in _STRINGS.items()
+}
 
 _INSERT = pattern(
     rf"(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME}) (?: \s\( {NAME} (?: ,\s? {NAME} )*+ \) )? \sVALUES\s+"
@@ -170,9 +187,10 @@ def quote(name: str) -> bytes:
     return b"`" + name.encode("utf-8", "surrogateescape").replace(b"`", b"``") + b"`"
 
 
-def without_strings(sql: bytes) -> bytes:
-    """Return SQL with nothing between its quotes; names lose theirs, too."""
-    return _STRING.sub(b"''", sql)
+def without_strings(sql: bytes, *, backslash_escapes: bool = True) -> bytes:
+    """Return SQL with nothing between its quotes, and without comments; names lose theirs, too."""
+    instead = {"string": b"''", "comment": b" "}
+    return _HIDING[backslash_escapes].sub(lambda found: instead.get(found.lastgroup or "", found[0]), sql)
 
 
 def count_rows(statement: Statement) -> int:
@@ -237,7 +255,7 @@ class StatementReader(Window):
             elif delimiter := self._match(_DELIMITER, (b"DELIMITER", b"delimiter")):
                 self._delimiter = delimiter[1]
                 self._position = delimiter.end()
-            elif statement := classify(self._statement()):
+            elif statement := classify(self._statement(), backslash_escapes=self._backslash_escapes):
                 if statement.kind == "setting" and (mode := _SQL_MODE.search(statement.sql)):
                     self._backslash_escapes = b"NO_BACKSLASH_ESCAPES" not in mode[1].upper()
                 yield statement
@@ -342,26 +360,33 @@ class StatementReader(Window):
 @cache
 def _tokens(delimiter: bytes, backslash_escapes: bool) -> re.Pattern[bytes]:
     """Return what a statement is read by: its ``end``, what may hide one, and what may but is ``open`` as yet."""
-    strings = rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"" if backslash_escapes else rb"'[^']*+'|\"[^\"]*+\""
-    comments = rb"--(?=\s)[^\n]*+|\#[^\n]*+|/\*(?!!|M!|\+).*?\*/"
     return re.compile(
-        rb"(?P<end>%b)|%b|`[^`]*+`|%b|(?P<open>['\"`]|/\*(?!!|M!|\+))" % (re.escape(delimiter), strings, comments),
+        rb"(?P<end>%b)|%b|%b|(?P<open>['\"`]|/\*(?!!|M!|\+))"
+        % (re.escape(delimiter), _STRINGS[backslash_escapes], _COMMENTS),
         re.DOTALL,
     )
 
 
-def classify(sql: bytes) -> Statement | None:
+def classify(sql: bytes, *, backslash_escapes: bool = True) -> Statement | None:
     """Say what a statement does; None when a restore leaves it out.
 
+    :param backslash_escapes: whether the server that takes it reads backslashes in strings.
     :raises RestoreError: it reaches beyond the schema, or is none that dump clients write.
     """
     if statement := recognise(sql):
         schema = created(statement).groupdict().get("schema")
-        elsewhere = _ELSEWHERE.search(without_strings(sql)) if statement.kind == "table" else None
+        text = without_strings(sql, backslash_escapes=backslash_escapes)
+        elsewhere = _ELSEWHERE.search(text) if statement.kind == "table" else None
         if elsewhere:
             raise RestoreError(
                 f"The dump's table {statement.name!r} says {elsewhere[1].decode()}, which reaches beyond its schema.",
                 "Remove that from its definition, or restore by the stock client by hand.",
+            )
+        if statement.kind == "table" and _is_ambiguous(sql, backslash_escapes=backslash_escapes):
+            raise RestoreError(
+                f"The definition of table {statement.name!r} means one thing to one version of the server and another"
+                " to the next: a comment for some versions seems to end in a string or in another comment.",
+                "Remove that comment from the dump, or restore by the stock client by hand.",
             )
         if not schema:
             return statement
@@ -371,9 +396,24 @@ def classify(sql: bytes) -> Statement | None:
         )
     if _SKIPPED.match(sql):
         return None
-    if _SETTING.match(sql) and not _MORE_THAN_A_SETTING.search(without_strings(sql)):
+    # In strings, too: no client writes such words there, and what is a string, the server's version may decide.
+    if _SETTING.match(sql) and not _MORE_THAN_A_SETTING.search(sql):
         return Statement("setting", "", sql)
     raise _refusal(sql)
+
+
+def _is_ambiguous(sql: bytes, *, backslash_escapes: bool) -> bool:
+    """Whether a comment for some versions, ``/*!50100 ... */``, ends elsewhere for a server that passes over it.
+
+    That one takes the next ``*/`` for its end; one that runs it has read a string or another comment by then.
+    """
+    inside = False
+    for token in _CONDITIONAL[backslash_escapes].finditer(sql):
+        if token["hidden"] is None:
+            inside = token[0] != b"*/"
+        elif inside and b"*/" in token[0]:
+            return True
+    return False
 
 
 def _refusal(sql: bytes) -> RestoreError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import shutil
 import signal
@@ -32,7 +33,9 @@ log = logger(__name__)
 
 MAINTENANCE = "postgres"  # the database that every server has, to make others from
 FILLING = "lifeboat_filling_"
+DRILL = f"{FILLING}drill"  # where drills begin, one after the other
 MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
+MISMATCHED = "A restore of Lifeboat loaded this, and it is not what was captured: "
 LOCK_PATIENCE = 3600  # seconds to wait for another restore of the same database
 SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
 POLL = 1.0
@@ -51,11 +54,23 @@ class PostgreSQL:
 
     def databases(self) -> Mapping[str, bool]:
         with self._session(MAINTENANCE, "Listing of databases", RestoreError) as session:
-            return dict.fromkeys(_comments(session), True)
+            unfinished = _unfinished(session)
+            return {name: name not in unfinished for name in _names(session)}
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         doing = f"Dump of database {database!r}"
         with self._session(database, doing, DumpError) as session:
+            if database in _unfinished(session):
+                raise DumpError(
+                    "a restore is filling the database, or left it half-way.",
+                    "Run that restore again; if the database is whole all the same, remove the mark"
+                    f" (COMMENT ON DATABASE {quoted(database)} IS NULL).",
+                )
+        return self._dump(database, excluded, write)
+
+    def _dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+        doing = f"Dump of database {database!r}"
+        with self._session(database, doing, DumpError) as session, self._login(database) as (secret, conninfo):
             facts = session.execute(
                 "SELECT current_setting('server_version'), pg_encoding_to_char(encoding), datcollate"
                 " FROM pg_database WHERE datname = current_database()"
@@ -63,10 +78,9 @@ class PostgreSQL:
             version, encoding, collation = facts or ("", "", "")
             found, warnings = _excluded(session, database, excluded)
             captured_at = datetime.now(UTC)
-            with secret_file(f"*:*:*:*:{_escaped(self._server.password)}\n") as (secret, path):
-                command = dump_command(self._conninfo(database) | {"passfile": path}, [pattern for _, pattern in found])
-                log.info("Dumping %s from %s (%s).", database, self._server.address, version)
-                held, sql_bytes, sha256 = _pump(command, secret, write, Progress(f"Dumping {database}"))
+            command = dump_command(conninfo, [pattern for _, pattern in found])
+            log.info("Dumping %s from %s (%s).", database, self._server.address, version)
+            held, sql_bytes, sha256 = _pump(command, secret, write, Progress(f"Dumping {database}"))
         return Dump(
             database=database,
             engine="postgresql",
@@ -85,7 +99,7 @@ class PostgreSQL:
         )
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
-        return self.dump(place, excluded, lambda chunk: None)
+        return self._dump(place, excluded, lambda chunk: None)
 
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
@@ -98,14 +112,17 @@ class PostgreSQL:
             _lock(session, place),
         ):
             _check_target(session, target)
+            _sweep(session)
             _create(session, place, target.captured, MARK + target.key)
             _take_owner(session, place, target)
             try:
                 yield Place(place, kept)
             except MismatchError:
+                _comment(session, place, MISMATCHED + target.key)  # it is whole, and stays until its name is needed
                 raise
             except BaseException:
-                _drop(session, place)
+                with contextlib.suppress(Exception):  # what failed first is what to tell; the next restore drops it
+                    _drop(session, place)
                 raise
             _put_in_place(session, place, target.database, kept)
 
@@ -113,18 +130,16 @@ class PostgreSQL:
     def scratch(self, key: str, captured: Dump) -> Iterator[str]:
         with (
             self._session(MAINTENANCE, f"Drill of database {captured.database!r} of {key}", RestoreError) as session,
-            _lock(session, names.PREFIX),
+            _lock(session, DRILL),
         ):
-            comments = _comments(session)
-            marked = [name for name, comment in comments.items() if comment.startswith(MARK)]
-            for left in names.leftovers(comments, marked):
+            _sweep(session)
+            for left in names.leftovers(_names(session), _unfinished(session)):
                 log.warning("Dropping %s, which a drill left that was killed.", left)
                 _drop(session, left)
             place = names.scratch_name("postgresql", captured.database)
             # Under this name only once it is marked: a crash in between must not leave what stops later drills.
-            unmarked = f"{FILLING}drill"
-            _create(session, unmarked, captured, MARK + key)
-            session.execute(f"ALTER DATABASE {quoted(unmarked)} RENAME TO {quoted(place)}".encode())
+            _create(session, DRILL, captured, MARK + key)
+            session.execute(f"ALTER DATABASE {quoted(DRILL)} RENAME TO {quoted(place)}".encode())
             try:
                 yield place
             finally:
@@ -137,7 +152,7 @@ class PostgreSQL:
             return postgresql_load.load(session, place, sql, load.table)
 
     def left(self, target: Target) -> str:
-        return "Nothing has changed; what was loaded so far is dropped."
+        return "Nothing has changed; what was loaded so far is dropped, now or by the next restore."
 
     def _conninfo(self, database: str) -> dict[str, str]:
         server = self._server
@@ -150,14 +165,26 @@ class PostgreSQL:
         }
 
     @contextlib.contextmanager
+    def _login(self, database: str) -> Iterator[tuple[int, str]]:
+        """Yield how to connect, for the driver and for the client alike: it names a password file, and no password.
+
+        :yields: the descriptor of that file, which a child must inherit, and the connection string.
+        """
+        from psycopg.conninfo import make_conninfo
+
+        with secret_file(f"*:*:*:*:{_escaped(self._server.password)}\n") as (secret, path):
+            yield secret, make_conninfo(**self._conninfo(database), passfile=path)
+
+    @contextlib.contextmanager
     def _session(self, database: str, doing: str, ours: type[LifeboatError]) -> Iterator[Connection[Any]]:
         """Open a connection for the length of the block; its errors, and the driver's, name the server."""
         import psycopg
 
         where = f"{doing} on {self._server.address} failed: "
         try:
-            conninfo = psycopg.conninfo.make_conninfo(**self._conninfo(database))
-            with psycopg.connect(conninfo, password=self._server.password, autocommit=True) as session:
+            with self._login(database) as (_, conninfo), _without_variables():
+                connection = psycopg.connect(conninfo, autocommit=True)
+            with connection as session:
                 if session.info.server_version < OLDEST * 10_000:
                     raise ours(f"the server is older than PostgreSQL {OLDEST}.")
                 yield session
@@ -170,20 +197,28 @@ class PostgreSQL:
             raise ours(f"{where}{said}.", hint_for(error.sqlstate or said)) from error
 
 
+@contextlib.contextmanager
+def _without_variables() -> Iterator[None]:
+    """Take from the environment what the driver would read there, and the client, a child, does not see."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 def hint_for(text: str) -> str:
     """Return what to do about an error, known by its number or its words."""
     return next((hint for sign, hint in HINTS.items() if sign in text), "")
 
 
-def dump_command(conninfo: Mapping[str, str], excluded: Sequence[str]) -> list[str]:
+def dump_command(conninfo: str, excluded: Sequence[str]) -> list[str]:
     """Return the command that writes one consistent, complete dump to its standard output.
 
     :param conninfo: names a password file, and no password.
     :param excluded: patterns of tables whose rows are left out.
     :raises DumpError: there is no client.
     """
-    from psycopg.conninfo import make_conninfo
-
     client = shutil.which("pg_dump")
     if not client:
         raise DumpError("pg_dump is not on the PATH of this worker.", "Install postgresql-client.")
@@ -195,7 +230,7 @@ def dump_command(conninfo: Mapping[str, str], excluded: Sequence[str]) -> list[s
         "--no-tablespaces",  # mean nothing elsewhere
         "--no-subscriptions",  # a copy must not take part in replication
         *(f"--exclude-table-data={pattern}" for pattern in excluded),
-        f"--dbname={make_conninfo(**conninfo)}",
+        f"--dbname={conninfo}",
     ]
 
 
@@ -271,13 +306,41 @@ def _excluded(
     return [(table, tables[table]) for table in excluded if table in tables], warnings
 
 
-def _comments(session: Connection[Any]) -> dict[str, str]:
-    """Return all databases with their comments."""
-    return dict(
-        session.execute(
-            "SELECT datname, coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database"
-        ).fetchall()
+def _names(session: Connection[Any]) -> set[str]:
+    return {name for (name,) in session.execute("SELECT datname FROM pg_database").fetchall()}
+
+
+def _unfinished(session: Connection[Any]) -> set[str]:
+    """Return the databases that restores and drills are filling, or left half-way, as their marks say.
+
+    Until it has its mark, nobody can have put anything into one: it allows no connections.
+    """
+    query = (
+        "SELECT datname FROM pg_database WHERE starts_with(shobj_description(oid, 'pg_database'), %s)"
+        " OR (NOT datallowconn AND starts_with(datname, %s))"
     )
+    return {name for (name,) in session.execute(query, [MARK, FILLING]).fetchall()}
+
+
+def _sweep(session: Connection[Any]) -> None:
+    """Drop what killed restores left; those that are under way hold the locks of their places."""
+    import psycopg
+
+    for name in sorted(_unfinished(session)):
+        if not name.startswith(FILLING) or not _try_lock(session, name):
+            continue
+        try:
+            if name in _unfinished(session):  # still: its restore may have ended meanwhile
+                _drop(session, name)
+                log.warning("Dropped %s, which a restore left that was killed.", name)
+        except psycopg.Error as error:
+            said = error.diag.message_primary or type(error).__name__
+            log.warning(
+                "%s is left of a restore that was killed, and cannot be dropped by this user: %s. As its owner: %s.",
+                *(name, said, f"DROP DATABASE {quoted(name)}"),
+            )
+        finally:
+            _unlock(session, name)
 
 
 @contextlib.contextmanager
@@ -287,11 +350,19 @@ def _lock(session: Connection[Any], name: str) -> Iterator[None]:
     :raises RestoreError: somebody still holds it after `LOCK_PATIENCE`.
     """
     deadline = time.monotonic() + LOCK_PATIENCE
-    while session.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone() != (True,):
+    while not _try_lock(session, name):
         if time.monotonic() >= deadline:
             raise RestoreError("another restore or drill is at work there.", "Wait for it to end.")
         time.sleep(POLL)
     yield
+    _unlock(session, name)
+
+
+def _try_lock(session: Connection[Any], name: str) -> bool:
+    return session.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone() == (True,)
+
+
+def _unlock(session: Connection[Any], name: str) -> None:
     session.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
 
 
@@ -300,7 +371,7 @@ def _create(session: Connection[Any], place: str, captured: Dump | None, mark: s
 
     :raises RestoreError: the user's rights reach beyond databases.
     """
-    from psycopg import errors, sql
+    from psycopg import errors
 
     roles = ["pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"]
     rights = session.execute(
@@ -314,7 +385,7 @@ def _create(session: Connection[Any], place: str, captured: Dump | None, mark: s
             "Restore as a role that may log in and create databases, and no more: restore_connection in the settings.",
         )
     _drop(session, place)
-    create = f"CREATE DATABASE {quoted(place)} TEMPLATE template0"
+    create = f"CREATE DATABASE {quoted(place)} TEMPLATE template0 ALLOW_CONNECTIONS false"
     if captured:
         create += f" ENCODING {_literal(captured.character_set)}"
     locale = f" LOCALE {_literal(captured.collation)}" if captured else ""
@@ -323,7 +394,12 @@ def _create(session: Connection[Any], place: str, captured: Dump | None, mark: s
     except (errors.WrongObjectType, errors.InvalidParameterValue):
         log.warning("The server does not know the locale %r; its own sorts texts instead.", locale)
         session.execute(create.encode())
-    session.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(place), sql.Literal(mark)))
+    _comment(session, place, mark)
+    session.execute(f"ALTER DATABASE {quoted(place)} ALLOW_CONNECTIONS true".encode())
+
+
+def _comment(session: Connection[Any], name: str, text: str) -> None:
+    session.execute(f"COMMENT ON DATABASE {quoted(name)} IS {_literal(text) if text else 'NULL'}".encode())
 
 
 def _take_owner(session: Connection[Any], place: str, target: Target) -> None:
@@ -335,7 +411,8 @@ def _take_owner(session: Connection[Any], place: str, target: Target) -> None:
 
 
 def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
+    """Return a text as SQL takes it, however the server reads backslashes in others."""
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
 
 
 def _drop(session: Connection[Any], name: str) -> None:
@@ -350,7 +427,7 @@ def _check_target(session: Connection[Any], target: Target) -> None:
     :raises RestoreError: somebody made a database of that name since, or uses the one to be replaced.
     """
     name = target.database
-    if name not in _comments(session):
+    if name not in _names(session):
         return
     if not target.exists:
         raise RestoreError(
@@ -383,8 +460,10 @@ def _put_in_place(session: Connection[Any], place: str, name: str, kept: str) ->
     """
     from psycopg import errors
 
-    comment = _comments(session).get(name, "") if kept else ""
+    comment = ""
     if kept:
+        query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = %s"
+        (comment,) = session.execute(query, [name]).fetchone() or ("",)
         postgresql_load.take_rights(session, name, place)
     deadline = time.monotonic() + SWAP_PATIENCE
     while True:
@@ -393,8 +472,7 @@ def _put_in_place(session: Connection[Any], place: str, name: str, kept: str) ->
                 if kept:
                     session.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(kept)}".encode())
                 session.execute(f"ALTER DATABASE {quoted(place)} RENAME TO {quoted(name)}".encode())
-                said = _literal(comment) if comment else "NULL"
-                session.execute(f"COMMENT ON DATABASE {quoted(name)} IS {said}".encode())
+                _comment(session, name, comment)
             return
         except errors.ObjectInUse:
             if time.monotonic() >= deadline:

@@ -46,7 +46,7 @@ _TOKENS = _pattern(
     rf"""(?P<comment> --[^\n]* ) | (?P<string> {_STRING} ) | (?P<word> {_WORD} )
     | (?P<mark> [();] ) | (?P<open> ['"] | {_TAG} ) | (?P<strange> \\ | /\* )"""
 )
-_INSIGNIFICANT = _pattern(rf"(?P<keep> {_STRING} ) | :: \s* {_TYPE} | [\s()]+")
+_INSIGNIFICANT = _pattern(rf"(?P<keep> --[^\n]* | {_STRING} | {_WORD} ) | :: \s* {_TYPE} | [\s()]+")
 _BLANK = re.compile(rb"[ \t\r\n]+|--(?!" + TRAILER[2:] + rb")[^\n]*\n")
 _RESTRICT = re.compile(rb"\\(un)?restrict ([A-Za-z0-9]+)\n")
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from lifeboat import swap
 from lifeboat.databases import Dump, Load, Loaded, Place, Target, names, sqlite_text
@@ -27,6 +28,13 @@ from lifeboat.text import size_text
 
 log = logger(__name__)
 
+MAY_READ = "Let the worker's user read the file and, where its journal is a WAL, write in its folder."
+HINTS = {
+    "locked": "Stop the application, then try again.",
+    "unable to open": MAY_READ,
+    "readonly database": MAY_READ,
+    "disk is full": "Free some space there.",
+}
 PATIENCE = 60.0  # seconds to wait for a lock of the application's
 INSTRUCTIONS = 1_000_000  # of SQLite's machine: some milliseconds; between, a time limit can end a statement
 STEP = 4096  # pages copied at once; between two steps, a time limit can end it
@@ -57,14 +65,18 @@ class SQLite:
         self._scratch = scratch / "sqlite"
 
     def databases(self) -> Mapping[str, bool]:
-        found = self._folder.glob(f"*{self._suffix}") if self._folder.is_dir() else ()
-        return {path.name.removesuffix(self._suffix): True for path in found if path.is_file()}
+        found = self._folder.iterdir() if self._folder.is_dir() else ()
+        files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
+        return {name.removesuffix(self._suffix): True for name in files}
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
-        path = self._path(database)
-        with _translated(f"Dump of {path} failed: ", DumpError):
-            if not path.is_file():
-                raise DumpError("there is no such file.", "The database's name is that of its file, without suffix.")
+        return self._dump(self._path(database), database, excluded, write)
+
+    def _dump(self, path: Path, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+        with _translated(f"Dump of {str(path)!r} failed: ", DumpError):
+            if not path.is_file():  # and nothing else is opened: a pipe would never end
+                said = "it is no regular file." if os.path.lexists(path) else "there is no such file."
+                raise DumpError(said, "The database's name is that of its file, without suffix.")
             with (
                 scratch_directory(self._scratch, "copy_") as folder,
                 closing(_copy(path, folder / "copy", database)) as copy,
@@ -72,16 +84,17 @@ class SQLite:
                 return _dump(copy, database, excluded, write)
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
-        return self.dump(place, excluded, lambda chunk: None)
+        return self._dump(Path(place), place, excluded, lambda chunk: None)
 
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
         path = self._path(target.database)
         kept = swap.kept_name(path, f"{datetime.now(UTC):%Y%m%d_%H%M%S}") if target.exists else None
-        with _translated(f"Restore of {path} failed: ", RestoreError), locked(path.parent):
-            if path.exists() and not target.exists:
+        with _translated(f"Restore of {str(path)!r} failed: ", RestoreError), locked(path.parent):
+            if os.path.lexists(path) != target.exists:
+                what = "is gone" if target.exists else "was made by somebody"
                 raise RestoreError(
-                    "somebody made it since this restore was planned; it is left as it is.",
+                    f"it {what} since this restore was planned; nothing has changed.",
                     "Select again, into another name.",
                 )
             place = path.with_name(f".{path.name}.unfinished")
@@ -112,18 +125,19 @@ class SQLite:
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
         if load.sequential:
             raise SettingsError("SQLite's stock client is not used for restores.", "Restore without it.")
-        with _translated(f"Restore of {place} failed: ", RestoreError):
+        with _translated(f"Restore of {place!r} failed: ", RestoreError):
             return _load(place, sql, load.table)
 
     def left(self, target: Target) -> str:
         return "Nothing has changed; what was loaded so far is removed."
 
     def _path(self, name: str) -> Path:
-        """Return the file of a database, or of a place that is being filled."""
-        if name.startswith("/"):
-            return Path(name)
+        """Return the file of a database."""
         if "/" in name or name.startswith("."):
-            raise SettingsError(f"{name!r} is no name of a database: its file lies in {self._folder}.")
+            raise SettingsError(
+                f"{name!r} is no name of a database: its file lies in {str(self._folder)!r}.",
+                "Name the file without its folder and suffix; the connection names one of the files.",
+            )
         return self._folder / f"{name}{self._suffix}"
 
 
@@ -137,10 +151,18 @@ def _translated(where: str, ours: type[LifeboatError]) -> Iterator[None]:
             raise
         raise ours(where + error.message, error.hint) from error
     except (sqlite3.Error, sqlite3.Warning) as error:
-        locked = "locked" in str(error)
-        raise ours(f"{where}{error}.", "Stop the application, then try again." if locked else "") from error
+        hint = next((hint for sign, hint in HINTS.items() if sign in str(error)), "")
+        raise ours(f"{where}{error}.", hint) from error
     except OSError as error:
         raise ours(f"{where}{error.strerror or error}.") from error
+
+
+def _open(path: Path, mode: Literal["ro", "rw"], patience: float = 1) -> sqlite3.Connection:
+    """Open a file that is there; a plain connect would make one.
+
+    :param patience: seconds to wait for a lock.
+    """
+    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=patience, isolation_level=None)
 
 
 def _copy(path: Path, target: Path, database: str) -> sqlite3.Connection:
@@ -150,9 +172,7 @@ def _copy(path: Path, target: Path, database: str) -> sqlite3.Connection:
     """
     progress = Progress(f"Copying {database}")
     copy = sqlite3.connect(target, isolation_level=None)
-    with closing(
-        sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=PATIENCE, isolation_level=None)
-    ) as source:
+    with closing(_open(path, "ro", PATIENCE)) as source:
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on, nothing changes for us
         (size,) = source.execute("PRAGMA page_size").fetchone()
@@ -252,7 +272,7 @@ def _put_in_place(place: Path, path: Path, kept: Path | None) -> None:
     if kept:
         mode = _settle(path)
         if mode == "wal":
-            with closing(sqlite3.connect(place, isolation_level=None)) as database:
+            with closing(_open(place, "rw")) as database:
                 database.execute("PRAGMA journal_mode = WAL")
         place.chmod(path.stat().st_mode & 0o777)
         swap.take_owners(path, place)
@@ -273,7 +293,7 @@ def _settle(path: Path) -> str:
 
     :raises sqlite3.OperationalError: somebody uses it.
     """
-    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
+    with closing(_open(path, "rw")) as database:
         (mode,) = database.execute("PRAGMA journal_mode").fetchone()
         database.execute("PRAGMA journal_mode = DELETE").fetchone()
         database.execute("BEGIN EXCLUSIVE")

@@ -22,6 +22,7 @@ from lifeboat.errors import DumpError, RestoreError
 
 BATCH = 100_000  # bytes of rows in one INSERT
 PRAGMAS = ("user_version", "application_id")
+BLANKS = " \t\n\f\r"  # SQLite keeps those that end the definition of an index, and none of others
 
 _TOKENS = re.compile(
     rb"""(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<string>'[^']*+'|"[^"]*+"|`[^`]*+`|\[[^\]]*+\])"""
@@ -218,8 +219,9 @@ def _write_others(database: sqlite3.Connection, write: Callable[[bytes], object]
         "SELECT type, name, sql FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL"
         " ORDER BY type <> 'index', type <> 'view', rowid"
     ):
-        write(_statement(_plain(sql)))
-        yield ObjectDigest(_plain(kind), _plain(name), _sha256(_plain(sql).encode()))
+        definition = _plain(sql).rstrip(BLANKS)
+        write(_statement(definition))
+        yield ObjectDigest(_plain(kind), _plain(name), _sha256(definition.encode()))
 
 
 def _statement(sql: str) -> bytes:

@@ -245,8 +245,19 @@ class DiskDestination(Directory):
 
     def _marked_as(self) -> str | None:
         """Return the name of the destination that the marker names; None where there is no marker."""
+        marker = self._root / MARKER
+        again = f"run 'lifeboat init {shlex.quote(self.name)}' or the DAG init_destination"
+        if marker.is_symlink() and not marker.exists():
+            raise StorageError(
+                f"{marker} is a link to {marker.readlink()}, where nothing is.",
+                f"Bring back what it leads to; or delete the link, and {again}.",
+            )
         try:
-            with (self._root / MARKER).open("rb") as file:
+            if not stat.S_ISREG(marker.stat().st_mode):  # to open a pipe would take for ever
+                raise StorageError(
+                    f"{marker} is no file, as the marker of a destination is.", f"Move it away, and {again}."
+                )
+            with marker.open("rb") as file:
                 facts = json.loads(file.read(LONGEST_MARKER))
             if not isinstance(facts["destination"], str):
                 raise ValueError("no name")
@@ -254,10 +265,7 @@ class DiskDestination(Directory):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise StorageError(
-                f"{self._root / MARKER} is not the marker of a destination.",
-                f"Delete it, and run 'lifeboat init {shlex.quote(self.name)}' or the DAG init_destination.",
-            ) from error
+            raise StorageError(f"{marker} is not the marker of a destination.", f"Delete it, and {again}.") from error
 
 
 def _partial_of(path: Path) -> Path:

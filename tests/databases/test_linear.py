@@ -1,0 +1,110 @@
+"""Reading a dump takes time in proportion to its length: nobody stalls a restore by what is stored."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterable
+
+import pytest
+from lifeboat.databases import mysql_definitions, postgresql_digest, sqlite_text
+from lifeboat.databases.digest import DumpParser
+from lifeboat.databases.mysql_statements import StatementReader, count_rows
+from lifeboat.errors import LifeboatError
+
+SMALL, TIMES = 16 << 10, 16
+TOLERATED = 4  # times what is in proportion; what is quadratic takes TIMES times that
+LEAST = 0.005  # seconds, below which clocks tell little
+
+
+def mysql(sql: bytes) -> None:
+    """All that is asked about a statement when it is restored."""
+    for statement in StatementReader([sql], 64 << 20):
+        count_rows(statement)
+        mysql_definitions.collations(statement)
+        mysql_definitions.mariadb_only(statement)
+        if statement.kind == "table":
+            mysql_definitions.read_table(statement)
+        if statement.kind in mysql_definitions.CODE:
+            mysql_definitions.without_definer(statement)
+            mysql_definitions.names_schema(statement, "shop")
+
+
+def mysql_digest(sql: bytes) -> None:
+    parser = DumpParser()
+    parser.feed(sql)
+    parser.finish()
+
+
+def postgresql(sql: bytes) -> None:
+    postgresql_digest.digest([sql])
+
+
+def sqlite(sql: bytes) -> None:
+    for _ in sqlite_text.read([sql]):
+        pass
+
+
+def of(letters: bytes) -> Callable[[int], bytes]:
+    """Return what repeats letters up to a length."""
+    return lambda size: letters * (size // len(letters))
+
+
+def tags(size: int) -> bytes:
+    """Return beginnings of texts, each of another end."""
+    return b" ".join(b"$a%d$" % number for number in range(size // 8))
+
+
+def keys(size: int) -> bytes:
+    """Return keys of a table, all different."""
+    return b"".join(b"KEY `%d` (`b`),\n" % number for number in range(size // 16))
+
+
+@pytest.mark.parametrize(
+    ("read", "begin", "repeated", "end"),
+    [
+        (mysql, b"CREATE TABLE `a` (`b` int) ", of(b"/**/ "), b";\n"),
+        (mysql, b"CREATE TABLE `a` (`b` int) ", of(b") /* "), b";\n"),
+        (mysql, b"CREATE TABLE `a` (`b` int) ", of(b") /**/ "), b";\n"),
+        (mysql, b"CREATE TABLE `a` (", of(b"/*!"), b";\n"),
+        (mysql, b"CREATE TABLE `a` (\n", keys, b"  `b` int\n) ENGINE=InnoDB;\n"),
+        (mysql, b"CREATE TABLE `a` (/*", of(b"\\'"), b"*/ `b` int);\n"),
+        (mysql, b"CREATE TABLE `a` (--  ", of(b"\\'"), b"\n `b` int);\n"),
+        (mysql, b"SET @a = 1 /*", of(b"\\'"), b"*/;\n"),
+        (mysql, b"SET SQL_MODE='NO_BACKSLASH_ESCAPES';\nCREATE TABLE `a` (", of(b"'\\'"), b");\n"),
+        (mysql, b"CREATE TRIGGER a AFTER '", of(b"ON /*"), b"' ON t FOR EACH ROW SET @a = 1;\n"),
+        (mysql, b"CREATE TRIGGER a AFTER ", of(b"UPDATE, "), b" ON t FOR EACH ROW SET @a = 1;\n"),
+        (mysql, b"CREATE VIEW a AS SELECT `", of(b"/* "), b"`;\n"),
+        (mysql, b"INSERT INTO `a` (", of(b"`a`, "), b"`a`) VALUES (1);\n"),
+        (mysql, b"INSERT INTO `a` VALUES (", of(b"'a','"), b"');\n"),
+        (mysql_digest, b"CREATE VIEW a AS SELECT ", of(b"DEFINER="), b";\n"),
+        (mysql_digest, b"CREATE VIEW a AS SELECT ", of(b" DEFINER=`"), b";\n"),
+        (mysql_digest, b"CREATE VIEW a AS SELECT ", of(b" DEFINER=```"), b";\n"),
+        (postgresql, b"CREATE TABLE public.a (a int -- ", tags, b"\n);\n"),
+        (postgresql, b"CREATE TABLE public.a (x", lambda size: tags(size).replace(b" ", b" x"), b");\n"),
+        (postgresql, b"CREATE TABLE public.a (a int -- ", of(b'::a."'), b"\n);\n"),
+        (postgresql, b"CREATE VIEW a AS SELECT ", of(b"(:: "), b";\n"),
+        (postgresql, b"ALTER TABLE a -- ", of(b' OWNER TO "x""'), b"\n;\n"),
+        (postgresql, b"COPY a (", of(b'"a""b", '), b") FROM stdin;\n"),
+        (sqlite, b"INSERT INTO a (", of(b'"a" '), b") x;\n"),
+        (sqlite, b"CREATE TRIGGER a ", of(b"begin end ; "), b";\n"),
+    ],
+)
+def test_time_grows_with_the_length(
+    read: Callable[[bytes], None], begin: bytes, repeated: Callable[[int], bytes], end: bytes
+) -> None:
+    def seconds(sizes: Iterable[int]) -> float:
+        """Return the processor's time that the quickest of some readings takes."""
+        taken = []
+        for size in sizes:
+            sql = begin + repeated(size) + end
+            re.purge()
+            started = time.thread_time()
+            with contextlib.suppress(LifeboatError):  # to refuse it is an answer
+                read(sql)
+            taken.append(time.thread_time() - started)
+        return min(taken)
+
+    small = max(seconds([SMALL] * 3), LEAST)
+    assert seconds([SMALL * TIMES] * 2) < TOLERATED * TIMES * small
