@@ -208,9 +208,9 @@ def staging(place: Path | Bucket) -> Staging:
 
     if isinstance(place, Path):
         return StagingDirectory(place)
-    from lifeboat.storage import s3
+    from lifeboat.storage import bucket
 
-    return StagingBucket(s3.Bucket("staging", _s3_client(place.connection, "staging"), place.bucket, place.prefix))
+    return StagingBucket(bucket.Bucket("staging", _s3_client(place.connection, "staging"), place.bucket, place.prefix))
 
 
 def _s3_client(connection_id: str, used_for: str) -> Any:

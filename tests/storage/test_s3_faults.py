@@ -149,7 +149,7 @@ def test_a_transient_fault_of_any_request_of_an_upload_is_lived_through(
 def test_so_is_one_of_an_upload_in_parts(
     proxy: FaultyS3, bucket: Destination, pack: Packer, monkeypatch: pytest.MonkeyPatch, fault: str, operation: str
 ) -> None:
-    monkeypatch.setattr("lifeboat.storage.s3.PART", PART)
+    monkeypatch.setattr("lifeboat.storage.upload.PART", PART)
     scratch, packed = pack(PART + 1)
     proxy.inject(Fault(TRANSIENT[fault], on=operation))
     backup.store_archive(scratch, packed, bucket)
