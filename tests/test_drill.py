@@ -252,11 +252,11 @@ def test_files_that_differ_are_named(rehearsed: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_tree_of_other_kinds(rehearsed: Path, tmp_path: Path) -> None:
-    from lifeboat import extract, restore
+    from lifeboat import extract, stored_archive
 
     settings = config.load()
     (place,) = connections.destinations(settings, "Shop", ("disk",))
-    with restore.opened(settings, place, "Shop", key_of(rehearsed)) as reader:
+    with stored_archive.opened(settings, place, "Shop", key_of(rehearsed)) as reader:
         extract.extract(reader, tmp_path / "tree")
         (tmp_path / "tree/index.php").unlink()
         (tmp_path / "tree/index.php").mkdir()

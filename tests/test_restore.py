@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import backup, catalog, config, connections, restore
+from lifeboat import after_restore, backup, catalog, config, connections, restore
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.backup import Taken
 from lifeboat.catalog import Kind
@@ -602,7 +602,7 @@ def run_after(project: Configure, root: Path, commands: list[str], **wishes: Any
     made = plan(files=True, **wishes)
     if not Path(made.files.target if made.files else "").exists():
         restore.restore_files(config.load(), made)
-    return restore.after_restore(config.load(), made)
+    return after_restore.run_commands(config.load(), made)
 
 
 def test_commands_run_in_the_restored_folder_in_their_order(
@@ -768,12 +768,12 @@ def test_commands_are_not_run_in_a_copy_that_could_reach_the_original(
     back_up("application")
     made = plan(files=True, into=str(tmp_path / "copy"))
     restore.restore_files(config.load(), made)
-    assert restore.after_restore(config.load(), made) == []
+    assert after_restore.run_commands(config.load(), made) == []
     assert not (tmp_path / "copy/ran").exists()
     time.sleep(1)
     over = plan(files=True, overwrite=("Shop",))
     restore.restore_files(config.load(), over)
-    assert restore.after_restore(config.load(), over) == ["touch ran"]
+    assert after_restore.run_commands(config.load(), over) == ["touch ran"]
     assert (root / "ran").exists()
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 from isal import isal_zlib
 
 from lifeboat import catalog, connections, files
-from lifeboat.archive import MANIFEST_NAME, dump_entry_name
+from lifeboat.archive import GZIP_WINDOW, MANIFEST_NAME, dump_entry_name
 from lifeboat.archive.entry import DEFLATE_LEVEL
 from lifeboat.archive.manifest import EntryList
 from lifeboat.archive.write import ArchiveWriter
@@ -30,8 +30,6 @@ from lifeboat.storage import Destination
 from lifeboat.streams import Source
 
 log = logger(__name__)
-
-GZIP_WINDOW = 31  # 32 KiB window, gzip framing
 
 
 @dataclass(frozen=True)

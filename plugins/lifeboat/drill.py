@@ -18,7 +18,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lifeboat import __version__, catalog, cleanup, comparison, connections, extract, proof, restore, trees
+from lifeboat import (
+    __version__,
+    catalog,
+    cleanup,
+    comparison,
+    connections,
+    extract,
+    proof,
+    restore,
+    stored_archive,
+    trees,
+)
 from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
@@ -149,13 +160,13 @@ def rehearse(
         raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
     log.info("Drill of %s at %s.", key, destination)
     try:
-        with restore.opened(settings, destination, application, key) as reader:
+        with stored_archive.opened(settings, destination, application, key) as reader:
             with rehearsal.phase("verify"):
-                verified = restore.verify_as(reader, key, marker)
+                verified = stored_archive.verify_as(reader, key, marker)
             manifest = reader.manifest() or {}
             if manifest["application"] != application:
                 raise ArchiveError(f"{key} is no archive of {application}.")
-            for captured in restore.captured_databases(reader, manifest):
+            for captured in stored_archive.captured_databases(reader, manifest):
                 _rehearse_database(settings, application, reader, captured, key, rehearsal)
             if "files" in manifest:
                 _rehearse_files(settings, reader, key, rehearsal)
@@ -175,7 +186,7 @@ def _rehearse_database(
     entry = dump_entry_name(captured.engine, captured.database)
     with engine.scratch(key, captured) as place:
         with rehearsal.phase("restore"):
-            engine.load(place, restore.sql_of(reader, entry), Load(captured.database))
+            engine.load(place, stored_archive.sql_of(reader, entry), Load(captured.database))
         with rehearsal.phase("compare"):
             restored = engine.read_back(place, ())
     _note_database(captured, restored, rehearsal)

@@ -1,4 +1,4 @@
-"""The steps of one restore: select, verify, safety backup, databases, files, what comes after.
+"""The steps of one restore: select, verify, safety backup, databases, files.
 
 Nothing is changed before the whole archive has been read and found whole. Each step can be repeated: what a dead one
 left half-way is marked as such, and begun anew.
@@ -6,30 +6,25 @@ left half-way is marked as such, and begun anew.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
-import shlex
 import shutil
 import subprocess
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-from isal import isal_zlib
-
-from lifeboat import backup, catalog, comparison, connections, extract, files, recovery, swap
+from lifeboat import backup, catalog, comparison, connections, extract, files, recovery, stored_archive, swap
 from lifeboat.archive import engine_of_entry
-from lifeboat.archive.read import ArchiveReader, Verified
+from lifeboat.archive.read import Verified
 from lifeboat.backup import Taken
 from lifeboat.catalog import Catalog
 from lifeboat.config import Database, Settings
 from lifeboat.databases import Dump, Engine, Load, Loaded, Target
-from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError, StorageError
+from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
 from lifeboat.logs import logger
 from lifeboat.processes import die_with_parent, environment
@@ -41,9 +36,6 @@ from lifeboat.unfinished import sweep
 
 log = logger(__name__)
 
-GZIP_WINDOW = 31
-BLOCK = 1 << 18
-OUTPUT_LINES_KEPT = 20
 SAFETY_NOTE = "safety backup before "
 SAFETY_ONLY_BY_KEY = "it is a safety backup, which holds what somebody wanted to undo; only its key brings it back"
 
@@ -162,26 +154,11 @@ def _content(
 ) -> tuple[Content, str, bool]:
     """Return what an archive holds, the SHA-256 that was published of it, and whether it is a safety backup."""
     marker = catalog.read_marker(destination, archive.key) if archive.kind != "legacy" else None
-    with opened(settings, destination, archive.application, archive.key) as reader:
+    with stored_archive.opened(settings, destination, archive.application, archive.key) as reader:
         content = recovery.content_of(reader.names(), archive.kind, databases)
     if marker is None:
         return content, "", False
     return content, marker["archive"]["sha256"], str(marker.get("note", "")).startswith(SAFETY_NOTE)
-
-
-@contextlib.contextmanager
-def opened(settings: Settings, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
-    """Open an archive at its destination, by range reads.
-
-    :raises ArchiveError: it is no archive, or one of ours without a manifest.
-    """
-    passwords = connections.archive_passwords(settings.encryption_of(application))
-    foreign = catalog.kind_of(key) == "legacy"
-    with destination.open(key) as file:
-        reader = ArchiveReader(file, f"{key} at {destination}", *passwords, foreign=foreign)
-        if not foreign and not reader.has_manifest:
-            raise ArchiveError(f"{reader.where} holds no manifest, so nothing says what it should restore to.")
-        yield reader
 
 
 def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surroundings:
@@ -223,36 +200,12 @@ def verify(settings: Settings, plan: RestorePlan) -> Verified:
     """
     destination = _destination(settings, plan)
     marker = catalog.read_marker(destination, plan.key) if plan.sha256 else None
-    with opened(settings, destination, plan.application, plan.key) as reader:
-        verified = verify_as(reader, plan.key, marker, plan.sha256)
+    with stored_archive.opened(settings, destination, plan.application, plan.key) as reader:
+        verified = stored_archive.verify_as(reader, plan.key, marker, plan.sha256)
     log.info(
         "%s at %s is whole: %s entries, %s.",
         *(plan.key, destination, verified.entries, size_text(verified.content_bytes)),
     )
-    return verified
-
-
-def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None, sha256: str = "") -> Verified:
-    """Verify that an archive is whole, and the one of that key, and that its marker tells the truth about it.
-
-    :param key: empty for a file of any name.
-    :param marker: that stands beside it; None where none does.
-    :param sha256: that it must have; by default what the marker says.
-    :raises ArchiveError: it is not.
-    """
-    verified = reader.verify(sha256 or (marker["archive"]["sha256"] if marker else None))
-    manifest = reader.manifest()
-    if manifest is None:
-        return verified
-    if key and catalog.key_of(manifest) != key:
-        raise ArchiveError(f"{reader.where} holds the manifest of another archive: somebody put it under this name.")
-    captured_databases(reader, manifest)
-    wrong = catalog.untruths(marker, manifest, verified) if marker is not None else []
-    if wrong:
-        raise ArchiveError(
-            f"{reader.where} is not as its marker says: {', '.join(wrong)} differ.",
-            "Somebody changed the marker; the archive is whole. Copy the marker from another destination.",
-        )
     return verified
 
 
@@ -310,14 +263,14 @@ def restore_database(
     (database,) = known_databases(settings, plan.application, [step.database])
     engine = connections.engine(database, settings.scratch)
     compared = None
-    with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
-        captured = captured_database(reader, step.database)
+    with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+        captured = stored_archive.captured_database(reader, step.database)
         _check_table(step, captured)
         _check_engine(step, database)
         target = Target(step.schema, plan.key, captured, step.exists, step.in_place)
         with engine.target(target) as place:
             load = Load(step.database, step.table, step.in_place, sequential)
-            loaded = _load(engine, target, place.name, sql_of(reader, step.entry), load)
+            loaded = _load(engine, target, place.name, stored_archive.sql_of(reader, step.entry), load)
             warnings = list(loaded.warnings)
             if captured is not None and compare:
                 compared = _compare(engine, place.name, step, captured, warnings)
@@ -347,52 +300,11 @@ def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
         )
 
 
-def captured_database(reader: ArchiveReader, database: str) -> Dump | None:
-    """Return what the manifest says of a database, or None where there is no manifest."""
-    manifest = reader.manifest()
-    if manifest is None:
-        return None
-    found = next((dump for dump in captured_databases(reader, manifest) if dump.database == database), None)
-    if found is None:
-        raise RestoreError(f"The manifest does not know the database {database!r}.")
-    return found
-
-
-def captured_databases(reader: ArchiveReader, manifest: Mapping[str, Any]) -> list[Dump]:
-    """Return what a manifest says of all databases.
-
-    :raises ArchiveError: it says nothing of use.
-    """
-    facts = manifest.get("databases")
-    try:
-        return [Dump.from_json(each) for each in (facts if isinstance(facts, list) else [facts])]
-    except ValueError as error:
-        raise ArchiveError(f"{reader.where}: its manifest does not describe databases as manifests do.") from error
-
-
 def _load(engine: Engine, target: Target, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
     try:
         return engine.load(place, sql, load)
     except LifeboatError as error:
         raise type(error)(f"{error.message} {engine.left(target)}", error.hint) from error
-
-
-def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
-    """Yield the text of a dump; those of laravel-backup may be compressed once more."""
-    if not entry.endswith(".gz"):
-        yield from reader.chunks(entry)
-        return
-    inflate = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
-    for chunk in reader.chunks(entry):
-        waiting = chunk
-        while waiting:
-            try:
-                yield inflate.decompress(waiting, 4 * BLOCK)
-            except isal_zlib.error as error:  # type: ignore[misc]  # the library carries no types
-                raise RestoreError(f"{entry} is not a gzip file.") from error
-            waiting = inflate.unconsumed_tail
-    if not inflate.eof:
-        raise RestoreError(f"{entry} is cut short.")
 
 
 def _compare(engine: Engine, place: str, step: DatabaseStep, captured: Dump, warnings: list[str]) -> int:
@@ -443,7 +355,7 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
 
     place = Path(os.path.realpath(target)) if step.in_place else target  # what a link points to is replaced
     publish = put_in_place if step.in_place else None
-    with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+    with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         extracted = extract.extract(reader, place, only=step.path, root=root, publish=publish)
     return RestoredFiles(
         *(str(target), extracted.files, extracted.bytes, time.monotonic() - started),
@@ -496,64 +408,3 @@ def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
 
 def _leads_through_a_link(tree: Path, path: Path) -> bool:
     return any((tree / above).is_symlink() for above in path.parents)
-
-
-def after_restore(settings: Settings, plan: RestorePlan) -> list[str]:
-    """Run the commands of the settings in the restored folder; return them.
-
-    They find the name of the restored database in ``DB_DATABASE``, where there is one, so that a Laravel application
-    that was restored beside the original works on the restored copy; in a copy of an application with several
-    databases, of which no variable can tell, nothing is run. Nothing else of the worker's environment but paths, locale
-    and time zone is in theirs: it may hold secrets.
-
-    :raises RestoreError: one failed; with its last lines. The others were not run.
-    """
-    if plan.files is None or plan.files.path:
-        return []
-    application = settings.application(plan.application)
-    commands = list(application.after_restore)
-    is_copy = application.files is None or Path(plan.files.target) != application.files.root
-    if commands and is_copy and not len(plan.databases) == len(application.databases) == 1:
-        log.warning("after_restore is not run: nothing would keep its commands in this copy from the original's data.")
-        return []
-    restored = {"DB_DATABASE": plan.databases[0].schema} if len(plan.databases) == 1 else {}
-    for command in commands:
-        log.info("Running in %s: %s", plan.files.target, command)
-        _run(shlex.split(command), Path(plan.files.target), environment() | restored)
-    return commands
-
-
-def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
-    """Run a command to its end, its output in the log; whatever ends this ends the command."""
-    parent = os.getpid()
-    last: deque[str] = deque(maxlen=OUTPUT_LINES_KEPT)
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            preexec_fn=lambda: die_with_parent(parent),
-        )
-    except OSError as error:
-        raise RestoreError(
-            f"{shlex.join(command)} cannot be run in {folder}: {error.strerror}.",
-            "Everything is restored; mend after_restore in the settings, or run what is left of it by hand.",
-        ) from error
-    try:
-        for line in cast(IO[str], process.stdout):
-            last.append(line.rstrip())
-            log.info("  %s", line.rstrip())
-        status = process.wait()
-    finally:
-        process.kill()
-        process.wait()
-    if status:
-        raise RestoreError(
-            f"{shlex.join(command)} ended with status {status}:\n" + "\n".join(last),
-            "Everything is restored; mend what it says, then run it and those after it by hand, or clear the task.",
-        )

@@ -18,6 +18,7 @@ _ENGINES: dict[str, EngineName] = {
     "postgresql": "postgresql",
     "sqlite": "sqlite",
 }
+GZIP_WINDOW = 31  # the window of 32 KiB, plus 16 for the framing of gzip, as zlib asks for them
 CHUNK = 256 << 10  # larger blocks cost a page fault per page at every allocation
 
 

@@ -121,7 +121,7 @@ def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
 
 
 def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
-    from lifeboat import connections, restore
+    from lifeboat import connections, stored_archive
 
     application = key.partition("/")[0]
     kind = catalog.kind_of(key)
@@ -136,7 +136,7 @@ def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[di
                 raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
             return found
 
-        opened = restore.opened(settings, destination, application, key)
+        opened = stored_archive.opened(settings, destination, application, key)
         return _check(f"{key} at {destination}", opened, marker, key)
 
     return [check(destination) for destination in connections.destinations(settings, application, chosen)]
@@ -148,12 +148,12 @@ def _check(
     read_marker: Callable[[], dict[str, Any] | None],
     key: str = "",
 ) -> dict[str, Any]:
-    from lifeboat import restore
+    from lifeboat import stored_archive
 
     try:
         marker = read_marker()
         with opened as reader:
-            verified = restore.verify_as(reader, key, marker)
+            verified = stored_archive.verify_as(reader, key, marker)
     except (ArchiveError, StorageError) as error:
         return {"where": where, "ok": False, "error": str(error)}
     return {"where": where, "ok": True, **vars(verified)}

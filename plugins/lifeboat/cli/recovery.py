@@ -176,7 +176,7 @@ def _only(settings: Settings, name: str | None) -> str:
 def _restore(
     settings: Settings, wanted: Wanted, *, compare: bool, sequential: bool, commands: bool, as_json: bool
 ) -> None:
-    from lifeboat import restore
+    from lifeboat import after_restore, restore
 
     plan = restore.select(settings, wanted, datetime.now(UTC))
     report: dict[str, Any] = {"plan": plan.to_json()}
@@ -189,7 +189,7 @@ def _restore(
         for step in plan.databases
     ]
     report["files"] = restore.restore_files(settings, plan).to_json() if plan.files else None
-    report["after_restore"] = restore.after_restore(settings, plan) if commands else []
+    report["after_restore"] = after_restore.run_commands(settings, plan) if commands else []
     if as_json:
         terminal.print_json(report)
     else:

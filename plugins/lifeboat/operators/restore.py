@@ -167,11 +167,11 @@ class AfterRestoreOperator(RestoreStepOperator):
 
     def step(self, context: Context) -> list[str]:
         """Run; return the commands. Skipped where there are none."""
-        from lifeboat import restore
+        from lifeboat import after_restore
 
         if not context["params"].get("after_restore", True):
             raise AirflowSkipException("The run was asked to run no commands.")
-        commands = restore.after_restore(self.settings(), self.planned)
+        commands = after_restore.run_commands(self.settings(), self.planned)
         if not commands:
             raise AirflowSkipException("The settings name no commands under after_restore, or only a part is restored.")
         return commands
