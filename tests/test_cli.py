@@ -347,7 +347,7 @@ def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
         (keys[3], "keep", "newest"),
     ]
     shown = lifeboat(*at)
-    assert "2 objects of the listing are no archives" in shown.stderr
+    assert "Of the listing, 2 objects left out" in shown.stderr
     kinds = answer(*at, "--policy", '{"database": {"keep_all_for_days": 30}}')
     assert [line["action"] for line in kinds] == ["keep"] * 4
     alone = lifeboat("plan", "--at", "2026-11-23")

@@ -128,7 +128,7 @@ def test_what_comes_out_is_what_went_in(root: Path, target: Path, password: str 
         sum(stat.S_ISDIR(status.st_mode) for status in found),
         sum(stat.S_ISLNK(status.st_mode) for status in found),
         sum(status.st_size for status in files),
-        ("1 files run with the rights of their owner or group, which are those of who restored them now: 'run.sh'.",),
+        ("1 file with the setuid or setgid bit, to run with the rights of whoever restored: 'run.sh'.",),
     )
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
     assert not unfinished(target).exists()
@@ -301,7 +301,7 @@ def test_an_archive_of_laravel_backup_with_whole_paths(
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
     assert (done.files, done.directories) == (4, 2)
     assert done.warnings[0].startswith("The archive has no manifest")
-    said = f"2 entries are not of {root} and keep their whole path: 'var/www/shopping/cart', 'srv/media/a.jpg'."
+    said = f"2 entries not below {root}, restored under the whole path: 'var/www/shopping/cart', 'srv/media/a.jpg'."
     assert done.warnings[1:] == (said,)
 
 
@@ -309,7 +309,9 @@ def test_an_archive_of_laravel_backup_with_relative_paths(target: Path, tmp_path
     archive = foreign(tmp_path / "a.zip", {"app/": PHP_FOLDER, "app/x.php": PHP, ".env": b"KEY=1"}, PASSWORD)
     done = extracted(archive, target, root="/var/www/shop")
     assert facts(target).keys() == {"app", "app/x.php", ".env"}
-    assert done.warnings[1:] == ("No entry is below /var/www/shop: all keep the paths that they have in the archive.",)
+    assert done.warnings[1:] == (
+        "No entry is below /var/www/shop: all are restored under the paths that they have in the archive.",
+    )
     assert extracted(archive, target / "again").warnings[1:] == ()
 
 

@@ -263,7 +263,7 @@ def test_the_newest_archive_that_holds_what_is_wanted_is_taken(project: Configur
     part = back_up(tmp="2")
     assert plan().key == part.packed.key
     assert plan(databases=("shop_stock",)).key == whole.packed.key
-    with pytest.raises(RestoreError, match=r"1 older ones were tried, too\): it holds no dump of blog"):
+    with pytest.raises(RestoreError, match=r"1 older one was tried, too\): it holds no dump of blog"):
         plan(databases=("blog",))
 
 

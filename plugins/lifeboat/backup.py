@@ -28,6 +28,7 @@ from lifeboat.logs import logger
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.streams import Source
+from lifeboat.text import plural, size_text
 
 log = logger(__name__)
 
@@ -125,8 +126,9 @@ def dump_database(scratch: Staging, database: Database, engine: Engine) -> Dump:
         take(deflate.flush())
         staged.facts = dump.to_json()
     log.info(
-        "Dumped %s: %s rows of %s tables, %s bytes of SQL, %s compressed.",
-        *(database.name, dump.rows, len(dump.tables), dump.sql_bytes, stored),
+        "Dumped %s: %s of %s, %s of SQL, %s compressed.",
+        *(database.name, plural(dump.rows, "row"), plural(len(dump.tables), "table")),
+        *(size_text(dump.sql_bytes), size_text(stored)),
     )
     return dump
 
@@ -173,7 +175,8 @@ def pack_archive(
             manifest, entries=entries.count, size=packed.size, sha256=packed.sha256, encrypted=password is not None
         )
         staged.facts = {"key": key, "marker": public}
-    log.info("Packed %s: %s entries, %s bytes, SHA-256 %s.", key, entries.count + 1, packed.size, packed.sha256)
+    packed_entries = plural(entries.count + 1, "entry", "entries")
+    log.info("Packed %s: %s, %s, SHA-256 %s.", key, packed_entries, size_text(packed.size), packed.sha256)
     return packed
 
 
@@ -209,7 +212,7 @@ def store_archive(
     if not published:
         # Last, so that a crash before this line leaves an upload that nothing counts as a backup.
         destination.write(packed.key + catalog.MARKER, json.dumps(marker, ensure_ascii=False, indent=1).encode())
-    log.info("Published %s at %s: %s bytes.", packed.key, destination, packed.size)
+    log.info("Published %s at %s: %s.", packed.key, destination, size_text(packed.size))
 
 
 def _sha256_at(destination: Destination, key: str) -> str:

@@ -50,9 +50,9 @@ class Captured:
     def warnings(self) -> list[str]:
         """Return what a reader of the manifest should know first."""
         counts = (
-            (self.changed, "changed while they were read"),
-            (self.missing, "could not be read and are missing"),
-            (self.special, "sockets, FIFOs or devices were skipped"),
+            (self.changed, "changed while being read"),
+            (self.missing, "missing from the archive"),
+            (self.special, "skipped: sockets, FIFOs or devices"),
         )
         return [f"files: {count} {what}" for count, what in counts if count]
 

@@ -40,6 +40,7 @@ from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageE
 from lifeboat.logs import logger
 from lifeboat.scratch import scratch_directory
 from lifeboat.storage import Destination
+from lifeboat.text import plural
 
 log = logger(__name__)
 
@@ -198,7 +199,8 @@ def _note_database(captured: Dump, restored: Dump, rehearsal: _Rehearsal) -> Non
     for difference in found:
         log.warning("%s: %s, on a server of version %s.", captured.database, difference, restored.server)
     if found:
-        rehearsal.notes.append(f"{len(found)} definitions are worded otherwise by server {restored.server}")
+        definitions = plural(len(found), "definition is", "definitions are")
+        rehearsal.notes.append(f"{definitions} worded otherwise by server {restored.server}")
     rehearsal.servers.add(restored.server)
     rehearsal.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
     rehearsal.compared.databases += 1
@@ -206,7 +208,8 @@ def _note_database(captured: Dump, restored: Dump, rehearsal: _Rehearsal) -> Non
     rehearsal.compared.rows += captured.rows
     rehearsal.compared.objects += len(captured.objects)
     rehearsal.compared.bytes += captured.sql_bytes
-    log.info("%s: %s tables, %s rows are as captured.", captured.database, len(captured.tables), captured.rows)
+    tables, rows = plural(len(captured.tables), "table"), plural(captured.rows, "row")
+    log.info("%s: %s, %s as captured.", captured.database, tables, rows)
 
 
 def _scratch_server(settings: Settings, application: str, captured: Dump) -> Database:
@@ -237,7 +240,7 @@ def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehears
     rehearsal.compared.files += len(entries)
     rehearsal.compared.bytes += extracted.bytes
     rehearsal.notes += extracted.warnings
-    log.info("%s files, directories and links are as captured.", len(entries))
+    log.info("Files, directories and links as captured: %s.", len(entries))
 
 
 def _folder(settings: Settings) -> Path:

@@ -26,7 +26,7 @@ from lifeboat.errors import ArchiveError, RestoreError
 from lifeboat.layout import Layout, examples, lay_out, leads_out
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 from lifeboat.unfinished import new_directory, translated, unfinished_name
 
 log = logger(__name__)
@@ -151,11 +151,17 @@ class _Tree:
             for path, entry in self._layout.contents.items()
             if entry.kind == "file" and entry.mode & (stat.S_ISUID | stat.S_ISGID)
         ]
-        said = {
-            "links lead out of what was restored": out,
-            "files run with the rights of their owner or group, which are those of who restored them now": powerful,
-        }
-        return tuple(f"{len(paths)} {what}: {examples(paths)}." for what, paths in said.items() if paths)
+        warnings = []
+        if out:
+            links = plural(len(out), "link leads", "links lead")
+            warnings.append(f"{links} out of what was restored: {examples(out)}.")
+        if powerful:
+            files = plural(len(powerful), "file")
+            warnings.append(
+                f"{files} with the setuid or setgid bit, to run with the rights of whoever restored:"
+                f" {examples(powerful)}."
+            )
+        return tuple(warnings)
 
     def _make_files(self) -> None:
         under_way: deque[Future[None]] = deque()

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from lifeboat.archive.listing import Entry
 from lifeboat.errors import ArchiveError, RestoreError
+from lifeboat.text import plural
 
 LONGEST_TARGET = 4095  # bytes; Linux makes no link to more
 NAMED = 5  # how many examples a message names
@@ -68,7 +69,7 @@ def _below_root(entries: Sequence[Entry], root: str) -> tuple[list[tuple[str, En
     if prefix == "/":
         return whole, ()
     if not any(f"{path}/".startswith(prefix) for path, _ in whole):
-        return whole, (f"No entry is below {root}: all keep the paths that they have in the archive.",)
+        return whole, (f"No entry is below {root}: all are restored under the paths that they have in the archive.",)
     found, outside = [], []
     for path, entry in whole:
         if f"{path}/".startswith(prefix):
@@ -78,7 +79,8 @@ def _below_root(entries: Sequence[Entry], root: str) -> tuple[list[tuple[str, En
             outside.append(path)
     if not outside:
         return found, ()
-    return found, (f"{len(outside)} entries are not of {root} and keep their whole path: {examples(outside)}.",)
+    count = plural(len(outside), "entry", "entries")
+    return found, (f"{count} not below {root}, restored under the whole path: {examples(outside)}.",)
 
 
 def _members(where: str, located: Iterable[tuple[str, Entry]]) -> dict[bytes, Entry]:

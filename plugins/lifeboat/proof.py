@@ -16,6 +16,7 @@ from typing import Any, cast
 from lifeboat.catalog import PROOF
 from lifeboat.errors import ArchiveError
 from lifeboat.storage import Destination
+from lifeboat.text import plural
 
 FORMAT = 1
 SIGNATURE = "hmac_sha256"
@@ -98,6 +99,18 @@ def recovery_seconds(made: Mapping[str, Any]) -> float:
     """Return how long the recovery took that a proof measured: reading all of the archive, and restoring it."""
     durations = made["durations"]
     return float(durations["verify"]) + float(durations["restore"])
+
+
+def compared_text(compared: Mapping[str, int]) -> str:
+    """Return the totals of what a drill compared, for people.
+
+    :param compared: as a proof keeps them.
+    """
+    files = f", {plural(compared['files'], 'file')}" if compared["files"] else ""
+    return (
+        f"{plural(compared['tables'], 'table')}, {plural(compared['rows'], 'row')},"
+        f" {plural(compared['objects'], 'other object')}{files}"
+    )
 
 
 def points_of(proof: Mapping[str, Any]) -> list[dict[str, Any]]:

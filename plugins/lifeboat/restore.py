@@ -31,7 +31,7 @@ from lifeboat.processes import die_with_parent, environment
 from lifeboat.recovery import Content, DatabaseStep, RestorePlan, Surroundings, Wanted
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 from lifeboat.unfinished import sweep
 
 log = logger(__name__)
@@ -117,7 +117,7 @@ def select(settings: Settings, wanted: Wanted, now: datetime) -> RestorePlan:
             return plan
         reasons.setdefault(archive.key, lack)
     newest, reason = next(iter(reasons.items()))
-    more = f" ({len(reasons) - 1} older ones were tried, too)" if len(reasons) > 1 else ""
+    more = f" ({plural(len(reasons) - 1, 'older one was', 'older ones were')} tried, too)" if len(reasons) > 1 else ""
     raise RestoreError(f"{newest} cannot be restored as asked{more}: {reason.rstrip('.')}.")
 
 
@@ -203,8 +203,8 @@ def verify(settings: Settings, plan: RestorePlan) -> Verified:
     with stored_archive.opened(settings, destination, plan.application, plan.key) as reader:
         verified = stored_archive.verify_as(reader, plan.key, marker, plan.sha256)
     log.info(
-        "%s at %s is whole: %s entries, %s.",
-        *(plan.key, destination, verified.entries, size_text(verified.content_bytes)),
+        "%s at %s is whole: %s, %s.",
+        *(plan.key, destination, plural(verified.entries, "entry", "entries"), size_text(verified.content_bytes)),
     )
     return verified
 
@@ -276,7 +276,8 @@ def restore_database(
                 compared = _compare(engine, place.name, step, captured, warnings)
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
-    log.info("Loaded %s: %s rows of %s tables in %.1f s.", step.schema, loaded.rows, loaded.tables, loaded.seconds)
+    rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")
+    log.info("Loaded %s: %s of %s in %.1f s.", step.schema, rows, tables, loaded.seconds)
     for warning in warnings:
         log.warning("%s: %s.", step.schema, warning)
     facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
@@ -322,7 +323,7 @@ def _compare(engine: Engine, place: str, step: DatabaseStep, captured: Dump, war
     )
     warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
     equal = len(captured.tables) if not step.table else 1
-    log.info("Compared %s with the manifest: %s tables have the digests that were captured.", step.schema, equal)
+    log.info("Compared %s with the manifest: %s as captured.", step.schema, plural(equal, "table"))
     return equal
 
 
@@ -347,7 +348,9 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
 
     def put_in_place(fresh: Path) -> None:
         carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
-        log.info("Copied %s files and folders that no archive holds from %s.", carried, target)
+        log.info(
+            "Copied from %s what no archive holds: %s.", target, plural(carried, "file or folder", "files and folders")
+        )
         swap.take_owners(target, fresh / step.path)
         swap.replace(target, fresh / step.path, kept)
         if step.path:

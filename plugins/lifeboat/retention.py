@@ -23,9 +23,7 @@ from zoneinfo import ZoneInfo
 from dateutil.relativedelta import relativedelta
 
 from lifeboat.catalog import OWN_KINDS, Archive, Kind
-from lifeboat.text import size_text
-
-MEGABYTE = 1024 * 1024
+from lifeboat.text import MEGABYTE, plural, size_text
 
 Rule = Literal[
     "newest",
@@ -226,7 +224,7 @@ def _windows(now: datetime, zone: ZoneInfo, policy: Policy) -> list[_Window]:
     for rule, period, unit, group in periods:
         wall -= period
         end = wall.replace(tzinfo=zone).astimezone(UTC)
-        kept_as = f"newest of its {unit}" if unit else f"younger than {policy.keep_all_for_days} days"
+        kept_as = f"newest of its {unit}" if unit else f"younger than {plural(policy.keep_all_for_days, 'day')}"
         windows.append(_Window(rule, end, group, kept_as, f"a newer one of the same {unit} is kept"))
     return windows
 

@@ -106,7 +106,7 @@ def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
     for each in refused:
         with pytest.raises(StorageError, match=r"Read-only file system.*The disk is mounted read-only"):
             each()
-    with pytest.raises(StorageError, match=r"0 of 2 were deleted; left are .*The disk is mounted read-only"):
+    with pytest.raises(StorageError, match=r"Deleted: 0 of 2; left: .*The disk is mounted read-only"):
         cleanup.clean(destination, settings, ["Shop"], now, order)
     assert destination.init().startswith("was prepared before")
     findings = checkup.examine("usb", settings, ["Shop"], datetime.now(UTC), deep=True).findings

@@ -12,7 +12,8 @@ from lifeboat.alerts.message import Failure, Message
 from lifeboat.checkup import Examined
 from lifeboat.logs import logger
 from lifeboat.operators.base import FAILURE
-from lifeboat.text import age_text, size_text
+from lifeboat.proof import compared_text
+from lifeboat.text import age_text, plural, size_text
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -73,16 +74,16 @@ def _restored_lines(ti: Any, run_id: str) -> Iterator[str]:
         yield f"Safety backup: {key}"
     for facts in (*left("restore"), *left("restore_database")):
         compared = facts["compared"]
-        same = "not compared" if compared is None else f"{compared} tables compared, all as captured"
+        same = "not compared" if compared is None else f"{plural(compared, 'table')} compared, all as captured"
         yield (
-            f"Restored database {facts['database']} into {facts['schema']}: {facts['rows']} rows of"
-            f" {facts['tables']} tables in {facts['seconds']:.0f} s; {same}."
+            f"Restored database {facts['database']} into {facts['schema']}: {plural(facts['rows'], 'row')} of"
+            f" {plural(facts['tables'], 'table')} in {facts['seconds']:.0f} s; {same}."
         )
         yield from (f"Note: {warning}." for warning in facts["warnings"])
     for facts in left("restore_files"):
         kept = f"; the old tree is kept at {facts['kept']}" if facts["kept"] else ""
         yield (
-            f"Restored {facts['files']} files, {size_text(facts['bytes'])}, to {facts['target']}"
+            f"Restored {plural(facts['files'], 'file')}, {size_text(facts['bytes'])}, to {facts['target']}"
             f" in {facts['seconds']:.0f} s{kept}."
         )
         yield from (f"Note: {warning}." for warning in facts["warnings"])
@@ -99,19 +100,17 @@ def drilled_run(context: Context) -> Message:
         tasks = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill"]
         proven = filter(None, context["ti"].xcom_pull(task_ids=tasks, run_id=run_id) or [])
         lines = [_drill_line(facts) for facts in proven]
-        title = f"{dag_id}: {len(lines)} archives proven" if lines else f"{dag_id}: nothing to prove yet"
+        title = f"{dag_id}: {plural(len(lines), 'archive')} proven" if lines else f"{dag_id}: nothing to prove yet"
     except Exception as error:  # noqa: BLE001  # a report without details is better than none
         log.warning("The report has no details: %s.", error)
     return Message(title, run_id, last_good=_coverage(), note="\n".join(lines), url=_url(context))
 
 
 def _drill_line(facts: dict[str, Any]) -> str:
-    compared = facts["compared"]
-    files = f", {compared['files']} files" if compared["files"] else ""
     notes = "".join(f" Note: {note}." for note in facts["notes"])
     return (
         f"Proven: {facts['key']} at {facts['destination']}; recovered in {facts['seconds']:.0f} s; compared"
-        f" {compared['tables']} tables, {compared['rows']} rows, {compared['objects']} other objects{files}.{notes}"
+        f" {compared_text(facts['compared'])}.{notes}"
     )
 
 

@@ -13,7 +13,7 @@ from lifeboat import catalog
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import ArchiveError, SettingsError, StorageError
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.archive.read import ArchiveReader
@@ -98,9 +98,9 @@ def verify(
     else:
         for check in checks:
             if check["ok"]:
+                held = f"{plural(check['entries'], 'entry', 'entries')}, {size_text(check['content_bytes'])}"
                 terminal.output.print(
-                    f"[green]whole[/] {terminal.plain(check['where'])}: {check['entries']} entries, "
-                    f"{size_text(check['content_bytes'])}, SHA-256 {check['sha256']}",
+                    f"[green]whole[/] {terminal.plain(check['where'])}: {held}, SHA-256 {check['sha256']}",
                     soft_wrap=True,
                 )
             else:

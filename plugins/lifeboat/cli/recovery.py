@@ -12,9 +12,9 @@ import typer
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.errors import LifeboatError, SettingsError
-from lifeboat.proof import recovery_seconds
+from lifeboat.proof import compared_text, recovery_seconds
 from lifeboat.recovery import LATEST, Wanted
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.config import Settings
@@ -155,11 +155,9 @@ def drill_archives(
 
 
 def _proof_line(made: dict[str, Any]) -> str:
-    compared = made["compared"]
-    files = f", {compared['files']} files" if compared["files"] else ""
     return (
-        f"proven: {made['key']} at {made['destination']}: {compared['tables']} tables, {compared['rows']} rows,"
-        f" {compared['objects']} other objects{files} as captured; recovered in {recovery_seconds(made):.1f} s"
+        f"proven: {made['key']} at {made['destination']}: {compared_text(made['compared'])} as captured;"
+        f" recovered in {recovery_seconds(made):.1f} s"
     )
 
 
@@ -200,15 +198,18 @@ def _lines(report: dict[str, Any]) -> list[str]:
     plan = report["plan"]
     lines = [f"Restored from {plan['key']} at {plan['destination']}, captured {plan['captured_at']}:"]
     for facts in report["databases"]:
-        compared = f", {facts['compared']} tables compared: all as captured" if facts["compared"] is not None else ""
+        tables = facts["compared"]
+        compared = f", {plural(tables, 'table')} compared: all as captured" if tables is not None else ""
         lines.append(
-            f"  database {facts['database']} into schema {facts['schema']}: {facts['rows']} rows of"
-            f" {facts['tables']} tables{compared}; {facts['seconds']:.1f} s"
+            f"  database {facts['database']} into schema {facts['schema']}: {plural(facts['rows'], 'row')} of"
+            f" {plural(facts['tables'], 'table')}{compared}; {facts['seconds']:.1f} s"
         )
     if files := report["files"]:
         kept = f"; the old tree is kept at {files['kept']}" if files["kept"] else ""
         size = size_text(files["bytes"])
-        lines.append(f"  {files['files']} files, {size}, to {files['target']}; {files['seconds']:.1f} s{kept}")
+        lines.append(
+            f"  {plural(files['files'], 'file')}, {size}, to {files['target']}; {files['seconds']:.1f} s{kept}"
+        )
     if report["safety_backup"]:
         lines.append(f"  safety backup of what was there: {report['safety_backup']}")
     lines += [f"  ran: {command}" for command in report["after_restore"]]

@@ -29,6 +29,7 @@ from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader
 from lifeboat.databases.mysql_target import HINTS, Compatibility, Target, differences, query, read_target, run
 from lifeboat.errors import RestoreError
 from lifeboat.progress import Progress
+from lifeboat.text import plural
 
 CONNECTIONS = 4
 LARGE = 500_000  # bytes of rows from which on keys wait for them; below, defining a table twice takes longer
@@ -370,7 +371,7 @@ class _Loading:
         count = "SELECT COUNT(*) FROM information_schema.events WHERE event_schema = database()"
         ((made,),) = self._hands[0].query(count) if events else ((0,),)
         if made < len(events):
-            self._warn(f"{len(events) - made} of {len(events)} events were not made: their time has passed")
+            self._warn(f"events not made, because their time has passed: {len(events) - made} of {len(events)}")
 
     def _warn_of_reach(self, statement: Statement) -> None:
         """Tell what in a copy still means the original."""
@@ -382,4 +383,4 @@ class _Loading:
 def _count_orphans(session: Session, key: ForeignKey, broken: list[str]) -> None:
     ((count,),) = query(session, key.orphans, f"Checking {key.title}")
     if count:
-        broken.append(f"{key.title}, {count} rows")
+        broken.append(f"{key.title}, {plural(count, 'row')}")

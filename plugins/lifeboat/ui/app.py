@@ -19,13 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lifeboat import __version__, config, health
 from lifeboat.config import Settings
 from lifeboat.errors import SettingsError
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 from lifeboat.ui import archives, charts, metrics, plans, safety
 from lifeboat.ui.archives import KIND_NAMES, Filters
 from lifeboat.ui.overview import overview
 from lifeboat.ui.readings import FRESH_SECONDS, Errand, Reading, Readings, read_marker
 from lifeboat.ui.recipes import recipes, restore_dag
-from lifeboat.ui.words import ago, plural
+from lifeboat.ui.words import ago
 
 PATIENCE_SECONDS = 1.0  # browsers open few connections, and what is slow must not take them from the rest
 RETRY_SECONDS = 1  # then the page asks again for what is slow

@@ -9,11 +9,11 @@ from datetime import datetime
 from lifeboat import health
 from lifeboat.config import Settings
 from lifeboat.health import Finding
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 from lifeboat.ui.plans import plan_view
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.safety import Tone, findings_of, newest_proofs, worst_first
-from lifeboat.ui.words import ago, duration, plural
+from lifeboat.ui.words import ago, duration
 
 
 @dataclass(frozen=True)
