@@ -23,7 +23,7 @@ from lifeboat.catalog import Kind
 from lifeboat.databases import mysql, mysql_schema
 from lifeboat.databases.mysql import UNFINISHED
 from lifeboat.errors import ArchiveError, DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
-from lifeboat.recovery import RestorePlan, Wanted
+from lifeboat.recovery import RestorePlan, RestoreRequest
 from lifeboat.staging import StagingDirectory
 from pyzipper import WZ_AES, AESZipFile
 
@@ -68,7 +68,7 @@ def back_up(kind: config.BackupKind = "database", tmp: str = "1") -> Taken:
 
 
 def plan(now: datetime | None = None, **wishes: Any) -> RestorePlan:
-    return restore.select(config.load(), Wanted("Shop", **wishes), now or datetime.now(UTC))
+    return restore.select(config.load(), RestoreRequest("Shop", **wishes), now or datetime.now(UTC))
 
 
 def restored(made: RestorePlan, **options: Any) -> list[restore.RestoredDatabase]:

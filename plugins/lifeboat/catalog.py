@@ -235,10 +235,10 @@ def public_manifest(
     }
 
 
-def untruths(marker: Mapping[str, Any], manifest: dict[str, Any], verified: Verified) -> list[str]:
-    """Return what a marker says that is not so, by the names of its keys.
+def wrong_fields(marker: Mapping[str, Any], manifest: dict[str, Any], verified: Verified) -> list[str]:
+    """Return the keys of a marker whose values contradict the archive.
 
-    Nobody signs a marker; but it is the public copy of what the archive says itself.
+    Markers are not signed; but a marker is the public copy of what the archive's own manifest says.
     """
     try:
         truth = public_manifest(

@@ -103,7 +103,7 @@ def evaluate(
     :param clock: the time by which the newest are too old; `now` when left out.
     :raises StorageError: the listing failed; a part of it decides nothing.
     """
-    found = survey.look(destination, settings)
+    found = survey.read(destination, settings)
     return decide(destination.name, found, settings, applications, now, clock)
 
 

@@ -44,7 +44,7 @@ from lifeboat.text import plural
 
 log = logger(__name__)
 
-LOOK = "Restore another archive, and look for what changed this one."
+HINT = "Restore another archive, and look for what changed this one."
 
 
 @dataclass
@@ -195,7 +195,7 @@ def _rehearse_database(
 
 def _note_database(captured: Dump, restored: Dump, rehearsal: _Rehearsal) -> None:
     found = comparison.differences(captured, restored)
-    comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, LOOK)
+    comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, HINT)
     for difference in found:
         log.warning("%s: %s, on a server of version %s.", captured.database, difference, restored.server)
     if found:
@@ -234,7 +234,7 @@ def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehears
             extracted = extract.extract(reader, scratch / "files")
         with rehearsal.phase("compare"):
             found = list(trees.differences(scratch / "files", reader.files()))
-    comparison.refuse(f"The files of {key} do not restore to what was captured", found, LOOK)
+    comparison.refuse(f"The files of {key} do not restore to what was captured", found, HINT)
     entries = reader.files()
     rehearsal.digests.append([[entry.path, entry.mode, entry.sha256] for entry in entries])
     rehearsal.compared.files += len(entries)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from lifeboat.archive.listing import FOLDER_MODE, Entry
 from lifeboat.archive.read import ArchiveReader
-from lifeboat.archive.workers import SMALL, batches, cores, quick_turns
+from lifeboat.archive.workers import SMALL, batches, cores, short_switch_interval
 from lifeboat.directories import LIST, folder_of, open_within
 from lifeboat.errors import ArchiveError, RestoreError
 from lifeboat.layout import Layout, examples, lay_out, leads_out
@@ -165,7 +165,7 @@ class _Tree:
 
     def _make_files(self) -> None:
         under_way: deque[Future[None]] = deque()
-        with quick_turns(), ThreadPoolExecutor(cores(), thread_name_prefix="extract") as pool:
+        with short_switch_interval(), ThreadPoolExecutor(cores(), thread_name_prefix="extract") as pool:
             try:
                 for batch in batches(self._layout.contents.items(), lambda item: item[1].stored):
                     if batch[0][1].stored > SMALL:

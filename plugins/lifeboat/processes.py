@@ -50,7 +50,7 @@ class Child:
 
     :param command: program and arguments; never a shell line.
     :param secrets: open descriptors (of option files) that the program inherits.
-    :param fed: whether it reads what is written to it.
+    :param with_input: whether it has a standard input, which `write` writes to.
     :param variables: of its environment, besides what all children have.
     """
 
@@ -59,7 +59,7 @@ class Child:
         command: Sequence[str],
         secrets: Sequence[int] = (),
         *,
-        fed: bool = False,
+        with_input: bool = False,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         parent = os.getpid()
@@ -67,7 +67,7 @@ class Child:
         # Not start_new_session: Airflow signals the task's own process group, and the child must get that signal.
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if with_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -131,7 +131,7 @@ def child(
     command: Sequence[str],
     secrets: Sequence[int] = (),
     *,
-    fed: bool = False,
+    with_input: bool = False,
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Child]:
     """Run a program for the length of the block; whatever ends the block ends the program.
@@ -139,7 +139,7 @@ def child(
     Killing rather than waiting matters: Airflow's execution timeout is raised inside the block, and a block that
     waited for a dump blocked on the server's lock would never end.
     """
-    process = Child(command, secrets, fed=fed, variables=variables)
+    process = Child(command, secrets, with_input=with_input, variables=variables)
     try:
         yield process
     finally:

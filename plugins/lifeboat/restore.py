@@ -28,7 +28,7 @@ from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageE
 from lifeboat.files import LeftOut, Selection
 from lifeboat.logs import logger
 from lifeboat.processes import die_with_parent, environment
-from lifeboat.recovery import Content, DatabaseStep, RestorePlan, Surroundings, Wanted
+from lifeboat.recovery import Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.text import plural, size_text
@@ -80,20 +80,20 @@ class RestoredFiles:
         return asdict(self)
 
 
-def select(settings: Settings, wanted: Wanted, now: datetime) -> RestorePlan:
-    """Find the newest archive that fits and holds what is wanted, and decide where everything goes.
+def select(settings: Settings, request: RestoreRequest, now: datetime) -> RestorePlan:
+    """Find the newest archive that fits and holds what is asked for, and decide where everything goes.
 
     :raises SettingsError: the wishes do not fit the settings, each other, or what exists.
     :raises RestoreError: no archive fits.
     :raises StorageError: no destination could be read.
     """
-    application = settings.application(wanted.application)
+    application = settings.application(request.application)
     databases = [database.name for database in application.databases]
-    destinations = _destinations(settings, wanted)
+    destinations = _destinations(settings, request)
     found = _catalogs(settings, destinations)
     reasons: dict[str, str] = {}
     damaged: set[str] = set()
-    for name, archive in recovery.candidates(found, wanted, now, settings.zone):
+    for name, archive in recovery.candidates(found, request, now, settings.zone):
         try:
             content, sha256, is_safety = _content(settings, destinations[name], archive, databases)
         except LifeboatError as error:
@@ -101,11 +101,11 @@ def select(settings: Settings, wanted: Wanted, now: datetime) -> RestorePlan:
             reasons[archive.key] = str(error)
             damaged.add(archive.key)
             continue
-        is_typed = wanted.archive == archive.key
-        lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else recovery.lacks(content, wanted)
+        is_typed = request.archive == archive.key
+        lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else recovery.lacks(content, request)
         if not lack:
-            around = _surroundings(settings, wanted, content)
-            plan = recovery.plan(wanted, content, (name, archive), sha256, around, now)
+            around = _surroundings(settings, request, content)
+            plan = recovery.plan(request, content, (name, archive), sha256, around, now)
             newer = sorted(damaged - {archive.key})
             if newer and plan.overwrites:
                 raise RestoreError(
@@ -121,11 +121,11 @@ def select(settings: Settings, wanted: Wanted, now: datetime) -> RestorePlan:
     raise RestoreError(f"{newest} cannot be restored as asked{more}: {reason.rstrip('.')}.")
 
 
-def _destinations(settings: Settings, wanted: Wanted) -> dict[str, Destination]:
-    chosen = (wanted.destination,) if wanted.destination else ()
+def _destinations(settings: Settings, request: RestoreRequest) -> dict[str, Destination]:
+    chosen = (request.destination,) if request.destination else ()
     ready = {}
     failures = []
-    for name, kept in settings.destinations_of(wanted.application, chosen).items():
+    for name, kept in settings.destinations_of(request.application, chosen).items():
         try:
             ready[name] = connections.destination(name, kept)
         except SettingsError as error:  # on a bare host, some connections may not be there yet
@@ -161,11 +161,11 @@ def _content(
     return content, marker["archive"]["sha256"], str(marker.get("note", "")).startswith(SAFETY_NOTE)
 
 
-def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surroundings:
-    application = settings.application(wanted.application)
+def _surroundings(settings: Settings, request: RestoreRequest, content: Content) -> Surroundings:
+    application = settings.application(request.application)
     found: dict[str, bool] = {}
-    if not wanted.path or wanted.databases:
-        for database in known_databases(settings, wanted.application, wanted.databases or tuple(content.dumps)):
+    if not request.path or request.databases:
+        for database in known_databases(settings, request.application, request.databases or tuple(content.dumps)):
             found |= connections.engine(database, settings.scratch).databases()
     return Surroundings(
         databases=[database.name for database in application.databases],

@@ -47,7 +47,7 @@ def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None,
     if key and catalog.key_of(manifest) != key:
         raise ArchiveError(f"{reader.where} holds the manifest of another archive: somebody put it under this name.")
     captured_databases(reader, manifest)
-    wrong = catalog.untruths(marker, manifest, verified) if marker is not None else []
+    wrong = catalog.wrong_fields(marker, manifest, verified) if marker is not None else []
     if wrong:
         raise ArchiveError(
             f"{reader.where} is not as its marker says: {', '.join(wrong)} differ.",

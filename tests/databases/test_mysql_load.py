@@ -367,7 +367,7 @@ def test_whatever_ends_a_load_ends_it_on_all_connections_at_once(
     mariadb: MariaDB, copy: str, monkeypatch: pytest.MonkeyPatch, then: Callable[[], bytes], raised: type[BaseException]
 ) -> None:
     """A connection that waits for a lock would wait for a day; the fixture `copy` looks for what is left over."""
-    monkeypatch.setattr(mysql_load, "LOOKED_OVER", 0)
+    monkeypatch.setattr(mysql_load, "CHECKED_AHEAD", 0)
     before = signal.signal(signal.SIGALRM, stop)
     with contextlib.closing(mariadb.connect(database=copy)) as holder:
         try:
@@ -389,7 +389,7 @@ def test_a_load_ends_though_its_control_connection_is_gone(
             mariadb.run(f"KILL {number}")
         return bad_statement()
 
-    monkeypatch.setattr(mysql_load, "LOOKED_OVER", 0)
+    monkeypatch.setattr(mysql_load, "CHECKED_AHEAD", 0)
     with contextlib.closing(mariadb.connect(database=copy)) as holder:
         with pytest.raises(RestoreError, match=r"failed with error (2006|2013).*The server went away"):
             load(mariadb, blocked_load(mariadb, holder, kill_the_idle))

@@ -112,7 +112,7 @@ def statements(data: bytes) -> None:
         for statement in StatementReader(_chunks(data[1:], size), LONGEST_STATEMENT):
             count_rows(statement)
             if statement.kind == "event":
-                mysql_definitions.asleep(statement)
+                mysql_definitions.disabled(statement)
     parser = DumpParser()
     for chunk in _chunks(data[1:], size):
         parser.feed(chunk)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-LOOK_SECONDS = 6  # for the last good backups, which a dead destination must not delay
+EXAMINE_SECONDS = 6  # for the last good backups, which a dead destination must not delay
 NO_REASON = "It left no reason: it was killed, timed out, or marked failed. The task's log tells more."
 TIMED_OUT = "The run took longer than its limit, and was ended."
 
@@ -170,7 +170,7 @@ def _examined() -> dict[str, Examined]:
     settings, now = config.load(), datetime.now(UTC)
     names = list(settings.applications)
     pool = ThreadPoolExecutor(len(settings.destinations))
-    looks = {name: pool.submit(checkup.examine, name, settings, names, now) for name in settings.destinations}
+    pending = {name: pool.submit(checkup.examine, name, settings, names, now) for name in settings.destinations}
     pool.shutdown(wait=False)
-    done, _ = wait(looks.values(), LOOK_SECONDS)
-    return {name: look.result() for name, look in looks.items() if look in done}
+    done, _ = wait(pending.values(), EXAMINE_SECONDS)
+    return {name: examination.result() for name, examination in pending.items() if examination in done}

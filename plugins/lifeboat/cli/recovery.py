@@ -13,7 +13,7 @@ from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.proof import compared_text, recovery_seconds
-from lifeboat.recovery import LATEST, Wanted
+from lifeboat.recovery import LATEST, RestoreRequest
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def restore_database(
 ) -> None:
     """Restore databases of an application into new schemas, or over the old ones."""
     settings = terminal.load_settings()
-    wanted = Wanted(
+    request = RestoreRequest(
         application=_only(settings, application),
         archive=archive,
         destination=destination,
@@ -72,7 +72,7 @@ def restore_database(
         into=into,
         overwrite=tuple(overwrite or ()),
     )
-    _restore(settings, wanted, compare=not no_compare, sequential=sequential, commands=False, as_json=as_json)
+    _restore(settings, request, compare=not no_compare, sequential=sequential, commands=False, as_json=as_json)
 
 
 @restore_app.command("application")
@@ -98,7 +98,7 @@ def restore_application(
 ) -> None:
     """Restore the databases and the files of an application beside the old ones, or over them."""
     settings = terminal.load_settings()
-    wanted = Wanted(
+    request = RestoreRequest(
         application=_only(settings, application),
         archive=archive,
         destination=destination,
@@ -109,7 +109,7 @@ def restore_application(
         overwrite=(overwrite,) if overwrite else (),
     )
     commands = not no_after_restore
-    _restore(settings, wanted, compare=not no_compare, sequential=sequential, commands=commands, as_json=as_json)
+    _restore(settings, request, compare=not no_compare, sequential=sequential, commands=commands, as_json=as_json)
 
 
 @app.command("drill")
@@ -172,11 +172,11 @@ def _only(settings: Settings, name: str | None) -> str:
 
 
 def _restore(
-    settings: Settings, wanted: Wanted, *, compare: bool, sequential: bool, commands: bool, as_json: bool
+    settings: Settings, request: RestoreRequest, *, compare: bool, sequential: bool, commands: bool, as_json: bool
 ) -> None:
     from lifeboat import after_restore, restore
 
-    plan = restore.select(settings, wanted, datetime.now(UTC))
+    plan = restore.select(settings, request, datetime.now(UTC))
     report: dict[str, Any] = {"plan": plan.to_json()}
     restore.verify(settings, plan)
     with terminal.scratch(settings, plan.application) as scratch:

@@ -166,7 +166,7 @@ def _quoted(value: str) -> str:
 
 
 class Session:
-    """A connection to the server beside the dump: it asks, and holds the lock.
+    """A connection to the server: for queries, and for the lock of a database.
 
     :param connection: an open DB-API connection of the server (`mysqlclient` or `mysql-connector-python`).
     """
@@ -197,9 +197,10 @@ class Session:
         """Return the number by which the server knows the connection."""
         return int(self.query("SELECT CONNECTION_ID()")[0][0])
 
-    def line(self) -> socket.socket | None:
-        """Return a second hold on the connection's socket, to shut it while another thread waits; None where the driver
-        does not tell.
+    def duplicate_socket(self) -> socket.socket | None:
+        """Return a duplicate of the connection's socket, to shut it down while another thread waits for an answer.
+
+        :returns: None where the driver does not tell which socket it is.
         """
         descriptor = getattr(self._connection, "fileno", None)
         return socket.socket(fileno=os.dup(descriptor())) if descriptor else None

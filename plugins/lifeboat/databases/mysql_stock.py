@@ -40,7 +40,7 @@ def load_sequentially(server: Server, schema: str, sql: Iterable[bytes]) -> Load
     try:
         with (
             secret_file(option_file_text(server, client)) as (secret, path),
-            child(command(client, path, schema), [secret], fed=True) as process,
+            child(command(client, path, schema), [secret], with_input=True) as process,
         ):
             rows, tables = _feed(process, schema, StatementReader(sql, LONGEST_PACKET))
     except RestoreError as error:

@@ -62,7 +62,7 @@ class CompareDestinationsOperator(LifeboatOperator):
         if failed := [name for name, task in self.checks.items() if states.get(task) == "failed"]:
             raise UnhealthyError(f"Not healthy: {', '.join(failed)}. The check of each says why.")
         if all(states.get(task) == "success" for task in self.checks.values()) and wanted == ALL:
-            checkup.tell_alive(settings)
+            checkup.ping_dead_man_switch(settings)
 
 
 def _tell(operator: LifeboatOperator, findings: Sequence[Finding]) -> None:

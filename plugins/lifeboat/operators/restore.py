@@ -35,13 +35,13 @@ class SelectArchiveOperator(LifeboatOperator):
     def step(self, context: Context) -> list[dict[str, Any]]:
         """Select; leave the plan and a summary for whoever approves, and return the databases to restore."""
         from lifeboat import restore
-        from lifeboat.recovery import LATEST, Wanted
+        from lifeboat.recovery import LATEST, RestoreRequest
 
         settings = self.settings()
         self.tell_missing_alerts(settings)
         params = context["params"]
         destination = params["destination"]
-        wanted = Wanted(
+        request = RestoreRequest(
             application=params["application"],
             archive=params["archive"] or LATEST,
             destination="" if destination == ANY_DESTINATION else destination,
@@ -53,7 +53,7 @@ class SelectArchiveOperator(LifeboatOperator):
             overwrite=_names(params["overwrite"]),
         )
         # The run's own time names what is new, so that a task that is tried again makes no second copy.
-        plan = restore.select(settings, wanted, context["dag_run"].run_after or datetime.now(UTC))
+        plan = restore.select(settings, request, context["dag_run"].run_after or datetime.now(UTC))
         push = context["ti"].xcom_push
         facts = plan.to_json()
         push(key=PLAN, value=facts)
