@@ -212,7 +212,7 @@ def test_after_a_new_password_the_old_archives_are_read_and_their_proofs_believe
 
     rotate()
     assert not proven()
-    with pytest.raises(SettingsError, match=r"'previous_passwords' of Airflow connection .* is no list"):
+    with pytest.raises(SettingsError, match=r"'previous_passwords' of Airflow connection .* is not a list"):
         rotate(previous_passwords=ARCHIVE_PASSWORD)
         rehearse(rehearsed)
     rotate(previous_passwords=["an older one", ARCHIVE_PASSWORD])
@@ -378,7 +378,7 @@ def test_an_archive_proves_nothing_of_another_application(
     assert drill.choices(settings, "Blog", (), key, NOW) == []
     assert drill.choices(settings, "Shop", ("disk",), key, NOW) == [("disk", key)]
     (place,) = connections.destinations(settings, "Blog", ("disk",))
-    with pytest.raises(ArchiveError, match="is no archive of Blog"):
+    with pytest.raises(ArchiveError, match="is not an archive of Blog"):
         drill.rehearse(settings, "Blog", place, key, BY, datetime.now(UTC))
     assert proofs() == []
 

@@ -198,7 +198,7 @@ def test_a_root_that_is_a_link_is_followed(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("include", "said"),
     [
-        (("nothing/here",), r"files.include 'nothing/here' matches nothing below .*app.*Mend the pattern"),
+        (("nothing/here",), r"files.include 'nothing/here' matches nothing below .*app.*Fix the pattern"),
         (("x", "*.jpg"), r"files.include '\*.jpg' matches nothing"),
         (("n" * 300,), r"matches nothing below"),
         (("shared/logs",), r"'shared' is a symbolic link; files.follow_links: true follows it"),

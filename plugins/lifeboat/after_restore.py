@@ -64,7 +64,7 @@ def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
     except OSError as error:
         raise RestoreError(
             f"{shlex.join(command)} cannot be run in {folder}: {error.strerror}.",
-            "Everything is restored; mend after_restore in the settings, or run what is left of it by hand.",
+            "Everything is restored; fix after_restore in the settings, or run what is left of it by hand.",
         ) from error
     try:
         for line in cast(IO[str], process.stdout):
@@ -77,5 +77,5 @@ def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
     if status:
         raise RestoreError(
             f"{shlex.join(command)} ended with status {status}:\n" + "\n".join(last),
-            "Everything is restored; mend what it says, then run it and those after it by hand, or clear the task.",
+            "Everything is restored; fix what it says, then run it and those after it by hand, or clear the task.",
         )

@@ -205,7 +205,7 @@ def store_archive(
         return
     copies = _copies(scratch, packed, others)
     if stored and _sha256_at(destination, packed.key) == packed.sha256:
-        log.info("%s is stored at %s already; an earlier try did not come to its marker.", packed.key, destination)
+        log.info("%s is stored at %s already; an earlier try did not store its marker.", packed.key, destination)
         marker, _ = next(copies)
     else:
         marker = _store_one_of(copies, packed, destination)

@@ -163,7 +163,7 @@ def ping_dead_man_switch(settings: Settings) -> None:
     try:
         url = str(connections.get(settings.alerts.dead_man, "the dead man's switch").password or "")
         if urlsplit(url).scheme not in ("http", "https"):
-            raise SettingsError(f"The password of Airflow connection {settings.alerts.dead_man!r} is no URL.")
+            raise SettingsError(f"The password of Airflow connection {settings.alerts.dead_man!r} is not a URL.")
         with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
             log.info("The dead man's switch was told that all is well.")
     except LifeboatError as error:

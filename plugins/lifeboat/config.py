@@ -71,7 +71,7 @@ def _a_command(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"is no command: {str(error).lower()}") from error
+        raise ValueError(f"is not a command: {str(error).lower()}") from error
     if not words:
         raise ValueError("must not be empty")
     return text
@@ -681,7 +681,7 @@ def load(path: Path | None = None) -> Settings:
         with path.open("rb") as file:
             text = file.read(LONGEST_FILE + 1).decode()
         if len(text) > LONGEST_FILE:
-            raise SettingsError(f"{path} is longer than {LONGEST_FILE} bytes: these are no settings.")
+            raise SettingsError(f"{path} is longer than {LONGEST_FILE} bytes: this is not a settings file.")
         content = strict_yaml.load(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"

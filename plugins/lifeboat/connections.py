@@ -139,7 +139,7 @@ def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
         files = None
     if not isinstance(files, dict):
         raise SettingsError(
-            f"The extra 'ssl' of Airflow connection {connection_id!r} is no JSON object.",
+            f"The extra 'ssl' of Airflow connection {connection_id!r} is not a JSON object.",
             'Write it as {"ca": "/path/to/ca.pem"}.',
         )
     return files
@@ -156,7 +156,7 @@ def archive_password(encryption: Encryption | None) -> str | None:
 def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[str, ...]]:
     """Return the password that encrypts archives, and those that encrypted older ones, which still open with them.
 
-    :raises SettingsError: the connection is missing, its password is empty, or the previous ones are no list.
+    :raises SettingsError: the connection is missing, its password is empty, or the previous ones are not a list.
     """
     if encryption is None:
         return None, ()
@@ -164,7 +164,7 @@ def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[
     password, previous = connection.password, connection.extra_dejson.get(PREVIOUS, [])
     if not isinstance(previous, list) or not all(isinstance(each, str) and each for each in previous):
         raise SettingsError(
-            f"The extra {PREVIOUS!r} of Airflow connection {encryption.connection!r} is no list of passwords.",
+            f"The extra {PREVIOUS!r} of Airflow connection {encryption.connection!r} is not a list of passwords.",
             f'Write it as {{"{PREVIOUS}": ["the one before"]}}.',
         )
     if not password:

@@ -114,7 +114,7 @@ def choices(
 
     :param chosen: only these destinations; all when empty.
     :param archive: key of the only one to rehearse; empty for a choice by age and coverage debt.
-    :raises SettingsError: `archive` is no key of an archive that a drill can prove.
+    :raises SettingsError: `archive` is not the key of an archive that a drill can prove.
     """
     if archive and catalog.kind_of(archive) not in OWN_KINDS:
         raise SettingsError(
@@ -166,7 +166,7 @@ def rehearse(
                 verified = stored_archive.verify_as(reader, key, marker)
             manifest = reader.manifest() or {}
             if manifest["application"] != application:
-                raise ArchiveError(f"{key} is no archive of {application}.")
+                raise ArchiveError(f"{key} is not an archive of {application}.")
             for captured in stored_archive.captured_databases(reader, manifest):
                 _rehearse_database(settings, application, reader, captured, key, rehearsal)
             if "files" in manifest:

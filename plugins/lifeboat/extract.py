@@ -1,7 +1,7 @@
 """Bring an application's files out of an archive into a new directory, and nothing of it anywhere else.
 
 All names are judged before the first is made. Files are created folder by folder without following links, and links
-last, so that none of them leads anything astray. Entries are read by one thread, in the order of the archive; small
+last, so that no file is written through one. Entries are read by one thread, in the order of the archive; small
 ones become files on others, because deriving their keys is most of the work.
 """
 
@@ -215,7 +215,7 @@ class _Tree:
             raise ArchiveError(f"{self._reader.where}: {entry.name!r} is a link to a name that no file can have.")
         with self._translated(path), folder_of(self._root, path) as (folder, name):
             os.symlink(target, name, dir_fd=folder)
-            with contextlib.suppress(OSError):  # a nicety that not every file system knows
+            with contextlib.suppress(OSError):  # not every file system can, and nothing depends on it
                 os.utime(name, ns=(entry.modified_ns, entry.modified_ns), dir_fd=folder, follow_symlinks=False)
 
     def _finish_directory(self, path: bytes, entry: Entry | None) -> None:

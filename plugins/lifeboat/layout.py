@@ -95,7 +95,7 @@ def _members(where: str, located: Iterable[tuple[str, Entry]]) -> dict[bytes, En
         members[location] = entry
     for folder in _above(members):
         if folder in members and members[folder].kind != "directory":
-            raise ArchiveError(f"{where}: {members[folder].name!r} is no directory, but other entries are in it.")
+            raise ArchiveError(f"{where}: {members[folder].name!r} is not a directory, but other entries are in it.")
     return members
 
 
@@ -106,7 +106,7 @@ def _problem(path: str, entry: Entry) -> str:
         "is a device, a FIFO or a socket, which no archive should hold": entry.kind == "special",
         "is an absolute path": path.startswith("/"),
         "leads out of the directory": ".." in parts,
-        "is no path of a file": "" in parts or "." in parts or "\0" in path,
+        "is not the path of a file": "" in parts or "." in parts or "\0" in path,
         "is a directory and has content": entry.kind == "directory" and entry.size > 0,
         "is a link and names no target that a link can have": entry.kind == "link"
         and not 0 < entry.size <= LONGEST_TARGET,
@@ -114,7 +114,7 @@ def _problem(path: str, entry: Entry) -> str:
     try:
         path.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return "is no name that a file can have"
+        return "is not a name that a file can have"
     return next((problem for problem, found in problems.items() if found), "")
 
 

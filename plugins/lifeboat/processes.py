@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 F_SETPIPE_SZ = 1031
 PIPE_BYTES = 1 << 20
 ERROR_LINES_KEPT = 20
-# What programs need to find their parts and to speak to people. Secrets are elsewhere in a worker's environment.
+# By these, programs find their files and choose a language. The rest of a worker's environment may hold secrets.
 INHERITED = (
     *("HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"),
     *(f"LC_{name}" for name in ("ALL", "COLLATE", "CTYPE", "MESSAGES", "MONETARY", "NUMERIC", "TIME")),
@@ -38,7 +38,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of children: this process's, as far as it tells where things are and nothing else.
+    """Return the environment of children: only the variables in `INHERITED` of this process's own.
 
     Airflow's connections, keys of clouds and tokens of secrets backends may stand in a worker's own.
     """
@@ -46,7 +46,7 @@ def environment() -> dict[str, str]:
 
 
 class Child:
-    """A started program: its output to read, its last words, its end.
+    """A program that was started: its output, the last lines of its errors, its exit status.
 
     :param command: program and arguments; never a shell line.
     :param secrets: open descriptors (of option files) that the program inherits.

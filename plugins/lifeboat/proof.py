@@ -84,13 +84,13 @@ def read(destination: Destination, key: str, password: str | None, previous: Seq
 def record(destination: Destination, proof: Mapping[str, Any]) -> None:
     """Store a proof beside its archive; an older one is replaced."""
     key = proof["key"]
-    # A crash in between leaves none: an archive is sooner unproven for a while than proven by half a file.
+    # A crash in between leaves no proof, which is better than half of one.
     withdraw(destination, key)
     destination.write(key + PROOF, json.dumps(proof, ensure_ascii=False, indent=1).encode())
 
 
 def withdraw(destination: Destination, key: str) -> None:
-    """Take the proof of an archive away, which does not hold any more."""
+    """Delete the proof of an archive, if it has one: it does not hold any more."""
     if destination.find(key + PROOF) is not None:
         destination.delete(key + PROOF)
 

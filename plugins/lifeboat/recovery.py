@@ -172,7 +172,7 @@ def candidates(
 
     :param found: catalogs by destination, in the order of preference.
     :param zone: of a time that says no offset.
-    :raises SettingsError: the archive asked for is no key and no time.
+    :raises SettingsError: the archive asked for is neither a key nor a time.
     :raises RestoreError: no archive fits.
     """
     archives = [
@@ -324,7 +324,7 @@ def _database_step(
     # A database has the name that it has; of one that somebody types, these are mistakes.
     if not fits(engine, schema) or typed != typed.strip() or "/" in typed or not typed.isprintable():
         raise SettingsError(
-            f"{schema!r} is no name for a schema: 1 to {LONGEST_NAMES[engine]} characters, without slashes."
+            f"{schema!r} is not a valid name for a schema: 1 to {LONGEST_NAMES[engine]} characters, without slashes."
         )
     exists = schema in around.schemas and schema not in around.vacant
     if exists and not in_place:
@@ -349,7 +349,7 @@ def _files_step(request: RestoreRequest, around: Surroundings, confirmed: set[st
     if request.into:
         target = Path(request.into)
         if not target.is_absolute():
-            raise SettingsError(f"{request.into!r} is no absolute path.", "Workers start in different directories.")
+            raise SettingsError(f"{request.into!r} is not an absolute path.", "Workers start in different directories.")
     elif around.root is None:
         raise SettingsError(
             f"The settings name no files of {request.application!r}, so there is no place to restore beside.",
@@ -381,6 +381,6 @@ def _over(around: Surroundings, path: str, request: RestoreRequest, stamp: str) 
 
 
 def close_to(name: str, names: Iterable[str]) -> str:
-    """Return the hint of an unknown name."""
+    """Return a hint of what an unknown name may have meant; empty where nothing is close."""
     close = difflib.get_close_matches(name, list(names), n=3)
     return f"Did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -89,7 +89,7 @@ class Staging(ABC):
 
     @abstractmethod
     def remove(self) -> None:
-        """Remove it, and its run's when that was the last; harmless when a writer is still dying in it."""
+        """Remove it, and the folder of its run when that is empty then; a writer that is not dead yet does no harm."""
 
     @abstractmethod
     def file(self, name: str) -> Staged:

@@ -21,7 +21,7 @@ from lifeboat.storage import Destination
 def opened(settings: Settings, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
     """Open an archive at its destination, by range reads.
 
-    :raises ArchiveError: it is no archive, or one of ours without a manifest.
+    :raises ArchiveError: it is not an archive, or is one of ours without a manifest.
     """
     passwords = connections.archive_passwords(settings.encryption_of(application))
     foreign = catalog.kind_of(key) == "legacy"

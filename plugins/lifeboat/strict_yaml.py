@@ -23,8 +23,8 @@ def load(text: str) -> Any:
 class _Loader(yaml.CSafeLoader):
     """Refuses a key that stands twice: YAML would silently drop the first, and with it what it protects.
 
-    Aliases of aliases, which may become millions of values, and scalars that are no value at all would fail later, with
-    an error that names no place in the file.
+    Refuses aliases of aliases, which may become millions of values, and scalars that are not a value of any type: both
+    would fail later, with an error that names no place in the file.
     """
 
     def get_single_node(self) -> yaml.Node | None:
@@ -42,7 +42,7 @@ class _Loader(yaml.CSafeLoader):
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
         if "\0" in str(value):
-            raise yaml.constructor.ConstructorError(None, None, "NUL is no character of a name", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, "a NUL is not allowed", node.start_mark)
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -50,7 +50,7 @@ class _Loader(yaml.CSafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, "a list is no key", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a list cannot be a key", key_node.start_mark)
             if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
             seen.add(key)

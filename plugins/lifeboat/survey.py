@@ -65,7 +65,7 @@ def read_proof(
 ) -> Proof:
     """Return what the proof of an archive says, or why it is none.
 
-    :param stored_at: when it was stored: the time of what is no proof.
+    :param stored_at: when it was stored: the time that stands in for the proof's own where it is not one.
     :raises StorageError: the destination fails.
     """
     from lifeboat import proof

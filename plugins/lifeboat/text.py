@@ -8,8 +8,8 @@ from datetime import timedelta
 MEGABYTE = 1024 * 1024  # bytes, as the settings count them
 
 _MARKS = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # DEL, C1, separators, directions
-_STEERING = re.compile(f"[\x00-\x08\x0b-\x1f{_MARKS}]")
-_STEERING_AND_LINES = re.compile(f"[\x00-\x1f{_MARKS}]")
+_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f{_MARKS}]")
+_CONTROL_AND_LINES = re.compile(f"[\x00-\x1f{_MARKS}]")
 
 
 def size_text(size: float) -> str:
@@ -40,13 +40,13 @@ def plural(number: int, one: str, several: str = "") -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text in which what steers a terminal, or turns the direction of letters, is ``\\uXXXX``, as in JSON."""
-    return _STEERING.sub(_escaped, text)
+    """Return a text with control characters and marks of writing direction escaped as ``\\uXXXX``, as in JSON."""
+    return _CONTROL.sub(_escaped, text)
 
 
 def one_line(text: str) -> str:
     """Return a text that is one line, and `printable`."""
-    return _STEERING_AND_LINES.sub(_escaped, text)
+    return _CONTROL_AND_LINES.sub(_escaped, text)
 
 
 def _escaped(char: re.Match[str]) -> str:

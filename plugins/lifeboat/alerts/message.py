@@ -9,25 +9,25 @@ from typing import Any
 LONGEST_REASON = 500  # characters; Slack refuses sections beyond 3000, and markup may make five of one
 MOST_FAILURES = 40  # Slack refuses messages of more than 50 blocks
 ADVICE = {
-    "prepare_staging": "Mend what the reason names, then clear the task.",
-    "dump": "Mend what the reason names, then clear the task; its log ends with a hint.",
-    "archive": "Mend what the reason names, then clear the task.",
+    "prepare_staging": "Fix what the reason names, then clear the task.",
+    "dump": "Fix what the reason names, then clear the task; its log ends with a hint.",
+    "archive": "Fix what the reason names, then clear the task.",
     "upload": "When the destination is back, clear only this task: it stores again without a new dump.",
     "check": "Each finding says what is wrong; the DAG's docs say what to do about it.",
     "compare": "Clear the upload that the lagging destination missed.",
-    "evaluate_retention": "Nothing was deleted there. Mend the destination, then clear the task.",
-    "select": "Mend what the reason names, then trigger the restore again. Nothing was changed.",
+    "evaluate_retention": "Nothing was deleted there. Fix the destination, then clear the task.",
+    "select": "Fix what the reason names, then trigger the restore again. Nothing was changed.",
     "verify": "Nothing was changed. Restore another archive, or take this one from another destination.",
     "approve": "Nothing was changed. Trigger the restore again and ask somebody else to approve it.",
-    "safety_backup": "Nothing was replaced. Mend what the reason names, then clear the task.",
+    "safety_backup": "Nothing was replaced. Fix what the reason names, then clear the task.",
     "restore": "The reason says what state it left. Clear the task: it begins anew.",
     "restore_database": "The reason says what state it left. Clear the task: it begins anew.",
-    "restore_files": "What was there is untouched. Mend what the reason names, then clear the task.",
+    "restore_files": "What was there is untouched. Fix what the reason names, then clear the task.",
     "after_restore": "Everything is restored. Run the commands by hand, or clear the task.",
-    "choose_archives": "Nothing was rehearsed. Mend the destination, then clear the task.",
+    "choose_archives": "Nothing was rehearsed. Fix the destination, then clear the task.",
     "drill": "If the archive is damaged, or not as captured, its proof is withdrawn: verify the other copies now.",
-    "send": "Mend the connection of the channel that the reason names, then send another test.",
-    "delete_archives": "Mend the destination, then clear this task and evaluate_retention: the plan is made anew.",
+    "send": "Fix the connection of the channel that the reason names, then send another test.",
+    "delete_archives": "Fix the destination, then clear this task and evaluate_retention: the plan is made anew.",
 }
 
 

@@ -32,7 +32,7 @@ def dump_entry_name(engine: str, database: str) -> str:
 
 
 def database_of_entry(name: str) -> str | None:
-    """Return the database of a dump's entry, or None where an entry is no dump of ours."""
+    """Return the database of a dump's entry, or None where an entry is not a dump of ours."""
     match = _DUMP.fullmatch(name)
     return re.sub(r"%([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), match[1]) if match else None
 

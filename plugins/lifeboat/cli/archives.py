@@ -91,7 +91,7 @@ def verify(
     try:
         is_file = path.is_file()
     except OSError as error:
-        raise SettingsError(f"{archive[:100]!r}... is no path: {error.strerror}.") from error
+        raise SettingsError(f"{archive[:100]!r}... is not a path: {error.strerror}.") from error
     checks = [_check_file(settings, path)] if is_file else _check_key(settings, archive, tuple(destination or ()))
     if as_json:
         terminal.print_json(checks)

@@ -129,7 +129,7 @@ def drill_archives(
     if archive:
         owner = archive.partition("/")[0]
         if application not in (None, owner):
-            raise SettingsError(f"{archive!r} is no archive of {application!r}.", f"It is one of {owner!r}.")
+            raise SettingsError(f"{archive!r} is not an archive of {application!r}.", f"It is one of {owner!r}.")
         names = [owner]
     by = f"{getpass.getuser()}@{socket.gethostname()}"
     proofs, failures = [], {}

@@ -59,7 +59,7 @@ def plan_retention(
             terminal.print_lines(cleanup.plan_lines(plan))
         if others:
             objects = plural(others, "object")
-            typer.echo(f"Of the listing, {objects} left out: no archives, or not published.", err=True)
+            typer.echo(f"Of the listing, {objects} left out: not archives, or not published.", err=True)
         return
     if at or timezone or policy:
         raise SettingsError("--at, --timezone and --policy try a policy on a listing; name it with --inventory.")

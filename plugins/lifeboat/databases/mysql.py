@@ -257,7 +257,7 @@ class Session:
         raise DumpError(what, "Grant it, as README.md shows.")
 
     def check_finished(self, database: str) -> None:
-        """Make sure that no restore left the database half-way: half of it is no backup.
+        """Make sure that no restore left the database half-way: half a database is not a backup.
 
         :raises DumpError: one did.
         """
@@ -281,7 +281,7 @@ class Session:
             if others:
                 raise DumpError(
                     f"Excluding {table!r} would exclude {others[0]!r}, too: clients compare without case.",
-                    "Mend exclude_tables in the settings, or rename the table.",
+                    "Fix exclude_tables in the settings, or rename the table.",
                 )
             if table not in tables:
                 log.warning("exclude_tables names %r, which %s does not have.", table, database)

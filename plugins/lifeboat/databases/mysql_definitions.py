@@ -51,6 +51,8 @@ class ForeignKey:
     """A foreign key as its table's definition states it; names are quoted as there.
 
     :param schema: of the parent, where it is another than the table's own.
+    :param parents: the parent's columns.
+    :param clause: the whole definition of the key.
     """
 
     table: bytes

@@ -72,7 +72,7 @@ def load(
     :param connect: opens a DB-API connection to `server`.
     :param source: the schema that was dumped; empty to believe the dump's first lines.
     :param table: load this table only, with its triggers.
-    :param in_place: the schema takes the place of the dumped one, so its events shall run.
+    :param in_place: the schema takes the place of the dumped one, so its events are to run.
     :param connections: that insert; two more define and supervise.
     :raises RestoreError: nothing that was loaded counts then.
     """

@@ -27,7 +27,7 @@ class LifeboatOperator(BaseOperator):
     ui_color = "#e3f2ef"
 
     def execute(self, context: Context) -> Any:
-        """Do the step; leave the reason of a failure, freed of secrets, where the alert finds it."""
+        """Do the step; leave the reason of a failure, its secrets masked, where the alert finds it."""
         from lifeboat.errors import LifeboatError, MismatchError, SettingsError, UnhealthyError
 
         try:
@@ -35,11 +35,11 @@ class LifeboatOperator(BaseOperator):
         except AirflowSkipException:
             raise
         except (SettingsError, UnhealthyError, MismatchError) as error:
-            # Trying again mends none of them.
+            # Trying again fixes none of them.
             raise AirflowFailException(self._leave(context, error)) from None
         except LifeboatError as error:
             raise AirflowException(self._leave(context, error)) from None
-        except BaseException as error:  # execution timeouts are no Exceptions
+        except BaseException as error:  # execution timeouts are not Exceptions
             self._leave(context, error)
             raise
 
@@ -51,7 +51,7 @@ class LifeboatOperator(BaseOperator):
         from airflow.sdk._shared.secrets_masker import redact
 
         text = str(redact(str(error) or type(error).__name__))
-        reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may be no UTF-8
+        reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may not be UTF-8
         context["ti"].xcom_push(key=FAILURE, value={"subject": self.subject, "reason": reason[:LONGEST_REASON]})
         return reason
 

@@ -23,8 +23,8 @@ BLOCK = 1 << 20
 TAKEN = ("PreconditionFailed", "412", "NoSuchUpload")  # the last where an upload that is complete is completed again
 
 HINTS = {
-    "NoSuchBucket": "Create the bucket, or mend its name in the settings.",
-    "404": "Create the bucket, or mend its name in the settings.",
+    "NoSuchBucket": "Create the bucket, or fix its name in the settings.",
+    "404": "Create the bucket, or fix its name in the settings.",
     "InvalidAccessKeyId": "Check login and password of the connection: they are the access key and its secret.",
     "SignatureDoesNotMatch": "Check login and password of the connection: they are the access key and its secret.",
     "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket; clean-ups delete.",
@@ -84,7 +84,7 @@ class Bucket:
         return cast(BinaryIO, _Reader(self, key, found.size))
 
     def delete(self, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; deleting one that does not exist is not an error."""
         with self.translated(f"delete {key} from"):
             self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 

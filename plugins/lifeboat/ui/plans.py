@@ -81,7 +81,7 @@ class PolicyNumber:
 
 @dataclass(frozen=True)
 class PolicyForm:
-    """The numbers of retention to play with.
+    """The form that tries another policy.
 
     :param mixed: whether the settings have other numbers for some archives.
     """
