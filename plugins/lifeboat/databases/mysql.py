@@ -74,6 +74,14 @@ class Client:
         """Whether the client is MariaDB's, whatever it is called."""
         return "MariaDB" in self.version
 
+    def arguments(self, option_file: str, wanted: Mapping[str, str]) -> list[str]:
+        """Return how a command begins: the client, its option file, and those of the wanted options that it knows.
+
+        :param wanted: each with what follows its name: ``=`` and a value, or nothing.
+        """
+        known = [f"--{option}{value}" for option, value in wanted.items() if option in self.options]
+        return [self.path, f"--defaults-file={option_file}", *known]
+
 
 def parse_help(path: str, text: str) -> Client:
     """Read what a client says of itself."""
@@ -123,14 +131,8 @@ def dump_command(client: Client, option_file: str, database: str, excluded: Sequ
         "default-character-set": "=utf8mb4",
         "max-allowed-packet": "=1G",
     }
-    return [
-        client.path,
-        f"--defaults-file={option_file}",
-        *(f"--{option}{value}" for option, value in wanted.items() if option in client.options),
-        *(f"--ignore-table={database}.{table}" for table in excluded),
-        "--",
-        database,
-    ]
+    ignored = [f"--ignore-table={database}.{table}" for table in excluded]
+    return [*client.arguments(option_file, wanted), *ignored, "--", database]
 
 
 def option_file_text(server: Server, client: Client) -> str:

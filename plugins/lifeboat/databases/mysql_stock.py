@@ -59,13 +59,7 @@ def command(client: Client, option_file: str, schema: str) -> list[str]:
         "default-character-set": "=utf8mb4",
         "max-allowed-packet": "=1G",
     }
-    return [
-        client.path,
-        f"--defaults-file={option_file}",
-        *(f"--{option}{value}" for option, value in wanted.items() if option in client.options),
-        "--",
-        schema,
-    ]
+    return [*client.arguments(option_file, wanted), "--", schema]
 
 
 def _feed(process: Child, schema: str, statements: Iterable[Statement]) -> tuple[int, int]:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.operators.base import ALL, LifeboatOperator
-from lifeboat.operators.cleanup import DestinationOperator
+from lifeboat.operators.base import ALL, DestinationOperator, LifeboatOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
