@@ -70,11 +70,11 @@ Capture = Callable[..., Captured]
 
 @pytest.fixture
 def capture(tmp_path: Path, root: Path) -> Capture:
-    def run(password: str | None = PASSWORD, whole: bool = False, **changes: Any) -> Captured:
+    def run(password: str | None = PASSWORD, **changes: Any) -> Captured:
         scratch = StagingDirectory(tmp_path / "staging")
         scratch.create()
         selection = Selection(root, **{"include": ("**",), "exclude": ()} | changes)
-        backup.pack_archive(scratch, "Shop", "application", [], password, "", selection, whole_files=whole)
+        backup.pack_archive(scratch, "Shop", "application", [], password, "", selection)
         return Captured(scratch, password)
 
     return run

@@ -80,7 +80,6 @@ def take(
     :raises LifeboatError: there is no archive; what goes wrong at a destination is in the result.
     """
     selection = files.selection_of(settings, application) if kind == "application" else None
-    whole = selection is not None and settings.files_of(application).on_error == "fail"
     if not databases and selection is None:
         raise SettingsError(f"Application {application!r} has no databases in the settings.")
     password = connections.archive_password(settings.encryption_of(application))
@@ -90,7 +89,7 @@ def take(
     for database in databases:
         dump_database(scratch, database, connections.engine(database, settings.scratch))
     names = [database.name for database in databases]
-    packed = pack_archive(scratch, application, kind, names, password, note, selection, whole_files=whole)
+    packed = pack_archive(scratch, application, kind, names, password, note, selection)
     totals = scratch.archive.facts()["marker"]["totals"]
 
     def store(destination: Destination) -> str | None:
@@ -141,15 +140,12 @@ def pack_archive(
     password: str | None,
     note: str = "",
     selection: Selection | None = None,
-    *,
-    whole_files: bool = False,
 ) -> PackedArchive:
     """Pack the staged dumps, and an application's files, into one staged archive.
 
     :param databases: names of the databases whose dumps belong into it.
     :param password: encrypts the archive; None leaves it open.
     :param selection: which files belong into it.
-    :param whole_files: fail when a file is missing or changed while it was read.
     :raises StagingError: a dump is not there, or there is no space.
     :raises FilesError: the files cannot be captured.
     """
@@ -164,7 +160,7 @@ def pack_archive(
                 source = scratch.dump(dump.database).source()
                 archive.add_gzip(name, source, size=dump.sql_bytes, modified=dump.captured_at)
                 entries.add(name, {"size": dump.sql_bytes, "sha256": dump.sha256})
-            captured = capture(archive, selection, entries, whole=whole_files) if selection else None
+            captured = capture(archive, selection, entries) if selection else None
             warnings = captured.warnings() if captured else []
             totals = captured.to_json() if captured else None
             manifest = catalog.manifest(application, kind, note, captured_at, dumps, totals, warnings)

@@ -41,6 +41,7 @@ class Selection:
     :param exclude: patterns.
     :param own: directories of Lifeboat, which are left out wherever they are.
     :param follow_links: archive what symbolic links point to.
+    :param whole: fail when a file is missing or changes while it is read.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class Selection:
     exclude: tuple[str, ...]
     own: tuple[Path, ...] = ()
     follow_links: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,14 @@ def selection_of(settings: Settings, application: str) -> Selection:
     :raises SettingsError: they name none.
     """
     files = settings.files_of(application)
-    return Selection(files.root, files.include, files.exclude, settings.own_directories, files.follow_links)
+    return Selection(
+        files.root,
+        files.include,
+        files.exclude,
+        own=settings.own_directories,
+        follow_links=files.follow_links,
+        whole=files.on_error == "fail",
+    )
 
 
 def select(selection: Selection) -> Iterator[Member | LeftOut]:
