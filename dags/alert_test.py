@@ -4,7 +4,7 @@
 By hand only: **send** puts one message through every channel that the settings name under `alerts`. The *Backups* page
 has a button for it; on a worker's shell: `lifeboat alert-test`.
 
-**When it fails**, the reason names the channel, and whichever channel works tells of that, too. What to do: mend the
+**When it fails**, the reason names the channel, and whichever channel works tells of that, too. What to do: fix the
 connection, or wake whoever should answer there, then trigger it anew; it does not try again by itself.
 """
 

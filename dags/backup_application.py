@@ -17,9 +17,9 @@ whole, and nothing half-done counts. Failed tasks try again three times by thems
 
 | failed | usually | what to do |
 |---|---|---|
-| `prepare_staging` | settings, or staging cannot be written | mend `backup.yaml`; check the disk; clear the task |
+| `prepare_staging` | settings, or staging cannot be written | fix `backup.yaml`; check the disk; clear the task |
 | `dump` | login, grants, server down, table altered meanwhile | the log ends with a hint; clear the task |
-| `archive` | root missing, a pattern that matches nothing, staging full | the log says which; mend it; clear the task |
+| `archive` | root missing, a pattern that matches nothing, staging full | the log says which; fix it; clear the task |
 | any: "is not on …" | workers that do not share staging | README, "Several workers" |
 | `upload` | destination down or full, credentials | clear **only that task**: it stores again without a new dump |
 

@@ -18,7 +18,7 @@ compares their SHA-256). On a worker's shell: `lifeboat check`.
 | too much stored | retention keeps more than the limit | `lifeboat plan`; change `retention` or `health` |
 | upload never finished | a worker died | nothing, if the next run succeeded: `backup_cleanup` sweeps it |
 | a destination lags | it was down during the last upload | clear that `upload` task |
-| not reachable | destination down, credentials | mend it; clear the task |
+| not reachable | destination down, credentials | fix it; clear the task |
 
 **Backfills** look at now.
 """

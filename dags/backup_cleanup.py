@@ -15,8 +15,8 @@ What was deleted before the failure had been named by the plan. Failed tasks try
 
 | failed | usually | what to do |
 |---|---|---|
-| `evaluate_retention` | destination down, credentials, no right to list | mend it; clear the task |
-| `delete_archives` | no right to delete, destination went down | mend it; clear **both** tasks, which plan anew |
+| `evaluate_retention` | destination down, credentials, no right to list | fix it; clear the task |
+| `delete_archives` | no right to delete, destination went down | fix it; clear **both** tasks, which plan anew |
 
 **Backfills** are harmless: a plan is always made for now.
 """

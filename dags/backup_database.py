@@ -12,7 +12,7 @@ whole, and nothing half-done counts. Failed tasks try again three times by thems
 
 | failed | usually | what to do |
 |---|---|---|
-| `prepare_staging` | settings, or staging cannot be written | mend `backup.yaml`; check the disk; clear the task |
+| `prepare_staging` | settings, or staging cannot be written | fix `backup.yaml`; check the disk; clear the task |
 | `dump` | login, grants, server down, table altered meanwhile | the log ends with a hint; clear the task |
 | `archive` | no archive password, staging full | set the connection's password; free space; clear the task |
 | any: "is not on …" | workers that do not share staging | README, "Several workers" |

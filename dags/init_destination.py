@@ -10,7 +10,7 @@ archives that are there already stay. On a worker's shell: `lifeboat init NAME`.
 have mounts of their own, each of them must have it.
 
 **When it fails**, the reason says what stands in the way: rights, a read-only disk, the marker of another destination.
-What to do: mend it, then trigger it anew; it does not try again by itself.
+What to do: fix it, then trigger it anew; it does not try again by itself.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ Without `drill.connection`, or `drill.production: true`, no database is touched.
 
 | failed | usually | what to do |
 |---|---|---|
-| `choose_archives` | destination down | mend it; clear the task |
-| `drill`: could not run | no scratch server in the settings, no space, rights | mend it; clear the task |
+| `choose_archives` | destination down | fix it; clear the task |
+| `drill`: could not run | no scratch server in the settings, no space, rights | fix it; clear the task |
 | `drill`: not as captured | a disk, a bucket or somebody changed it | its proof is withdrawn; verify the other copies |
 """
 

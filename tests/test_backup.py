@@ -14,7 +14,9 @@ from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.errors import AlreadyStoredError, DumpError, StagingError
 from lifeboat.staging import Staged, Staging, StagingBucket, StagingDirectory
 from lifeboat.storage import Destination
-from lifeboat.storage.s3 import Bucket, Object, S3Destination
+from lifeboat.storage.bucket import Bucket, Object
+from lifeboat.storage.s3 import S3Destination
+from lifeboat.storage.upload import put
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import disk_destination
@@ -38,7 +40,7 @@ def rewritten(staged: Staged, change: Callable[[bytes], bytes]) -> None:
     with source.open("rb") as file:
         content = change(file.read())
     if isinstance(source, Object):
-        source.bucket.put(source.key, content, only_new=False)
+        put(source.bucket, source.key, content, only_new=False)
     else:
         Path(str(source)).write_bytes(content)
 

@@ -209,7 +209,7 @@ def test_encryption_none_stores_in_the_clear(project: Configure, shop: str, tmp_
         (["plan-files", "Shop"], "Hint: Name their root under applications.Shop.files."),
         (["fly"], "No such command 'fly'"),
         (["backup", "database", ""], "There is no application ''"),
-        (["verify", "x" * 300], "is no path: File name too long."),
+        (["verify", "x" * 300], "is not a path: File name too long."),
         (["backup", "database", "--note", os.fsdecode(b"caf\xe9")], "it is not UTF-8 text"),
     ],
 )
@@ -234,7 +234,7 @@ def test_wrong_use_exits_2_with_one_sentence(project: Configure, arguments: list
             2,
             "cannot be read from AIRFLOW_CONN_SHOP_DB: it is neither JSON nor",
         ),
-        ("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "mysql", "extra": {"ssl": "/ca.pem"}}', 2, "is no JSON object"),
+        ("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "mysql", "extra": {"ssl": "/ca.pem"}}', 2, "is not a JSON object"),
         ("LIFEBOAT_CONFIG", "/nowhere.yaml", 2, "Cannot read the settings /nowhere.yaml"),
     ],
 )
@@ -347,7 +347,7 @@ def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
         (keys[3], "keep", "newest"),
     ]
     shown = lifeboat(*at)
-    assert "2 objects of the listing are no archives" in shown.stderr
+    assert "Of the listing, 2 objects left out" in shown.stderr
     kinds = answer(*at, "--policy", '{"database": {"keep_all_for_days": 30}}')
     assert [line["action"] for line in kinds] == ["keep"] * 4
     alone = lifeboat("plan", "--at", "2026-11-23")
@@ -359,7 +359,7 @@ def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--at", "tomorrow"], "--at: 'tomorrow' is no time."),
+        (["--at", "tomorrow"], "--at: 'tomorrow' is not a time."),
         (["--timezone", "Mars/Base"], "--timezone: there is no time zone 'Mars/Base'."),
         (["--policy", "{"], "--policy is not JSON"),
         (["--policy", '{"keep_all": 1}'], "--policy: keep_all: unknown key"),

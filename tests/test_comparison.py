@@ -44,7 +44,7 @@ def test_the_same_is_the_same() -> None:
     ("changes", "said"),
     [
         ({"tables": (ORDERS,)}, "table 'log' is missing"),
-        ({"tables": (ORDERS, replace(LOG, rows=1))}, "table 'log' has 1 rows, and had 2"),
+        ({"tables": (ORDERS, replace(LOG, rows=1))}, "table 'log' has 1 row, and had 2"),
         ({"tables": (replace(ORDERS, sha256="b"), LOG)}, "table 'orders' holds other data in its 3 rows"),
         ({"tables": (replace(ORDERS, definition_sha256="b"), LOG)}, "table 'orders' is defined otherwise"),
         ({"tables": (ORDERS, LOG, replace(LOG, name="new"))}, "table 'new' was not captured"),

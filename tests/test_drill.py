@@ -212,7 +212,7 @@ def test_after_a_new_password_the_old_archives_are_read_and_their_proofs_believe
 
     rotate()
     assert not proven()
-    with pytest.raises(SettingsError, match=r"'previous_passwords' of Airflow connection .* is no list"):
+    with pytest.raises(SettingsError, match=r"'previous_passwords' of Airflow connection .* is not a list"):
         rotate(previous_passwords=ARCHIVE_PASSWORD)
         rehearse(rehearsed)
     rotate(previous_passwords=["an older one", ARCHIVE_PASSWORD])
@@ -252,11 +252,11 @@ def test_files_that_differ_are_named(rehearsed: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_tree_of_other_kinds(rehearsed: Path, tmp_path: Path) -> None:
-    from lifeboat import extract, restore
+    from lifeboat import extract, stored_archive
 
     settings = config.load()
     (place,) = connections.destinations(settings, "Shop", ("disk",))
-    with restore.opened(settings, place, "Shop", key_of(rehearsed)) as reader:
+    with stored_archive.opened(settings, place, "Shop", key_of(rehearsed)) as reader:
         extract.extract(reader, tmp_path / "tree")
         (tmp_path / "tree/index.php").unlink()
         (tmp_path / "tree/index.php").mkdir()
@@ -378,7 +378,7 @@ def test_an_archive_proves_nothing_of_another_application(
     assert drill.choices(settings, "Blog", (), key, NOW) == []
     assert drill.choices(settings, "Shop", ("disk",), key, NOW) == [("disk", key)]
     (place,) = connections.destinations(settings, "Blog", ("disk",))
-    with pytest.raises(ArchiveError, match="is no archive of Blog"):
+    with pytest.raises(ArchiveError, match="is not an archive of Blog"):
         drill.rehearse(settings, "Blog", place, key, BY, datetime.now(UTC))
     assert proofs() == []
 

@@ -128,7 +128,7 @@ def test_what_comes_out_is_what_went_in(root: Path, target: Path, password: str 
         sum(stat.S_ISDIR(status.st_mode) for status in found),
         sum(stat.S_ISLNK(status.st_mode) for status in found),
         sum(status.st_size for status in files),
-        ("1 files run with the rights of their owner or group, which are those of who restored them now: 'run.sh'.",),
+        ("1 file with the setuid or setgid bit, to run with the rights of whoever restored: 'run.sh'.",),
     )
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
     assert not unfinished(target).exists()
@@ -301,7 +301,7 @@ def test_an_archive_of_laravel_backup_with_whole_paths(
     assert stat.S_IMODE(target.stat().st_mode) == 0o755
     assert (done.files, done.directories) == (4, 2)
     assert done.warnings[0].startswith("The archive has no manifest")
-    said = f"2 entries are not of {root} and keep their whole path: 'var/www/shopping/cart', 'srv/media/a.jpg'."
+    said = f"2 entries not below {root}, restored under the whole path: 'var/www/shopping/cart', 'srv/media/a.jpg'."
     assert done.warnings[1:] == (said,)
 
 
@@ -309,7 +309,9 @@ def test_an_archive_of_laravel_backup_with_relative_paths(target: Path, tmp_path
     archive = foreign(tmp_path / "a.zip", {"app/": PHP_FOLDER, "app/x.php": PHP, ".env": b"KEY=1"}, PASSWORD)
     done = extracted(archive, target, root="/var/www/shop")
     assert facts(target).keys() == {"app", "app/x.php", ".env"}
-    assert done.warnings[1:] == ("No entry is below /var/www/shop: all keep the paths that they have in the archive.",)
+    assert done.warnings[1:] == (
+        "No entry is below /var/www/shop: all are restored under the paths that they have in the archive.",
+    )
     assert extracted(archive, target / "again").warnings[1:] == ()
 
 
@@ -375,17 +377,17 @@ HARMFUL: dict[str, tuple[Forged, str]] = {
     "a folder above": ([("../canary/new/", b"", FOLDER)], "leads out of the directory"),
     "absolute": ([("/evil", b"x", FILE)], "is an absolute path"),
     "absolute twice": ([("//evil", b"x", FILE)], "is an absolute path"),
-    "a NUL": ([("a\0b", b"x", FILE)], "is no path of a file"),
-    "a NUL in a name of UTF-8": ([("é\0b", b"x", FILE)], "is no path of a file"),
-    "an empty part": ([("a//b", b"x", FILE)], "is no path of a file"),
-    "a dot": ([("./a", b"x", FILE)], "is no path of a file"),
-    "no name": ([("", b"x", FILE)], "is no path of a file"),
-    "only a slash": ([("/", b"", FOLDER)], "is no path of a file"),
-    "through a link": ([("l", b"../canary", LINK), ("l/evil", b"x", FILE)], "'l' is no directory, but"),
-    "through a later link": ([("l/evil", b"x", FILE), ("l", b"../canary", LINK)], "'l' is no directory, but other"),
+    "a NUL": ([("a\0b", b"x", FILE)], "is not the path of a file"),
+    "a NUL in a name of UTF-8": ([("é\0b", b"x", FILE)], "is not the path of a file"),
+    "an empty part": ([("a//b", b"x", FILE)], "is not the path of a file"),
+    "a dot": ([("./a", b"x", FILE)], "is not the path of a file"),
+    "no name": ([("", b"x", FILE)], "is not the path of a file"),
+    "only a slash": ([("/", b"", FOLDER)], "is not the path of a file"),
+    "through a link": ([("l", b"../canary", LINK), ("l/evil", b"x", FILE)], "'l' is not a directory, but"),
+    "through a later link": ([("l/evil", b"x", FILE), ("l", b"../canary", LINK)], "'l' is not a directory, but other"),
     "a link that is a folder": ([("l", b"../canary", LINK), ("l/", b"", FOLDER)], "'l' and 'l/' have one path"),
     "a link that is a file": ([("l", b"../canary/evil", LINK), ("l", b"x", FILE)], "holds two entries of one name"),
-    "a file in a file": ([("a", b"x", FILE), ("a/b", b"x", FILE)], "'a' is no directory, but other entries"),
+    "a file in a file": ([("a", b"x", FILE), ("a/b", b"x", FILE)], "'a' is not a directory, but other entries"),
     "a file twice": ([("a", b"x", FILE), ("a", b"y", FILE)], "holds two entries of one name"),
     "a folder twice": ([("a", b"x", FILE), ("a/", b"", FOLDER)], "'a' and 'a/' have one path"),
     "a FIFO": ([("p", b"", stat.S_IFIFO | 0o644)], "'p' is a device, a FIFO or a socket"),
@@ -618,7 +620,7 @@ def test_a_disk_that_fills_meanwhile(root: Path, tiny_disk: Path, monkeypatch: p
     ("prepare", "said"),
     [
         (lambda path: make(path, "x"), "is not empty; nothing is overwritten"),
-        (lambda path: path.write_bytes(b""), "exists already and is no directory"),
+        (lambda path: path.write_bytes(b""), "exists already and is not a directory"),
         (lambda path: path.symlink_to("canary"), "is a symbolic link"),
         (lambda path: path.symlink_to("nowhere"), "is a symbolic link"),
         (lambda path: unfinished(path).write_bytes(b""), "Cannot write .*Not a directory"),

@@ -70,11 +70,11 @@ Capture = Callable[..., Captured]
 
 @pytest.fixture
 def capture(tmp_path: Path, root: Path) -> Capture:
-    def run(password: str | None = PASSWORD, whole: bool = False, **changes: Any) -> Captured:
+    def run(password: str | None = PASSWORD, **changes: Any) -> Captured:
         scratch = StagingDirectory(tmp_path / "staging")
         scratch.create()
         selection = Selection(root, **{"include": ("**",), "exclude": ()} | changes)
-        backup.pack_archive(scratch, "Shop", "application", [], password, "", selection, whole_files=whole)
+        backup.pack_archive(scratch, "Shop", "application", [], password, "", selection)
         return Captured(scratch, password)
 
     return run
@@ -198,7 +198,7 @@ def test_a_root_that_is_a_link_is_followed(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("include", "said"),
     [
-        (("nothing/here",), r"files.include 'nothing/here' matches nothing below .*app.*Mend the pattern"),
+        (("nothing/here",), r"files.include 'nothing/here' matches nothing below .*app.*Fix the pattern"),
         (("x", "*.jpg"), r"files.include '\*.jpg' matches nothing"),
         (("n" * 300,), r"matches nothing below"),
         (("shared/logs",), r"'shared' is a symbolic link; files.follow_links: true follows it"),
@@ -311,7 +311,7 @@ def test_special_files_are_skipped_and_counted(root: Path, capture: Capture) -> 
             server.bind("sock")
         captured = capture()
     assert captured.manifest["files"]["skipped"] == {"FIFO": 1, "socket": 1}
-    assert captured.manifest["warnings"] == ["files: 2 sockets, FIFOs or devices were skipped"]
+    assert captured.manifest["warnings"] == ["files: 2 skipped: sockets, FIFOs or devices"]
 
 
 @pytest.fixture(params=[1000, 3 * SMALL])
@@ -383,7 +383,7 @@ def test_a_file_that_never_holds_still_is_kept_as_it_was_read(
     assert (files["changed"], files["missing"]) == (1, 0)
     assert change in captured.entries["m"]["changed"]
     assert change in files["problems"]["m"]
-    assert captured.manifest["warnings"] == ["files: 1 changed while they were read"]
+    assert captured.manifest["warnings"] == ["files: 1 changed while being read"]
     with pytest.raises(FilesError, match=r"'m' of .*app is changed: .*files.on_error: warn"):
         capture(whole=True)
 
@@ -420,7 +420,7 @@ def test_a_file_that_vanishes_is_missing(busy: Path, capture: Capture, monkeypat
     captured = capture()
     assert captured.manifest["files"]["problems"] == {"m": "missing: it vanished"}
     assert list(captured.entries) == ["a", "z"]
-    assert captured.manifest["warnings"] == ["files: 1 could not be read and are missing"]
+    assert captured.manifest["warnings"] == ["files: 1 missing from the archive"]
 
 
 def test_a_disk_that_fails_midway_costs_one_file(busy: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -82,3 +82,14 @@ def test_the_trend_keeps_what_it_knew() -> None:
     assert proof.trend(kept, points[1]) == points
     many = [{"proven_at": f"{number:05}", "key": KEY, "seconds": 1} for number in range(200)]
     assert len(proof.trend(many, points[0])) == proof.LONGEST_TREND
+
+
+@pytest.mark.parametrize(
+    ("compared", "told"),
+    [
+        ({"tables": 1, "rows": 1, "objects": 1, "files": 1}, "1 table, 1 row, 1 other object, 1 file"),
+        ({"tables": 2, "rows": 0, "objects": 3, "files": 0}, "2 tables, 0 rows, 3 other objects"),
+    ],
+)
+def test_what_was_compared_is_told_in_numbers(compared: dict[str, int], told: str) -> None:
+    assert proof.compared_text(compared) == told

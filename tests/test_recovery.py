@@ -13,7 +13,7 @@ from lifeboat import catalog, recovery
 from lifeboat.archive import database_of_entry, dump_entry_name
 from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.errors import RestoreError, SettingsError
-from lifeboat.recovery import Content, RestorePlan, Surroundings, Wanted
+from lifeboat.recovery import Content, RestorePlan, RestoreRequest, Surroundings
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ZONE = ZoneInfo("Europe/Berlin")
@@ -31,7 +31,7 @@ def found(**places: list[Archive]) -> dict[str, Catalog]:
     return {name: Catalog(tuple(archives), ()) for name, archives in places.items()}
 
 
-def picked(wanted: Wanted, **places: list[Archive]) -> list[tuple[str, str]]:
+def picked(wanted: RestoreRequest, **places: list[Archive]) -> list[tuple[str, str]]:
     fitting = recovery.candidates(found(**places), wanted, NOW, ZONE)
     return [(name, archive.captured_at.strftime("%dT%H")) for name, archive in fitting]
 
@@ -39,7 +39,7 @@ def picked(wanted: Wanted, **places: list[Archive]) -> list[tuple[str, str]]:
 def plan(content: Content = CONTENT, around: dict[str, Any] | None = None, **wishes: Any) -> RestorePlan:
     there = {"databases": ["shop", "stock"], "schemas": {"shop", "stock"}, "root": ROOT} | (around or {})
     there.setdefault("exists", lambda path: path == ROOT)
-    wanted = Wanted("Shop", **wishes)
+    wanted = RestoreRequest("Shop", **wishes)
     return recovery.plan(wanted, content, ("disk", archive(5)), "abc", Surroundings(**there), NOW)
 
 
@@ -49,34 +49,46 @@ def schemas(made: RestorePlan) -> list[tuple[str, bool, bool]]:
 
 def test_the_newest_archive_comes_first_and_the_first_destination_that_has_it() -> None:
     day, week = archive(11), archive(58, "application")
-    assert picked(Wanted("Shop"), disk=[week], s3=[day, week]) == [("s3", "23T01"), ("disk", "21T02"), ("s3", "21T02")]
+    assert picked(RestoreRequest("Shop"), disk=[week], s3=[day, week]) == [
+        ("s3", "23T01"),
+        ("disk", "21T02"),
+        ("s3", "21T02"),
+    ]
 
 
 def test_a_time_picks_the_newest_until_then_on_the_wall_clock_of_the_settings() -> None:
     archives = [archive(1), archive(10), archive(11)]
-    assert picked(Wanted("Shop", "2026-11-23T03:00"), disk=archives) == [("disk", "23T02"), ("disk", "23T01")]
-    assert picked(Wanted("Shop", "2026-11-23T01:59Z"), disk=archives) == [("disk", "23T01")]
+    assert picked(RestoreRequest("Shop", "2026-11-23T03:00"), disk=archives) == [("disk", "23T02"), ("disk", "23T01")]
+    assert picked(RestoreRequest("Shop", "2026-11-23T01:59Z"), disk=archives) == [("disk", "23T01")]
 
 
 def test_a_key_picks_one_archive_wherever_it_is() -> None:
     one, other = archive(1), archive(2)
-    assert picked(Wanted("Shop", other.key), disk=[one], s3=[one, other]) == [("s3", "23T10")]
+    assert picked(RestoreRequest("Shop", other.key), disk=[one], s3=[one, other]) == [("s3", "23T10")]
 
 
 def test_an_archive_dated_in_the_future_is_not_the_latest() -> None:
-    assert picked(Wanted("Shop"), disk=[archive(-2), archive(1)]) == [("disk", "23T11")]
+    assert picked(RestoreRequest("Shop"), disk=[archive(-2), archive(1)]) == [("disk", "23T11")]
 
 
 @pytest.mark.parametrize(
     ("wanted", "error", "said"),
     [
-        (Wanted("Shop", "yesterday"), SettingsError, "'yesterday' is neither the key of an archive nor a time."),
-        (Wanted("Shop", "2026-01-01"), RestoreError, "captured until 2026-01-01; the oldest is of 2026-11-23 11:00"),
-        (Wanted("Shop", archive(2).key), RestoreError, "is not published at disk"),
-        (Wanted("Blog"), RestoreError, "No archive of 'Blog' is published at disk."),
+        (
+            RestoreRequest("Shop", "yesterday"),
+            SettingsError,
+            "'yesterday' is neither the key of an archive nor a time.",
+        ),
+        (
+            RestoreRequest("Shop", "2026-01-01"),
+            RestoreError,
+            "captured until 2026-01-01; the oldest is of 2026-11-23 11:00",
+        ),
+        (RestoreRequest("Shop", archive(2).key), RestoreError, "is not published at disk"),
+        (RestoreRequest("Blog"), RestoreError, "No archive of 'Blog' is published at disk."),
     ],
 )
-def test_what_no_archive_fits_is_told(wanted: Wanted, error: type[Exception], said: str) -> None:
+def test_what_no_archive_fits_is_told(wanted: RestoreRequest, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         recovery.candidates(found(disk=[archive(1)]), wanted, NOW, ZONE)
 
@@ -116,8 +128,8 @@ def test_content_of_archives_of_laravel_backup() -> None:
 )
 def test_what_an_archive_lacks_is_told(wishes: dict[str, Any], said: str) -> None:
     content = Content(CONTENT.dumps, False, ("x.sql",))
-    assert recovery.lacks(content, Wanted("Shop", **wishes)).startswith(said)
-    assert bool(recovery.lacks(content, Wanted("Shop", **wishes))) == bool(said)
+    assert recovery.lacks(content, RestoreRequest("Shop", **wishes)).startswith(said)
+    assert bool(recovery.lacks(content, RestoreRequest("Shop", **wishes))) == bool(said)
 
 
 def test_by_default_everything_is_restored_beside_what_exists() -> None:
@@ -185,8 +197,8 @@ def test_a_plan_travels_as_json() -> None:
         ({"overwrite": ("Shop",)}, {}, "'Shop' was typed to be overwritten, and is nothing"),
         ({"overwrite": ("x",), "files": True}, {}, "It could be: Shop, shop, stock."),
         ({"into": "x"}, {}, "A new name is for one database, and several are restored."),
-        ({"into": "x/y", "databases": ("shop",)}, {}, "'x/y' is no name for a schema"),
-        ({"into": "x" * 65, "databases": ("shop",)}, {}, "is no name for a schema: 1 to 64 characters"),
+        ({"into": "x/y", "databases": ("shop",)}, {}, "'x/y' is not a valid name for a schema"),
+        ({"into": "x" * 65, "databases": ("shop",)}, {}, "is not a valid name for a schema: 1 to 64 characters"),
         ({"table": "orders"}, {}, "A table is restored from one database. Hint: Choose one of shop, stock."),
         ({"table": "t", "databases": ("shop",), "overwrite": ("shop",)}, {}, "only restored beside the original"),
         (
@@ -195,7 +207,7 @@ def test_a_plan_travels_as_json() -> None:
             "is none of the application's databases, so no safety backup",
         ),
         ({"files": True, "path": "../etc"}, {}, "leaves the application's root"),
-        ({"files": True, "into": "x"}, {}, "'x' is no absolute path."),
+        ({"files": True, "into": "x"}, {}, "'x' is not an absolute path."),
         ({"files": True, "into": "/srv/x"}, {"exists": lambda path: True}, "/srv/x exists already"),
         ({"files": True}, {"root": None}, "name no files of 'Shop', so there is no place to restore beside"),
         ({"files": True, "overwrite": ("Shop",)}, {"root": None}, "name no files of 'Shop' to overwrite"),

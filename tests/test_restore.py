@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import backup, catalog, config, connections, restore
+from lifeboat import after_restore, backup, catalog, config, connections, restore
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.backup import Taken
 from lifeboat.catalog import Kind
 from lifeboat.databases import mysql, mysql_schema
 from lifeboat.databases.mysql import UNFINISHED
 from lifeboat.errors import ArchiveError, DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
-from lifeboat.recovery import RestorePlan, Wanted
+from lifeboat.recovery import RestorePlan, RestoreRequest
 from lifeboat.staging import StagingDirectory
 from pyzipper import WZ_AES, AESZipFile
 
@@ -68,7 +68,7 @@ def back_up(kind: config.BackupKind = "database", tmp: str = "1") -> Taken:
 
 
 def plan(now: datetime | None = None, **wishes: Any) -> RestorePlan:
-    return restore.select(config.load(), Wanted("Shop", **wishes), now or datetime.now(UTC))
+    return restore.select(config.load(), RestoreRequest("Shop", **wishes), now or datetime.now(UTC))
 
 
 def restored(made: RestorePlan, **options: Any) -> list[restore.RestoredDatabase]:
@@ -263,7 +263,7 @@ def test_the_newest_archive_that_holds_what_is_wanted_is_taken(project: Configur
     part = back_up(tmp="2")
     assert plan().key == part.packed.key
     assert plan(databases=("shop_stock",)).key == whole.packed.key
-    with pytest.raises(RestoreError, match=r"1 older ones were tried, too\): it holds no dump of blog"):
+    with pytest.raises(RestoreError, match=r"1 older one was tried, too\): it holds no dump of blog"):
         plan(databases=("blog",))
 
 
@@ -602,7 +602,7 @@ def run_after(project: Configure, root: Path, commands: list[str], **wishes: Any
     made = plan(files=True, **wishes)
     if not Path(made.files.target if made.files else "").exists():
         restore.restore_files(config.load(), made)
-    return restore.after_restore(config.load(), made)
+    return after_restore.run_commands(config.load(), made)
 
 
 def test_commands_run_in_the_restored_folder_in_their_order(
@@ -768,12 +768,12 @@ def test_commands_are_not_run_in_a_copy_that_could_reach_the_original(
     back_up("application")
     made = plan(files=True, into=str(tmp_path / "copy"))
     restore.restore_files(config.load(), made)
-    assert restore.after_restore(config.load(), made) == []
+    assert after_restore.run_commands(config.load(), made) == []
     assert not (tmp_path / "copy/ran").exists()
     time.sleep(1)
     over = plan(files=True, overwrite=("Shop",))
     restore.restore_files(config.load(), over)
-    assert restore.after_restore(config.load(), over) == ["touch ran"]
+    assert after_restore.run_commands(config.load(), over) == ["touch ran"]
     assert (root / "ran").exists()
 
 

@@ -87,11 +87,11 @@ def test_the_newest_represents_no_group() -> None:
 @pytest.mark.parametrize(
     ("count", "rule"), [(7, "daily"), (23, "weekly"), (79, "monthly"), (7 - 1e-6, "all"), (7 + 1e-6, "daily")]
 )
-def test_what_is_exactly_on_a_wall_belongs_to_the_older_window(count: float, rule: str) -> None:
+def test_what_is_exactly_on_a_boundary_belongs_to_the_older_window(count: float, rule: str) -> None:
     assert rules([archive(days(0)), archive(days(count))])[1] == f"keep {rule}"
 
 
-def test_what_is_exactly_on_the_last_wall_is_deleted() -> None:
+def test_what_is_exactly_on_the_last_boundary_is_deleted() -> None:
     last = datetime(2024, 5, 5, 3, 0, tzinfo=UTC)  # 23 November less 23 days, 8 weeks, 4 months and 2 years
     assert rules([archive(days(0)), archive(last), archive(last + timedelta(seconds=1))]) == [
         *("keep newest", "delete too old", "keep yearly")
@@ -101,17 +101,17 @@ def test_what_is_exactly_on_the_last_wall_is_deleted() -> None:
 def test_months_clamp() -> None:
     policy = Policy(0, 0, 0, 6, 0, None)
     now = datetime(2026, 8, 31, 3, 0, tzinfo=UTC)
-    wall = datetime(2026, 2, 28, 3, 0, tzinfo=UTC)
-    archives = [archive(now), archive(wall + timedelta(seconds=1)), archive(wall)]
+    boundary = datetime(2026, 2, 28, 3, 0, tzinfo=UTC)
+    archives = [archive(now), archive(boundary + timedelta(seconds=1)), archive(boundary)]
     assert rules(archives, policy=policy, now=now) == ["keep newest", "keep monthly", "delete too old"]
 
 
-def test_walls_are_wall_clock_times() -> None:
+def test_boundaries_are_wall_clock_times() -> None:
     """Seven days before 03:00 on the Monday after the clocks went back is 03:00, which is an hour earlier in UTC."""
     now = datetime(2026, 10, 26, 3, 0, tzinfo=BERLIN)
-    wall = datetime(2026, 10, 19, 3, 0, tzinfo=BERLIN)
-    assert now - wall == timedelta(days=7)  # on the wall clock; 7 days and an hour have passed
-    archives = [archive(now), archive(wall + timedelta(seconds=1)), archive(wall)]
+    boundary = datetime(2026, 10, 19, 3, 0, tzinfo=BERLIN)
+    assert now - boundary == timedelta(days=7)  # on the wall clock; 7 days and an hour have passed
+    archives = [archive(now), archive(boundary + timedelta(seconds=1)), archive(boundary)]
     assert rules(archives, now=now.astimezone(UTC), zone=BERLIN) == ["keep newest", "keep all", "keep daily"]
 
 
@@ -377,10 +377,15 @@ def test_beside_laravel_backup_only_the_documented_differences() -> None:
 
 
 def test_beside_laravel_backup_on_an_edge() -> None:
-    """On a wall, laravel-backup counts an archive in both windows, so that a week may lose its only one."""
+    """On a boundary, laravel-backup counts an archive in both windows, so that a week may lose its only one."""
     now = datetime(2026, 11, 23, 3, tzinfo=UTC)
-    wall = now - timedelta(days=23)
-    archives = [archive(now), archive(wall + timedelta(hours=2)), archive(wall), archive(wall - timedelta(hours=1))]
+    boundary = now - timedelta(days=23)
+    archives = [
+        archive(now),
+        archive(boundary + timedelta(hours=2)),
+        archive(boundary),
+        archive(boundary - timedelta(hours=1)),
+    ]
     assert archives[2].key not in laravel(archives, now)
     assert archives[3].key not in laravel(archives, now)
     assert archives[2].key in {found.key for found in kept(plan(archives, now=now))}

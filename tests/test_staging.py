@@ -15,7 +15,7 @@ from lifeboat.config import Database
 from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.errors import StagingError
 from lifeboat.staging import StagingBucket, StagingDirectory
-from lifeboat.storage.s3 import Bucket
+from lifeboat.storage.bucket import Bucket
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import PROJECT, Configure
@@ -25,8 +25,8 @@ import os, resource, sys, tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from lifeboat import backup, config, connections
-from lifeboat.storage import s3
-s3.PART = 5 << 20
+from lifeboat.storage import upload
+upload.PART = 5 << 20
 settings = config.load()
 
 def scratch():

@@ -330,7 +330,7 @@ class PostgreSQL(_Program):
 class S3(_Program):
     """SeaweedFS: an S3 server in one process.
 
-    :cvar roles: secret keys by access key, of users who are no administrators; policies of buckets restrict them.
+    :cvar roles: secret keys by access key, of users who are not administrators; policies of buckets restrict them.
     """
 
     patience = 2.0  # it waits a quarter of a minute for nobody; its files survive a kill

@@ -14,7 +14,7 @@ from typing import Any, cast
 from isal import isal_zlib
 
 from lifeboat import catalog, connections, files
-from lifeboat.archive import MANIFEST_NAME, dump_entry_name
+from lifeboat.archive import GZIP_WINDOW, MANIFEST_NAME, dump_entry_name
 from lifeboat.archive.entry import DEFLATE_LEVEL
 from lifeboat.archive.manifest import EntryList
 from lifeboat.archive.write import ArchiveWriter
@@ -28,10 +28,9 @@ from lifeboat.logs import logger
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.streams import Source
+from lifeboat.text import plural, size_text
 
 log = logger(__name__)
-
-GZIP_WINDOW = 31  # 32 KiB window, gzip framing
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,6 @@ def take(
     :raises LifeboatError: there is no archive; what goes wrong at a destination is in the result.
     """
     selection = files.selection_of(settings, application) if kind == "application" else None
-    whole = selection is not None and settings.files_of(application).on_error == "fail"
     if not databases and selection is None:
         raise SettingsError(f"Application {application!r} has no databases in the settings.")
     password = connections.archive_password(settings.encryption_of(application))
@@ -91,7 +89,7 @@ def take(
     for database in databases:
         dump_database(scratch, database, connections.engine(database, settings.scratch))
     names = [database.name for database in databases]
-    packed = pack_archive(scratch, application, kind, names, password, note, selection, whole_files=whole)
+    packed = pack_archive(scratch, application, kind, names, password, note, selection)
     totals = scratch.archive.facts()["marker"]["totals"]
 
     def store(destination: Destination) -> str | None:
@@ -127,8 +125,9 @@ def dump_database(scratch: Staging, database: Database, engine: Engine) -> Dump:
         take(deflate.flush())
         staged.facts = dump.to_json()
     log.info(
-        "Dumped %s: %s rows of %s tables, %s bytes of SQL, %s compressed.",
-        *(database.name, dump.rows, len(dump.tables), dump.sql_bytes, stored),
+        "Dumped %s: %s of %s, %s of SQL, %s compressed.",
+        *(database.name, plural(dump.rows, "row"), plural(len(dump.tables), "table")),
+        *(size_text(dump.sql_bytes), size_text(stored)),
     )
     return dump
 
@@ -141,15 +140,12 @@ def pack_archive(
     password: str | None,
     note: str = "",
     selection: Selection | None = None,
-    *,
-    whole_files: bool = False,
 ) -> PackedArchive:
     """Pack the staged dumps, and an application's files, into one staged archive.
 
     :param databases: names of the databases whose dumps belong into it.
     :param password: encrypts the archive; None leaves it open.
     :param selection: which files belong into it.
-    :param whole_files: fail when a file is missing or changed while it was read.
     :raises StagingError: a dump is not there, or there is no space.
     :raises FilesError: the files cannot be captured.
     """
@@ -164,7 +160,7 @@ def pack_archive(
                 source = scratch.dump(dump.database).source()
                 archive.add_gzip(name, source, size=dump.sql_bytes, modified=dump.captured_at)
                 entries.add(name, {"size": dump.sql_bytes, "sha256": dump.sha256})
-            captured = capture(archive, selection, entries, whole=whole_files) if selection else None
+            captured = capture(archive, selection, entries) if selection else None
             warnings = captured.warnings() if captured else []
             totals = captured.to_json() if captured else None
             manifest = catalog.manifest(application, kind, note, captured_at, dumps, totals, warnings)
@@ -175,7 +171,8 @@ def pack_archive(
             manifest, entries=entries.count, size=packed.size, sha256=packed.sha256, encrypted=password is not None
         )
         staged.facts = {"key": key, "marker": public}
-    log.info("Packed %s: %s entries, %s bytes, SHA-256 %s.", key, entries.count + 1, packed.size, packed.sha256)
+    packed_entries = plural(entries.count + 1, "entry", "entries")
+    log.info("Packed %s: %s, %s, SHA-256 %s.", key, packed_entries, size_text(packed.size), packed.sha256)
     return packed
 
 
@@ -204,14 +201,14 @@ def store_archive(
         return
     copies = _copies(scratch, packed, others)
     if stored and _sha256_at(destination, packed.key) == packed.sha256:
-        log.info("%s is stored at %s already; an earlier try did not come to its marker.", packed.key, destination)
+        log.info("%s is stored at %s already; an earlier try did not store its marker.", packed.key, destination)
         marker, _ = next(copies)
     else:
         marker = _store_one_of(copies, packed, destination)
     if not published:
         # Last, so that a crash before this line leaves an upload that nothing counts as a backup.
         destination.write(packed.key + catalog.MARKER, json.dumps(marker, ensure_ascii=False, indent=1).encode())
-    log.info("Published %s at %s: %s bytes.", packed.key, destination, packed.size)
+    log.info("Published %s at %s: %s.", packed.key, destination, size_text(packed.size))
 
 
 def _sha256_at(destination: Destination, key: str) -> str:

@@ -50,25 +50,25 @@ class Captured:
     def warnings(self) -> list[str]:
         """Return what a reader of the manifest should know first."""
         counts = (
-            (self.changed, "changed while they were read"),
-            (self.missing, "could not be read and are missing"),
-            (self.special, "sockets, FIFOs or devices were skipped"),
+            (self.changed, "changed while being read"),
+            (self.missing, "missing from the archive"),
+            (self.special, "skipped: sockets, FIFOs or devices"),
         )
         return [f"files: {count} {what}" for count, what in counts if count]
 
 
-def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList, *, whole: bool) -> Captured:
+def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList) -> Captured:
     """Pack the selected files into an archive.
 
     :param entries: takes a record of each.
-    :param whole: fail at the first file that is missing or changed while it was read.
-    :raises FilesError: the root cannot be read, an include matches nothing, nothing is left, or `whole` is not kept.
+    :raises FilesError: the root cannot be read, an include matches nothing, nothing is left, or a file is not whole
+        where the selection asks for that.
     """
     captured = Captured(str(selection.root))
     progress = Progress(f"Packing the files of {selection.root}")
-    for outcome in pack_members(archive, _members(selection, captured, whole=whole)):
+    for outcome in pack_members(archive, _members(selection, captured)):
         if outcome.state != "whole":
-            _note(captured, outcome.member.path, outcome.state, outcome.reason, whole=whole)
+            _note(captured, selection, outcome.member.path, outcome.state, outcome.reason)
         if outcome.state != "missing":
             entries.add(outcome.name, _record(outcome))
             captured.count += 1
@@ -89,12 +89,12 @@ def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList, *,
     return captured
 
 
-def _members(selection: Selection, captured: Captured, *, whole: bool) -> Iterator[tuple[str, Member]]:
+def _members(selection: Selection, captured: Captured) -> Iterator[tuple[str, Member]]:
     for found in select(selection):
         if isinstance(found, Member):
             yield _entry_name(found), found
         elif found.cause == "unreadable":
-            _note(captured, found.path, "missing", found.reason, whole=whole)
+            _note(captured, selection, found.path, "missing", found.reason)
         elif found.cause == "special":
             captured.special += 1
             captured.skipped[found.what] = captured.skipped.get(found.what, 0) + 1
@@ -111,8 +111,8 @@ def _entry_name(member: Member) -> str:
     return f"{name}/" if member.kind == "directory" else name
 
 
-def _note(captured: Captured, path: str, state: str, reason: str, *, whole: bool) -> None:
-    if whole:
+def _note(captured: Captured, selection: Selection, path: str, state: str, reason: str) -> None:
+    if selection.whole:
         raise FilesError(
             f"{path!r} of {captured.root} is {state}: {reason}.",
             "files.on_error: warn takes the backup all the same and says so.",

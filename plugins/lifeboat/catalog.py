@@ -59,7 +59,7 @@ class Proof:
     """What a proof says.
 
     :param recovery: how long the recovery took that it measured.
-    :param error: why it is no proof; empty when it is one.
+    :param error: why it is not a proof; empty when it is one.
     """
 
     key: str
@@ -125,8 +125,9 @@ def kind_of(key: str) -> Kind | None:
 
 
 def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_markers: bool = True) -> Catalog:
-    """Sort out a listing, in any order; what is not ours is left out.
+    """Sort the objects of a listing into archives, unfinished uploads and proofs; those that are not ours are left out.
 
+    :param objects: in any order.
     :param legacy_zone: of the times in the names of laravel-backup's archives.
     :param need_markers: whether an archive counts only with its marker beside it.
     """
@@ -235,10 +236,10 @@ def public_manifest(
     }
 
 
-def untruths(marker: Mapping[str, Any], manifest: dict[str, Any], verified: Verified) -> list[str]:
-    """Return what a marker says that is not so, by the names of its keys.
+def wrong_fields(marker: Mapping[str, Any], manifest: dict[str, Any], verified: Verified) -> list[str]:
+    """Return the keys of a marker whose values contradict the archive.
 
-    Nobody signs a marker; but it is the public copy of what the archive says itself.
+    Markers are not signed; but a marker is the public copy of what the archive's own manifest says.
     """
     try:
         truth = public_manifest(
@@ -270,7 +271,7 @@ def read_marker(destination: Destination, key: str) -> dict[str, Any] | None:
     try:
         marker = json.loads(content)
         if not isinstance(marker["archive"]["sha256"], str):
-            raise TypeError("the SHA-256 is no text")
+            raise TypeError("the SHA-256 is not a text")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(
             f"{key + MARKER} at {destination} is not the marker of an archive.", "Move it away; back up again."

@@ -58,7 +58,7 @@ def examine(
     """
     try:
         destination = connections.destination(name, settings.destinations[name])
-        found = survey.look(destination, settings)
+        found = survey.read(destination, settings)
     except LifeboatError as error:
         return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
     examined = judge(name, found, settings, applications, now)
@@ -139,7 +139,7 @@ def newest_archive(settings: Settings, application: str, kind: Kind, *, proven: 
     newest: list[Archive] = []
     for destination in ready:
         try:
-            found = survey.look(destination, settings)
+            found = survey.read(destination, settings)
         except StorageError as error:  # another destination may have it
             log.warning("%s", error)
             errors[destination.name] = str(error)
@@ -153,17 +153,17 @@ def newest_archive(settings: Settings, application: str, kind: Kind, *, proven: 
     return max(newest, key=lambda archive: archive.captured_at, default=None)
 
 
-def tell_alive(settings: Settings) -> None:
-    """Ask for the dead man's URL, so that whoever waits for it there knows that Airflow is alive.
+def ping_dead_man_switch(settings: Settings) -> None:
+    """Request the URL of the dead man's switch, which alarms somebody when these requests stop.
 
-    Whatever goes wrong is logged, without the URL, which is a secret: it is noticed where the request was waited for.
+    A failure is only logged, without the URL, which is a secret: the switch notices the missing request.
     """
     if settings.alerts.dead_man is None:
         return
     try:
         url = str(connections.get(settings.alerts.dead_man, "the dead man's switch").password or "")
         if urlsplit(url).scheme not in ("http", "https"):
-            raise SettingsError(f"The password of Airflow connection {settings.alerts.dead_man!r} is no URL.")
+            raise SettingsError(f"The password of Airflow connection {settings.alerts.dead_man!r} is not a URL.")
         with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
             log.info("The dead man's switch was told that all is well.")
     except LifeboatError as error:

@@ -14,7 +14,7 @@ from lifeboat.errors import StorageError
 from lifeboat.logs import logger
 from lifeboat.retention import Plan
 from lifeboat.storage import Destination, StoredObject
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.config import Settings
@@ -103,7 +103,7 @@ def evaluate(
     :param clock: the time by which the newest are too old; `now` when left out.
     :raises StorageError: the listing failed; a part of it decides nothing.
     """
-    found = survey.look(destination, settings)
+    found = survey.read(destination, settings)
     return decide(destination.name, found, settings, applications, now, clock)
 
 
@@ -173,7 +173,8 @@ def clean(
         raise StorageError(f"{error.message} {_remaining(order, cleaned)}", error.hint) from error
     for key, reason in cleaned.left.items():
         log.warning("Left %s: %s.", key, reason)
-    log.info("Deleted %s objects at %s: %s.", len(cleaned.deleted), destination, size_text(cleaned.freed))
+    deleted = plural(len(cleaned.deleted), "object")
+    log.info("Deleted %s at %s: %s.", deleted, destination, size_text(cleaned.freed))
     return cleaned
 
 
@@ -182,7 +183,7 @@ def _remaining(order: Order, cleaned: Cleaned) -> str:
     done = {*cleaned.deleted, *cleaned.aborted, *cleaned.left}
     left = [key for key in ordered if key not in done]
     more = f" and {len(left) - LONGEST_LIST} more" if len(left) > LONGEST_LIST else ""
-    return f"{len(cleaned.deleted)} of {len(ordered)} were deleted; left are {', '.join(left[:LONGEST_LIST])}{more}."
+    return f"Deleted: {len(cleaned.deleted)} of {len(ordered)}; left: {', '.join(left[:LONGEST_LIST])}{more}."
 
 
 def _sweep(destination: Destination, fresh: Evaluation, order: Order, cleaned: Cleaned) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from lifeboat.databases import Dump
 from lifeboat.errors import MismatchError
+from lifeboat.text import plural
 
 NAMED = 20  # differences that a message names
 
@@ -66,9 +67,9 @@ def _of_tables(captured: Dump, restored: Dump, only: str, *, same_server: bool) 
             yield Difference("table", name, "is missing")
             continue
         if was.rows != now.rows:
-            yield Difference("table", name, f"has {now.rows} rows, and had {was.rows}")
+            yield Difference("table", name, f"has {plural(now.rows, 'row')}, and had {was.rows}")
         elif was.order == now.order and was.sha256 != now.sha256:
-            yield Difference("table", name, f"holds other data in its {now.rows} rows")
+            yield Difference("table", name, f"holds other data in its {plural(now.rows, 'row')}")
         if was.definition_sha256 != now.definition_sha256:
             # By itself, a table comes without foreign keys to others.
             yield Difference("table", name, "is defined otherwise", fatal=same_server and not only)

@@ -8,7 +8,7 @@ import re
 import shlex
 import tempfile
 import unicodedata
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from lifeboat import strict_yaml
 from lifeboat.catalog import KINDS, OWN_KINDS, Kind
 from lifeboat.databases import EngineName
 from lifeboat.databases.names import LONGEST_NAMES, fits
@@ -29,8 +30,6 @@ CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
 PROJECT = Path(__file__).resolve().parents[2]
 AFTER_BACKUP = "after backup"
 LONGEST_FILE = 1 << 20  # bytes
-DEEPEST = 100  # lists and keys in one another
-MOST_NODES = 100_000  # keys and values, counted as often as aliases repeat them
 LINE_ENDS = "\u2028\u2029"
 LONGEST_NAME = 200  # bytes; with its suffixes it must fit into the 255 of a file name
 
@@ -72,7 +71,7 @@ def _a_command(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"is no command: {str(error).lower()}") from error
+        raise ValueError(f"is not a command: {str(error).lower()}") from error
     if not words:
         raise ValueError("must not be empty")
     return text
@@ -673,66 +672,6 @@ def settings_path() -> Path:
     return Path(os.environ.get(CONFIG_VARIABLE) or PROJECT / "include" / "backup.yaml")
 
 
-class _Loader(yaml.CSafeLoader):
-    """Refuses a key that stands twice: YAML would silently drop the first, and with it what it protects.
-
-    Refuses, too, what would make others stumble: aliases of aliases that become millions of values, and odd scalars.
-    """
-
-    def get_single_node(self) -> yaml.Node | None:
-        node = super().get_single_node()
-        if node is not None and _weight(node, {}) > MOST_NODES:
-            raise yaml.constructor.ConstructorError(None, None, "its aliases make too much of it", node.start_mark)
-        return node
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep=deep)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # "2001-99-99" and the like
-            raise yaml.constructor.ConstructorError(None, None, "no such value", node.start_mark) from error
-
-    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
-        value = super().construct_scalar(node)
-        if "\0" in str(value):
-            raise yaml.constructor.ConstructorError(None, None, "NUL is no character of a name", node.start_mark)
-        return value
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, "a list is no key", key_node.start_mark)
-            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _check_depth(text: str) -> None:
-    """Refuse what nests too deeply: libyaml would crash on it."""
-    depth = 0
-    for event in yaml.parse(text, yaml.CSafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise yaml.parser.ParserError(
-                None, None, "lists or keys in too many others", cast(yaml.error.Mark, event.start_mark)
-            )
-
-
-def _weight(node: yaml.Node, known: dict[int, int]) -> int:
-    """Return how many keys and values a node becomes; too many where it contains itself.
-
-    :param known: weights by the id of a node.
-    """
-    if id(node) not in known:
-        known[id(node)] = MOST_NODES + 1
-        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
-        inside = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
-        known[id(node)] = 1 + sum(_weight(each, known) for each in inside)
-    return known[id(node)]
-
-
 def load(path: Path | None = None) -> Settings:
     """Read and validate the settings.
 
@@ -744,9 +683,8 @@ def load(path: Path | None = None) -> Settings:
         with path.open("rb") as file:
             text = file.read(LONGEST_FILE + 1).decode()
         if len(text) > LONGEST_FILE:
-            raise SettingsError(f"{path} is longer than {LONGEST_FILE} bytes: these are no settings.")
-        _check_depth(text)
-        content = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+            raise SettingsError(f"{path} is longer than {LONGEST_FILE} bytes: this is not a settings file.")
+        content = strict_yaml.load(text)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(

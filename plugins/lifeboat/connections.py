@@ -144,7 +144,7 @@ def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
         files = None
     if not isinstance(files, dict):
         raise SettingsError(
-            f"The extra 'ssl' of Airflow connection {connection_id!r} is no JSON object.",
+            f"The extra 'ssl' of Airflow connection {connection_id!r} is not a JSON object.",
             'Write it as {"ca": "/path/to/ca.pem"}.',
         )
     return files
@@ -161,7 +161,7 @@ def archive_password(encryption: Encryption | None) -> str | None:
 def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[str, ...]]:
     """Return the password that encrypts archives, and those that encrypted older ones, which still open with them.
 
-    :raises SettingsError: the connection is missing, its password is empty, or the previous ones are no list.
+    :raises SettingsError: the connection is missing, its password is empty, or the previous ones are not a list.
     """
     if encryption is None:
         return None, ()
@@ -169,7 +169,7 @@ def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[
     password, previous = connection.password, connection.extra_dejson.get(PREVIOUS, [])
     if not isinstance(previous, list) or not all(isinstance(each, str) and each for each in previous):
         raise SettingsError(
-            f"The extra {PREVIOUS!r} of Airflow connection {encryption.connection!r} is no list of passwords.",
+            f"The extra {PREVIOUS!r} of Airflow connection {encryption.connection!r} is not a list of passwords.",
             f'Write it as {{"{PREVIOUS}": ["the one before"]}}.',
         )
     if not password:
@@ -213,9 +213,9 @@ def staging(place: Path | Bucket) -> Staging:
 
     if isinstance(place, Path):
         return StagingDirectory(place)
-    from lifeboat.storage import s3
+    from lifeboat.storage import bucket
 
-    return StagingBucket(s3.Bucket("staging", _s3_client(place.connection, "staging"), place.bucket, place.prefix))
+    return StagingBucket(bucket.Bucket("staging", _s3_client(place.connection, "staging"), place.bucket, place.prefix))
 
 
 def _s3_client(connection_id: str, used_for: str) -> Any:

@@ -35,7 +35,7 @@ def open_within(folder: int, path: bytes, flags: int) -> int:
 
 @contextlib.contextmanager
 def folder_of(root: int, path: bytes) -> Iterator[tuple[int, bytes]]:
-    """Open the folder that a path below an open one is in; yield its descriptor, and the name therein."""
+    """Open the folder that a path below an open one is in; yield its descriptor, and the name in it."""
     above, _, name = path.rpartition(b"/")
     folder = open_within(root, above, FOLDER)
     try:

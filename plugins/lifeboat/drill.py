@@ -18,7 +18,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lifeboat import __version__, catalog, cleanup, comparison, connections, extract, proof, restore, trees
+from lifeboat import (
+    __version__,
+    catalog,
+    cleanup,
+    comparison,
+    connections,
+    extract,
+    proof,
+    restore,
+    stored_archive,
+    trees,
+)
 from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
@@ -29,10 +40,11 @@ from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageE
 from lifeboat.logs import logger
 from lifeboat.scratch import scratch_directory
 from lifeboat.storage import Destination
+from lifeboat.text import plural
 
 log = logger(__name__)
 
-LOOK = "Restore another archive, and look for what changed this one."
+HINT = "Restore another archive, and look for what changed this one."
 
 
 @dataclass
@@ -102,7 +114,7 @@ def choices(
 
     :param chosen: only these destinations; all when empty.
     :param archive: key of the only one to rehearse; empty for a choice by age and coverage debt.
-    :raises SettingsError: `archive` is no key of an archive that a drill can prove.
+    :raises SettingsError: `archive` is not the key of an archive that a drill can prove.
     """
     if archive and catalog.kind_of(archive) not in OWN_KINDS:
         raise SettingsError(
@@ -149,13 +161,13 @@ def rehearse(
         raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
     log.info("Drill of %s at %s.", key, destination)
     try:
-        with restore.opened(settings, destination, application, key) as reader:
+        with stored_archive.opened(settings, destination, application, key) as reader:
             with rehearsal.phase("verify"):
-                verified = restore.verify_as(reader, key, marker)
+                verified = stored_archive.verify_as(reader, key, marker)
             manifest = reader.manifest() or {}
             if manifest["application"] != application:
-                raise ArchiveError(f"{key} is no archive of {application}.")
-            for captured in restore.captured_databases(reader, manifest):
+                raise ArchiveError(f"{key} is not an archive of {application}.")
+            for captured in stored_archive.captured_databases(reader, manifest):
                 _rehearse_database(settings, application, reader, captured, key, rehearsal)
             if "files" in manifest:
                 _rehearse_files(settings, reader, key, rehearsal)
@@ -175,7 +187,7 @@ def _rehearse_database(
     entry = dump_entry_name(captured.engine, captured.database)
     with engine.scratch(key, captured) as place:
         with rehearsal.phase("restore"):
-            engine.load(place, restore.sql_of(reader, entry), Load(captured.database))
+            engine.load(place, stored_archive.sql_of(reader, entry), Load(captured.database))
         with rehearsal.phase("compare"):
             restored = engine.read_back(place, ())
     _note_database(captured, restored, rehearsal)
@@ -183,11 +195,12 @@ def _rehearse_database(
 
 def _note_database(captured: Dump, restored: Dump, rehearsal: _Rehearsal) -> None:
     found = comparison.differences(captured, restored)
-    comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, LOOK)
+    comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, HINT)
     for difference in found:
         log.warning("%s: %s, on a server of version %s.", captured.database, difference, restored.server)
     if found:
-        rehearsal.notes.append(f"{len(found)} definitions are worded otherwise by server {restored.server}")
+        definitions = plural(len(found), "definition is", "definitions are")
+        rehearsal.notes.append(f"{definitions} worded otherwise by server {restored.server}")
     rehearsal.servers.add(restored.server)
     rehearsal.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
     rehearsal.compared.databases += 1
@@ -195,7 +208,8 @@ def _note_database(captured: Dump, restored: Dump, rehearsal: _Rehearsal) -> Non
     rehearsal.compared.rows += captured.rows
     rehearsal.compared.objects += len(captured.objects)
     rehearsal.compared.bytes += captured.sql_bytes
-    log.info("%s: %s tables, %s rows are as captured.", captured.database, len(captured.tables), captured.rows)
+    tables, rows = plural(len(captured.tables), "table"), plural(captured.rows, "row")
+    log.info("%s: %s, %s as captured.", captured.database, tables, rows)
 
 
 def _scratch_server(settings: Settings, application: str, captured: Dump) -> Database:
@@ -220,13 +234,13 @@ def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehears
             extracted = extract.extract(reader, scratch / "files")
         with rehearsal.phase("compare"):
             found = list(trees.differences(scratch / "files", reader.files()))
-    comparison.refuse(f"The files of {key} do not restore to what was captured", found, LOOK)
+    comparison.refuse(f"The files of {key} do not restore to what was captured", found, HINT)
     entries = reader.files()
     rehearsal.digests.append([[entry.path, entry.mode, entry.sha256] for entry in entries])
     rehearsal.compared.files += len(entries)
     rehearsal.compared.bytes += extracted.bytes
     rehearsal.notes += extracted.warnings
-    log.info("%s files, directories and links are as captured.", len(entries))
+    log.info("Files, directories and links as captured: %s.", len(entries))
 
 
 def _folder(settings: Settings) -> Path:

@@ -13,8 +13,8 @@
     ├── UnhealthyError     backups are not as they should be
     └── StagingError       scratch space is missing, full or gone
 
-No message carries a secret: passwords never enter the values that messages are made of. Nor does one carry what steers
-a terminal, whatever the names in it are.
+No message carries a secret: passwords never enter the values that messages are made of. Control characters, which names
+may hold, are escaped.
 """
 
 from lifeboat.text import printable

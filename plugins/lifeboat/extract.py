@@ -1,7 +1,7 @@
 """Bring an application's files out of an archive into a new directory, and nothing of it anywhere else.
 
 All names are judged before the first is made. Files are created folder by folder without following links, and links
-last, so that none of them leads anything astray. Entries are read by one thread, in the order of the archive; small
+last, so that no file is written through one. Entries are read by one thread, in the order of the archive; small
 ones become files on others, because deriving their keys is most of the work.
 """
 
@@ -20,13 +20,13 @@ from pathlib import Path
 
 from lifeboat.archive.listing import FOLDER_MODE, Entry
 from lifeboat.archive.read import ArchiveReader
-from lifeboat.archive.workers import SMALL, batches, cores, quick_turns
+from lifeboat.archive.workers import SMALL, batches, cores, short_switch_interval
 from lifeboat.directories import LIST, folder_of, open_within
 from lifeboat.errors import ArchiveError, RestoreError
 from lifeboat.layout import Layout, examples, lay_out, leads_out
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 from lifeboat.unfinished import new_directory, translated, unfinished_name
 
 log = logger(__name__)
@@ -151,15 +151,21 @@ class _Tree:
             for path, entry in self._layout.contents.items()
             if entry.kind == "file" and entry.mode & (stat.S_ISUID | stat.S_ISGID)
         ]
-        said = {
-            "links lead out of what was restored": out,
-            "files run with the rights of their owner or group, which are those of who restored them now": powerful,
-        }
-        return tuple(f"{len(paths)} {what}: {examples(paths)}." for what, paths in said.items() if paths)
+        warnings = []
+        if out:
+            links = plural(len(out), "link leads", "links lead")
+            warnings.append(f"{links} out of what was restored: {examples(out)}.")
+        if powerful:
+            files = plural(len(powerful), "file")
+            warnings.append(
+                f"{files} with the setuid or setgid bit, to run with the rights of whoever restored:"
+                f" {examples(powerful)}."
+            )
+        return tuple(warnings)
 
     def _make_files(self) -> None:
         under_way: deque[Future[None]] = deque()
-        with quick_turns(), ThreadPoolExecutor(cores(), thread_name_prefix="extract") as pool:
+        with short_switch_interval(), ThreadPoolExecutor(cores(), thread_name_prefix="extract") as pool:
             try:
                 for batch in batches(self._layout.contents.items(), lambda item: item[1].stored):
                     if batch[0][1].stored > SMALL:
@@ -209,7 +215,7 @@ class _Tree:
             raise ArchiveError(f"{self._reader.where}: {entry.name!r} is a link to a name that no file can have.")
         with self._translated(path), folder_of(self._root, path) as (folder, name):
             os.symlink(target, name, dir_fd=folder)
-            with contextlib.suppress(OSError):  # a nicety that not every file system knows
+            with contextlib.suppress(OSError):  # not every file system can, and nothing depends on it
                 os.utime(name, ns=(entry.modified_ns, entry.modified_ns), dir_fd=folder, follow_symlinks=False)
 
     def _finish_directory(self, path: bytes, entry: Entry | None) -> None:

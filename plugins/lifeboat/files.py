@@ -41,6 +41,7 @@ class Selection:
     :param exclude: patterns.
     :param own: directories of Lifeboat, which are left out wherever they are.
     :param follow_links: archive what symbolic links point to.
+    :param whole: fail when a file is missing or changes while it is read.
     """
 
     root: Path
@@ -48,13 +49,14 @@ class Selection:
     exclude: tuple[str, ...]
     own: tuple[Path, ...] = ()
     follow_links: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """Something that goes into an archive.
 
-    :param path: relative to the root, with slashes; bytes that are no UTF-8 are surrogates.
+    :param path: relative to the root, with slashes; bytes that are not UTF-8 are surrogates.
     :param location: where it is, as the file system names it.
     :param mode: type and permissions.
     :param size: in bytes, when it was listed.
@@ -93,7 +95,14 @@ def selection_of(settings: Settings, application: str) -> Selection:
     :raises SettingsError: they name none.
     """
     files = settings.files_of(application)
-    return Selection(files.root, files.include, files.exclude, settings.own_directories, files.follow_links)
+    return Selection(
+        files.root,
+        files.include,
+        files.exclude,
+        own=settings.own_directories,
+        follow_links=files.follow_links,
+        whole=files.on_error == "fail",
+    )
 
 
 def select(selection: Selection) -> Iterator[Member | LeftOut]:
@@ -112,7 +121,7 @@ def select(selection: Selection) -> Iterator[Member | LeftOut]:
         ) from error
     walk = _Walk(selection, root)
     if walk.is_own(os.fsencode(root)):
-        raise FilesError(f"The root {selection.root} is staging or a destination, or lies in one.", "Mend files.root.")
+        raise FilesError(f"The root {selection.root} is staging or a destination, or lies in one.", "Fix files.root.")
     yield from walk.run()
     if walk.unmatched:
         names = ", ".join(repr(pattern) for pattern in selection.include if pattern in walk.unmatched)
@@ -165,7 +174,7 @@ class _Walk:
         """Say what may be behind a pattern that matched nothing."""
         if self._in_the_way:
             return self._in_the_way[0]
-        return "Mend the pattern, or remove it: a backup must not be smaller than somebody believes."
+        return "Fix the pattern, or remove it: a backup must not be smaller than somebody believes."
 
     def is_own(self, location: bytes) -> bool:
         """Whether a path is, or lies in, a directory of Lifeboat."""
@@ -295,7 +304,7 @@ def _may_hold(pattern: Sequence[str], path: Sequence[str]) -> bool:
 class OpenFile:
     """A file being read, never further than it was long when it was opened, so that one that grows for ever ends.
 
-    :raises OSError: it cannot be opened, or is no regular file any more.
+    :raises OSError: it cannot be opened, or is no longer a regular file.
     """
 
     def __init__(self, member: Member) -> None:
@@ -303,7 +312,7 @@ class OpenFile:
         self._before = os.fstat(self._descriptor)
         if not stat.S_ISREG(self._before.st_mode):
             self.close()
-            raise OSError("it is no regular file any more")
+            raise OSError("it is no longer a regular file")
         self.size = self._before.st_size
         self.mode, self.modified_ns = self._before.st_mode, self._before.st_mtime_ns
         self._left = self.size

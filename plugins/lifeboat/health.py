@@ -10,9 +10,8 @@ from typing import Literal
 
 from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.storage import StoredObject
-from lifeboat.text import age_text, size_text
+from lifeboat.text import MEGABYTE, age_text, plural, size_text
 
-MEGABYTE = 1024 * 1024
 COMPARED = 5  # archives before the newest whose median size is the usual one
 SKEW = timedelta(minutes=5)  # between the clocks of two workers; what is dated later is dated wrong
 STILL_RUNNING = timedelta(hours=1)  # an upload younger than this may be under way
@@ -91,7 +90,7 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
     findings.append(_storage(archives, limits.max_storage_megabytes))
     findings.append(_unfinished(unfinished, now))
     if early := len(archives) - len(present):
-        dated = "1 archive is" if early == 1 else f"{early} archives are"
+        dated = plural(early, "archive is", "archives are")
         findings.append(("clock", "degraded", f"{dated} dated in the future: some clock is wrong"))
     findings += _proofs(application, present, found, limits, now)
     return [Finding(application, destination, *finding) for finding in findings]

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 
 from lifeboat.archive.listing import Entry
 from lifeboat.errors import ArchiveError, RestoreError
+from lifeboat.text import plural
 
 LONGEST_TARGET = 4095  # bytes; Linux makes no link to more
 NAMED = 5  # how many examples a message names
@@ -68,7 +69,7 @@ def _below_root(entries: Sequence[Entry], root: str) -> tuple[list[tuple[str, En
     if prefix == "/":
         return whole, ()
     if not any(f"{path}/".startswith(prefix) for path, _ in whole):
-        return whole, (f"No entry is below {root}: all keep the paths that they have in the archive.",)
+        return whole, (f"No entry is below {root}: all are restored under the paths that they have in the archive.",)
     found, outside = [], []
     for path, entry in whole:
         if f"{path}/".startswith(prefix):
@@ -78,7 +79,8 @@ def _below_root(entries: Sequence[Entry], root: str) -> tuple[list[tuple[str, En
             outside.append(path)
     if not outside:
         return found, ()
-    return found, (f"{len(outside)} entries are not of {root} and keep their whole path: {examples(outside)}.",)
+    count = plural(len(outside), "entry", "entries")
+    return found, (f"{count} not below {root}, restored under the whole path: {examples(outside)}.",)
 
 
 def _members(where: str, located: Iterable[tuple[str, Entry]]) -> dict[bytes, Entry]:
@@ -93,7 +95,7 @@ def _members(where: str, located: Iterable[tuple[str, Entry]]) -> dict[bytes, En
         members[location] = entry
     for folder in _above(members):
         if folder in members and members[folder].kind != "directory":
-            raise ArchiveError(f"{where}: {members[folder].name!r} is no directory, but other entries are in it.")
+            raise ArchiveError(f"{where}: {members[folder].name!r} is not a directory, but other entries are in it.")
     return members
 
 
@@ -104,7 +106,7 @@ def _problem(path: str, entry: Entry) -> str:
         "is a device, a FIFO or a socket, which no archive should hold": entry.kind == "special",
         "is an absolute path": path.startswith("/"),
         "leads out of the directory": ".." in parts,
-        "is no path of a file": "" in parts or "." in parts or "\0" in path,
+        "is not the path of a file": "" in parts or "." in parts or "\0" in path,
         "is a directory and has content": entry.kind == "directory" and entry.size > 0,
         "is a link and names no target that a link can have": entry.kind == "link"
         and not 0 < entry.size <= LONGEST_TARGET,
@@ -112,7 +114,7 @@ def _problem(path: str, entry: Entry) -> str:
     try:
         path.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return "is no name that a file can have"
+        return "is not a name that a file can have"
     return next((problem for problem, found in problems.items() if found), "")
 
 

@@ -1,4 +1,4 @@
-"""Loggers whose records no name can forge or colour."""
+"""Loggers that escape control characters, so that no name forges a line of the log or colours a terminal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lifeboat.text import one_line, printable
 
 
 def logger(name: str) -> logging.Logger:
-    """Return the logger of a module; what it is given is shown without control characters.
+    """Return the logger of a module, which escapes control characters in the arguments of its records.
 
     Names of tables and files may hold anything, and logs are read in terminals.
     """

@@ -14,9 +14,9 @@ from airflow.sdk import Asset, AssetAny, BaseNotifier, BaseOperator, CronTrigger
 from lifeboat.alerts import FailureAlert, SuccessNotice
 from lifeboat.config import AFTER_BACKUP
 from lifeboat.operators.archive import PackArchiveOperator
-from lifeboat.operators.base import ALL, PREPARE
+from lifeboat.operators.base import ALL, ALL_DESTINATIONS, PREPARE
 from lifeboat.operators.check import CheckDestinationOperator, CompareDestinationsOperator
-from lifeboat.operators.cleanup import ALL_DESTINATIONS, DeleteArchivesOperator, EvaluateRetentionOperator
+from lifeboat.operators.cleanup import DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.operators.drill import ChooseArchivesOperator, DrillOperator
 from lifeboat.operators.dump import DumpDatabaseOperator
 from lifeboat.operators.restore import (

@@ -18,7 +18,7 @@ PR_SET_PDEATHSIG = 1
 F_SETPIPE_SZ = 1031
 PIPE_BYTES = 1 << 20
 ERROR_LINES_KEPT = 20
-# What programs need to find their parts and to speak to people. Secrets are elsewhere in a worker's environment.
+# By these, programs find their files and choose a language. The rest of a worker's environment may hold secrets.
 INHERITED = (
     *("HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER"),
     *(f"LC_{name}" for name in ("ALL", "COLLATE", "CTYPE", "MESSAGES", "MONETARY", "NUMERIC", "TIME")),
@@ -38,7 +38,7 @@ def die_with_parent(parent: int) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of children: this process's, as far as it tells where things are and nothing else.
+    """Return the environment of children: only the variables in `INHERITED` of this process's own.
 
     Airflow's connections, keys of clouds and tokens of secrets backends may stand in a worker's own.
     """
@@ -46,11 +46,11 @@ def environment() -> dict[str, str]:
 
 
 class Child:
-    """A started program: its output to read, its last words, its end.
+    """A program that was started: its output, the last lines of its errors, its exit status.
 
     :param command: program and arguments; never a shell line.
     :param secrets: open descriptors (of option files) that the program inherits.
-    :param fed: whether it reads what is written to it.
+    :param with_input: whether it has a standard input, which `write` writes to.
     :param variables: of its environment, besides what all children have.
     """
 
@@ -59,7 +59,7 @@ class Child:
         command: Sequence[str],
         secrets: Sequence[int] = (),
         *,
-        fed: bool = False,
+        with_input: bool = False,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         parent = os.getpid()
@@ -67,7 +67,7 @@ class Child:
         # Not start_new_session: Airflow signals the task's own process group, and the child must get that signal.
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if with_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -131,7 +131,7 @@ def child(
     command: Sequence[str],
     secrets: Sequence[int] = (),
     *,
-    fed: bool = False,
+    with_input: bool = False,
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Child]:
     """Run a program for the length of the block; whatever ends the block ends the program.
@@ -139,7 +139,7 @@ def child(
     Killing rather than waiting matters: Airflow's execution timeout is raised inside the block, and a block that
     waited for a dump blocked on the server's lock would never end.
     """
-    process = Child(command, secrets, fed=fed, variables=variables)
+    process = Child(command, secrets, with_input=with_input, variables=variables)
     try:
         yield process
     finally:

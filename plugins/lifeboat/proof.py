@@ -16,6 +16,7 @@ from typing import Any, cast
 from lifeboat.catalog import PROOF
 from lifeboat.errors import ArchiveError
 from lifeboat.storage import Destination
+from lifeboat.text import plural
 
 FORMAT = 1
 SIGNATURE = "hmac_sha256"
@@ -83,13 +84,13 @@ def read(destination: Destination, key: str, password: str | None, previous: Seq
 def record(destination: Destination, proof: Mapping[str, Any]) -> None:
     """Store a proof beside its archive; an older one is replaced."""
     key = proof["key"]
-    # A crash in between leaves none: an archive is sooner unproven for a while than proven by half a file.
+    # A crash in between leaves no proof, which is better than half of one.
     withdraw(destination, key)
     destination.write(key + PROOF, json.dumps(proof, ensure_ascii=False, indent=1).encode())
 
 
 def withdraw(destination: Destination, key: str) -> None:
-    """Take the proof of an archive away, which does not hold any more."""
+    """Delete the proof of an archive, if it has one: it does not hold any more."""
     if destination.find(key + PROOF) is not None:
         destination.delete(key + PROOF)
 
@@ -98,6 +99,18 @@ def recovery_seconds(made: Mapping[str, Any]) -> float:
     """Return how long the recovery took that a proof measured: reading all of the archive, and restoring it."""
     durations = made["durations"]
     return float(durations["verify"]) + float(durations["restore"])
+
+
+def compared_text(compared: Mapping[str, int]) -> str:
+    """Return the totals of what a drill compared, for people.
+
+    :param compared: as a proof keeps them.
+    """
+    files = f", {plural(compared['files'], 'file')}" if compared["files"] else ""
+    return (
+        f"{plural(compared['tables'], 'table')}, {plural(compared['rows'], 'row')},"
+        f" {plural(compared['objects'], 'other object')}{files}"
+    )
 
 
 def points_of(proof: Mapping[str, Any]) -> list[dict[str, Any]]:

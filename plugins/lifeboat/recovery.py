@@ -28,14 +28,14 @@ _LEGACY_DUMP = re.compile(rf"(?:.*/)?{DUMPS}/[a-z]+-(?P<database>[^/]+?)\.(?:sql
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RestoreRequest:
     """What somebody asks to be restored.
 
     :param archive: ``latest``, a key, or a time in ISO 8601: the newest that was captured until then.
     :param destination: where to take it from; any when empty.
     :param databases: names; all that the archive holds when empty.
     :param table: only this table of the one database.
-    :param files: whether files are wanted.
+    :param files: whether files are wanted, too.
     :param path: only this file or folder, relative to the application's root.
     :param into: name of the schema, or path of the directory, to make.
     :param overwrite: names typed to confirm that what exists under them may be replaced.
@@ -166,28 +166,28 @@ class Surroundings:
 
 
 def candidates(
-    found: Mapping[str, Catalog], wanted: Wanted, now: datetime, zone: ZoneInfo
+    found: Mapping[str, Catalog], request: RestoreRequest, now: datetime, zone: ZoneInfo
 ) -> list[tuple[str, Archive]]:
     """Return the archives that may be meant, the best first, each with the name of its destination.
 
     :param found: catalogs by destination, in the order of preference.
     :param zone: of a time that says no offset.
-    :raises SettingsError: the archive asked for is no key and no time.
+    :raises SettingsError: the archive asked for is neither a key nor a time.
     :raises RestoreError: no archive fits.
     """
     archives = [
         (name, archive)
         for name, catalog in found.items()
         for archive in catalog.archives
-        if archive.application == wanted.application
+        if archive.application == request.application
     ]
-    if catalog.kind_of(wanted.archive) is not None:
-        fitting = [(name, archive) for name, archive in archives if archive.key == wanted.archive]
+    if catalog.kind_of(request.archive) is not None:
+        fitting = [(name, archive) for name, archive in archives if archive.key == request.archive]
     else:
-        until = now + SKEW if wanted.archive == LATEST else _moment(wanted.archive, zone)
+        until = now + SKEW if request.archive == LATEST else _moment(request.archive, zone)
         fitting = [(name, archive) for name, archive in archives if archive.captured_at <= until]
     if not fitting:
-        raise RestoreError(_nothing_fits(found, wanted, archives), "'lifeboat list' shows what there is.")
+        raise RestoreError(_nothing_fits(found, request, archives), "'lifeboat list' shows what there is.")
     newest_first = sorted(fitting, key=lambda place: place[1].captured_at, reverse=True)  # destinations stay in order
     # Nobody signs what laravel-backup made, so it stands back behind everything that is known to be ours.
     return sorted(newest_first, key=lambda place: place[1].kind == "legacy")
@@ -204,15 +204,17 @@ def _moment(text: str, zone: ZoneInfo) -> datetime:
     return time if time.tzinfo else time.replace(tzinfo=zone)
 
 
-def _nothing_fits(found: Mapping[str, Catalog], wanted: Wanted, archives: Sequence[tuple[str, Archive]]) -> str:
+def _nothing_fits(
+    found: Mapping[str, Catalog], request: RestoreRequest, archives: Sequence[tuple[str, Archive]]
+) -> str:
     where = ", ".join(found)
     if not archives:
-        return f"No archive of {wanted.application!r} is published at {where}."
-    if catalog.kind_of(wanted.archive) is not None:
-        return f"{wanted.archive} is not published at {where}."
+        return f"No archive of {request.application!r} is published at {where}."
+    if catalog.kind_of(request.archive) is not None:
+        return f"{request.archive} is not published at {where}."
     oldest = min(archive.captured_at for _, archive in archives)
-    until = f"captured until {wanted.archive}; the oldest is of {oldest:%Y-%m-%d %H:%M:%S} UTC"
-    return f"No archive of {wanted.application!r} was {until}."
+    until = f"captured until {request.archive}; the oldest is of {oldest:%Y-%m-%d %H:%M:%S} UTC"
+    return f"No archive of {request.application!r} was {until}."
 
 
 def content_of(names: Iterable[str], kind: Kind, databases: Sequence[str]) -> Content:
@@ -243,21 +245,21 @@ def content_of(names: Iterable[str], kind: Kind, databases: Sequence[str]) -> Co
     return Content(dumps, has_files, tuple(others))
 
 
-def lacks(content: Content, wanted: Wanted) -> str:
-    """Say what an archive lacks of what is wanted, or nothing."""
-    if missing := sorted(set(wanted.databases) - set(content.dumps)):
+def lacks(content: Content, request: RestoreRequest) -> str:
+    """Say what an archive lacks of what is asked for, or nothing."""
+    if missing := sorted(set(request.databases) - set(content.dumps)):
         held = ", ".join(content.dumps) or "none"
         others = f" (and {', '.join(content.others)}, which cannot be restored here)" if content.others else ""
         return f"it holds no dump of {', '.join(missing)}; its databases: {held}{others}"
-    if wanted.files and not content.has_files:
+    if request.files and not content.has_files:
         return "it holds no files"
-    if not wanted.files and not content.dumps:
+    if not request.files and not content.dumps:
         return "it holds no dump of a database that can be restored here"
     return ""
 
 
 def plan(
-    wanted: Wanted,
+    request: RestoreRequest,
     content: Content,
     place: tuple[str, Archive],
     sha256: str,
@@ -270,59 +272,59 @@ def plan(
     :param now: aware; names what is new.
     :raises SettingsError: something exists and was not named to be replaced, or the wishes do not fit together.
     """
-    _refuse_misfits(wanted, content)
+    _refuse_misfits(request, content)
     destination, archive = place
-    confirmed = set(wanted.overwrite)
+    confirmed = set(request.overwrite)
     stamp = now.astimezone(UTC).strftime(TIME)
-    chosen = [name for name in content.dumps if _is_chosen(name, wanted)]
-    steps = tuple(_database_step(name, content.dumps[name], wanted, around, confirmed, stamp) for name in chosen)
-    files = _files_step(wanted, around, confirmed, stamp) if wanted.files else None
-    used = {step.schema for step in steps if step.in_place} | ({wanted.application} if wanted.files else set())
+    chosen = [name for name in content.dumps if _is_chosen(name, request)]
+    steps = tuple(_database_step(name, content.dumps[name], request, around, confirmed, stamp) for name in chosen)
+    files = _files_step(request, around, confirmed, stamp) if request.files else None
+    used = {step.schema for step in steps if step.in_place} | ({request.application} if request.files else set())
     if strange := sorted(confirmed - used):
-        known = [*([wanted.application] if wanted.files else []), *chosen, *filter(None, [wanted.into])]
+        known = [*([request.application] if request.files else []), *chosen, *filter(None, [request.into])]
         raise SettingsError(
             f"{strange[0]!r} was typed to be overwritten, and is nothing that this restore would write.",
             f"It could be: {', '.join(dict.fromkeys(known))}.",
         )
     captured = archive.captured_at.isoformat()
-    return RestorePlan(wanted.application, destination, archive.key, archive.size, sha256, captured, steps, files)
+    return RestorePlan(request.application, destination, archive.key, archive.size, sha256, captured, steps, files)
 
 
-def _refuse_misfits(wanted: Wanted, content: Content) -> None:
-    one = len(wanted.databases or content.dumps) == 1
-    if wanted.table and not one:
+def _refuse_misfits(request: RestoreRequest, content: Content) -> None:
+    one = len(request.databases or content.dumps) == 1
+    if request.table and not one:
         raise SettingsError("A table is restored from one database.", f"Choose one of {', '.join(content.dumps)}.")
-    if wanted.table and wanted.overwrite:
+    if request.table and request.overwrite:
         raise SettingsError(
             "A single table is only restored beside the original, never over it.",
             "Restore it into a new schema, then copy the rows that you need (docs/RECOVERY.md shows how).",
         )
-    if wanted.into and not wanted.files and not one:
+    if request.into and not request.files and not one:
         raise SettingsError(
             "A new name is for one database, and several are restored.", f"Choose one of {', '.join(content.dumps)}."
         )
 
 
-def _is_chosen(database: str, wanted: Wanted) -> bool:
-    if wanted.databases:
-        return database in wanted.databases
-    return not wanted.path  # somebody who wants one file back wants no databases
+def _is_chosen(database: str, request: RestoreRequest) -> bool:
+    if request.databases:
+        return database in request.databases
+    return not request.path  # somebody who wants one file back wants no databases
 
 
 def _database_step(
-    database: str, entry: str, wanted: Wanted, around: Surroundings, confirmed: set[str], stamp: str
+    database: str, entry: str, request: RestoreRequest, around: Surroundings, confirmed: set[str], stamp: str
 ) -> DatabaseStep:
-    over_all = wanted.files and wanted.application in confirmed
+    over_all = request.files and request.application in confirmed
     in_place = over_all or database in confirmed
     engine = engine_of_entry(entry) or "mysql"
     schema = database if in_place else with_suffix(engine, database, f"_restored_{stamp}")
-    typed = wanted.into if not wanted.files else ""
+    typed = request.into if not request.files else ""
     if typed:
         schema, in_place = typed, in_place or typed in confirmed
     # A database has the name that it has; of one that somebody types, these are mistakes.
     if not fits(engine, schema) or typed != typed.strip() or "/" in typed or not typed.isprintable():
         raise SettingsError(
-            f"{schema!r} is no name for a schema: 1 to {LONGEST_NAMES[engine]} characters, without slashes."
+            f"{schema!r} is not a valid name for a schema: 1 to {LONGEST_NAMES[engine]} characters, without slashes."
         )
     exists = schema in around.schemas and schema not in around.vacant
     if exists and not in_place:
@@ -335,22 +337,22 @@ def _database_step(
             f"{schema!r} is none of the application's databases, so no safety backup could be taken of it.",
             "Drop it yourself, or name another one to restore into.",
         )
-    return DatabaseStep(database, entry, schema, in_place or schema == database, exists, wanted.table)
+    return DatabaseStep(database, entry, schema, in_place or schema == database, exists, request.table)
 
 
-def _files_step(wanted: Wanted, around: Surroundings, confirmed: set[str], stamp: str) -> FilesStep:
-    path = wanted.path.strip("/")
+def _files_step(request: RestoreRequest, around: Surroundings, confirmed: set[str], stamp: str) -> FilesStep:
+    path = request.path.strip("/")
     if ".." in path.split("/"):
-        raise SettingsError(f"{wanted.path!r} leaves the application's root.", "Name it relative to the root.")
-    if wanted.application in confirmed:
-        return _over(around, path, wanted, stamp)
-    if wanted.into:
-        target = Path(wanted.into)
+        raise SettingsError(f"{request.path!r} leaves the application's root.", "Name it relative to the root.")
+    if request.application in confirmed:
+        return _over(around, path, request, stamp)
+    if request.into:
+        target = Path(request.into)
         if not target.is_absolute():
-            raise SettingsError(f"{wanted.into!r} is no absolute path.", "Workers start in different directories.")
+            raise SettingsError(f"{request.into!r} is not an absolute path.", "Workers start in different directories.")
     elif around.root is None:
         raise SettingsError(
-            f"The settings name no files of {wanted.application!r}, so there is no place to restore beside.",
+            f"The settings name no files of {request.application!r}, so there is no place to restore beside.",
             "Name a new directory to restore into.",
         )
     else:
@@ -358,15 +360,15 @@ def _files_step(wanted: Wanted, around: Surroundings, confirmed: set[str], stamp
     if around.exists(target):
         raise SettingsError(
             f"{target} exists already, and nothing is overwritten by accident.",
-            f"Name a new directory, or type {wanted.application!r} to overwrite the application itself.",
+            f"Name a new directory, or type {request.application!r} to overwrite the application itself.",
         )
     return FilesStep(str(target), stamp, path=path)
 
 
-def _over(around: Surroundings, path: str, wanted: Wanted, stamp: str) -> FilesStep:
+def _over(around: Surroundings, path: str, request: RestoreRequest, stamp: str) -> FilesStep:
     if around.root is None:
-        raise SettingsError(f"The settings name no files of {wanted.application!r} to overwrite.")
-    if wanted.into:
+        raise SettingsError(f"The settings name no files of {request.application!r} to overwrite.")
+    if request.into:
         raise SettingsError("A new directory was named, and the application was typed to be overwritten.", "Drop one.")
     target = around.root / path if path else around.root
     for own in around.own_directories:
@@ -379,6 +381,6 @@ def _over(around: Surroundings, path: str, wanted: Wanted, stamp: str) -> FilesS
 
 
 def close_to(name: str, names: Iterable[str]) -> str:
-    """Return the hint of an unknown name."""
+    """Return a hint of what an unknown name may have meant; empty where nothing is close."""
     close = difflib.get_close_matches(name, list(names), n=3)
     return f"Did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -1,4 +1,4 @@
-"""The steps of one restore: select, verify, safety backup, databases, files, what comes after.
+"""The steps of one restore: select, verify, safety backup, databases, files.
 
 Nothing is changed before the whole archive has been read and found whole. Each step can be repeated: what a dead one
 left half-way is marked as such, and begun anew.
@@ -6,44 +6,36 @@ left half-way is marked as such, and begun anew.
 
 from __future__ import annotations
 
-import contextlib
 import glob
 import os
-import shlex
 import shutil
 import subprocess
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-from isal import isal_zlib
-
-from lifeboat import backup, catalog, comparison, connections, extract, files, recovery, swap
+from lifeboat import backup, catalog, comparison, connections, extract, files, recovery, stored_archive, swap
 from lifeboat.archive import engine_of_entry
-from lifeboat.archive.read import ArchiveReader, Verified
+from lifeboat.archive.read import Verified
 from lifeboat.backup import Taken
 from lifeboat.catalog import Catalog
 from lifeboat.config import Database, Settings
 from lifeboat.databases import Dump, Engine, Load, Loaded, Target
-from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError, StorageError
+from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
 from lifeboat.logs import logger
 from lifeboat.processes import die_with_parent, environment
-from lifeboat.recovery import Content, DatabaseStep, RestorePlan, Surroundings, Wanted
+from lifeboat.recovery import Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 from lifeboat.unfinished import sweep
 
 log = logger(__name__)
 
-GZIP_WINDOW = 31
-BLOCK = 1 << 18
-OUTPUT_LINES_KEPT = 20
 SAFETY_NOTE = "safety backup before "
 SAFETY_ONLY_BY_KEY = "it is a safety backup, which holds what somebody wanted to undo; only its key brings it back"
 
@@ -88,20 +80,20 @@ class RestoredFiles:
         return asdict(self)
 
 
-def select(settings: Settings, wanted: Wanted, now: datetime) -> RestorePlan:
-    """Find the newest archive that fits and holds what is wanted, and decide where everything goes.
+def select(settings: Settings, request: RestoreRequest, now: datetime) -> RestorePlan:
+    """Find the newest archive that fits and holds what is asked for, and decide where everything goes.
 
     :raises SettingsError: the wishes do not fit the settings, each other, or what exists.
     :raises RestoreError: no archive fits.
     :raises StorageError: no destination could be read.
     """
-    application = settings.application(wanted.application)
+    application = settings.application(request.application)
     databases = [database.name for database in application.databases]
-    destinations = _destinations(settings, wanted)
+    destinations = _destinations(settings, request)
     found = _catalogs(settings, destinations)
     reasons: dict[str, str] = {}
     damaged: set[str] = set()
-    for name, archive in recovery.candidates(found, wanted, now, settings.zone):
+    for name, archive in recovery.candidates(found, request, now, settings.zone):
         try:
             content, sha256, is_safety = _content(settings, destinations[name], archive, databases)
         except LifeboatError as error:
@@ -109,11 +101,11 @@ def select(settings: Settings, wanted: Wanted, now: datetime) -> RestorePlan:
             reasons[archive.key] = str(error)
             damaged.add(archive.key)
             continue
-        is_typed = wanted.archive == archive.key
-        lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else recovery.lacks(content, wanted)
+        is_typed = request.archive == archive.key
+        lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else recovery.lacks(content, request)
         if not lack:
-            around = _surroundings(settings, wanted, content)
-            plan = recovery.plan(wanted, content, (name, archive), sha256, around, now)
+            around = _surroundings(settings, request, content)
+            plan = recovery.plan(request, content, (name, archive), sha256, around, now)
             newer = sorted(damaged - {archive.key})
             if newer and plan.overwrites:
                 raise RestoreError(
@@ -125,15 +117,15 @@ def select(settings: Settings, wanted: Wanted, now: datetime) -> RestorePlan:
             return plan
         reasons.setdefault(archive.key, lack)
     newest, reason = next(iter(reasons.items()))
-    more = f" ({len(reasons) - 1} older ones were tried, too)" if len(reasons) > 1 else ""
+    more = f" ({plural(len(reasons) - 1, 'older one was', 'older ones were')} tried, too)" if len(reasons) > 1 else ""
     raise RestoreError(f"{newest} cannot be restored as asked{more}: {reason.rstrip('.')}.")
 
 
-def _destinations(settings: Settings, wanted: Wanted) -> dict[str, Destination]:
-    chosen = (wanted.destination,) if wanted.destination else ()
+def _destinations(settings: Settings, request: RestoreRequest) -> dict[str, Destination]:
+    chosen = (request.destination,) if request.destination else ()
     ready = {}
     failures = []
-    for name, kept in settings.destinations_of(wanted.application, chosen).items():
+    for name, kept in settings.destinations_of(request.application, chosen).items():
         try:
             ready[name] = connections.destination(name, kept)
         except SettingsError as error:  # on a bare host, some connections may not be there yet
@@ -162,33 +154,18 @@ def _content(
 ) -> tuple[Content, str, bool]:
     """Return what an archive holds, the SHA-256 that was published of it, and whether it is a safety backup."""
     marker = catalog.read_marker(destination, archive.key) if archive.kind != "legacy" else None
-    with opened(settings, destination, archive.application, archive.key) as reader:
+    with stored_archive.opened(settings, destination, archive.application, archive.key) as reader:
         content = recovery.content_of(reader.names(), archive.kind, databases)
     if marker is None:
         return content, "", False
     return content, marker["archive"]["sha256"], str(marker.get("note", "")).startswith(SAFETY_NOTE)
 
 
-@contextlib.contextmanager
-def opened(settings: Settings, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
-    """Open an archive at its destination, by range reads.
-
-    :raises ArchiveError: it is no archive, or one of ours without a manifest.
-    """
-    passwords = connections.archive_passwords(settings.encryption_of(application))
-    foreign = catalog.kind_of(key) == "legacy"
-    with destination.open(key) as file:
-        reader = ArchiveReader(file, f"{key} at {destination}", *passwords, foreign=foreign)
-        if not foreign and not reader.has_manifest:
-            raise ArchiveError(f"{reader.where} holds no manifest, so nothing says what it should restore to.")
-        yield reader
-
-
-def _surroundings(settings: Settings, wanted: Wanted, content: Content) -> Surroundings:
-    application = settings.application(wanted.application)
+def _surroundings(settings: Settings, request: RestoreRequest, content: Content) -> Surroundings:
+    application = settings.application(request.application)
     found: dict[str, bool] = {}
-    if not wanted.path or wanted.databases:
-        for database in known_databases(settings, wanted.application, wanted.databases or tuple(content.dumps)):
+    if not request.path or request.databases:
+        for database in known_databases(settings, request.application, request.databases or tuple(content.dumps)):
             found |= connections.engine(database, settings.scratch).databases()
     return Surroundings(
         databases=[database.name for database in application.databases],
@@ -223,36 +200,12 @@ def verify(settings: Settings, plan: RestorePlan) -> Verified:
     """
     destination = _destination(settings, plan)
     marker = catalog.read_marker(destination, plan.key) if plan.sha256 else None
-    with opened(settings, destination, plan.application, plan.key) as reader:
-        verified = verify_as(reader, plan.key, marker, plan.sha256)
+    with stored_archive.opened(settings, destination, plan.application, plan.key) as reader:
+        verified = stored_archive.verify_as(reader, plan.key, marker, plan.sha256)
     log.info(
-        "%s at %s is whole: %s entries, %s.",
-        *(plan.key, destination, verified.entries, size_text(verified.content_bytes)),
+        "%s at %s is whole: %s, %s.",
+        *(plan.key, destination, plural(verified.entries, "entry", "entries"), size_text(verified.content_bytes)),
     )
-    return verified
-
-
-def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None, sha256: str = "") -> Verified:
-    """Verify that an archive is whole, and the one of that key, and that its marker tells the truth about it.
-
-    :param key: empty for a file of any name.
-    :param marker: that stands beside it; None where none does.
-    :param sha256: that it must have; by default what the marker says.
-    :raises ArchiveError: it is not.
-    """
-    verified = reader.verify(sha256 or (marker["archive"]["sha256"] if marker else None))
-    manifest = reader.manifest()
-    if manifest is None:
-        return verified
-    if key and catalog.key_of(manifest) != key:
-        raise ArchiveError(f"{reader.where} holds the manifest of another archive: somebody put it under this name.")
-    captured_databases(reader, manifest)
-    wrong = catalog.untruths(marker, manifest, verified) if marker is not None else []
-    if wrong:
-        raise ArchiveError(
-            f"{reader.where} is not as its marker says: {', '.join(wrong)} differ.",
-            "Somebody changed the marker; the archive is whole. Copy the marker from another destination.",
-        )
     return verified
 
 
@@ -310,20 +263,21 @@ def restore_database(
     (database,) = known_databases(settings, plan.application, [step.database])
     engine = connections.engine(database, settings.scratch)
     compared = None
-    with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
-        captured = captured_database(reader, step.database)
+    with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+        captured = stored_archive.captured_database(reader, step.database)
         _check_table(step, captured)
         _check_engine(step, database)
         target = Target(step.schema, plan.key, captured, step.exists, step.in_place)
         with engine.target(target) as place:
             load = Load(step.database, step.table, step.in_place, sequential)
-            loaded = _load(engine, target, place.name, sql_of(reader, step.entry), load)
+            loaded = _load(engine, target, place.name, stored_archive.sql_of(reader, step.entry), load)
             warnings = list(loaded.warnings)
             if captured is not None and compare:
                 compared = _compare(engine, place.name, step, captured, warnings)
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
-    log.info("Loaded %s: %s rows of %s tables in %.1f s.", step.schema, loaded.rows, loaded.tables, loaded.seconds)
+    rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")
+    log.info("Loaded %s: %s of %s in %.1f s.", step.schema, rows, tables, loaded.seconds)
     for warning in warnings:
         log.warning("%s: %s.", step.schema, warning)
     facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
@@ -347,52 +301,11 @@ def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
         )
 
 
-def captured_database(reader: ArchiveReader, database: str) -> Dump | None:
-    """Return what the manifest says of a database, or None where there is no manifest."""
-    manifest = reader.manifest()
-    if manifest is None:
-        return None
-    found = next((dump for dump in captured_databases(reader, manifest) if dump.database == database), None)
-    if found is None:
-        raise RestoreError(f"The manifest does not know the database {database!r}.")
-    return found
-
-
-def captured_databases(reader: ArchiveReader, manifest: Mapping[str, Any]) -> list[Dump]:
-    """Return what a manifest says of all databases.
-
-    :raises ArchiveError: it says nothing of use.
-    """
-    facts = manifest.get("databases")
-    try:
-        return [Dump.from_json(each) for each in (facts if isinstance(facts, list) else [facts])]
-    except ValueError as error:
-        raise ArchiveError(f"{reader.where}: its manifest does not describe databases as manifests do.") from error
-
-
 def _load(engine: Engine, target: Target, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
     try:
         return engine.load(place, sql, load)
     except LifeboatError as error:
         raise type(error)(f"{error.message} {engine.left(target)}", error.hint) from error
-
-
-def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
-    """Yield the text of a dump; those of laravel-backup may be compressed once more."""
-    if not entry.endswith(".gz"):
-        yield from reader.chunks(entry)
-        return
-    inflate = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
-    for chunk in reader.chunks(entry):
-        waiting = chunk
-        while waiting:
-            try:
-                yield inflate.decompress(waiting, 4 * BLOCK)
-            except isal_zlib.error as error:  # type: ignore[misc]  # the library carries no types
-                raise RestoreError(f"{entry} is not a gzip file.") from error
-            waiting = inflate.unconsumed_tail
-    if not inflate.eof:
-        raise RestoreError(f"{entry} is cut short.")
 
 
 def _compare(engine: Engine, place: str, step: DatabaseStep, captured: Dump, warnings: list[str]) -> int:
@@ -410,7 +323,7 @@ def _compare(engine: Engine, place: str, step: DatabaseStep, captured: Dump, war
     )
     warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
     equal = len(captured.tables) if not step.table else 1
-    log.info("Compared %s with the manifest: %s tables have the digests that were captured.", step.schema, equal)
+    log.info("Compared %s with the manifest: %s as captured.", step.schema, plural(equal, "table"))
     return equal
 
 
@@ -435,7 +348,9 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
 
     def put_in_place(fresh: Path) -> None:
         carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
-        log.info("Copied %s files and folders that no archive holds from %s.", carried, target)
+        log.info(
+            "Copied from %s what no archive holds: %s.", target, plural(carried, "file or folder", "files and folders")
+        )
         swap.take_owners(target, fresh / step.path)
         swap.replace(target, fresh / step.path, kept)
         if step.path:
@@ -443,7 +358,7 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
 
     place = Path(os.path.realpath(target)) if step.in_place else target  # what a link points to is replaced
     publish = put_in_place if step.in_place else None
-    with opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+    with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         extracted = extract.extract(reader, place, only=step.path, root=root, publish=publish)
     return RestoredFiles(
         *(str(target), extracted.files, extracted.bytes, time.monotonic() - started),
@@ -496,64 +411,3 @@ def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
 
 def _leads_through_a_link(tree: Path, path: Path) -> bool:
     return any((tree / above).is_symlink() for above in path.parents)
-
-
-def after_restore(settings: Settings, plan: RestorePlan) -> list[str]:
-    """Run the commands of the settings in the restored folder; return them.
-
-    They find the name of the restored database in ``DB_DATABASE``, where there is one, so that a Laravel application
-    that was restored beside the original works on the restored copy; in a copy of an application with several
-    databases, of which no variable can tell, nothing is run. Nothing else of the worker's environment but paths, locale
-    and time zone is in theirs: it may hold secrets.
-
-    :raises RestoreError: one failed; with its last lines. The others were not run.
-    """
-    if plan.files is None or plan.files.path:
-        return []
-    application = settings.application(plan.application)
-    commands = list(application.after_restore)
-    is_copy = application.files is None or Path(plan.files.target) != application.files.root
-    if commands and is_copy and not len(plan.databases) == len(application.databases) == 1:
-        log.warning("after_restore is not run: nothing would keep its commands in this copy from the original's data.")
-        return []
-    restored = {"DB_DATABASE": plan.databases[0].schema} if len(plan.databases) == 1 else {}
-    for command in commands:
-        log.info("Running in %s: %s", plan.files.target, command)
-        _run(shlex.split(command), Path(plan.files.target), environment() | restored)
-    return commands
-
-
-def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
-    """Run a command to its end, its output in the log; whatever ends this ends the command."""
-    parent = os.getpid()
-    last: deque[str] = deque(maxlen=OUTPUT_LINES_KEPT)
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            preexec_fn=lambda: die_with_parent(parent),
-        )
-    except OSError as error:
-        raise RestoreError(
-            f"{shlex.join(command)} cannot be run in {folder}: {error.strerror}.",
-            "Everything is restored; mend after_restore in the settings, or run what is left of it by hand.",
-        ) from error
-    try:
-        for line in cast(IO[str], process.stdout):
-            last.append(line.rstrip())
-            log.info("  %s", line.rstrip())
-        status = process.wait()
-    finally:
-        process.kill()
-        process.wait()
-    if status:
-        raise RestoreError(
-            f"{shlex.join(command)} ended with status {status}:\n" + "\n".join(last),
-            "Everything is restored; mend what it says, then run it and those after it by hand, or clear the task.",
-        )

@@ -2,11 +2,11 @@
 
 Pure: a listing, a clock and a policy give a plan. Nothing else decides what is deleted.
 
-Per application and kind, the newest archive is set aside: it is always kept, and it represents no group. Walls,
+Per application and kind, the newest archive is set aside: it is always kept, and it represents no group. Boundaries,
 counted back from now on the wall clock of a time zone, end the windows: all, then daily, weekly, monthly, yearly. In
-each window the newest archive of every day, ISO week, month or year is kept. What is exactly on a wall belongs to the
-older window; what is older than all windows is deleted. Then the oldest are deleted until the total is not above the
-cap. What the destination still locks stays, whatever says otherwise.
+each window the newest archive of every day, ISO week, month or year is kept. What is exactly on a boundary belongs to
+the older window; what is older than all windows is deleted. Then the oldest are deleted until the total is not above
+the cap. What the destination still locks stays, whatever says otherwise.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from zoneinfo import ZoneInfo
 from dateutil.relativedelta import relativedelta
 
 from lifeboat.catalog import OWN_KINDS, Archive, Kind
-from lifeboat.text import size_text
-
-MEGABYTE = 1024 * 1024
+from lifeboat.text import MEGABYTE, plural, size_text
 
 Rule = Literal[
     "newest",
@@ -124,7 +122,7 @@ def plan(
     """Decide about every archive of one destination.
 
     :param now: aware.
-    :param zone: of the walls and of the calendar.
+    :param zone: of the boundaries and of the calendar.
     :param policies: the policy of an application's kind.
     :param held: applications of which nothing may be deleted, with the reason.
     :param own_caps: applications with a cap of their own; the others share the destination's.
@@ -194,9 +192,9 @@ def _by_window(members: Sequence[Archive], newest: Archive, windows: Iterable[_W
         yield Decision(archive, "delete", "too old", "older than every window", newest.key)
 
 
-def _part(members: Sequence[Archive], wall: datetime) -> tuple[Sequence[Archive], Sequence[Archive]]:
-    """Part archives, newest first, into those that are younger than a wall and the others."""
-    position = bisect_left(members, True, key=lambda archive: archive.captured_at <= wall)
+def _part(members: Sequence[Archive], boundary: datetime) -> tuple[Sequence[Archive], Sequence[Archive]]:
+    """Part archives, newest first, into those that are younger than a boundary and the others."""
+    position = bisect_left(members, True, key=lambda archive: archive.captured_at <= boundary)
     return members[:position], members[position:]
 
 
@@ -221,12 +219,12 @@ def _windows(now: datetime, zone: ZoneInfo, policy: Policy) -> list[_Window]:
         ),
         ("yearly", relativedelta(years=policy.keep_yearly_for_years), "year", by_local(attrgetter("year"))),
     )
-    wall = now.astimezone(zone).replace(tzinfo=None)
+    boundary = now.astimezone(zone).replace(tzinfo=None)
     windows = []
     for rule, period, unit, group in periods:
-        wall -= period
-        end = wall.replace(tzinfo=zone).astimezone(UTC)
-        kept_as = f"newest of its {unit}" if unit else f"younger than {policy.keep_all_for_days} days"
+        boundary -= period
+        end = boundary.replace(tzinfo=zone).astimezone(UTC)
+        kept_as = f"newest of its {unit}" if unit else f"younger than {plural(policy.keep_all_for_days, 'day')}"
         windows.append(_Window(rule, end, group, kept_as, f"a newer one of the same {unit} is kept"))
     return windows
 

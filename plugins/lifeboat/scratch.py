@@ -1,4 +1,4 @@
-"""Directories that go with the block that needs them, also after a kill."""
+"""Scratch directories: removed at the end of the block, or by the next one where the process was killed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lifeboat.unfinished import sweep
 
 @contextlib.contextmanager
 def scratch_directory(folder: Path, prefix: str) -> Iterator[Path]:
-    """Make a directory that goes with the block; take away those that were left by what was killed.
+    """Make a directory that is removed at the end of the block; remove those that killed processes left.
 
     :param folder: to make it in; created when missing.
     :param prefix: of its name, which belongs to this purpose alone.

@@ -21,7 +21,8 @@ from typing import Any, BinaryIO, Protocol, Self
 from urllib.parse import quote, unquote
 
 from lifeboat.errors import StagingError, StorageError
-from lifeboat.storage.s3 import Bucket, Object, Upload
+from lifeboat.storage.bucket import Bucket, Object
+from lifeboat.storage.upload import Upload, put
 from lifeboat.streams import FileOutput, Output, Source
 
 FACTS = ".json"
@@ -88,7 +89,7 @@ class Staging(ABC):
 
     @abstractmethod
     def remove(self) -> None:
-        """Remove it, and its run's when that was the last; harmless when a writer is still dying in it."""
+        """Remove it, and the folder of its run when that is empty then; a writer that is not dead yet does no harm."""
 
     @abstractmethod
     def file(self, name: str) -> Staged:
@@ -284,7 +285,7 @@ class StagedObject:
                 upload.complete()
             if upload.facts is not None:
                 beside = {"facts": upload.facts, "composite": upload.composite}
-                self._bucket.put(self._key + FACTS, json.dumps(beside).encode(), only_new=False)
+                put(self._bucket, self._key + FACTS, json.dumps(beside).encode(), only_new=False)
 
     def facts(self) -> dict[str, Any]:
         facts: dict[str, Any] = self._beside()["facts"]

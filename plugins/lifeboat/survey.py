@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 
-def look(destination: Destination, settings: Settings) -> Catalog:
+def read(destination: Destination, settings: Settings) -> Catalog:
     """Read a destination. Archives count as proven only when the proofs that matter are authentic.
 
     Nothing is called per object: of each application and kind, the newest proof is read, and that of the newest proven
@@ -38,9 +38,9 @@ def look(destination: Destination, settings: Settings) -> Catalog:
     forged: set[str] = set()
     for subject, archives in proven.items():
         latest = max(archives, key=lambda archive: found.proofs[archive.key])
-        newest[subject] = _read(destination, settings, found, latest)
+        newest[subject] = _proof_of(destination, settings, found, latest)
         for archive in archives:
-            proof = newest[subject] if archive is latest else _read(destination, settings, found, archive)
+            proof = newest[subject] if archive is latest else _proof_of(destination, settings, found, archive)
             if not proof.error:
                 break  # this is the one that protects
             forged.add(archive.key)
@@ -49,7 +49,7 @@ def look(destination: Destination, settings: Settings) -> Catalog:
     return replace(found, archives=tuple(archives_found), uploads=uploads, newest_proofs=newest)
 
 
-def _read(destination: Destination, settings: Settings, found: Catalog, archive: Archive) -> Proof:
+def _proof_of(destination: Destination, settings: Settings, found: Catalog, archive: Archive) -> Proof:
     from lifeboat import connections
 
     passwords = connections.archive_passwords(settings.encryption_of(archive.application))
@@ -65,7 +65,7 @@ def read_proof(
 ) -> Proof:
     """Return what the proof of an archive says, or why it is none.
 
-    :param stored_at: when it was stored: the time of what is no proof.
+    :param stored_at: when it was stored: the time that stands in for the proof's own where it is not one.
     :raises StorageError: the destination fails.
     """
     from lifeboat import proof

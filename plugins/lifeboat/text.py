@@ -1,13 +1,15 @@
-"""Sizes, ages and names, as people read them."""
+"""Sizes, ages, numbers and names, as people read them."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
 
+MEGABYTE = 1024 * 1024  # bytes, as the settings count them
+
 _MARKS = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # DEL, C1, separators, directions
-_STEERING = re.compile(f"[\x00-\x08\x0b-\x1f{_MARKS}]")
-_STEERING_AND_LINES = re.compile(f"[\x00-\x1f{_MARKS}]")
+_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f{_MARKS}]")
+_CONTROL_AND_LINES = re.compile(f"[\x00-\x1f{_MARKS}]")
 
 
 def size_text(size: float) -> str:
@@ -23,20 +25,28 @@ def age_text(age: timedelta) -> str:
     """Return a length of time for people."""
     hours = age / timedelta(hours=1)
     if age < timedelta(minutes=2):
-        return f"{age.total_seconds():.0f} seconds"
+        return plural(round(age.total_seconds()), "second")
     if hours < 1:
         return f"{hours * 60:.0f} minutes"
     return f"{hours:.1f} hours" if hours <= 48 else f"{hours / 24:.1f} days"
 
 
+def plural(number: int, one: str, several: str = "") -> str:
+    """Return a number with the name of what it counts: ``1 table``, ``2 tables``.
+
+    :param several: the name of any number but 1; `one` with an ``s`` when left out.
+    """
+    return f"{number} {one if number == 1 else several or one + 's'}"
+
+
 def printable(text: str) -> str:
-    """Return a text in which what steers a terminal, or turns the direction of letters, is ``\\uXXXX``, as in JSON."""
-    return _STEERING.sub(_escaped, text)
+    """Return a text with control characters and marks of writing direction escaped as ``\\uXXXX``, as in JSON."""
+    return _CONTROL.sub(_escaped, text)
 
 
 def one_line(text: str) -> str:
     """Return a text that is one line, and `printable`."""
-    return _STEERING_AND_LINES.sub(_escaped, text)
+    return _CONTROL_AND_LINES.sub(_escaped, text)
 
 
 def _escaped(char: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lifeboat.archive.listing import KINDS, Entry
 from lifeboat.comparison import Difference
+from lifeboat.text import plural
 
 MASK = 0o7777
 
@@ -50,7 +51,7 @@ def _difference(location: bytes, entry: Entry) -> str:
 
 def _content_difference(location: bytes, entry: Entry, size: int) -> str:
     if size != entry.size:
-        return f"has {size} bytes, and had {entry.size}"
+        return f"has {plural(size, 'byte')}, and had {entry.size}"
     with open(location, "rb") as file:  # noqa: PTH123  # bytes
         return "" if hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256 else "holds other data"
 

@@ -28,7 +28,7 @@ def plan(inventory: Path, at: str | None, timezone: str, policy: str | None) -> 
     :param inventory: JSON: a list of objects with ``key`` and ``size`` in bytes.
     :param at: ISO 8601, in `timezone` where it says no offset; None for now.
     :param policy: JSON object of retention's numbers; the others, and all where it is None, are the defaults.
-    :returns: the plan, and how many objects of the listing are no archives.
+    :returns: the plan, and how many objects of the listing are not archives.
     :raises SettingsError: one of them is not what it should be.
     """
     zone = _zone(timezone)
@@ -63,7 +63,7 @@ def _time(text: str | None, zone: ZoneInfo) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:
-        raise SettingsError(f"--at: {text!r} is no time.", "Write it as in 2026-11-23T03:00:00.") from error
+        raise SettingsError(f"--at: {text!r} is not a time.", "Write it as in 2026-11-23T03:00:00.") from error
     return time if time.tzinfo else time.replace(tzinfo=zone)
 
 

@@ -108,7 +108,7 @@ def _refuse_taken(target: Path) -> None:
             raise RestoreError(f"There is no directory {target.parent} to make {target.name!r} in.", "Make it first.")
         return
     if not target.is_dir():
-        raise RestoreError(f"{target} exists already and is no directory.", choose)
+        raise RestoreError(f"{target} exists already and is not a directory.", choose)
     if target.is_mount():
         raise RestoreError(f"{target} is a mount point.", "Name a new directory inside it.")
     if any(target.iterdir()):

@@ -17,8 +17,10 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from lifeboat import alerts, config
-from lifeboat.alerts import Failure, Message
+from lifeboat import config
+from lifeboat.alerts import channels as alert_channels
+from lifeboat.alerts import reports
+from lifeboat.alerts.message import Failure, Message
 
 from include.demo.stand_ins import MailSink, SlackSink
 from include.demo.standalone import Standalone
@@ -62,7 +64,7 @@ def channels(
 def test_the_last_good_backup_is_told_of_what_failed(project: Configure, subjects: list[str], told: list[str]) -> None:
     shop = {"databases": [{"name": "shop", "connection": "shop_db"}]}
     project(applications={"Bread, Ltd.": shop, "Shop": shop, "Shop 2": shop})
-    lines = alerts.last_good(subjects)
+    lines = reports.last_good(subjects)
     assert [re.findall("Last good backup of (.*): ", line) for line in lines if "Last" in line] == [[n] for n in told]
 
 
@@ -130,7 +132,7 @@ def test_a_message_in_every_form() -> None:
 
 
 def test_a_letter_has_text_beside_html(channels: Callable[..., config.Alerts], mail: MailSink) -> None:
-    assert alerts.send(channels(slack=None), MESSAGE) == {"email": ""}
+    assert alert_channels.send(channels(slack=None), MESSAGE) == {"email": ""}
     (letter,) = mail.messages()
     assert letter["Date"]
     assert letter["Message-ID"]
@@ -175,7 +177,7 @@ def test_a_broken_slack_does_not_stop_the_email(
     url = endpoint(*answer).url
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps({"conn_type": "slackwebhook", "password": url}))
     started = time.monotonic()
-    outcomes = alerts.send(settings, MESSAGE)
+    outcomes = alert_channels.send(settings, MESSAGE)
     assert time.monotonic() - started < 20  # what Airflow grants
     assert re.search(said, outcomes["Slack"])
     assert "webhook-canary" not in outcomes["Slack"]
@@ -188,7 +190,7 @@ def test_a_slack_that_drips_delays_nothing(
 ) -> None:
     """Each read is in time, the whole never: a limit for the whole ends it."""
     settings = channels()
-    monkeypatch.setattr(alerts, "DELIVERY_SECONDS", 4)
+    monkeypatch.setattr(alert_channels, "DELIVERY_SECONDS", 4)
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def drip() -> None:
@@ -202,7 +204,7 @@ def test_a_slack_that_drips_delays_nothing(
         url = f"http://127.0.0.1:{server.getsockname()[1]}/webhook-canary"
         monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps({"conn_type": "slackwebhook", "password": url}))
         started = time.monotonic()
-        outcomes = alerts.send(settings, MESSAGE)
+        outcomes = alert_channels.send(settings, MESSAGE)
     assert time.monotonic() - started < 10
     assert outcomes == {"Slack": "no answer within 4 seconds.", "email": ""}
     assert len(mail.messages()) == 1
@@ -214,7 +216,7 @@ def test_a_dead_mail_server_does_not_stop_slack(
     settings = channels()
     dead = {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"disable_ssl": True, "from_email": "a@b.c"}}
     monkeypatch.setenv("AIRFLOW_CONN_SMTP", json.dumps(dead))
-    outcomes = alerts.send(settings, MESSAGE)
+    outcomes = alert_channels.send(settings, MESSAGE)
     assert outcomes["Slack"] == ""
     assert outcomes["email"]
     assert len(slack.messages()) == 1

@@ -20,7 +20,8 @@ from lifeboat.config import Database
 from lifeboat.databases import mysql
 from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.staging import Staging, StagingBucket, StagingDirectory
-from lifeboat.storage.s3 import Bucket, S3Destination
+from lifeboat.storage.bucket import Bucket
+from lifeboat.storage.s3 import S3Destination
 
 from include.demo import marketplace
 from include.demo.stand_ins import S3, MariaDB

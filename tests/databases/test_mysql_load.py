@@ -243,7 +243,7 @@ def test_rows_without_a_parent_are_found(mariadb: MariaDB, copy: str) -> None:
     assert fetch(mariadb, "SELECT count(*) FROM information_schema.referential_constraints"
                  " WHERE constraint_schema = database()") == [(2,)]  # fmt: skip
     mariadb.run("DROP DATABASE `copy ``of`` 100%s`; CREATE DATABASE `copy ``of`` 100%s`")
-    lacking = "'boss' of table 'child', 1 rows, foreign key 'pair' of table 'child', 2 rows"
+    lacking = "'boss' of table 'child', 1 row, foreign key 'pair' of table 'child', 2 rows"
     with pytest.raises(
         RestoreError, match=f"Rows lack the parents that their foreign keys name: foreign key {lacking}"
     ):
@@ -367,7 +367,7 @@ def test_whatever_ends_a_load_ends_it_on_all_connections_at_once(
     mariadb: MariaDB, copy: str, monkeypatch: pytest.MonkeyPatch, then: Callable[[], bytes], raised: type[BaseException]
 ) -> None:
     """A connection that waits for a lock would wait for a day; the fixture `copy` looks for what is left over."""
-    monkeypatch.setattr(mysql_load, "LOOKED_OVER", 0)
+    monkeypatch.setattr(mysql_load, "CHECKED_AHEAD", 0)
     before = signal.signal(signal.SIGALRM, stop)
     with contextlib.closing(mariadb.connect(database=copy)) as holder:
         try:
@@ -389,7 +389,7 @@ def test_a_load_ends_though_its_control_connection_is_gone(
             mariadb.run(f"KILL {number}")
         return bad_statement()
 
-    monkeypatch.setattr(mysql_load, "LOOKED_OVER", 0)
+    monkeypatch.setattr(mysql_load, "CHECKED_AHEAD", 0)
     with contextlib.closing(mariadb.connect(database=copy)) as holder:
         with pytest.raises(RestoreError, match=r"failed with error (2006|2013).*The server went away"):
             load(mariadb, blocked_load(mariadb, holder, kill_the_idle))
@@ -556,4 +556,4 @@ def test_an_event_whose_time_has_passed_is_missed(mariadb: MariaDB, copy: str) -
     event = b"CREATE EVENT `%b` ON SCHEDULE AT '%b-01-01 00:00:00' ON COMPLETION NOT PRESERVE ENABLE DO SELECT 1 ;;\n"
     sql = HEAD + b"DELIMITER ;;\n" + event % (b"gone", b"2020") + event % (b"coming", b"2036") + b"DELIMITER ;\n"
     loaded = load(mariadb, sql, in_place=True)
-    assert loaded.warnings == ("1 of 2 events were not made: their time has passed",)
+    assert loaded.warnings == ("events not made, because their time has passed: 1 of 2",)

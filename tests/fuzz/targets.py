@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from lifeboat import catalog, config, layout, proof, recovery, restore, survey
+from lifeboat import catalog, config, layout, proof, recovery, stored_archive, survey
 from lifeboat.archive import MANIFEST_NAME, database_of_entry
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.databases import mysql_definitions, postgresql_digest, sqlite_text
@@ -78,8 +78,8 @@ def manifest(data: bytes) -> None:
     for read in (
         lambda: layout.lay_out(reader.where, reader.files()),
         reader.verify,
-        lambda: restore.verify_as(reader, KEY, MARKER),
-        lambda: restore.captured_database(reader, "shop"),
+        lambda: stored_archive.verify_as(reader, KEY, MARKER),
+        lambda: stored_archive.captured_database(reader, "shop"),
     ):
         with contextlib.suppress(LifeboatError):
             read()
@@ -112,7 +112,7 @@ def statements(data: bytes) -> None:
         for statement in StatementReader(_chunks(data[1:], size), LONGEST_STATEMENT):
             count_rows(statement)
             if statement.kind == "event":
-                mysql_definitions.asleep(statement)
+                mysql_definitions.disabled(statement)
     parser = DumpParser()
     for chunk in _chunks(data[1:], size):
         parser.feed(chunk)

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from lifeboat.errors import AlteredError, StorageError
-from lifeboat.storage import s3 as bucket_module
-from lifeboat.storage.s3 import Bucket, Object, S3Destination, Upload
+from lifeboat.storage import upload as upload_module
+from lifeboat.storage.bucket import Bucket, Object
+from lifeboat.storage.s3 import S3Destination
+from lifeboat.storage.upload import Upload, put
 
 from include.demo.stand_ins import S3
 
@@ -21,7 +23,7 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bucket_module, "PART", 5 * MIB)
+    monkeypatch.setattr(upload_module, "PART", 5 * MIB)
 
 
 @pytest.fixture
@@ -79,10 +81,10 @@ def test_what_was_written_since_a_mark_can_be_taken_back(bucket: Bucket, kept: i
 
 
 def test_parts_grow_so_that_all_fit_into_one_upload() -> None:
-    sizes = [bucket_module.part_size(number) for number in range(1, bucket_module.MOST_PARTS + 1)]
-    assert sizes[0] == sizes[2499] == bucket_module.PART
-    assert max(sizes) == 4 * bucket_module.PART
-    assert sum(sizes) == 25_000 * bucket_module.PART  # 419 GB at its real size
+    sizes = [upload_module.part_size(number) for number in range(1, upload_module.MOST_PARTS + 1)]
+    assert sizes[0] == sizes[2499] == upload_module.PART
+    assert max(sizes) == 4 * upload_module.PART
+    assert sum(sizes) == 25_000 * upload_module.PART  # 419 GB at its real size
 
 
 def test_a_block_that_fails_leaves_nothing(bucket: Bucket) -> None:
@@ -105,7 +107,7 @@ def test_the_server_copies_what_it_holds_itself(bucket: Bucket, destination: S3D
 
 def test_a_copy_of_something_else_is_taken_back(bucket: Bucket, destination: S3Destination) -> None:
     source = Object(bucket, "a", upload(bucket, "a", b"as packed").composite)
-    bucket.put("a", b"no more", only_new=False)
+    put(bucket, "a", b"no more", only_new=False)
     with pytest.raises(AlteredError, match="holds other bytes for b than were sent"):
         destination.store(source, "b", hashlib.sha256(b"as packed").hexdigest())
     assert list(destination.list()) == list(destination.uploads()) == []

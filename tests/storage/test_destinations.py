@@ -13,8 +13,10 @@ import pytest
 from botocore.config import Config
 from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
 from lifeboat.storage import Destination
+from lifeboat.storage.bucket import READ_ON
 from lifeboat.storage.disk import MARKER
-from lifeboat.storage.s3 import PART, READ_ON, S3Destination
+from lifeboat.storage.s3 import S3Destination
+from lifeboat.storage.upload import PART
 
 from include.demo.stand_ins import S3
 from tests.conftest import disk_destination

@@ -14,7 +14,7 @@ from lifeboat.backup import PackedArchive
 from lifeboat.config import Database
 from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.errors import LifeboatError, StagingError, StorageError
-from lifeboat.recovery import Wanted
+from lifeboat.recovery import RestoreRequest
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage.disk import MARKER, DiskDestination
 
@@ -106,12 +106,12 @@ def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
     for each in refused:
         with pytest.raises(StorageError, match=r"Read-only file system.*The disk is mounted read-only"):
             each()
-    with pytest.raises(StorageError, match=r"0 of 2 were deleted; left are .*The disk is mounted read-only"):
+    with pytest.raises(StorageError, match=r"Deleted: 0 of 2; left: .*The disk is mounted read-only"):
         cleanup.clean(destination, settings, ["Shop"], now, order)
     assert destination.init().startswith("was prepared before")
     findings = checkup.examine("usb", settings, ["Shop"], datetime.now(UTC), deep=True).findings
     assert {finding.verdict for finding in findings if "size" not in finding.check} == {"healthy"}
-    plan = restore.select(settings, Wanted("Shop"), datetime.now(UTC))
+    plan = restore.select(settings, RestoreRequest("Shop"), datetime.now(UTC))
     assert plan.key == key
     restore.verify(settings, plan)
     as_root("mount", "-o", "remount,rw", str(tiny_disk))

@@ -149,7 +149,7 @@ def test_a_transient_fault_of_any_request_of_an_upload_is_lived_through(
 def test_so_is_one_of_an_upload_in_parts(
     proxy: FaultyS3, bucket: Destination, pack: Packer, monkeypatch: pytest.MonkeyPatch, fault: str, operation: str
 ) -> None:
-    monkeypatch.setattr("lifeboat.storage.s3.PART", PART)
+    monkeypatch.setattr("lifeboat.storage.upload.PART", PART)
     scratch, packed = pack(PART + 1)
     proxy.inject(Fault(TRANSIENT[fault], on=operation))
     backup.store_archive(scratch, packed, bucket)
@@ -344,9 +344,7 @@ def test_a_denied_deletion_fails_the_clean_up_and_says_what_is_left(
 ) -> None:
     proxy.inject(Fault(failing(403, "AccessDenied"), on="DeleteObject", after=after, times=LASTING))
     left = ", ".join([kept[3], kept[2]][after // 2 :])
-    with pytest.raises(
-        StorageError, match=f"{after // 2} of 2 were deleted; left are {left}. Hint: .*clean-ups delete"
-    ):
+    with pytest.raises(StorageError, match=f"Deleted: {after // 2} of 2; left: {left}. Hint: .*clean-ups delete"):
         clean(order())
     proxy.inject()
     assert archives(bucket)[:2] == kept[:2]

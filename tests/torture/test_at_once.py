@@ -10,7 +10,7 @@ from lifeboat import backup, checkup, cleanup, config, connections, proof, resto
 from lifeboat.backup import Taken
 from lifeboat.catalog import PROOF
 from lifeboat.databases import mysql
-from lifeboat.recovery import Wanted
+from lifeboat.recovery import RestoreRequest
 from lifeboat.staging import StagingDirectory
 
 from tests.torture.conftest import Faults
@@ -156,7 +156,7 @@ def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.Monk
             }
             assert told["clock"] == "degraded"
             assert told["database age"] == "healthy"
-        assert restore.select(settings, Wanted("Shop"), now).key == late.packed.key
+        assert restore.select(settings, RestoreRequest("Shop"), now).key == late.packed.key
         with monkeypatch.context() as patched:
             patched.setattr(mysql, "datetime", Clock)
             again = back_up()

@@ -17,7 +17,7 @@ import pytest
 from lifeboat import backup, config, connections, drill, proof, restore
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError
-from lifeboat.recovery import RestorePlan, Wanted
+from lifeboat.recovery import RestorePlan, RestoreRequest
 from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import MariaDB
@@ -152,7 +152,7 @@ class Victim:
 
     def _selected(self) -> RestorePlan:
         target = self.settings.files_of("Shop").root.with_name("copy")
-        wanted = Wanted("Shop", destination="disk", files=True, into=str(target))
+        wanted = RestoreRequest("Shop", destination="disk", files=True, into=str(target))
         return restore.select(self.settings, wanted, datetime.now(UTC))
 
     def _state(self) -> tuple[str, int, list[str]]:

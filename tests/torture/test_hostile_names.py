@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from lifeboat import config
-from lifeboat.alerts import Failure, Message
+from lifeboat.alerts.message import Failure, Message
 from lifeboat.errors import SettingsError
 from prometheus_client.parser import text_string_to_metric_families
 

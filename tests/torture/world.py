@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from lifeboat import catalog, config, connections, restore
+from lifeboat import catalog, config, connections, stored_archive
 from lifeboat.databases.mysql import UNFINISHED
 
 from include.demo.stand_ins import MariaDB
@@ -119,7 +119,7 @@ class World:
                     continue
                 marker = catalog.read_marker(destination, key)
                 assert marker is not None
-                with restore.opened(settings, destination, "Shop", key) as reader:
+                with stored_archive.opened(settings, destination, "Shop", key) as reader:
                     reader.verify(marker["archive"]["sha256"])
                 self._verified.add((destination.name, key))
 

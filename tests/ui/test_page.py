@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from lifeboat import config
 from lifeboat.config import Settings
 from lifeboat.ui.app import STATIC, backups_app
-from lifeboat.ui.readings import Reading, Readings, look_at
+from lifeboat.ui.readings import Reading, Readings, read_destination
 from markupsafe import escape
 from starlette.routing import Route
 
@@ -200,7 +200,7 @@ def test_a_silent_destination_holds_nothing_up(project: Configure, login: Login,
     def look(name: str, settings: Settings) -> Reading:
         if name == "offsite":
             time.sleep(20)
-        return look_at(name, settings)
+        return read_destination(name, settings)
 
     backups_app().state.readings = Readings(look)
     started = time.monotonic()
@@ -224,7 +224,7 @@ def test_a_page_lists_every_destination_once(project: Configure, login: Login, t
 
     def look(name: str, settings: Settings) -> Reading:
         looks[name] += 1
-        return look_at(name, settings)
+        return read_destination(name, settings)
 
     client = login()
     backups_app().state.readings = Readings(look)

@@ -13,13 +13,14 @@ from lifeboat import catalog, config
 from lifeboat.catalog import Archive, Kind, Proof
 from lifeboat.config import Settings
 from lifeboat.storage import StoredObject
+from lifeboat.text import plural
 from lifeboat.ui import archives, charts, plans, safety
 from lifeboat.ui.archives import Filters
 from lifeboat.ui.charts import Calendar
 from lifeboat.ui.overview import Overview, overview
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.recipes import recipes
-from lifeboat.ui.words import ago, duration, plural
+from lifeboat.ui.words import ago, duration
 
 from tests.conftest import Configure
 from tests.ui.conftest import NOW, objects, reading

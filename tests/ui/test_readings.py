@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from lifeboat import config, survey
 from lifeboat.config import Settings
-from lifeboat.ui.readings import Reading, Readings, look_at
+from lifeboat.ui.readings import Reading, Readings, read_destination
 
 from tests.conftest import Configure
 from tests.ui.conftest import prove, publish, reading
@@ -96,11 +96,11 @@ def test_whatever_goes_wrong_is_told_in_words(
 ) -> None:
     settings = config.load(project())
     (tmp_path / "disk").rename(tmp_path / "unmounted")
-    assert "its disk is not mounted" in look_at("disk", settings).trouble
+    assert "its disk is not mounted" in read_destination("disk", settings).trouble
     monkeypatch.delenv("AIRFLOW_CONN_BACKUPS_S3")
-    assert "There is no Airflow connection 'backups_s3'" in look_at("offsite", settings).trouble
-    monkeypatch.setattr(survey, "look", lambda *_: 1 / 0)
-    odd = look_at("disk", settings)
+    assert "There is no Airflow connection 'backups_s3'" in read_destination("offsite", settings).trouble
+    monkeypatch.setattr(survey, "read", lambda *_: 1 / 0)
+    odd = read_destination("disk", settings)
     assert odd.trouble == "It cannot be read: ZeroDivisionError; the API server's log tells more."
     assert not odd.silent
 
@@ -111,7 +111,7 @@ def test_the_newest_proof_of_every_kind_is_read(project: Configure, tmp_path: Pa
     (weekly,) = publish(tmp_path / "disk", 3, kind="application")
     for key, hour in ((old, 9), (new, 10), (weekly, 11)):
         prove(tmp_path / "disk", key, datetime(2026, 11, 22, hour, tzinfo=UTC), hour)
-    proofs = look_at("disk", settings).proofs
+    proofs = read_destination("disk", settings).proofs
     assert {subject: proof.proven_at.hour for subject, proof in proofs.items()} == {
         ("Shop", "database"): 10,
         ("Shop", "application"): 11,
@@ -122,7 +122,7 @@ def test_a_forged_proof_counts_as_none(project: Configure, tmp_path: Path) -> No
     settings = config.load(project())
     (key,) = publish(tmp_path / "disk", 1)
     (tmp_path / "disk" / f"{key}.proof.json").write_text(json.dumps({"key": key, "result": "proven"}))
-    forged = look_at("disk", settings)
+    forged = read_destination("disk", settings)
     assert forged.proofs == {}
     assert forged.found is not None
     assert not forged.found.archives[0].proven

@@ -18,6 +18,7 @@ _ENGINES: dict[str, EngineName] = {
     "postgresql": "postgresql",
     "sqlite": "sqlite",
 }
+GZIP_WINDOW = 31  # the window of 32 KiB, plus 16 for the framing of gzip, as zlib asks for them
 CHUNK = 256 << 10  # larger blocks cost a page fault per page at every allocation
 
 
@@ -31,7 +32,7 @@ def dump_entry_name(engine: str, database: str) -> str:
 
 
 def database_of_entry(name: str) -> str | None:
-    """Return the database of a dump's entry, or None where an entry is no dump of ours."""
+    """Return the database of a dump's entry, or None where an entry is not a dump of ours."""
     match = _DUMP.fullmatch(name)
     return re.sub(r"%([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), match[1]) if match else None
 

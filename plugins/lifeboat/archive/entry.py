@@ -34,7 +34,7 @@ LATEST = int(datetime(2107, 12, 31, tzinfo=UTC).timestamp())
 class EntryInfo(AESZipInfo):  # type: ignore[misc]  # pyzipper carries no types
     """The header of an entry, whose name may be any bytes that a file system allows.
 
-    :param name: bytes that are no UTF-8 are surrogates, as ``surrogateescape`` makes them.
+    :param name: bytes that are not UTF-8 are surrogates, as ``surrogateescape`` makes them.
     :param mode: type and permissions, as ``st_mode`` has them.
     :param modified_ns: nanoseconds since 1970, UTC.
     """

@@ -28,7 +28,7 @@ class Entry:
     """A file, folder or link in an archive.
 
     :param name: under which the archive keeps it.
-    :param path: what it is, without a slash at the end; bytes that are no UTF-8 are surrogates.
+    :param path: what it is, without a slash at the end; bytes that are not UTF-8 are surrogates.
     :param size: of the content in bytes.
     :param stored: what that takes in the archive, in bytes.
     :param mode: permissions, setuid, setgid and sticky bit.

@@ -1,4 +1,4 @@
-"""The manifest as it is written into an archive: one JSON object, of which the entries may be very many."""
+"""The manifest as it is written into an archive: one JSON object, which may list millions of entries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lifeboat.archive import CHUNK
 
 
 class EntryList:
-    """What an archive holds, by name; kept in a file, because a million of entries would not fit into memory.
+    """What an archive holds, by name; kept in a file, because a million entries would not fit into memory.
 
     :param folder: for the file, which has no name.
     """
@@ -29,7 +29,7 @@ class EntryList:
 
     def add(self, name: str, facts: dict[str, Any]) -> None:
         """Add an entry: its name and what the manifest says of it."""
-        # In ASCII, where bytes of a name that are no UTF-8 have an escape of their own.
+        # In ASCII, where bytes of a name that are not UTF-8 have an escape of their own.
         line = f"{',' if self.count else ''}\n{json.dumps(name)}: {json.dumps(facts)}"
         self._file.write(line.encode())
         self.count += 1

@@ -18,7 +18,7 @@ from threading import Event
 from typing import Literal, cast
 
 from lifeboat.archive.entry import EntryInfo, PackedEntry, Payload, pack
-from lifeboat.archive.workers import SMALL, batches, cores, quick_turns
+from lifeboat.archive.workers import SMALL, batches, cores, short_switch_interval
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.files import Member, OpenFile
 
@@ -58,7 +58,7 @@ def pack_members(
     :param workers: threads; one per core when left out.
     """
     workers = workers or cores()
-    with quick_turns(), _Workers(workers, archive.password) as pool:
+    with short_switch_interval(), _Workers(workers, archive.password) as pool:
         under_way: deque[_Batch | _Stream] = deque()
         for batch in batches(members, _content_bytes):
             under_way.append(pool.start(batch))

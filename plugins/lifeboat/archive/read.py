@@ -103,7 +103,7 @@ class _Zip(AESZipFile):  # type: ignore[misc]
 
 
 class _HashedFile(io.RawIOBase):
-    """Hashes a file while somebody reads it roughly from start to end, so that it needs to be read only once."""
+    """Hashes a file while it is read, roughly from start to end, so that it needs to be read only once."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""How work on many entries is shared out to threads."""
+"""How the work on many entries is distributed to threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 SMALL = 1 << 20  # bytes; what is larger travels in pieces
 BATCH_BYTES = 1 << 20
 BATCH_FILES = 64
-TURN_SECONDS = 0.0002
+SWITCH_SECONDS = 0.0002
 
 Item = TypeVar("Item")
 
@@ -22,14 +22,14 @@ def cores() -> int:
 
 
 @contextlib.contextmanager
-def quick_turns() -> Iterator[None]:
-    """Let threads take turns more often than Python does by itself.
+def short_switch_interval() -> Iterator[None]:
+    """Make Python switch between threads more often than it does by default.
 
     Deriving a key takes less than a millisecond without Python's lock; waiting 5 ms to get the lock back would leave
     one core idle.
     """
     before = sys.getswitchinterval()
-    sys.setswitchinterval(TURN_SECONDS)
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         yield
     finally:

@@ -44,7 +44,7 @@ class _Rendered:
 
 
 class _Directory:
-    """The entries written so far, kept in a file: a million of them would not fit into a worker's memory."""
+    """The entries written so far, kept in a file: a million would not fit into a worker's memory."""
 
     def __init__(self, folder: Path | None) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed with the archive
@@ -243,7 +243,7 @@ class ArchiveWriter:
 
 
 def _deflated(file: BinaryIO, source: Source, size: int) -> tuple[int, int]:
-    """Return length in bytes and CRC of the deflate stream of a gzip file, and go to its begin.
+    """Return length in bytes and CRC of the deflate stream of a gzip file, and seek to where it begins.
 
     :param size: of the inflated content, as it should be.
     """

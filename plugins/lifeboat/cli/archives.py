@@ -13,7 +13,7 @@ from lifeboat import catalog
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import ArchiveError, SettingsError, StorageError
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.archive.read import ArchiveReader
@@ -91,16 +91,16 @@ def verify(
     try:
         is_file = path.is_file()
     except OSError as error:
-        raise SettingsError(f"{archive[:100]!r}... is no path: {error.strerror}.") from error
+        raise SettingsError(f"{archive[:100]!r}... is not a path: {error.strerror}.") from error
     checks = [_check_file(settings, path)] if is_file else _check_key(settings, archive, tuple(destination or ()))
     if as_json:
         terminal.print_json(checks)
     else:
         for check in checks:
             if check["ok"]:
+                held = f"{plural(check['entries'], 'entry', 'entries')}, {size_text(check['content_bytes'])}"
                 terminal.output.print(
-                    f"[green]whole[/] {terminal.plain(check['where'])}: {check['entries']} entries, "
-                    f"{size_text(check['content_bytes'])}, SHA-256 {check['sha256']}",
+                    f"[green]whole[/] {terminal.plain(check['where'])}: {held}, SHA-256 {check['sha256']}",
                     soft_wrap=True,
                 )
             else:
@@ -121,7 +121,7 @@ def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
 
 
 def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
-    from lifeboat import connections, restore
+    from lifeboat import connections, stored_archive
 
     application = key.partition("/")[0]
     kind = catalog.kind_of(key)
@@ -136,7 +136,7 @@ def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[di
                 raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
             return found
 
-        opened = restore.opened(settings, destination, application, key)
+        opened = stored_archive.opened(settings, destination, application, key)
         return _check(f"{key} at {destination}", opened, marker, key)
 
     return [check(destination) for destination in connections.destinations(settings, application, chosen)]
@@ -148,12 +148,12 @@ def _check(
     read_marker: Callable[[], dict[str, Any] | None],
     key: str = "",
 ) -> dict[str, Any]:
-    from lifeboat import restore
+    from lifeboat import stored_archive
 
     try:
         marker = read_marker()
         with opened as reader:
-            verified = restore.verify_as(reader, key, marker)
+            verified = stored_archive.verify_as(reader, key, marker)
     except (ArchiveError, StorageError) as error:
         return {"where": where, "ok": False, "error": str(error)}
     return {"where": where, "ok": True, **vars(verified)}

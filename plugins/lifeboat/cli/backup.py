@@ -9,7 +9,7 @@ import typer
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.errors import FilesError, LifeboatError, SettingsError
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.config import BackupKind, Settings
@@ -144,8 +144,8 @@ def plan_files(
         terminal.print_json({"root": str(selection.root), "goes_in": going, "left_out": staying, "files": rows})
     else:
         terminal.output.print(
-            f"[bold]{going['count']}[/] files, directories and links go in, {size_text(going['bytes'])};"
-            f" [bold]{staying['count']}[/] are left out, {size_text(staying['bytes'])}.",
+            f"Files, directories and links that go in: [bold]{going['count']}[/], {size_text(going['bytes'])};"
+            f" that are left out: [bold]{staying['count']}[/], {size_text(staying['bytes'])}.",
             soft_wrap=True,
         )
     if not going["count"]:
@@ -165,7 +165,7 @@ def _print_backup(result: dict[str, Any]) -> None:
         soft_wrap=True,
     )
     if warnings := result["totals"]["warnings"]:
-        terminal.output.print(f"  [yellow]{warnings} warnings[/], in the log above and in the manifest")
+        terminal.output.print(f"  [yellow]{plural(warnings, 'warning')}[/], in the log above and in the manifest")
     for name in result["published"]:
         terminal.output.print(f"  [green]published[/] at {terminal.plain(name)}")
     for name, error in result["failed"].items():
@@ -175,7 +175,7 @@ def _print_backup(result: dict[str, Any]) -> None:
 def _contents(totals: dict[str, Any]) -> str:
     parts = []
     if totals["databases"]:
-        parts.append(f"{totals['rows']} rows, {size_text(totals['sql_bytes'])} of SQL")
+        parts.append(f"{plural(totals['rows'], 'row')}, {size_text(totals['sql_bytes'])} of SQL")
     if "file_count" in totals:
-        parts.append(f"{totals['file_count']} files, {size_text(totals['file_bytes'])}")
+        parts.append(f"{plural(totals['file_count'], 'file')}, {size_text(totals['file_bytes'])}")
     return "; ".join(parts)

@@ -53,9 +53,9 @@ def check_health(
 def alert_test() -> None:
     """Send a test message through every channel of the settings."""
     settings = terminal.load_settings()
-    from lifeboat import alerts
+    from lifeboat.alerts import channels
 
-    outcomes = alerts.send_test(settings.alerts)
+    outcomes = channels.send_test(settings.alerts)
     for channel, error in outcomes.items():
         if error:
             terminal.complain(f"{channel}: {error}")

@@ -12,9 +12,9 @@ import typer
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.errors import LifeboatError, SettingsError
-from lifeboat.proof import recovery_seconds
-from lifeboat.recovery import LATEST, Wanted
-from lifeboat.text import size_text
+from lifeboat.proof import compared_text, recovery_seconds
+from lifeboat.recovery import LATEST, RestoreRequest
+from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.config import Settings
@@ -63,7 +63,7 @@ def restore_database(
 ) -> None:
     """Restore databases of an application into new schemas, or over the old ones."""
     settings = terminal.load_settings()
-    wanted = Wanted(
+    request = RestoreRequest(
         application=_only(settings, application),
         archive=archive,
         destination=destination,
@@ -72,7 +72,7 @@ def restore_database(
         into=into,
         overwrite=tuple(overwrite or ()),
     )
-    _restore(settings, wanted, compare=not no_compare, sequential=sequential, commands=False, as_json=as_json)
+    _restore(settings, request, compare=not no_compare, sequential=sequential, commands=False, as_json=as_json)
 
 
 @restore_app.command("application")
@@ -98,7 +98,7 @@ def restore_application(
 ) -> None:
     """Restore the databases and the files of an application beside the old ones, or over them."""
     settings = terminal.load_settings()
-    wanted = Wanted(
+    request = RestoreRequest(
         application=_only(settings, application),
         archive=archive,
         destination=destination,
@@ -109,7 +109,7 @@ def restore_application(
         overwrite=(overwrite,) if overwrite else (),
     )
     commands = not no_after_restore
-    _restore(settings, wanted, compare=not no_compare, sequential=sequential, commands=commands, as_json=as_json)
+    _restore(settings, request, compare=not no_compare, sequential=sequential, commands=commands, as_json=as_json)
 
 
 @app.command("drill")
@@ -129,7 +129,7 @@ def drill_archives(
     if archive:
         owner = archive.partition("/")[0]
         if application not in (None, owner):
-            raise SettingsError(f"{archive!r} is no archive of {application!r}.", f"It is one of {owner!r}.")
+            raise SettingsError(f"{archive!r} is not an archive of {application!r}.", f"It is one of {owner!r}.")
         names = [owner]
     by = f"{getpass.getuser()}@{socket.gethostname()}"
     proofs, failures = [], {}
@@ -155,11 +155,9 @@ def drill_archives(
 
 
 def _proof_line(made: dict[str, Any]) -> str:
-    compared = made["compared"]
-    files = f", {compared['files']} files" if compared["files"] else ""
     return (
-        f"proven: {made['key']} at {made['destination']}: {compared['tables']} tables, {compared['rows']} rows,"
-        f" {compared['objects']} other objects{files} as captured; recovered in {recovery_seconds(made):.1f} s"
+        f"proven: {made['key']} at {made['destination']}: {compared_text(made['compared'])} as captured;"
+        f" recovered in {recovery_seconds(made):.1f} s"
     )
 
 
@@ -174,11 +172,11 @@ def _only(settings: Settings, name: str | None) -> str:
 
 
 def _restore(
-    settings: Settings, wanted: Wanted, *, compare: bool, sequential: bool, commands: bool, as_json: bool
+    settings: Settings, request: RestoreRequest, *, compare: bool, sequential: bool, commands: bool, as_json: bool
 ) -> None:
-    from lifeboat import restore
+    from lifeboat import after_restore, restore
 
-    plan = restore.select(settings, wanted, datetime.now(UTC))
+    plan = restore.select(settings, request, datetime.now(UTC))
     report: dict[str, Any] = {"plan": plan.to_json()}
     restore.verify(settings, plan)
     with terminal.scratch(settings, plan.application) as scratch:
@@ -189,7 +187,7 @@ def _restore(
         for step in plan.databases
     ]
     report["files"] = restore.restore_files(settings, plan).to_json() if plan.files else None
-    report["after_restore"] = restore.after_restore(settings, plan) if commands else []
+    report["after_restore"] = after_restore.run_commands(settings, plan) if commands else []
     if as_json:
         terminal.print_json(report)
     else:
@@ -200,15 +198,18 @@ def _lines(report: dict[str, Any]) -> list[str]:
     plan = report["plan"]
     lines = [f"Restored from {plan['key']} at {plan['destination']}, captured {plan['captured_at']}:"]
     for facts in report["databases"]:
-        compared = f", {facts['compared']} tables compared: all as captured" if facts["compared"] is not None else ""
+        tables = facts["compared"]
+        compared = f", {plural(tables, 'table')} compared: all as captured" if tables is not None else ""
         lines.append(
-            f"  database {facts['database']} into schema {facts['schema']}: {facts['rows']} rows of"
-            f" {facts['tables']} tables{compared}; {facts['seconds']:.1f} s"
+            f"  database {facts['database']} into schema {facts['schema']}: {plural(facts['rows'], 'row')} of"
+            f" {plural(facts['tables'], 'table')}{compared}; {facts['seconds']:.1f} s"
         )
     if files := report["files"]:
         kept = f"; the old tree is kept at {files['kept']}" if files["kept"] else ""
         size = size_text(files["bytes"])
-        lines.append(f"  {files['files']} files, {size}, to {files['target']}; {files['seconds']:.1f} s{kept}")
+        lines.append(
+            f"  {plural(files['files'], 'file')}, {size}, to {files['target']}; {files['seconds']:.1f} s{kept}"
+        )
     if report["safety_backup"]:
         lines.append(f"  safety backup of what was there: {report['safety_backup']}")
     lines += [f"  ran: {command}" for command in report["after_restore"]]

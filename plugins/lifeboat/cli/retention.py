@@ -16,6 +16,7 @@ from lifeboat import cleanup, trial
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import SettingsError, StorageError
+from lifeboat.text import plural
 
 if TYPE_CHECKING:
     from lifeboat.config import Settings
@@ -57,7 +58,8 @@ def plan_retention(
         else:
             terminal.print_lines(cleanup.plan_lines(plan))
         if others:
-            typer.echo(f"{others} objects of the listing are no archives, or are not published.", err=True)
+            objects = plural(others, "object")
+            typer.echo(f"Of the listing, {objects} left out: not archives, or not published.", err=True)
         return
     if at or timezone or policy:
         raise SettingsError("--at, --timezone and --policy try a policy on a listing; name it with --inventory.")

@@ -151,11 +151,13 @@ def write(text: str, end: str = "\n") -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
+    """Write an answer, one line for each text, whatever is in it."""
     for line in lines:
         write(one_line(line))
 
 
 def print_json(value: object) -> None:
+    """Write an answer for programs."""
     write(json.dumps(value, ensure_ascii=False, indent=1))
 
 
@@ -165,4 +167,5 @@ def plain(name: str) -> str:
 
 
 def complain(text: str) -> None:
+    """Say on standard error what is wrong."""
     typer.secho(printable(text), fg="red", err=True)

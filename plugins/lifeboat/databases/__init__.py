@@ -69,7 +69,7 @@ class Dump:
     :param captured_at: when the snapshot was taken, in UTC.
     :param sql_bytes: length of the SQL text.
     :param sha256: of the SQL text, in hex.
-    :param warnings: what its reader should know besides.
+    :param warnings: what a reader of the manifest should know.
     :param unprotected_tables: tables whose engine has no snapshots; they may have changed while they were read.
     """
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from lifeboat.databases import ObjectDigest, TableDigest
-from lifeboat.databases.mysql_definitions import CODE, asleep
+from lifeboat.databases.mysql_definitions import CODE, disabled
 from lifeboat.databases.mysql_statements import ROW, name_of, recognise
 
 TRAILER = b"-- Dump completed"
@@ -207,7 +207,7 @@ class DumpParser:
         made = recognise(statement)
         if not made or made.kind not in _DEFINITIONS:
             return
-        text = asleep(made).sql if made.kind == "event" else made.sql
+        text = disabled(made).sql if made.kind == "event" else made.sql
         text = _COUNTER.sub(b"", _DEFINER.sub(b"", text))
         sha256 = hashlib.sha256(text).hexdigest()
         if made.kind == "table":

@@ -74,6 +74,14 @@ class Client:
         """Whether the client is MariaDB's, whatever it is called."""
         return "MariaDB" in self.version
 
+    def arguments(self, option_file: str, wanted: Mapping[str, str]) -> list[str]:
+        """Return how a command begins: the client, its option file, and those of the wanted options that it knows.
+
+        :param wanted: each with what follows its name: ``=`` and a value, or nothing.
+        """
+        known = [f"--{option}{value}" for option, value in wanted.items() if option in self.options]
+        return [self.path, f"--defaults-file={option_file}", *known]
+
 
 def parse_help(path: str, text: str) -> Client:
     """Read what a client says of itself."""
@@ -123,14 +131,8 @@ def dump_command(client: Client, option_file: str, database: str, excluded: Sequ
         "default-character-set": "=utf8mb4",
         "max-allowed-packet": "=1G",
     }
-    return [
-        client.path,
-        f"--defaults-file={option_file}",
-        *(f"--{option}{value}" for option, value in wanted.items() if option in client.options),
-        *(f"--ignore-table={database}.{table}" for table in excluded),
-        "--",
-        database,
-    ]
+    ignored = [f"--ignore-table={database}.{table}" for table in excluded]
+    return [*client.arguments(option_file, wanted), *ignored, "--", database]
 
 
 def option_file_text(server: Server, client: Client) -> str:
@@ -166,7 +168,7 @@ def _quoted(value: str) -> str:
 
 
 class Session:
-    """A connection to the server beside the dump: it asks, and holds the lock.
+    """A connection to the server: for queries, and for the lock of a database.
 
     :param connection: an open DB-API connection of the server (`mysqlclient` or `mysql-connector-python`).
     """
@@ -197,9 +199,10 @@ class Session:
         """Return the number by which the server knows the connection."""
         return int(self.query("SELECT CONNECTION_ID()")[0][0])
 
-    def line(self) -> socket.socket | None:
-        """Return a second hold on the connection's socket, to shut it while another thread waits; None where the driver
-        does not tell.
+    def duplicate_socket(self) -> socket.socket | None:
+        """Return a duplicate of the connection's socket, to shut it down while another thread waits for an answer.
+
+        :returns: None where the driver does not tell which socket it is.
         """
         descriptor = getattr(self._connection, "fileno", None)
         return socket.socket(fileno=os.dup(descriptor())) if descriptor else None
@@ -256,7 +259,7 @@ class Session:
         raise DumpError(what, "Grant it, as README.md shows.")
 
     def check_finished(self, database: str) -> None:
-        """Make sure that no restore left the database half-way: half of it is no backup.
+        """Make sure that no restore left the database half-way: half a database is not a backup.
 
         :raises DumpError: one did.
         """
@@ -280,7 +283,7 @@ class Session:
             if others:
                 raise DumpError(
                     f"Excluding {table!r} would exclude {others[0]!r}, too: clients compare without case.",
-                    "Mend exclude_tables in the settings, or rename the table.",
+                    "Fix exclude_tables in the settings, or rename the table.",
                 )
             if table not in tables:
                 log.warning("exclude_tables names %r, which %s does not have.", table, database)

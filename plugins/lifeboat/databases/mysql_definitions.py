@@ -58,6 +58,8 @@ class ForeignKey:
     """A foreign key as its table's definition states it; names are quoted as there.
 
     :param schema: of the parent, where it is another than the table's own.
+    :param parents: the parent's columns.
+    :param clause: the whole definition of the key.
     """
 
     table: bytes
@@ -201,13 +203,13 @@ def without_definer(statement: Statement) -> Statement:
     return replace(statement, sql=statement.sql[:start] + statement.sql[end:])
 
 
-def asleep(event: Statement) -> Statement:
-    """Return an event that does not run until somebody enables it."""
+def disabled(event: Statement) -> Statement:
+    """Return the definition of an event that does not run until somebody enables it."""
     head = created(event).end()
     return replace(event, sql=event.sql[:head] + _STATUS.sub(rb"\1DISABLE", event.sql[head:], count=1))
 
 
-def is_awake(event: Statement) -> bool:
+def is_enabled(event: Statement) -> bool:
     """Whether an event would run."""
     status = _STATUS.search(event.sql, created(event).end())
     return status is not None and status[2] == b"ENABLE"

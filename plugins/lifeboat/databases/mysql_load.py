@@ -22,18 +22,19 @@ from typing import Any
 
 from lifeboat.databases import Loaded, Server
 from lifeboat.databases import mysql_definitions as definitions
-from lifeboat.databases.crew import Crew, Job
 from lifeboat.databases.mysql import IDLE_SECONDS, Session, translated
 from lifeboat.databases.mysql_definitions import ForeignKey, Table
 from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of, quote
 from lifeboat.databases.mysql_target import HINTS, Compatibility, Target, differences, query, read_target, run
+from lifeboat.databases.mysql_workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.progress import Progress
+from lifeboat.text import plural
 
 CONNECTIONS = 4
 LARGE = 500_000  # bytes of rows from which on keys wait for them; below, defining a table twice takes longer
-LOOKED_OVER = 8 << 20  # bytes at the dump's beginning that must be in order before anything is made
-NAMES_TOLD = 20
+CHECKED_AHEAD = 8 << 20  # bytes at the dump's beginning that must be in order before anything is made
+NAMES_LISTED = 20
 MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a generated column
 OPTIONAL_SETTINGS = (
@@ -71,7 +72,7 @@ def load(
     :param connect: opens a DB-API connection to `server`.
     :param source: the schema that was dumped; empty to believe the dump's first lines.
     :param table: load this table only, with its triggers.
-    :param in_place: the schema takes the place of the dumped one, so its events shall run.
+    :param in_place: the schema takes the place of the dumped one, so its events are to run.
     :param connections: that insert; two more define and supervise.
     :raises RestoreError: nothing that was loaded counts then.
     """
@@ -80,13 +81,13 @@ def load(
         translated(f"Restore of database {schema!r} on {server.address} failed: ", RestoreError, HINTS),
         contextlib.ExitStack() as opened,
     ):
-        control, lead, *hands = (_open(connect, schema, opened) for _ in range(connections + 2))
+        control, serial, *inserters = (_open(connect, schema, opened) for _ in range(connections + 2))
         target = read_target(control)
         reader = StatementReader(sql, target.longest)
         purpose = _Purpose(schema, source or reader.origin.schema, in_place, bool(table))
-        statements = _looked_over(_chosen(reader, table), Compatibility(target, control).check)
-        with Crew(lead, hands, control) as crew:
-            loading = _Loading(crew, hands, target, purpose)
+        statements = _checked(_chosen(reader, table), Compatibility(target, control).check)
+        with Workers(serial, inserters, control) as workers:
+            loading = _Loading(workers, inserters, target, purpose)
             for statement in statements:
                 loading.take(statement)
             loading.finish()
@@ -125,10 +126,10 @@ def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:
     if table and table in names["view"]:
         raise RestoreError(f"{table!r} is a view, which has no rows of its own.", "Restore the tables that it reads.")
     if table and table not in names["table"]:
-        raise RestoreError(f"The dump has no table {table!r}; it has {_told(names['table'])}.")
+        raise RestoreError(f"The dump has no table {table!r}; it has {_listed(names['table'])}.")
 
 
-def _looked_over(statements: Iterable[Statement], check: Callable[[Statement], None]) -> Iterator[Statement]:
+def _checked(statements: Iterable[Statement], check: Callable[[Statement], None]) -> Iterator[Statement]:
     """Yield statements that are in order; the first ones only when all of them are."""
     remaining = iter(statements)
     held: deque[Statement] = deque()
@@ -137,7 +138,7 @@ def _looked_over(statements: Iterable[Statement], check: Callable[[Statement], N
         check(statement)
         held.append(statement)
         size += len(statement.sql)
-        if size > LOOKED_OVER:
+        if size > CHECKED_AHEAD:
             break
     while held:
         yield held.popleft()
@@ -146,9 +147,9 @@ def _looked_over(statements: Iterable[Statement], check: Callable[[Statement], N
         yield statement
 
 
-def _told(names: Sequence[str]) -> str:
-    told = ", ".join(names[:NAMES_TOLD])
-    return f"{told} and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else told or "none"
+def _listed(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:NAMES_LISTED])
+    return f"{listed} and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else listed or "none"
 
 
 @dataclass
@@ -173,16 +174,16 @@ class _Filling:
 class _Loading:
     """One load, statement by statement."""
 
-    def __init__(self, crew: Crew, hands: Sequence[Session], target: Target, purpose: _Purpose) -> None:
-        self._crew, self._hands, self._target, self._purpose = crew, hands, target, purpose
+    def __init__(self, workers: Workers, inserters: Sequence[Session], target: Target, purpose: _Purpose) -> None:
+        self._workers, self._inserters, self._target, self._purpose = workers, inserters, target, purpose
         self._progress = Progress(f"Restoring {purpose.schema}")
         self._head: list[bytes] = []  # settings before the first rows
-        self._prepared = False  # the hands have them
+        self._prepared = False  # the inserters have them
         self._pending: list[Statement] = []  # a table that is not made yet, and the settings behind it
         self._filling: _Filling | None = None
-        self._late: list[Statement] = []
-        self._asleep: list[str] = []
-        self._lock = Lock()  # around what the hands change
+        self._deferred: list[Statement] = []
+        self._disabled: list[str] = []
+        self._lock = Lock()  # around what the inserters change
         self.tables: dict[str, Table] = {}
         self.rows = 0
         self.warnings: dict[str, None] = {}
@@ -201,19 +202,19 @@ class _Loading:
             elif statement.kind in ("sequence", "sequence value"):  # tables draw their defaults from them
                 self._define(statement, statement.sql)
             else:
-                self._late.append(statement)
+                self._deferred.append(statement)
 
     def finish(self) -> None:
         """Make what waited for the rows.
 
         :raises RestoreError: it failed, or rows lack the parents that their foreign keys name.
         """
-        self._prepare_hands()
+        self._prepare_inserters()
         self._close_table()
-        self._crew.wait()
-        self._prove(self._add_foreign_keys())
-        for statement in self._late:
-            self._define_late(statement)
+        self._workers.wait()
+        self._check_foreign_keys(self._add_foreign_keys())
+        for statement in self._deferred:
+            self._define_deferred(statement)
         self._warn_of_events()
 
     def _warn(self, warning: str) -> None:
@@ -223,10 +224,10 @@ class _Loading:
     def _define(self, statement: Statement, *definition: bytes) -> None:
         what = f"{statement.kind} {statement.name!r}" if statement.name else "a setting of the dump"
         for sql in definition:
-            self._crew.lead(Job(partial(run, sql=sql, doing=f"Making {what}")))
+            self._workers.run(Job(partial(run, sql=sql, doing=f"Making {what}")))
 
     def _set(self, statement: Statement) -> None:
-        self._late.append(statement)
+        self._deferred.append(statement)
         if not self._prepared:
             self._head.append(statement.sql)
         if self._pending:
@@ -237,14 +238,14 @@ class _Loading:
     def _begin_table(self, statement: Statement) -> None:
         self.tables[statement.name] = definitions.read_table(statement)
         self._pending = [statement]
-        self._warn_of_reach(statement)
+        self._warn_of_references(statement)
 
-    def _prepare_hands(self) -> None:
+    def _prepare_inserters(self) -> None:
         """Give the dump's settings to the connections that insert."""
         if self._prepared:
             return
         self._prepared = True
-        for session in self._hands:
+        for session in self._inserters:
             for sql in self._head:
                 run(session, sql, "A setting of the dump")
             # Keys are proven by being built, or by every row: unchecked, InnoDB takes rows that break them.
@@ -270,7 +271,7 @@ class _Loading:
         )
 
     def _insert(self, statement: Statement) -> None:
-        self._prepare_hands()
+        self._prepare_inserters()
         if self._pending:
             self._make_table(large=len(statement.sql) >= LARGE)
         if not self._filling or self._filling.name != statement.name:
@@ -280,7 +281,7 @@ class _Loading:
         with self._lock:
             filling.waiting += 1
         run_it = partial(self._insert_rows, filling=filling, sql=statement.sql)
-        self._crew.put(Job(run_it, len(statement.sql), filling.lane))
+        self._workers.submit(Job(run_it, len(statement.sql), filling.lane))
 
     def _insert_rows(self, session: Session, filling: _Filling, sql: bytes) -> None:
         rows = run(session, sql, f"Inserting rows of table {filling.name!r}", private=True)
@@ -309,7 +310,7 @@ class _Loading:
                 filling.closed = True
                 ready = not filling.waiting
             if ready and filling.after:
-                self._crew.put(Job(partial(self._complete, filling=filling)))
+                self._workers.submit(Job(partial(self._complete, filling=filling)))
 
     def _add_foreign_keys(self) -> list[ForeignKey]:
         """Add them to their tables; return those whose parents are there."""
@@ -328,51 +329,51 @@ class _Loading:
             if kept:
                 sql = definitions.add_foreign_keys(table, kept)
                 add = partial(run, sql=sql, doing=f"Adding foreign keys to table {table.name!r}", private=True)
-                self._crew.put(Job(add, lane="foreign keys"))
-        self._crew.wait()
+                self._workers.submit(Job(add, lane="foreign keys"))
+        self._workers.wait()
         return provable
 
-    def _prove(self, foreign_keys: Sequence[ForeignKey]) -> None:
+    def _check_foreign_keys(self, foreign_keys: Sequence[ForeignKey]) -> None:
         """Make sure that no row lacks a parent."""
         broken: list[str] = []
         for key in foreign_keys:
-            self._crew.put(Job(partial(_count_orphans, key=key, broken=broken)))
-        self._crew.wait()
+            self._workers.submit(Job(partial(_count_orphans, key=key, broken=broken)))
+        self._workers.wait()
         if broken:
             raise RestoreError(
-                f"Rows lack the parents that their foreign keys name: {_told(sorted(broken))}.",
+                f"Rows lack the parents that their foreign keys name: {_listed(sorted(broken))}.",
                 "The dumped database lacked them, too, or the dump is damaged. Look for another archive.",
             )
 
-    def _define_late(self, statement: Statement) -> None:
+    def _define_deferred(self, statement: Statement) -> None:
         """Make what stands on tables, as this server and this schema can have it."""
         if statement.kind == "view placeholder" and statement.name in self.tables:
             return  # it would drop the table
         if statement.kind == "schema collation":
             statement = definitions.of_schema(statement, self._purpose.schema)
         if statement.kind in definitions.CODE:
-            self._warn_of_reach(statement)
+            self._warn_of_references(statement)
             definer = definitions.definer_of(statement)
             if definer and definer not in self._target.definers:
                 self._warn(f"definer {'@'.join(definer)} was dropped: this user cannot define in that account's name")
                 statement = definitions.without_definer(statement)
         if statement.kind == "event" and not self._purpose.in_place:
-            if definitions.is_awake(statement):
-                self._asleep.append(statement.name)
-            statement = definitions.asleep(statement)
+            if definitions.is_enabled(statement):
+                self._disabled.append(statement.name)
+            statement = definitions.disabled(statement)
         self._define(statement, statement.sql)
 
     def _warn_of_events(self) -> None:
         """Tell which events will not run, and whether the server has left out some."""
-        if self._asleep:
-            self._warn(f"events are disabled here, for they run in the original: {_told(self._asleep)}")
-        events = [statement for statement in self._late if statement.kind == "event"]
+        if self._disabled:
+            self._warn(f"events are disabled here, for they run in the original: {_listed(self._disabled)}")
+        events = [statement for statement in self._deferred if statement.kind == "event"]
         count = "SELECT COUNT(*) FROM information_schema.events WHERE event_schema = database()"
-        ((made,),) = self._hands[0].query(count) if events else ((0,),)
+        ((made,),) = self._inserters[0].query(count) if events else ((0,),)
         if made < len(events):
-            self._warn(f"{len(events) - made} of {len(events)} events were not made: their time has passed")
+            self._warn(f"events not made, because their time has passed: {len(events) - made} of {len(events)}")
 
-    def _warn_of_reach(self, statement: Statement) -> None:
+    def _warn_of_references(self, statement: Statement) -> None:
         """Tell what in a copy still means the original."""
         source = self._purpose.source
         if source and source != self._purpose.schema and definitions.names_schema(statement, source):
@@ -382,4 +383,4 @@ class _Loading:
 def _count_orphans(session: Session, key: ForeignKey, broken: list[str]) -> None:
     ((count,),) = query(session, key.orphans, f"Checking {key.title}")
     if count:
-        broken.append(f"{key.title}, {count} rows")
+        broken.append(f"{key.title}, {plural(count, 'row')}")

@@ -40,7 +40,7 @@ def load_sequentially(server: Server, schema: str, sql: Iterable[bytes]) -> Load
     try:
         with (
             secret_file(option_file_text(server, client)) as (secret, path),
-            child(command(client, path, schema), [secret], fed=True) as process,
+            child(command(client, path, schema), [secret], with_input=True) as process,
         ):
             rows, tables = _feed(process, schema, StatementReader(sql, LONGEST_PACKET))
     except RestoreError as error:
@@ -59,13 +59,7 @@ def command(client: Client, option_file: str, schema: str) -> list[str]:
         "default-character-set": "=utf8mb4",
         "max-allowed-packet": "=1G",
     }
-    return [
-        client.path,
-        f"--defaults-file={option_file}",
-        *(f"--{option}{value}" for option, value in wanted.items() if option in client.options),
-        "--",
-        schema,
-    ]
+    return [*client.arguments(option_file, wanted), "--", schema]
 
 
 def _feed(process: Child, schema: str, statements: Iterable[Statement]) -> tuple[int, int]:

@@ -51,16 +51,16 @@ def run(session: Session, sql: bytes, doing: str, *, private: bool = False) -> i
 
 
 def query(session: Session, sql: bytes, doing: str) -> list[tuple[Any, ...]]:
-    """Return the rows of a query on the tables' own.
+    """Return the rows of a query on restored tables; errors keep the server's message to themselves, as in `run`.
 
     :raises RestoreError: it failed.
     """
     return _do(lambda: session.query(sql), doing, private=True)
 
 
-def _do(it: Callable[[], T], doing: str, *, private: bool) -> T:
+def _do(call: Callable[[], T], doing: str, *, private: bool) -> T:
     try:
-        return it()
+        return call()
     except Exception as error:
         if not is_of_driver(error):
             raise

@@ -15,10 +15,10 @@ class SendTestAlertOperator(LifeboatOperator):
 
     def step(self, context: Context) -> None:
         """Send it."""
-        from lifeboat import alerts
+        from lifeboat.alerts import channels
         from lifeboat.errors import LifeboatError
 
-        outcomes = alerts.send_test(self.settings().alerts)
+        outcomes = channels.send_test(self.settings().alerts)
         if failures := [f"{channel}: {error}" for channel, error in outcomes.items() if error]:
             raise LifeboatError("The test alert did not arrive everywhere. " + " ".join(failures))
         self.log.info("Sent by %s.", " and ".join(outcomes))

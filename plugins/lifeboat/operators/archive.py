@@ -36,9 +36,7 @@ class PackArchiveOperator(ApplicationOperator):
         ]
         password = connections.archive_password(settings.encryption_of(self.application))
         note = str(context["params"].get("note") or "")
-        common = (self.opened_staging(context), self.application, self.kind, databases, password, note)
-        if self.kind == "database":
-            return backup.pack_archive(*common).to_json()
-        whole = settings.files_of(self.application).on_error == "fail"
-        selection = files.selection_of(settings, self.application)
-        return backup.pack_archive(*common, selection, whole_files=whole).to_json()
+        selection = files.selection_of(settings, self.application) if self.kind == "application" else None
+        staging = self.opened_staging(context)
+        packed = backup.pack_archive(staging, self.application, self.kind, databases, password, note, selection)
+        return packed.to_json()

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
 
     from lifeboat.config import Settings
     from lifeboat.staging import Staging
+    from lifeboat.storage import Destination
 
 FAILURE = "failure"  # XCom key under which a failed task leaves its reason for the alert
 PREPARE = "prepare_staging"  # task that opens the staging of an application
 ALL = "all applications"
+ALL_DESTINATIONS = "all destinations"
 ACTIVE = ["queued", "running"]
 LONGEST_REASON = 20_000  # characters
 
@@ -27,7 +29,7 @@ class LifeboatOperator(BaseOperator):
     ui_color = "#e3f2ef"
 
     def execute(self, context: Context) -> Any:
-        """Do the step; leave the reason of a failure, freed of secrets, where the alert finds it."""
+        """Do the step; leave the reason of a failure, its secrets masked, where the alert finds it."""
         from lifeboat.errors import LifeboatError, MismatchError, SettingsError, UnhealthyError
 
         try:
@@ -35,11 +37,11 @@ class LifeboatOperator(BaseOperator):
         except AirflowSkipException:
             raise
         except (SettingsError, UnhealthyError, MismatchError) as error:
-            # Trying again mends none of them.
+            # Trying again fixes none of them.
             raise AirflowFailException(self._leave(context, error)) from None
         except LifeboatError as error:
             raise AirflowException(self._leave(context, error)) from None
-        except BaseException as error:  # execution timeouts are no Exceptions
+        except BaseException as error:  # execution timeouts are not Exceptions
             self._leave(context, error)
             raise
 
@@ -51,7 +53,7 @@ class LifeboatOperator(BaseOperator):
         from airflow.sdk._shared.secrets_masker import redact
 
         text = str(redact(str(error) or type(error).__name__))
-        reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may be no UTF-8
+        reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may not be UTF-8
         context["ti"].xcom_push(key=FAILURE, value={"subject": self.subject, "reason": reason[:LONGEST_REASON]})
         return reason
 
@@ -124,6 +126,46 @@ class ApplicationOperator(LifeboatOperator):
         for run_id in staging.sweep(connections.staging(settings.staging), run.dag_id, is_over):
             self.log.info("Removed the staging that run %s left.", run_id)
         return alive
+
+
+class DestinationOperator(LifeboatOperator):
+    """A step for one destination, for the applications that the trigger form chose.
+
+    :param destination: name of the destination in the settings.
+    """
+
+    template_fields: Sequence[str] = ("destination",)
+
+    def __init__(self, *, destination: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+
+    @property
+    def subject(self) -> str:
+        return f"destination {self.destination}"
+
+    def begin(self, settings: Settings) -> None:
+        """Tell once in a run what concerns all of it."""
+        if self.destination == next(iter(settings.destinations)):
+            self.tell_missing_alerts(settings)
+
+    def applications(self, context: Context, settings: Settings) -> list[str]:
+        """Return the chosen applications that keep archives at this destination; skip where there is none."""
+        wanted = context["params"].get("destination", ALL_DESTINATIONS)
+        if wanted not in (ALL_DESTINATIONS, self.destination):
+            raise AirflowSkipException(f"The run was asked for {wanted} only.")
+        application = context["params"].get("application", ALL)
+        names = list(settings.applications) if application == ALL else [application]
+        here = [name for name in names if self.destination in settings.destinations_of(name)]
+        if not here:
+            raise AirflowSkipException(f"{application} keeps no archives at {self.destination}.")
+        return here
+
+    def target(self, settings: Settings) -> Destination:
+        """Return the destination, ready for what deletes."""
+        from lifeboat import connections
+
+        return connections.destination(self.destination, settings.destinations[self.destination].for_cleanup)
 
 
 def chosen(context: Context, param: str) -> tuple[str, ...]:

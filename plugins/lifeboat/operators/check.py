@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.operators.base import ALL, LifeboatOperator
-from lifeboat.operators.cleanup import DestinationOperator
+from lifeboat.operators.base import ALL, DestinationOperator, LifeboatOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -62,7 +61,7 @@ class CompareDestinationsOperator(LifeboatOperator):
         if failed := [name for name, task in self.checks.items() if states.get(task) == "failed"]:
             raise UnhealthyError(f"Not healthy: {', '.join(failed)}. The check of each says why.")
         if all(states.get(task) == "success" for task in self.checks.values()) and wanted == ALL:
-            checkup.tell_alive(settings)
+            checkup.ping_dead_man_switch(settings)
 
 
 def _tell(operator: LifeboatOperator, findings: Sequence[Finding]) -> None:

@@ -8,55 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from lifeboat.operators.base import ALL, LifeboatOperator
+from lifeboat.operators.base import DestinationOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from lifeboat.config import Settings
-    from lifeboat.storage import Destination
-
-ALL_DESTINATIONS = "all destinations"
-
-
-class DestinationOperator(LifeboatOperator):
-    """A step for one destination, for the applications that the trigger form chose.
-
-    :param destination: name of the destination in the settings.
-    """
-
-    template_fields: Sequence[str] = ("destination",)
-
-    def __init__(self, *, destination: str, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.destination = destination
-
-    @property
-    def subject(self) -> str:
-        return f"destination {self.destination}"
-
-    def begin(self, settings: Settings) -> None:
-        """Tell once in a run what concerns all of it."""
-        if self.destination == next(iter(settings.destinations)):
-            self.tell_missing_alerts(settings)
-
-    def applications(self, context: Context, settings: Settings) -> list[str]:
-        """Return the chosen applications that keep archives at this destination; skip where there is none."""
-        wanted = context["params"].get("destination", ALL_DESTINATIONS)
-        if wanted not in (ALL_DESTINATIONS, self.destination):
-            raise AirflowSkipException(f"The run was asked for {wanted} only.")
-        application = context["params"].get("application", ALL)
-        names = list(settings.applications) if application == ALL else [application]
-        here = [name for name in names if self.destination in settings.destinations_of(name)]
-        if not here:
-            raise AirflowSkipException(f"{application} keeps no archives at {self.destination}.")
-        return here
-
-    def target(self, settings: Settings) -> Destination:
-        """Return the destination, ready for what deletes."""
-        from lifeboat import connections
-
-        return connections.destination(self.destination, settings.destinations[self.destination].for_cleanup)
 
 
 class EvaluateRetentionOperator(DestinationOperator):

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
 
-from lifeboat.operators.base import ALL, ApplicationOperator
-from lifeboat.operators.cleanup import ALL_DESTINATIONS
+from lifeboat.operators.base import ALL, ALL_DESTINATIONS, ApplicationOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

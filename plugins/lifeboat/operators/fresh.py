@@ -49,7 +49,7 @@ class RequireFreshBackup(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look at every destination once.
 
-        :raises AirflowFailException: no archive is young enough, and nobody waits for one.
+        :raises AirflowFailException: no archive is young enough, and `wait` was left out.
         """
         from lifeboat import checkup, config
         from lifeboat.errors import LifeboatError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lifeboat.operators.cleanup import DestinationOperator
+from lifeboat.operators.base import DestinationOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

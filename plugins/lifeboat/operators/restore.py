@@ -35,13 +35,13 @@ class SelectArchiveOperator(LifeboatOperator):
     def step(self, context: Context) -> list[dict[str, Any]]:
         """Select; leave the plan and a summary for whoever approves, and return the databases to restore."""
         from lifeboat import restore
-        from lifeboat.recovery import LATEST, Wanted
+        from lifeboat.recovery import LATEST, RestoreRequest
 
         settings = self.settings()
         self.tell_missing_alerts(settings)
         params = context["params"]
         destination = params["destination"]
-        wanted = Wanted(
+        request = RestoreRequest(
             application=params["application"],
             archive=params["archive"] or LATEST,
             destination="" if destination == ANY_DESTINATION else destination,
@@ -53,7 +53,7 @@ class SelectArchiveOperator(LifeboatOperator):
             overwrite=_names(params["overwrite"]),
         )
         # The run's own time names what is new, so that a task that is tried again makes no second copy.
-        plan = restore.select(settings, wanted, context["dag_run"].run_after or datetime.now(UTC))
+        plan = restore.select(settings, request, context["dag_run"].run_after or datetime.now(UTC))
         push = context["ti"].xcom_push
         facts = plan.to_json()
         push(key=PLAN, value=facts)
@@ -167,11 +167,11 @@ class AfterRestoreOperator(RestoreStepOperator):
 
     def step(self, context: Context) -> list[str]:
         """Run; return the commands. Skipped where there are none."""
-        from lifeboat import restore
+        from lifeboat import after_restore
 
         if not context["params"].get("after_restore", True):
             raise AirflowSkipException("The run was asked to run no commands.")
-        commands = restore.after_restore(self.settings(), self.planned)
+        commands = after_restore.run_commands(self.settings(), self.planned)
         if not commands:
             raise AirflowSkipException("The settings name no commands under after_restore, or only a part is restored.")
         return commands

@@ -60,7 +60,7 @@ class Destination(Protocol):
         """
 
     def delete(self, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; deleting one that does not exist is not an error."""
 
     def lock_of(self, key: str) -> str:
         """Say until when, or by what, an object is locked against deletion; nothing where it is not."""

@@ -19,13 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from lifeboat import __version__, config, health
 from lifeboat.config import Settings
 from lifeboat.errors import SettingsError
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 from lifeboat.ui import archives, charts, metrics, plans, safety
 from lifeboat.ui.archives import KIND_NAMES, Filters
 from lifeboat.ui.overview import overview
-from lifeboat.ui.readings import FRESH_SECONDS, Errand, Reading, Readings, read_marker
+from lifeboat.ui.readings import FRESH_SECONDS, BackgroundCall, Reading, Readings, read_marker
 from lifeboat.ui.recipes import recipes, restore_dag
-from lifeboat.ui.words import ago, plural
+from lifeboat.ui.words import ago
 
 PATIENCE_SECONDS = 1.0  # browsers open few connections, and what is slow must not take them from the rest
 RETRY_SECONDS = 1  # then the page asks again for what is slow
@@ -122,7 +122,7 @@ def _html(template: str, context: Mapping[str, Any], *, waits: bool = False, sta
     return HTMLResponse(templates.get_template(template).render(context), status_code, headers)
 
 
-def _tonight(at: datetime | None, now: datetime) -> datetime | None:
+def _next_cleanup(at: datetime | None, now: datetime) -> datetime | None:
     """Return when the next clean-up runs, as the page learnt it from Airflow; None where that makes no sense."""
     return at if at and at.tzinfo and now < at < now + LONGEST_WAIT else None
 
@@ -158,7 +158,7 @@ def answers(found: SettingsDep, readings: ReadingsDep, at: datetime | None = Non
     """The four answers, from the destinations that answer at once."""
     now = datetime.now(UTC)
     read = readings.all(found, PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
-    answered = overview(found, read, now, _tonight(at, now))
+    answered = overview(found, read, now, _next_cleanup(at, now))
     return _html("answers.html", {"overview": answered}, waits=bool(answered.silent))
 
 
@@ -212,7 +212,7 @@ def contents(found: SettingsDep, readings: ReadingsDep, key: str) -> Response:
     if row is None:
         raise HTTPException(404, "No destination that answers holds this archive.")
     place = row.places[0]
-    marker = Errand(lambda: read_marker(found, place, key)).result(READ_SECONDS)
+    marker = BackgroundCall(lambda: read_marker(found, place, key)).result(READ_SECONDS)
     context = {
         "row": row,
         "contents": archives.contents(marker),
@@ -230,7 +230,7 @@ def plan(
     tried = plans.tried(found, numbers) if numbers else found
     reading = _reading(found, readings, name)
     now = datetime.now(UTC)
-    view = plans.plan_view(found, tried, reading, now, _tonight(at, now) or now)
+    view = plans.plan_view(found, tried, reading, now, _next_cleanup(at, now) or now)
     context = {
         "plan": view,
         "reading": reading,

@@ -10,8 +10,7 @@ from zoneinfo import ZoneInfo
 
 from lifeboat.catalog import Archive, Kind
 from lifeboat.config import Settings
-from lifeboat.health import MEGABYTE
-from lifeboat.text import size_text
+from lifeboat.text import MEGABYTE, plural, size_text
 from lifeboat.ui.readings import Reading
 
 DAY = timedelta(days=1)
@@ -141,8 +140,7 @@ def _day(day: date, archives: Sequence[Archive], lacking: Sequence[str], oldest:
         return "hole", f"{name}: no {', no '.join(lacking)}"
     if archives:
         size = size_text(sum(archive.size for archive in archives))
-        count = "1 archive" if len(archives) == 1 else f"{len(archives)} archives"
-        return "one" if len(archives) == 1 else "several", f"{name}: {count}, {size}"
+        return "one" if len(archives) == 1 else "several", f"{name}: {plural(len(archives), 'archive')}, {size}"
     return ("before", f"{name}: before the first archive") if day < oldest else ("none", f"{name}: no archive")
 
 

@@ -9,11 +9,11 @@ from datetime import datetime
 from lifeboat import health
 from lifeboat.config import Settings
 from lifeboat.health import Finding
-from lifeboat.text import size_text
+from lifeboat.text import plural, size_text
 from lifeboat.ui.plans import plan_view
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.safety import Tone, findings_of, newest_proofs, worst_first
-from lifeboat.ui.words import ago, duration, plural
+from lifeboat.ui.words import ago, duration
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,12 @@ class Overview:
     empty: bool
 
 
-def overview(settings: Settings, readings: Mapping[str, Reading], now: datetime, tonight: datetime | None) -> Overview:
+def overview(
+    settings: Settings, readings: Mapping[str, Reading], now: datetime, next_cleanup: datetime | None
+) -> Overview:
     """Answer from what is known so far.
 
-    :param tonight: when the next clean-up runs, or None when none is due.
+    :param next_cleanup: when the next clean-up runs, or None when none is due.
     """
     silent = tuple(name for name, reading in readings.items() if reading.silent)
     findings = findings_of(settings, readings, now)
@@ -56,7 +58,7 @@ def overview(settings: Settings, readings: Mapping[str, Reading], now: datetime,
     answers = (
         _are_we_safe(settings, findings, silent, empty),
         _what_do_we_have(readings.values(), now),
-        _what_will_tonight_delete(settings, readings.values(), now, tonight),
+        _what_will_tonight_delete(settings, readings.values(), now, next_cleanup),
         _how_do_i_get_it_back(settings, readings.values(), findings, now),
     )
     return Overview(answers, troubles, silent, empty)
@@ -100,23 +102,25 @@ def _without(readings: Iterable[Reading]) -> str:
 
 
 def _what_will_tonight_delete(
-    settings: Settings, readings: Collection[Reading], now: datetime, tonight: datetime | None
+    settings: Settings, readings: Collection[Reading], now: datetime, next_cleanup: datetime | None
 ) -> Answer:
     question, section = "What will tonight delete?", "tonight"
-    views = (plan_view(settings, settings, reading, now, tonight or now) for reading in readings)
+    views = (plan_view(settings, settings, reading, now, next_cleanup or now) for reading in readings)
     plans = [plan for plan in views if plan]
     keys = {decision.archive.key for plan in plans for decision in plan.deletions}
-    doomed, freed = plural(len(keys), "archive"), sum(plan.freed for plan in plans)
-    if tonight is None:
-        text = f"No clean-up is due. One would delete {doomed}." if keys else "No clean-up is due."
+    deleted, freed = plural(len(keys), "archive"), sum(plan.freed for plan in plans)
+    if next_cleanup is None:
+        text = f"No clean-up is due. One would delete {deleted}." if keys else "No clean-up is due."
         return Answer(question, "Nothing", text, "unknown", section)
     text = (
-        f"{size_text(freed)} become free at {tonight.astimezone(settings.zone):%H:%M}." if keys else "Everything stays."
+        f"{size_text(freed)} become free at {next_cleanup.astimezone(settings.zone):%H:%M}."
+        if keys
+        else "Everything stays."
     )
     held = sorted({application for plan in plans for application in plan.held})
     text += f" Held where the newest archive is too old: {', '.join(held)}." if held else ""
     text += _without(readings)
-    return Answer(question, doomed if keys else "Nothing", text, "degraded" if held else "unknown", section)
+    return Answer(question, deleted if keys else "Nothing", text, "degraded" if held else "unknown", section)
 
 
 def _how_do_i_get_it_back(

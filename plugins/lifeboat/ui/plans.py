@@ -81,7 +81,7 @@ class PolicyNumber:
 
 @dataclass(frozen=True)
 class PolicyForm:
-    """The numbers of retention to play with.
+    """The form that tries another policy.
 
     :param mixed: whether the settings have other numbers for some archives.
     """
@@ -103,8 +103,8 @@ def plan_view(settings: Settings, tried: Settings, reading: Reading, now: dateti
     evaluation = cleanup.decide(name, found, tried, applications, at, now)
     plan = evaluation.plan
     own = plan if tried is settings else cleanup.decide(name, found, settings, applications, at, now).plan
-    doomed = {decision.archive.key for decision in plan.deletions}
-    doomed_anyway = {decision.archive.key for decision in own.deletions}
+    deleted = {decision.archive.key for decision in plan.deletions}
+    deleted_by_settings = {decision.archive.key for decision in own.deletions}
     kept = [decision for decision in plan.decisions if decision.action == "keep"]
     return PlanView(
         name,
@@ -112,8 +112,8 @@ def plan_view(settings: Settings, tried: Settings, reading: Reading, now: dateti
         tuple(_by_rule(kept)),
         plan.held,
         tuple(stored.key for stored in (*evaluation.unfinished, *evaluation.uploads)),
-        tuple(decision for decision in kept if decision.archive.key in doomed_anyway),
-        frozenset(doomed - doomed_anyway),
+        tuple(decision for decision in kept if decision.archive.key in deleted_by_settings),
+        frozenset(deleted - deleted_by_settings),
     )
 
 

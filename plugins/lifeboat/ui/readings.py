@@ -45,8 +45,8 @@ class Reading:
         return self.found is None and not self.trouble
 
 
-class Errand(Thread, Generic[T]):
-    """Work in a thread of its own: it may hang without holding anything up, not even the end of the process.
+class BackgroundCall(Thread, Generic[T]):
+    """A call in a thread of its own: it may hang without holding anything up, not even the end of the process.
 
     :param subject: what the work is about, as far as its result depends on it.
     """
@@ -81,18 +81,18 @@ class Errand(Thread, Generic[T]):
 class Readings:
     """Readings of this process, each kept for a while.
 
-    :param look: reads a destination by its name in the settings.
+    :param read: reads a destination by its name in the settings.
     """
 
-    def __init__(self, look: Callable[[str, Settings], Reading] | None = None) -> None:
-        self._look = look or look_at
-        self._errands: dict[str, Errand[Reading]] = {}
+    def __init__(self, read: Callable[[str, Settings], Reading] | None = None) -> None:
+        self._read = read or read_destination
+        self._calls: dict[str, BackgroundCall[Reading]] = {}
         self._lock = Lock()
 
     def all(self, settings: Settings, patience: float, max_age: float = FRESH_SECONDS) -> dict[str, Reading]:
         """Return the readings of all destinations, read side by side."""
-        errands = {name: self._errand(settings, name, max_age) for name in settings.destinations}
-        return {name: errand.result(patience) or Reading(name) for name, errand in errands.items()}
+        calls = {name: self._call(settings, name, max_age) for name in settings.destinations}
+        return {name: call.result(patience) or Reading(name) for name, call in calls.items()}
 
     def of(self, settings: Settings, name: str, patience: float, max_age: float = FRESH_SECONDS) -> Reading:
         """Return the reading of a destination.
@@ -103,22 +103,22 @@ class Readings:
         :param patience: seconds from the beginning of the listing.
         :param max_age: seconds; an older reading is taken anew.
         """
-        return self._errand(settings, name, max_age).result(patience) or Reading(name)
+        return self._call(settings, name, max_age).result(patience) or Reading(name)
 
-    def _errand(self, settings: Settings, name: str, max_age: float) -> Errand[Reading]:
+    def _call(self, settings: Settings, name: str, max_age: float) -> BackgroundCall[Reading]:
         subject = (settings.destinations[name], settings.legacy_zone)
         with self._lock:
-            errand = self._errands.get(name)
-            if errand is None or errand.age > max_age or errand.subject != subject:
-                errand = self._errands[name] = Errand(lambda: self._look(name, settings), subject)
-            return errand
+            call = self._calls.get(name)
+            if call is None or call.age > max_age or call.subject != subject:
+                call = self._calls[name] = BackgroundCall(lambda: self._read(name, settings), subject)
+            return call
 
 
-def look_at(name: str, settings: Settings) -> Reading:
+def read_destination(name: str, settings: Settings) -> Reading:
     """Read a destination: one listing, and the newest proofs. Whatever goes wrong is told in words."""
     try:
         destination = connections.destination(name, settings.destinations[name])
-        return Reading(name, survey.look(destination, settings))
+        return Reading(name, survey.read(destination, settings))
     except LifeboatError as error:
         return Reading(name, trouble=str(error))
     except Exception as error:

@@ -10,8 +10,8 @@ from typing import Literal
 from lifeboat import checkup, health
 from lifeboat.catalog import Catalog, Kind, Proof
 from lifeboat.config import Settings
-from lifeboat.health import MEGABYTE, Finding, Verdict
-from lifeboat.text import size_text
+from lifeboat.health import Finding, Verdict
+from lifeboat.text import MEGABYTE, size_text
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.words import ago, duration
 

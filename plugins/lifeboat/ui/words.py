@@ -1,8 +1,10 @@
-"""Ages, lengths and numbers as the page says them."""
+"""Ages and durations, rounded as the page shows them."""
 
 from __future__ import annotations
 
 from datetime import timedelta
+
+from lifeboat.text import plural
 
 _MINUTE = timedelta(minutes=1)
 _DAY = 1440  # minutes
@@ -21,11 +23,6 @@ def ago(age: timedelta) -> str:
         if minutes < limit:
             return plural(round(minutes / length), unit)
     return plural(round(minutes / (365.25 * _DAY)), "year")
-
-
-def plural(number: int, word: str) -> str:
-    """Return a number of things."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def duration(seconds: float) -> str:

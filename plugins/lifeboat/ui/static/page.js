@@ -101,7 +101,7 @@ function complain(place, status) {
 
 async function refresh() {
   readAt = Date.now();
-  if (!find("[data-src]")) return location.reload(); // the settings may have been mended
+  if (!find("[data-src]")) return location.reload(); // the settings may have been fixed
   await load(find("[data-src=answers]"), { fresh: true }); // makes the listings that the other pieces share
   await learnDags().catch(() => {}); // what Airflow said before still stands
   arm();

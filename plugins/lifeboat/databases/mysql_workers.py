@@ -1,8 +1,8 @@
-"""Connections that work side by side, each in a thread of its own.
+"""A pool of threads, each with a connection to the server of its own.
 
-The calling thread only waits where an exception of Airflow's (a time limit, a mark in the UI) reaches it: a query would
-hold it until its end. Whatever ends the block ends the statements that run, on the server as well, which would go on
-with them though their client is gone.
+Queries run in these threads only, because an exception of Airflow's (a time limit, a mark in the UI) does not reach a
+thread that is in a query; the calling thread waits where one does. Whatever ends the block kills the statements that
+are running, on the server as well: it would go on with them though their client is gone.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ UNDO_SECONDS = 30.0  # to wait for the server after everything was stopped
 class Job:
     """Something to do on one connection.
 
+    :param run: does it.
     :param size: bytes that the job holds until it is done.
-    :param lane: jobs of one lane run one after the other; those of none, at any time.
+    :param lane: jobs of one lane run one after the other, those without a lane at any time.
     """
 
     run: Callable[[Session], object]
@@ -36,27 +37,29 @@ class Job:
     lane: str | None = None
 
 
-class Crew:
-    """Works off jobs on several connections; the first failure ends the work of all.
+class Workers:
+    """Runs jobs on several connections; the first failure ends the work of all.
 
-    :param lead: the connection for jobs that follow one another.
-    :param hands: the connections for those that need not.
-    :param control: a connection to stop the others by.
+    :param serial: the connection for the jobs of `run`, which follow one another.
+    :param parallel: the connections for the jobs of `submit`, which run at the same time.
+    :param control: the connection that stops the others.
     """
 
-    def __init__(self, lead: Session, hands: Sequence[Session], control: Session) -> None:
+    def __init__(self, serial: Session, parallel: Sequence[Session], control: Session) -> None:
         self._control = control
-        sessions = [lead, *hands]
-        self._lines = {session.id(): session.line() for session in sessions}
+        sessions = [serial, *parallel]
+        self._sockets = {session.id(): session.duplicate_socket() for session in sessions}
         self._changed = Condition()
-        self._lead_jobs: deque[Job] = deque()
-        self._hand_jobs: deque[Job] = deque()
+        self._serial_jobs: deque[Job] = deque()
+        self._parallel_jobs: deque[Job] = deque()
         self._running: list[Job] = []
         self._failure: Exception | None = None
         self._stopping = False
         self._threads = [
             Thread(
-                target=self._work, args=(session, self._lead_jobs if session is lead else self._hand_jobs), daemon=True
+                target=self._work,
+                args=(session, self._serial_jobs if session is serial else self._parallel_jobs),
+                daemon=True,
             )
             for session in sessions
         ]
@@ -71,46 +74,46 @@ class Crew:
             self._stopping = True
             self._changed.notify_all()
         if kind:
-            for number, line in self._lines.items():
-                self._stop(number, line)
+            for number, duplicate in self._sockets.items():
+                self._stop(number, duplicate)
         for thread in self._threads:
             thread.join()
-        for line in filter(None, self._lines.values()):
-            line.close()
+        for duplicate in filter(None, self._sockets.values()):
+            duplicate.close()
         if kind:
             self._await_server()
 
-    def _stop(self, number: int, line: socket.socket | None) -> None:
+    def _stop(self, number: int, duplicate: socket.socket | None) -> None:
         """End a connection, and what it does."""
         try:
             self._control.execute(b"KILL %d" % number)
         except Exception:  # noqa: BLE001  # the control connection may be gone as well, however its driver says so
-            if line:
+            if duplicate:
                 with contextlib.suppress(OSError):
-                    line.shutdown(socket.SHUT_RDWR)
+                    duplicate.shutdown(socket.SHUT_RDWR)
 
     def _await_server(self) -> None:
         """Wait while the server undoes what was stopped: until then it holds locks on the schema."""
         deadline = time.monotonic() + UNDO_SECONDS
         with contextlib.suppress(Exception):
             while time.monotonic() < deadline:
-                if {row[0] for row in self._control.query("SHOW PROCESSLIST")}.isdisjoint(self._lines):
+                if {row[0] for row in self._control.query("SHOW PROCESSLIST")}.isdisjoint(self._sockets):
                     return
                 time.sleep(0.05)
 
-    def lead(self, job: Job) -> None:
-        """Run a job on the lead's connection and wait for its end.
+    def run(self, job: Job) -> None:
+        """Run a job on the serial connection and wait for its end.
 
         :raises Exception: what this job, or any other, failed with.
         """
-        self._put(job, self._lead_jobs, lambda: job not in self._lead_jobs and job not in self._running)
+        self._put(job, self._serial_jobs, lambda: job not in self._serial_jobs and job not in self._running)
 
-    def put(self, job: Job) -> None:
-        """Have a job done by any of the hands; wait while too much is waiting for them already.
+    def submit(self, job: Job) -> None:
+        """Queue a job for any of the parallel connections; wait while more than `READ_AHEAD` bytes are queued already.
 
         :raises Exception: what any job failed with.
         """
-        self._put(job, self._hand_jobs, lambda: sum(waiting.size for waiting in self._hand_jobs) <= READ_AHEAD)
+        self._put(job, self._parallel_jobs, lambda: sum(waiting.size for waiting in self._parallel_jobs) <= READ_AHEAD)
 
     def wait(self) -> None:
         """Wait until nothing is left to do.
@@ -118,7 +121,7 @@ class Crew:
         :raises Exception: what any job failed with.
         """
         with self._changed:
-            self._await(lambda: not (self._lead_jobs or self._hand_jobs or self._running))
+            self._await(lambda: not (self._serial_jobs or self._parallel_jobs or self._running))
 
     def _put(self, job: Job, queue: deque[Job], enough: Callable[[], bool]) -> None:
         with self._changed:

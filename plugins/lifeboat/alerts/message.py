@@ -1,0 +1,132 @@
+"""What is told of a run, and how each channel shows it: pure."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+LONGEST_REASON = 500  # characters; Slack refuses sections beyond 3000, and markup may make five of one
+MOST_FAILURES = 40  # Slack refuses messages of more than 50 blocks
+ADVICE = {
+    "prepare_staging": "Fix what the reason names, then clear the task.",
+    "dump": "Fix what the reason names, then clear the task; its log ends with a hint.",
+    "archive": "Fix what the reason names, then clear the task.",
+    "upload": "When the destination is back, clear only this task: it stores again without a new dump.",
+    "check": "Each finding says what is wrong; the DAG's docs say what to do about it.",
+    "compare": "Clear the upload that the lagging destination missed.",
+    "evaluate_retention": "Nothing was deleted there. Fix the destination, then clear the task.",
+    "select": "Fix what the reason names, then trigger the restore again. Nothing was changed.",
+    "verify": "Nothing was changed. Restore another archive, or take this one from another destination.",
+    "approve": "Nothing was changed. Trigger the restore again and ask somebody else to approve it.",
+    "safety_backup": "Nothing was replaced. Fix what the reason names, then clear the task.",
+    "restore": "The reason says what state it left. Clear the task: it begins anew.",
+    "restore_database": "The reason says what state it left. Clear the task: it begins anew.",
+    "restore_files": "What was there is untouched. Fix what the reason names, then clear the task.",
+    "after_restore": "Everything is restored. Run the commands by hand, or clear the task.",
+    "choose_archives": "Nothing was rehearsed. Fix the destination, then clear the task.",
+    "drill": "If the archive is damaged, or not as captured, its proof is withdrawn: verify the other copies now.",
+    "send": "Fix the connection of the channel that the reason names, then send another test.",
+    "delete_archives": "Fix the destination, then clear this task and evaluate_retention: the plan is made anew.",
+}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed task.
+
+    :param subject: what it worked on: an application, a destination.
+    """
+
+    task: str
+    subject: str
+    reason: str
+
+    @property
+    def advice(self) -> str:
+        """What to do about it."""
+        return ADVICE.get(self.task.rpartition(".")[2].partition("[")[0], "")
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is told of a run.
+
+    :param title: what happened, in a line.
+    :param last_good: when the last good backups were, a line each.
+    :param url: the run in Airflow's UI, or nothing when that is unknown.
+    """
+
+    title: str
+    run_id: str = ""
+    failures: tuple[Failure, ...] = ()
+    last_good: tuple[str, ...] = ()
+    note: str = ""
+    url: str = ""
+
+    def slack(self) -> list[dict[str, Any]]:
+        """Return the message as Slack blocks."""
+        more = len(self.failures) - MOST_FAILURES
+        texts = [
+            *(
+                f"*{_slack(failure.task)}* {_slack(failure.subject)}\n{_slack(_short(failure.reason))}"
+                f"\n_{failure.advice}_"
+                for failure in self.failures[:MOST_FAILURES]
+            ),
+            f"... and {more} more; the run has them all." if more > 0 else "",
+            _slack(_short("\n".join(self.last_good))),
+            _slack(self.note),
+            " ".join(filter(None, [f"Run `{_slack(self.run_id)}`." if self.run_id else "", self._slack_link()])),
+        ]
+        return [
+            {"type": "header", "text": {"type": "plain_text", "text": self.title[:150]}},
+            *(  # verbatim, so that no "@channel" in somebody's name becomes a mention
+                {"type": "section", "text": {"type": "mrkdwn", "text": text, "verbatim": True}}
+                for text in texts
+                if text
+            ),
+        ][:50]
+
+    def _slack_link(self) -> str:
+        return f"<{self.url}|Open the run>" if self.url else ""
+
+    def text(self) -> str:
+        """Return the message as plain text."""
+        failures = [
+            f"{failure.task} {failure.subject}\n{failure.reason}\n{failure.advice}".strip() for failure in self.failures
+        ]
+        run = f"Run {self.run_id}\n{self.url}".strip() if self.run_id else ""
+        return "\n\n".join(filter(None, [self.title, *failures, "\n".join(self.last_good), self.note, run])) + "\n"
+
+    def html(self) -> str:
+        """Return the message as HTML that a phone shows well."""
+
+        def paragraph(text: str) -> str:
+            return f"<p>{html.escape(text).replace(chr(10), '<br>')}</p>" if text else ""
+
+        failures = "".join(
+            f"<h3>{html.escape(failure.task)} <small>{html.escape(failure.subject)}</small></h3>"
+            f"{paragraph(failure.reason)}<p><em>{html.escape(failure.advice)}</em></p>"
+            for failure in self.failures
+        )
+        link = f'<p><a href="{html.escape(self.url)}">Open the run</a></p>' if self.url else ""
+        run = f"<p>Run <code>{html.escape(self.run_id)}</code></p>" if self.run_id else ""
+        return (
+            '<html><head><meta name="viewport" content="width=device-width"></head>'
+            '<body style="font-family: sans-serif; max-width: 40em">'
+            f"<h2>{html.escape(self.title)}</h2>{failures}{paragraph(chr(10).join(self.last_good))}"
+            f"{paragraph(self.note)}{run}{link}</body></html>"
+        )
+
+
+def _short(text: str) -> str:
+    """Cut a text at the end of a line, and say so."""
+    if len(text) <= LONGEST_REASON:
+        return text
+    cut = text[:LONGEST_REASON]
+    return f"{cut[: cut.rfind(chr(10))] if chr(10) in cut else cut}\n... the log has the rest."
+
+
+def _slack(text: str) -> str:
+    """Escape what Slack reads as markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

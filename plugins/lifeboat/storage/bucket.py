@@ -1,0 +1,246 @@
+"""A part of a bucket of S3, or of a server that speaks its protocol: listed, read, and freed of what is not wanted."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
+
+from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.logs import logger
+from lifeboat.storage import StoredObject
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+log = logger(__name__)
+
+READ_TRIES = 5
+READ_ON = 256 << 10  # bytes; to skip fewer takes less time than a new request
+BLOCK = 1 << 20
+TAKEN = ("PreconditionFailed", "412", "NoSuchUpload")  # the last where an upload that is complete is completed again
+
+HINTS = {
+    "NoSuchBucket": "Create the bucket, or fix its name in the settings.",
+    "404": "Create the bucket, or fix its name in the settings.",
+    "InvalidAccessKeyId": "Check login and password of the connection: they are the access key and its secret.",
+    "SignatureDoesNotMatch": "Check login and password of the connection: they are the access key and its secret.",
+    "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket; clean-ups delete.",
+    "ObjectLockConfigurationNotFoundError": "Enable Object Lock on the bucket: docs/IMMUTABILITY.md says how.",
+    "403": "Check the connection's access key and its secret, and the key's rights to list, read and write.",
+}
+
+
+class Bucket:
+    """A part of a bucket: what destinations and staging have in common. Every method raises StorageError.
+
+    :param what: what it is to users, in messages.
+    :param client: a boto3 client of S3.
+    :param prefix: key prefix of the part, without a slash at its end.
+    """
+
+    def __init__(self, what: str, client: S3Client, bucket: str, prefix: str = "") -> None:
+        self._what = what
+        self.client = client
+        self.bucket = bucket
+        self.prefix = f"{prefix}/" if prefix else ""
+
+    def __str__(self) -> str:
+        return f"{self._what} (s3://{self.bucket}/{self.prefix})"
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yield the objects below a prefix, from one listing; their keys are relative to this part."""
+        with self.translated("list"):
+            pages = self.client.get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            goes_on = False
+            for page in pages:
+                for entry in page.get("Contents", []):
+                    yield StoredObject(entry["Key"].removeprefix(self.prefix), entry["Size"], entry["LastModified"])
+                goes_on = page.get("IsTruncated", False)
+        if goes_on:
+            raise StorageError(f"{self} broke its listing off: it says that there is more, and not where.")
+
+    def find(self, key: str) -> StoredObject | None:
+        """Return what is stored under a key, or None."""
+        with self.translated(f"look for {key} in"):
+            try:
+                head = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+            except self.client.exceptions.ClientError as error:
+                if error_code(error) != "404":
+                    raise
+                self.client.head_bucket(Bucket=self.bucket)  # a missing bucket is not a missing object
+                return None
+            return StoredObject(key, head["ContentLength"], head["LastModified"])
+
+    def open(self, key: str) -> BinaryIO:
+        """Open an object for reading; the reader seeks without fetching what it skips."""
+        found = self.find(key)
+        if found is None:
+            raise StorageError(f"There is no {key} at {self}.")
+        return cast(BinaryIO, _Reader(self, key, found.size))
+
+    def delete(self, key: str) -> None:
+        """Delete an object; deleting one that does not exist is not an error."""
+        with self.translated(f"delete {key} from"):
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    def uploads(self, prefix: str = "") -> Iterator[StoredObject]:
+        """Yield the unfinished uploads below a prefix; `modified` is when they began."""
+        with self.translated("look for unfinished uploads at"):
+            pages = self.client.get_paginator("list_multipart_uploads").paginate(
+                Bucket=self.bucket, Prefix=self.prefix + prefix
+            )
+            for page in pages:
+                for upload in page.get("Uploads", []):
+                    yield StoredObject(upload["Key"].removeprefix(self.prefix), 0, upload["Initiated"])
+
+    def abort(self, key: str) -> None:
+        """Abort the unfinished uploads of a key."""
+        with self.translated(f"abort unfinished uploads of {key} at"):
+            uploads = self.client.list_multipart_uploads(Bucket=self.bucket, Prefix=self.prefix + key)
+            for upload in uploads.get("Uploads", []):
+                if upload["Key"] == self.prefix + key:
+                    log.warning("Aborting an unfinished upload of %s at %s.", key, self)
+                    self.client.abort_multipart_upload(
+                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                    )
+
+    def read_from(self, key: str, start: int) -> Any:
+        """Return the body of an object from a byte on, as a stream."""
+        with self.translated(f"read {key} from"):
+            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=f"bytes={start}-")
+        if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
+            raise StorageError(f"{self} does not answer with the bytes of {key} that it was asked for.")
+        return answer["Body"]
+
+    @contextlib.contextmanager
+    def translated(self, doing: str) -> Iterator[None]:
+        """Turn botocore's errors into StorageErrors.
+
+        :param doing: what is being done, as the message goes on after "Cannot".
+        :raises AlreadyStoredError: the key is taken.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError) as error:
+            code = error_code(error)
+            if code in TAKEN:
+                raise AlreadyStoredError(
+                    f"{self} already holds it; nothing is overwritten. Cannot {doing} it."
+                ) from error
+            text = str(error).rstrip(".")
+            raise StorageError(f"Cannot {doing} {self}: {text}.", HINTS.get(code, "")) from error
+
+
+class Object:
+    """An object as a source.
+
+    :param composite: SHA-256 of the SHA-256s of its parts, as S3 tells it; empty where nobody has computed it.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, composite: str = "") -> None:
+        self.bucket, self.key, self.composite = bucket, key, composite
+
+    def __str__(self) -> str:
+        return f"{self.key} at {self.bucket}"
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        return self.bucket.open(self.key)
+
+
+class _Reader(io.RawIOBase):
+    """Reads an object by ranges: one request as long as reading goes on, a new one after a leap or a cut line."""
+
+    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
+        self._bucket, self._key, self._size = bucket, key, size
+        self._position = 0
+        self._body: Any = None
+        self._body_position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        position = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        if position < 0:
+            raise OSError(errno.EINVAL, "a position before the start of the object")
+        self._position = position
+        return position
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = max(0, self._size - self._position)
+        wanted = wanted if size is None or size < 0 else min(size, wanted)
+        pieces = []
+        failures = 0
+        while wanted:
+            try:
+                piece = self._read_some(min(wanted, BLOCK))
+            except _cut_lines() as error:
+                self._drop()
+                failures += 1
+                if failures == READ_TRIES:
+                    raise StorageError(
+                        f"{self._bucket} broke off {READ_TRIES} times while {self._key} was read."
+                    ) from error
+                continue
+            pieces.append(piece)
+            wanted -= len(piece)
+        return b"".join(pieces)
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _read_some(self, size: int) -> bytes:
+        if not 0 <= self._position - self._body_position <= READ_ON:
+            self._drop()
+        if self._body is None:
+            self._body = self._bucket.read_from(self._key, self._position)
+            self._body_position = self._position
+        while skipped := self._position - self._body_position:
+            self._next(skipped)
+        piece = self._next(size)
+        self._position = self._body_position
+        return piece
+
+    def _next(self, size: int) -> bytes:
+        piece: bytes = self._body.read(size)
+        if not piece:
+            raise ConnectionError("the body ended early")
+        self._body_position += len(piece)
+        return piece
+
+    def _drop(self) -> None:
+        if self._body is not None:
+            self._body.close()
+            self._body = None
+
+    def close(self) -> None:
+        self._drop()
+        super().close()
+
+
+def _cut_lines() -> tuple[type[Exception], ...]:
+    from botocore.exceptions import HTTPClientError, IncompleteReadError
+    from urllib3.exceptions import HTTPError
+
+    return OSError, HTTPClientError, IncompleteReadError, HTTPError
+
+
+def error_code(error: BaseException | None) -> str:
+    """Return the code of a server's answer; empty where the error is none."""
+    answer = getattr(error, "response", None) or {}  # those of the connection have none
+    return str(answer.get("Error", {}).get("Code", ""))

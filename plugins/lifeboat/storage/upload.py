@@ -1,0 +1,201 @@
+"""Objects on their way into a bucket, in parts of which a few are sent at once."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
+
+from lifeboat.errors import StorageError
+from lifeboat.progress import Progress
+from lifeboat.storage.bucket import Bucket, Object
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
+
+PART = 16 << 20  # bytes; parts in flight bound the memory of an upload
+PARALLEL_PARTS = 4
+MOST_PARTS = 10_000
+PARTS_OF_ONE_SIZE = 2500  # then they grow: what is on its way may have 400 GB, and nobody knows beforehand
+
+
+class Upload:
+    """An object on its way into a bucket: written once, forward, in parts that are sent while the next one fills.
+
+    A part that was rolled back is sent again under its number, which replaces it. When the block fails, nothing is
+    left; the object appears by `complete`.
+
+    :param only_new: never replace an object of that key.
+    :param lock: arguments by which S3 locks the object.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, *, only_new: bool, **lock: Any) -> None:
+        self._bucket = bucket
+        self._lock = lock
+        self._object: dict[str, Any] = {"Bucket": bucket.bucket, "Key": bucket.prefix + key}
+        self._doing = f"store {key} at"
+        self._condition: dict[str, Any] = {"IfNoneMatch": "*"} if only_new else {}
+        self._upload_id = ""
+        self._parts: list[Future[_Part]] = []
+        self._buffer = bytearray()
+        self._marked = (0, 0)
+        self._marked_part = bytearray()
+        self._pool = ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="upload")
+        self._digests: list[bytes] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._upload_id:
+            with contextlib.suppress(StorageError), self._bucket.translated(self._doing):
+                self._bucket.client.abort_multipart_upload(**self._object, UploadId=self._upload_id)
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        """Append; in memory are the part that fills, those on their way, and the one that holds the mark."""
+        rest = memoryview(data)
+        while rest:
+            size = part_size(len(self._parts) + 1)
+            room = size - len(self._buffer)
+            self._buffer += rest[:room]
+            rest = rest[room:]
+            if len(self._buffer) == size:
+                self._send()
+
+    def mark(self) -> None:
+        """Remember this place; the part that it is in stays in memory."""
+        self._marked = len(self._parts), len(self._buffer)
+        self._marked_part = self._buffer
+
+    def roll_back(self) -> None:
+        """Forget what was written since the mark."""
+        parts, length = self._marked
+        wait(self._parts[parts:])  # of two parts with one number, the one that arrives last counts
+        del self._parts[parts:]
+        self._buffer = self._marked_part
+        del self._buffer[length:]
+
+    def copy(self, source: Object, size: int) -> None:
+        """Let the server copy an object of its own, instead of `write`."""
+        origin: CopySourceTypeDef = {"Bucket": source.bucket.bucket, "Key": source.bucket.prefix + source.key}
+        progress = Progress(f"Copying {source} to {self._bucket}", size)
+
+        def copy_part(number: int, start: int, end: int) -> _Part:
+            with self._bucket.translated(self._doing):
+                answer = self._bucket.client.upload_part_copy(
+                    **self._of_part(number), CopySource=origin, CopySourceRange=f"bytes={start}-{end - 1}"
+                )
+            progress.advance(end - start)
+            return _Part(number, answer["CopyPartResult"])
+
+        start = 0
+        self._begin()
+        while start < size:
+            number = len(self._parts) + 1
+            end = min(size, start + part_size(number))
+            self._parts.append(self._pool.submit(copy_part, number, start, end))
+            start = end
+
+    def complete(self) -> None:
+        """Make the object appear, every byte stored.
+
+        :raises AlreadyStoredError: the key was taken meanwhile, and nothing may be replaced.
+        """
+        if not self._parts:  # too small for parts
+            self._digests = [hashlib.sha256(self._buffer).digest()]
+            with self._bucket.translated(self._doing):
+                self._bucket.client.put_object(
+                    **self._object,
+                    **self._condition,
+                    **self._lock,
+                    Body=bytes(self._buffer),
+                    ChecksumSHA256=base64_text(self._digests[0]),
+                )
+            return
+        if self._buffer:
+            self._send()
+        parts = [part.result() for part in self._parts]
+        self._digests = [part.digest for part in parts]
+        with self._bucket.translated(self._doing):
+            self._bucket.client.complete_multipart_upload(
+                **self._object,
+                **self._condition,
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": [part.named() for part in parts]},
+            )
+        self._upload_id = ""
+
+    @property
+    def composite(self) -> str:
+        """SHA-256 of the SHA-256s of what was written, by parts, as S3 tells it; once it is complete."""
+        return f"{base64_text(hashlib.sha256(b''.join(self._digests)).digest())}-{len(self._digests)}"
+
+    def _begin(self) -> None:
+        with self._bucket.translated(self._doing):
+            answer = self._bucket.client.create_multipart_upload(
+                **self._object, **self._lock, ChecksumAlgorithm="SHA256"
+            )
+        self._upload_id = answer["UploadId"]
+
+    def _send(self) -> None:
+        if not self._upload_id:
+            self._begin()
+        number = len(self._parts) + 1
+        if number > MOST_PARTS:
+            raise StorageError(f"Cannot {self._doing} {self._bucket}: an upload has {MOST_PARTS} parts at most.")
+        self._parts.append(self._pool.submit(self._send_part, number, self._buffer))
+        self._buffer = bytearray()
+        if number > PARALLEL_PARTS:
+            self._parts[-1 - PARALLEL_PARTS].result()
+
+    def _send_part(self, number: int, content: bytearray) -> _Part:
+        digest = hashlib.sha256(content).digest()
+        with self._bucket.translated(self._doing):
+            # The server refuses a part whose SHA-256 differs from the one sent with it.
+            answer = self._bucket.client.upload_part(
+                **self._of_part(number), Body=cast(bytes, content), ChecksumSHA256=base64_text(digest)
+            )
+        return _Part(number, answer, digest)
+
+    def _of_part(self, number: int) -> dict[str, Any]:
+        return self._object | {"UploadId": self._upload_id, "PartNumber": number}
+
+
+class _Part(NamedTuple):
+    """A part that is stored."""
+
+    number: int
+    answer: Mapping[str, Any]
+    digest: bytes = b""
+
+    def named(self) -> CompletedPartTypeDef:
+        """Return what names it when the upload is completed."""
+        named: Any = {"PartNumber": self.number, "ETag": self.answer["ETag"]}
+        checksum = self.answer.get("ChecksumSHA256")
+        return cast("CompletedPartTypeDef", named | ({"ChecksumSHA256": checksum} if checksum else {}))
+
+
+def part_size(number: int) -> int:
+    """Return the bytes of a part, the first of which is 1; the last may have fewer."""
+    return PART * (1 + (number - 1) // PARTS_OF_ONE_SIZE)
+
+
+def put(bucket: Bucket, key: str, content: bytes, *, only_new: bool, **lock: Any) -> None:
+    """Store a small object, whole or not at all.
+
+    :param only_new: never replace an object of that key.
+    :param lock: arguments by which S3 locks it.
+    :raises AlreadyStoredError: the key is taken, and nothing may be replaced.
+    """
+    with Upload(bucket, key, only_new=only_new, **lock) as upload:
+        upload.write(content)
+        upload.complete()
+
+
+def base64_text(digest: bytes) -> str:
+    """Return a digest as S3 writes it."""
+    return base64.b64encode(digest).decode()

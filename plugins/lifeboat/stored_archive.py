@@ -1,0 +1,97 @@
+"""An archive at its destination: opened, verified, and what its manifest says of its databases."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from isal import isal_zlib
+
+from lifeboat import catalog, connections
+from lifeboat.archive import CHUNK, GZIP_WINDOW
+from lifeboat.archive.read import ArchiveReader, Verified
+from lifeboat.config import Settings
+from lifeboat.databases import Dump
+from lifeboat.errors import ArchiveError, RestoreError
+from lifeboat.storage import Destination
+
+
+@contextlib.contextmanager
+def opened(settings: Settings, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
+    """Open an archive at its destination, by range reads.
+
+    :raises ArchiveError: it is not an archive, or is one of ours without a manifest.
+    """
+    passwords = connections.archive_passwords(settings.encryption_of(application))
+    foreign = catalog.kind_of(key) == "legacy"
+    with destination.open(key) as file:
+        reader = ArchiveReader(file, f"{key} at {destination}", *passwords, foreign=foreign)
+        if not foreign and not reader.has_manifest:
+            raise ArchiveError(f"{reader.where} holds no manifest, so nothing says what it should restore to.")
+        yield reader
+
+
+def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None, sha256: str = "") -> Verified:
+    """Verify that an archive is whole, and the one of that key, and that its marker tells the truth about it.
+
+    :param key: empty for a file of any name.
+    :param marker: that stands beside it; None where none does.
+    :param sha256: that it must have; by default what the marker says.
+    :raises ArchiveError: it is not.
+    """
+    verified = reader.verify(sha256 or (marker["archive"]["sha256"] if marker else None))
+    manifest = reader.manifest()
+    if manifest is None:
+        return verified
+    if key and catalog.key_of(manifest) != key:
+        raise ArchiveError(f"{reader.where} holds the manifest of another archive: somebody put it under this name.")
+    captured_databases(reader, manifest)
+    wrong = catalog.wrong_fields(marker, manifest, verified) if marker is not None else []
+    if wrong:
+        raise ArchiveError(
+            f"{reader.where} is not as its marker says: {', '.join(wrong)} differ.",
+            "Somebody changed the marker; the archive is whole. Copy the marker from another destination.",
+        )
+    return verified
+
+
+def captured_database(reader: ArchiveReader, database: str) -> Dump | None:
+    """Return what the manifest says of a database, or None where there is no manifest."""
+    manifest = reader.manifest()
+    if manifest is None:
+        return None
+    found = next((dump for dump in captured_databases(reader, manifest) if dump.database == database), None)
+    if found is None:
+        raise RestoreError(f"The manifest does not know the database {database!r}.")
+    return found
+
+
+def captured_databases(reader: ArchiveReader, manifest: Mapping[str, Any]) -> list[Dump]:
+    """Return what a manifest says of all databases.
+
+    :raises ArchiveError: it says nothing of use.
+    """
+    facts = manifest.get("databases")
+    try:
+        return [Dump.from_json(each) for each in (facts if isinstance(facts, list) else [facts])]
+    except ValueError as error:
+        raise ArchiveError(f"{reader.where}: its manifest does not describe databases as manifests do.") from error
+
+
+def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
+    """Yield the text of a dump; those of laravel-backup may be compressed once more."""
+    if not entry.endswith(".gz"):
+        yield from reader.chunks(entry)
+        return
+    inflate = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
+    for chunk in reader.chunks(entry):
+        waiting = chunk
+        while waiting:
+            try:
+                yield inflate.decompress(waiting, 4 * CHUNK)
+            except isal_zlib.error as error:  # type: ignore[misc]  # the library carries no types
+                raise RestoreError(f"{entry} is not a gzip file.") from error
+            waiting = inflate.unconsumed_tail
+    if not inflate.eof:
+        raise RestoreError(f"{entry} is cut short.")

@@ -1,0 +1,81 @@
+"""YAML as settings need it: duplicate keys, deep nesting, alias bombs and invalid scalars are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, cast
+
+import yaml
+
+DEEPEST = 100  # lists and keys in one another
+MOST_NODES = 100_000  # keys and values, counted as often as aliases repeat them
+
+
+def load(text: str) -> Any:
+    """Return what a YAML text holds.
+
+    :raises yaml.YAMLError: it is not YAML, or YAML that is refused here.
+    """
+    _check_depth(text)
+    return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+
+
+class _Loader(yaml.CSafeLoader):
+    """Refuses a key that stands twice: YAML would silently drop the first, and with it what it protects.
+
+    Refuses aliases of aliases, which may become millions of values, and scalars that are not a value of any type: both
+    would fail later, with an error that names no place in the file.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _weight(node, {}) > MOST_NODES:
+            raise yaml.constructor.ConstructorError(None, None, "its aliases make too much of it", node.start_mark)
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # "2001-99-99" and the like
+            raise yaml.constructor.ConstructorError(None, None, "no such value", node.start_mark) from error
+
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
+        value = super().construct_scalar(node)
+        if "\0" in str(value):
+            raise yaml.constructor.ConstructorError(None, None, "a NUL is not allowed", node.start_mark)
+        return value
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(None, None, "a list cannot be a key", key_node.start_mark)
+            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _check_depth(text: str) -> None:
+    """Refuse what nests too deeply: libyaml would crash on it."""
+    depth = 0
+    for event in yaml.parse(text, yaml.CSafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise yaml.parser.ParserError(
+                None, None, "lists or keys in too many others", cast(yaml.error.Mark, event.start_mark)
+            )
+
+
+def _weight(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many keys and values a node becomes; too many where it contains itself.
+
+    :param known: weights by the id of a node.
+    """
+    if id(node) not in known:
+        known[id(node)] = MOST_NODES + 1
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        inside = (each for part in parts for each in (part if isinstance(part, tuple) else (part,)))
+        known[id(node)] = 1 + sum(_weight(each, known) for each in inside)
+    return known[id(node)]
