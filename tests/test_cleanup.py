@@ -298,7 +298,7 @@ def test_overrides_by_destination_application_and_kind(project: Configure, tmp_p
         project,
         retention={"keep_all_for_days": 3, "legacy": {"keep_all_for_days": 1}},
         destinations={
-            "disk": {"type": "disk", "path": str(tmp_path), "retention": {"keep_daily_for_days": 5}},
+            "disk": {"type": "disk", "path": str(tmp_path / "disk"), "retention": {"keep_daily_for_days": 5}},
             "b": {"type": "disk", "path": str(tmp_path / "b"), "retention": {"delete_oldest_above_megabytes": None}},
         },
         applications={"Shop": shop, "Big": shop | {"retention": {"delete_oldest_above_megabytes": 9}}},
