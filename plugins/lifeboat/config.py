@@ -703,7 +703,9 @@ def policies_of(numbers: Any, where: str) -> dict[Kind, Policy]:
     try:
         retention = Retention.model_validate(numbers)
     except ValidationError as error:
-        raise SettingsError(f"{where}: {_problems(error)}.") from error
+        raise SettingsError(
+            f"{where}: {_problems(error)}."
+        ) from None  # a traceback would show pydantic's words, and values
     policies = {kind: _policy([retention], kind) for kind in KINDS}
     if any(_keeps_nothing(policy) for policy in policies.values()):
         raise SettingsError(f"{where}: keeps nothing but the newest.", "Set one of its periods above 0.")
@@ -813,13 +815,15 @@ def load(path: Path | None = None) -> Settings:
             f"Set {CONFIG_VARIABLE} to the path of your backup.yaml, in UTF-8.",
         ) from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path} is not valid YAML: {_in_yaml(error, text)}.") from error
+        raise SettingsError(f"{path} is not valid YAML: {_in_yaml(error, text)}.") from None
     if not isinstance(content, dict):
         raise SettingsError(f"{path} must hold keys and values; it is empty, text or a list.")
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(f"{path}: {_problems(error)}.") from error
+        raise SettingsError(
+            f"{path}: {_problems(error)}."
+        ) from None  # a traceback would show pydantic's words, and values
 
 
 def _in_yaml(error: yaml.YAMLError, text: str) -> str:
