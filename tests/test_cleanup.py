@@ -177,6 +177,7 @@ def test_an_order_that_waited_while_no_backup_came_deletes_nothing(
     order = cleanup.evaluate(destination, settings, APPS, NOW).order
     cleaned = cleanup.clean(destination, settings, APPS, NOW, order, NOW + timedelta(days=60))
     assert cleaned.deleted == []
+    assert set(cleaned.left) == set(order.archives) != set()
     assert all("held" in reason for reason in cleaned.left.values())
 
 

@@ -22,6 +22,11 @@ PLACEHOLDER = re.compile(r"<[a-z]+-[a-z]+>")
 READ_BY_COMPOSE_ITSELF = {"COMPOSE_PROFILES"}
 
 
+def connections_of(settings: config.Settings) -> set[str]:
+    """Return the ids of the connections that settings name."""
+    return set(re.findall(r"connection: (?!null)(\w+)", yaml.safe_dump(settings.model_dump(mode="json"))))
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """The variables of an .env that ``make env`` has written."""
@@ -123,10 +128,9 @@ def test_the_demo_settings_name_connections_of_the_example_and_folders_of_the_vo
     everything: dict[str, Any],
 ) -> None:
     settings = config.load(PROJECT / "deploy" / "compose" / "backup.yaml")
-    dumped = yaml.safe_dump(settings.model_dump(mode="json"))
-    example = compose.variables(compose.EXAMPLE)
-    for connection in re.findall(r"connection: (?!null)(\w+)", dumped):
-        assert f"AIRFLOW_CONN_{connection.upper()}" in example
+    named = connections_of(settings)
+    assert named == {"marketplace_db", "backups_s3", "lifeboat_archive", "backups_smtp"}
+    assert {f"AIRFLOW_CONN_{name.upper()}" for name in named} <= set(compose.variables(compose.EXAMPLE))
     mounted = {volume.split(":")[1] for volume in everything["scheduler"]["volumes"]}
     assert {str(folder) for folder in settings.own_directories} <= mounted
     assert str(settings.files_of("Aimporo Marketplace").root.parent) in mounted
@@ -183,7 +187,7 @@ def test_pods_that_share_no_volume_have_all_that_their_settings_need() -> None:
     bucket, _, folder = logs["remote_base_log_folder"].removeprefix("s3://").partition("/")
     assert bucket == settings.staging.bucket
     assert folder != settings.staging.prefix, "staging is swept"
-    named = set(re.findall(r"connection: (?!null)(\w+)", yaml.safe_dump(settings.model_dump(mode="json"))))
+    named = connections_of(settings)
     assert logs["remote_log_conn_id"] in named
     assert {f"AIRFLOW_CONN_{name.upper()}" for name in named} <= set(compose.variables(compose.EXAMPLE))
 
