@@ -235,11 +235,33 @@ def test_wrong_use_exits_2_with_one_sentence(project: Configure, arguments: list
             "cannot be read from AIRFLOW_CONN_SHOP_DB: it is neither JSON nor",
         ),
         ("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "mysql", "extra": {"ssl": "/ca.pem"}}', 2, "is no JSON object"),
+        ("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "mysql", "login": "u", "extra": [1]}', 2, "is no JSON object"),
+        (
+            "AIRFLOW_CONN_SHOP_DB",
+            '{"conn_type": "mysql", "login": "u", "extra": {"ssl": {"ca": "/ca.pem"}}}',
+            2,
+            "names a ca that is no file here. Hint: Put the file on every worker",
+        ),
+        (
+            "AIRFLOW_CONN_SHOP_DB",
+            '{"conn_type": "mysql", "login": "u", "extra": {"ssl_mode": "MAYBE"}}',
+            2,
+            "Set it to one of DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY.",
+        ),
+        ("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", '{"conn_type": "generic", "password": "x", "extra": [1]}', 2, "is no JSON"),
+        ("AIRFLOW_CONN_BACKUPS_S3", '{"conn_type": "mysql"}', 1, "has the type 'mysql', not 'aws'. Hint: Name another"),
+        ("AIRFLOW_CONN_BACKUPS_S3", '{"conn_type": "aws", "extra": [1]}', 1, "is no JSON object"),
         ("LIFEBOAT_CONFIG", "/nowhere.yaml", 2, "Cannot read the settings /nowhere.yaml"),
     ],
 )
 def test_missing_settings_are_told(
-    project: Configure, monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None, status: int, said: str
+    project: Configure,
+    shop: str,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str | None,
+    status: int,
+    said: str,
 ) -> None:
     project()
     if value is None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lifeboat.storage.s3 import Lock
 
 MYSQL_PORT = 3306
+TLS_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")  # of MySQL
 PREVIOUS = "previous_passwords"  # Airflow masks what is called so
 POSTGRESQL_PORT = 5432
 TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")  # of PostgreSQL's client library
@@ -91,7 +92,7 @@ def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
 def _postgresql(connection_id: str, connection: Any) -> Engine:
     from lifeboat.databases.postgresql import PostgreSQL
 
-    extra = connection.extra_dejson
+    extra = _extra(connection_id, connection)
     host = connection.host or "localhost"
     return PostgreSQL(
         Server(
@@ -110,7 +111,12 @@ def _mysql(connection_id: str, connection: Any) -> Engine:
 
     from lifeboat.databases.mysql_engine import MySQL
 
-    extra = connection.extra_dejson
+    extra = _extra(connection_id, connection)
+    if (mode := extra.get("ssl_mode")) and str(mode).upper() not in TLS_MODES:
+        raise SettingsError(
+            f"The extra 'ssl_mode' of Airflow connection {connection_id!r} is none that there is.",
+            f"Set it to one of {', '.join(TLS_MODES)}.",
+        )
     files = _tls_files(connection_id, extra.get("ssl") or {})
     server = Server(
         host=connection.host or "localhost",
@@ -131,6 +137,21 @@ def _login(connection_id: str, connection: Any) -> str:
     return str(connection.login)
 
 
+def _extra(connection_id: str, connection: Any) -> dict[str, Any]:
+    """Return a connection's extra; asked for as it is, Airflow logs a traceback and goes on without it."""
+    try:
+        is_object = isinstance(json.loads(connection.extra or "{}"), dict)
+    except ValueError:
+        is_object = False
+    if not is_object:
+        raise SettingsError(
+            f"The extra of Airflow connection {connection_id!r} is no JSON object.",
+            "Look at .env.example for the form.",
+        )
+    extra: dict[str, Any] = connection.extra_dejson  # which masks what is secret in it
+    return extra
+
+
 def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
     """Return the extra ``ssl``, which may be an object or its JSON."""
     try:
@@ -142,6 +163,12 @@ def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
             f"The extra 'ssl' of Airflow connection {connection_id!r} is no JSON object.",
             'Write it as {"ca": "/path/to/ca.pem"}.',
         )
+    for name in ("ca", "cert", "key"):
+        if files.get(name) and not Path(str(files[name])).is_file():
+            raise SettingsError(
+                f"The extra 'ssl' of Airflow connection {connection_id!r} names a {name} that is no file here.",
+                "Put the file on every worker, or mend its path; clients go on without it where TLS is only preferred.",
+            )
     return files
 
 
@@ -161,7 +188,7 @@ def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[
     if encryption is None:
         return None, ()
     connection = get(encryption.connection, "the encryption of archives")
-    password, previous = connection.password, connection.extra_dejson.get(PREVIOUS, [])
+    password, previous = connection.password, _extra(encryption.connection, connection).get(PREVIOUS, [])
     if not isinstance(previous, list) or not all(isinstance(each, str) and each for each in previous):
         raise SettingsError(
             f"The extra {PREVIOUS!r} of Airflow connection {encryption.connection!r} is no list of passwords.",
@@ -216,7 +243,13 @@ def staging(place: Path | Bucket) -> Staging:
 def _s3_client(connection_id: str, used_for: str) -> Any:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    get(connection_id, used_for)
+    connection = get(connection_id, used_for)
+    if connection.conn_type != "aws":
+        raise SettingsError(
+            f"Airflow connection {connection_id!r} has the type {connection.conn_type!r}, not 'aws'.",
+            f"Name another one for {used_for}, or set its type.",
+        )
+    _extra(connection_id, connection)
     try:
         client: Any = S3Hook(aws_conn_id=connection_id).get_conn()
     except Exception as error:  # whatever a wrong extra makes of boto3
