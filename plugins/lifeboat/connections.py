@@ -31,17 +31,18 @@ TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")  # of Po
 CONNECTION_TYPES: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "postgres", "sqlite": "sqlite"}
 
 
-def get(connection_id: str, used_for: str) -> Any:
+def get(connection_id: str, used_for: str, conn_type: str = "") -> Any:
     """Return an Airflow connection; its secrets are masked in task logs from here on.
 
     :param used_for: what needs it, for the message.
-    :raises SettingsError: there is none of that id.
+    :param conn_type: what its type must be; any when empty.
+    :raises SettingsError: there is none of that id, or it is of another type.
     """
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        return BaseHook.get_connection(connection_id)
+        connection = BaseHook.get_connection(connection_id)
     except AirflowNotFoundException as error:
         variable = f"AIRFLOW_CONN_{connection_id.upper()}"
         if os.environ.get(variable):
@@ -53,6 +54,12 @@ def get(connection_id: str, used_for: str) -> Any:
             f"There is no Airflow connection {connection_id!r}, which {used_for} needs.",
             f"Add it in Admin > Connections, or set AIRFLOW_CONN_{connection_id.upper()}.",
         ) from error
+    if conn_type and connection.conn_type != conn_type:
+        raise SettingsError(
+            f"Airflow connection {connection_id!r} has the type {connection.conn_type!r}, not {conn_type!r}.",
+            f"Name another one for {used_for}, or set its type.",
+        )
+    return connection
 
 
 def engine(database: Database, scratch: Path) -> Engine:
@@ -243,13 +250,7 @@ def staging(place: Path | Bucket) -> Staging:
 def _s3_client(connection_id: str, used_for: str) -> Any:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    connection = get(connection_id, used_for)
-    if connection.conn_type != "aws":
-        raise SettingsError(
-            f"Airflow connection {connection_id!r} has the type {connection.conn_type!r}, not 'aws'.",
-            f"Name another one for {used_for}, or set its type.",
-        )
-    _extra(connection_id, connection)
+    _extra(connection_id, get(connection_id, used_for, "aws"))
     try:
         client: Any = S3Hook(aws_conn_id=connection_id).get_conn()
     except Exception as error:  # whatever a wrong extra makes of boto3
