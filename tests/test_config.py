@@ -174,6 +174,8 @@ LAST = "databases: [{name: blog, connection: blog_db}]"
         ("path: /backups", "path: /", "staging: lies in destinations.disk, or around it"),
         ("path: /backups", "path: /var/lib/lifeboat/staging", "staging: lies in destinations.disk, or around it"),
         ("path: /backups", "path: /var/lib/lifeboat/staging/a", "staging: lies in destinations.disk, or around it"),
+        ("/var/lib/lifeboat/staging", "'s3://a b@bucket/x'", "staging.connection: must be the id of an Airflow conn"),
+        ("/var/lib/lifeboat/staging", "'s3://a@my bucket/x'", "staging.bucket: must be a bucket's name alone"),
         (LAST, "files: {root: /backups/app}", "applications.Blog.files.root: lies in '/backups', where archives or"),
     ],
 )

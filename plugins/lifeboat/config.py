@@ -373,7 +373,7 @@ class Bucket(_Model):
     """
 
     connection: ConnectionId
-    bucket: str
+    bucket: BucketName
     prefix: str
 
 
@@ -703,9 +703,7 @@ def policies_of(numbers: Any, where: str) -> dict[Kind, Policy]:
     try:
         retention = Retention.model_validate(numbers)
     except ValidationError as error:
-        raise SettingsError(
-            f"{where}: {_problems(error)}."
-        ) from None  # a traceback would show pydantic's words, and values
+        raise SettingsError(f"{where}: {_problems(error)}.") from None  # pydantic's text has values
     policies = {kind: _policy([retention], kind) for kind in KINDS}
     if any(_keeps_nothing(policy) for policy in policies.values()):
         raise SettingsError(f"{where}: keeps nothing but the newest.", "Set one of its periods above 0.")
@@ -821,9 +819,7 @@ def load(path: Path | None = None) -> Settings:
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(
-            f"{path}: {_problems(error)}."
-        ) from None  # a traceback would show pydantic's words, and values
+        raise SettingsError(f"{path}: {_problems(error)}.") from None  # pydantic's text has values
 
 
 def _in_yaml(error: yaml.YAMLError, text: str) -> str:
