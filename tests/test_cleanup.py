@@ -177,6 +177,7 @@ def test_an_order_that_waited_while_no_backup_came_deletes_nothing(
     order = cleanup.evaluate(destination, settings, APPS, NOW).order
     cleaned = cleanup.clean(destination, settings, APPS, NOW, order, NOW + timedelta(days=60))
     assert cleaned.deleted == []
+    assert set(cleaned.left) == set(order.archives) != set()
     assert all("held" in reason for reason in cleaned.left.values())
 
 
@@ -298,7 +299,7 @@ def test_overrides_by_destination_application_and_kind(project: Configure, tmp_p
         project,
         retention={"keep_all_for_days": 3, "legacy": {"keep_all_for_days": 1}},
         destinations={
-            "disk": {"type": "disk", "path": str(tmp_path), "retention": {"keep_daily_for_days": 5}},
+            "disk": {"type": "disk", "path": str(tmp_path / "disk"), "retention": {"keep_daily_for_days": 5}},
             "b": {"type": "disk", "path": str(tmp_path / "b"), "retention": {"delete_oldest_above_megabytes": None}},
         },
         applications={"Shop": shop, "Big": shop | {"retention": {"delete_oldest_above_megabytes": 9}}},

@@ -235,11 +235,38 @@ def test_wrong_use_exits_2_with_one_sentence(project: Configure, arguments: list
             "cannot be read from AIRFLOW_CONN_SHOP_DB: it is neither JSON nor",
         ),
         ("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "mysql", "extra": {"ssl": "/ca.pem"}}', 2, "is not a JSON object"),
+        ("AIRFLOW_CONN_SHOP_DB", '{"conn_type": "mysql", "login": "u", "extra": [1]}', 2, "is not a JSON object"),
+        (
+            "AIRFLOW_CONN_SHOP_DB",
+            '{"conn_type": "mysql", "login": "u", "extra": {"ssl": {"ca": "/ca.pem"}}}',
+            2,
+            "names a ca that is no file here. Hint: Put the file on every worker",
+        ),
+        (
+            "AIRFLOW_CONN_SHOP_DB",
+            '{"conn_type": "mysql", "login": "u", "extra": {"ssl_mode": "MAYBE"}}',
+            2,
+            "Set it to one of DISABLED, PREFERRED, REQUIRED, VERIFY_CA, VERIFY_IDENTITY.",
+        ),
+        (
+            "AIRFLOW_CONN_LIFEBOAT_ARCHIVE",
+            '{"conn_type": "generic", "password": "x", "extra": [1]}',
+            2,
+            "is not a JSON",
+        ),
+        ("AIRFLOW_CONN_BACKUPS_S3", '{"conn_type": "mysql"}', 1, "has the type 'mysql', not 'aws'. Hint: Name another"),
+        ("AIRFLOW_CONN_BACKUPS_S3", '{"conn_type": "aws", "extra": [1]}', 1, "is not a JSON object"),
         ("LIFEBOAT_CONFIG", "/nowhere.yaml", 2, "Cannot read the settings /nowhere.yaml"),
     ],
 )
 def test_missing_settings_are_told(
-    project: Configure, monkeypatch: pytest.MonkeyPatch, variable: str, value: str | None, status: int, said: str
+    project: Configure,
+    shop: str,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str | None,
+    status: int,
+    said: str,
 ) -> None:
     project()
     if value is None:
@@ -363,10 +390,10 @@ def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
         (["--timezone", "Mars/Base"], "--timezone: there is no time zone 'Mars/Base'."),
         (["--policy", "{"], "--policy is not JSON"),
         (["--policy", '{"keep_all": 1}'], "--policy: keep_all: unknown key"),
-        (["--policy", '{"keep_all_for_days": -1}'], "--policy: keep_all_for_days: Input should be greater"),
+        (["--policy", '{"keep_all_for_days": -1}'], "--policy: keep_all_for_days: must be at least 0"),
         (["--inventory", "/nowhere"], "Cannot read /nowhere: No such file or directory."),
-        (["--policy", '{"keep_yearly_for_years": 9999}'], "less than or equal to 200"),
-        (["--policy", '{"keep_all_for_days": null}'], "--policy: keep_all_for_days: Input should be a valid integer"),
+        (["--policy", '{"keep_yearly_for_years": 9999}'], "must be at most 200"),
+        (["--policy", '{"keep_all_for_days": null}'], "--policy: keep_all_for_days: must be a whole number"),
         (["--policy", f"{json.dumps(dict.fromkeys(PERIODS, 0))}"], "--policy: keeps nothing but the newest."),
         (["--at", "9999-12-31T23:59:59", "--timezone", "America/New_York"], "is too far away to plan for."),
         (["Shop"], "--inventory plans for a listing; it takes no application"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -80,15 +81,15 @@ def test_several_applications_databases_and_destinations(tmp_path: Path) -> None
         (
             "staging:",
             "retention: {keep_all_for_days: -1}\nstaging:",
-            "retention.keep_all_for_days: Input should be greater",
+            "retention.keep_all_for_days: must be at least 0",
         ),
         (
             "staging:",
             "retention: {keep_all_for_days: lots}\nstaging:",
-            "retention.keep_all_for_days: Input should be a",
+            "retention.keep_all_for_days: must be a whole number",
         ),
         ("staging:", "retention: {keep_all_days: 1}\nstaging:", "unknown key, did you mean 'keep_all_for_days'?"),
-        ("staging:", "retention: {delete_oldest_above_megabytes: 0}\nstaging:", "should be greater than or equal to 1"),
+        ("staging:", "retention: {delete_oldest_above_megabytes: 0}\nstaging:", "must be at least 1"),
         ("staging:", f"retention: {NOTHING}\nstaging:", "keeps nothing but the newest; set one of its periods above 0"),
         ("{type: disk, path: /backups}", "{type: disk, path: /b}\n  b: {type: disk, path: /b}", "is the same place as"),
         ("    encryption: none", "    files: {root: app}", "applications.Blog.files.root: must be an absolute path"),
@@ -113,6 +114,108 @@ def test_a_mistake_is_named_with_its_fix(tmp_path: Path, old: str, new: str, sai
         load(tmp_path, GOOD.replace(old, new, 1))
     assert said in str(caught.value)
     assert str(tmp_path / "backup.yaml") in str(caught.value)
+
+
+LAST = "databases: [{name: blog, connection: blog_db}]"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        # what YAML makes of what was meant as text, or as another number
+        ("  Blog:", "  no:", "applications.0: must be text, which YAML reads as false; put it in quotes"),
+        ("  Blog:", "  2026:", "applications.2026: must be text; put it in quotes"),
+        ("name: stock", "name: on", "databases.1.name: must be text, which YAML reads as true; put it in quotes"),
+        ("[sessions]", "[off]", "exclude_tables.0: must be text, which YAML reads as false; put it in quotes"),
+        (LAST, f"{LAST}\nretention: {{keep_all_for_days: 1:30}}", "column 32: YAML reads 1:30 to the base of"),
+        (LAST, f"{LAST}\nretention: {{keep_all_for_days: 010}}", "YAML reads 010 to the base of 8 or 60"),
+        ("  Shop:", "\tShop:", "line 8, column 1: a tab; indent by spaces"),
+        ("connection: shop_db", "[a, b]: shop_db", "a list or {...} is no key; put text in quotes"),
+        (LAST, f"{LAST}\n---\na: b", "expected a single document in the stream but found another document"),
+        (LAST, "destinations: *there", "column 19: found undefined alias"),
+        (LAST, f"{LAST}\nretention: !env DAYS", "column 12: could not determine a constructor for the tag"),
+        # of another type
+        ("[sessions]", "sessions", "exclude_tables: must be a list, as in [one, two]"),
+        (LAST, "databases:", "applications.Blog.databases: must be a list, as in [one, two]; it is empty"),
+        (LAST, "databases: [blog]", "databases.0: must hold keys and values, as in docs/CONFIGURATION.md"),
+        ("{type: disk, path: /backups}", "/backups", "destinations.disk: must hold keys and values"),
+        ("path: /backups", "path: 5", "destinations.disk.path: must be text; put it in quotes"),
+        (LAST, "files: {root: /a, follow_links: 'yes'}", "follow_links: must be true or false, without quotes"),
+        (LAST, "files: {root: /a, include: [5]}", "files.include.0: must be text; put it in quotes."),
+        (LAST, f"{LAST}\nhealth: {{database_max_days: true}}", "health.database_max_days: must be a number, as in"),
+        (LAST, f"{LAST}\nhealth: {{rpo_hours: '1'}}", "health.rpo_hours: must be a number, as in 7 or 0.5"),
+        (LAST, f"{LAST}\nhealth: {{size_factor: .nan}}", "health.size_factor: must be above 1"),
+        (LAST, f"{LAST}\nretention: {{keep_all_for_days: 7d}}", "must be a whole number, as in 7."),
+        (LAST, f"{LAST}\nretention: {{keep_all_for_days: 7.5}}", "must be a whole number, as in 7."),
+        (LAST, f"{LAST}\nretention: {{keep_all_for_days: }}", "must be a whole number, as in 7; it is empty"),
+        (LAST, f"{LAST}\nretention: {{keep_all_for_days: 200000}}", "must be at most 100000"),
+        (LAST, f"{LAST}\ndrill: {{connection: [a]}}", "drill.connection: must be the id of a connection, or one for"),
+        (LAST, f"{LAST}\ndrill: true", "drill: must hold keys and values"),
+        (LAST, f"{LAST}\nalerts: {{on_success: [backup]}}", "on_success.0: must be 'backup_database', 'backup_appl"),
+        ("encryption: none", "encryption: off", "applications.Blog.encryption: must be 'none' or name a connection"),
+        ("encryption: {connection", "encryption: {conection", "conection: unknown key, did you mean 'connection'?."),
+        # keys
+        ("path: /backups", "path: /backups, object_lock: {}", "disk.object_lock: unknown key here, remove it"),
+        (LAST, f"{LAST}\nretention: {{databse: {{}}}}", "retention.databse: unknown key, did you mean 'database'?"),
+        (LAST, f"{LAST}\n5: x", "5: must be text; put it in quotes"),
+        ("  Blog:", '  "a\\nb":', "applications.a\\u000ab: must not hold slashes, backslashes or control characters"),
+        # values that cannot be
+        (LAST, f"{LAST}\ndrill: {{schedule: '61 5 1 1 *'}}", "schedule: no clock ever shows this cron expression"),
+        (LAST, f"{LAST}\ndrill: {{schedule: '0 0 30 2 *'}}", "schedule: no clock ever shows this cron expression"),
+        (LAST, f"{LAST}\ndrill: {{schedule: '@daily'}}", "schedule: must be a cron expression of five fields"),
+        ("bucket: backups", "bucket: s3://backups", "bucket: must be a bucket's name alone"),
+        ("bucket: backups", "bucket: b", "bucket: must be a bucket's name alone, of 3 to 63 letters"),
+        (LAST, f"{LAST}\nalerts: {{email: {{connection: a, to: [ops]}}}}", "email.to.0: must be one address, as in"),
+        (LAST, f'{LAST}\nalerts: {{email: {{connection: a, to: ["a@b.c\\nBcc: d@e.f"]}}}}', "must be one address"),
+        ("destinations: [disk]", "after_restore: ['']", "after_restore.0: must not be empty"),
+        ("destinations: [disk]", 'after_restore: ["a \'b"]', "after_restore.0: is no command: no closing quotation"),
+        # places
+        ("path: /backups", "path: /x/../backups", "path: must not hold '..': write where '/x/../backups' leads to"),
+        ("path: /backups", "path: /", "staging: lies in destinations.disk, or around it"),
+        ("path: /backups", "path: /var/lib/lifeboat/staging", "staging: lies in destinations.disk, or around it"),
+        ("path: /backups", "path: /var/lib/lifeboat/staging/a", "staging: lies in destinations.disk, or around it"),
+        ("/var/lib/lifeboat/staging", "'s3://a b@bucket/x'", "staging.connection: must be the id of an Airflow conn"),
+        ("/var/lib/lifeboat/staging", "'s3://a@my bucket/x'", "staging.bucket: must be a bucket's name alone"),
+        (LAST, "files: {root: /backups/app}", "applications.Blog.files.root: lies in '/backups', where archives or"),
+    ],
+)
+def test_a_mistake_is_one_sentence_in_words_of_ours(tmp_path: Path, old: str, new: str, said: str) -> None:
+    assert old in GOOD
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, GOOD.replace(old, new, 1))
+    told = str(caught.value)
+    assert said in told
+    assert told.startswith(str(tmp_path / "backup.yaml"))
+    assert told.endswith(".")
+    assert "\n" not in told
+    for foreign in ("Input should", "instance of", "tuple", "dictionary", "[key]", "unicode string"):
+        assert foreign not in told
+
+
+@pytest.mark.parametrize("old", ["connection: shop_db", "connection: aws_default", "connection: lifeboat_archive"])
+@pytest.mark.parametrize("value", ["mysql://root:canary@db/shop", "'canary password'", "''"])
+def test_what_is_no_id_of_a_connection_is_refused_and_not_repeated(tmp_path: Path, old: str, value: str) -> None:
+    with pytest.raises(SettingsError, match="connection: must be the id of an Airflow connection") as caught:
+        load(tmp_path, GOOD.replace(old, f"connection: {value}", 1))
+    assert "canary" not in "".join(traceback.format_exception(caught.value)), "an import error shows the traceback"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"# nothing yet\n", b"- a\n", b"hello", b"null", GOOD.encode("utf-16"), b"\x1f\x8b\x08\0", b"\0"]
+)
+def test_what_is_no_settings_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "backup.yaml"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=r"must hold keys and values|is not UTF-8|not valid YAML") as caught:
+        config.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["\ufeff" + GOOD, GOOD.replace("\n", "\r\n"), GOOD + "...\n"])
+def test_editors_may_write_the_file_in_their_ways(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "backup.yaml"
+    path.write_bytes(text.encode())
+    assert config.load(path) == load(tmp_path, GOOD)
 
 
 def test_staging_is_a_directory_or_a_bucket(tmp_path: Path) -> None:

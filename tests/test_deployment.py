@@ -22,6 +22,11 @@ PLACEHOLDER = re.compile(r"<[a-z]+-[a-z]+>")
 READ_BY_COMPOSE_ITSELF = {"COMPOSE_PROFILES"}
 
 
+def connections_of(settings: config.Settings) -> set[str]:
+    """Return the ids of the connections that settings name."""
+    return set(re.findall(r"connection: (?!null)(\w+)", yaml.safe_dump(settings.model_dump(mode="json"))))
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """The variables of an .env that ``make env`` has written."""
@@ -123,29 +128,76 @@ def test_the_demo_settings_name_connections_of_the_example_and_folders_of_the_vo
     everything: dict[str, Any],
 ) -> None:
     settings = config.load(PROJECT / "deploy" / "compose" / "backup.yaml")
-    dumped = yaml.safe_dump(settings.model_dump(mode="json"))
-    example = compose.variables(compose.EXAMPLE)
-    for connection in re.findall(r"connection: (?!null)(\w+)", dumped):
-        assert f"AIRFLOW_CONN_{connection.upper()}" in example
+    named = connections_of(settings)
+    assert named == {"marketplace_db", "backups_s3", "lifeboat_archive", "backups_smtp"}
+    assert {f"AIRFLOW_CONN_{name.upper()}" for name in named} <= set(compose.variables(compose.EXAMPLE))
     mounted = {volume.split(":")[1] for volume in everything["scheduler"]["volumes"]}
     assert {str(folder) for folder in settings.own_directories} <= mounted
     assert str(settings.files_of("Aimporo Marketplace").root.parent) in mounted
     assert "/opt/airflow/include/backup.yaml" in mounted
 
 
-def test_the_chart_values_name_our_version_and_mount_what_the_settings_need() -> None:
-    helm = PROJECT / "deploy" / "helm"
-    values = yaml.safe_load((helm / "values.yaml").read_text())
-    claims = {claim["metadata"]["name"] for claim in yaml.safe_load_all((helm / "volumes.yaml").read_text())}
+HELM = PROJECT / "deploy" / "helm"
+CHARTS = {"in buckets": ["values.yaml"], "with volumes": ["values.yaml", "values-volumes.yaml"]}
+
+
+def chart(variant: str) -> dict[str, Any]:
+    """Return the values of a variant as Helm merges them: keys one by one, lists as a whole."""
+
+    def merged(one: Any, other: Any) -> Any:
+        if isinstance(one, dict) and isinstance(other, dict):
+            return one | {key: merged(one.get(key), value) for key, value in other.items()}
+        return other
+
+    values: dict[str, Any] = {}
+    for name in CHARTS[variant]:
+        values = merged(values, yaml.safe_load((HELM / name).read_text()))
+    return values
+
+
+def claims_of(values: dict[str, Any]) -> set[str]:
+    volumes = [volume["persistentVolumeClaim"] for volume in values["volumes"] if "persistentVolumeClaim" in volume]
+    return {volume["claimName"] for volume in volumes}
+
+
+@pytest.mark.parametrize("variant", CHARTS)
+def test_the_chart_values_name_our_version_our_settings_and_options_that_airflow_has(variant: str) -> None:
+    from airflow.configuration import conf
+
+    values = chart(variant)
     assert values["images"]["airflow"]["tag"] == __version__
-    assert values["airflowVersion"] in (PROJECT / "Dockerfile").read_text()
+    assert f"FROM apache/airflow:{values['airflowVersion']}-" in (PROJECT / "Dockerfile").read_text()
     assert yaml.safe_load(values["extraEnvFrom"]) == [{"secretRef": {"name": "lifeboat-connections"}}]
-    assert {mount["name"] for mount in values["volumeMounts"]} == {volume["name"] for volume in values["volumes"]}
-    assert claims == {
-        volume["persistentVolumeClaim"]["claimName"]
-        for volume in values["volumes"]
-        if "persistentVolumeClaim" in volume
-    }
+    assert [mount["name"] for mount in values["volumeMounts"]] == [volume["name"] for volume in values["volumes"]]
+    (settings,) = (mount for mount in values["volumeMounts"] if mount["name"] == "lifeboat-settings")
+    assert "subPath" not in settings, "Kubernetes never updates what is mounted so"
+    assert values["env"] == [{"name": config.CONFIG_VARIABLE, "value": f"{settings['mountPath']}/backup.yaml"}]
+    known = conf.configuration_description
+    for section, options in values["config"].items():
+        assert set(options) <= set(known[section]["options"]), section
+
+
+def test_pods_that_share_no_volume_have_all_that_their_settings_need() -> None:
+    values, settings = chart("in buckets"), config.load(HELM / "backup.yaml")
+    assert claims_of(values) == set()
+    assert not values["logs"]["persistence"]["enabled"], "the chart would claim a volume that all pods share"
+    assert settings.own_directories == ()
+    assert isinstance(settings.staging, config.Bucket)
+    logs = values["config"]["logging"]
+    bucket, _, folder = logs["remote_base_log_folder"].removeprefix("s3://").partition("/")
+    assert bucket == settings.staging.bucket
+    assert folder != settings.staging.prefix, "staging is swept"
+    named = connections_of(settings)
+    assert logs["remote_log_conn_id"] in named
+    assert {f"AIRFLOW_CONN_{name.upper()}" for name in named} <= set(compose.variables(compose.EXAMPLE))
+
+
+def test_pods_with_volumes_mount_what_is_claimed_and_what_the_shipped_settings_name() -> None:
+    values = chart("with volumes")
+    claimed = list(yaml.safe_load_all((HELM / "volumes.yaml").read_text()))
+    assert claims_of(values) == {claim["metadata"]["name"] for claim in claimed}
+    assert all(claim["spec"]["accessModes"] == ["ReadWriteMany"] for claim in claimed)
+    assert values["logs"]["persistence"]["enabled"]
+    assert values["config"]["logging"]["remote_logging"] == "False"
     mounted = {mount["mountPath"] for mount in values["volumeMounts"]}
-    settings = config.load(PROJECT / "include" / "backup.yaml")
-    assert {str(folder) for folder in settings.own_directories} <= mounted
+    assert {str(folder) for folder in config.load(PROJECT / "include" / "backup.yaml").own_directories} <= mounted

@@ -83,7 +83,7 @@ def test_findings(objects: list[StoredObject], limits: dict[str, Any], expected:
         (
             Proof("key", NOW - 1.1 * DAY, HOUR),
             {"longest_proof_age": DAY},
-            {"database proof": "unhealthy: a database archive was proven 26.4 hours ago, more than 24.0 hours"},
+            {"database proof": "unhealthy: the newest database proof is 26.4 hours old, more than 24.0 hours"},
         ),
         (
             Proof("key", NOW, HOUR + timedelta(seconds=1)),

@@ -143,6 +143,22 @@ def test_a_typed_name_replaces_the_original_after_a_safety_backup(
     assert "made_since" in mariadb.run("SHOW TABLES", copy.schema)
 
 
+def test_a_copy_is_not_blamed_for_lacking_what_the_settings_exclude(
+    project: Configure, mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    mariadb.run("CREATE TABLE sessions (id INT PRIMARY KEY); INSERT INTO sessions VALUES (7)", shop)
+    excluding = {"name": "shop", "connection": "shop_db", "exclude_tables": ["sessions"]}
+    project(applications={"Shop": {"databases": [excluding]}})
+    back_up()
+    monkeypatch.setattr(mysql.log, "warning", lambda message, *names: told.append(message % names))
+    (copy,) = restored(plan())
+    mariadb.run("DROP DATABASE shop")
+    (again,) = restored(plan(overwrite=("shop",)))
+    assert (copy.compared, again.compared) == (4, 4)
+    assert told == []
+
+
 def test_a_database_that_is_gone_comes_back_under_its_name(project: Configure, mariadb: MariaDB, shop: str) -> None:
     project()
     back_up()

@@ -126,7 +126,7 @@ def test_backups_under_a_real_scheduler(
         timezone=where_it_is_noon(),
         applications={
             "Shop": {"databases": [{"name": "shop", "connection": "shop_db"}]},
-            "Broken": {"databases": [{"name": name, "connection": "not<there>"} for name in ("one", "two")]},
+            "Broken": {"databases": [{"name": name, "connection": "not_there"} for name in ("one", "two<b>")]},
         },
         alerts={"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}},
         drill={"production": True},
@@ -159,11 +159,11 @@ def test_backups_under_a_real_scheduler(
         wait_for(lambda: slack.messages() and mail.messages())
         time.sleep(5)
         (message,), (letter,) = slack.messages(), mail.messages()
-        for name in ("one", "two"):
-            assert f"There is no Airflow connection 'not&lt;there&gt;', which database '{name}' needs." in str(message)
+        for name in ("one", "two&lt;b&gt;"):
+            assert f"There is no Airflow connection 'not_there', which database '{name}' needs." in str(message)
         html = letter.get_body(("html",))
         assert html is not None
-        assert "not&lt;there&gt;" in html.get_content()
+        assert "two&lt;b&gt;" in html.get_content()
         assert f"/dags/backup_database/runs/{quote(bad)}" in str(message)
 
         # Clearing one upload stores again what its destination has lost, without a dump.

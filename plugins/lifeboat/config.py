@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shlex
@@ -25,6 +26,7 @@ from lifeboat.databases.names import LONGEST_NAMES, fits
 from lifeboat.errors import SettingsError
 from lifeboat.health import Limits
 from lifeboat.retention import Policy
+from lifeboat.text import one_line
 
 CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
 PROJECT = Path(__file__).resolve().parents[2]
@@ -48,6 +50,8 @@ def _one_path_segment(name: str) -> str:
 def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError(f"must be an absolute path: workers start in different directories ('{path}' is relative)")
+    if ".." in path.parts:
+        raise ValueError(f"must not hold '..': write where '{path}' leads to")
     return path
 
 
@@ -78,18 +82,54 @@ def _a_command(text: str) -> str:
 
 
 def _a_schedule(text: str) -> str:
-    fields = text.split()
-    if text == AFTER_BACKUP or (len(fields) == 5 and all(re.fullmatch(r"[\w*/,\-#?]+", field) for field in fields)):
+    if text == AFTER_BACKUP:
         return text
-    raise ValueError(f"must be a cron expression of five fields, or '{AFTER_BACKUP}'")
+    fields = text.split()
+    if len(fields) != 5 or not all(re.fullmatch(r"[\w*/,\-#?]+", field) for field in fields):
+        raise ValueError(f"must be a cron expression of five fields, or '{AFTER_BACKUP}'")
+    from croniter import croniter  # what Airflow asks; it has imported it where it matters
+
+    try:
+        croniter(text).get_next()  # the 30th of February stops a scheduler
+    except ValueError as error:
+        reason = str(error).removeprefix(f"[{text}] ")
+        raise ValueError(f"no clock ever shows this cron expression: {reason}; mend its fields") from error
+    return text
+
+
+def _a_connection(text: str) -> str:
+    """Refuse what somebody pasted in place of an id: the value is not repeated, it may hold a password."""
+    if "://" in text or not re.fullmatch(r"[\w#!().:/\\-]{1,250}", text):
+        raise ValueError(
+            "must be the id of an Airflow connection, of letters, digits and '_'; addresses and passwords belong in"
+            " the connection"
+        )
+    return text
+
+
+def _a_bucket(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{3,63}", text, re.ASCII):
+        raise ValueError(
+            "must be a bucket's name alone, of 3 to 63 letters, digits, '-' and '.'; what is below it is prefix"
+        )
+    return text
+
+
+def _an_address(text: str) -> str:
+    if not re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", text):
+        raise ValueError("must be one address, as in ops@example.com")
+    return text
 
 
 Name = Annotated[str, AfterValidator(_one_path_segment)]
 Command = Annotated[str, AfterValidator(_a_command)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Days = Annotated[float, Field(gt=0, le=36_500)]
+Days = Annotated[float, Field(gt=0, le=36_500, strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
 Pattern = Annotated[str, AfterValidator(_below_the_root)]
-ConnectionId = Annotated[str, Field(min_length=1, description="id of an Airflow connection")]
+ConnectionId = Annotated[str, AfterValidator(_a_connection), Field(description="id of an Airflow connection")]
+BucketName = Annotated[str, AfterValidator(_a_bucket)]
+Address = Annotated[str, AfterValidator(_an_address)]
 
 
 class _Model(BaseModel):
@@ -171,7 +211,7 @@ class Retention(Periods):
     """
 
     delete_oldest_above_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = None
-    keep_until_proven: Annotated[bool, Field(strict=True)] = False
+    keep_until_proven: Switch = False
     database: Periods = Periods()
     application: Periods = Periods()
     legacy: Periods = Periods()
@@ -204,9 +244,9 @@ class Health(_Model):
     database_max_days: Days = 1
     application_max_days: Days = 8
     max_storage_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = 5000
-    size_factor: Annotated[float, Field(gt=1)] | None = 5
-    rpo_hours: Annotated[float, Field(gt=0, le=876_000)] | None = None
-    rto_hours: Annotated[float, Field(gt=0, le=876_000)] | None = None
+    size_factor: Annotated[float, Field(gt=1, strict=True)] | None = 5
+    rpo_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
+    rto_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
     proof_max_days: Days | None = None
 
 
@@ -258,7 +298,7 @@ class S3Destination(_Model):
     type: Literal["s3"]
     connection: ConnectionId
     cleanup_connection: ConnectionId | None = None
-    bucket: str = Field(min_length=3, max_length=63)
+    bucket: BucketName
     prefix: Annotated[str, AfterValidator(lambda prefix: prefix.strip("/"))] = ""
     object_lock: ObjectLock | None = None
     retention: Retention = Retention()
@@ -290,7 +330,7 @@ class Files(_Model):
     root: AbsolutePath
     include: tuple[Pattern, ...] = Field(("**",), min_length=1)
     exclude: tuple[Pattern, ...] = ("vendor", "node_modules", "storage/framework", "storage/app/backup-temp")
-    follow_links: bool = False
+    follow_links: Switch = False
     on_error: Literal["warn", "fail"] = "warn"
     queue: Annotated[str, Field(min_length=1)] | None = None
 
@@ -334,7 +374,7 @@ class Bucket(_Model):
     """
 
     connection: ConnectionId
-    bucket: str
+    bucket: BucketName
     prefix: str
 
 
@@ -363,7 +403,7 @@ class EmailAlerts(_Model):
     """
 
     connection: ConnectionId
-    to: tuple[str, ...] = Field(min_length=1)
+    to: tuple[Address, ...] = Field(min_length=1)
 
 
 DagId = Literal["backup_database", "backup_application", "backup_cleanup", "backup_check"]
@@ -388,7 +428,7 @@ class Alerts(_Model):
 class Restore(_Model):
     """:param require_approval: somebody else must approve a restore in Airflow's UI before it changes anything."""
 
-    require_approval: bool = False
+    require_approval: Switch = False
 
 
 class Drill(_Model):
@@ -403,7 +443,7 @@ class Drill(_Model):
     """
 
     connection: ConnectionId | dict[EngineName, ConnectionId] | None = None
-    production: Annotated[bool, Field(strict=True)] = False
+    production: Switch = False
     directory: AbsolutePath | None = None
     archives: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
     schedule: Annotated[str, AfterValidator(_a_schedule)] = "0 5 1 1,4,7,10 *"
@@ -506,15 +546,20 @@ class Settings(_Model):
     @model_validator(mode="after")
     def _staging_of_its_own(self) -> Settings:
         """Staging is swept, so no archive may stand where it could be taken for what a dead run left."""
-        if isinstance(self.staging, Bucket):
-            own = f"{self.staging.prefix}/".lstrip("/")
-            for name, kept in self.destinations.items():
-                if isinstance(kept, S3Destination) and kept.bucket == self.staging.bucket:
-                    other = f"{kept.prefix}/".lstrip("/")
-                    if own.startswith(other) or other.startswith(own):
-                        raise ValueError(
-                            f"staging: lies in destinations.{name}, or around it; give each a prefix of its own"
-                        )
+        for name, kept in self.destinations.items():
+            if all(one == other for one, other in zip(_parts(self.staging), _parts(kept), strict=False)):
+                raise ValueError(f"staging: lies in destinations.{name}, or around it; give each a place of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_not_our_own(self) -> Settings:
+        for name, application in self.applications.items():
+            for own in self.own_directories:
+                if application.files and application.files.root.is_relative_to(own):
+                    raise ValueError(
+                        f"applications.{name}.files.root: lies in '{own}', where archives or staging are, so nothing"
+                        " of it would go in; name the application's own directory"
+                    )
         return self
 
     @property
@@ -631,6 +676,17 @@ class Settings(_Model):
         return None if encryption == "none" else encryption
 
 
+def _parts(place: Path | Bucket | DiskDestination | S3Destination) -> tuple[str, ...]:
+    """Return a place as its folders from the root on; of a bucket, whatever connection reaches it."""
+    match place:
+        case Path():
+            return place.parts
+        case DiskDestination():
+            return place.path.parts
+        case _:
+            return ("s3:", place.bucket, *filter(None, place.prefix.split("/")))
+
+
 def _refuse_unknown(what: str, chosen: Any, known: Any, application: str) -> None:
     if unknown := sorted(set(chosen) - set(known)):
         raise SettingsError(
@@ -648,7 +704,7 @@ def policies_of(numbers: Any, where: str) -> dict[Kind, Policy]:
     try:
         retention = Retention.model_validate(numbers)
     except ValidationError as error:
-        raise SettingsError(f"{where}: {'; '.join(map(_in_words, error.errors()))}.") from error
+        raise SettingsError(f"{where}: {_problems(error)}.") from None  # pydantic's text has values
     policies = {kind: _policy([retention], kind) for kind in KINDS}
     if any(_keeps_nothing(policy) for policy in policies.values()):
         raise SettingsError(f"{where}: keeps nothing but the newest.", "Set one of its periods above 0.")
@@ -688,42 +744,95 @@ def load(path: Path | None = None) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(
-            f"Cannot read the settings {path}: {reason}.", f"Set {CONFIG_VARIABLE} to the path of your backup.yaml."
+            f"Cannot read the settings {path}: {reason}.",
+            f"Set {CONFIG_VARIABLE} to the path of your backup.yaml, in UTF-8.",
         ) from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+        raise SettingsError(f"{path} is not valid YAML: {_in_yaml(error, text)}.") from None
     if not isinstance(content, dict):
-        raise SettingsError(f"{path} must hold keys and values; it is empty or a list.")
+        raise SettingsError(f"{path} must hold keys and values; it is empty, text or a list.")
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        problems = dict.fromkeys(map(_in_words, error.errors()))
-        raise SettingsError(f"{path}: {'; '.join(problems)}.") from error
+        raise SettingsError(f"{path}: {_problems(error)}.") from None  # pydantic's text has values
+
+
+def _in_yaml(error: yaml.YAMLError, text: str) -> str:
+    """Say where a text is no YAML, and why."""
+    if not isinstance(error, yaml.error.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    mark, problem = error.problem_mark, str(error.problem)
+    if text[mark.index : mark.index + 1] == "\t":
+        problem = "a tab; indent by spaces"
+    elif problem.startswith("but "):
+        problem = f"{error.context} {problem}"
+    return one_line(f"line {mark.line + 1}, column {mark.column + 1}: {problem}")
+
+
+_WORDS = {  # of pydantic's errors; in braces, what their context holds
+    "missing": "is missing, add it",
+    "union_tag_not_found": "must be 'disk' or 's3'",
+    "union_tag_invalid": "must be 'disk' or 's3'",
+    "literal_error": "must be {expected}",
+    "model_type": "must hold keys and values, as in docs/CONFIGURATION.md",
+    "model_attributes_type": "must hold keys and values, as in docs/CONFIGURATION.md",
+    "dict_type": "must hold keys and values, as in docs/CONFIGURATION.md",
+    "tuple_type": "must be a list, as in [one, two]",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text; put it in quotes",
+    "invalid_key": "must be text; put it in quotes",
+    "path_type": "must be text; put it in quotes",
+    "int_type": "must be a whole number, as in 7",
+    "float_type": "must be a number, as in 7 or 0.5",
+    "bool_type": "must be true or false, without quotes",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+}
+
+
+def _problems(error: ValidationError) -> str:
+    """Put mistakes as ``key: what is wrong, what to do``, each but once, and no value: it may be a secret."""
+    found = [(_key(each), _in_words(each)) for each in error.errors()]
+    deepest = [
+        (key, words)
+        for key, words in found  # the parts of a union or a list say it better than the whole
+        if not any(other.startswith(f"{key}.") for other, _ in found)
+    ]
+    return "; ".join(dict.fromkeys(f"{key}: {words}" if key else words for key, words in deepest))
 
 
 def _in_words(error: Any) -> str:
-    """Put one of pydantic's errors as ``key: what is wrong, what to do``, without the value (it may be a secret)."""
-    key = _key(error["loc"])
-    match error["type"]:
-        case "extra_forbidden":
-            close = difflib.get_close_matches(str(error["loc"][-1]), _KEYS, n=1)
-            return f"{key}: unknown key{f', did you mean {close[0]!r}?' if close else ', remove it'}"
-        case "missing":
-            return f"{key}: is missing, add it"
-        case "union_tag_not_found" | "union_tag_invalid":
-            return f"{key}.type: must be 'disk' or 's3'"
-        case "model_type" | "literal_error" if key.endswith("encryption"):
-            return f"{key}: must be 'none' or name a connection, as in 'connection: lifeboat_archive'"
-        case _:
-            return f"{key}: {error['msg'].removeprefix('Value error, ')}"
+    """Say one of pydantic's errors: what is wrong, what to do."""
+    location, value = error["loc"], error["input"]
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(location[-1]), _KEYS, n=1)
+        known = close and close[0] != location[-1]
+        return f"unknown key, did you mean {close[0]!r}?" if known else "unknown key here, remove it"
+    if location[:2] == ("drill", "connection"):
+        return "must be the id of a connection, or one for each engine, as in {mysql: scratch_db}"
+    if location and location[-1] in ("Encryption", "literal['none']"):
+        return "must be 'none' or name a connection, as in 'connection: lifeboat_archive'"
+    if isinstance(value, bool) and error["type"] in ("string_type", "invalid_key"):
+        return f"must be text, which YAML reads as {json.dumps(value)}; put it in quotes"
+    empty = "; it is empty" if value is None and error["type"] != "missing" else ""
+    if error["type"] in _WORDS:
+        return _WORDS[error["type"]].format(**error.get("ctx", {})) + empty
+    return str(error["msg"]).removeprefix("Value error, ") + empty
 
 
-def _key(location: tuple[str | int, ...]) -> str:
-    """Return the key as it stands in the file: pydantic adds the branch of a union that it tried."""
-    parts = [str(part) for part in location if part not in ("Encryption", "literal['none']")]
+def _key(error: Any) -> str:
+    """Return the key as it stands in the file: pydantic adds the branch of a union that it tried, and a key's mark."""
+    branch = re.compile(r"Encryption|\[key\]|(literal|dict|function-after)\[.*", re.DOTALL)
+    parts = [str(part) for part in error["loc"] if not branch.fullmatch(str(part))]
     if len(parts) > 2 and parts[0] == "destinations":
         del parts[2]
-    return ".".join(parts) or "the file"
+    return one_line(".".join([*parts, "type"] if error["type"].startswith("union_tag") else parts))
 
 
-_KEYS = sorted({field for model in _Model.__subclasses__() for field in model.model_fields})
+def _all_keys(model: type[_Model] = _Model) -> set[str]:
+    return set(model.model_fields).union(*map(_all_keys, model.__subclasses__()))
+
+
+_KEYS = sorted(_all_keys())

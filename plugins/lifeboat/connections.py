@@ -24,23 +24,25 @@ if TYPE_CHECKING:
     from lifeboat.storage.s3 import Lock
 
 MYSQL_PORT = 3306
+TLS_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")  # of MySQL
 PREVIOUS = "previous_passwords"  # Airflow masks what is called so
 POSTGRESQL_PORT = 5432
 TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")  # of PostgreSQL's client library
 CONNECTION_TYPES: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "postgres", "sqlite": "sqlite"}
 
 
-def get(connection_id: str, used_for: str) -> Any:
+def get(connection_id: str, used_for: str, conn_type: str = "") -> Any:
     """Return an Airflow connection; its secrets are masked in task logs from here on.
 
     :param used_for: what needs it, for the message.
-    :raises SettingsError: there is none of that id.
+    :param conn_type: what its type must be; any when empty.
+    :raises SettingsError: there is none of that id, or it is of another type.
     """
     from airflow.sdk import BaseHook
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        return BaseHook.get_connection(connection_id)
+        connection = BaseHook.get_connection(connection_id)
     except AirflowNotFoundException as error:
         variable = f"AIRFLOW_CONN_{connection_id.upper()}"
         if os.environ.get(variable):
@@ -52,6 +54,12 @@ def get(connection_id: str, used_for: str) -> Any:
             f"There is no Airflow connection {connection_id!r}, which {used_for} needs.",
             f"Add it in Admin > Connections, or set AIRFLOW_CONN_{connection_id.upper()}.",
         ) from error
+    if conn_type and connection.conn_type != conn_type:
+        raise SettingsError(
+            f"Airflow connection {connection_id!r} has the type {connection.conn_type!r}, not {conn_type!r}.",
+            f"Name another one for {used_for}, or set its type.",
+        )
+    return connection
 
 
 def engine(database: Database, scratch: Path) -> Engine:
@@ -96,7 +104,7 @@ def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
 def _postgresql(connection_id: str, connection: Any) -> Engine:
     from lifeboat.databases.postgresql import PostgreSQL
 
-    extra = connection.extra_dejson
+    extra = _extra(connection_id, connection)
     host = connection.host or "localhost"
     return PostgreSQL(
         Server(
@@ -115,7 +123,12 @@ def _mysql(connection_id: str, connection: Any) -> Engine:
 
     from lifeboat.databases.mysql_engine import MySQL
 
-    extra = connection.extra_dejson
+    extra = _extra(connection_id, connection)
+    if (mode := extra.get("ssl_mode")) and str(mode).upper() not in TLS_MODES:
+        raise SettingsError(
+            f"The extra 'ssl_mode' of Airflow connection {connection_id!r} is none that there is.",
+            f"Set it to one of {', '.join(TLS_MODES)}.",
+        )
     files = _tls_files(connection_id, extra.get("ssl") or {})
     server = Server(
         host=connection.host or "localhost",
@@ -136,6 +149,21 @@ def _login(connection_id: str, connection: Any) -> str:
     return str(connection.login)
 
 
+def _extra(connection_id: str, connection: Any) -> dict[str, Any]:
+    """Return a connection's extra; asked for as it is, Airflow logs a traceback and goes on without it."""
+    try:
+        is_object = isinstance(json.loads(connection.extra or "{}"), dict)
+    except ValueError:
+        is_object = False
+    if not is_object:
+        raise SettingsError(
+            f"The extra of Airflow connection {connection_id!r} is not a JSON object.",
+            "Look at .env.example for the form.",
+        )
+    extra: dict[str, Any] = connection.extra_dejson  # which masks what is secret in it
+    return extra
+
+
 def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
     """Return the extra ``ssl``, which may be an object or its JSON."""
     try:
@@ -147,6 +175,12 @@ def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
             f"The extra 'ssl' of Airflow connection {connection_id!r} is not a JSON object.",
             'Write it as {"ca": "/path/to/ca.pem"}.',
         )
+    for name in ("ca", "cert", "key"):
+        if files.get(name) and not Path(str(files[name])).is_file():
+            raise SettingsError(
+                f"The extra 'ssl' of Airflow connection {connection_id!r} names a {name} that is no file here.",
+                "Put the file on every worker, or mend its path; clients go on without it where TLS is only preferred.",
+            )
     return files
 
 
@@ -166,7 +200,7 @@ def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[
     if encryption is None:
         return None, ()
     connection = get(encryption.connection, "the encryption of archives")
-    password, previous = connection.password, connection.extra_dejson.get(PREVIOUS, [])
+    password, previous = connection.password, _extra(encryption.connection, connection).get(PREVIOUS, [])
     if not isinstance(previous, list) or not all(isinstance(each, str) and each for each in previous):
         raise SettingsError(
             f"The extra {PREVIOUS!r} of Airflow connection {encryption.connection!r} is not a list of passwords.",
@@ -221,7 +255,7 @@ def staging(place: Path | Bucket) -> Staging:
 def _s3_client(connection_id: str, used_for: str) -> Any:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    get(connection_id, used_for)
+    _extra(connection_id, get(connection_id, used_for, "aws"))
     try:
         client: Any = S3Hook(aws_conn_id=connection_id).get_conn()
     except Exception as error:  # whatever a wrong extra makes of boto3

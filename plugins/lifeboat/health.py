@@ -199,7 +199,7 @@ def _proofs(
         yield (
             f"{kind} proof",
             "unhealthy" if old else "healthy",
-            f"a {kind} archive was proven {age_text(age)} ago{limit}",
+            f"the newest {kind} proof is {age_text(age)} old{limit}",
         )
         yield _recovery(kind, proof.recovery, limits.recovery_time)
         unproven = sum(not archive.proven for archive in of_kind)

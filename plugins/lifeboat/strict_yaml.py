@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable
 from typing import Any, cast
 
@@ -34,6 +35,9 @@ class _Loader(yaml.CSafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and re.search(r":|^[-+]?0\d", node.value):
+            problem = f"YAML reads {node.value} to the base of 8 or 60; put text in quotes, begin numbers without 0"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         try:
             return super().construct_object(node, deep=deep)
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # "2001-99-99" and the like
@@ -50,7 +54,9 @@ class _Loader(yaml.CSafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
-                raise yaml.constructor.ConstructorError(None, None, "a list cannot be a key", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a list or {...} cannot be a key; put text in quotes", key_node.start_mark
+                )
             if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
             seen.add(key)

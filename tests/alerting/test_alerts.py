@@ -222,6 +222,52 @@ def test_a_dead_mail_server_does_not_stop_slack(
     assert len(slack.messages()) == 1
 
 
+@pytest.mark.parametrize(
+    ("variable", "connection", "channel", "said"),
+    [
+        (
+            "SLACK",
+            {"conn_type": "http", "password": "http://127.0.0.1:1/canary"},
+            "Slack",
+            "has the type 'http', not 'sl",
+        ),
+        (
+            "SLACK",
+            {"conn_type": "slackwebhook"},
+            "Slack",
+            "holds no webhook. Hint: Set its password to the webhook's URL.",
+        ),
+        (
+            "SLACK",
+            {"conn_type": "slackwebhook", "password": "http://127.0.0.1:1/canary"},
+            "Slack",
+            "Connection refused. H",
+        ),
+        ("SMTP", {"conn_type": "http", "host": "127.0.0.1"}, "email", "has the type 'http', not 'smtp'"),
+        (
+            "SMTP",
+            {"conn_type": "smtp", "host": "127.0.0.1", "port": 1},
+            "email",
+            "Connection refused. Hint: Look at host",
+        ),
+    ],
+)
+def test_a_wrong_connection_says_what_to_do(
+    channels: Callable[..., config.Alerts],
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    connection: dict[str, Any],
+    channel: str,
+    said: str,
+) -> None:
+    settings = channels()
+    monkeypatch.setenv(f"AIRFLOW_CONN_{variable}", json.dumps(connection))
+    outcomes = alert_channels.send(settings, MESSAGE)
+    assert said in outcomes[channel]
+    assert "canary" not in outcomes[channel]
+    assert [name for name, outcome in outcomes.items() if outcome] == [channel]
+
+
 def test_the_command_sends_a_test(
     channels: Callable[..., config.Alerts], slack: SlackSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:

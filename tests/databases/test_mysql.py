@@ -25,7 +25,7 @@ from lifeboat import connections
 from lifeboat.config import Database
 from lifeboat.databases import Dump, Server, mysql
 from lifeboat.databases.digest import DumpParser
-from lifeboat.errors import DumpError
+from lifeboat.errors import DumpError, SettingsError
 from lifeboat.processes import secret_file
 
 from include.demo.stand_ins import MariaDB
@@ -126,6 +126,13 @@ def test_a_connection_that_asks_for_dictionaries(mariadb: MariaDB, shop: str, mo
     monkeypatch.setenv("AIRFLOW_CONN_DICTS", json.dumps(json.loads(mariadb.connection()) | extra))
     engine = connections.engine(Database(name=shop, connection="dicts"), Path("/unused"))
     assert engine.dump(shop, (), lambda chunk: None).rows == 3505
+
+
+@pytest.mark.parametrize("extra", ["no JSON", "[1]", '"text"'])
+def test_an_extra_that_is_no_object_is_refused(mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, extra: str) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_ODD", json.dumps(json.loads(mariadb.connection()) | {"extra": extra}))
+    with pytest.raises(SettingsError, match="The extra of Airflow connection 'odd' is not a JSON object"):
+        connections.engine(Database(name="shop", connection="odd"), Path("/unused"))
 
 
 def test_writers_are_neither_locked_out_nor_seen(mariadb: MariaDB, shop: str) -> None:

@@ -162,6 +162,17 @@ def test_s3_says_what_is_wrong(s3: S3, tmp_path: Path, changes: dict[str, str], 
         S3Destination("off", client, bucket).store(source, KEY, sha256)
 
 
+def test_s3_says_what_to_do_where_nobody_gave_a_key(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    client = boto3.Session().client("s3", endpoint_url=s3.endpoint, region_name="us-east-1")
+    with pytest.raises(StorageError, match="Unable to locate credentials") as caught:
+        list(S3Destination("off", client, "backups").list())
+    assert "give the worker a role" in caught.value.hint
+
+
 def test_s3_aborts_what_a_killed_upload_left(s3: S3, tmp_path: Path) -> None:
     client = s3.client()
     client.create_multipart_upload(Bucket="backups", Key=KEY)

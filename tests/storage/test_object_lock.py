@@ -203,10 +203,10 @@ def test_a_proof_is_replaced_where_archives_are_locked(project: Configure, bucke
     ("lock", "said"),
     [
         ({"mode": "governance", "days": 6}, "6 are fewer than the 7 days for which retention keeps all of Shop"),
-        ({"mode": "strict", "days": 7}, "object_lock.mode: Input should be 'governance' or 'compliance'"),
+        ({"mode": "strict", "days": 7}, "object_lock.mode: must be 'governance' or 'compliance'"),
         ({"mode": "compliance"}, "object_lock.days: is missing"),
-        ({"mode": "compliance", "days": 0}, "object_lock.days: Input should be greater than or equal to 1"),
-        ({"mode": "compliance", "days": 36501}, "object_lock.days: Input should be less than or equal to 36500"),
+        ({"mode": "compliance", "days": 0}, "object_lock.days: must be at least 1"),
+        ({"mode": "compliance", "days": 36501}, "object_lock.days: must be at most 36500"),
         ({"mode": "compliance", "days": 30, "hours": 1}, "object_lock.hours: unknown key"),
     ],
 )

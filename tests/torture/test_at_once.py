@@ -161,6 +161,7 @@ def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.Monk
             patched.setattr(mysql, "datetime", Clock)
             again = back_up()
         assert not again.published
+        assert set(again.failed) == {"disk", "offsite"}
         assert all("nothing is overwritten" in reason for reason in again.failed.values())
         assert {early.packed.key, late.packed.key} == world.new("disk") == world.new("offsite")
         world.check_published()

@@ -138,7 +138,9 @@ def test_runs_of_airflow_and_what_they_tell(
         assert all("<!channel>" not in json.dumps(message) for message in (restored, failed))
         assert "&lt;!channel&gt;" in json.dumps(failed)
         assert all(block["text"]["verbatim"] for block in failed["blocks"] if block["text"]["type"] == "mrkdwn")
-        for letter in mail.messages():
+        letters = mail.messages()
+        assert len(letters) == 2
+        for letter in letters:
             page = letter.get_body(("html",))
             assert page is not None
             assert "<b>" not in page.get_content()

@@ -185,7 +185,7 @@ def test_another_policy_changes_the_plan_and_nothing_else(site: Site, visit: Ope
     expect(plan).to_contain_text("Deletes 3 archives")
     expect(plan).to_contain_text("3 more, 0 fewer")
     frame.get_by_label("All, for days").fill("a few")
-    expect(frame.get_by_role("alert")).to_contain_text("keep_all_for_days: Input should be a valid integer")
+    expect(frame.get_by_role("alert")).to_contain_text("keep_all_for_days: must be a whole number")
     assert frame.get_by_label("All, for days").get_attribute("aria-invalid") == "true"
     frame.get_by_role("button", name="Back to the settings").click()
     expect(plan).to_contain_text("Deletes nothing")

@@ -362,7 +362,7 @@ def what_if(settings: Settings, **numbers: str) -> Settings:
 def test_a_policy_that_is_tried_replaces_every_other(project: Configure, tmp_path: Path) -> None:
     path = project(
         retention={"keep_all_for_days": 3},
-        destinations={"disk": {"type": "disk", "path": str(tmp_path), "retention": {"keep_all_for_days": 30}}},
+        destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk"), "retention": {"keep_all_for_days": 30}}},
         applications={
             "Shop": {
                 "databases": [{"name": "shop", "connection": "shop_db"}],

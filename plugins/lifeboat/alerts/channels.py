@@ -57,15 +57,24 @@ def _outcome(delivery: Future[str]) -> str:
     except LifeboatError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  # whatever a provider raises
-        # Not its text: libraries put the webhook's URL into it, which is a secret.
-        return f"{type(error).__name__}."
+        # Not its text: libraries put the webhook's URL into it, which is a secret. What the system says holds none.
+        cause = getattr(error, "reason", error)
+        said = cause.strerror if isinstance(cause, OSError) else None
+        why = said if isinstance(said, str) else type(error).__name__  # a mail server's words are bytes
+        return f"{why}. Hint: Look at host, port, login and password of the Airflow connection under alerts."
 
 
 def send_slack(channel: SlackAlerts, message: Message) -> str:
-    """Post a message to a Slack webhook; return what is wrong with its answer."""
+    """Post a message to a Slack webhook; return what is wrong with its answer.
+
+    :raises SettingsError: the connection is missing, of another type, or has no URL.
+    """
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
-    connections.get(channel.connection, "alerts by Slack")  # a clearer error than the hook's
+    if not connections.get(channel.connection, "alerts by Slack", "slackwebhook").password:
+        raise SettingsError(
+            f"Airflow connection {channel.connection!r} holds no webhook.", "Set its password to the webhook's URL."
+        )
     # Never tried again: Slack may have taken a message whose answer was lost.
     hook = SlackWebhookHook(slack_webhook_conn_id=channel.connection, timeout=SLACK_SECONDS, retry_handlers=[])
     answer = hook.send(text=message.title, blocks=message.slack())
@@ -75,7 +84,7 @@ def send_slack(channel: SlackAlerts, message: Message) -> str:
 def send_email(channel: EmailAlerts, message: Message) -> str:
     """Mail a message; return which addresses the server refused.
 
-    :raises SettingsError: the connection is missing, or names no sender.
+    :raises SettingsError: the connection is missing, of another type, or names no sender.
     """
     from airflow.providers.smtp.hooks.smtp import SmtpHook
 
@@ -85,7 +94,7 @@ def send_email(channel: EmailAlerts, message: Message) -> str:
         timeout = property(lambda self: MAIL_SECONDS)
         smtp_retry_limit = property(lambda self: 0)
 
-    connections.get(channel.connection, "alerts by email")
+    connections.get(channel.connection, "alerts by email", "smtp")
     with QuickSmtpHook(smtp_conn_id=channel.connection) as hook:
         if not hook.from_email:
             raise SettingsError(

@@ -29,6 +29,7 @@ HINTS = {
     "SignatureDoesNotMatch": "Check login and password of the connection: they are the access key and its secret.",
     "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket; clean-ups delete.",
     "ObjectLockConfigurationNotFoundError": "Enable Object Lock on the bucket: docs/IMMUTABILITY.md says how.",
+    "NoCredentialsError": "Set the connection's login and password: access key and secret. Or give the worker a role.",
     "403": "Check the connection's access key and its secret, and the key's rights to list, read and write.",
 }
 
@@ -243,4 +244,4 @@ def _cut_lines() -> tuple[type[Exception], ...]:
 def error_code(error: BaseException | None) -> str:
     """Return the code of a server's answer; empty where the error is none."""
     answer = getattr(error, "response", None) or {}  # those of the connection have none
-    return str(answer.get("Error", {}).get("Code", ""))
+    return str(answer.get("Error", {}).get("Code") or type(error).__name__)
