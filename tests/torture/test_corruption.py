@@ -34,6 +34,7 @@ UNREAD = {
     **dict.fromkeys(
         [f"local {name}" for name in ("version", "flags", "method", "time", "date", "crc", "size", "length", "extra")]
     ),
+    **dict.fromkeys(f"descriptor {name}" for name in ("signature", "crc", "size", "length")),
     # Times and modes come from the manifest. Archives without one are of others, who promise nothing of them.
     **dict.fromkeys([f"central {name}" for name in ("time", "date", "external", "extra")]),
     # Which tool wrote it, which version is needed, whether it is text: nobody asks.
@@ -58,6 +59,8 @@ LOCAL = {
     "name length": 2,
     "extra length": 2,
 }
+DESCRIPTOR = {"signature": 4, "crc": 4, "size": 4, "length": 4}  # behind content whose size was not known in front
+HAS_DESCRIPTOR = 8  # in an entry's flags
 CENTRAL = {
     "signature": 4,
     "made by": 2,
@@ -100,12 +103,14 @@ def fields(archive: bytes) -> Iterator[str]:
     count, _, start = struct.unpack_from("<HII", archive, end + 10)
     directory, position = [], start
     for _ in range(count):
+        (flags,) = struct.unpack_from("<H", archive, position + 8)
         (stored,) = struct.unpack_from("<I", archive, position + 20)
         name, extra, comment = struct.unpack_from("<HHH", archive, position + 28)
         (offset,) = struct.unpack_from("<I", archive, position + 42)
         local = struct.unpack_from("<HH", archive, offset + 26)
         yield from header("local", LOCAL, *local)
         yield from ["content"] * stored
+        yield from header("descriptor", DESCRIPTOR if flags & HAS_DESCRIPTOR else {})
         directory += header("central", CENTRAL, name, extra)
         position += sum(CENTRAL.values()) + name + extra + comment
     yield from directory
