@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
 from lifeboat.databases import Server, mysql
-from lifeboat.processes import die_with_parent, secret_file
+from lifeboat.processes import die_with_parent, environment, secret_file
 
 START_SECONDS = 60
 LOCALHOST = "127.0.0.1"
@@ -75,6 +75,7 @@ class _Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                env=environment(),  # no server needs the secrets of whoever starts it
                 preexec_fn=lambda: die_with_parent(parent),
             )
         deadline = time.monotonic() + START_SECONDS
