@@ -187,8 +187,9 @@ def test_the_backup_role_cannot_delete_and_the_clean_up_role_can(
     assert {version["Key"] for version in versions["Versions"]} == {older, f"{older}.json"}, "hidden, not destroyed"
     assert {marker["Key"] for marker in versions["DeleteMarkers"]} == {older, f"{older}.json"}
     first = versions["Versions"][0]
+    assert isinstance(deleting, S3Destination)
     with pytest.raises(ClientError, match="AccessDenied"):
-        deleting.client.delete_object(Bucket=bucket, Key=first["Key"], VersionId=first["VersionId"])  # type: ignore[attr-defined]
+        deleting.client.delete_object(Bucket=bucket, Key=first["Key"], VersionId=first["VersionId"])
 
 
 def test_a_proof_is_replaced_where_archives_are_locked(project: Configure, bucket: str, roles: None) -> None:
