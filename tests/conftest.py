@@ -19,6 +19,7 @@ import boto3
 import pytest
 from botocore.config import Config
 from lifeboat.backup import PackedArchive
+from lifeboat.config import Settings
 from lifeboat.errors import StorageError
 from lifeboat.staging import Staging
 from lifeboat.storage.disk import DiskDestination
@@ -164,6 +165,12 @@ def disk_destination(name: str, root: Path) -> DiskDestination:
     destination = DiskDestination(name, root)
     destination.init()
     return destination
+
+
+def staging_directory(settings: Settings) -> Path:
+    """Return the staging of settings that keep it in a directory."""
+    assert isinstance(settings.staging, Path)
+    return settings.staging
 
 
 def stage(scratch: Staging, key: str, content: bytes) -> PackedArchive:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from lifeboat import catalog, cleanup, config, proof
+from lifeboat.catalog import Kind
 from lifeboat.cleanup import Order
 from lifeboat.config import Settings
 from lifeboat.errors import StorageError
@@ -36,11 +37,11 @@ def destination(request: pytest.FixtureRequest, project: Configure) -> Destinati
     return connections.destination(request.param, settings.destinations[request.param])
 
 
-def put(destination: Destination, *ages: float, application: str = "Shop", kind: str = "database") -> list[str]:
+def put(destination: Destination, *ages: float, application: str = "Shop", kind: Kind = "database") -> list[str]:
     """Publish archives of so many days of age."""
     keys = []
     for age in ages:
-        key = catalog.archive_key(application, kind, NOW - timedelta(days=age))  # type: ignore[arg-type]
+        key = catalog.archive_key(application, kind, NOW - timedelta(days=age))
         destination.write(key, b"archive")
         destination.write(f"{key}.json", b"{}")
         keys.append(key)

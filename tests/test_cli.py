@@ -23,7 +23,7 @@ PERIODS = [
 
 
 def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).parent / "lifeboat", *arguments]
+    command: list[str | Path] = [Path(sys.executable).parent / "lifeboat", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

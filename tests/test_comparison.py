@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from lifeboat.comparison import differences
-from lifeboat.databases import Dump
-from lifeboat.databases.digest import ObjectDigest, TableDigest
+from lifeboat.databases import Dump, ObjectDigest, TableDigest
 
 ORDERS = TableDigest("orders", 3, "primary key", "a1", "d1")
 LOG = TableDigest("log", 2, "none", "a2", "d2")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from lifeboat import config
+from lifeboat.databases import EngineName
 from lifeboat.errors import SettingsError
 
 from tests.conftest import PROJECT
@@ -47,7 +48,9 @@ def test_several_applications_databases_and_destinations(tmp_path: Path) -> None
     assert list(settings.destinations_of("Blog")) == ["disk"]
     assert settings.encryption_of("Blog") is None
     assert settings.encryption_of("Shop") == config.Encryption(connection="lifeboat_archive")
-    assert settings.destinations["s3"].prefix == "eu"  # type: ignore[union-attr]
+    bucket = settings.destinations["s3"]
+    assert isinstance(bucket, config.S3Destination)
+    assert bucket.prefix == "eu"
 
 
 @pytest.mark.parametrize(
@@ -271,7 +274,7 @@ def test_each_engine_may_have_a_scratch_server(tmp_path: Path) -> None:
     one = load(tmp_path, GOOD + "drill: {connection: scratch_db}").drill
     several = load(tmp_path, GOOD + "drill: {connection: {mysql: a, postgresql: b}}").drill
     none = load(tmp_path, GOOD).drill
-    engines = ("mysql", "postgresql", "sqlite")
+    engines: tuple[EngineName, ...] = ("mysql", "postgresql", "sqlite")
     assert [[drill.connection_of(engine) for engine in engines] for drill in (one, several, none)] == [
         ["scratch_db", None, None],
         ["a", "b", None],

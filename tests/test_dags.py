@@ -18,7 +18,7 @@ from lifeboat.errors import StorageError
 from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, staging_directory
 from tests.endpoint import Endpoint
 
 LoadDag = Callable[..., Any]
@@ -108,7 +108,7 @@ def test_a_run_publishes_one_archive_at_every_destination(project: Configure, lo
     found = stored()
     assert len(found["disk"]) == 1
     assert found["disk"] == found["offsite"]
-    assert [path for path in config.load().staging.rglob("*") if path.is_file()] == []
+    assert [path for path in staging_directory(config.load()).rglob("*") if path.is_file()] == []
 
 
 def test_a_run_stages_in_a_bucket(project: Configure, load_dag: LoadDag, shop: str, s3: S3, tmp_path: Path) -> None:
@@ -308,7 +308,9 @@ def test_a_database_is_restored_from_the_form_and_reported(
     }
     assert mariadb.run("SELECT count(*) FROM orders", "shop_copy") == "3000\n"
     (message,), (letter,) = slack.messages(), mail.messages()
-    for told in (str(message), letter.get_body(("plain",)).get_content()):  # type: ignore[union-attr]
+    text = letter.get_body(("plain",))
+    assert text is not None
+    for told in (str(message), text.get_content()):
         assert "restore_database succeeded" in told
     refused = run(load_dag("restore_database"), into="shop_copy")
     assert refused.state == "failed"
@@ -320,7 +322,7 @@ def test_a_database_is_restored_from_the_form_and_reported(
     assert mariadb.run("SELECT count(*) FROM orders", shop) == "3000\n"
     assert len(stored()["disk"]) == 2
     assert len(slack.messages()) == len(mail.messages()) == 3
-    assert [path for path in config.load().staging.rglob("*") if path.is_file()] == []
+    assert [path for path in staging_directory(config.load()).rglob("*") if path.is_file()] == []
     mariadb.run("DROP DATABASE shop_copy")
 
 
@@ -457,7 +459,7 @@ def test_names_that_look_alike_get_groups_of_their_own(project: Configure, load_
 
 def test_what_a_deleted_run_left_is_swept(project: Configure, load_dag: LoadDag, shop: str) -> None:
     project()
-    left = config.load().staging / "backup_database" / "manual__deleted" / "Shop"
+    left = staging_directory(config.load()) / "backup_database" / "manual__deleted" / "Shop"
     left.mkdir(parents=True)
     (left / "shop.sql.gz").write_bytes(b"half")
     assert run(load_dag()).state == "success"
@@ -527,7 +529,7 @@ def upload(dag: Any, dag_run: Any, index: int) -> None:
         archive=archive.xcom_pull(task_ids="Shop.archive"),
         destination=["disk", "offsite"][index],
     )
-    operator.step({"dag_run": dag_run, "params": {}, "ti": archive})  # type: ignore[typeddict-item]
+    operator.step({"dag_run": dag_run, "params": {}, "ti": archive})
 
 
 def test_a_failed_run_sends_one_slack_message_and_one_email(
@@ -615,7 +617,7 @@ def test_a_backfilled_run_takes_a_backup_only_when_one_is_due(
     context: Any = {"dag_run": Backfilled, "params": {}, "ti": Ti}
     with pytest.raises(AirflowSkipException, match="a backfill cannot travel in time, and the newest database archive"):
         prepare.step(context)
-    staging = config.load().staging / "backup_database"
+    staging = staging_directory(config.load()) / "backup_database"
     assert not (staging / "backfill__2026-01-01").exists()
     for keys in stored().values():  # the newest archive becomes two days old
         (key,) = keys

@@ -20,7 +20,7 @@ from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, RestoreE
 from lifeboat.operators.fresh import RequireFreshBackup
 
 from include.demo.stand_ins import S3, MariaDB
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, staging_directory
 from tests.test_restore import SHOP, back_up, damage, only_shop, repack, root
 
 __all__ = ["only_shop", "root"]
@@ -50,8 +50,8 @@ def rehearse(path: Path, destination: str = "disk") -> dict[str, Any]:
 
 
 def scratch_left(mariadb: MariaDB) -> list[str]:
-    left = [name for name in mariadb.run("SHOW DATABASES").splitlines() if name.startswith(drill.PREFIX)]
-    return left + [path.name for path in (config.load().staging / "drill").glob("*")]
+    left = [name for name in mariadb.run("SHOW DATABASES").splitlines() if name.startswith(names.PREFIX)]
+    return left + [path.name for path in (staging_directory(config.load()) / "drill").glob("*")]
 
 
 def proofs(destination: str = "disk") -> list[str]:
@@ -266,11 +266,11 @@ def test_a_tree_of_other_kinds(rehearsed: Path, tmp_path: Path) -> None:
 
 
 def test_what_has_the_prefix_and_is_not_ours_stops_the_drill(rehearsed: Path, mariadb: MariaDB) -> None:
-    mariadb.run(f"CREATE DATABASE {drill.PREFIX}precious; CREATE TABLE {drill.PREFIX}precious.t (id INT)")
+    mariadb.run(f"CREATE DATABASE {names.PREFIX}precious; CREATE TABLE {names.PREFIX}precious.t (id INT)")
     with pytest.raises(RestoreError, match="that no drill made: it lacks the mark of one"):
         rehearse(rehearsed)
-    assert mariadb.run("SHOW TABLES", f"{drill.PREFIX}precious") == "t\n"
-    mariadb.run(f"DROP DATABASE {drill.PREFIX}precious")
+    assert mariadb.run("SHOW TABLES", f"{names.PREFIX}precious") == "t\n"
+    mariadb.run(f"DROP DATABASE {names.PREFIX}precious")
 
 
 def test_a_scratch_server_without_room_is_told_before_anything_is_made(
@@ -294,7 +294,7 @@ def test_a_killed_drill_is_swept_by_the_next(rehearsed: Path, mariadb: MariaDB) 
     environment = os.environ | {"PYTHONPATH": str(PROJECT / "plugins"), "_AIRFLOW_PROCESS_CONTEXT": "server"}
     process = subprocess.Popen([sys.executable, "-c", script, key_of(rehearsed)], env=environment)
     deadline = time.monotonic() + 60
-    while not any(drill.PREFIX in name for name in scratch_left(mariadb)) and time.monotonic() < deadline:
+    while not any(names.PREFIX in name for name in scratch_left(mariadb)) and time.monotonic() < deadline:
         assert process.poll() is None
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
@@ -304,7 +304,7 @@ def test_a_killed_drill_is_swept_by_the_next(rehearsed: Path, mariadb: MariaDB) 
 
 
 def test_a_drill_killed_before_its_first_mark_is_swept_by_the_next(rehearsed: Path, mariadb: MariaDB) -> None:
-    mariadb.run(f"CREATE DATABASE {drill.PREFIX}20261123_120000_shop")
+    mariadb.run(f"CREATE DATABASE {names.PREFIX}20261123_120000_shop")
     rehearse(rehearsed)
     assert scratch_left(mariadb) == []
 
@@ -384,11 +384,11 @@ def test_an_archive_proves_nothing_of_another_application(
 
 
 def test_only_what_drills_made_is_removed(rehearsed: Path) -> None:
-    scratch = config.load().staging / "drill"
+    scratch = staging_directory(config.load()) / "drill"
     precious = scratch / "precious"
     precious.mkdir(parents=True)
     (precious / "x").touch()
-    dead = scratch / f"{drill.PREFIX}dead"
+    dead = scratch / f"{names.PREFIX}dead"
     (dead / "locked").mkdir(parents=True)
     (dead / "locked").chmod(0o500)
     rehearse(rehearsed)

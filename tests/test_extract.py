@@ -71,9 +71,11 @@ def packed(root: Path, password: str | None = PASSWORD) -> Path:
     return scratch.path / "archive.zip"
 
 
-def extracted(archive: Path, target: Path, password: str | None = PASSWORD, **options: str) -> Extracted:
+def extracted(
+    archive: Path, target: Path, password: str | None = PASSWORD, *, only: str = "", root: str = ""
+) -> Extracted:
     with archive.open("rb") as file:
-        return extract.extract(ArchiveReader(file, "the archive", password), target, **options)
+        return extract.extract(ArchiveReader(file, "the archive", password), target, only=only, root=root)
 
 
 def unfinished(target: Path) -> Path:
@@ -825,9 +827,9 @@ def counted(client: Any) -> list[str]:
     return requests
 
 
-def extracted_from(client: Any, key: str, target: Path, **options: str) -> Extracted:
+def extracted_from(client: Any, key: str, target: Path, *, only: str = "") -> Extracted:
     with S3Destination("off", client, "backups").open(key) as file:
-        return extract.extract(ArchiveReader(file, "the archive", PASSWORD), target, **options)
+        return extract.extract(ArchiveReader(file, "the archive", PASSWORD), target, only=only)
 
 
 def test_many_small_files_take_few_requests(s3: S3, root: Path, target: Path) -> None:

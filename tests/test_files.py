@@ -22,7 +22,7 @@ from lifeboat.archive import pack
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.workers import SMALL
 from lifeboat.errors import FilesError, StagingError
-from lifeboat.files import LeftOut, Member, Selection, select, tree_size
+from lifeboat.files import LeftOut, Member, OpenFile, Selection, select, tree_size
 from lifeboat.staging import StagingDirectory
 
 from tests.trees import NAMES, PHP, as_nobody, make
@@ -174,13 +174,12 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(
 ) -> None:
     make(tmp_path, "outside/passwd", content=b"secret of another")
     make(root, "dir/passwd", content=b"own")
-    opened = pack.OpenFile
 
-    def open_file(member: Member) -> Any:
+    def open_file(member: Member) -> OpenFile:
         if member.path == "dir/passwd" and not (root / "dir").is_symlink():
             (root / "dir").rename(root / "moved")
             (root / "dir").symlink_to(tmp_path / "outside")
-        return opened(member)
+        return OpenFile(member)
 
     monkeypatch.setattr(pack, "OpenFile", open_file)
     assert list(capture().manifest["files"]["problems"]) == ["dir/passwd"]
@@ -321,9 +320,8 @@ def busy(request: pytest.FixtureRequest, root: Path) -> Path:
 
 def while_read(monkeypatch: pytest.MonkeyPatch, busy: Path, times: int, change: Callable[[], object]) -> None:
     """Make something happen to a file each time it has been opened, as often as said."""
-    opened = pack.OpenFile
 
-    class Disturbed(opened):  # type: ignore[misc, valid-type]
+    class Disturbed(OpenFile):
         left = times
 
         def __init__(self, member: Member) -> None:
@@ -406,12 +404,10 @@ def test_a_file_that_grows_for_ever_ends(busy: Path, capture: Capture) -> None:
 
 
 def test_a_file_that_vanishes_is_missing(busy: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = pack.OpenFile
-
-    def open_file(member: Member) -> Any:
+    def open_file(member: Member) -> OpenFile:
         if member.path == "m":
             busy.unlink(missing_ok=True)
-        return opened(member)
+        return OpenFile(member)
 
     monkeypatch.setattr(pack, "OpenFile", open_file)
     captured = capture()
@@ -421,13 +417,11 @@ def test_a_file_that_vanishes_is_missing(busy: Path, capture: Capture, monkeypat
 
 
 def test_a_disk_that_fails_midway_costs_one_file(busy: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = pack.OpenFile
-
-    class Failing(opened):  # type: ignore[misc, valid-type]
+    class Failing(OpenFile):
         def read(self, size: int = 1 << 18) -> bytes:
             if self.size > 900 and self._left < self.size:
                 raise OSError(5, "Input/output error")
-            return bytes(super().read(size))
+            return super().read(size)
 
     monkeypatch.setattr(pack, "OpenFile", Failing)
     captured = capture()
@@ -497,7 +491,7 @@ def test_a_file_beyond_4_gib(root: Path, capture: Capture, tmp_path: Path) -> No
         file.truncate(size)
     captured = capture()
     assert captured.entries["a hole"]["size"] == size
-    listing = ["7z", "l", "-slt", f"-p{PASSWORD}", captured.path]
+    listing: list[str | Path] = ["7z", "l", "-slt", f"-p{PASSWORD}", captured.path]
     assert f"Size = {size}\n" in subprocess.run(listing, check=True, capture_output=True, text=True).stdout
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from lifeboat import catalog, health
 from lifeboat.catalog import Catalog, Kind, Proof
-from lifeboat.health import MEGABYTE, Limits
+from lifeboat.health import Limits
 from lifeboat.storage import StoredObject
+from lifeboat.text import MEGABYTE
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,9 @@ def picked(wanted: RestoreRequest, **places: list[Archive]) -> list[tuple[str, s
 
 
 def plan(content: Content = CONTENT, around: dict[str, Any] | None = None, **wishes: Any) -> RestorePlan:
-    there = {"databases": ["shop", "stock"], "schemas": {"shop", "stock"}, "root": ROOT} | (around or {})
-    there.setdefault("exists", lambda path: path == ROOT)
+    there = Surroundings(["shop", "stock"], {"shop", "stock"}, exists=lambda path: path == ROOT, root=ROOT)
     wanted = RestoreRequest("Shop", **wishes)
-    return recovery.plan(wanted, content, ("disk", archive(5)), "abc", Surroundings(**there), NOW)
+    return recovery.plan(wanted, content, ("disk", archive(5)), "abc", replace(there, **(around or {})), NOW)
 
 
 def schemas(made: RestorePlan) -> list[tuple[str, bool, bool]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import after_restore, backup, catalog, config, connections, restore
+from lifeboat import after_restore, backup, catalog, config, connections, restore, swap
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.backup import Taken
 from lifeboat.catalog import Kind
@@ -28,7 +28,7 @@ from lifeboat.staging import StagingDirectory
 from pyzipper import WZ_AES, AESZipFile
 
 from include.demo.stand_ins import S3, MariaDB
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, as_root
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, as_root, staging_directory
 
 SHOP: dict[str, Any] = {"databases": [{"name": "shop", "connection": "shop_db"}]}
 KEY = "Shop/database/2026-11-20-01-00-00.zip"
@@ -60,7 +60,7 @@ def root(tmp_path: Path) -> Path:
 
 def back_up(kind: config.BackupKind = "database", tmp: str = "1") -> Taken:
     settings = config.load()
-    scratch = StagingDirectory(settings.staging / tmp)
+    scratch = StagingDirectory(staging_directory(settings) / tmp)
     scratch.create()
     taken = backup.take(settings, "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
     assert not taken.failed
@@ -75,7 +75,7 @@ def restored(made: RestorePlan, **options: Any) -> list[restore.RestoredDatabase
     """Do all steps of a restore of databases."""
     settings = config.load()
     restore.verify(settings, made)
-    scratch = StagingDirectory(settings.staging / "safety")
+    scratch = StagingDirectory(staging_directory(settings) / "safety")
     scratch.create()
     restore.safety_backup(settings, made, scratch)
     return [restore.restore_database(settings, made, step, **options) for step in made.databases]
@@ -384,13 +384,13 @@ def test_a_killed_restore_is_marked_and_running_it_again_succeeds(
     project()
     back_up()
     before = checksums(mariadb, shop)
-    made = plan(overwrite=over, **({} if over else {"into": "shop_copy"}))
+    made = plan(overwrite=over, into="" if over else "shop_copy")
     killed_midway(made.to_json(), mariadb)
     schema = made.databases[0].schema
     assert UNFINISHED in mariadb.run("SHOW TABLES", schema)
     with pytest.raises(DumpError, match="A restore is filling the database, or left it half-way"):
         mysql.dump(mariadb.connect, mariadb.server, schema, (), lambda chunk: None)
-    again = plan(overwrite=over, **({} if over else {"into": "shop_copy"}))
+    again = plan(overwrite=over, into="" if over else "shop_copy")
     (done,) = restored(again)
     assert checksums(mariadb, done.schema) == before
     assert done.compared == 4
@@ -544,7 +544,7 @@ def test_a_replacement_that_was_killed_is_done_by_the_next_try(
     (root / "index.php").write_text("<?php broken")
     made = plan(files=True, overwrite=("Shop",))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(restore.swap, step, interrupt)
+        patched.setattr(swap, step, interrupt)
         restore.restore_files(config.load(), made)
     done = restore.restore_files(config.load(), made)
     assert (root / "index.php").read_text() == "<?php"

@@ -6,6 +6,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lifeboat import retention
 from lifeboat.catalog import Archive, Kind, archive_key
-from lifeboat.retention import MEGABYTE, Decision, Plan, Policy
+from lifeboat.retention import Decision, Plan, Policy
+from lifeboat.text import MEGABYTE
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -41,9 +43,11 @@ def kept(found: Plan) -> list[Archive]:
     return [decision.archive for decision in found.decisions if decision.action == "keep"]
 
 
-def rules(archives: Sequence[Archive], **options: object) -> list[str]:
+def rules(
+    archives: Sequence[Archive], policy: Policy = NO_CAP, now: datetime = NOW, zone: ZoneInfo = UTC_ZONE
+) -> list[str]:
     """Return rule and action of each archive, in the order in which they are given."""
-    found = by_key(plan(archives, **options))  # type: ignore[arg-type]
+    found = by_key(plan(archives, policy, now, zone))
     return [f"{found[a.key].action} {found[a.key].rule}" for a in archives]
 
 
@@ -176,19 +180,19 @@ def test_the_newest_proven_archive_stays() -> None:
 
 def test_nothing_goes_before_a_newer_one_is_proven_where_the_policy_says_so() -> None:
     policy = Policy(keep_until_proven=True, delete_oldest_above_megabytes=1)
-    sizes = {"size": MEGABYTE}
-    unproven = [archive(days(age), **sizes) for age in (0, 8, 3000)]
+    large = partial(archive, size=MEGABYTE)
+    unproven = [large(days(age)) for age in (0, 8, 3000)]
     assert rules(unproven, policy=policy) == ["keep newest", "keep daily", "keep unproven"]
     proven = [
-        archive(days(0), **sizes),
-        archive(days(8), proven=True, **sizes),
+        large(days(0)),
+        large(days(8), proven=True),
         archive(days(3000)),
         archive(days(3050)),
     ]
     assert rules(proven, policy=policy) == ["keep newest", "keep newest proven", "delete too old", "delete too old"]
     newer = [archive(days(-1), proven=True), *unproven]
     assert rules(newer, policy=policy) == ["keep future", "keep newest", "keep daily", "keep unproven"]
-    legacy = [archive(days(age), kind="legacy", **sizes) for age in (0, 3000)]
+    legacy = [large(days(age), kind="legacy") for age in (0, 3000)]
     assert rules(legacy, policy=policy) == ["keep newest", "delete too old"], "nobody can prove these"
 
 

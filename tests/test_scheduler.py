@@ -16,7 +16,7 @@ from lifeboat import config
 
 from include.demo.stand_ins import MailSink, MariaDB, SlackSink
 from include.demo.standalone import Standalone
-from tests.conftest import Configure
+from tests.conftest import Configure, staging_directory
 from tests.test_dags import stored
 
 pytestmark = pytest.mark.timeout(600)
@@ -181,7 +181,8 @@ def test_backups_under_a_real_scheduler(
         assert finished(airflow, good) == "success"
         assert {path.name for path in (tmp_path / "disk" / "Shop" / "database").iterdir()} == before | {Path(key).name}
 
-        left = [path for path in config.load().staging.rglob("*") if path.is_file() and "Broken" not in str(path)]
+        staged = staging_directory(config.load()).rglob("*")
+        left = [path for path in staged if path.is_file() and "Broken" not in str(path)]
         assert left == []
         assert len(slack.messages()) == len(mail.messages()) == 1
 

@@ -122,12 +122,14 @@ def test_names_without_a_folder_are_of_the_current_one(shop: Path) -> None:
         assert (version(Path("shop")), version(Path("kept"))) == (b"new", b"old")
 
 
+def leave_a_broken_link(shop: Path) -> None:
+    shop.rename(shop.with_name("gone"))
+    shop.symlink_to("nowhere")
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no target": (lambda shop: shop.rename(shop.with_name("gone")), r"There is no .*shop to replace. Hint: Rename"),
-    "a broken link": (
-        lambda shop: (shop.rename(shop.with_name("gone")), shop.symlink_to("nowhere")),
-        "There is no .*shop to replace",
-    ),
+    "a broken link": (leave_a_broken_link, "There is no .*shop to replace"),
     "nothing restored": (lambda shop: beside(shop).restored.rename(shop.with_name("gone")), "There is no .*_restored_"),
     "kept is taken": (lambda shop: beside(shop).kept.mkdir(), r"_before_.* exists already; nothing is overwritten"),
     "kept is a broken link": (lambda shop: beside(shop).kept.symlink_to("nowhere"), "_before_.* exists already"),

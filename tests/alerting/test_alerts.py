@@ -272,7 +272,7 @@ def test_the_command_sends_a_test(
     channels: Callable[..., config.Alerts], slack: SlackSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channels()
-    command = [Path(sys.executable).parent / "lifeboat", "alert-test"]
+    command: list[str | Path] = [Path(sys.executable).parent / "lifeboat", "alert-test"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "sent by Slack" in done.stdout

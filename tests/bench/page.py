@@ -27,7 +27,7 @@ def fill(root: Path, applications: int) -> None:
     now = datetime.now(UTC)
     for number in range(ARCHIVES):
         captured_at = now - timedelta(hours=3 * number)
-        kind = "application" if number % 7 == 0 else "database"
+        kind: catalog.Kind = "application" if number % 7 == 0 else "database"
         path = root / catalog.archive_key(f"App {number % applications}", kind, captured_at)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"archive")

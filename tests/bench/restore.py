@@ -61,20 +61,18 @@ class Bench:
         dump = self.dumps[ROWS]
         server, connect = self.mariadb.server, self.mariadb.connect
         stock = f"mariadb --defaults-file={self._options} --max-allowed-packet=1G {COPY} < {dump}"
-        loaders = {
+        loaders: dict[str, Callable[[], object]] = {
             f"Lifeboat, {count} connection{'s' * (count > 1)}": partial(
                 lambda count: mysql_load.load(connect, server, COPY, chunks(dump), connections=count), count
             )
             for count in (1, 2, 4)
         }
-        return {
-            name: partial(self._anew, contestant)
-            for name, contestant in {
-                "the stock client": lambda: shell(stock),
-                **loaders,
-                "Lifeboat through the stock client": lambda: mysql_stock.load_sequentially(server, COPY, chunks(dump)),
-            }.items()
+        contestants: dict[str, Callable[[], object]] = {
+            "the stock client": lambda: shell(stock),
+            **loaders,
+            "Lifeboat through the stock client": lambda: mysql_stock.load_sequentially(server, COPY, chunks(dump)),
         }
+        return {name: partial(self._anew, contestant) for name, contestant in contestants.items()}
 
     def _anew(self, contestant: Callable[[], object]) -> None:
         self.empty()

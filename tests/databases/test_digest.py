@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,10 +57,10 @@ def test_clients_statements_and_chunks_do_not_count(rows: list[list[str]], per_s
 
 
 @given(rows_of_texts, st.randoms(use_true_random=False), st.integers(1, 40))
-def test_without_a_primary_key_order_does_not_count(rows: list[list[str]], random: object, size: int) -> None:
+def test_without_a_primary_key_order_does_not_count(rows: list[list[str]], random: Random, size: int) -> None:
     literals = [literal(row) for row in rows]
     shuffled = list(literals)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     (one,) = parse(UNKEYED + mariadb(literals, 3) + END, size).tables
     (other,) = parse(UNKEYED + mysql(shuffled, 2) + END).tables
     assert one == other

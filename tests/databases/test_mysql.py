@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -93,13 +94,13 @@ def test_excluding_a_table_excludes_no_other(mariadb: MariaDB, shop: str, caplog
 
 def test_a_user_who_sees_no_triggers_fails(mariadb: MariaDB, shop: str) -> None:
     """Clients leave out silently what their user may not see."""
-    login = {"user": "blind", "password": "pw"}
+    take_blindly = partial(take, mariadb, shop, user="blind", password="pw")
     mariadb.run("DROP USER IF EXISTS blind@localhost; CREATE USER blind@localhost IDENTIFIED BY 'pw'")
     mariadb.run(f"GRANT SELECT, SHOW VIEW, LOCK TABLES, EVENT ON `{shop}`.* TO blind@localhost")
     with pytest.raises(DumpError, match=r"The user lacks TRIGGER and SELECT ON mysql.proc .*Grant it"):
-        take(mariadb, shop, **login)
+        take_blindly()
     mariadb.run(f"GRANT TRIGGER ON `{shop}`.* TO blind@localhost; GRANT SELECT ON mysql.proc TO blind@localhost")
-    dump, _ = take(mariadb, shop, **login)
+    dump, _ = take_blindly()
     assert {entry.kind for entry in dump.objects} >= {"trigger", "procedure", "function", "event", "view"}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lifeboat.databases import mysql, mysql_stock
+from lifeboat.databases import Dump, mysql, mysql_stock
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MariaDB
@@ -26,7 +26,7 @@ def copy(mariadb: MariaDB) -> Iterator[str]:
     mariadb.run(f"DROP DATABASE `{COPY}`")
 
 
-def take(mariadb: MariaDB, schema: str) -> tuple[mysql.Dump, bytes]:
+def take(mariadb: MariaDB, schema: str) -> tuple[Dump, bytes]:
     chunks: list[bytes] = []
     return mysql.dump(mariadb.connect, mariadb.server, schema, (), chunks.append), b"".join(chunks)
 

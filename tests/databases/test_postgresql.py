@@ -162,13 +162,14 @@ def archive_keys() -> list[str]:
 
 def test_a_database_in_use_is_not_replaced(shop: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
     import psycopg
+    from psycopg.conninfo import make_conninfo
 
     back_up()
     time.sleep(1)  # keys are told apart by the second
     made = plan(overwrite=("shop",))
-    login = {"host": shop.host, "port": shop.port, "user": shop.user, "password": shop.password, "dbname": "shop"}
+    login = make_conninfo(host=shop.host, port=shop.port, user=shop.user, password=shop.password, dbname="shop")
     with (
-        psycopg.connect(**login, application_name="web"),
+        psycopg.connect(login, application_name="web"),
         pytest.raises(RestoreError, match="in use by web of lifeboat"),
     ):
         restored(made)
@@ -176,7 +177,7 @@ def test_a_database_in_use_is_not_replaced(shop: PostgreSQL, monkeypatch: pytest
     with contextlib.ExitStack() as stack:
 
         def and_connect(*arguments: Any) -> Any:
-            stack.enter_context(psycopg.connect(**login))
+            stack.enter_context(psycopg.connect(login))
             return load(*arguments)
 
         load = postgresql_load.load
@@ -319,8 +320,10 @@ def test_what_a_hostile_dump_made_before_it_was_noticed_is_gone(pg: PostgreSQL, 
 def test_the_server_takes_one_statement_at_a_time(pg: PostgreSQL) -> None:
     """Whatever a dump makes of the reader's idea of where a statement ends."""
     two = Statement("table", "t", b"CREATE TABLE t (a int); CREATE TABLE u (a int);")
+    reached = engine()
+    assert isinstance(reached, PostgreSQLEngine)
     with (
-        engine()._session("shop", "x", RestoreError) as session,  # type: ignore[attr-defined]
+        reached._session("shop", "x", RestoreError) as session,
         pytest.raises(RestoreError, match="cannot insert multiple commands"),
     ):
         postgresql_load._run(session.cursor(), two)
@@ -499,7 +502,7 @@ def test_what_was_being_made_when_its_restore_was_killed_is_dropped(
         patch.setattr(postgresql, "_comment", die)
         killed(lambda: engine().target(Target("one", "a key")).__enter__())
     (left,) = [name for name in databases(pg) if name.startswith(FILLING)]
-    assert engine().databases() | {left: False} == engine().databases()
+    assert engine().databases()[left] is False
     with engine().target(Target("two", "a key")):
         assert left not in databases(pg)
 
@@ -514,7 +517,7 @@ def test_no_restore_drops_what_another_one_fills_or_found_to_be_different(
     with engine().target(Target("four", "a key")):
         assert place.name in databases(pg), "it stays to be looked at"
     assert engine().databases()[place.name] is True
-    entered = []
+    entered: list[str] = []
 
     def create(*arguments: Any) -> None:
         made(*arguments)

@@ -22,7 +22,7 @@ from lifeboat.databases import Dump, Engine, Load, Loaded, Target, sqlite, sqlit
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
 from lifeboat.recovery import RestorePlan
 
-from tests.conftest import Configure
+from tests.conftest import Configure, staging_directory
 from tests.crash import die, killed
 from tests.test_restore import back_up, legacy, plan, repack, restored
 from tests.test_runbook import blocks, follow, runbook_variables
@@ -106,7 +106,7 @@ def test_a_database_is_restored_beside_the_original_and_proven(shop: Path, desti
     assert [proven["compared"][name] for name in ("databases", "tables", "rows", "objects")] == [1, 18, 6046, 9]
     assert proven["versions"]["servers"][0].startswith("SQLite 3.")
     assert files(shop) == ["shop.sqlite", copy.name]
-    assert not list((config.load().staging / "sqlite").iterdir())
+    assert not list((staging_directory(config.load()) / "sqlite").iterdir())
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])

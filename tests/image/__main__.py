@@ -24,9 +24,9 @@ def main() -> None:
             "make image-check mounts and changes roots: run it as root, in a container or a virtual machine."
         )
     if "INSIDE" not in os.environ:  # mounts and processes end with it, whatever ends it
-        with tempfile.TemporaryDirectory(prefix="lifeboat-image-") as folder:
+        with tempfile.TemporaryDirectory(prefix="lifeboat-image-") as inside:
             command = [*APART, sys.executable, "-m", "tests.image"]
-            done = subprocess.run(command, env=os.environ | {"INSIDE": folder}, check=False)
+            done = subprocess.run(command, env=os.environ | {"INSIDE": inside}, check=False)
         raise SystemExit(done.returncode)
     folder = Path(os.environ["INSIDE"])
     root = Root(folder / "root")

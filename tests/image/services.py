@@ -12,7 +12,6 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -84,7 +83,7 @@ class Site:
 
     def prepare(self) -> None:
         """Lay out host names and mounted files."""
-        names = enumerate(compose.services(self._environment | {"COMPOSE_PROFILES": "demo,celery"}), start=11)
+        names = enumerate(compose.services({**self._environment, "COMPOSE_PROFILES": "demo,celery"}), start=11)
         hosts = "".join(f"127.0.0.{number} {name}\n" for number, name in names)
         (self._root.path / "etc/hosts").write_text(f"127.0.0.1 localhost\n{hosts}")
         for service in self._services.values():
@@ -125,9 +124,10 @@ class Site:
     def _variables(self, name: str) -> dict[str, str]:
         service = self._services[name]
         given = dict(self._environment) if "env_file" in service else {}
+        own: dict[str, str] = service.get("environment", {})
         # The parts that serve logs share one network here.
         ports = {"AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(8800 + list(self._services).index(name))}
-        return self._root.environment | given | ports | service.get("environment", {}) | {"HOSTNAME": name}
+        return self._root.environment | given | ports | own | {"HOSTNAME": name}
 
     def _inside(self, name: str, words: list[str]) -> list[str]:
         user = "airflow" if "build" in self._services[name] else USERS[name]
@@ -231,4 +231,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -138,7 +138,7 @@ def test_between_two_servers_the_bytes_are_sent(
 
 
 def test_a_copy_that_fails_leaves_nothing(s3: S3, bucket: Bucket, destination: S3Destination) -> None:
-    def fail(**_: Any) -> Iterator[None]:
+    def fail(**_: Any) -> None:
         raise ClientError({"Error": {"Code": "InternalError", "Message": "no"}}, "UploadPartCopy")
 
     destination.client.meta.events.register("before-call.s3.UploadPartCopy", fail)

@@ -154,9 +154,16 @@ def test_disk_archives_are_not_for_everybody(tmp_path: Path) -> None:
     ],
 )
 def test_s3_says_what_is_wrong(s3: S3, tmp_path: Path, changes: dict[str, str], bucket: str, said: str) -> None:
-    login = {"endpoint_url": s3.endpoint, "aws_access_key_id": s3.access_key, "aws_secret_access_key": s3.secret_key}
+    login = {"endpoint_url": s3.endpoint, "aws_secret_access_key": s3.secret_key} | changes
     once = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 1})
-    client = boto3.client("s3", region_name="us-east-1", config=once, **login | changes)
+    client = boto3.client(
+        "s3",
+        region_name="us-east-1",
+        endpoint_url=login["endpoint_url"],
+        aws_access_key_id=s3.access_key,
+        aws_secret_access_key=login["aws_secret_access_key"],
+        config=once,
+    )
     source, sha256 = staged(tmp_path, b"content")
     with pytest.raises(StorageError, match=said):
         S3Destination("off", client, bucket).store(source, KEY, sha256)

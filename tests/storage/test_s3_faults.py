@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from lifeboat import backup, catalog, checkup, cleanup, config, connections, drill, proof
@@ -21,6 +22,7 @@ from lifeboat.config import Settings
 from lifeboat.errors import StorageError
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage import Destination
+from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import Configure, stage
@@ -230,7 +232,9 @@ def test_a_slow_bucket_is_waited_for_and_no_request_for_ever(
     backup.store_archive(scratch, packed, bucket)
     assert_published_is_whole(bucket, packed, published=True)
     monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection())
-    limits = connections.destination("offsite", settings.destinations["offsite"]).client.meta.config  # type: ignore[attr-defined]
+    offsite = connections.destination("offsite", settings.destinations["offsite"])
+    assert isinstance(offsite, S3Destination)
+    limits: Any = offsite.client.meta.config  # its stubs know none of its settings
     assert 0 < limits.connect_timeout <= 60
     assert 0 < limits.read_timeout <= 60
 

@@ -130,8 +130,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT SELECT ON TABLES TO {user}"""
         return self._server.connection(login=self.USER)
 
     def _run(self, statements: Sequence[str], database: str = "postgres", user: str = "postgres") -> None:
-        login = {"host": self._server.host, "port": self._server.port, "password": self._server.password}
-        with psycopg.connect(**login, dbname=database, user=user, autocommit=True) as session:
+        server = self._server
+        with psycopg.connect(
+            host=server.host, port=server.port, user=user, password=server.password, dbname=database, autocommit=True
+        ) as session:
             for statement in statements:
                 session.execute(statement.encode())
 

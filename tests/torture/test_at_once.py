@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
 from lifeboat import backup, checkup, cleanup, config, connections, proof, restore
@@ -13,6 +14,7 @@ from lifeboat.databases import mysql
 from lifeboat.recovery import RestoreRequest
 from lifeboat.staging import StagingDirectory
 
+from tests.conftest import staging_directory
 from tests.torture.conftest import Faults
 from tests.torture.test_killed import CLEANUP, RESTORES, age, only_what_the_policy_keeps
 from tests.torture.world import DATABASES, Ended, World
@@ -129,15 +131,15 @@ def test_what_runs_at_once(world: World, case: Callable[[World, float], None], f
 def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
     """What was dated ahead stays, is told, and stands in the way of nothing; its hour comes a second time."""
     settings = config.load()
-    ahead = datetime.now(UTC) + timedelta(hours=1)
+    ahead = (datetime.now(UTC) + timedelta(hours=1)).timestamp()
 
     class Clock(datetime):
         @classmethod
-        def now(cls, tz: tzinfo | None = None) -> datetime:
-            return ahead
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls.fromtimestamp(ahead, tz)
 
     def back_up() -> Taken:
-        scratch = StagingDirectory(settings.staging / "clock")
+        scratch = StagingDirectory(staging_directory(settings) / "clock")
         scratch.create()
         return backup.take(settings, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
 

@@ -22,7 +22,7 @@ from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import MariaDB
 from tests.archive.test_archive import read, write
-from tests.conftest import ARCHIVE_PASSWORD, Configure
+from tests.conftest import ARCHIVE_PASSWORD, Configure, staging_directory
 from tests.torture.conftest import Faults
 
 EVERY_BIT = tuple(1 << bit for bit in range(8))
@@ -92,7 +92,7 @@ END = {
 }
 
 
-def fields(archive: bytes) -> Iterator[str]:
+def fields(archive: bytes | bytearray) -> Iterator[str]:
     """Yield the name of the field that each byte of an archive is in."""
 
     def header(kind: str, sizes: dict[str, int], name: int = 0, extra: int = 0) -> Iterator[str]:
@@ -101,7 +101,8 @@ def fields(archive: bytes) -> Iterator[str]:
 
     end = archive.rindex(b"PK\x05\x06")
     count, _, start = struct.unpack_from("<HII", archive, end + 10)
-    directory, position = [], start
+    directory: list[str] = []
+    position = start
     for _ in range(count):
         (flags,) = struct.unpack_from("<H", archive, position + 8)
         (stored,) = struct.unpack_from("<I", archive, position + 20)
@@ -146,11 +147,11 @@ class Victim:
         self.settings = settings
         self._mariadb = mariadb
         (self._place,) = connections.destinations(settings, "Shop", ("disk",))
-        scratch = StagingDirectory(settings.staging / "1")
+        scratch = StagingDirectory(staging_directory(settings) / "1")
         scratch.create()
         databases = settings.databases_of("Shop")
         self.key = backup.take(settings, "Shop", "application", databases, ("disk",), "", scratch).packed.key
-        self.path = Path(str(settings.destinations["disk"].path)) / self.key  # type: ignore[union-attr]
+        self.path = settings.own_directories[1] / self.key
         self.plan = self._selected()
         drill.rehearse(settings, "Shop", self._place, self.key, "the tests", datetime.now(UTC))
         self._before = self._state()

@@ -30,7 +30,7 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 
 
 def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).parent / "lifeboat", *arguments]
+    command: list[str | Path] = [Path(sys.executable).parent / "lifeboat", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     for shown in (done.stdout, done.stderr):

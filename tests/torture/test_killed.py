@@ -14,7 +14,8 @@ import pytest
 from lifeboat import catalog, cleanup, config, connections
 
 from tests.torture.conftest import Faults
-from tests.torture.world import DATABASES, Death, World
+from tests.torture.victim import Death
+from tests.torture.world import DATABASES, World
 
 STEPS = 12  # of a command, at most, before which it is killed
 OTHER_DEATHS = (

@@ -118,7 +118,7 @@ def test_a_night_of_fifty_applications_by_the_command(many: Path, faults: Faults
     memory = Memory("lifeboat backup")
     started = time.monotonic()
     with memory.watched():
-        command = [Path(sys.executable).parent / "lifeboat", "backup", "database", "--json"]
+        command: list[str | Path] = [Path(sys.executable).parent / "lifeboat", "backup", "database", "--json"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.monotonic() - started
     assert done.returncode == 1, done.stderr[-1000:]

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -286,6 +287,9 @@ def test_no_run_under_a_scheduler_tells_a_secret(
                 return standalone.api("GET", path)
             return {}
 
+        def is_over(path: str) -> bool:
+            return ask(path).get("state") in ("success", "failed")
+
         wait_for(lambda: ask("dags").get("total_entries", 0) >= 7)
         for dag_id, conf in (
             ("backup_application", {}),
@@ -294,8 +298,7 @@ def test_no_run_under_a_scheduler_tells_a_secret(
             ("restore_application", {"application": "Shop", "into": str(tmp_path / "copy")}),
         ):
             made = standalone.api("POST", f"dags/{dag_id}/dagRuns", logical_date=None, conf=conf)
-            path = f"dags/{dag_id}/dagRuns/{quote(made['dag_run_id'])}"
-            wait_for(lambda path=path: ask(path).get("state") in ("success", "failed"), 240)
+            wait_for(partial(is_over, f"dags/{dag_id}/dagRuns/{quote(made['dag_run_id'])}"), 240)
         time.sleep(5)  # for the alerts of the last
     assert watch.found == {}
     assert leaks_below(tmp_path) == {}

@@ -11,7 +11,8 @@ from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import BUCKET
 from tests.torture.conftest import Faults
 from tests.torture.test_killed import BACKUPS, CLEANUP, DRILL, RESTORES, Verb, spread, steps_of
-from tests.torture.world import Death, World
+from tests.torture.victim import Death
+from tests.torture.world import World
 
 STEPS = 8
 
@@ -62,13 +63,13 @@ def kill_server(world: World, verb: Verb, server: MariaDB | S3, step: int) -> No
 def test_a_server_killed_at_any_step(
     world: World, verb: Verb, name: str, mariadb: MariaDB, s3: S3, faults: Faults
 ) -> None:
-    server = {"MariaDB": mariadb, "S3": s3}[name]
+    servers: dict[str, MariaDB | S3] = {"MariaDB": mariadb, "S3": s3}
     steps = steps_of(world, verb)
     failures = []
     for step in spread(len(steps), STEPS):
         try:
             with faults.one(f"{name} killed in {verb.name}"):
-                kill_server(world, verb, server, step)
+                kill_server(world, verb, servers[name], step)
         except AssertionError as error:
             failures.append(f"step {step} ({steps[step - 1]}): {error}")
     assert not failures, "\n".join(failures)

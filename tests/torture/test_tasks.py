@@ -14,7 +14,7 @@ from lifeboat import config
 
 from include.demo.stand_ins import MariaDB
 from include.demo.standalone import Standalone
-from tests.conftest import Configure
+from tests.conftest import Configure, staging_directory
 from tests.test_dags import stored
 from tests.test_scheduler import dumps, wait_for, where_it_is_noon
 from tests.torture.conftest import Faults
@@ -78,5 +78,5 @@ def test_a_task_and_its_worker_are_killed(
             with faults.one(f"Airflow's {victim.__name__} killed in a dump"):
                 kill_dump(victim)
                 assert [len(keys) for keys in stored().values()] == [number, number]
-                assert not [path for path in config.load().staging.rglob("*") if path.is_file()]
+                assert not [path for path in staging_directory(config.load()).rglob("*") if path.is_file()]
                 assert mariadb.run("SELECT IS_FREE_LOCK('lifeboat:shop')").strip() == "1"

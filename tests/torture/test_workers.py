@@ -126,11 +126,12 @@ def cluster(
 
 def settings(project: Configure, staging: str) -> None:
     databases = [{"name": name, "connection": "shop_db"} for name in ("shop", "stock")]
-    bucket = config.load(project()).destinations["offsite"].bucket  # type: ignore[union-attr]
+    offsite = config.load(project()).destinations["offsite"]
+    assert isinstance(offsite, config.S3Destination)
     project(
         timezone=where_it_is_noon(),
         staging=staging,
-        destinations={"offsite": {"type": "s3", "connection": "backups_s3", "bucket": bucket}},
+        destinations={"offsite": {"type": "s3", "connection": "backups_s3", "bucket": offsite.bucket}},
         applications={"Shop": {"databases": databases}},
     )
 

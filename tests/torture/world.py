@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from lifeboat import catalog, config, connections, stored_archive
 from lifeboat.databases.mysql import UNFINISHED
+from lifeboat.storage import Destination
 
 from include.demo.stand_ins import MariaDB
 from tests.conftest import SCHEMA
@@ -105,7 +106,7 @@ class World:
         """Return the keys of all archives that count, by destination."""
         return {d.name: {a.key for a in catalog.read(d.list()).archives} for d in self._destinations()}
 
-    def _destinations(self) -> Iterator[connections.Destination]:
+    def _destinations(self) -> Iterator[Destination]:
         yield from connections.destinations(config.load(), "Shop")
 
     def check_published(self) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from fastapi import FastAPI
@@ -72,7 +72,11 @@ def airflow(airflow_db: None) -> Iterator[FastAPI]:
         yield create_app()
 
 
-Login = Callable[[str], TestClient]
+class Login(Protocol):
+    """Logs in to the page."""
+
+    def __call__(self, user: str = "viewer") -> TestClient:
+        """Return a client: logged in as a user, or nobody where the name is empty."""
 
 
 @pytest.fixture

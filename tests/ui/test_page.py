@@ -41,7 +41,8 @@ def paths() -> list[str]:
 def served(client: TestClient, path: str, **query: Any) -> str:
     answer = client.get(path, params=query)
     assert answer.status_code == 200, answer.text
-    return answer.text
+    text: str = answer.text
+    return text
 
 
 def test_airflow_knows_the_page(airflow: FastAPI, login: Login) -> None:
@@ -321,9 +322,9 @@ def test_keys_and_markers_that_make_no_sense_break_no_page(
     (key,) = publish(tmp_path / "disk", 0.1, totals={"rows": None, "tables": "all"})
     marker = (tmp_path / "disk" / f"{key}.json").read_bytes()
     for day in ("0001-01-01-00-00-00", "9999-12-31-23-59-59"):
-        path = tmp_path / "disk" / "Shop" / "database" / f"{day}.zip"
-        path.write_bytes(b"an archive")
-        path.with_name(f"{path.name}.json").write_bytes(marker)
+        archive = tmp_path / "disk" / "Shop" / "database" / f"{day}.zip"
+        archive.write_bytes(b"an archive")
+        archive.with_name(f"{archive.name}.json").write_bytes(marker)
     client = login()
     for path in FRAGMENTS:
         served(client, path)

@@ -252,20 +252,20 @@ def test_an_archive_of_no_application_of_the_settings_is_foreign(settings: Setti
 @pytest.mark.parametrize(
     ("chosen", "ages"),
     [
-        ({}, [1, 2, 3, 4]),
-        ({"application": "Shop"}, [1, 2, 4]),
-        ({"kind": "application"}, [4]),
-        ({"destination": "offsite"}, [2]),
-        ({"proven": "yes"}, [1]),
-        ({"proven": "no", "application": "Books"}, [3]),
-        ({"application": "nobody"}, []),
+        (Filters(), [1, 2, 3, 4]),
+        (Filters(application="Shop"), [1, 2, 4]),
+        (Filters(kind="application"), [4]),
+        (Filters(destination="offsite"), [2]),
+        (Filters(proven="yes"), [1]),
+        (Filters(proven="no", application="Books"), [3]),
+        (Filters(application="nobody"), []),
     ],
 )
-def test_filters_choose_archives(settings: Settings, chosen: dict[str, str], ages: list[int]) -> None:
+def test_filters_choose_archives(settings: Settings, chosen: Filters, ages: list[int]) -> None:
     disk = [*objects(1), *objects(3, application="Books"), *objects(4, kind="application")]
     proven = StoredObject(objects(1)[0].key + ".proof.json", 9, NOW)
     rows = archives.rows(settings, [reading("disk", *disk, proven), reading("offsite", *objects(2))], NOW)
-    admitted = [row.archive.captured_at for row in rows if Filters(**chosen).admit(row)]
+    admitted = [row.archive.captured_at for row in rows if chosen.admit(row)]
     assert admitted == [NOW - age * DAY for age in ages]
 
 
