@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from lifeboat import config
 
@@ -26,15 +27,12 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def dump_clients(mark: Path) -> list[int]:
-    """Return the dump clients of tasks of an Airflow with a text in its environment; their own is nearly empty."""
+def dump_clients() -> list[int]:
+    """Return the dump clients that descend from this process."""
     found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):  # it has just ended
-            if (process / "comm").read_text().startswith("mariadb-dump"):
-                client = int(process.name)
-                environment = Path(f"/proc/{task(client)}/environ").read_bytes()
-                found += [client] if str(mark).encode() in environment else []
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+            found += [process.pid] if process.name().startswith("mariadb-dump") else []
     return found
 
 
@@ -62,9 +60,9 @@ def test_a_task_and_its_worker_are_killed(
             blocker = mariadb.connect(database="shop")
             blocker.cursor().execute("LOCK TABLES orders WRITE")
             run = airflow.api("POST", "dags/backup_database/dagRuns", logical_date=None, conf={})["dag_run_id"]
-            (client,) = wait_for(lambda: dumps(mariadb) and dump_clients(tmp_path), PATIENCE)
+            (client,) = wait_for(lambda: dumps(mariadb) and dump_clients(), PATIENCE)
             os.kill(victim(client), signal.SIGKILL)
-            wait_for(lambda: client not in dump_clients(tmp_path))
+            wait_for(lambda: client not in dump_clients())
             blocker.close()
 
             def state() -> str:
