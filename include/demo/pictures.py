@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from include.demo.browser import chromium
 
 SCREEN = (1360, 1000)
 PHONE = (390, 1000)
+PATIENCE = 60_000.0  # milliseconds, until every destination has answered
 PICTURES: tuple[tuple[str, str, tuple[int, int], Literal["light", "dark"]], ...] = (
     ("light", "/plugin/backups", SCREEN, "light"),
     ("dark", "/plugin/backups", SCREEN, "dark"),
@@ -34,7 +35,10 @@ def take(base: str, folder: Path) -> Iterator[Path]:
             page.goto("/")
             page.get_by_role("link", name="Backups").first.wait_for()  # by then, Airflow has logged us in
             page.goto(path)
-            page.wait_for_load_state("networkidle")
+            content = page.frame_locator("iframe") if path.startswith("/plugin") else page
+            content.locator(".answer").first.wait_for()
+            for unfinished in ("[aria-busy=true]", "text=has not answered"):
+                expect(content.locator(unfinished)).to_have_count(0, timeout=PATIENCE)
             picture = folder / f"backups-{name}.png"
             page.screenshot(path=picture)
             context.close()
