@@ -56,10 +56,11 @@ def engine(path: Path, tmp_path: Path) -> Iterator[Engine]:
     assert not list((tmp_path / "scratch").glob("*/*"))
 
 
-def client(path: Path, sql: str | bytes) -> str:
+def client(path: Path, sql: str | bytes, encoding: str = "utf-8") -> str:
     """Run SQL through the stock client and return what it prints."""
     text = sql.encode() if isinstance(sql, str) else sql
-    return subprocess.run(["sqlite3", "-bail", path], input=text, capture_output=True, check=True).stdout.decode()
+    done = subprocess.run(["sqlite3", "-bail", path], input=text, capture_output=True, check=True)
+    return done.stdout.decode(encoding)
 
 
 def take(engine: Engine, database: str = "shop", excluded: tuple[str, ...] = ()) -> tuple[Dump, bytes]:
@@ -288,12 +289,45 @@ def test_the_stock_client_makes_the_same_of_a_dump(engine: Engine, path: Path) -
 @pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
 def test_texts_keep_their_encoding(engine: Engine, path: Path, encoding: str) -> None:
     client(
-        path.with_name("wide.sqlite"), f"PRAGMA encoding = '{encoding}'; CREATE TABLE t (a); INSERT INTO t VALUES ('ñ')"
+        path.with_name("wide.sqlite"),
+        f"PRAGMA encoding = '{encoding}'; CREATE TABLE t (a);"
+        "INSERT INTO t VALUES ('ñ'), ('a' || char(0) || 'ñ'), (CAST(X'D8D8' AS TEXT));",
     )
     dump, text = take(engine, "wide")
     assert dump.character_set == encoding
     load_into_new(engine, text)
-    assert take(engine, "copy")[0].character_set == encoding
+    again, _ = take(engine, "copy")
+    assert (again.character_set, comparison.differences(dump, again)) == (encoding, [])
+    values = "SELECT hex(a), typeof(a) FROM t"
+    assert client(path.with_name("copy.sqlite"), values) == client(path.with_name("wide.sqlite"), values)
+
+
+def test_a_text_of_any_bytes_comes_back_from_a_dump_of_the_stock_client(engine: Engine, path: Path) -> None:
+    hand = path.with_name("hand.sqlite")
+    client(
+        hand,
+        """CREATE TABLE "it's [so]" (a, b, c); INSERT INTO "it's [so]" VALUES
+        (CAST(X'FF' AS TEXT), 'it''s', CAST(X'276127E92727' AS TEXT)), ('ñ', X'FF', CAST(X'E90A2D2D27' AS TEXT))""",
+    )
+    load_into_new(engine, client(hand, ".dump", "latin-1").encode("latin-1"))
+    values = """SELECT hex(a), typeof(a), hex(b), typeof(b), hex(c), typeof(c) FROM "it's [so]" """
+    assert client(path.with_name("copy.sqlite"), values) == client(hand, values)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (b"CREATE TABLE t (a DEFAULT '\xff');", 'table has something that is not UTF-8: "CREATE TABLE t'),
+        (b"INSERT INTO t VALUES (\xff);", "rows of table 't' name something that is not UTF-8"),
+        (b'INSERT INTO "\xff" VALUES (1);', "rows of table '\ufffd' name something that is not UTF-8"),
+    ],
+)
+def test_what_is_not_utf8_outside_of_texts_is_refused_by_a_sentence(
+    engine: Engine, statement: bytes, said: str
+) -> None:
+    with pytest.raises(RestoreError, match=said) as error:
+        load_into_new(engine, b"BEGIN;\n" + statement + b"\nCOMMIT;\n")
+    assert error.value.hint == "Load it by hand with sqlite3."
 
 
 def test_why_a_dump_failed(engine: Engine, path: Path) -> None:
@@ -313,7 +347,7 @@ def test_why_a_dump_failed(engine: Engine, path: Path) -> None:
         "CREATE VIEW v AS SELECT 'x'; PRAGMA writable_schema = ON;"
         " UPDATE sqlite_schema SET sql = CAST(replace(CAST(sql AS BLOB), X'78', X'E9') AS TEXT);",
     )
-    with pytest.raises(DumpError, match=r"latin.sqlite' failed: the name or definition .* is no UTF-8"):
+    with pytest.raises(DumpError, match=r"latin.sqlite' failed: the name or definition .* is not UTF-8"):
         take(engine, "latin")
 
 
@@ -357,7 +391,7 @@ def test_what_is_no_file_of_a_database_is_refused_and_not_waited_for(engine: Eng
     path.with_name("dangling.sqlite").symlink_to("nowhere")
     names = ("pipe", "folder", "device", "dangling")
     for name in names:
-        with pytest.raises(DumpError, match=rf"{name}.sqlite' failed: it is no regular file") as error:
+        with pytest.raises(DumpError, match=rf"{name}.sqlite' failed: it is not a regular file") as error:
             take(engine, name)
         assert "without suffix" in error.value.hint
         with (
@@ -366,7 +400,7 @@ def test_what_is_no_file_of_a_database_is_refused_and_not_waited_for(engine: Eng
         ):
             pass
     for name in (str(path), f"/{path.stem}", "../app/shop", ".shop"):
-        with pytest.raises(SettingsError, match=f"is no name of a database: its file lies in '{path.parent}'"):
+        with pytest.raises(SettingsError, match=f"is not the name of a database: its file lies in '{path.parent}'"):
             take(engine, name)
     assert engine.databases() == {"shop": True}
     with pytest.raises(ValueError, match="holds a NUL"):

@@ -75,7 +75,7 @@ class SQLite:
     def _dump(self, path: Path, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         with _translated(f"Dump of {str(path)!r} failed: ", DumpError):
             if not path.is_file():  # and nothing else is opened: a pipe would never end
-                said = "it is no regular file." if os.path.lexists(path) else "there is no such file."
+                said = "it is not a regular file." if os.path.lexists(path) else "there is no such file."
                 raise DumpError(said, "The database's name is that of its file, without suffix.")
             with (
                 scratch_directory(self._scratch, "copy_") as folder,
@@ -135,7 +135,7 @@ class SQLite:
         """Return the file of a database."""
         if "/" in name or name.startswith("."):
             raise SettingsError(
-                f"{name!r} is no name of a database: its file lies in {str(self._folder)!r}.",
+                f"{name!r} is not the name of a database: its file lies in {str(self._folder)!r}.",
                 "Name the file without its folder and suffix; the connection names one of the files.",
             )
         return self._folder / f"{name}{self._suffix}"
@@ -233,7 +233,7 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
             begun = begun or _begins(database, statement)
             if statement.kind == "skipped" or (statement.kind == "rows" and only not in ("", statement.table)):
                 continue
-            count = database.execute(statement.sql.decode()).rowcount
+            count = database.execute(sqlite_text.text_of(statement)).rowcount
             tables += statement.kind == "table"
             rows += count if statement.sql[:6].upper() == b"INSERT" and statement.table != "sqlite_sequence" else 0
             progress.advance(len(statement.sql))
