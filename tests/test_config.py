@@ -130,7 +130,7 @@ LAST = "databases: [{name: blog, connection: blog_db}]"
         (LAST, f"{LAST}\nretention: {{keep_all_for_days: 1:30}}", "column 32: YAML reads 1:30 to the base of"),
         (LAST, f"{LAST}\nretention: {{keep_all_for_days: 010}}", "YAML reads 010 to the base of 8 or 60"),
         ("  Shop:", "\tShop:", "line 8, column 1: a tab; indent by spaces"),
-        ("connection: shop_db", "[a, b]: shop_db", "a list or {...} is no key; put text in quotes"),
+        ("connection: shop_db", "[a, b]: shop_db", "a list or {...} cannot be a key; put text in quotes"),
         (LAST, f"{LAST}\n---\na: b", "expected a single document in the stream but found another document"),
         (LAST, "destinations: *there", "column 19: found undefined alias"),
         (LAST, f"{LAST}\nretention: !env DAYS", "column 12: could not determine a constructor for the tag"),
@@ -168,7 +168,7 @@ LAST = "databases: [{name: blog, connection: blog_db}]"
         (LAST, f"{LAST}\nalerts: {{email: {{connection: a, to: [ops]}}}}", "email.to.0: must be one address, as in"),
         (LAST, f'{LAST}\nalerts: {{email: {{connection: a, to: ["a@b.c\\nBcc: d@e.f"]}}}}', "must be one address"),
         ("destinations: [disk]", "after_restore: ['']", "after_restore.0: must not be empty"),
-        ("destinations: [disk]", 'after_restore: ["a \'b"]', "after_restore.0: is no command: no closing quotation"),
+        ("destinations: [disk]", 'after_restore: ["a \'b"]', "after_restore.0: is not a command: no closing quotation"),
         # places
         ("path: /backups", "path: /x/../backups", "path: must not hold '..': write where '/x/../backups' leads to"),
         ("path: /backups", "path: /", "staging: lies in destinations.disk, or around it"),

@@ -758,7 +758,7 @@ def load(path: Path | None = None) -> Settings:
 
 
 def _in_yaml(error: yaml.YAMLError, text: str) -> str:
-    """Say where a text is no YAML, and why."""
+    """Say where a text is not YAML, and why."""
     if not isinstance(error, yaml.error.MarkedYAMLError) or error.problem_mark is None:
         return " ".join(str(error).split())
     mark, problem = error.problem_mark, str(error.problem)

@@ -178,7 +178,7 @@ def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
     for name in ("ca", "cert", "key"):
         if files.get(name) and not Path(str(files[name])).is_file():
             raise SettingsError(
-                f"The extra 'ssl' of Airflow connection {connection_id!r} names a {name} that is no file here.",
+                f"The extra 'ssl' of Airflow connection {connection_id!r} names a {name} that is not a file here.",
                 "Put the file on every worker, or mend its path; clients go on without it where TLS is only preferred.",
             )
     return files

@@ -136,7 +136,7 @@ def test_what_somebody_else_restores_belongs_to_its_owner(
     project(applications={"Shop": {"databases": [SHOP["databases"][0] | {"restore_connection": "shop_admin"}]}})
     back_up()
     made = plan(overwrite=("shop",))
-    with pytest.raises(RestoreError, match="operator is no member of the role that owns database 'shop'"):
+    with pytest.raises(RestoreError, match="operator is not a member of the role that owns database 'shop'"):
         restore.restore_database(config.load(), made, made.databases[0])
     shop.run(f"GRANT {shop.user} TO operator")
     done = restore.restore_database(config.load(), made, made.databases[0])

@@ -439,7 +439,7 @@ def _check_target(session: Connection[Any], target: Target) -> None:
     ).fetchone()
     if owns != (True,):
         raise RestoreError(
-            f"{session.info.user} is no member of the role that owns database {name!r}.",
+            f"{session.info.user} is not a member of the role that owns database {name!r}.",
             "Grant it that role, so that what is restored has the owner that it had.",
         )
     users = session.execute(
