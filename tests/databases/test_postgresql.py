@@ -16,7 +16,8 @@ import pytest
 from lifeboat import catalog, comparison, config, connections, drill, restore
 from lifeboat.config import Database
 from lifeboat.databases import Dump, Engine, Load, Loaded, Server, Target, names, postgresql, postgresql_load
-from lifeboat.databases.postgresql import FILLING, MARK
+from lifeboat.databases.names import FILLING
+from lifeboat.databases.postgresql import MARK
 from lifeboat.databases.postgresql import PostgreSQL as PostgreSQLEngine
 from lifeboat.databases.postgresql_digest import digest
 from lifeboat.databases.postgresql_statements import Statement, read
@@ -455,6 +456,17 @@ def test_a_killed_restore_is_begun_anew(shop: PostgreSQL, monkeypatch: pytest.Mo
     made = plan(archive=key, overwrite=("shop",))
     restore.restore_database(config.load(), made, made.databases[0])
     assert not [name for name in databases(shop) if name.startswith(FILLING)]
+
+
+def test_a_drill_tells_what_failed_first_when_the_server_ends_its_session(
+    pg: PostgreSQL, everything: tuple[Dump, bytes]
+) -> None:
+    with pytest.raises(RestoreError, match="what failed first") as error, engine().scratch("a key", everything[0]):
+        pg.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{pg.user}'")
+        raise RestoreError("what failed first", "its hint")
+    assert error.value.hint == "its hint"
+    with engine().scratch("a key", everything[0]) as place:
+        assert databases(pg) == [place, "shop"]
 
 
 def test_what_a_killed_restore_left_is_no_database_and_the_next_restore_or_drill_drops_it(
