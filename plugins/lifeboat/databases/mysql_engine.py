@@ -75,8 +75,11 @@ class MySQL:
             mysql_schema.begin(session, schema, key, captured.character_set, captured.collation, ())
             try:
                 yield schema
-            finally:
-                mysql_schema.drop(session, schema)
+            except BaseException:
+                with contextlib.suppress(Exception):  # what failed first is what to tell; the next drill drops it
+                    mysql_schema.drop(session, schema)
+                raise
+            mysql_schema.drop(session, schema)
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
         if not load.sequential:
