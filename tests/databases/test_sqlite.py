@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -442,6 +444,36 @@ def test_a_database_that_may_not_be_read_says_what_it_takes(engine: Engine, path
 
     as_nobody(dump, home)
     path.parent.chmod(0o755)
+    path.chmod(0o600)
+    as_nobody(dump, home)
+
+
+def test_a_worker_of_another_user_never_keeps_the_application_from_writing(path: Path, tmp_path: Path) -> None:
+    client(path, "PRAGMA journal_mode = wal")
+    path.chmod(0o644)
+    home = tmp_path / "home"
+    home.mkdir()
+    group = grp.getgrnam("nogroup").gr_gid
+
+    def dump() -> None:
+        sqlite.SQLite(path, home).dump("shop", (), lambda chunk: None)
+
+    def refused() -> None:
+        with pytest.raises(DumpError, match=r"keep its owner from writing.*Run the worker as the application's user"):
+            dump()
+
+    path.parent.chmod(0o777)
+    as_nobody(refused, home)
+    assert files(path) == ["shop.sqlite"]
+    with closing(sqlite3.connect(path)) as application:  # it has made them itself
+        application.execute("SELECT count(*) FROM orders").fetchone()
+        as_nobody(dump, home)
+    os.chown(path, -1, group)
+    path.chmod(0o664)
+    as_nobody(dump, home)
+    left = [path.with_name(f"{path.name}-{end}").stat() for end in ("wal", "shm")]
+    assert [(status.st_gid, stat.S_IMODE(status.st_mode)) for status in left] == [(group, 0o664)] * 2
+    dump()  # root makes what its owner may write
 
 
 def test_blanks_behind_a_definition_do_not_count(engine: Engine, path: Path) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -28,13 +29,14 @@ from lifeboat.text import size_text
 
 log = logger(__name__)
 
-MAY_READ = "Let the worker's user read the file and, where its journal is a WAL, write in its folder."
+MAY_READ = "Let the worker's user read the file; where its journal is a WAL, run the worker as the application's user."
 HINTS = {
     "locked": "Stop the application, then try again.",
     "unable to open": MAY_READ,
     "readonly database": MAY_READ,
     "disk is full": "Free some space there.",
 }
+WAL = b"\x02\x02"  # bytes 18 and 19 of a file whose journal is one
 PATIENCE = 60.0  # seconds to wait for a lock of the application's
 INSTRUCTIONS = 1_000_000  # of SQLite's machine: some milliseconds; between, a time limit can end a statement
 STEP = 4096  # pages copied at once; between two steps, a time limit can end it
@@ -168,8 +170,9 @@ def _open(path: Path, mode: Literal["ro", "rw"], patience: float = 1) -> sqlite3
 def _copy(path: Path, target: Path, database: str) -> sqlite3.Connection:
     """Copy a database as it is at one moment, and return the copy, open and without a name.
 
-    :raises DumpError: it is damaged.
+    :raises DumpError: it is damaged, or the copy would lock its application out.
     """
+    _refuse_locking_out(path)
     progress = Progress(f"Copying {database}")
     copy = sqlite3.connect(target, isolation_level=None)
     with closing(_open(path, "ro", PATIENCE)) as source:
@@ -182,6 +185,30 @@ def _copy(path: Path, target: Path, database: str) -> sqlite3.Connection:
     if found != "ok":
         raise DumpError(f"it is damaged: {found}.", "Restore it from an archive, or recover it by 'sqlite3 .recover'.")
     return copy
+
+
+def _refuse_locking_out(path: Path) -> None:
+    """Refuse a database at rest beside which SQLite would make a WAL that only this user may write.
+
+    Whoever reads such a database makes ``-wal`` and ``-shm`` where there are none, as its own with the mode of the
+    database, and may be unable to remove them: the application of another user could not write any more.
+    """
+    if not os.access(path, os.R_OK):
+        return  # as SQLite will say
+    with path.open("rb") as file:
+        is_wal = file.read(20)[18:] == WAL
+    user = os.geteuid()  # root gives both files to the owner of the database
+    if not is_wal or user in (0, (status := path.stat()).st_uid) or path.with_name(f"{path.name}-shm").exists():
+        return
+    folder = path.parent.stat()
+    group = folder.st_gid if folder.st_mode & stat.S_ISGID else os.getegid()
+    shared = stat.S_IWOTH | (stat.S_IWGRP if group == status.st_gid else 0)
+    if os.access(path.parent, os.W_OK) and not status.st_mode & shared:
+        raise DumpError(
+            "its journal is a WAL, and what SQLite puts beside it to read it would keep its owner from writing.",
+            "Run the worker as the application's user; or let a group of both own the file and its folder, both"
+            " writable for it, and the folder with the setgid bit.",
+        )
 
 
 def _dump(copy: sqlite3.Connection, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
