@@ -93,7 +93,7 @@ def _a_schedule(text: str) -> str:
         croniter(text).get_next()  # the 30th of February stops a scheduler
     except ValueError as error:
         reason = str(error).removeprefix(f"[{text}] ")
-        raise ValueError(f"no clock ever shows this cron expression: {reason}; mend its fields") from error
+        raise ValueError(f"no clock ever shows this cron expression: {reason}; fix its fields") from error
     return text
 
 

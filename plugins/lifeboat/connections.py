@@ -179,7 +179,7 @@ def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
         if files.get(name) and not Path(str(files[name])).is_file():
             raise SettingsError(
                 f"The extra 'ssl' of Airflow connection {connection_id!r} names a {name} that is not a file here.",
-                "Put the file on every worker, or mend its path; clients go on without it where TLS is only preferred.",
+                "Put the file on every worker, or fix its path; clients go on without it where TLS is only preferred.",
             )
     return files
 

@@ -18,7 +18,7 @@ from threading import Event, Thread, Timer
 from typing import Any
 
 import pytest
-from lifeboat import comparison, config, connections, drill, restore, swap
+from lifeboat import after_restore, comparison, config, connections, drill, restore, swap
 from lifeboat.config import Database
 from lifeboat.databases import Dump, Engine, Load, Loaded, Target, sqlite, sqlite_text
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
@@ -504,6 +504,22 @@ def test_an_archive_of_laravel_backup_is_restored(shop: Path, tmp_path: Path) ->
     assert (copy.rows, copy.compared) == (3014, None)
     query = "SELECT * FROM orders; SELECT hex(name) FROM users; SELECT * FROM totals"
     assert client(shop.with_name(f"{copy.schema}.sqlite"), query) == client(shop, query)
+
+
+def test_commands_after_a_restore_find_the_restored_file(path: Path, project: Configure, tmp_path: Path) -> None:
+    root = tmp_path / "code"
+    root.mkdir()
+    (root / "artisan").touch()
+    command = f"sh -c 'echo $DB_DATABASE > {tmp_path}/told'"
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}, "after_restore": [command]}})
+    back_up("application")
+    made = plan(files=True, into=str(tmp_path / "copy"))
+    restored_over(made)
+    restore.restore_files(config.load(), made)
+    after_restore.run_commands(config.load(), made)
+    told = Path((tmp_path / "told").read_text().strip())
+    assert told == path.with_name(f"{made.databases[0].schema}.sqlite")
+    assert client(told, "SELECT count(*) FROM orders") == "3000\n"
 
 
 def test_statements_end_where_the_library_ends_them(path: Path, engine: Engine) -> None:

@@ -45,6 +45,9 @@ class MySQL:
             vacant = mysql_schema.vacant(session)
             return {name: name not in vacant for name in mysql_schema.names(session)}
 
+    def known_as(self, database: str) -> str:
+        return database
+
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         return mysql.dump(self._connect, self._server, database, excluded, write)
 

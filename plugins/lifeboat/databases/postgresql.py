@@ -56,6 +56,9 @@ class PostgreSQL:
             unfinished = _unfinished(session)
             return {name: name not in unfinished for name in _names(session)}
 
+    def known_as(self, database: str) -> str:
+        return database
+
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         doing = f"Dump of database {database!r}"
         with self._session(database, doing, DumpError) as session:

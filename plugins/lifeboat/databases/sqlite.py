@@ -71,6 +71,9 @@ class SQLite:
         files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
         return {name.removesuffix(self._suffix): True for name in files}
 
+    def known_as(self, database: str) -> str:
+        return str(self._path(database))
+
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         return self._dump(self._path(database), database, excluded, write)
 
