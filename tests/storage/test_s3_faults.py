@@ -21,6 +21,7 @@ from lifeboat.config import Settings
 from lifeboat.errors import StorageError
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage import Destination
+from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import Configure, stage
@@ -94,6 +95,15 @@ def settings(
 @pytest.fixture
 def bucket(settings: Settings) -> Destination:
     return connections.destination("offsite", settings.destinations["offsite"])
+
+
+def test_an_upload_that_is_aborted_already_is_no_key_that_is_taken(proxy: FaultyS3, bucket: Destination) -> None:
+    key = catalog.archive_key("Shop", "database", NOW)
+    assert isinstance(bucket, S3Destination)
+    bucket.client.create_multipart_upload(Bucket=BUCKET, Key=bucket.prefix + key)
+    proxy.inject(Fault(lambda forward: forward() and failing(404, "NoSuchUpload")(forward), "AbortMultipartUpload"))
+    bucket.abort(key)
+    assert list(bucket.uploads()) == []
 
 
 class Packer:

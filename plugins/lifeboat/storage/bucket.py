@@ -106,9 +106,10 @@ class Bucket:
             for upload in uploads.get("Uploads", []):
                 if upload["Key"] == self.prefix + key:
                     log.warning("Aborting an unfinished upload of %s at %s.", key, self)
-                    self.client.abort_multipart_upload(
-                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                    )
+                    with contextlib.suppress(self.client.exceptions.NoSuchUpload):  # its own worker was quicker
+                        self.client.abort_multipart_upload(
+                            Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
 
     def read_from(self, key: str, start: int) -> Any:
         """Return the body of an object from a byte on, as a stream."""
