@@ -7,6 +7,7 @@ import shlex
 import subprocess
 from collections import deque
 from pathlib import Path
+from threading import Thread
 from typing import IO, cast
 
 from lifeboat import connections
@@ -20,6 +21,7 @@ from lifeboat.restore import known_databases
 log = logger(__name__)
 
 OUTPUT_LINES_KEPT = 20
+LAST_WORDS_SECONDS = 2  # to read what a command wrote; what it left running may hold its output open for ever
 
 
 def run_commands(settings: Settings, plan: RestorePlan) -> list[str]:
@@ -74,16 +76,23 @@ def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
             f"{shlex.join(command)} cannot be run in {folder}: {error.strerror}.",
             "Everything is restored; fix after_restore in the settings, or run what is left of it by hand.",
         ) from error
+    listener = Thread(target=_listen, args=(cast(IO[str], process.stdout), last), daemon=True)
+    listener.start()
     try:
-        for line in cast(IO[str], process.stdout):
-            last.append(line.rstrip())
-            log.info("  %s", line.rstrip())
         status = process.wait()
     finally:
         process.kill()
         process.wait()
+        listener.join(LAST_WORDS_SECONDS)
     if status:
         raise RestoreError(
             f"{shlex.join(command)} ended with status {status}:\n" + "\n".join(last),
             "Everything is restored; fix what it says, then run it and those after it by hand, or clear the task.",
         )
+
+
+def _listen(output: IO[str], last: deque[str]) -> None:
+    with output:
+        for line in output:
+            last.append(line.rstrip())
+            log.info("  %s", line.rstrip())

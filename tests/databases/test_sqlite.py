@@ -448,6 +448,20 @@ def test_a_database_that_may_not_be_read_says_what_it_takes(engine: Engine, path
     as_nobody(dump, home)
 
 
+def test_a_folder_that_may_not_be_read_says_what_it_takes(path: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def databases() -> None:
+        with pytest.raises(
+            RestoreError, match=r"Listing of .* failed: Permission denied. Hint: Give the worker's user"
+        ):
+            sqlite.SQLite(path, home).databases()
+
+    path.parent.chmod(0o711)
+    as_nobody(databases, home)
+
+
 def test_a_worker_of_another_user_never_keeps_the_application_from_writing(path: Path, tmp_path: Path) -> None:
     client(path, "PRAGMA journal_mode = wal")
     path.chmod(0o644)

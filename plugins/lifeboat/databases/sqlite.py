@@ -6,6 +6,7 @@ The name of a database is that of its file without suffix; Airflow's connection 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
@@ -67,8 +68,9 @@ class SQLite:
         self._scratch = scratch / "sqlite"
 
     def databases(self) -> Mapping[str, bool]:
-        found = self._folder.iterdir() if self._folder.is_dir() else ()
-        files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
+        with _translated(f"Listing of {str(self._folder)!r} failed: ", RestoreError):
+            found = self._folder.iterdir() if self._folder.is_dir() else ()
+            files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
         return {name.removesuffix(self._suffix): True for name in files}
 
     def known_as(self, database: str) -> str:
@@ -159,7 +161,8 @@ def _translated(where: str, ours: type[LifeboatError]) -> Iterator[None]:
         hint = next((hint for sign, hint in HINTS.items() if sign in str(error)), "")
         raise ours(f"{where}{error}.", hint) from error
     except OSError as error:
-        raise ours(f"{where}{error.strerror or error}.") from error
+        hint = "Give the worker's user the rights to read and write there." if error.errno == errno.EACCES else ""
+        raise ours(f"{where}{error.strerror or error}.", hint) from error
 
 
 def _open(path: Path, mode: Literal["ro", "rw"], patience: float = 1) -> sqlite3.Connection:
