@@ -309,6 +309,13 @@ def test_a_hostile_dump_is_refused(hostile: bytes) -> None:
         list(read([HEAD + hostile + TAIL]))
 
 
+def test_a_database_that_reaches_beyond_itself_is_not_backed_up_and_says_why(pg: PostgreSQL) -> None:
+    pg.run("CREATE FOREIGN DATA WRAPPER other; CREATE SERVER there FOREIGN DATA WRAPPER other", "shop")
+    with pytest.raises(DumpError, match="The dump says CREATE FOREIGN DATA WRAPPER, which reaches beyond") as error:
+        take()
+    assert "in a database that is not backed up" in error.value.hint
+
+
 def test_what_a_hostile_dump_made_before_it_was_noticed_is_gone(pg: PostgreSQL, tmp_path: Path) -> None:
     file = tmp_path / "touched"
     with pytest.raises(RestoreError, match="a command of psql"):
