@@ -86,7 +86,7 @@ class SQLite:
                 raise DumpError(said, "The database's name is that of its file, without suffix.")
             with (
                 scratch_directory(self._scratch, "copy_") as folder,
-                closing(_copy(path, folder / "copy", database)) as copy,
+                _copied(path, folder / "copy", database) as copy,
             ):
                 return _dump(copy, database, excluded, write)
 
@@ -173,24 +173,27 @@ def _open(path: Path, mode: Literal["ro", "rw"], patience: float = 1) -> sqlite3
     return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=patience, isolation_level=None)
 
 
-def _copy(path: Path, target: Path, database: str) -> sqlite3.Connection:
-    """Copy a database as it is at one moment, and return the copy, open and without a name.
+@contextlib.contextmanager
+def _copied(path: Path, target: Path, database: str) -> Iterator[sqlite3.Connection]:
+    """Copy a database as it is at one moment, and open the copy.
 
     :raises DumpError: it is damaged, or the copy would lock its application out.
     """
     _refuse_locking_out(path)
     progress = Progress(f"Copying {database}")
-    copy = sqlite3.connect(target, isolation_level=None)
-    with closing(_open(path, "ro", PATIENCE)) as source:
-        source.execute("BEGIN")
-        source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on, nothing changes for us
-        (size,) = source.execute("PRAGMA page_size").fetchone()
-        source.backup(copy, pages=STEP, progress=lambda *_: progress.advance(STEP * size))
-    copy.execute("PRAGMA journal_mode = OFF")
-    (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise DumpError(f"it is damaged: {found}.", "Restore it from an archive, or recover it by 'sqlite3 .recover'.")
-    return copy
+    with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+        with closing(_open(path, "ro", PATIENCE)) as source:
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on, nothing changes for us
+            (size,) = source.execute("PRAGMA page_size").fetchone()
+            source.backup(copy, pages=STEP, progress=lambda *_: progress.advance(STEP * size))
+        copy.execute("PRAGMA journal_mode = OFF")
+        (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise DumpError(
+                f"it is damaged: {found}.", "Restore it from an archive, or recover it by 'sqlite3 .recover'."
+            )
+        yield copy
 
 
 def _refuse_locking_out(path: Path) -> None:
