@@ -240,7 +240,7 @@ def test_wrong_use_exits_2_with_one_sentence(project: Configure, arguments: list
             "AIRFLOW_CONN_SHOP_DB",
             '{"conn_type": "mysql", "login": "u", "extra": {"ssl": {"ca": "/ca.pem"}}}',
             2,
-            "names a ca that is no file here. Hint: Put the file on every worker",
+            "names a ca that is not a file here. Hint: Put the file on every worker",
         ),
         (
             "AIRFLOW_CONN_SHOP_DB",

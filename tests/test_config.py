@@ -119,6 +119,25 @@ def test_a_mistake_is_named_with_its_fix(tmp_path: Path, old: str, new: str, sai
     assert str(tmp_path / "backup.yaml") in str(caught.value)
 
 
+def test_what_is_merged_may_be_said_otherwise_and_is_not_said_twice(tmp_path: Path) -> None:
+    text = GOOD.replace("  Blog:", "  Blog: &blog")
+    more = """
+  News:
+    <<: *blog
+    databases: [{name: news, connection: blog_db}]
+  Deep:
+    <<: *blog
+    retention: {database: &deep {<<: &shallow {keep_all_for_days: 3}, keep_all_for_days: 4}}
+  Sea:
+    <<: *blog
+    retention: {<<: [*deep, *shallow]}
+"""
+    found = load(tmp_path, text + more).applications
+    assert [name for name in found if name != "Shop"] == ["Blog", "News", "Deep", "Sea"]
+    assert [database.name for database in found["News"].databases] == ["news"]
+    assert found["Deep"].retention.database.keep_all_for_days == found["Sea"].retention.keep_all_for_days == 4
+
+
 LAST = "databases: [{name: blog, connection: blog_db}]"
 
 
@@ -134,6 +153,9 @@ LAST = "databases: [{name: blog, connection: blog_db}]"
         (LAST, f"{LAST}\nretention: {{keep_all_for_days: 010}}", "YAML reads 010 to the base of 8 or 60"),
         ("  Shop:", "\tShop:", "line 8, column 1: a tab; indent by spaces"),
         ("connection: shop_db", "[a, b]: shop_db", "a list or {...} cannot be a key; put text in quotes"),
+        ("  Blog:", "  Blog: !!map x\n  Other:", "expected a mapping node, but found scalar"),
+        (LAST, f"{LAST}\nretention: {{<<: 3}}", "expected a mapping or list of mappings for merging"),
+        (LAST, f"{LAST}\nretention: {{<<: {{keep_all_for_days: 1}}, <<: {{}}, a: 1, a: 1}}", "'a' stands twice"),
         (LAST, f"{LAST}\n---\na: b", "expected a single document in the stream but found another document"),
         (LAST, "destinations: *there", "column 19: found undefined alias"),
         (LAST, f"{LAST}\nretention: !env DAYS", "column 12: could not determine a constructor for the tag"),

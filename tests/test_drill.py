@@ -16,6 +16,7 @@ import pytest
 from lifeboat import catalog, checkup, config, connections, drill, health, proof, trees
 from lifeboat.catalog import Archive, Kind
 from lifeboat.databases import names
+from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, RestoreError, SettingsError, StorageError
 from lifeboat.operators.fresh import RequireFreshBackup
 
@@ -62,6 +63,18 @@ def proofs(destination: str = "disk") -> list[str]:
 def archive(age: float, kind: Kind = "database") -> Archive:
     captured_at = NOW - timedelta(days=age)
     return Archive(catalog.archive_key("Shop", kind, captured_at), "Shop", kind, captured_at, 5, False)
+
+
+def test_a_drill_tells_what_failed_first_when_the_server_ends_its_session(mariadb: MariaDB, shop: str) -> None:
+    engine = MySQL(mariadb.server, mariadb.connect)
+    captured = engine.dump(shop, (), lambda chunk: None)
+    waiting = "SELECT id FROM information_schema.processlist WHERE user = 'root' AND command = 'Sleep'"
+    with pytest.raises(RestoreError, match="what failed first"), engine.scratch("a key", captured):
+        for session in mariadb.run(waiting).split():
+            mariadb.run(f"KILL {session}")
+        raise RestoreError("what failed first")
+    with engine.scratch("a key", captured) as place:
+        assert [name for name in mariadb.run("SHOW DATABASES").split() if name.startswith(names.PREFIX)] == [place]
 
 
 def test_the_newest_is_rehearsed_and_then_what_is_unproven_for_longest() -> None:

@@ -199,6 +199,14 @@ def test_a_plan_travels_as_json() -> None:
         ({"into": "x"}, {}, "A new name is for one database, and several are restored."),
         ({"into": "x/y", "databases": ("shop",)}, {}, "'x/y' is not a valid name for a schema"),
         ({"into": "x" * 65, "databases": ("shop",)}, {}, "is not a valid name for a schema: 1 to 64 characters"),
+        *(
+            (
+                {"into": name, "databases": ("shop",)},
+                {"schemas": {name}, "vacant": {name}},
+                f"'{name}' begins like what drills and restores fill, and drop",
+            )
+            for name in ("lifeboat_filling_0123456789abcdef", "lifeboat_drill_shop")
+        ),
         ({"table": "orders"}, {}, "A table is restored from one database. Hint: Choose one of shop, stock."),
         ({"table": "t", "databases": ("shop",), "overwrite": ("shop",)}, {}, "only restored beside the original"),
         (

@@ -646,6 +646,17 @@ def test_a_failing_command_is_told_with_its_last_words_and_stops_the_rest(
         run_after(project, root, ["phpp artisan"], into=str(tmp_path / "copy2"))
 
 
+def test_what_a_command_leaves_running_is_not_waited_for(
+    project: Configure, shop: str, root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    started = time.monotonic()
+    run_after(project, root, ["sh -c 'echo started; sleep 60 & echo $! > pid'"], into=str(tmp_path / "copy"))
+    os.kill(int((tmp_path / "copy/pid").read_text()), signal.SIGKILL)
+    assert time.monotonic() - started < 50
+    assert "  started" in caplog.messages
+
+
 def test_a_safety_backup_that_cannot_be_taken_stops_the_restore(
     project: Configure, mariadb: MariaDB, shop: str, s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

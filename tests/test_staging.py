@@ -157,3 +157,11 @@ def test_a_directory_that_another_worker_opened_is_missed_before_the_work_begins
         f"{here} is not on {socket.gethostname()}, where this step runs: staging was opened on worker-1."
     )
     assert "or set staging to s3://CONNECTION@BUCKET/PREFIX" in caught.value.hint
+
+
+@pytest.mark.parametrize("root", ["file", "file/below"])
+def test_staging_that_is_not_a_directory_says_what_to_do(tmp_path: Path, root: str) -> None:
+    (tmp_path / "file").write_text("something else")
+    with pytest.raises(StagingError, match="Cannot write to staging") as error:
+        StagingDirectory(tmp_path / root).create()
+    assert error.value.hint.startswith("Something else stands where a directory should be: move it away")

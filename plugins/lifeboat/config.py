@@ -93,7 +93,7 @@ def _a_schedule(text: str) -> str:
         croniter(text).get_next()  # the 30th of February stops a scheduler
     except ValueError as error:
         reason = str(error).removeprefix(f"[{text}] ")
-        raise ValueError(f"no clock ever shows this cron expression: {reason}; mend its fields") from error
+        raise ValueError(f"no clock ever shows this cron expression: {reason}; fix its fields") from error
     return text
 
 
@@ -758,7 +758,7 @@ def load(path: Path | None = None) -> Settings:
 
 
 def _in_yaml(error: yaml.YAMLError, text: str) -> str:
-    """Say where a text is no YAML, and why."""
+    """Say where a text is not YAML, and why."""
     if not isinstance(error, yaml.error.MarkedYAMLError) or error.problem_mark is None:
         return " ".join(str(error).split())
     mark, problem = error.problem_mark, str(error.problem)

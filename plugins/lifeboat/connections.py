@@ -178,8 +178,8 @@ def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
     for name in ("ca", "cert", "key"):
         if files.get(name) and not Path(str(files[name])).is_file():
             raise SettingsError(
-                f"The extra 'ssl' of Airflow connection {connection_id!r} names a {name} that is no file here.",
-                "Put the file on every worker, or mend its path; clients go on without it where TLS is only preferred.",
+                f"The extra 'ssl' of Airflow connection {connection_id!r} names a {name} that is not a file here.",
+                "Put the file on every worker, or fix its path; clients go on without it where TLS is only preferred.",
             )
     return files
 

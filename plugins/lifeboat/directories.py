@@ -11,6 +11,7 @@ from pathlib import Path
 
 FOLDER = os.O_PATH | os.O_DIRECTORY  # to open something below it
 LIST = os.O_RDONLY | os.O_DIRECTORY
+NOT_A_DIRECTORY = "Something else stands where a directory should be: move it away, or name another directory."
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from lifeboat import catalog
 from lifeboat.archive import DUMPS, MANIFEST_NAME, database_of_entry, engine_of_entry
 from lifeboat.catalog import Archive, Catalog, Kind
-from lifeboat.databases.names import LONGEST_NAMES, fits, with_suffix
+from lifeboat.databases.names import LONGEST_NAMES, fits, is_reserved, with_suffix
 from lifeboat.errors import RestoreError, SettingsError
 from lifeboat.health import SKEW
 
@@ -325,6 +325,10 @@ def _database_step(
     if not fits(engine, schema) or typed != typed.strip() or "/" in typed or not typed.isprintable():
         raise SettingsError(
             f"{schema!r} is not a valid name for a schema: 1 to {LONGEST_NAMES[engine]} characters, without slashes."
+        )
+    if is_reserved(typed):
+        raise SettingsError(
+            f"{typed!r} begins like what drills and restores fill, and drop: it would not last.", "Name another one."
         )
     exists = schema in around.schemas and schema not in around.vacant
     if exists and not in_place:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self
 from urllib.parse import quote, unquote
 
+from lifeboat.directories import NOT_A_DIRECTORY
 from lifeboat.errors import StagingError, StorageError
 from lifeboat.storage.bucket import Bucket, Object
 from lifeboat.storage.upload import Upload, put
@@ -316,6 +317,8 @@ def translated(path: Path) -> Iterator[None]:
         hint = {
             errno.ENOSPC: "Free some space there; a run needs the compressed dumps plus the archive.",
             errno.EACCES: "Give the worker's user the right to write there.",
+            errno.EEXIST: NOT_A_DIRECTORY,
+            errno.ENOTDIR: NOT_A_DIRECTORY,
         }.get(error.errno or 0, "")
         raise StagingError(f"Cannot write to staging {path}: {error.strerror or error}.", hint) from error
 

@@ -28,6 +28,10 @@ class _Loader(yaml.CSafeLoader):
     would fail later, with an error that names no place in the file.
     """
 
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._flattened: set[int] = set()
+
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
         if node is not None and _weight(node, {}) > MOST_NODES:
@@ -49,18 +53,26 @@ class _Loader(yaml.CSafeLoader):
             raise yaml.constructor.ConstructorError(None, None, "a NUL is not allowed", node.start_mark)
         return value
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put what ``<<`` merges into a mapping, whose own keys are checked before: then they may stand twice."""
+        if id(node) not in self._flattened:
+            self._flattened.add(id(node))
+            self._check_keys(node)
+        super().flatten_mapping(node)
+
+    def _check_keys(self, node: yaml.MappingNode) -> None:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(
                     None, None, "a list or {...} cannot be a key; put text in quotes", key_node.start_mark
                 )
-            if key in seen and key_node.tag != "tag:yaml.org,2002:merge":
+            if key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
             seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def _check_depth(text: str) -> None:

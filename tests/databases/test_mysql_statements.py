@@ -269,6 +269,9 @@ def test_a_trigger_belongs_to_the_schema_that_it_is_loaded_into() -> None:
         (b"SET SQL_MODE='NO_BACKSLASH_ESCAPES';\nSET @x='\\', GLOBAL general_log='1';\n", "The dump says SET"),
         (b"CREATE TABLE `t` (`id` int /* ' */) DATA DIRECTORY='/tmp/' /* ' */;\n", "says DATA DIRECTORY"),
         (b"CREATE TABLE `t` (`id` int /*!99999 ' */) DATA DIRECTORY='/tmp/' /*!99999 ' */;\n", "for some versions"),
+        (b"CREATE TABLE `t` (`id` int /*!501000 ' */) DATA DIRECTORY='/tmp/' /*!501000 ' */;\n", "for some versions"),
+        (b"CREATE TABLE `t` (`id` int /*!80016 ' */) DATA DIRECTORY='/tmp/' /*!80016 ' */;\n", "for some versions"),
+        (b"CREATE TABLE `t` (`id` int /*M!50100 ' */) DATA DIRECTORY='/tmp/' /*M!50100 ' */;\n", "for some versions"),
         (b"CREATE TABLE `t` (`id` int /*M!999999 -- */) DATA DIRECTORY='/tmp/'\n*/;\n", "for some versions"),
         (
             b"SET SQL_MODE='NO_BACKSLASH_ESCAPES';\nCREATE TABLE `t` (`a` int COMMENT '\\') DATA DIRECTORY='/tmp/';\n",
@@ -281,3 +284,18 @@ def test_what_reaches_beyond_the_schema_is_refused(sql: bytes, said: str) -> Non
         list(StatementReader([sql], 1 << 20))
     harmless = b"CREATE TABLE `select` (\n  `union` int COMMENT 'UNION=(x) SELECT'\n);\n"
     assert [statement.kind for statement in StatementReader([harmless], 1 << 20)] == ["table"]
+
+
+def test_what_dump_clients_write_in_comments_for_some_versions_is_no_reason_to_refuse() -> None:
+    sql = rb"""CREATE TABLE `a/*!b` (
+  `id` int NOT NULL /*!80023 INVISIBLE */ COMMENT 'x */ y /* z',
+  `c` varchar(9) /*!50606 STORAGE DISK */ GENERATED ALWAYS AS (concat(`id`,_utf8mb4'*/')) VIRTUAL /*!80023 INVISIBLE */,
+  `g` geometry NOT NULL /*!80003 SRID 4326 */,
+  CONSTRAINT `k` CHECK ((`c` <> _utf8mb4'*/ /*!80016')) /*!80016 NOT ENFORCED */,
+  FULLTEXT KEY `f` (`c`) /*!50100 WITH PARSER `ngram` */ /*!80000 INVISIBLE */
+) /*!50100 TABLESPACE `ts*/` */ ENGINE=InnoDB /*!80016 ENCRYPTION='Y' */ COMMENT='it\'s */ /* b'
+/*!50500 PARTITION BY LIST  COLUMNS(id)
+(PARTITION p0 VALUES IN ('a*/b') COMMENT = 'c*/d' ENGINE = InnoDB) */;
+"""
+    for size in (1, 1 << 20):
+        assert [statement.name for statement in read(sql, size)] == ["a/*!b"]

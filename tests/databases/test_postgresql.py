@@ -16,7 +16,8 @@ import pytest
 from lifeboat import catalog, comparison, config, connections, drill, restore
 from lifeboat.config import Database
 from lifeboat.databases import Dump, Engine, Load, Loaded, Server, Target, names, postgresql, postgresql_load
-from lifeboat.databases.postgresql import FILLING, MARK
+from lifeboat.databases.names import FILLING
+from lifeboat.databases.postgresql import MARK
 from lifeboat.databases.postgresql import PostgreSQL as PostgreSQLEngine
 from lifeboat.databases.postgresql_digest import digest
 from lifeboat.databases.postgresql_statements import Statement, read
@@ -136,7 +137,7 @@ def test_what_somebody_else_restores_belongs_to_its_owner(
     project(applications={"Shop": {"databases": [SHOP["databases"][0] | {"restore_connection": "shop_admin"}]}})
     back_up()
     made = plan(overwrite=("shop",))
-    with pytest.raises(RestoreError, match="operator is no member of the role that owns database 'shop'"):
+    with pytest.raises(RestoreError, match="operator is not a member of the role that owns database 'shop'"):
         restore.restore_database(config.load(), made, made.databases[0])
     shop.run(f"GRANT {shop.user} TO operator")
     done = restore.restore_database(config.load(), made, made.databases[0])
@@ -309,6 +310,13 @@ def test_a_hostile_dump_is_refused(hostile: bytes) -> None:
         list(read([HEAD + hostile + TAIL]))
 
 
+def test_a_database_that_reaches_beyond_itself_is_not_backed_up_and_says_why(pg: PostgreSQL) -> None:
+    pg.run("CREATE FOREIGN DATA WRAPPER other; CREATE SERVER there FOREIGN DATA WRAPPER other", "shop")
+    with pytest.raises(DumpError, match="The dump says CREATE FOREIGN DATA WRAPPER, which reaches beyond") as error:
+        take()
+    assert "in a database that is not backed up" in error.value.hint
+
+
 def test_what_a_hostile_dump_made_before_it_was_noticed_is_gone(pg: PostgreSQL, tmp_path: Path) -> None:
     file = tmp_path / "touched"
     with pytest.raises(RestoreError, match="a command of psql"):
@@ -458,6 +466,17 @@ def test_a_killed_restore_is_begun_anew(shop: PostgreSQL, monkeypatch: pytest.Mo
     made = plan(archive=key, overwrite=("shop",))
     restore.restore_database(config.load(), made, made.databases[0])
     assert not [name for name in databases(shop) if name.startswith(FILLING)]
+
+
+def test_a_drill_tells_what_failed_first_when_the_server_ends_its_session(
+    pg: PostgreSQL, everything: tuple[Dump, bytes]
+) -> None:
+    with pytest.raises(RestoreError, match="what failed first") as error, engine().scratch("a key", everything[0]):
+        pg.run(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{pg.user}'")
+        raise RestoreError("what failed first", "its hint")
+    assert error.value.hint == "its hint"
+    with engine().scratch("a key", everything[0]) as place:
+        assert databases(pg) == [place, "shop"]
 
 
 def test_what_a_killed_restore_left_is_no_database_and_the_next_restore_or_drill_drops_it(

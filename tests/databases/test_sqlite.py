@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import signal
 import sqlite3
+import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from threading import Event, Thread, Timer
 from typing import Any
 
 import pytest
-from lifeboat import comparison, config, connections, drill, restore, swap
+from lifeboat import after_restore, comparison, config, connections, drill, restore, swap
 from lifeboat.config import Database
 from lifeboat.databases import Dump, Engine, Load, Loaded, Target, sqlite, sqlite_text
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
@@ -56,10 +58,11 @@ def engine(path: Path, tmp_path: Path) -> Iterator[Engine]:
     assert not list((tmp_path / "scratch").glob("*/*"))
 
 
-def client(path: Path, sql: str | bytes) -> str:
+def client(path: Path, sql: str | bytes, encoding: str = "utf-8") -> str:
     """Run SQL through the stock client and return what it prints."""
     text = sql.encode() if isinstance(sql, str) else sql
-    return subprocess.run(["sqlite3", "-bail", path], input=text, capture_output=True, check=True).stdout.decode()
+    done = subprocess.run(["sqlite3", "-bail", path], input=text, capture_output=True, check=True)
+    return done.stdout.decode(encoding)
 
 
 def take(engine: Engine, database: str = "shop", excluded: tuple[str, ...] = ()) -> tuple[Dump, bytes]:
@@ -288,12 +291,45 @@ def test_the_stock_client_makes_the_same_of_a_dump(engine: Engine, path: Path) -
 @pytest.mark.parametrize("encoding", ["UTF-16le", "UTF-16be"])
 def test_texts_keep_their_encoding(engine: Engine, path: Path, encoding: str) -> None:
     client(
-        path.with_name("wide.sqlite"), f"PRAGMA encoding = '{encoding}'; CREATE TABLE t (a); INSERT INTO t VALUES ('ñ')"
+        path.with_name("wide.sqlite"),
+        f"PRAGMA encoding = '{encoding}'; CREATE TABLE t (a);"
+        "INSERT INTO t VALUES ('ñ'), ('a' || char(0) || 'ñ'), (CAST(X'D8D8' AS TEXT));",
     )
     dump, text = take(engine, "wide")
     assert dump.character_set == encoding
     load_into_new(engine, text)
-    assert take(engine, "copy")[0].character_set == encoding
+    again, _ = take(engine, "copy")
+    assert (again.character_set, comparison.differences(dump, again)) == (encoding, [])
+    values = "SELECT hex(a), typeof(a) FROM t"
+    assert client(path.with_name("copy.sqlite"), values) == client(path.with_name("wide.sqlite"), values)
+
+
+def test_a_text_of_any_bytes_comes_back_from_a_dump_of_the_stock_client(engine: Engine, path: Path) -> None:
+    hand = path.with_name("hand.sqlite")
+    client(
+        hand,
+        """CREATE TABLE "it's [so]" (a, b, c); INSERT INTO "it's [so]" VALUES
+        (CAST(X'FF' AS TEXT), 'it''s', CAST(X'276127E92727' AS TEXT)), ('ñ', X'FF', CAST(X'E90A2D2D27' AS TEXT))""",
+    )
+    load_into_new(engine, client(hand, ".dump", "latin-1").encode("latin-1"))
+    values = """SELECT hex(a), typeof(a), hex(b), typeof(b), hex(c), typeof(c) FROM "it's [so]" """
+    assert client(path.with_name("copy.sqlite"), values) == client(hand, values)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (b"CREATE TABLE t (a DEFAULT '\xff');", 'table has something that is not UTF-8: "CREATE TABLE t'),
+        (b"INSERT INTO t VALUES (\xff);", "rows of table 't' name something that is not UTF-8"),
+        (b'INSERT INTO "\xff" VALUES (1);', "rows of table '\ufffd' name something that is not UTF-8"),
+    ],
+)
+def test_what_is_not_utf8_outside_of_texts_is_refused_by_a_sentence(
+    engine: Engine, statement: bytes, said: str
+) -> None:
+    with pytest.raises(RestoreError, match=said) as error:
+        load_into_new(engine, b"BEGIN;\n" + statement + b"\nCOMMIT;\n")
+    assert error.value.hint == "Load it by hand with sqlite3."
 
 
 def test_why_a_dump_failed(engine: Engine, path: Path) -> None:
@@ -313,7 +349,7 @@ def test_why_a_dump_failed(engine: Engine, path: Path) -> None:
         "CREATE VIEW v AS SELECT 'x'; PRAGMA writable_schema = ON;"
         " UPDATE sqlite_schema SET sql = CAST(replace(CAST(sql AS BLOB), X'78', X'E9') AS TEXT);",
     )
-    with pytest.raises(DumpError, match=r"latin.sqlite' failed: the name or definition .* is no UTF-8"):
+    with pytest.raises(DumpError, match=r"latin.sqlite' failed: the name or definition .* is not UTF-8"):
         take(engine, "latin")
 
 
@@ -357,7 +393,7 @@ def test_what_is_no_file_of_a_database_is_refused_and_not_waited_for(engine: Eng
     path.with_name("dangling.sqlite").symlink_to("nowhere")
     names = ("pipe", "folder", "device", "dangling")
     for name in names:
-        with pytest.raises(DumpError, match=rf"{name}.sqlite' failed: it is no regular file") as error:
+        with pytest.raises(DumpError, match=rf"{name}.sqlite' failed: it is not a regular file") as error:
             take(engine, name)
         assert "without suffix" in error.value.hint
         with (
@@ -366,7 +402,7 @@ def test_what_is_no_file_of_a_database_is_refused_and_not_waited_for(engine: Eng
         ):
             pass
     for name in (str(path), f"/{path.stem}", "../app/shop", ".shop"):
-        with pytest.raises(SettingsError, match=f"is no name of a database: its file lies in '{path.parent}'"):
+        with pytest.raises(SettingsError, match=f"is not the name of a database: its file lies in '{path.parent}'"):
             take(engine, name)
     assert engine.databases() == {"shop": True}
     with pytest.raises(ValueError, match="holds a NUL"):
@@ -408,6 +444,50 @@ def test_a_database_that_may_not_be_read_says_what_it_takes(engine: Engine, path
 
     as_nobody(dump, home)
     path.parent.chmod(0o755)
+    path.chmod(0o600)
+    as_nobody(dump, home)
+
+
+def test_a_folder_that_may_not_be_read_says_what_it_takes(path: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+
+    def databases() -> None:
+        with pytest.raises(
+            RestoreError, match=r"Listing of .* failed: Permission denied. Hint: Give the worker's user"
+        ):
+            sqlite.SQLite(path, home).databases()
+
+    path.parent.chmod(0o711)
+    as_nobody(databases, home)
+
+
+def test_a_worker_of_another_user_never_keeps_the_application_from_writing(path: Path, tmp_path: Path) -> None:
+    client(path, "PRAGMA journal_mode = wal")
+    path.chmod(0o644)
+    home = tmp_path / "home"
+    home.mkdir()
+    group = grp.getgrnam("nogroup").gr_gid
+
+    def dump() -> None:
+        sqlite.SQLite(path, home).dump("shop", (), lambda chunk: None)
+
+    def refused() -> None:
+        with pytest.raises(DumpError, match=r"keep its owner from writing.*Run the worker as the application's user"):
+            dump()
+
+    path.parent.chmod(0o777)
+    as_nobody(refused, home)
+    assert files(path) == ["shop.sqlite"]
+    with closing(sqlite3.connect(path)) as application:  # it has made them itself
+        application.execute("SELECT count(*) FROM orders").fetchone()
+        as_nobody(dump, home)
+    os.chown(path, -1, group)
+    path.chmod(0o664)
+    as_nobody(dump, home)
+    left = [path.with_name(f"{path.name}-{end}").stat() for end in ("wal", "shm")]
+    assert [(status.st_gid, stat.S_IMODE(status.st_mode)) for status in left] == [(group, 0o664)] * 2
+    dump()  # root makes what its owner may write
 
 
 def test_blanks_behind_a_definition_do_not_count(engine: Engine, path: Path) -> None:
@@ -438,6 +518,22 @@ def test_an_archive_of_laravel_backup_is_restored(shop: Path, tmp_path: Path) ->
     assert (copy.rows, copy.compared) == (3014, None)
     query = "SELECT * FROM orders; SELECT hex(name) FROM users; SELECT * FROM totals"
     assert client(shop.with_name(f"{copy.schema}.sqlite"), query) == client(shop, query)
+
+
+def test_commands_after_a_restore_find_the_restored_file(path: Path, project: Configure, tmp_path: Path) -> None:
+    root = tmp_path / "code"
+    root.mkdir()
+    (root / "artisan").touch()
+    command = f"sh -c 'echo $DB_DATABASE > {tmp_path}/told'"
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}, "after_restore": [command]}})
+    back_up("application")
+    made = plan(files=True, into=str(tmp_path / "copy"))
+    restored_over(made)
+    restore.restore_files(config.load(), made)
+    after_restore.run_commands(config.load(), made)
+    told = Path((tmp_path / "told").read_text().strip())
+    assert told == path.with_name(f"{made.databases[0].schema}.sqlite")
+    assert client(told, "SELECT count(*) FROM orders") == "3000\n"
 
 
 def test_statements_end_where_the_library_ends_them(path: Path, engine: Engine) -> None:

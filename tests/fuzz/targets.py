@@ -128,8 +128,8 @@ def postgresql(data: bytes) -> None:
 def sqlite(data: bytes) -> None:
     """The text of a dump of SQLite."""
     with contextlib.suppress(LifeboatError):
-        for _ in sqlite_text.read(_chunks(data[1:], data[0] * 7 + 1 if data else 1)):
-            pass
+        for statement in sqlite_text.read(_chunks(data[1:], data[0] * 7 + 1 if data else 1)):
+            sqlite_text.text_of(statement)
 
 
 def _chunks(data: bytes, size: int) -> Iterator[bytes]:

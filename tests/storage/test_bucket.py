@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from lifeboat.errors import AlteredError, StorageError
+from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
 from lifeboat.storage import upload as upload_module
 from lifeboat.storage.bucket import Bucket, Object
 from lifeboat.storage.s3 import S3Destination
@@ -92,6 +92,16 @@ def test_a_block_that_fails_leaves_nothing(bucket: Bucket) -> None:
         out.write(os.urandom(12 * MIB))
         raise KeyboardInterrupt
     assert list(bucket.list()) == list(bucket.uploads()) == []
+
+
+def test_an_upload_that_somebody_aborts_says_so(bucket: Bucket) -> None:
+    with pytest.raises(StorageError, match="upload") as error, Upload(bucket, "a", only_new=True) as out:
+        out.write(os.urandom(5 * MIB))
+        bucket.abort("a")
+        out.write(os.urandom(30 * MIB))
+        out.complete()
+    assert not isinstance(error.value, AlreadyStoredError)
+    assert "has aborted this upload" in error.value.hint
 
 
 @pytest.mark.parametrize("size", [3, 12 * MIB])

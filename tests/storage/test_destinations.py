@@ -14,7 +14,7 @@ from botocore.config import Config
 from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
 from lifeboat.storage import Destination
 from lifeboat.storage.bucket import READ_ON
-from lifeboat.storage.disk import MARKER
+from lifeboat.storage.disk import DESTINATION_MARKER
 from lifeboat.storage.s3 import S3Destination
 from lifeboat.storage.upload import PART
 
@@ -105,7 +105,7 @@ def test_a_disk_that_returns_other_bytes_keeps_nothing(tmp_path: Path, monkeypat
     monkeypatch.setattr(os, "posix_fadvise", lambda file, *_: os.pwrite(file, b"C", 0))
     with pytest.raises(StorageError, match="returns other bytes"):
         destination.store(source, "a/b.zip", sha256)
-    assert [path.name for path in root.rglob("*") if path.is_file()] == [MARKER]
+    assert [path.name for path in root.rglob("*") if path.is_file()] == [DESTINATION_MARKER]
 
 
 def test_what_belongs_to_the_file_system_is_not_listed(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_disk_takes_over_what_a_killed_upload_left(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["../out", "/etc/out", "a/../../out", ""])
 def test_no_key_leaves_the_root(tmp_path: Path, key: str) -> None:
-    with pytest.raises(StorageError, match="is no key of"):
+    with pytest.raises(StorageError, match="is not a key of"):
         disk_destination("here", tmp_path / "root").write(key, b"x")
 
 

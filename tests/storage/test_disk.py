@@ -62,6 +62,14 @@ def test_a_disk_that_goes_while_it_is_listed_gives_no_listing(mount: Path) -> No
         list(listing)
 
 
+@pytest.mark.parametrize("root", ["file", "file/below"])
+def test_what_is_not_a_directory_becomes_no_destination(tmp_path: Path, root: str) -> None:
+    (tmp_path / "file").write_text("something else")
+    with pytest.raises(StorageError, match="Cannot prepare destination 'disk'") as error:
+        DiskDestination("disk", tmp_path / root).init()
+    assert error.value.hint.startswith("Something else stands where a directory should be: move it away")
+
+
 def test_archives_that_were_there_before_are_adopted(tmp_path: Path) -> None:
     path = tmp_path / "disk" / KEY
     path.parent.mkdir(parents=True)
@@ -110,9 +118,9 @@ def _device(marker: Path) -> None:
     [
         (_dangling, "is a link to nowhere, where nothing is", "Bring back what it leads to; or delete the link"),
         (_circular, "is a link to .lifeboat-destination, where nothing is", "Bring back what it leads to"),
-        (_device, "is no file, as the marker of a destination is", "Move it away"),
-        (Path.mkdir, "is no file, as the marker of a destination is", "Move it away"),
-        (os.mkfifo, "is no file, as the marker of a destination is", "Move it away"),
+        (_device, "is not a file, as the marker of a destination is", "Move it away"),
+        (Path.mkdir, "is not a file, as the marker of a destination is", "Move it away"),
+        (os.mkfifo, "is not a file, as the marker of a destination is", "Move it away"),
     ],
 )
 def test_a_marker_that_is_no_file_is_told_and_what_to_do_helps(

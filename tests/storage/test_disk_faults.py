@@ -16,7 +16,7 @@ from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.errors import LifeboatError, StagingError, StorageError
 from lifeboat.recovery import RestoreRequest
 from lifeboat.staging import Staging, StagingDirectory
-from lifeboat.storage.disk import MARKER, DiskDestination
+from lifeboat.storage.disk import DESTINATION_MARKER, DiskDestination
 
 from include.demo.stand_ins import MariaDB
 from tests.conftest import Configure, as_root, disk_destination, stage
@@ -158,7 +158,7 @@ def test_a_destination_of_somebody_else_is_told(project: Configure, tmp_path: Pa
         assert all("Permission denied" in line and "Give the worker's user the rights" in line for line in told)
         return len(told)
 
-    (root / MARKER).chmod(0o644)
+    (root / DESTINATION_MARKER).chmod(0o644)
     (root / "Shop/database/2026-11-23-01-00-00.zip").chmod(0o644)
     for path in (root, folder, folder / "database"):
         path.chmod(0o555)

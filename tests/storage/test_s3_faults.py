@@ -98,6 +98,15 @@ def bucket(settings: Settings) -> Destination:
     return connections.destination("offsite", settings.destinations["offsite"])
 
 
+def test_an_upload_that_is_aborted_already_is_no_key_that_is_taken(proxy: FaultyS3, bucket: Destination) -> None:
+    key = catalog.archive_key("Shop", "database", NOW)
+    assert isinstance(bucket, S3Destination)
+    bucket.client.create_multipart_upload(Bucket=BUCKET, Key=bucket.prefix + key)
+    proxy.inject(Fault(lambda forward: forward() and failing(404, "NoSuchUpload")(forward), "AbortMultipartUpload"))
+    bucket.abort(key)
+    assert list(bucket.uploads()) == []
+
+
 class Packer:
     """Stages archives, each of another second."""
 

@@ -181,6 +181,10 @@ class Engine(Protocol):
         """Return the names that are taken, each with whether there is anything to lose: no restore left it half-way."""
         ...
 
+    def known_as(self, database: str) -> str:
+        """Return what applications call a database: its name, or the path of its file."""
+        ...
+
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         """Dump a database as SQL in one consistent snapshot, without locking writers out.
 

@@ -45,6 +45,9 @@ class MySQL:
             vacant = mysql_schema.vacant(session)
             return {name: name not in vacant for name in mysql_schema.names(session)}
 
+    def known_as(self, database: str) -> str:
+        return database
+
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         return mysql.dump(self._connect, self._server, database, excluded, write)
 
@@ -75,8 +78,11 @@ class MySQL:
             mysql_schema.begin(session, schema, key, captured.character_set, captured.collation, ())
             try:
                 yield schema
-            finally:
-                mysql_schema.drop(session, schema)
+            except BaseException:
+                with contextlib.suppress(Exception):  # what failed first is what to tell; the next drill drops it
+                    mysql_schema.drop(session, schema)
+                raise
+            mysql_schema.drop(session, schema)
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
         if not load.sequential:

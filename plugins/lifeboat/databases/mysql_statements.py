@@ -125,9 +125,10 @@ _HIDING = {
     for escapes, strings in _STRINGS.items()
 }
 _CONDITIONAL = {
-    escapes: re.compile(rb"/\*M?!|\*/|(?P<hidden>%b|%b)" % (strings, _COMMENTS), re.DOTALL)
+    escapes: re.compile(rb"/\*M?!\d*|\*/|(?P<hidden>%b|%b)" % (strings, _COMMENTS), re.DOTALL)
     for escapes, strings in _STRINGS.items()
 }
+_RUN_BY_ALL = re.compile(rb"/\*!(?:(?:[0-4]\d|50)[0-6]\d\d)?")  # since MySQL 5.7 and MariaDB 10
 
 _INSERT = pattern(
     rf"(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME}) (?: \s\( {NAME} (?: ,\s? {NAME} )*+ \) )? \sVALUES\s+"
@@ -410,7 +411,7 @@ def _is_ambiguous(sql: bytes, *, backslash_escapes: bool) -> bool:
     inside = False
     for token in _CONDITIONAL[backslash_escapes].finditer(sql):
         if token["hidden"] is None:
-            inside = token[0] != b"*/"
+            inside = token[0] != b"*/" and not _RUN_BY_ALL.fullmatch(token[0])
         elif inside and b"*/" in token[0]:
             return True
     return False

@@ -1,6 +1,6 @@
-"""Names of databases: how long they may be, and those of what drills fill.
+"""Names of databases: how long they may be, and those of what drills and restores fill.
 
-These have a prefix of their own, so that what a killed drill left can be told from all else.
+These have prefixes of their own, so that what a killed one left can be told from all else.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from lifeboat.databases import EngineName
 from lifeboat.errors import RestoreError
 
 PREFIX = "lifeboat_drill_"
+FILLING = "lifeboat_filling_"  # of PostgreSQL, until a restore is whole
 INDEXES = 2  # a restored database takes about this many times the size of its SQL, at most
 LONGEST_NAMES: Mapping[EngineName, int] = {"mysql": 64, "postgresql": 63, "sqlite": 200}
 
@@ -19,6 +20,11 @@ LONGEST_NAMES: Mapping[EngineName, int] = {"mysql": 64, "postgresql": 63, "sqlit
 def fits(engine: EngineName, name: str) -> bool:
     """Whether a name is short enough: MySQL counts characters, the others bytes."""
     return len(name if engine == "mysql" else name.encode()) <= LONGEST_NAMES[engine]
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name is one that drills and restores give, and drop."""
+    return name.startswith((PREFIX, FILLING))
 
 
 def with_suffix(engine: EngineName, name: str, suffix: str) -> str:

@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 MAINTENANCE = "postgres"  # the database that every server has, to make others from
-FILLING = "lifeboat_filling_"
-DRILL = f"{FILLING}drill"  # where drills begin, one after the other
+DRILL = f"{names.FILLING}drill"  # where drills begin, one after the other
 MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
 MISMATCHED = "A restore of Lifeboat loaded this, and it is not what was captured: "
 LOCK_PATIENCE = 3600  # seconds to wait for another restore of the same database
@@ -56,6 +55,9 @@ class PostgreSQL:
         with self._session(MAINTENANCE, "Listing of databases", RestoreError) as session:
             unfinished = _unfinished(session)
             return {name: name not in unfinished for name in _names(session)}
+
+    def known_as(self, database: str) -> str:
+        return database
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         doing = f"Dump of database {database!r}"
@@ -104,7 +106,7 @@ class PostgreSQL:
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
         name = target.database
-        place = FILLING + hashlib.sha256(name.encode()).hexdigest()[:16]
+        place = names.FILLING + hashlib.sha256(name.encode()).hexdigest()[:16]
         stamp = f"_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"
         kept = names.with_suffix("postgresql", name, stamp) if target.exists else ""
         with (
@@ -121,8 +123,7 @@ class PostgreSQL:
                 _comment(session, place, MISMATCHED + target.key)  # it is whole, and stays until its name is needed
                 raise
             except BaseException:
-                with contextlib.suppress(Exception):  # what failed first is what to tell; the next restore drops it
-                    _drop(session, place)
+                _drop_after_failure(session, place)
                 raise
             _put_in_place(session, place, target.database, kept)
 
@@ -142,8 +143,10 @@ class PostgreSQL:
             session.execute(f"ALTER DATABASE {quoted(DRILL)} RENAME TO {quoted(place)}".encode())
             try:
                 yield place
-            finally:
-                _drop(session, place)
+            except BaseException:
+                _drop_after_failure(session, place)
+                raise
+            _drop(session, place)
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
         if load.sequential:
@@ -319,7 +322,7 @@ def _unfinished(session: Connection[Any]) -> set[str]:
         "SELECT datname FROM pg_database WHERE starts_with(shobj_description(oid, 'pg_database'), %s)"
         " OR (NOT datallowconn AND starts_with(datname, %s))"
     )
-    return {name for (name,) in session.execute(query, [MARK, FILLING]).fetchall()}
+    return {name for (name,) in session.execute(query, [MARK, names.FILLING]).fetchall()}
 
 
 def _sweep(session: Connection[Any]) -> None:
@@ -327,7 +330,7 @@ def _sweep(session: Connection[Any]) -> None:
     import psycopg
 
     for name in sorted(_unfinished(session)):
-        if not name.startswith(FILLING) or not _try_lock(session, name):
+        if not name.startswith(names.FILLING) or not _try_lock(session, name):
             continue
         try:
             if name in _unfinished(session):  # still: its restore may have ended meanwhile
@@ -421,6 +424,12 @@ def _drop(session: Connection[Any], name: str) -> None:
     session.execute(f"DROP DATABASE IF EXISTS {quoted(name)}".encode())
 
 
+def _drop_after_failure(session: Connection[Any], name: str) -> None:
+    """Drop a database if that works: what failed first is what to tell, and the next restore or drill drops it."""
+    with contextlib.suppress(Exception):
+        _drop(session, name)
+
+
 def _check_target(session: Connection[Any], target: Target) -> None:
     """Refuse early what would fail at the end.
 
@@ -439,7 +448,7 @@ def _check_target(session: Connection[Any], target: Target) -> None:
     ).fetchone()
     if owns != (True,):
         raise RestoreError(
-            f"{session.info.user} is no member of the role that owns database {name!r}.",
+            f"{session.info.user} is not a member of the role that owns database {name!r}.",
             "Grant it that role, so that what is restored has the owner that it had.",
         )
     users = session.execute(

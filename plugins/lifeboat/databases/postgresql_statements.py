@@ -94,6 +94,7 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ),
     ("", _pattern(rf"ALTER\ (?P<kind> {_CREATED} ) (?:\ ONLY)? {_MADE}")),
 )
+_ELSEWHERE = re.compile(rb"CREATE (?:SERVER|FOREIGN TABLE|FOREIGN DATA WRAPPER|USER MAPPING|ACCESS METHOD)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +183,11 @@ def recognise(sql: bytes) -> Statement:
         if found := pattern.match(sql):
             groups = found.groupdict()
             return Statement(kind or groups["kind"].decode().lower(), _name(groups.get("name") or b""), sql)
+    if elsewhere := _ELSEWHERE.match(sql):
+        raise RestoreError(
+            f"The dump says {elsewhere[0].decode()}, which reaches beyond its database: no restore makes one.",
+            "Keep foreign servers and tables, and access methods, in a database that is not backed up.",
+        )
     words = re.match(rb"[\w ]{,40}", sql)
     raise RestoreError(
         "The dump holds a statement that leaves its database, or that pg_dump does not write:"

@@ -6,10 +6,12 @@ The name of a database is that of its file without suffix; Airflow's connection 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -28,13 +30,14 @@ from lifeboat.text import size_text
 
 log = logger(__name__)
 
-MAY_READ = "Let the worker's user read the file and, where its journal is a WAL, write in its folder."
+MAY_READ = "Let the worker's user read the file; where its journal is a WAL, run the worker as the application's user."
 HINTS = {
     "locked": "Stop the application, then try again.",
     "unable to open": MAY_READ,
     "readonly database": MAY_READ,
     "disk is full": "Free some space there.",
 }
+WAL = b"\x02\x02"  # bytes 18 and 19 of a file whose journal is one
 PATIENCE = 60.0  # seconds to wait for a lock of the application's
 INSTRUCTIONS = 1_000_000  # of SQLite's machine: some milliseconds; between, a time limit can end a statement
 STEP = 4096  # pages copied at once; between two steps, a time limit can end it
@@ -65,9 +68,13 @@ class SQLite:
         self._scratch = scratch / "sqlite"
 
     def databases(self) -> Mapping[str, bool]:
-        found = self._folder.iterdir() if self._folder.is_dir() else ()
-        files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
+        with _translated(f"Listing of {str(self._folder)!r} failed: ", RestoreError):
+            found = self._folder.iterdir() if self._folder.is_dir() else ()
+            files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
         return {name.removesuffix(self._suffix): True for name in files}
+
+    def known_as(self, database: str) -> str:
+        return str(self._path(database))
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         return self._dump(self._path(database), database, excluded, write)
@@ -75,11 +82,11 @@ class SQLite:
     def _dump(self, path: Path, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         with _translated(f"Dump of {str(path)!r} failed: ", DumpError):
             if not path.is_file():  # and nothing else is opened: a pipe would never end
-                said = "it is no regular file." if os.path.lexists(path) else "there is no such file."
+                said = "it is not a regular file." if os.path.lexists(path) else "there is no such file."
                 raise DumpError(said, "The database's name is that of its file, without suffix.")
             with (
                 scratch_directory(self._scratch, "copy_") as folder,
-                closing(_copy(path, folder / "copy", database)) as copy,
+                _copied(path, folder / "copy", database) as copy,
             ):
                 return _dump(copy, database, excluded, write)
 
@@ -135,7 +142,7 @@ class SQLite:
         """Return the file of a database."""
         if "/" in name or name.startswith("."):
             raise SettingsError(
-                f"{name!r} is no name of a database: its file lies in {str(self._folder)!r}.",
+                f"{name!r} is not the name of a database: its file lies in {str(self._folder)!r}.",
                 "Name the file without its folder and suffix; the connection names one of the files.",
             )
         return self._folder / f"{name}{self._suffix}"
@@ -154,7 +161,8 @@ def _translated(where: str, ours: type[LifeboatError]) -> Iterator[None]:
         hint = next((hint for sign, hint in HINTS.items() if sign in str(error)), "")
         raise ours(f"{where}{error}.", hint) from error
     except OSError as error:
-        raise ours(f"{where}{error.strerror or error}.") from error
+        hint = "Give the worker's user the rights to read and write there." if error.errno == errno.EACCES else ""
+        raise ours(f"{where}{error.strerror or error}.", hint) from error
 
 
 def _open(path: Path, mode: Literal["ro", "rw"], patience: float = 1) -> sqlite3.Connection:
@@ -165,23 +173,51 @@ def _open(path: Path, mode: Literal["ro", "rw"], patience: float = 1) -> sqlite3
     return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=patience, isolation_level=None)
 
 
-def _copy(path: Path, target: Path, database: str) -> sqlite3.Connection:
-    """Copy a database as it is at one moment, and return the copy, open and without a name.
+@contextlib.contextmanager
+def _copied(path: Path, target: Path, database: str) -> Iterator[sqlite3.Connection]:
+    """Copy a database as it is at one moment, and open the copy.
 
-    :raises DumpError: it is damaged.
+    :raises DumpError: it is damaged, or the copy would lock its application out.
     """
+    _refuse_locking_out(path)
     progress = Progress(f"Copying {database}")
-    copy = sqlite3.connect(target, isolation_level=None)
-    with closing(_open(path, "ro", PATIENCE)) as source:
-        source.execute("BEGIN")
-        source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on, nothing changes for us
-        (size,) = source.execute("PRAGMA page_size").fetchone()
-        source.backup(copy, pages=STEP, progress=lambda *_: progress.advance(STEP * size))
-    copy.execute("PRAGMA journal_mode = OFF")
-    (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
-    if found != "ok":
-        raise DumpError(f"it is damaged: {found}.", "Restore it from an archive, or recover it by 'sqlite3 .recover'.")
-    return copy
+    with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+        with closing(_open(path, "ro", PATIENCE)) as source:
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on, nothing changes for us
+            (size,) = source.execute("PRAGMA page_size").fetchone()
+            source.backup(copy, pages=STEP, progress=lambda *_: progress.advance(STEP * size))
+        copy.execute("PRAGMA journal_mode = OFF")
+        (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise DumpError(
+                f"it is damaged: {found}.", "Restore it from an archive, or recover it by 'sqlite3 .recover'."
+            )
+        yield copy
+
+
+def _refuse_locking_out(path: Path) -> None:
+    """Refuse a database at rest beside which SQLite would make a WAL that only this user may write.
+
+    Whoever reads such a database makes ``-wal`` and ``-shm`` where there are none, as its own with the mode of the
+    database, and may be unable to remove them: the application of another user could not write any more.
+    """
+    if not os.access(path, os.R_OK):
+        return  # as SQLite will say
+    with path.open("rb") as file:
+        is_wal = file.read(20)[18:] == WAL
+    user = os.geteuid()  # root gives both files to the owner of the database
+    if not is_wal or user in (0, (status := path.stat()).st_uid) or path.with_name(f"{path.name}-shm").exists():
+        return
+    folder = path.parent.stat()
+    group = folder.st_gid if folder.st_mode & stat.S_ISGID else os.getegid()
+    shared = stat.S_IWOTH | (stat.S_IWGRP if group == status.st_gid else 0)
+    if os.access(path.parent, os.W_OK) and not status.st_mode & shared:
+        raise DumpError(
+            "its journal is a WAL, and what SQLite puts beside it to read it would keep its owner from writing.",
+            "Run the worker as the application's user; or let a group of both own the file and its folder, both"
+            " writable for it, and the folder with the setgid bit.",
+        )
 
 
 def _dump(copy: sqlite3.Connection, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
@@ -233,7 +269,7 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
             begun = begun or _begins(database, statement)
             if statement.kind == "skipped" or (statement.kind == "rows" and only not in ("", statement.table)):
                 continue
-            count = database.execute(statement.sql.decode()).rowcount
+            count = database.execute(sqlite_text.text_of(statement)).rowcount
             tables += statement.kind == "table"
             rows += count if statement.sql[:6].upper() == b"INSERT" and statement.table != "sqlite_sequence" else 0
             progress.advance(len(statement.sql))

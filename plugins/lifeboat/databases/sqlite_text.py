@@ -14,6 +14,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.digest import DumpDigest
@@ -27,6 +28,10 @@ BLANKS = " \t\n\f\r"  # SQLite keeps those that end the definition of an index, 
 _TOKENS = re.compile(
     rb"""(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<string>'[^']*+'|"[^"]*+"|`[^`]*+`|\[[^\]]*+\])"""
     rb"""|(?P<word>[A-Za-z_]\w*)|(?P<mark>;)|(?P<open>['"`\[]|/\*)""",
+    re.DOTALL,
+)
+_TEXTS = re.compile(
+    rb"""--[^\n]*|/\*.*?\*/|'(?P<text>(?:[^']|'')*+)'|"[^"]*+"|`[^`]*+`|\[[^\]]*+\]""",
     re.DOTALL,
 )
 _BLANK = re.compile(rb"\s+|--[^\n]*\n")
@@ -106,6 +111,37 @@ def recognise(sql: bytes) -> Statement:
     )
 
 
+def text_of(statement: Statement) -> str:
+    """Return a statement as the library takes it: as text, whatever bytes are in the texts of its rows.
+
+    :raises RestoreError: other bytes of it are not UTF-8.
+    """
+
+    def as_bytes(found: re.Match[bytes]) -> bytes:
+        text = (found["text"] or b"").replace(b"''", b"'")
+        return found[0] if _is_utf8(text) else b"CAST(X'%b' AS TEXT)" % text.hex().encode()
+
+    sql = statement.sql
+    if statement.kind == "rows" and not _is_utf8(sql):  # the stock client writes texts as they are
+        sql = _TEXTS.sub(as_bytes, sql)
+    try:
+        return sql.decode()
+    except UnicodeDecodeError as error:
+        what = f"rows of table {statement.table!r} name" if statement.kind == "rows" else f"{statement.kind} has"
+        raise RestoreError(
+            f"The dump's {what} something that is not UTF-8: {sql[:40].decode('utf-8', 'replace')!r} ...",
+            "Load it by hand with sqlite3.",
+        ) from error
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _unquoted(name: bytes) -> str:
     text = name.decode("utf-8", "replace")
     return text[1:-1].replace(text[0] * 2, text[0]) if text[0] in "\"'`[" else text
@@ -130,12 +166,12 @@ def write(database: sqlite3.Connection, excluded: Collection[str], write: Callab
     :param database: a copy that nobody changes; text_factory is taken over.
     :param excluded: tables whose rows are left out.
     """
-    database.text_factory = _text
+    (encoding,) = _one(database, "PRAGMA encoding")
+    database.text_factory = partial(_text, str(encoding))
     tables = list(_tables(database))
     write(b"PRAGMA foreign_keys=OFF;\n")
-    (encoding,) = _one(database, "PRAGMA encoding")
-    if encoding != "'UTF-8'":
-        write(f"PRAGMA encoding={encoding};\n".encode())
+    if encoding != "UTF-8":
+        write(f"PRAGMA encoding='{encoding}';\n".encode())
     write(b"BEGIN TRANSACTION;\n")
     objects = []
     for pragma in PRAGMAS:
@@ -228,13 +264,16 @@ def _statement(sql: str) -> bytes:
     return f"{sql}\n;\n".encode() if "--" in sql else f"{sql};\n".encode()  # a comment would swallow the end
 
 
-def _text(value: bytes) -> str:
-    """Return a text as SQL takes it, whatever bytes are in it."""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    return f"CAST(X'{value.hex()}' AS TEXT)" if "\0" in text else "'" + text.replace("'", "''") + "'"
+def _text(encoding: str, value: bytes) -> str:
+    """Return a text as SQL takes it, whatever bytes are in it.
+
+    :param encoding: of the database, in which a cast reads bytes; `value` is in UTF-8 in any case.
+    """
+    if b"\0" not in value and _is_utf8(value):
+        return "'" + value.decode().replace("'", "''") + "'"
+    if encoding != "UTF-8":
+        value = value.decode("utf-8", "surrogatepass").encode(encoding, "surrogatepass")
+    return f"CAST(X'{value.hex()}' AS TEXT)"
 
 
 def _literal(value: object) -> str:
@@ -255,7 +294,7 @@ def _plain(literal: str) -> str:
     """Return the text of a literal: a name, or a definition."""
     if literal.startswith("CAST"):
         raise DumpError(
-            f"the name or definition {literal} is no UTF-8.", "Make that table, index, view or trigger anew."
+            f"the name or definition {literal} is not UTF-8.", "Make that table, index, view or trigger anew."
         )
     return literal[1:-1].replace("''", "'")
 

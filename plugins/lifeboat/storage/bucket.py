@@ -20,7 +20,7 @@ log = logger(__name__)
 READ_TRIES = 5
 READ_ON = 256 << 10  # bytes; to skip fewer takes less time than a new request
 BLOCK = 1 << 20
-TAKEN = ("PreconditionFailed", "412", "NoSuchUpload")  # the last where an upload that is complete is completed again
+TAKEN = ("PreconditionFailed", "412")
 
 HINTS = {
     "NoSuchBucket": "Create the bucket, or fix its name in the settings.",
@@ -29,6 +29,7 @@ HINTS = {
     "SignatureDoesNotMatch": "Check login and password of the connection: they are the access key and its secret.",
     "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket; clean-ups delete.",
     "ObjectLockConfigurationNotFoundError": "Enable Object Lock on the bucket: docs/IMMUTABILITY.md says how.",
+    "NoSuchUpload": "Another try, a clean-up or a rule of the bucket has aborted this upload. Clear the task.",
     "NoCredentialsError": "Set the connection's login and password: access key and secret. Or give the worker a role.",
     "403": "Check the connection's access key and its secret, and the key's rights to list, read and write.",
 }
@@ -106,9 +107,10 @@ class Bucket:
             for upload in uploads.get("Uploads", []):
                 if upload["Key"] == self.prefix + key:
                     log.warning("Aborting an unfinished upload of %s at %s.", key, self)
-                    self.client.abort_multipart_upload(
-                        Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                    )
+                    with contextlib.suppress(self.client.exceptions.NoSuchUpload):  # its own worker was quicker
+                        self.client.abort_multipart_upload(
+                            Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )
 
     def read_from(self, key: str, start: int) -> Any:
         """Return the body of an object from a byte on, as a stream."""

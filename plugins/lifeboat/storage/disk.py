@@ -16,7 +16,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO
 
-from lifeboat.directories import sync_names
+from lifeboat.directories import NOT_A_DIRECTORY, sync_names
 from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
 from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
@@ -25,7 +25,7 @@ from lifeboat.streams import Source
 BLOCK = 1 << 20
 LOST_AND_FOUND = "lost+found"  # at the root of every ext4 disk, for root only
 PARTIAL = ".partial"  # suffix of what is being stored; never part of a listing's archives
-MARKER = ".lifeboat-destination"  # at the root: whoever sees it sees the disk, and not an empty mount point
+DESTINATION_MARKER = ".lifeboat-destination"  # at the root: whoever sees it sees the disk, and not an empty mount point
 LONGEST_MARKER = 1 << 16  # bytes
 
 
@@ -60,7 +60,7 @@ class Directory:
             return  # removed since it was listed
         for entry in entries:
             key = below + entry.name
-            if key in (LOST_AND_FOUND, MARKER):
+            if key in (LOST_AND_FOUND, DESTINATION_MARKER):
                 continue
             if entry.is_dir():
                 if key.startswith(prefix) or prefix.startswith(f"{key}/"):
@@ -125,7 +125,7 @@ class Directory:
         :raises StorageError: the key would leave the root.
         """
         if not key or key.startswith("/") or ".." in key.split("/") or "\0" in key:
-            raise StorageError(f"{key!r} is no key of {self}.")
+            raise StorageError(f"{key!r} is not a key of {self}.")
         return self._root / key
 
     def _make(self, folder: Path) -> None:
@@ -179,6 +179,8 @@ class Directory:
                 errno.EDQUOT: "Free some space there.",
                 errno.EACCES: "Give the worker's user the rights to read and write there.",
                 errno.EROFS: "The disk is mounted read-only.",
+                errno.EEXIST: NOT_A_DIRECTORY,
+                errno.ENOTDIR: NOT_A_DIRECTORY,
             }.get(error.errno or 0, "")
             named = error.filename if isinstance(error.filename, str) else ""
             below = f" ({named})" if named and named != str(self._root) else ""
@@ -199,7 +201,8 @@ class DiskDestination(Directory):
         mounted = self._mounted_at()
         file_system = f"on the file system that is mounted at {mounted}"
         if mounted == mounted.parent:
-            file_system += f"; if a disk should be there, mount it, delete {self._root / MARKER} and prepare it again"
+            marker = self._root / DESTINATION_MARKER
+            file_system += f"; if a disk should be there, mount it, delete {marker} and prepare it again"
         with super()._translated("prepare"):
             if self._marked_as() is not None:
                 self._require_marker()
@@ -208,9 +211,9 @@ class DiskDestination(Directory):
             sync_names(self._root.parent)
             facts = {"destination": self.name, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
             content = json.dumps(facts, ensure_ascii=False).encode()
-            with self._partial(MARKER) as partial:
+            with self._partial(DESTINATION_MARKER) as partial:
                 partial.write(content)
-                self._publish(partial, MARKER, hashlib.sha256(content).hexdigest())
+                self._publish(partial, DESTINATION_MARKER, hashlib.sha256(content).hexdigest())
         return f"is prepared, {file_system}"
 
     def _mounted_at(self) -> Path:
@@ -234,18 +237,18 @@ class DiskDestination(Directory):
         init = f"lifeboat init {shlex.quote(self.name)}"
         if found is None:
             raise StorageError(
-                f"{self} holds no {MARKER}: its disk is not mounted, or it was never prepared.",
+                f"{self} holds no {DESTINATION_MARKER}: its disk is not mounted, or it was never prepared.",
                 f"Mount the disk. A new destination is prepared once, by '{init}' or the DAG init_destination.",
             )
         if found != self.name:
             raise StorageError(
                 f"{self} is marked as destination {found!r}: another disk is mounted there, or it was renamed.",
-                f"Mount the right one; after a renaming, delete {self._root / MARKER} and run '{init}'.",
+                f"Mount the right one; after a renaming, delete {self._root / DESTINATION_MARKER} and run '{init}'.",
             )
 
     def _marked_as(self) -> str | None:
         """Return the name of the destination that the marker names; None where there is no marker."""
-        marker = self._root / MARKER
+        marker = self._root / DESTINATION_MARKER
         again = f"run 'lifeboat init {shlex.quote(self.name)}' or the DAG init_destination"
         if marker.is_symlink() and not marker.exists():
             raise StorageError(
@@ -255,7 +258,7 @@ class DiskDestination(Directory):
         try:
             if not stat.S_ISREG(marker.stat().st_mode):  # to open a pipe would take for ever
                 raise StorageError(
-                    f"{marker} is no file, as the marker of a destination is.", f"Move it away, and {again}."
+                    f"{marker} is not a file, as the marker of a destination is.", f"Move it away, and {again}."
                 )
             with marker.open("rb") as file:
                 facts = json.loads(file.read(LONGEST_MARKER))

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
-from lifeboat.errors import StorageError
+from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.progress import Progress
-from lifeboat.storage.bucket import Bucket, Object
+from lifeboat.storage.bucket import Bucket, Object, error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
@@ -103,7 +103,7 @@ class Upload:
     def complete(self) -> None:
         """Make the object appear, every byte stored.
 
-        :raises AlreadyStoredError: the key was taken meanwhile, and nothing may be replaced.
+        :raises AlreadyStoredError: the key was taken meanwhile, maybe by this upload, and nothing may be replaced.
         """
         if not self._parts:  # too small for parts
             self._digests = [hashlib.sha256(self._buffer).digest()]
@@ -120,13 +120,19 @@ class Upload:
             self._send()
         parts = [part.result() for part in self._parts]
         self._digests = [part.digest for part in parts]
-        with self._bucket.translated(self._doing):
-            self._bucket.client.complete_multipart_upload(
-                **self._object,
-                **self._condition,
-                UploadId=self._upload_id,
-                MultipartUpload={"Parts": [part.named() for part in parts]},
-            )
+        try:
+            with self._bucket.translated(self._doing):
+                self._bucket.client.complete_multipart_upload(
+                    **self._object,
+                    **self._condition,
+                    UploadId=self._upload_id,
+                    MultipartUpload={"Parts": [part.named() for part in parts]},
+                )
+        except StorageError as error:
+            if error_code(error.__cause__) != "NoSuchUpload":
+                raise
+            # Complete already, as it seems: the answer to a first request was lost.
+            raise AlreadyStoredError(error.message, error.hint) from error.__cause__
         self._upload_id = ""
 
     @property
