@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 from lifeboat.databases import mysql_definitions, postgresql_digest, sqlite_text
@@ -16,6 +16,7 @@ from lifeboat.errors import LifeboatError
 SMALL, TIMES = 16 << 10, 16
 TOLERATED = 4  # times what is in proportion; what is quadratic takes TIMES times that
 LEAST = 0.005  # seconds, below which clocks tell little
+ROUNDS = 5
 
 
 def mysql(sql: bytes) -> None:
@@ -94,17 +95,15 @@ def keys(size: int) -> bytes:
 def test_time_grows_with_the_length(
     read: Callable[[bytes], None], begin: bytes, repeated: Callable[[int], bytes], end: bytes
 ) -> None:
-    def seconds(sizes: Iterable[int]) -> float:
-        """Return the processor's time that the quickest of some readings takes."""
-        taken = []
-        for size in sizes:
-            sql = begin + repeated(size) + end
-            re.purge()
-            started = time.thread_time()
-            with contextlib.suppress(LifeboatError):  # to refuse it is an answer
-                read(sql)
-            taken.append(time.thread_time() - started)
-        return min(taken)
+    def seconds(size: int) -> float:
+        """Return the processor's time that a reading takes."""
+        sql = begin + repeated(size) + end
+        re.purge()
+        started = time.thread_time()
+        with contextlib.suppress(LifeboatError):  # to refuse it is an answer
+            read(sql)
+        return time.thread_time() - started
 
-    small = max(seconds([SMALL] * 3), LEAST)
-    assert seconds([SMALL * TIMES] * 2) < TOLERATED * TIMES * small
+    # In turn, because a busy machine may be slow for seconds; once in proportion is enough: noise only adds.
+    ratios = (seconds(SMALL * TIMES) / max(seconds(SMALL), LEAST) for _ in range(ROUNDS))
+    assert any(ratio < TOLERATED * TIMES for ratio in ratios)
