@@ -56,9 +56,14 @@ class OnMariaDB:
         self._server = server
         self.names: Sequence[str] = [name.rstrip(" .") + "!" for name in NAMES]
         self.excluded = EXCLUDED
+        self._before = self._databases()
 
     def connection(self) -> str:
         return self._server.connection()
+
+    def _databases(self) -> list[str]:
+        names = self._server.run("SELECT hex(schema_name) FROM information_schema.schemata").split()
+        return [bytes.fromhex(name).decode() for name in names]
 
     def fill(self) -> None:
         with self._server.connect() as connection, connection.cursor() as cursor:
@@ -83,10 +88,8 @@ class OnMariaDB:
             )
 
     def drop(self) -> None:
-        for name in self._server.run("SELECT hex(schema_name) FROM information_schema.schemata").split():
-            found = bytes.fromhex(name).decode()
-            if found not in ("information_schema", "mysql", "performance_schema", "sys"):
-                self._server.run(f"DROP DATABASE {quoted(found, '`')}")
+        for name in {*self._databases()} - {*self._before}:  # others may use the server
+            self._server.run(f"DROP DATABASE {quoted(name, '`')}")
 
 
 class OnPostgreSQL:
@@ -125,9 +128,14 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT SELECT ON TABLES TO {user}"""
         self._server = server
         self.names: Sequence[str] = (*NAMES, DUMPED)
         self.excluded = quoted(EXCLUDED)
+        self._before = self._databases()
 
     def connection(self) -> str:
         return self._server.connection(login=self.USER)
+
+    def _databases(self) -> list[str]:
+        names = self._server.run("SELECT encode(convert_to(datname, 'UTF8'), 'hex') FROM pg_database").split()
+        return [bytes.fromhex(name).decode() for name in names]
 
     def _run(self, statements: Sequence[str], database: str = "postgres", user: str = "postgres") -> None:
         server = self._server
@@ -161,10 +169,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT SELECT ON TABLES TO {user}"""
         return [line.format(**letters, **own, columns=columns, texts=texts, user=quoted(self.USER)) for line in objects]
 
     def drop(self) -> None:
-        for name in self._server.run("SELECT encode(convert_to(datname, 'UTF8'), 'hex') FROM pg_database").split():
-            found = bytes.fromhex(name).decode()
-            if found not in ("postgres", "template0", "template1"):
-                self._server.run(f"DROP DATABASE {quoted(found)}")
+        for name in {*self._databases()} - {*self._before}:  # others may use the server
+            self._server.run(f"DROP DATABASE {quoted(name)}")
         for name in (*self.names, self.USER):
             self._server.run(f"DROP ROLE {quoted(name)}")
 
