@@ -37,7 +37,7 @@ os.environ |= {
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
 }
 
-from include.demo.stand_ins import S3, MailSink, MariaDB, PostgreSQL, SlackSink  # noqa: E402
+from include.demo.stand_ins import S3, MailSink, MariaDB, MariaDB118, MySQL, PostgreSQL, SlackSink  # noqa: E402
 from tests.faulty_s3 import Fault, FaultyS3, cut, failing  # noqa: E402
 
 ARCHIVE_PASSWORD = "correct horse; battery 'staple' ñ"
@@ -67,6 +67,19 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MySQL]:
+    """Oracle's server; its own client is in PATH only where a test puts `MySQL.path` there."""
+    with MySQL(tmp_path_factory.mktemp("mysql")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb_118(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB118]:
+    with MariaDB118(tmp_path_factory.mktemp("mariadb-118")) as server:
         yield server
 
 

@@ -27,6 +27,8 @@ from urllib.parse import quote
 from lifeboat.databases import Server, mysql
 from lifeboat.processes import die_with_parent, environment, secret_file
 
+from include.demo.server_roots import Root
+
 START_SECONDS = 60
 LOCALHOST = "127.0.0.1"
 SOCKETS = "/tmp"  # where SeaweedFS leaves its own
@@ -114,14 +116,19 @@ class _Program:
         self.stop()
 
 
-class MariaDB(_Program):
-    """A private MariaDB server whose root password tries every character that option files stumble over.
+class _MySQLFamily(_Program):
+    """A private server whose root password tries every character that option files stumble over.
 
-    :param options: further options of ``mariadbd``.
+    :cvar package: what `scripts/server-roots` calls the server; empty for this machine's own.
+    :cvar clients: what stands in PATH for whoever has this server's own client.
+    :param options: further options of the server.
     """
 
     user = "root"
     password = "p'a\"s\\s #wörd;%$ "
+    suite = ""
+    package = ""
+    clients: tuple[str, ...] = ()
 
     def __init__(self, directory: Path, *options: str) -> None:
         super().__init__(directory)
@@ -130,6 +137,8 @@ class MariaDB(_Program):
         # Paths of sockets may have 107 bytes; those of tests are longer.
         self.socket = Path(tempfile.mkdtemp(prefix="mariadb-")) / "socket"
         self._data = directory / "data"
+        self.root = Root(self.suite) if self.suite else None
+        self.path = self.root.link(self.clients, directory / "clients") if self.root else None
 
     @property
     def server(self) -> Server:
@@ -157,9 +166,13 @@ class MariaDB(_Program):
         login = {"host": self.host, "port": self.port, "user": self.user, "password": self.password}
         return MySQLdb.connect(**login | {"charset": "utf8mb4", "autocommit": True} | options)
 
-    def run(self, sql: str | bytes, database: str = "", program: str = "mariadb") -> str:
-        """Run SQL through the stock client and return what it prints, tab-separated without headings."""
-        client = mysql.Client(program, "MariaDB", frozenset())
+    def run(self, sql: str | bytes, database: str = "", program: str = "") -> str:
+        """Run SQL through the server's own client and return what it prints, tab-separated without headings.
+
+        :param program: another client.
+        """
+        program = program or str(self.path / self._client if self.path else self._client)
+        client = mysql.Client(program, "", frozenset())
         options = ["--default-character-set=utf8mb4", "--batch", "--skip-column-names"]
         text = mysql.option_file_text(Server("", 0, self.user, self.password, str(self.socket)), client)
         with secret_file(text) as (descriptor, path):
@@ -176,34 +189,40 @@ class MariaDB(_Program):
 
     def start(self) -> None:
         if not (self._data / "mysql").exists():
-            self._install()
+            new = self.directory / "data.new"
+            shutil.rmtree(self._data, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
+            install = subprocess.run(
+                self._installation(new), env=environment(), capture_output=True, text=True, check=False
+            )
+            if install.returncode:
+                raise RuntimeError(f"{type(self).__name__} cannot be set up:\n{install.stdout}{install.stderr}")
+            # Renamed only when whole: an interrupted first start must not leave half a server behind.
+            new.rename(self._data)
         super().start()
 
     def kill(self) -> None:
         super().kill()  # also the last step of a stop and of a failed start
         shutil.rmtree(self.socket.parent, ignore_errors=True)
 
-    def _install(self) -> None:
-        shutil.rmtree(self._data, ignore_errors=True)
-        new = self.directory / "data.new"
-        shutil.rmtree(new, ignore_errors=True)
-        install = subprocess.run(
-            [
-                shutil.which("mariadb-install-db") or "/usr/bin/mariadb-install-db",
-                "--no-defaults",
-                f"--datadir={new}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-                *self._as_root(),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if install.returncode:
-            raise RuntimeError(f"mariadb-install-db failed:\n{install.stdout}{install.stderr}")
-        # Renamed only when whole: an interrupted first start must not leave half a server behind.
-        new.rename(self._data)
+    @property
+    def _client(self) -> str:
+        raise NotImplementedError
+
+    def _installation(self, data: Path) -> list[str]:
+        """Return the command that makes a new data directory."""
+        raise NotImplementedError
+
+    def _program(self) -> list[str]:
+        """Return how the server's command begins."""
+        raise NotImplementedError
+
+    def _of_root(self, program: str, share: str) -> list[str]:
+        """Return how the command of a root's server begins, which would look for its files in this machine's place."""
+        assert self.root
+        files, plugins = self.root.path / share, self.root.path / "usr/lib/mysql/plugin"
+        places = [f"--lc-messages-dir={files}", f"--character-sets-dir={files / 'charsets'}", f"--plugin-dir={plugins}"]
+        return [*self.root.command(program), "--no-defaults", *places]
 
     def _command(self) -> Sequence[str]:
         password = self.password.replace("\\", "\\\\").replace("'", "''")
@@ -214,8 +233,7 @@ class MariaDB(_Program):
         scratch = self.directory / "tmp"  # a server that starts deletes the temporary tables of all that share it
         scratch.mkdir(exist_ok=True)
         return [
-            shutil.which("mariadbd") or "/usr/sbin/mariadbd",
-            "--no-defaults",
+            *self._program(),
             f"--datadir={self._data}",
             f"--tmpdir={scratch}",
             f"--socket={self.socket}",
@@ -243,6 +261,70 @@ class MariaDB(_Program):
             self.connect().close()
             return True
         return False
+
+
+class MariaDB(_MySQLFamily):
+    """A private MariaDB server, of the version that this machine's packages have."""
+
+    _client = "mariadb"
+
+    def _installation(self, data: Path) -> list[str]:
+        return [
+            shutil.which("mariadb-install-db") or "/usr/bin/mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={data}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            *self._as_root(),
+        ]
+
+    def _program(self) -> list[str]:
+        return [shutil.which("mariadbd") or "/usr/sbin/mariadbd", "--no-defaults"]
+
+
+class MariaDB118(_MySQLFamily):
+    """A private MariaDB 11.8 server, with clients of its own."""
+
+    suite, package = "trixie", "mariadb-11.8"
+    clients = ("mariadb", "mariadb-dump")
+    _client = "mariadb"
+
+    def _installation(self, data: Path) -> list[str]:
+        assert self.root
+        # The script looks for programs and files below one directory, and starts them by their paths.
+        base = self.directory / "installation"
+        self.root.link(("my_print_defaults", "resolveip"), base / "bin")
+        self.root.link(("mariadbd",), base / "sbin")
+        for name in ("share", "lib"):
+            (base / name).unlink(missing_ok=True)
+            (base / name).symlink_to(self.root.path / "usr" / name)
+        return [
+            "/bin/sh",
+            str(self.root.path / "usr/bin/mariadb-install-db"),
+            "--no-defaults",
+            f"--basedir={base}",
+            f"--datadir={data}",
+            "--auth-root-authentication-method=normal",
+            "--skip-test-db",
+            *self._as_root(),
+        ]
+
+    def _program(self) -> list[str]:
+        return self._of_root("mariadbd", "usr/share/mariadb")
+
+
+class MySQL(_MySQLFamily):
+    """A private MySQL server of Oracle's, with clients of its own."""
+
+    suite, package = "sid", "mysql"
+    clients = ("mysql", "mysqldump", "mysqlbinlog")
+    _client = "mysql"
+
+    def _installation(self, data: Path) -> list[str]:
+        return [*self._program(), f"--datadir={data}", "--initialize-insecure", *self._as_root()]
+
+    def _program(self) -> list[str]:
+        return [*self._of_root("mysqld", "usr/share/mysql"), "--mysqlx=OFF", "--secure-file-priv=NULL"]
 
 
 class PostgreSQL(_Program):
