@@ -180,3 +180,38 @@ def test_collations_are_read_from_definitions_not_from_texts() -> None:
 )
 def test_what_only_mariadb_has_is_named(sql: bytes, feature: str) -> None:
     assert definitions.mariadb_only(statement(sql)) == feature
+
+
+def test_columns_and_which_the_server_computes() -> None:
+    sql = b"""CREATE TABLE `t` (
+  `id` int COMMENT ' GENERATED ALWAYS AS (1)',
+  `a``b` json DEFAULT (json_array(1,',')),
+  `c` varchar(9) COLLATE utf8mb4_bin GENERATED ALWAYS AS (concat(`id`,',')) STORED,
+  PRIMARY KEY (`id`),
+  CONSTRAINT `k` CHECK (`id` > 0)
+) ENGINE=InnoDB"""
+    assert definitions.columns(statement(sql)) == [(b"`id`", False), (b"`a``b`", False), (b"`c`", True)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"select `d`.`t`.`a` AS `a` from `t`", b"select `t`.`a` AS `a` from `t`"),
+        (b"select `d`.`a` AS `a` from `t` `d`", b"select `d`.`a` AS `a` from `t` `d`"),
+        (b"select `d`.`f`(`a`) AS `a` from (`d`.`t`)", b"select `f`(`a`) AS `a` from (`t`)"),
+        (b"select nextval(`d`.`s`) AS `a`", b"select nextval(`s`) AS `a`"),
+        (b"select 1 from (`t` join `d`.`u` on(1))", b"select 1 from (`t` join `u` on(1))"),
+        (b"select '`d`.`t`.`a`\\'`d`.`t`.`b`' AS `a`", b"select '`d`.`t`.`a`\\'`d`.`t`.`b`' AS `a`"),
+        (b"select `e`.`d`.`a` AS `d` from `e`.`d`", b"select `e`.`d`.`a` AS `d` from `e`.`d`"),
+        (b"select `x``d`.`t`.`a` from `d``x`.`t`", b"select `x``d`.`t`.`a` from `d``x`.`t`"),
+    ],
+)
+def test_a_view_loses_its_own_schema_and_no_other(before: bytes, after: bytes) -> None:
+    view = b"/*!50001 CREATE ALGORITHM=UNDEFINED */\n/*!50001 VIEW `v` AS %b */"
+    assert definitions.within_schema(statement(view % before), "d").sql == view % after
+
+
+def test_a_routine_finds_its_libraries_where_it_is() -> None:
+    routine = b"CREATE FUNCTION `f`() RETURNS int\n    LANGUAGE JAVASCRIPT\n    USING (%b)\nAS $$ `d`.`x` $$"
+    before = statement(routine % b"`d`.`a` AS `b`, `d`.`d`, `e`.`d`")
+    assert definitions.within_schema(before, "d").sql == routine % b"`a` AS `b`, `d`, `e`.`d`"

@@ -299,3 +299,16 @@ def test_what_dump_clients_write_in_comments_for_some_versions_is_no_reason_to_r
 """
     for size in (1, 1 << 20):
         assert [statement.name for statement in read(sql, size)] == ["a/*!b"]
+
+
+def test_what_only_mysql_9_has() -> None:
+    view = b"/*!50001 CREATE ALGORITHM=UNDEFINED */\n/*!50001 JSON RELATIONAL DUALITY VIEW `v` AS select 1 */"
+    library = b"CREATE LIBRARY `l`\n    LANGUAGE JAVASCRIPT\nAS $JS$ for(;;){} // it's $$\n $JS$"
+    sql = b"DROP LIBRARY IF EXISTS `l`;\nDELIMITER ;;\n" + library + b" ;;\nDELIMITER ;\n" + view + b";\n"
+    for size in (1, 7, 1 << 20):
+        assert read(sql, size) == [Statement("library", "l", library), Statement("view", "v", view)]
+
+
+def test_rows_of_a_table_without_columns_of_its_own() -> None:
+    """MySQL's client writes one more parenthesis for each of them."""
+    assert read(b"INSERT INTO `t` () VALUES ),));\n") == [Statement("rows", "t", b"INSERT INTO `t` () VALUES ),))")]

@@ -37,6 +37,16 @@ _FOREIGN_KEY = pattern(
 )
 _ENGINE = re.compile(rb"\bENGINE=(\w+)")  # without spaces around, as partitions have them
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
+_QUOTED_COLUMN = pattern(r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s")
+_LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
+# Before a table or a sequence, a column with its table, or a function; not before a column of an alias.
+_OWN_IN_VIEW = (
+    rb"'(?:[^'\\]|\\.)*+'"
+    rb"|(?P<before>(?:from|join) \(*+|(?:nextval|lastval|setval)\()?"
+    rb"(?P<own>(?(before)%b|(?<!\.)%b(?=`(?:[^`]|``)++`[.(])))"
+    rb"|`(?:[^`]|``)++`"
+)
+_COMPUTED = re.compile(rb"\bGENERATED ALWAYS AS \(")
 _STATUS = re.compile(rb"( ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)\b")
 _TEXT = re.compile(
     rb"(?P<name>`[^`]*+`|\"[^\"]*+\")|'(?:[^'\\]|\\.?)*+(?:'|\Z)|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?(?:\*/|\Z)",
@@ -49,8 +59,10 @@ _MARIADB_ONLY = {
     "an ignored key": re.compile(rb"\) IGNORED\b"),
 }
 
-# What runs with the rights of its definer.
-CODE: frozenset[Kind] = frozenset(("view", "trigger", "event", "procedure", "function", "package", "package body"))
+# What is read with a delimiter of its own; all but libraries run with the rights of their definers.
+CODE: frozenset[Kind] = frozenset(
+    ("view", "trigger", "event", "procedure", "function", "package", "package body", "library")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +201,34 @@ def _foreign_key(table: bytes, match: re.Match[bytes]) -> ForeignKey:
 def add_foreign_keys(table: Table, foreign_keys: Iterable[ForeignKey]) -> bytes:
     """Return the ALTER TABLE that adds foreign keys."""
     return _add(table.quoted, (foreign_key.clause for foreign_key in foreign_keys))
+
+
+def columns(statement: Statement) -> list[tuple[bytes, bool]]:
+    """Return a table's columns in their order: the name as it is quoted, and whether the server computes the value."""
+    clauses = (statement.sql[start:end].strip() for start, end in _clauses(statement.sql, created(statement).end()))
+    named = ((match["column"], clause[match.end() :]) for clause in clauses if (match := _QUOTED_COLUMN.match(clause)))
+    return [(name, bool(_COMPUTED.search(without_strings(rest)))) for name, rest in named]
+
+
+def within_schema(statement: Statement, schema: str) -> Statement:
+    """Return a definition without the dumped schema's name where the server wrote it before something in that schema.
+
+    MariaDB names it before the columns of a view whose definer lacks rights, and before sequences; MySQL before the
+    libraries of a routine. ```schema`.`name``` alone may be a column of an alias, and stays unless a table or a
+    function stands there.
+    """
+    own = re.escape(quote(schema)) + rb"\."
+    if statement.kind == "view":
+        return replace(statement, sql=_unqualified(_OWN_IN_VIEW % (own, own), statement.sql))
+    if statement.kind in ("function", "procedure") and (using := _LIBRARIES.search(statement.sql)):
+        start, end = using.span()
+        libraries = _unqualified(rb"(?P<before>)(?P<own>(?<=[ (])%b)|`(?:[^`]|``)++`" % own, using[0])
+        return replace(statement, sql=statement.sql[:start] + libraries + statement.sql[end:])
+    return statement
+
+
+def _unqualified(own: bytes, sql: bytes) -> bytes:
+    return re.sub(own, lambda found: found["before"] or b"" if found["own"] else found[0], sql, flags=re.DOTALL)
 
 
 def definer_of(statement: Statement) -> tuple[str, str] | None:

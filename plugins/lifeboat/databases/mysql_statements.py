@@ -40,6 +40,7 @@ Kind = Literal[
     "function",
     "package",
     "package body",
+    "library",
     "histogram",
     "schema collation",
 ]
@@ -75,7 +76,7 @@ _KINDS: dict[Kind, re.Pattern[bytes]] = {
     "table": pattern(rf"CREATE\s+ (?:OR\s+REPLACE\s+)? TABLE\s+ {_UNLESS_THERE} {QUALIFIED} \s*\("),
     "sequence": pattern(rf"CREATE\s+ (?:OR\s+REPLACE\s+)? SEQUENCE\s+ {_UNLESS_THERE} {QUALIFIED}"),
     "sequence value": pattern(rf"(?:DO|SELECT)\s+ SETVAL\s*\(\s* {QUALIFIED} \s*, [\s\d,+-]* \)\s*$"),
-    "view": _created(rf"(?: SQL\s+SECURITY\s+\w+ )? {_BETWEEN} \bVIEW"),
+    "view": _created(rf"(?: SQL\s+SECURITY\s+\w+ )? {_BETWEEN} (?: \bJSON\s+RELATIONAL\s+DUALITY\s+ )? \bVIEW"),
     "trigger": _created(
         r"\bTRIGGER",
         rf"""{_SPACE} (?:BEFORE|AFTER)\b (?> {_SPACE} | , | /\*M?!\d* | \*/ | (?!ON\b) {NAME} )*+ \bON {_SPACE}
@@ -86,6 +87,7 @@ _KINDS: dict[Kind, re.Pattern[bytes]] = {
     "function": _created(r"(?: \bAGGREGATE\s+ )? \bFUNCTION", r"\s* (?: \( | RETURN\b )"),
     "package body": _created(r"\bPACKAGE\s+BODY"),
     "package": _created(r"\bPACKAGE"),
+    "library": _created(r"\bLIBRARY"),
     "histogram": pattern(rf"{_COMMENT} ANALYZE\s+TABLE\s+ {QUALIFIED} \s+UPDATE\s+HISTOGRAM\b"),
     # Clients name the dumped schema here; the one that is filled takes its place.
     "schema collation": pattern(rf"{_COMMENT} ALTER\s+DATABASE\s+ (?P<name> {NAME} ) \s+CHARACTER\s+SET\b"),
@@ -98,7 +100,7 @@ _SKIPPED = pattern(
         | START\s+TRANSACTION\b | BEGIN\s*$ | COMMIT\b | SET\b [^']* \bAUTOCOMMIT\s*=
         | SET\s+@@GLOBAL\.GTID_PURGED\b | SET\s+(?:@@SESSION\.|SESSION\s+)?SQL_LOG_BIN\b
         | SET\s+@MYSQLDUMP_TEMP_LOG_BIN\b
-        | DROP\s+(?:TABLE|VIEW|SEQUENCE|TRIGGER|EVENT|PROCEDURE|FUNCTION|PACKAGE(?:\s+BODY)?)\s+IF\s+EXISTS\b
+        | DROP\s+(?:TABLE|VIEW|SEQUENCE|TRIGGER|EVENT|PROCEDURE|FUNCTION|PACKAGE(?:\s+BODY)?|LIBRARY)\s+IF\s+EXISTS\b
     )
     # Percona's client asks whether the server has RocksDB:
     | /\*!50717\s (?: SELECT\sCOUNT\(\*\)\sINTO\s@rocksdb | SET\s@rocksdb | PREPARE\ss\sFROM\s@rocksdb | EXECUTE\ss
@@ -110,6 +112,7 @@ _MORE_THAN_A_SETTING = pattern(r"; | \b(?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|R
 _ELSEWHERE = pattern(r"\b ( (?:DATA|INDEX)\s+DIRECTORY | (?:UNION|CONNECTION)(?=\s*=) | SELECT ) \b")
 _SCHEMA = pattern(rf"{_COMMENT} (?: CREATE\s+(?:DATABASE|SCHEMA) | DROP\s+(?:DATABASE|SCHEMA) | USE )\b")
 _FIRST_WORDS = re.compile(rb"\\[!-~]|[A-Za-z]+(?: [A-Z]+)?")
+_DOLLAR = rb"(?<=\bAS )(?P<dollar>\$\w*\$)"  # opens and ends code in JavaScript, as MySQL 9 prints it
 # By whether a backslash takes the meaning from what follows it, as the server's sql_mode says.
 _STRINGS = {
     True: rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`",
@@ -131,7 +134,8 @@ _CONDITIONAL = {
 _RUN_BY_ALL = re.compile(rb"/\*!(?:(?:[0-4]\d|50)[0-6]\d\d)?")  # since MySQL 5.7 and MariaDB 10
 
 _INSERT = pattern(
-    rf"(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME}) (?: \s\( {NAME} (?: ,\s? {NAME} )*+ \) )? \sVALUES\s+"
+    rf"""(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME})
+    (?: \s\( (?: {NAME} (?: ,\s? {NAME} )*+ )? \) )? \sVALUES\s+"""
 )
 ROW = re.compile(rb"\([^'()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^'()]*+)*+\)", re.DOTALL)
 _DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*\n", re.IGNORECASE)
@@ -362,8 +366,8 @@ class StatementReader(Window):
 def _tokens(delimiter: bytes, backslash_escapes: bool) -> re.Pattern[bytes]:
     """Return what a statement is read by: its ``end``, what may hide one, and what may but is ``open`` as yet."""
     return re.compile(
-        rb"(?P<end>%b)|%b|%b|(?P<open>['\"`]|/\*(?!!|M!|\+))"
-        % (re.escape(delimiter), _STRINGS[backslash_escapes], _COMMENTS),
+        rb"(?P<end>%b)|%b|%b|%b.*?(?P=dollar)|(?P<open>['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$)"
+        % (re.escape(delimiter), _STRINGS[backslash_escapes], _COMMENTS, _DOLLAR),
         re.DOTALL,
     )
 
