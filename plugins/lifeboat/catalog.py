@@ -34,7 +34,7 @@ _KIND_OF: dict[str | None, Kind] = {"database": "database", "application": "appl
 
 _KEY = re.compile(
     r"(?P<application>[^/]+)/(?:(?P<kind>database|application)/)?"
-    r"(?P<time>[0-9]{4}(?:-[0-9]{2}){5})\.zip(?P<suffix>(?:\.proof)?(?:\.json)?(?:\.partial)?)"
+    r"(?P<time>[0-9]{4}(?:-[0-9]{2}){5})\.zip(?P<suffix>(?:\.proof)?(?:\.json)?(?:(?:\.[0-9a-f]{16})?\.partial)?)"
 )
 
 

@@ -77,9 +77,12 @@ def empty(root: int) -> None:
             os.rmdir(name, dir_fd=folder)
 
 
-def sync_names(directory: Path) -> None:
-    """Make names durable: without it a power cut may undo a rename that was already reported."""
-    folder = os.open(directory, LIST)
+def sync_names(directory: Path, within: int | None = None) -> None:
+    """Make names durable: without it a power cut may undo a rename that was already reported.
+
+    :param within: descriptor of the open directory that a relative path starts from.
+    """
+    folder = os.open(directory, LIST, dir_fd=within)
     try:
         os.fsync(folder)
     finally:

@@ -109,6 +109,12 @@ def _circular(marker: Path) -> None:
     marker.symlink_to(marker.name)
 
 
+def _to_another(marker: Path) -> None:
+    other = marker.with_name("other")
+    other.write_text('{"destination": "disk"}')
+    marker.symlink_to(other)
+
+
 def _device(marker: Path) -> None:
     marker.symlink_to("/dev/zero")
 
@@ -116,8 +122,9 @@ def _device(marker: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "said", "hint"),
     [
-        (_dangling, "is a link to nowhere, where nothing is", "Bring back what it leads to; or delete the link"),
-        (_circular, "is a link to .lifeboat-destination, where nothing is", "Bring back what it leads to"),
+        (_dangling, "is not a file, as the marker of a destination is", "Move it away"),
+        (_circular, "is not a file, as the marker of a destination is", "Move it away"),
+        (_to_another, "is not a file, as the marker of a destination is", "Move it away"),
         (_device, "is not a file, as the marker of a destination is", "Move it away"),
         (Path.mkdir, "is not a file, as the marker of a destination is", "Move it away"),
         (os.mkfifo, "is not a file, as the marker of a destination is", "Move it away"),

@@ -182,7 +182,7 @@ def attack(world: World, verb: Verb, death: Death) -> None:
 
 MARK = "CREATE TABLE IF NOT EXISTS"  # what marks a schema as unfinished, just after it was made
 WORST = (
-    (BACKUPS[0], Death(named=".zip.json.partial")),
+    (BACKUPS[0], Death(named=".zip.json.")),
     (BACKUPS[1], Death(named="mariadb-dump", signal=signal.SIGTERM, group=True, delay=0.02)),
     (CLEANUP, Death(named=".zip'")),
     (RESTORES[0], Death(named=MARK)),

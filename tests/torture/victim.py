@@ -93,7 +93,7 @@ class Counter:
         if event in CHANGES:
             self.step(f"{event} {arguments[0]!r}")
         elif event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES:
-            if str(arguments[0]).startswith(self._root):
+            if str(arguments[0]).startswith(self._root) or str(arguments[0]).endswith(disk.PARTIAL):
                 self.step(f"open {arguments[0]}")
         elif event == "subprocess.Popen":
             self.step(f"start {os.fspath(arguments[0])}")

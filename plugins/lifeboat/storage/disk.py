@@ -8,16 +8,19 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
 import shlex
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableSequence, Sequence
 from datetime import UTC, datetime
 from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, NamedTuple
 
-from lifeboat.directories import NOT_A_DIRECTORY, sync_names
+from lifeboat.directories import FOLDER, LIST, NOT_A_DIRECTORY, sync_names
 from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
+from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
 from lifeboat.streams import Source
@@ -27,12 +30,23 @@ LOST_AND_FOUND = "lost+found"  # at the root of every ext4 disk, for root only
 PARTIAL = ".partial"  # suffix of what is being stored; never part of a listing's archives
 DESTINATION_MARKER = ".lifeboat-destination"  # at the root: whoever sees it sees the disk, and not an empty mount point
 LONGEST_MARKER = 1 << 16  # bytes
+DEEPEST = 8  # folders that a listing looks into, one in the other; our keys have two
+NO_LINKS = "Nothing at a destination is reached through links: mount what a link leads to in its place (mount --bind)."
+
+_AFTER_NAME = re.compile(r"(\.[0-9a-f]{16})?\.partial")  # after the name; older versions had no random part
+
+log = logger(__name__)
 
 
 class Directory:
     """Keeps objects as files below a directory, whatever is mounted there.
 
+    Somebody else may write there, too. So nothing below the directory is read or written through a link, only regular
+    files are opened, and what is written goes into a new file of a random name, which gets its own name once it is
+    whole.
+
     :param name: for messages.
+    :param root: the directory, which may be a link: the settings name it.
     """
 
     def __init__(self, name: str, root: Path) -> None:
@@ -47,42 +61,73 @@ class Directory:
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with self._translated("list"):
-            yield from self._walk(self._root, "", prefix, frozenset())
+            try:
+                root = os.open(self._root, LIST)
+            except FileNotFoundError:
+                return
+            links: list[str] = []
+            yield from self._walk(root, "", prefix, links)
+            if links:
+                log.warning("%s at %s is a link, one of %s, and not read. %s", links[0], self, len(links), NO_LINKS)
 
-    def _walk(self, directory: Path, below: str, prefix: str, above: frozenset[Path]) -> Iterator[StoredObject]:
-        """Yield what is below a directory. Links are followed, as they are when a key is looked for."""
-        real = directory.resolve()
-        if real in above:
-            return
+    def _walk(self, folder: int, below: str, prefix: str, links: MutableSequence[str]) -> Iterator[StoredObject]:
+        """Yield the files below an open folder, and close it.
+
+        :param links: takes the keys that are links.
+        """
         try:
-            entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
-        except FileNotFoundError:
-            return  # removed since it was listed
-        for entry in entries:
-            key = below + entry.name
-            if key in (LOST_AND_FOUND, DESTINATION_MARKER):
-                continue
-            if entry.is_dir():
-                if key.startswith(prefix) or prefix.startswith(f"{key}/"):
-                    yield from self._walk(directory / entry.name, f"{key}/", prefix, above | {real})
-            elif key.startswith(prefix):
-                with contextlib.suppress(FileNotFoundError):  # deleted since it was listed, or a broken link
-                    if stat.S_ISREG((status := entry.stat()).st_mode):
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: entry.name)
+            for entry in entries:
+                key = below + entry.name
+                if key in (LOST_AND_FOUND, DESTINATION_MARKER):
+                    continue
+                try:
+                    status = os.stat(entry.name, dir_fd=folder, follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) and key.startswith(prefix):
                         yield _stored(key, status)
+                    elif stat.S_ISLNK(status.st_mode) and key.startswith(prefix):
+                        links.append(key)
+                    elif stat.S_ISDIR(status.st_mode) and _may_hold(key, prefix):
+                        inner = os.open(entry.name, LIST | os.O_NOFOLLOW, dir_fd=folder)
+                        yield from self._walk(inner, f"{key}/", prefix, links)
+                except FileNotFoundError:
+                    continue  # removed since it was listed
+        finally:
+            os.close(folder)
 
     def find(self, key: str) -> StoredObject | None:
         with self._translated(f"look for {key} in"):
             try:
-                return _stored(key, self._path(key).stat())
-            except (FileNotFoundError, NotADirectoryError):
+                with self._folder_of(key) as (folder, name):
+                    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            except FileNotFoundError:
                 return None
+            return _stored(key, status) if stat.S_ISREG(status.st_mode) else None
 
     def open(self, key: str) -> BinaryIO:
-        with self._translated(f"read {key} from"):
-            return self._path(key).open("rb")
+        with self._translated(f"read {key} from"), self._folder_of(key) as (folder, name):
+            return self._opened(name, folder)
+
+    def _opened(self, name: str, folder: int) -> BinaryIO:
+        """Open a file of an open folder.
+
+        :raises StorageError: it is a link or not a regular file: to open a pipe would take for ever.
+        """
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if not stat.S_ISREG(status.st_mode):
+            raise StorageError(f"{name!r} at {self} is not a regular file, so it is not read.", NO_LINKS)
+        # What stands there may be another thing by now: a link is refused, a pipe is not waited for.
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        file = os.fdopen(descriptor, "rb")
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            file.close()
+            raise StorageError(f"{name!r} at {self} is not a regular file, so it is not read.", NO_LINKS)
+        return file
 
     def source(self, key: str) -> Source:
-        return self._path(key)
+        self._folders_of(key)
+        return _File(self, key)
 
     def store(self, source: Source, key: str, sha256: str) -> None:
         with self._translated(f"store {key} at"), self._partial(key) as partial:
@@ -92,7 +137,7 @@ class Directory:
                 sent = hashlib.sha256()
                 while block := file.read(BLOCK):
                     sent.update(block)
-                    partial.write(block)
+                    partial.file.write(block)
                     progress.advance(len(block))
             if sent.hexdigest() != sha256:
                 raise AlteredError(f"{source} is not the {key} that was packed: its SHA-256 differs.")
@@ -100,15 +145,17 @@ class Directory:
 
     def write(self, key: str, content: bytes) -> None:
         with self._translated(f"store {key} at"), self._partial(key) as partial:
-            partial.write(content)
+            partial.file.write(content)
             self._publish(partial, key, hashlib.sha256(content).hexdigest())
 
     def delete(self, key: str) -> None:
-        with self._translated(f"delete {key} from"):
-            path = self._path(key)
-            with contextlib.suppress(FileNotFoundError):  # somebody else was quicker
-                path.unlink()
-                sync_names(path.parent)
+        with (
+            self._translated(f"delete {key} from"),
+            contextlib.suppress(FileNotFoundError),  # somebody else was quicker
+            self._folder_of(key) as (folder, name),
+        ):
+            os.unlink(name, dir_fd=folder)
+            sync_names(Path(), folder)
 
     def lock_of(self, key: str) -> str:
         return ""  # a file that may not be deleted says so when it is
@@ -119,55 +166,97 @@ class Directory:
     def abort(self, key: str) -> None:
         """Do nothing: there is none."""
 
-    def _path(self, key: str) -> Path:
-        """Return the file of a key.
+    def _folders_of(self, key: str) -> tuple[Sequence[str], str]:
+        """Return the folders of a key, and its name in the last of them.
 
         :raises StorageError: the key would leave the root.
         """
-        if not key or key.startswith("/") or ".." in key.split("/") or "\0" in key:
+        *folders, name = key.split("/")
+        if {"", ".", ".."} & {*folders, name} or "\0" in key:
             raise StorageError(f"{key!r} is not a key of {self}.")
-        return self._root / key
-
-    def _make(self, folder: Path) -> None:
-        """Make a folder below the root, its name and those above it durable."""
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            for above in folder.relative_to(self._root).parents:
-                sync_names(self._root / above)
+        return folders, name
 
     @contextlib.contextmanager
-    def _partial(self, key: str) -> Iterator[BufferedRandom]:
-        """Open the partial file of a key, alone: a lock that dies with its holder, so that no crash blocks the next."""
-        path = self._path(key)
-        self._make(path.parent)
-        partial = _partial_of(path)
-        with os.fdopen(os.open(partial, os.O_RDWR | os.O_CREAT, 0o640), "w+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StorageError(f"Another process is storing {key} at {self}.") from error
-            try:
-                file.truncate(0)
-                yield file
-            finally:
-                with contextlib.suppress(OSError):  # the failure that led here is the one to report
-                    partial.unlink(missing_ok=True)
+    def _folder_of(self, key: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+        """Open the folder of a key, folder by folder without following links; yield its descriptor and the file's name.
 
-    def _publish(self, partial: BufferedRandom, key: str, sha256: str) -> None:
-        """Make a partial file durable, check what the disk holds, and give it its name."""
-        partial.flush()
-        os.fsync(partial.fileno())
-        # Drop the cache, so that what is hashed is what the disk returns, not what memory remembers.
-        os.posix_fadvise(partial.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        partial.seek(0)
-        if hashlib.file_digest(partial, "sha256").hexdigest() != sha256:
-            raise StorageError(f"{self} returns other bytes for {key} than were written.", "Check the disk.")
-        path = self._path(key)
+        :param make: folders that are missing, their names durable.
+        """
+        folders, name = self._folders_of(key)
+        here = os.open(self._root, FOLDER)
         try:
-            os.link(_partial_of(path), path)
+            for each in folders:
+                if make:
+                    self._make(each, here)
+                below = os.open(each, FOLDER | os.O_NOFOLLOW, dir_fd=here)
+                os.close(here)
+                here = below
+            yield here, name
+        finally:
+            os.close(here)
+
+    def _make(self, name: str, above: int) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, dir_fd=above)
+            sync_names(Path(), above)
+
+    @contextlib.contextmanager
+    def _partial(self, key: str) -> Iterator[_Partial]:
+        """Make a new partial file of a key, alone: its lock dies with its holder, so that no crash blocks the next."""
+        with self._folder_of(key, make=True) as (folder, name):
+            self._remove_partials(key, folder, name)
+            partial = f"{name}.{secrets.token_hex(8)}{PARTIAL}"
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(partial, flags, 0o640, dir_fd=folder), "w+b") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                    if not os.fstat(file.fileno()).st_nlink:  # taken for a dead process's before it was locked
+                        raise StorageError(f"Another process is storing {key} at {self}.")
+                    yield _Partial(file, folder, partial)
+                finally:
+                    with contextlib.suppress(OSError):  # the failure that led here is the one to report
+                        os.unlink(partial, dir_fd=folder)
+
+    def _remove_partials(self, key: str, folder: int, name: str) -> None:
+        """Remove what dead processes left of a key.
+
+        :raises StorageError: a living one is storing it.
+        """
+        listing = os.open(".", LIST, dir_fd=folder)
+        try:
+            with os.scandir(listing) as entries:
+                left = [
+                    e.name for e in entries if e.name.startswith(name) and _AFTER_NAME.fullmatch(e.name[len(name) :])
+                ]
+        finally:
+            os.close(listing)
+        for each in left:
+            with contextlib.suppress(FileNotFoundError):  # it has just come to its end
+                if _is_locked(each, folder):
+                    raise StorageError(f"Another process is storing {key} at {self}.")
+                os.unlink(each, dir_fd=folder)
+
+    def _publish(self, partial: _Partial, key: str, sha256: str) -> None:
+        """Make a partial file durable, check what the disk holds, and give it its name."""
+        file = partial.file
+        file.flush()
+        os.fsync(file.fileno())
+        # Drop the cache, so that what is hashed is what the disk returns, not what memory remembers.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        file.seek(0)
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise StorageError(f"{self} returns other bytes for {key} than were written.", "Check the disk.")
+        name, folder = key.rpartition("/")[2], partial.folder
+        try:
+            os.link(partial.name, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
         except FileExistsError as error:
             raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.") from error
-        sync_names(path.parent)
+        if not os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(file.fileno())):
+            raise StorageError(
+                f"{key} at {self} is not the file that was written there: somebody else writes there.",
+                "Find out who, and delete it.",
+            )
+        sync_names(Path(), folder)
 
     @contextlib.contextmanager
     def _translated(self, doing: str) -> Iterator[None]:
@@ -180,7 +269,8 @@ class Directory:
                 errno.EACCES: "Give the worker's user the rights to read and write there.",
                 errno.EROFS: "The disk is mounted read-only.",
                 errno.EEXIST: NOT_A_DIRECTORY,
-                errno.ENOTDIR: NOT_A_DIRECTORY,
+                errno.ENOTDIR: f"{NOT_A_DIRECTORY} {NO_LINKS}",
+                errno.ELOOP: NO_LINKS,
             }.get(error.errno or 0, "")
             named = error.filename if isinstance(error.filename, str) else ""
             below = f" ({named})" if named and named != str(self._root) else ""
@@ -212,7 +302,7 @@ class DiskDestination(Directory):
             facts = {"destination": self.name, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
             content = json.dumps(facts, ensure_ascii=False).encode()
             with self._partial(DESTINATION_MARKER) as partial:
-                partial.write(content)
+                partial.file.write(content)
                 self._publish(partial, DESTINATION_MARKER, hashlib.sha256(content).hexdigest())
         return f"is prepared, {file_system}"
 
@@ -250,18 +340,14 @@ class DiskDestination(Directory):
         """Return the name of the destination that the marker names; None where there is no marker."""
         marker = self._root / DESTINATION_MARKER
         again = f"run 'lifeboat init {shlex.quote(self.name)}' or the DAG init_destination"
-        if marker.is_symlink() and not marker.exists():
-            raise StorageError(
-                f"{marker} is a link to {marker.readlink()}, where nothing is.",
-                f"Bring back what it leads to; or delete the link, and {again}.",
-            )
         try:
-            if not stat.S_ISREG(marker.stat().st_mode):  # to open a pipe would take for ever
-                raise StorageError(
-                    f"{marker} is not a file, as the marker of a destination is.", f"Move it away, and {again}."
-                )
-            with marker.open("rb") as file:
-                facts = json.loads(file.read(LONGEST_MARKER))
+            with self._folder_of(DESTINATION_MARKER) as (folder, name):
+                if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                    raise StorageError(
+                        f"{marker} is not a file, as the marker of a destination is.", f"Move it away, and {again}."
+                    )
+                with self._opened(name, folder) as file:
+                    facts = json.loads(file.read(LONGEST_MARKER))
             if not isinstance(facts["destination"], str):
                 raise ValueError("no name")
             return facts["destination"]
@@ -271,8 +357,48 @@ class DiskDestination(Directory):
             raise StorageError(f"{marker} is not the marker of a destination.", f"Delete it, and {again}.") from error
 
 
-def _partial_of(path: Path) -> Path:
-    return path.with_name(path.name + PARTIAL)
+class _Partial(NamedTuple):
+    """A file that is being written.
+
+    :param folder: descriptor of the open folder that it is in.
+    :param name: its name there.
+    """
+
+    file: BufferedRandom
+    folder: int
+    name: str
+
+
+class _File(NamedTuple):
+    """A file of a destination, as something that another one can store."""
+
+    directory: Directory
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.key} at {self.directory}"
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        return self.directory.open(self.key)
+
+
+def _may_hold(folder: str, prefix: str) -> bool:
+    """Whether a folder may hold keys of ours that begin with a prefix."""
+    return (folder.startswith(prefix) or prefix.startswith(f"{folder}/")) and folder.count("/") < DEEPEST
+
+
+def _is_locked(name: str, folder: int) -> bool:
+    """Whether a living process has locked a file of an open folder; what is not a regular file has no lock."""
+    if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+        return False
+    descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _stored(key: str, status: os.stat_result) -> StoredObject:
