@@ -273,7 +273,8 @@ def restore_database(
             loaded = _load(engine, target, place.name, stored_archive.sql_of(reader, step.entry), load)
             warnings = list(loaded.warnings)
             if captured is not None and compare:
-                compared = _compare(engine, place.name, step, captured, warnings)
+                comparable = stored_archive.comparable(reader, captured)
+                compared = _compare(engine, place.name, step, comparable, warnings)
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
     rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")

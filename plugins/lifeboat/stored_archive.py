@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from isal import isal_zlib
 
 from lifeboat import catalog, connections
-from lifeboat.archive import CHUNK, GZIP_WINDOW
+from lifeboat.archive import CHUNK, GZIP_WINDOW, dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.config import Settings
 from lifeboat.databases import Dump
+from lifeboat.databases.digest import RULES, DumpParser
 from lifeboat.errors import ArchiveError, RestoreError
+from lifeboat.logs import logger
 from lifeboat.storage import Destination
+
+log = logger(__name__)
 
 
 @contextlib.contextmanager
@@ -77,6 +83,27 @@ def captured_databases(reader: ArchiveReader, manifest: Mapping[str, Any]) -> li
         return [Dump.from_json(each) for each in (facts if isinstance(facts, list) else [facts])]
     except ValueError as error:
         raise ArchiveError(f"{reader.where}: its manifest does not describe databases as manifests do.") from error
+
+
+def comparable(reader: ArchiveReader, captured: Dump) -> Dump:
+    """Return what was captured of a database with digests by the rules of today.
+
+    Where its digests were made by other rules, they are made again from the SQL in the archive, which verification and
+    the manifest vouch for.
+
+    :raises ArchiveError: the SQL is not what the manifest promises.
+    """
+    if captured.engine != "mysql" or captured.digest_rules == RULES:
+        return captured
+    log.info("Digests of %s were made by older rules; making them again from the archive.", captured.database)
+    parser, sha256 = DumpParser(), hashlib.sha256()
+    for chunk in sql_of(reader, dump_entry_name(captured.engine, captured.database)):
+        sha256.update(chunk)
+        parser.feed(chunk)
+    if sha256.hexdigest() != captured.sha256:
+        raise ArchiveError(f"{reader.where}: the dump of {captured.database!r} is not what the manifest promises.")
+    held = parser.finish()
+    return replace(captured, tables=held.tables, objects=held.objects, digest_rules=RULES)
 
 
 def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:

@@ -215,3 +215,96 @@ def test_a_routine_finds_its_libraries_where_it_is() -> None:
     routine = b"CREATE FUNCTION `f`() RETURNS int\n    LANGUAGE JAVASCRIPT\n    USING (%b)\nAS $$ `d`.`x` $$"
     before = statement(routine % b"`d`.`a` AS `b`, `d`.`d`, `e`.`d`")
     assert definitions.within_schema(before, "d").sql == routine % b"`a` AS `b`, `d`, `e`.`d`"
+
+
+UNICODE = b"DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_unicode_ci"
+LATIN1 = b"DEFAULT CHARSET=latin1"
+
+
+@pytest.mark.parametrize(
+    ("options", "spellings"),
+    [
+        pytest.param(
+            UNICODE,
+            [
+                b"`a` varchar(9) DEFAULT NULL",
+                b"`a` varchar(9) COLLATE utf8mb4_unicode_ci DEFAULT NULL",
+                b"`a` varchar(9) CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci DEFAULT NULL",
+            ],
+            id="the table's own",
+        ),
+        pytest.param(
+            UNICODE,
+            [
+                b"`a` enum('b',' COLLATE c','d'')') CHARACTER SET latin1 NOT NULL",
+                b"`a` enum('b',' COLLATE c','d'')') COLLATE latin1_swedish_ci NOT NULL",
+                b"`a` enum('b',' COLLATE c','d'')') CHARACTER SET latin1 COLLATE latin1_swedish_ci NOT NULL",
+            ],
+            id="another character set's default",
+        ),
+        pytest.param(
+            LATIN1,
+            [
+                b"`a` text",
+                b"`a` text CHARACTER SET latin1",
+                b"`a` text COLLATE latin1_swedish_ci",
+            ],
+            id="of a table that names no collation",
+        ),
+        pytest.param(
+            UNICODE,
+            [
+                b"`a` varchar(9) CHARACTER SET utf8 COLLATE utf8_unicode_ci",
+                b"`a` varchar(9) CHARACTER SET utf8mb3 COLLATE utf8mb3_unicode_ci",
+                b"`a` varchar(9) COLLATE utf8mb3_unicode_ci",
+            ],
+            id="the older name of utf8mb3",
+        ),
+        pytest.param(
+            UNICODE,
+            [
+                b"`a` varchar(9) /*!100301 COMPRESSED*/ CHARACTER SET latin1 DEFAULT NULL",
+                b"`a` varchar(9) /*!100301 COMPRESSED*/ COLLATE latin1_swedish_ci DEFAULT NULL",
+            ],
+            id="compressed",
+        ),
+    ],
+)
+def test_spellings_of_one_collation_are_one(options: bytes, spellings: list[bytes]) -> None:
+    sql = (
+        b"CREATE TABLE `t` (\n  `id` int,\n  %b,\n  PRIMARY KEY (`id`)\n) ENGINE=InnoDB %b COMMENT=' DEFAULT CHARSET=x'"
+    )
+    found = {definitions.with_collations_only(statement(sql % (text, options))).sql for text in spellings}
+    assert len(found) == 1, found
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"COLLATE utf8mb4_unicode_ci", b"COLLATE utf8mb4_bin"),
+        (b"CHARACTER SET latin1", b"CHARACTER SET latin1 COLLATE latin1_bin"),
+        (b"CHARACTER SET latin1", b"CHARACTER SET latin2"),
+        (b"", b"COLLATE utf8mb4_0900_ai_ci"),
+        (b"DEFAULT ' COLLATE a'", b"DEFAULT ' COLLATE b'"),
+        (b"COMMENT ' CHARACTER SET a'", b"COMMENT ' CHARACTER SET b'"),
+        (
+            b"GENERATED ALWAYS AS (cast(`b` as char(9) charset latin1))",
+            b"GENERATED ALWAYS AS (cast(`b` as char(9) charset utf8mb4))",
+        ),
+        (b"DEFAULT (_utf8mb4'a' COLLATE utf8mb4_bin)", b"DEFAULT (_utf8mb4'a' COLLATE utf8mb4_general_ci)"),
+    ],
+)
+def test_what_is_not_one_collation_stays_two(one: bytes, other: bytes) -> None:
+    found = {
+        definitions.with_collations_only(
+            statement(b"CREATE TABLE `t` (\n  `a` varchar(9) %b,\n  `b` char(9)\n) %b" % (rest, UNICODE))
+        ).sql
+        for rest in (one, other)
+    }
+    assert len(found) == 2
+
+
+def test_the_collation_of_a_table_counts() -> None:
+    options = (UNICODE, LATIN1, b"DEFAULT CHARSET=latin1 COLLATE=latin1_bin", b"")
+    sql = b"CREATE TABLE `t` (\n  `a` varchar(9) CHARACTER SET latin2\n) ENGINE=InnoDB %b"
+    assert len({definitions.with_collations_only(statement(sql % option)).sql for option in options}) == len(options)

@@ -71,6 +71,7 @@ class Dump:
     :param sha256: of the SQL text, in hex.
     :param warnings: what a reader of the manifest should know.
     :param unprotected_tables: tables whose engine has no snapshots; they may have changed while they were read.
+    :param digest_rules: version of the rules by which the digests were made.
     """
 
     database: str
@@ -87,6 +88,7 @@ class Dump:
     excluded_tables: tuple[str, ...]
     unprotected_tables: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    digest_rules: int = 1
 
     @property
     def rows(self) -> int:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lifeboat.databases import Dump, Server
-from lifeboat.databases.digest import DumpDigest, DumpParser
+from lifeboat.databases.digest import RULES, DumpDigest, DumpParser
 from lifeboat.errors import DumpError, LifeboatError
 from lifeboat.logs import logger
 from lifeboat.processes import child, environment, secret_file
@@ -404,6 +404,7 @@ def dump(
         excluded_tables=tuple(excluded),
         warnings=tuple(warnings),
         unprotected_tables=tuple(unprotected),
+        digest_rules=RULES,
     )
 
 

@@ -36,6 +36,25 @@ _FOREIGN_KEY = pattern(
     \sREFERENCES\s {QUALIFIED} \s \( (?P<parents> {_NAMES} ) \)"""
 )
 _ENGINE = re.compile(rb"\bENGINE=(\w+)")  # without spaces around, as partitions have them
+# Of a column, its collation stands right behind its type, whose parentheses may hold strings.
+_COLUMN = pattern(
+    r"""(?P<head> \s* (?: `(?:[^`]|``)++` | "(?:[^"]|"")++" ) \s \w++ (?: \s(?:precision|varying)\b )?
+        (?: \s? \( (?> [^'()]++ | '(?:[^'\\]|\\.)*+' )*+ \) )? (?: \s /\*M?!\d*+ \s COMPRESSED\b [^*]*+ \*/ )? )
+    (?: \s CHARACTER\sSET \s (?P<charset> \w++ ) )? (?: \s COLLATE \s (?P<collation> \w++ ) )?"""
+)
+_TABLE_COLLATION = re.compile(
+    rb"'(?:[^'\\]|\\.)*+'|`[^`]*+`|\bDEFAULT CHARSET=(?P<charset>\w++)(?: COLLATE=(?P<collation>\w++))?", re.DOTALL
+)
+# The default collation of a character set is <name>_general_ci but for these. Servers that print a character set alone,
+# MySQL and MariaDB before 10.6, agree on all of them; of utf8mb4, MySQL 8 names the collation always.
+_DEFAULT_COLLATIONS = {
+    collation.partition(b"_")[0]: collation
+    for collation in (
+        b"big5_chinese_ci binary cp932_japanese_ci dec8_swedish_ci eucjpms_japanese_ci euckr_korean_ci"
+        b" gb18030_chinese_ci gb2312_chinese_ci gbk_chinese_ci hp8_english_ci latin1_swedish_ci latin5_turkish_ci"
+        b" sjis_japanese_ci swe7_swedish_ci tis620_thai_ci ujis_japanese_ci"
+    ).split()
+}
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
 _QUOTED_COLUMN = pattern(r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s")
 _LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
@@ -266,6 +285,38 @@ def names_schema(statement: Statement, schema: str) -> bool:
     name = re.escape(schema.encode("utf-8", "surrogateescape"))
     text = _TEXT.sub(lambda found: found["name"] or b"''", statement.sql)
     return bool(re.search(rb"(?:`%b`|\"%b\"|(?<![\w$.`\"@])%b)\s*\.\s*[\w`\"]" % (name, name, name), text))
+
+
+def with_collations_only(table: Statement) -> Statement:
+    """Return a table's definition with character sets and collations in one spelling, outside of strings.
+
+    The same column is printed as ``COLLATE y`` or ``CHARACTER SET x COLLATE y``, or as ``CHARACTER SET x`` where y is
+    the default collation of x, or without either where the table has the same collation: it depends on how the table
+    was made, and changes by a reload. What remains is the collation, which implies the character set, and only where
+    it is not the table's.
+    """
+    sql = table.sql
+    spans = list(_clauses(sql, created(table).end()))
+    end = spans[-1][1] if spans else 0
+    options = next((found for found in _TABLE_COLLATION.finditer(sql, end) if found["charset"]), None)
+    default = _collation_of(options) if options else b""
+    pieces, reached = [], 0
+    for start, stop in spans:
+        if (column := _COLUMN.match(sql, start, stop)) and (column["charset"] or column["collation"]):
+            collation = _collation_of(column)
+            pieces += [sql[reached : column.end("head")], b" COLLATE " + collation if collation != default else b""]
+            reached = column.end()
+    if options:
+        pieces += [sql[reached : options.start()], b"COLLATE=" + default]
+        reached = options.end()
+    return replace(table, sql=b"".join((*pieces, sql[reached:])))
+
+
+def _collation_of(found: re.Match[bytes]) -> bytes:
+    """Return the collation that a character set and a collation, either of which may be missing, stand for."""
+    charset = found["charset"]
+    collation = found["collation"] or _DEFAULT_COLLATIONS.get(charset, charset + b"_general_ci")
+    return re.sub(rb"^utf8_", b"utf8mb3_", collation)  # its older name
 
 
 def engine_of(table: Statement) -> str:
