@@ -34,7 +34,7 @@ from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
 from lifeboat.config import Database, Settings
-from lifeboat.databases import SERVERLESS, Dump, Load
+from lifeboat.databases import SERVERLESS, Dump, Load, Loaded
 from lifeboat.databases.names import PREFIX
 from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageError
 from lifeboat.logs import logger
@@ -187,16 +187,25 @@ def _rehearse_database(
     entry = dump_entry_name(captured.engine, captured.database)
     with engine.scratch(key, captured) as place:
         with rehearsal.phase("restore"):
-            engine.load(place, stored_archive.sql_of(reader, entry), Load(captured.database))
+            loaded = engine.load(place, stored_archive.sql_of(reader, entry), Load(captured.database))
         with rehearsal.phase("compare"):
             restored = engine.read_back(place, ())
             captured = stored_archive.comparable(reader, captured)
-    _note_database(captured, restored, rehearsal)
+    _note_database(captured, restored, loaded, rehearsal)
 
 
-def _note_database(captured: Dump, restored: Dump, rehearsal: _Rehearsal) -> None:
-    found = comparison.differences(captured, restored)
+def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _Rehearsal) -> None:
+    found = comparison.differences(captured, restored, left_out=loaded.left_out)
     comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, HINT)
+    if loaded.orphans:
+        raise MismatchError(
+            f"Database {captured.database!r} restores to what was captured, but breaks its own rules: rows lack the"
+            f" parents that {'; '.join(loaded.orphans[: comparison.NAMED])}.",
+            "Repair those rows where the application runs, and back up again.",
+        )
+    if loaded.left_out:
+        views = plural(len(loaded.left_out), "view reads", "views read")
+        rehearsal.notes.append(f"{views} excluded tables, and cannot be restored beside them")
     for difference in found:
         log.warning("%s: %s, on a server of version %s.", captured.database, difference, restored.server)
     if found:

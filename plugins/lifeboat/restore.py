@@ -274,7 +274,7 @@ def restore_database(
             warnings = list(loaded.warnings)
             if captured is not None and compare:
                 comparable = stored_archive.comparable(reader, captured)
-                compared = _compare(engine, place.name, step, comparable, warnings)
+                compared = _compare(engine, step, comparable, loaded, warnings)
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
     rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")
@@ -309,17 +309,17 @@ def _load(engine: Engine, target: Target, place: str, sql: Iterable[bytes], load
         raise type(error)(f"{error.message} {engine.left(target)}", error.hint) from error
 
 
-def _compare(engine: Engine, place: str, step: DatabaseStep, captured: Dump, warnings: list[str]) -> int:
+def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded, warnings: list[str]) -> int:
     """Dump what was restored to nowhere and compare every digest; return the number of tables that are equal.
 
     :param warnings: takes differences that another server version explains.
     :raises MismatchError: naming what differs.
     """
     kept = captured.excluded_tables if step.exists else ()  # they stay where something is replaced
-    restored = engine.read_back(place, kept)
-    found = comparison.differences(captured, restored, step.table)
+    restored = engine.read_back(loaded.schema, kept)
+    found = comparison.differences(captured, restored, step.table, loaded.left_out)
     comparison.refuse(
-        f"What was restored into {place!r} is not what was captured of {step.database!r}",
+        f"What was restored into {loaded.schema!r} is not what was captured of {step.database!r}",
         found,
         "It stays for you to look at. Restore another archive, and look for what changed this one.",
     )

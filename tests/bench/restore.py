@@ -70,7 +70,9 @@ class Bench:
         contestants: dict[str, Callable[[], object]] = {
             "the stock client": lambda: shell(stock),
             **loaders,
-            "Lifeboat through the stock client": lambda: mysql_stock.load_sequentially(server, COPY, chunks(dump)),
+            "Lifeboat through the stock client": lambda: mysql_stock.load_sequentially(
+                connect, server, COPY, chunks(dump)
+            ),
         }
         return {name: partial(self._anew, contestant) for name, contestant in contestants.items()}
 

@@ -184,13 +184,17 @@ def test_what_only_mariadb_has_is_named(sql: bytes, feature: str) -> None:
 
 def test_columns_and_which_the_server_computes() -> None:
     sql = b"""CREATE TABLE `t` (
-  `id` int COMMENT ' GENERATED ALWAYS AS (1)',
+  `id` double(9,2) COMMENT ' GENERATED ALWAYS AS (1)',
   `a``b` json DEFAULT (json_array(1,',')),
   `c` varchar(9) COLLATE utf8mb4_bin GENERATED ALWAYS AS (concat(`id`,',')) STORED,
   PRIMARY KEY (`id`),
   CONSTRAINT `k` CHECK (`id` > 0)
 ) ENGINE=InnoDB"""
-    assert definitions.columns(statement(sql)) == [(b"`id`", False), (b"`a``b`", False), (b"`c`", True)]
+    assert definitions.read_table(statement(sql)).columns == (
+        definitions.Column(b"`id`", is_computed=False, is_floating=True),
+        definitions.Column(b"`a``b`", is_computed=False, is_floating=False),
+        definitions.Column(b"`c`", is_computed=True, is_floating=False),
+    )
 
 
 @pytest.mark.parametrize(

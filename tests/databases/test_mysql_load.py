@@ -243,11 +243,15 @@ def test_rows_without_a_parent_are_found(mariadb: MariaDB, copy: str) -> None:
     assert fetch(mariadb, "SELECT count(*) FROM information_schema.referential_constraints"
                  " WHERE constraint_schema = database()") == [(2,)]  # fmt: skip
     mariadb.run("DROP DATABASE `copy ``of`` 100%s`; CREATE DATABASE `copy ``of`` 100%s`")
-    lacking = "'boss' of table 'child', 1 row, foreign key 'pair' of table 'child', 2 rows"
-    with pytest.raises(
-        RestoreError, match=f"Rows lack the parents that their foreign keys name: foreign key {lacking}"
-    ):
-        load(mariadb, HEAD + ORPHANS % b",(5,2,1,NULL),(6,2,2,77)")
+    loaded = load(mariadb, HEAD + ORPHANS % b",(5,2,1,NULL),(6,2,2,77)")
+    assert loaded.orphans == (
+        "foreign key 'boss' of table 'child' names: 1 row",
+        "foreign key 'pair' of table 'child' names: 2 rows",
+    )
+    assert loaded.warnings == tuple(f"rows lack the parents that {orphans}" for orphans in loaded.orphans)
+    assert loaded.rows == 8
+    assert fetch(mariadb, "SELECT count(*) FROM information_schema.referential_constraints"
+                 " WHERE constraint_schema = database()") == [(2,)]  # fmt: skip
 
 
 def test_a_foreign_key_to_a_table_that_was_left_out_is_kept_and_told(mariadb: MariaDB, copy: str) -> None:
@@ -306,8 +310,8 @@ def test_what_fails_is_told_without_the_values_of_rows(
         (b"CREATE TABLE `t` (`a` int) ENGINE=RocksDB", "needs the storage engine RocksDB.*Install the storage engine"),
         (b"SET no_such_variable = 1", "Making a setting of the dump failed with error 1193"),
         (
-            b"CREATE ALGORITHM=UNDEFINED VIEW `v` AS select * from `cache`",
-            r"Making view 'v' failed with error 1146: .*doesn't exist. Hint: The dump refers to something",
+            b"CREATE ALGORITHM=UNDEFINED VIEW `v` AS select no_such_function(1)",
+            r"Making view 'v' failed with error 1305: .*does not exist. Hint: The dump refers to a routine",
         ),
         (b"INSERT INTO `t` VALUES (1)", "Inserting rows of table 't' failed with error 1146"),
     ],
@@ -417,7 +421,7 @@ def test_definers_that_are_not_here_are_dropped_and_named(mariadb: MariaDB, copy
     definers = "SELECT routine_name, definer FROM information_schema.routines WHERE routine_schema = database()"
 
     loaded = load(mariadb, sql)
-    assert loaded.warnings == ("definer gone@10.% was dropped: this user cannot define in that account's name",)
+    assert loaded.warnings == ("definer gone@10.% was dropped: the server has no such account",)
     assert dict(fetch(mariadb, definers)) == {"p": "root@localhost", "q": "here@%"}
     views = "SELECT definer, security_type FROM information_schema.views WHERE table_schema = database()"
     assert fetch(mariadb, views) == [("root@localhost", "DEFINER")]
@@ -455,7 +459,7 @@ def test_a_dump_of_mysql_loads_once_its_collations_are_known(mariadb: MariaDB, c
 
 
 def test_a_dump_of_mariadb_is_refused_by_mysql_where_it_must_be(mariadb: MariaDB) -> None:
-    target = Target("8.0.36-MySQL", 1 << 20, frozenset())
+    target = Target("8.0.36-MySQL", 1 << 20)
     sequence = recognise(b"CREATE SEQUENCE `s` start with 1")
     assert sequence
     with contextlib.closing(mariadb.connect()) as connection:
@@ -476,7 +480,7 @@ def test_a_dump_of_mariadb_is_refused_by_mysql_where_it_must_be(mariadb: MariaDB
     ],
 )
 def test_older_and_other_servers_are_told(dumped: str, client: str, server: str, said: str) -> None:
-    found = list(mysql_target.differences(Origin("shop", dumped, client), Target(server, 1, frozenset())))
+    found = list(mysql_target.differences(Origin("shop", dumped, client), Target(server, 1)))
     assert [said in warning for warning in found] == ([True] if said else [])
 
 

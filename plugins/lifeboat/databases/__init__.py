@@ -119,6 +119,8 @@ class Loaded:
 
     :param rows: how many the database took.
     :param warnings: what is not as the dump has it, or not as its reader may expect.
+    :param orphans: foreign keys whose rows lack parents, with how many; the dumped database lacked them, too.
+    :param left_out: views that read something that the dump does not hold.
     """
 
     schema: str
@@ -126,6 +128,8 @@ class Loaded:
     tables: int
     seconds: float
     warnings: tuple[str, ...] = ()
+    orphans: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ _DEFAULT_COLLATIONS = {
     ).split()
 }
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
-_QUOTED_COLUMN = pattern(r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s")
+_COLUMN_HEAD = pattern(r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s (?P<floating> double\b | float\b )?")
 _LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
 # Before a table or a sequence, a column with its table, or a function; not before a column of an alias.
 _OWN_IN_VIEW = (
@@ -120,6 +120,20 @@ class ForeignKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Column:
+    """A column as its table's definition states it.
+
+    :param name: quoted as there.
+    :param is_computed: the server computes its values from those of others.
+    :param is_floating: its values are floating numbers.
+    """
+
+    name: bytes
+    is_computed: bool
+    is_floating: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """A table's definition, taken apart.
 
@@ -136,6 +150,7 @@ class Table:
     after: tuple[bytes, ...]
     foreign_keys: tuple[ForeignKey, ...]
     spreads: bool
+    columns: tuple[Column, ...]
 
 
 def read_table(statement: Statement) -> Table:
@@ -158,7 +173,17 @@ def read_table(statement: Statement) -> Table:
         before = (whole, b"ALTER TABLE %b DISABLE KEYS" % quoted)
         after = (b"ALTER TABLE %b ENABLE KEYS" % quoted,)
     foreign_keys = tuple(_foreign_key(quoted, match) for match in foreign)
-    return Table(statement.name, quoted, whole, before, after, foreign_keys, spreads)
+    columns = tuple(column for clause in clauses if (column := _column(clause)))
+    return Table(statement.name, quoted, whole, before, after, foreign_keys, spreads, columns)
+
+
+def _column(clause: bytes) -> Column | None:
+    """Read the clause of a column; None when it is another clause."""
+    match = _COLUMN_HEAD.match(clause)
+    if not match:
+        return None
+    is_computed = bool(_COMPUTED.search(without_strings(clause[match.end() :])))
+    return Column(match["column"], is_computed, bool(match["floating"]))
 
 
 def _clauses(sql: bytes, start: int) -> Iterator[tuple[int, int]]:
@@ -220,13 +245,6 @@ def _foreign_key(table: bytes, match: re.Match[bytes]) -> ForeignKey:
 def add_foreign_keys(table: Table, foreign_keys: Iterable[ForeignKey]) -> bytes:
     """Return the ALTER TABLE that adds foreign keys."""
     return _add(table.quoted, (foreign_key.clause for foreign_key in foreign_keys))
-
-
-def columns(statement: Statement) -> list[tuple[bytes, bool]]:
-    """Return a table's columns in their order: the name as it is quoted, and whether the server computes the value."""
-    clauses = (statement.sql[start:end].strip() for start, end in _clauses(statement.sql, created(statement).end()))
-    named = ((match["column"], clause[match.end() :]) for clause in clauses if (match := _QUOTED_COLUMN.match(clause)))
-    return [(name, bool(_COMPUTED.search(without_strings(rest)))) for name, rest in named]
 
 
 def within_schema(statement: Statement, schema: str) -> Statement:

@@ -24,8 +24,22 @@ from lifeboat.databases import Loaded, Server
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases.mysql import IDLE_SECONDS, Session, translated
 from lifeboat.databases.mysql_definitions import ForeignKey, Table
+from lifeboat.databases.mysql_rows import loadable
 from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of, quote
-from lifeboat.databases.mysql_target import HINTS, Compatibility, Target, differences, query, read_target, run
+from lifeboat.databases.mysql_target import (
+    HINTS,
+    INVALID_DATES,
+    NOT_ALLOWED,
+    Compatibility,
+    RefusedError,
+    Target,
+    allow,
+    differences,
+    in_passes,
+    query,
+    read_target,
+    run,
+)
 from lifeboat.databases.mysql_workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.progress import Progress
@@ -37,10 +51,6 @@ CHECKED_AHEAD = 8 << 20  # bytes at the dump's beginning that must be in order b
 NAMES_LISTED = 20
 MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a generated column
-OPTIONAL_SETTINGS = (
-    b"SET SESSION max_statement_time = 0",  # MariaDB: no limit of the server's for building keys
-    b"SET SESSION system_versioning_insert_history = 1",  # MariaDB 10.11: versions of rows keep their times
-)
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,8 @@ def load(
         len(loading.tables),
         time.monotonic() - started,
         (*differences(reader.origin, target), *loading.warnings),
+        tuple(loading.orphans),
+        tuple(loading.left_out),
     )
 
 
@@ -108,6 +120,7 @@ def _open(connect: Callable[..., Any], schema: str, opened: contextlib.ExitStack
         set_option(MULTI_STATEMENTS_OFF)  # what is one statement here must be one there
     for sql in (b"SET NAMES utf8mb4", b"SET autocommit = 1, wait_timeout = %d" % IDLE_SECONDS, b"USE " + quote(schema)):
         session.execute(sql)
+    allow(session)
     return session
 
 
@@ -183,10 +196,13 @@ class _Loading:
         self._filling: _Filling | None = None
         self._deferred: list[Statement] = []
         self._disabled: list[str] = []
+        self._not_ours: set[tuple[str, str]] = set()  # definers in whose name this user may define nothing
         self._lock = Lock()  # around what the inserters change
         self.tables: dict[str, Table] = {}
         self.rows = 0
         self.warnings: dict[str, None] = {}
+        self.orphans: list[str] = []
+        self.left_out: list[str] = []
 
     def take(self, statement: Statement) -> None:
         """Run a statement, or keep it until its time has come."""
@@ -207,14 +223,17 @@ class _Loading:
     def finish(self) -> None:
         """Make what waited for the rows.
 
-        :raises RestoreError: it failed, or rows lack the parents that their foreign keys name.
+        :raises RestoreError: it failed.
         """
         self._prepare_inserters()
         self._close_table()
         self._workers.wait()
         self._check_foreign_keys(self._add_foreign_keys())
-        for statement in self._deferred:
-            self._define_deferred(statement)
+        for view, refusal in in_passes(self._deferred, self._define_deferred):
+            self.left_out.append(view.name)
+            self._warn(
+                f"view {view.name!r} was left out: it reads what the dump does not hold (error {refusal.number})"
+            )
         self._warn_of_events()
 
     def _warn(self, warning: str) -> None:
@@ -222,9 +241,21 @@ class _Loading:
             self.warnings[warning] = None
 
     def _define(self, statement: Statement, *definition: bytes) -> None:
-        what = f"{statement.kind} {statement.name!r}" if statement.name else "a setting of the dump"
         for sql in definition:
-            self._workers.run(Job(partial(run, sql=sql, doing=f"Making {what}")))
+            self._workers.run(Job(partial(run, sql=sql, doing=f"Making {_title(statement)}")))
+
+    def _attempt(self, statement: Statement) -> RefusedError | None:
+        """Make something; return why the server refused."""
+        refusals: list[RefusedError] = []
+
+        def make(session: Session) -> None:
+            try:
+                run(session, statement.sql, f"Making {_title(statement)}")
+            except RefusedError as refusal:
+                refusals.append(refusal)
+
+        self._workers.run(Job(make))
+        return next(iter(refusals), None)
 
     def _set(self, statement: Statement) -> None:
         self._deferred.append(statement)
@@ -233,7 +264,11 @@ class _Loading:
         if self._pending:
             self._pending.append(statement)
         else:
-            self._define(statement, statement.sql)
+            self._define_setting(statement)
+
+    def _define_setting(self, statement: Statement) -> None:
+        sets_mode = b"sql_mode" in statement.sql.lower()
+        self._define(statement, statement.sql, *((INVALID_DATES,) if sets_mode else ()))
 
     def _begin_table(self, statement: Statement) -> None:
         self.tables[statement.name] = definitions.read_table(statement)
@@ -250,9 +285,7 @@ class _Loading:
                 run(session, sql, "A setting of the dump")
             # Keys are proven by being built, or by every row: unchecked, InnoDB takes rows that break them.
             run(session, b"SET foreign_key_checks = 0, unique_checks = 1, autocommit = 1", "Preparing a connection")
-            for sql in OPTIONAL_SETTINGS:
-                with contextlib.suppress(RestoreError):
-                    run(session, sql, "Preparing a connection")
+            run(session, INVALID_DATES, "Preparing a connection")
 
     def _make_table(self, *, large: bool) -> None:
         """Make the pending table; a large one without the keys that may wait for its rows."""
@@ -261,7 +294,7 @@ class _Loading:
         table = self.tables[statement.name]
         self._define(statement, *(table.before if large else (table.whole,)))
         for setting in settings:
-            self._define(setting, setting.sql)
+            self._define_setting(setting)
         self._filling = _Filling(
             table.name,
             lane=None if large and table.spreads else table.name,
@@ -284,11 +317,13 @@ class _Loading:
         self._workers.submit(Job(run_it, len(statement.sql), filling.lane))
 
     def _insert_rows(self, session: Session, filling: _Filling, sql: bytes) -> None:
+        if not self._target.is_mariadb and (table := self.tables.get(filling.name)):
+            sql = loadable(sql, table.columns)
         rows = run(session, sql, f"Inserting rows of table {filling.name!r}", private=True)
-        if session.query("SELECT @@warning_count") != [(0,)]:
-            found = {number for level, number, _ in session.query("SHOW WARNINGS") if level != "Note"}
-            for number in sorted(found - filling.harmless):
-                self._warn(f"table {filling.name!r}: the server changed values while it took them (warning {number})")
+        # Asked for at once: MySQL forgets them with the next query, even one for their number.
+        found = {number for level, number, _ in session.query("SHOW WARNINGS") if level != "Note"}
+        for number in sorted(found - filling.harmless):
+            self._warn(f"table {filling.name!r}: the server changed values while it took them (warning {number})")
         with self._lock:
             self.rows += rows
             filling.waiting -= 1
@@ -334,34 +369,38 @@ class _Loading:
         return provable
 
     def _check_foreign_keys(self, foreign_keys: Sequence[ForeignKey]) -> None:
-        """Make sure that no row lacks a parent."""
-        broken: list[str] = []
+        """Count the rows that lack a parent: what the dumped database let in is loaded, and told."""
         for key in foreign_keys:
-            self._workers.submit(Job(partial(_count_orphans, key=key, broken=broken)))
+            self._workers.submit(Job(partial(_count_orphans, key=key, found=self.orphans)))
         self._workers.wait()
-        if broken:
-            raise RestoreError(
-                f"Rows lack the parents that their foreign keys name: {_listed(sorted(broken))}.",
-                "The dumped database lacked them, too, or the dump is damaged. Look for another archive.",
-            )
+        self.orphans.sort()
+        for orphans in self.orphans:
+            self._warn(f"rows lack the parents that {orphans}")
 
-    def _define_deferred(self, statement: Statement) -> None:
-        """Make what stands on tables, as this server and this schema can have it."""
+    def _define_deferred(self, statement: Statement) -> RefusedError | None:
+        """Make what stands on tables, as this server and this schema can have it; return why the server refused."""
         if statement.kind == "view placeholder" and statement.name in self.tables:
-            return  # it would drop the table
+            return None  # it would drop the table
         if statement.kind == "schema collation":
             statement = definitions.of_schema(statement, self._purpose.schema)
         if statement.kind in definitions.CODE:
+            statement = definitions.within_schema(statement, self._purpose.source)
             self._warn_of_references(statement)
-            definer = definitions.definer_of(statement)
-            if definer and definer not in self._target.definers:
-                self._warn(f"definer {'@'.join(definer)} was dropped: this user cannot define in that account's name")
-                statement = definitions.without_definer(statement)
         if statement.kind == "event" and not self._purpose.in_place:
             if definitions.is_enabled(statement):
                 self._disabled.append(statement.name)
             statement = definitions.disabled(statement)
-        self._define(statement, statement.sql)
+        definer = definitions.definer_of(statement) if statement.kind in definitions.CODE else None
+        accounts = self._target.accounts
+        if definer and accounts is not None and definer not in accounts:
+            self._warn(f"definer {'@'.join(definer)} was dropped: the server has no such account")
+        elif definer and definer not in self._not_ours:
+            refusal = self._attempt(statement)
+            if not refusal or refusal.number != NOT_ALLOWED:
+                return refusal
+            self._not_ours.add(definer)
+            self._warn(f"definer {'@'.join(definer)} was dropped: this user cannot define in that account's name")
+        return self._attempt(definitions.without_definer(statement) if definer else statement)
 
     def _warn_of_events(self) -> None:
         """Tell which events will not run, and whether the server has left out some."""
@@ -380,7 +419,11 @@ class _Loading:
             self._warn(f"{statement.kind} {statement.name!r} names the schema {source}, and still reaches into it")
 
 
-def _count_orphans(session: Session, key: ForeignKey, broken: list[str]) -> None:
+def _count_orphans(session: Session, key: ForeignKey, found: list[str]) -> None:
     ((count,),) = query(session, key.orphans, f"Checking {key.title}")
     if count:
-        broken.append(f"{key.title}, {plural(count, 'row')}")
+        found.append(f"{key.title} names: {plural(count, 'row')}")
+
+
+def _title(statement: Statement) -> str:
+    return f"{statement.kind} {statement.name!r}" if statement.name else "a setting of the dump"

@@ -133,9 +133,9 @@ _CONDITIONAL = {
 }
 _RUN_BY_ALL = re.compile(rb"/\*!(?:(?:[0-4]\d|50)[0-6]\d\d)?")  # since MySQL 5.7 and MariaDB 10
 
-_INSERT = pattern(
+INSERT = pattern(
     rf"""(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME})
-    (?: \s\( (?: {NAME} (?: ,\s? {NAME} )*+ )? \) )? \sVALUES\s+"""
+    (?: \s\( (?P<columns> (?: {NAME} (?: ,\s? {NAME} )*+ )? ) \) )? \sVALUES\s+"""
 )
 ROW = re.compile(rb"\([^'()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^'()]*+)*+\)", re.DOTALL)
 _DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*\n", re.IGNORECASE)
@@ -200,7 +200,7 @@ def without_strings(sql: bytes, *, backslash_escapes: bool = True) -> bytes:
 
 def count_rows(statement: Statement) -> int:
     """Return how many rows a statement inserts."""
-    head = _INSERT.match(statement.sql) if statement.kind == "rows" else None
+    head = INSERT.match(statement.sql) if statement.kind == "rows" else None
     return sum(1 for _ in ROW.finditer(statement.sql, head.end())) if head else 0
 
 
@@ -255,7 +255,7 @@ class StatementReader(Window):
             server, or the text ends in the middle of a statement.
         """
         while self._reach_statement():
-            if self._delimiter == b";" and (insert := self._match(_INSERT, (b"INSERT", b"REPLACE"))):
+            if self._delimiter == b";" and (insert := self._match(INSERT, (b"INSERT", b"REPLACE"))):
                 yield from self._rows(insert[0], name_of(insert[1]))
             elif delimiter := self._match(_DELIMITER, (b"DELIMITER", b"delimiter")):
                 self._delimiter = delimiter[1]

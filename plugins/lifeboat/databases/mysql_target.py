@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,6 +16,8 @@ PACKET_OVERHEAD = 64
 UNKNOWN_COLLATION = 1273
 UNKNOWN_ENGINE = 1286
 
+_ALLOW = "Grant the connection's user SESSION_VARIABLES_ADMIN,"
+_TRUST = "Set log_bin_trust_function_creators = 1 on the server, or grant the connection's user SUPER"
 HINTS = CONNECTION_HINTS | {
     1044: "Grant the connection's user all privileges on the schema to restore into.",
     1049: "Create the schema to restore into.",
@@ -25,20 +27,87 @@ HINTS = CONNECTION_HINTS | {
     1142: "Grant the connection's user all privileges on the schema to restore into.",
     1146: "The dump refers to something that it does not hold, because it was excluded or lies in another schema.",
     1153: "Raise max_allowed_packet on the server; 1G is the most.",
+    1067: "The server refuses a default of that table; give the connection's user the right to set sql_mode.",
+    1104: "Set max_join_size on the server to its default.",
+    1118: f"The server forbids rows that long. {_ALLOW} or set innodb_strict_mode = OFF there.",
+    1173: "Set innodb_force_primary_key = OFF on the server while restoring.",
     1205: "Somebody uses that schema. Stop the application; SHOW PROCESSLIST tells who else it is.",
-    1227: "Grant the connection's user SUPER (on MariaDB, SET USER), or restore as an administrator.",
+    1227: (
+        "Grant the connection's user SET_ANY_DEFINER (MySQL 8.2 and later), SET_USER_ID (MySQL 8.0), SET USER (MariaDB)"
+        " or SUPER, or restore as an administrator."
+    ),
     1231: "The dump sets what this server does not know; restore to a server of the dumped one's kind and version.",
     1273: "Restore to a server of the dumped one's kind and version, or replace the collation's name in the dump.",
     1286: "Install the storage engine on the server, or replace its name in the dump.",
     1305: "The dump refers to a routine that it does not hold; it was dumped without routines.",
-    1418: "Set log_bin_trust_function_creators on the server, or restore as an administrator.",
-    1419: "Set log_bin_trust_function_creators on the server, or restore as an administrator.",
+    1290: "The server is read-only; restore to the primary.",
+    1368: "The view needs another one that the server could not make, or that has become read-only.",
+    1418: f"{_TRUST}.",
+    1419: f"{_TRUST}.",
+    1449: "The definer's account is not on the server; create it, or restore as a user who may not set definers.",
+    1792: "The server makes transactions read-only; set transaction_read_only = OFF there.",
+    1969: "Set max_statement_time = 0 on the server.",
+    3024: "Set max_execution_time = 0 on the server.",
+    3105: (
+        "The dump has values for columns that the server computes, as MariaDB's client writes them."
+        " Dump again with MySQL's own client."
+    ),
+    3750: f"The server demands primary keys. {_ALLOW} or set sql_require_primary_key = OFF there while restoring.",
+    3819: "The dump holds a row that breaks a CHECK of its table; it is damaged.",
+    3780: "The columns of a foreign key and of its parent are of different types; MySQL takes none such.",
+    6125: f"A foreign key's parent is not unique. {_ALLOW} or set restrict_fk_on_non_standard_key = OFF there.",
     4025: "The dump holds a row that breaks a CHECK of its table; it is damaged.",
 }
 
 T = TypeVar("T")
 
-_SETS_DEFINERS = re.compile(r"\b(?:SUPER|SET USER|SET_USER_ID|SET_ANY_DEFINER|ALL PRIVILEGES)\b.* ON \*\.\* ")
+# What the source may have allowed must load, whatever the target's defaults are; each where the server knows it.
+SETTINGS = {
+    "character_set_collations": "''",  # MariaDB 11: what names a character set alone means its old default collation
+    "completion_type": "NO_CHAIN",
+    "explicit_defaults_for_timestamp": "ON",
+    "idle_transaction_timeout": "0",
+    "idle_write_transaction_timeout": "0",
+    "innodb_lock_wait_timeout": "50",
+    "innodb_strict_mode": "OFF",
+    "lock_wait_timeout": "86400",
+    "max_error_count": "64",
+    "max_execution_time": "0",
+    "max_join_size": "18446744073709551615",
+    "max_statement_time": "0",
+    "net_read_timeout": "3600",
+    "net_write_timeout": "3600",
+    "restrict_fk_on_non_standard_key": "OFF",
+    "sql_big_selects": "ON",
+    "sql_generate_invisible_primary_key": "OFF",
+    "sql_if_exists": "OFF",
+    "sql_require_primary_key": "OFF",
+    "sql_select_limit": "18446744073709551615",
+    "system_versioning_insert_history": "ON",  # MariaDB 10.11: versions of rows keep their times
+    "transaction_read_only": "OFF",
+    "tx_read_only": "OFF",
+}
+INVALID_DATES = b"SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',ALLOW_INVALID_DATES')"
+# MySQL's client restores what it did not always save before.
+SAVED = (
+    b"SET @saved_cs_client = @@character_set_client, @saved_cs_results = @@character_set_results,"
+    b" @saved_col_connection = @@collation_connection, @saved_sql_mode = @@sql_mode, @saved_time_zone = @@time_zone"
+)
+NOT_ALLOWED = 1227
+# A table, routine or view is missing, or one that can be written to: it may come later in the dump.
+LACKS = frozenset((1054, 1146, 1305, 1347, 1356, 1368, 1449))
+LACKS_TABLE = frozenset((1146, 1356))
+
+
+class RefusedError(RestoreError):
+    """The server refused a statement.
+
+    :param number: of its error.
+    """
+
+    def __init__(self, doing: str, number: int, said: str = "") -> None:
+        super().__init__(f"{doing} failed with error {number}{said}.", HINTS.get(number, ""))
+        self.number = number
 
 
 def run(session: Session, sql: bytes, doing: str, *, private: bool = False) -> int:
@@ -67,7 +136,68 @@ def _do(call: Callable[[], T], doing: str, *, private: bool) -> T:
         number, text = (*error.args, 0, "")[:2]
     said = "" if private else f": {str(text)[:160].rstrip('.')}"
     # Raised here, it has no cause: that would be logged with it, values and all.
-    raise RestoreError(f"{doing} failed with error {number}{said}.", HINTS.get(number, ""))
+    raise RefusedError(doing, number, said)
+
+
+def allow(session: Session) -> list[bytes]:
+    """Let a session load what other servers and sessions allowed; return the statements that do so.
+
+    What this user may not set stays: where it matters, the server's error and its hint say so.
+    """
+    names = ", ".join(f"'{name}'" for name in SETTINGS)
+    known = session.query(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
+    wanted = [f"SET SESSION {name} = {SETTINGS[name]}".encode() for name, value in known if value != SETTINGS[name]]
+    return [sql for sql in (*wanted, INVALID_DATES, SAVED) if _is_allowed(session, sql)]
+
+
+def _is_allowed(session: Session, sql: bytes) -> bool:
+    try:
+        session.execute(sql)
+    except Exception as error:
+        if not is_of_driver(error):
+            raise
+        return False
+    return True
+
+
+def in_passes(
+    statements: Iterable[Statement], make: Callable[[Statement], RefusedError | None]
+) -> list[tuple[Statement, RefusedError]]:
+    """Make what a dump defines, in its order; what lacks another follows as long as each pass makes one more.
+
+    The settings that lead to a definition are made again with it.
+
+    :param make: returns why the server refused a statement.
+    :returns: the views that read something that the dump does not hold, each with the server's words.
+    :raises RefusedError: the server refuses something for another reason.
+    """
+    steps: list[list[Statement]] = [[]]
+    for statement in statements:
+        steps[-1].append(statement)
+        if statement.kind != "setting":
+            steps.append([])
+    *steps, last = steps
+    refused: list[tuple[Statement, RefusedError]] = []
+    while steps:
+        again = [(step, refusal) for step in steps if (refusal := _make_step(step, make))]
+        refused = [(step[-1], refusal) for step, refusal in again]
+        if len(again) == len(steps):
+            break
+        steps = [step for step, _ in again]
+    _make_step(last, make)
+    for statement, refusal in refused:
+        if statement.kind != "view" or refusal.number not in LACKS_TABLE:
+            raise refusal
+    return refused
+
+
+def _make_step(step: Iterable[Statement], make: Callable[[Statement], RefusedError | None]) -> RefusedError | None:
+    for statement in step:
+        if refusal := make(statement):
+            if statement.kind not in definitions.CODE or refusal.number not in LACKS:
+                raise refusal
+            return refusal
+    return None
 
 
 @dataclass(frozen=True)
@@ -75,12 +205,12 @@ class Target:
     """What a load must know of the server.
 
     :param longest: bytes of the longest statement that it takes.
-    :param definers: user and host of the accounts that definitions may name as theirs.
+    :param accounts: user and host of each; None where the user may not see them.
     """
 
     version: str
     longest: int
-    definers: frozenset[tuple[str, str]]
+    accounts: frozenset[tuple[str, str]] | None = None
 
     @property
     def is_mariadb(self) -> bool:
@@ -90,29 +220,24 @@ class Target:
 
 def read_target(session: Session) -> Target:
     """Ask the server."""
-    ((packet, account),) = session.query("SELECT @@max_allowed_packet, CURRENT_USER()")
-    user, _, host = account.rpartition("@")
-    definers = {(user, host)}
-    if any(_SETS_DEFINERS.search(grant) for (grant,) in session.query("SHOW GRANTS")):
-        definers.update(_accounts(session))
-    return Target(session.version(), packet - PACKET_OVERHEAD, frozenset(definers))
+    ((packet,),) = session.query("SELECT @@max_allowed_packet")
+    return Target(session.version(), packet - PACKET_OVERHEAD, _accounts(session))
 
 
-def _accounts(session: Session) -> list[tuple[str, str]]:
-    """Return the accounts of the server; none where the user may not see them."""
+def _accounts(session: Session) -> frozenset[tuple[str, str]] | None:
     try:
-        return [(user, host) for user, host in session.query("SELECT user, host FROM mysql.user")]
+        return frozenset((user, host) for user, host in session.query("SELECT user, host FROM mysql.user"))
     except Exception as error:
         if not is_of_driver(error):
             raise
-        return []
+        return None
 
 
 def differences(origin: Origin, target: Target) -> Iterator[str]:
     """Yield a warning where the server is of another kind than the dumped one, or older."""
     if not origin.server:
         return
-    if ("MariaDB" in origin.server + origin.client) != target.is_mariadb:
+    if ("MariaDB" in origin.server) != target.is_mariadb:
         yield f"the dump is of {origin.server}, the server is {target.version}: definitions may come out otherwise"
     elif _release(target.version) < _release(origin.server):
         yield f"the server ({target.version}) is older than the dumped one ({origin.server})"
