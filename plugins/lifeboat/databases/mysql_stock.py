@@ -5,67 +5,95 @@ The client is given the statements that `mysql_statements` knows, so this way, t
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 from lifeboat.databases import Loaded, Server
 from lifeboat.databases import mysql_definitions as definitions
-from lifeboat.databases.mysql import Client, installed, option_file_text
-from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows
-from lifeboat.databases.mysql_target import HINTS
+from lifeboat.databases.mysql import Client, Session, installed, option_file_text, translated
+from lifeboat.databases.mysql_definitions import Column
+from lifeboat.databases.mysql_rows import loadable
+from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows, quote
+from lifeboat.databases.mysql_target import HINTS, INVALID_DATES, RefusedError, allow, in_passes, run
 from lifeboat.errors import RestoreError
 from lifeboat.processes import Child, child, secret_file
 from lifeboat.progress import Progress
 
 LONGEST_PACKET = 1 << 30
+LONGEST_DELIMITER = 15
 REMEMBERED = 50_000  # statements: more than fit into the pipe and the client's buffer
 _ERROR = re.compile(r"ERROR (\d+) \([^)]*\)(?: at line (\d+))?: (.*)")
 
 
-def load_sequentially(server: Server, schema: str, sql: Iterable[bytes], *, in_place: bool = False) -> Loaded:
+def load_sequentially(
+    connect: Callable[..., Any], server: Server, schema: str, sql: Iterable[bytes], *, source: str = ""
+) -> Loaded:
     """Load a dump into an empty schema.
 
-    :param in_place: the schema replaces the dumped one, so its events are to run; in a copy they are disabled.
+    :param connect: opens a DB-API connection to `server`, by which views are made that lack another one at first.
+    :param source: the schema that was dumped; empty to believe the dump's first lines.
     :raises RestoreError: nothing that was loaded counts then.
     """
     started = time.monotonic()
-    stopped: list[str] = []
     where = f"Restore of database {schema!r} on {server.address} failed: "
-    client = installed(("mariadb", "mysql"))
-    if not client:
-        raise RestoreError(
-            f"{where}neither mariadb nor mysql is on the PATH.", "Install mariadb-client or mysql-client."
-        )
-    try:
+    with translated(where, RestoreError, HINTS), contextlib.closing(connect()) as connection:
+        session = Session(connection)
+        client, warnings = _client(is_mariadb="MariaDB" in session.version())
+        session.execute(b"USE " + quote(schema))
+        settings = allow(session)
+        reader = StatementReader(sql, LONGEST_PACKET)
+        adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema)
         with (
             secret_file(option_file_text(server, client)) as (secret, path),
             child(command(client, path, schema), [secret], with_input=True) as process,
         ):
-            statements: Iterable[Statement] = StatementReader(sql, LONGEST_PACKET)
-            if not in_place:
-                statements = _without_running_events(statements, stopped)
-            rows, tables = _feed(process, schema, statements)
-    except RestoreError as error:
-        raise RestoreError(where + error.message, error.hint) from error
-    told = f"events are disabled here, for they run in the original: {', '.join(stopped)}"
-    return Loaded(schema, rows, tables, time.monotonic() - started, (told,) if stopped else ())
+            fed = _feed(process, schema, settings, map(adapt, reader))
+        left_out = in_passes(fed.views, partial(_make, session))
+    warnings += [
+        f"view {view.name!r} was left out: it reads what the dump does not hold (error {refusal.number})"
+        for view, refusal in left_out
+    ]
+    seconds = time.monotonic() - started
+    names = tuple(view.name for view, _ in left_out)
+    return Loaded(schema, fed.rows, fed.tables, seconds, tuple(warnings), left_out=names)
 
 
-def _without_running_events(statements: Iterable[Statement], stopped: list[str]) -> Iterator[Statement]:
-    """Yield statements, their events disabled: they run in the original, and a copy must not act as well.
+def _client(*, is_mariadb: bool) -> tuple[Client, list[str]]:
+    """Find a client, the server's own family first; with a warning where only the other one is there.
 
-    :param stopped: takes the names of events that would have run.
+    :raises RestoreError: none is installed.
     """
-    for statement in statements:
-        if statement.kind != "event":
-            yield statement
-            continue
-        if definitions.is_enabled(statement):
-            stopped.append(statement.name)
-        yield definitions.disabled(statement)
+    names = ("mariadb", "mysql") if is_mariadb else ("mysql", "mariadb")
+    client = installed(names)
+    if not client:
+        raise RestoreError("Neither mariadb nor mysql is on the PATH.", "Install mariadb-client or mysql-client.")
+    family, other = ("MariaDB", "MySQL") if is_mariadb else ("MySQL", "MariaDB")
+    warning = f"the server is {family}'s and the client {other}'s: {client.version}; install {family}'s own"
+    return client, [warning] if client.is_mariadb != is_mariadb else []
+
+
+def _adapted(statement: Statement, schema: str, source: str) -> Statement:
+    """Return a statement of the dumped schema as one of the schema that is filled."""
+    if statement.kind == "schema collation":
+        return definitions.of_schema(statement, schema)
+    if statement.kind in definitions.CODE:
+        return definitions.within_schema(statement, source)
+    return statement
+
+
+def _make(session: Session, statement: Statement) -> RefusedError | None:
+    try:
+        run(session, statement.sql, f"Making {statement.kind} {statement.name!r}")
+    except RefusedError as refusal:
+        return refusal
+    return None
 
 
 def command(client: Client, option_file: str, schema: str) -> list[str]:
@@ -82,35 +110,76 @@ def command(client: Client, option_file: str, schema: str) -> list[str]:
     return [*client.arguments(option_file, wanted), "--", schema]
 
 
-def _feed(process: Child, schema: str, statements: Iterable[Statement]) -> tuple[int, int]:
-    """Write all statements to the client; return how many rows and tables they held."""
-    rows, tables, line = 0, 0, 1
+@dataclass
+class _Fed:
+    """What a client was given.
+
+    :param views: what waits for its end, and the settings that they are made with.
+    """
+
+    rows: int = 0
+    tables: int = 0
+    views: list[Statement] = field(default_factory=list)
+
+
+def _feed(process: Child, schema: str, settings: Iterable[bytes], statements: Iterable[Statement]) -> _Fed:
+    """Write all statements but views to the client."""
+    fed, line = _Fed(), 1
     written: deque[tuple[int, str]] = deque(maxlen=REMEMBERED)
     progress = Progress(f"Restoring {schema}")
+    columns: dict[str, tuple[Column, ...]] = {}
+
+    def write(text: bytes, what: str) -> None:
+        nonlocal line
+        written.append((line, what))
+        line += text.count(b"\n")
+        process.write(text)
+        progress.advance(len(text))
+
     try:
+        for sql in settings:
+            write(sql + b";\n", "a setting")
         for statement in statements:
-            rows += count_rows(statement)
-            tables += statement.kind == "table"
-            text = _text(statement, schema)
-            written.append((line, f"{statement.kind} {statement.name!r}"))
-            line += text.count(b"\n")
-            process.write(text)
-            progress.advance(len(text))
+            if statement.kind in ("setting", "view"):
+                fed.views.append(statement)
+            if statement.kind == "table":
+                fed.tables += 1
+                columns[statement.name] = definitions.read_table(statement).columns
+            if statement.kind == "rows":
+                rows = replace(statement, sql=loadable(statement.sql, columns.get(statement.name, ())))
+                fed.rows += count_rows(rows)
+                write(_text(rows), f"rows {statement.name!r}")
+            elif statement.kind != "view":
+                write(_text(statement), f"{statement.kind} {statement.name!r}")
         process.end_input()
     except BrokenPipeError:
         pass  # its last words say why
     if status := process.wait():
         raise _failure(process, status, written)
-    return rows, tables
+    return fed
 
 
-def _text(statement: Statement, schema: str) -> bytes:
+def _text(statement: Statement) -> bytes:
     """Return a statement as the client reads it."""
-    if statement.kind == "schema collation":
-        statement = definitions.of_schema(statement, schema)
     if statement.kind in definitions.CODE:
-        return b"DELIMITER ;;\n%b\n;;\nDELIMITER ;\n" % statement.sql
+        delimiter = _delimiter(statement)
+        return b"DELIMITER %b\n%b\n%b\nDELIMITER ;\n" % (delimiter, statement.sql, delimiter)
+    if statement.kind == "setting" and b"@OLD_SQL_MODE=" in statement.sql:  # that of tables; routines have their own
+        return statement.sql + b";\n" + INVALID_DATES + b";\n"
     return statement.sql + b";\n"
+
+
+def _delimiter(statement: Statement) -> bytes:
+    """Return a delimiter that a definition does not hold.
+
+    :raises RestoreError: it holds all that the client knows.
+    """
+    for length in range(2, LONGEST_DELIMITER + 1):
+        if (delimiter := b";" * length) not in statement.sql:
+            return delimiter
+    raise RestoreError(
+        f"{statement.kind} {statement.name!r} cannot be told from what follows it.", "Restore without the stock client."
+    )
 
 
 def _failure(process: Child, status: int, written: Iterable[tuple[int, str]]) -> RestoreError:
