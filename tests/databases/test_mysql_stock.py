@@ -61,6 +61,34 @@ def test_the_sandbox_line_is_no_matter(
     assert (loaded.rows, loaded.tables) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("in_place", "states", "warnings"),
+    [
+        pytest.param(
+            False,
+            "ever\tDISABLED\nnever\tDISABLED\nonce\tDISABLED\n",
+            ("events are disabled here, for they run in the original: ever, once",),
+            id="beside",
+        ),
+        pytest.param(True, "ever\tENABLED\nnever\tDISABLED\nonce\tENABLED\n", (), id="in-place"),
+    ],
+)
+def test_events_run_where_they_take_the_place_of_the_original_only(
+    mariadb: MariaDB, copy: str, in_place: bool, states: str, warnings: tuple[str, ...]
+) -> None:
+    event = b"CREATE EVENT `%b` ON SCHEDULE %b ON COMPLETION %b DO INSERT INTO t VALUES (1, '')"
+    events = (
+        event % (b"ever", b"EVERY 1 SECOND STARTS '2026-01-01 00:00:00'", b"NOT PRESERVE ENABLE"),
+        event % (b"once", b"AT '2036-01-01 00:00:00'", b"PRESERVE ENABLE"),
+        event % (b"never", b"EVERY 1 DAY STARTS '2026-01-01 00:00:00'", b"NOT PRESERVE DISABLE"),
+    )
+    sql = TABLE + b"DELIMITER ;;\n" + b"".join(each + b" ;;\n" for each in events) + b"DELIMITER ;\n"
+    loaded = mysql_stock.load_sequentially(mariadb.connect, mariadb.server, copy, [sql], in_place=in_place)
+    assert loaded.warnings == warnings
+    found = f"SELECT event_name, status FROM information_schema.events WHERE event_schema = '{copy}' ORDER BY 1"
+    assert mariadb.run(found) == states
+
+
 def test_options_follow_the_client() -> None:
     text = "mariadb  Ver 15.1 Distrib 10.11-MariaDB\n  --sandbox  x\n  --binary-mode  x\n  -c, --comments  x\n"
     newer = mysql_stock.command(mysql.parse_help("/usr/bin/mariadb", text), "/dev/fd/3", "shop")

@@ -97,7 +97,9 @@ class MySQL:
             )
         if load.table:
             raise SettingsError("The stock client restores whole databases only.", "Restore the table without it.")
-        return mysql_stock.load_sequentially(self._connect, self._server, place, sql, source=load.source)
+        return mysql_stock.load_sequentially(
+            self._connect, self._server, place, sql, source=load.source, in_place=load.in_place
+        )
 
     def left(self, target: Target) -> str:
         name, key = target.database, target.key

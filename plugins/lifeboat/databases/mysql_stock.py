@@ -10,7 +10,7 @@ import re
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -33,15 +33,23 @@ _ERROR = re.compile(r"ERROR (\d+) \([^)]*\)(?: at line (\d+))?: (.*)")
 
 
 def load_sequentially(
-    connect: Callable[..., Any], server: Server, schema: str, sql: Iterable[bytes], *, source: str = ""
+    connect: Callable[..., Any],
+    server: Server,
+    schema: str,
+    sql: Iterable[bytes],
+    *,
+    source: str = "",
+    in_place: bool = False,
 ) -> Loaded:
     """Load a dump into an empty schema.
 
     :param connect: opens a DB-API connection to `server`, by which views are made that lack another one at first.
     :param source: the schema that was dumped; empty to believe the dump's first lines.
+    :param in_place: the schema replaces the dumped one, so its events are to run; in a copy they are disabled.
     :raises RestoreError: nothing that was loaded counts then.
     """
     started = time.monotonic()
+    disabled: list[str] = []
     where = f"Restore of database {schema!r} on {server.address} failed: "
     with translated(where, RestoreError, HINTS), contextlib.closing(connect()) as connection:
         session = Session(connection)
@@ -50,16 +58,19 @@ def load_sequentially(
         settings = allow(session)
         reader = StatementReader(sql, LONGEST_PACKET)
         adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema)
+        statements = map(adapt, reader)
         with (
             secret_file(option_file_text(server, client)) as (secret, path),
             child(command(client, path, schema), [secret], with_input=True) as process,
         ):
-            fed = _feed(process, schema, settings, map(adapt, reader))
+            fed = _feed(process, schema, settings, statements if in_place else _at_rest(statements, disabled))
         left_out = in_passes(fed.views, partial(_make, session))
     warnings += [
         f"view {view.name!r} was left out: it reads what the dump does not hold (error {refusal.number})"
         for view, refusal in left_out
     ]
+    if disabled:
+        warnings.append(f"events are disabled here, for they run in the original: {', '.join(disabled)}")
     seconds = time.monotonic() - started
     names = tuple(view.name for view, _ in left_out)
     return Loaded(schema, fed.rows, fed.tables, seconds, tuple(warnings), left_out=names)
@@ -86,6 +97,20 @@ def _adapted(statement: Statement, schema: str, source: str) -> Statement:
     if statement.kind in definitions.CODE:
         return definitions.within_schema(statement, source)
     return statement
+
+
+def _at_rest(statements: Iterable[Statement], disabled: list[str]) -> Iterator[Statement]:
+    """Yield the statements of a copy, with its events disabled, so that it does not act beside the original.
+
+    :param disabled: takes the names of events that would have run.
+    """
+    for statement in statements:
+        if statement.kind == "event":
+            if definitions.is_enabled(statement):
+                disabled.append(statement.name)
+            yield definitions.disabled(statement)
+        else:
+            yield statement
 
 
 def _make(session: Session, statement: Statement) -> RefusedError | None:
