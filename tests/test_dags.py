@@ -417,28 +417,6 @@ def test_a_second_person_is_asked_before_anything_changes(project: Configure, lo
         assert dag.get_task("safety_backup").upstream_task_ids >= {"approve"}
 
 
-def test_whoever_starts_a_restore_cannot_approve_it(project: Configure) -> None:
-    from airflow.sdk.exceptions import AirflowFailException
-    from lifeboat.operators.approval import SecondPersonOperator
-
-    class Run:
-        triggering_user_name = "ada"
-
-    def answer(by: str) -> Any:
-        event = {
-            "chosen_options": ["Approve"],
-            "params_input": {},
-            "responded_at": datetime.now(UTC),
-            "responded_by_user": {"id": "1", "name": by},
-        }
-        operator = SecondPersonOperator(task_id="approve", subject="A restore waits")
-        return operator.execute_complete({"dag_run": Run}, event)  # type: ignore[typeddict-item]
-
-    assert answer("grace")["chosen_options"] == ["Approve"]
-    with pytest.raises(AirflowFailException, match="ada started this restore and cannot approve it"):
-        answer("ada")
-
-
 def test_drills_follow_a_schedule_or_backups(project: Configure, load_dag: LoadDag) -> None:
     from airflow.sdk import AssetAny
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from lifeboat import proof
 from lifeboat.errors import ArchiveError
+from lifeboat.signing import SIGNATURE
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
 
@@ -38,7 +39,7 @@ def test_a_proof_is_authentic_only_with_the_password_and_unchanged() -> None:
         assert not proof.is_authentic(again | {name: "other"}, "secret")
     assert not proof.is_authentic(again | {"more": 1}, "secret")
     for signature in (None, "", 1, "é"):
-        assert not proof.is_authentic(again | {proof.SIGNATURE: signature}, "secret")
+        assert not proof.is_authentic(again | {SIGNATURE: signature}, "secret")
     assert "secret" not in json.dumps(made)
 
 

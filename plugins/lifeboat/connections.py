@@ -28,6 +28,7 @@ TLS_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"
 PREVIOUS = "previous_passwords"  # Airflow masks what is called so
 POSTGRESQL_PORT = 5432
 TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")  # of PostgreSQL's client library
+AIRFLOW_SECRETS = (("core", "fernet_key"), ("api_auth", "jwt_secret"), ("api", "secret_key"))
 CONNECTION_TYPES: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "postgres", "sqlite": "sqlite"}
 
 
@@ -212,6 +213,29 @@ def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[
             "Set its password, or set 'encryption: none' in the settings to store archives in the clear.",
         )
     return str(password), tuple(previous)
+
+
+def signing_secret(settings: Settings) -> str:
+    """Return the secret that signs what the steps of a run leave for each other.
+
+    Workers read it and users of Airflow's API do not: it is the password of the first archives that are encrypted,
+    because Airflow hands connections to every worker and masks their passwords in its API. Where no archive is
+    encrypted, it is one of Airflow's own secrets.
+
+    :raises SettingsError: the password is missing, or Airflow has no secret.
+    """
+    all_of_them = [settings.encryption, *(application.encryption for application in settings.applications.values())]
+    if encryption := next((each for each in all_of_them if isinstance(each, Encryption)), None):
+        return str(archive_password(encryption))
+    from airflow.sdk import conf
+
+    for section, option in AIRFLOW_SECRETS:
+        if secret := conf.get(section, option, fallback=""):
+            return str(secret)
+    raise SettingsError(
+        "Nothing can sign what steps leave for each other: no archive is encrypted, and Airflow has no secret.",
+        "Set [core] fernet_key of Airflow, the same on every worker, or encryption in the settings.",
+    )
 
 
 def destination(name: str, settings: DestinationSettings) -> Destination:

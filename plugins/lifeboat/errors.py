@@ -10,6 +10,7 @@
     ├── StorageError       a destination refused or failed
     │   ├── AlreadyStoredError  the key is taken; nothing is overwritten
     │   └── AlteredError        what was to be stored is not what was packed
+    ├── UntrustedError     a step was given what no step of its run signed
     ├── UnhealthyError     backups are not as they should be
     └── StagingError       scratch space is missing, full or gone
 
@@ -69,6 +70,10 @@ class AlreadyStoredError(StorageError):
 
 class AlteredError(StorageError):
     """What was to be stored is not what was packed; another copy may be whole."""
+
+
+class UntrustedError(LifeboatError):
+    """A step was given something that no step of its run signed. Trying again changes nothing."""
 
 
 class UnhealthyError(LifeboatError):

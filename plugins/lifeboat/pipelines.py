@@ -21,8 +21,10 @@ from lifeboat.operators.drill import ChooseArchivesOperator, DrillOperator
 from lifeboat.operators.dump import DumpDatabaseOperator
 from lifeboat.operators.restore import (
     ANY_DESTINATION,
+    APPROVE,
     PLAN,
-    SUMMARY,
+    SAFETY_BACKUP,
+    VERIFY,
     AfterRestoreOperator,
     RestoreDatabaseOperator,
     RestoreFilesOperator,
@@ -284,10 +286,11 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
     # Whoever asks is waiting for the answer, and may ask again.
     select = SelectArchiveOperator(task_id="select", files=files, retries=0, execution_timeout=LONGEST_STEP)
     plan = cast(dict[str, Any], XComArg(select, key=PLAN))  # rendered to what it left
-    verify = VerifyArchiveOperator(task_id="verify", plan=plan, execution_timeout=LONGEST_STEP)
-    safety = SafetyBackupOperator(task_id="safety_backup", plan=plan, execution_timeout=LONGEST_DUMP)
+    verify = VerifyArchiveOperator(task_id=VERIFY, plan=plan, execution_timeout=LONGEST_STEP)
+    safety = SafetyBackupOperator(task_id=SAFETY_BACKUP, plan=plan, execution_timeout=LONGEST_DUMP)
+    restore = "restore_database" if files else "restore"
     databases = RestoreDatabaseOperator.partial(
-        task_id="restore_database" if files else "restore",
+        task_id=restore,
         plan=plan,
         map_index_template="{{ task.database['schema'] }}",
         trigger_rule="none_failed",  # nothing to back up is no reason to stop
@@ -295,13 +298,18 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
     ).expand(database=select.output)
     select >> verify >> safety >> databases
     if settings.restore.require_approval:
-        verify >> _approval(select) >> safety
+        verify >> _approval(plan) >> safety
     if files:
         of_files = RestoreFilesOperator(
             task_id="restore_files", plan=plan, trigger_rule="none_failed", execution_timeout=LONGEST_STEP
         )
         after = AfterRestoreOperator(
-            task_id="after_restore", plan=plan, trigger_rule="none_failed", execution_timeout=LONGEST_STEP
+            task_id="after_restore",
+            plan=plan,
+            databases=restore,
+            files=of_files.task_id,
+            trigger_rule="none_failed",
+            execution_timeout=LONGEST_STEP,
         )
         safety >> of_files
         [databases, of_files] >> after
@@ -339,7 +347,7 @@ def drill_groups(settings: Settings) -> None:
                 task_id="drill",
                 application=verbatim(application),
                 outlets=[proof_asset(application)],
-                map_index_template="{{ task.choice['destination'] }}: {{ task.choice['key'] }}",
+                map_index_template="{{ task.choice['facts']['destination'] }}: {{ task.choice['facts']['key'] }}",
                 max_active_tis_per_dag=1,  # they share a scratch server
                 execution_timeout=LONGEST_DUMP,
             ).expand(choice=choose.output)
@@ -355,13 +363,13 @@ def proof_asset(application: str) -> Asset:
     return Asset(f"lifeboat/proof/{quote(application)}")
 
 
-def _approval(select: SelectArchiveOperator) -> BaseOperator:
+def _approval(plan: dict[str, Any]) -> BaseOperator:
     from lifeboat.operators.approval import SecondPersonOperator  # only here: it costs every parse
 
     return SecondPersonOperator(
-        task_id="approve",
+        task_id=APPROVE,
+        plan=plan,
         subject="A restore waits for a second person",
-        body=f"{{{{ ti.xcom_pull(task_ids='{select.task_id}', key='{SUMMARY}') }}}}",
         response_timeout=LONGEST_APPROVAL,
     )
 

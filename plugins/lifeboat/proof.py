@@ -6,23 +6,20 @@ is derived from the archive password, so that nobody without the password can fo
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import hmac
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
+from lifeboat import signing
 from lifeboat.catalog import PROOF
 from lifeboat.errors import ArchiveError
+from lifeboat.signing import SIGNATURE
 from lifeboat.storage import Destination
 from lifeboat.text import plural
 
 FORMAT = 1
-SIGNATURE = "hmac_sha256"
 LONGEST_PROOF = 1 << 20  # bytes; a proof holds totals only
 LONGEST_TREND = 100
-ROUNDS = 200_000
 PURPOSE = b"lifeboat proof"
 
 
@@ -31,29 +28,14 @@ def signed(facts: Mapping[str, Any], password: str | None) -> dict[str, Any]:
 
     :param password: of the archives; without one nothing can be authenticated, and the signature is null.
     """
-    return {**facts, SIGNATURE: None if password is None else _signature(facts, password)}
+    return {**facts, SIGNATURE: None} if password is None else signing.signed(facts, password, PURPOSE)
 
 
 def is_authentic(proof: Mapping[str, Any], password: str | None) -> bool:
     """Whether whoever signed a proof knew the archive password, and nothing was changed since."""
-    facts = {name: value for name, value in proof.items() if name != SIGNATURE}
-    given = proof.get(SIGNATURE)
     if password is None:
-        return given is None
-    # JSON may name halves of characters, which have no bytes of their own.
-    return isinstance(given, str) and hmac.compare_digest(
-        given.encode("utf-8", "surrogatepass"), _signature(facts, password).encode()
-    )
-
-
-def _signature(facts: Mapping[str, Any], password: str) -> str:
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
-    return hmac.new(_key(password), text.encode(), "sha256").hexdigest()
-
-
-@functools.lru_cache(maxsize=16)
-def _key(password: str) -> bytes:
-    return hashlib.pbkdf2_hmac("sha256", password.encode(), PURPOSE, ROUNDS)
+        return proof.get(SIGNATURE) is None
+    return signing.is_authentic(proof, password, PURPOSE)
 
 
 def read(destination: Destination, key: str, password: str | None, previous: Sequence[str] = ()) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def _restored_lines(ti: Any, run_id: str) -> Iterator[str]:
     def left(task: str, key: str = "return_value") -> list[Any]:
         return [value for value in ti.xcom_pull(task_ids=[task], key=key, run_id=run_id) or [] if value]
 
-    for plan in left("select", "plan"):
+    for sealed in left("select", "plan"):
+        plan = sealed["facts"]
         yield f"From {plan['key']} at {plan['destination']}, captured {plan['captured_at']}."
     for key in left("safety_backup"):
         yield f"Safety backup: {key}"

@@ -26,8 +26,9 @@ class PackArchiveOperator(ApplicationOperator):
         self.kind = kind
 
     def step(self, context: Context) -> dict[str, Any]:
-        """Pack; return key, size in bytes and SHA-256 of the archive."""
+        """Pack; return key, size in bytes and SHA-256 of the archive, sealed."""
         from lifeboat import backup, connections, files
+        from lifeboat.operators.sealed import seal
 
         settings = self.settings()
         only = chosen(context, "databases")
@@ -39,4 +40,9 @@ class PackArchiveOperator(ApplicationOperator):
         selection = files.selection_of(settings, self.application) if self.kind == "application" else None
         staging = self.opened_staging(context)
         packed = backup.pack_archive(staging, self.application, self.kind, databases, password, note, selection)
-        return packed.to_json()
+        return seal(context, settings, archive_of(self.application), packed.to_json())
+
+
+def archive_of(application: str) -> str:
+    """Return what the archive of an application is sealed as."""
+    return f"packed archive of {application}"

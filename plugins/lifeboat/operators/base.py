@@ -30,32 +30,24 @@ class LifeboatOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Do the step; leave the reason of a failure, its secrets masked, where the alert finds it."""
-        from lifeboat.errors import LifeboatError, MismatchError, SettingsError, UnhealthyError
+        from lifeboat.errors import LifeboatError, MismatchError, SettingsError, UnhealthyError, UntrustedError
 
         try:
             return self.step(context)
         except AirflowSkipException:
             raise
-        except (SettingsError, UnhealthyError, MismatchError) as error:
+        except (SettingsError, UnhealthyError, UntrustedError, MismatchError) as error:
             # Trying again fixes none of them.
-            raise AirflowFailException(self._leave(context, error)) from None
+            raise AirflowFailException(leave_reason(context, self.subject, error)) from None
         except LifeboatError as error:
-            raise AirflowException(self._leave(context, error)) from None
+            raise AirflowException(leave_reason(context, self.subject, error)) from None
         except BaseException as error:  # execution timeouts are not Exceptions
-            self._leave(context, error)
+            leave_reason(context, self.subject, error)
             raise
 
     def step(self, context: Context) -> Any:
         """Do the step itself."""
         raise NotImplementedError
-
-    def _leave(self, context: Context, error: BaseException) -> str:
-        from airflow.sdk._shared.secrets_masker import redact
-
-        text = str(redact(str(error) or type(error).__name__))
-        reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may not be UTF-8
-        context["ti"].xcom_push(key=FAILURE, value={"subject": self.subject, "reason": reason[:LONGEST_REASON]})
-        return reason
 
     @property
     def subject(self) -> str:
@@ -73,6 +65,16 @@ class LifeboatOperator(BaseOperator):
         from lifeboat import config
 
         return config.load()
+
+
+def leave_reason(context: Context, subject: str, error: BaseException) -> str:
+    """Leave the reason of a failure, its secrets masked, where the alert finds it; return it."""
+    from airflow.sdk._shared.secrets_masker import redact
+
+    text = str(redact(str(error) or type(error).__name__))
+    reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may not be UTF-8
+    context["ti"].xcom_push(key=FAILURE, value={"subject": subject, "reason": reason[:LONGEST_REASON]})
+    return reason
 
 
 class ApplicationOperator(LifeboatOperator):

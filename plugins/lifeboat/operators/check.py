@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lifeboat.health import Finding
 
-NEWEST = "newest"  # XCom key: by application, when the newest archives were captured
+CHECKED = "checked"  # XCom key: whether all was healthy, and by application, when the newest archives were captured
 
 
 class CheckDestinationOperator(DestinationOperator):
@@ -21,14 +21,17 @@ class CheckDestinationOperator(DestinationOperator):
 
     def step(self, context: Context) -> None:
         """Check; leave what the comparison of destinations needs."""
-        from lifeboat import checkup
+        from lifeboat import checkup, health
+        from lifeboat.operators.sealed import seal
 
         settings = self.settings()
         self.begin(settings)
         applications = self.applications(context, settings)
         deep = bool(context["params"].get("deep"))
         examined = checkup.examine(self.destination, settings, applications, datetime.now(UTC), deep=deep)
-        context["ti"].xcom_push(key=NEWEST, value=examined.newest_to_json())
+        healthy = health.verdict(examined.findings) == "healthy"
+        facts = {"healthy": healthy, "newest": examined.newest_to_json()}
+        context["ti"].xcom_push(key=CHECKED, value=seal(context, settings, _check_of(self.destination), facts))
         _tell(self, examined.findings)
 
 
@@ -48,20 +51,31 @@ class CompareDestinationsOperator(LifeboatOperator):
         """Compare."""
         from lifeboat import checkup
         from lifeboat.errors import UnhealthyError
+        from lifeboat.operators.sealed import unseal
 
         settings = self.settings()
         ti = context["ti"]
-        found = {name: ti.xcom_pull(task_ids=task, key=NEWEST) for name, task in self.checks.items()}
+        states = ti.get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])[context["run_id"]]
+        left = {name: ti.xcom_pull(task_ids=task, key=CHECKED) for name, task in self.checks.items()}
+        found = {
+            name: unseal(context, settings, _check_of(name), sealed)
+            for name, sealed in left.items()
+            if sealed is not None or states.get(self.checks[name]) == "success"
+        }
         wanted = context["params"].get("application", ALL)
         applications = list(settings.applications) if wanted == ALL else [wanted]
-        newest = {name: checkup.times_from_json(facts) for name, facts in found.items() if facts}
+        newest = {name: checkup.times_from_json(facts["newest"]) for name, facts in found.items()}
         _tell(self, checkup.compare(settings, applications, newest, datetime.now(UTC)))
-        # This is the last task, so it decides about the run.
-        states = ti.get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])[context["run_id"]]
-        if failed := [name for name, task in self.checks.items() if states.get(task) == "failed"]:
+        # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
+        unhealthy = {name for name, facts in found.items() if not facts["healthy"]}
+        if failed := [name for name, task in self.checks.items() if states.get(task) == "failed" or name in unhealthy]:
             raise UnhealthyError(f"Not healthy: {', '.join(failed)}. The check of each says why.")
-        if all(states.get(task) == "success" for task in self.checks.values()) and wanted == ALL:
+        if found.keys() == self.checks.keys() and wanted == ALL:
             checkup.ping_dead_man_switch(settings)
+
+
+def _check_of(destination: str) -> str:
+    return f"check of {destination}"
 
 
 def _tell(operator: LifeboatOperator, findings: Sequence[Finding]) -> None:

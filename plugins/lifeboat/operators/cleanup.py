@@ -21,8 +21,9 @@ class EvaluateRetentionOperator(DestinationOperator):
     """
 
     def step(self, context: Context) -> dict[str, Any]:
-        """Plan; return what is to be deleted, and for when that was decided."""
+        """Plan; return what is to be deleted, and for when that was decided, sealed."""
         from lifeboat import cleanup
+        from lifeboat.operators.sealed import seal
 
         settings = self.settings()
         self.begin(settings)
@@ -30,7 +31,8 @@ class EvaluateRetentionOperator(DestinationOperator):
         evaluation = cleanup.evaluate(self.target(settings), settings, self.applications(context, settings), now)
         for line in cleanup.lines(evaluation):
             self.log.info("%s", line)
-        return {"now": now.isoformat(), **evaluation.order.to_json()}
+        facts = {"now": now.isoformat(), **evaluation.order.to_json()}
+        return seal(context, settings, _plan_of(self.destination), facts)
 
 
 class DeleteArchivesOperator(DestinationOperator):
@@ -49,11 +51,12 @@ class DeleteArchivesOperator(DestinationOperator):
         """Delete; return the totals."""
         from lifeboat import cleanup
         from lifeboat.cleanup import Order
+        from lifeboat.operators.sealed import unseal
 
         if context["params"].get("dry_run"):
             raise AirflowSkipException("A dry run deletes nothing.")
         settings = self.settings()
-        facts = dict(self.order)
+        facts = unseal(context, settings, _plan_of(self.destination), self.order)
         now = datetime.fromisoformat(facts.pop("now"))
         cleaned = cleanup.clean(
             self.target(settings),
@@ -64,3 +67,7 @@ class DeleteArchivesOperator(DestinationOperator):
             datetime.now(UTC),
         )
         return {"deleted": len(cleaned.deleted), "left": len(cleaned.left), "freed": cleaned.freed}
+
+
+def _plan_of(destination: str) -> str:
+    return f"clean-up plan of {destination}"

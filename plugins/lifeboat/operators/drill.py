@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 class ChooseArchivesOperator(ApplicationOperator):
     """Choose the archives of an application to rehearse: at each destination the newest, then by coverage debt."""
 
-    def step(self, context: Context) -> list[dict[str, str]]:
-        """Choose; return destination and key of each. Skipped for applications that the form did not choose."""
+    def step(self, context: Context) -> list[dict[str, Any]]:
+        """Choose; return destination and key of each, sealed. Skipped where the form chose other applications."""
         from lifeboat import drill
+        from lifeboat.operators.sealed import seal
 
         params = context["params"]
         wanted = params.get("application", ALL)
@@ -33,42 +34,55 @@ class ChooseArchivesOperator(ApplicationOperator):
         choices = drill.choices(settings, self.application, chosen, params.get("archive") or "", datetime.now(UTC))
         if not choices:
             raise AirflowSkipException(f"There is no archive of {self.application} to rehearse yet.")
-        return [{"destination": name, "key": key} for name, key in choices]
+        return [
+            seal(context, settings, _choice(self.application, index), {"destination": name, "key": key})
+            for index, (name, key) in enumerate(choices)
+        ]
 
 
 class DrillOperator(ApplicationOperator):
     """Restore an archive to scratch, compare it with what was captured, and sign its proof.
 
-    :param choice: destination and key of the archive.
+    :param choice: destination and key of the archive, as `ChooseArchivesOperator` sealed them.
     """
 
     template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "choice")
 
-    def __init__(self, *, choice: dict[str, str], **kwargs: Any) -> None:
+    def __init__(self, *, choice: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.choice = choice
+        self.chosen = ""
 
     @property
     def subject(self) -> str:
-        return f"{self.choice['key'] or self.application} at {self.choice['destination']}"
+        return self.chosen or self.application
 
     def step(self, context: Context) -> dict[str, Any]:
         """Rehearse; return the facts for the report, and tell whoever waits for a fresh proof."""
         from lifeboat import connections, drill, proof
+        from lifeboat.operators.sealed import unseal
 
         settings = self.settings()
-        chosen = (self.choice["destination"],)
+        what = _choice(self.application, context["ti"].map_index)
+        choice = unseal(context, settings, what, self.choice)
+        key = choice["key"]
+        self.chosen = f"{key or self.application} at {choice['destination']}"
+        chosen = (choice["destination"],)
         (destination,) = connections.destinations(settings, self.application, chosen, deleting=True)
         run = context["dag_run"]
         by = run.triggering_user_name or f"{run.dag_id} ({run.run_type})"
-        made = drill.rehearse(settings, self.application, destination, self.choice["key"], by, datetime.now(UTC))
+        made = drill.rehearse(settings, self.application, destination, key, by, datetime.now(UTC))
         facts = {
-            **self.choice,
+            **choice,
             "proven_at": made["proven_at"],
             "seconds": proof.recovery_seconds(made),
             "compared": made["compared"],
             "notes": made["notes"],
         }
         for asset in self.outlets:
-            context["outlet_events"][asset].extra = {**self.choice, "proven_at": made["proven_at"]}
+            context["outlet_events"][asset].extra = {**choice, "proven_at": made["proven_at"]}
         return facts
+
+
+def _choice(application: str, index: int | None) -> str:
+    return f"choice {index} of what to rehearse of {application}"

@@ -1,9 +1,14 @@
-"""The steps of a restore: select, verify, safety backup, databases, files, what comes after."""
+"""The steps of a restore: select, verify, approve, safety backup, databases, files, what comes after.
+
+Each step is given the plan that `select` sealed, and leaves a receipt, sealed as well, that names that plan. A step
+goes on only when all that must come before it left theirs: what Airflow shows as a task's state, somebody may have set.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -13,10 +18,14 @@ from lifeboat.operators.base import ApplicationOperator, LifeboatOperator, chose
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from lifeboat.recovery import RestorePlan
+    from lifeboat.config import Settings
+    from lifeboat.recovery import DatabaseStep, RestorePlan
 
-PLAN = "plan"  # XCom keys of `select`
-SUMMARY = "summary"
+PLAN = "plan"  # XCom key of `select`
+RECEIPT = "receipt"  # XCom key of the other steps
+RESTORE_PLAN = "restore plan"  # what a plan is sealed as
+VERIFY, APPROVE, SAFETY_BACKUP = "verify", "approve", "safety_backup"  # task ids
+LONGEST_PLAN = timedelta(hours=24)  # as long as a run; later, what a plan says of what exists may be wrong
 ANY_DESTINATION = "any destination"
 
 
@@ -33,12 +42,22 @@ class SelectArchiveOperator(LifeboatOperator):
         self.files = files
 
     def step(self, context: Context) -> list[dict[str, Any]]:
-        """Select; leave the plan and a summary for whoever approves, and return the databases to restore."""
+        """Select; leave the plan, and return the databases to restore.
+
+        :raises SettingsError: a second person is to approve, and nobody knows who the first one is.
+        """
         from lifeboat import restore
+        from lifeboat.errors import SettingsError
+        from lifeboat.operators.sealed import seal
         from lifeboat.recovery import LATEST, RestoreRequest
 
         settings = self.settings()
         self.tell_missing_alerts(settings)
+        if settings.restore.require_approval and context["dag_run"].clear_number:
+            raise SettingsError(
+                "This run was cleared, so whoever asks for this restore may not be who started it.",
+                "Trigger the DAG again: then another person can approve it.",
+            )
         params = context["params"]
         destination = params["destination"]
         request = RestoreRequest(
@@ -54,15 +73,61 @@ class SelectArchiveOperator(LifeboatOperator):
         )
         # The run's own time names what is new, so that a task that is tried again makes no second copy.
         plan = restore.select(settings, request, context["dag_run"].run_after or datetime.now(UTC))
-        push = context["ti"].xcom_push
         facts = plan.to_json()
-        push(key=PLAN, value=facts)
-        push(key=SUMMARY, value="\n".join(f"* {line}" for line in plan.lines()))
+        context["ti"].xcom_push(key=PLAN, value=seal(context, settings, RESTORE_PLAN, facts))
         return list(facts["databases"])
 
 
 def _names(typed: str | Sequence[str] | None) -> tuple[str, ...]:
     return (typed,) if isinstance(typed, str) and typed else tuple(typed or ())
+
+
+def planned(context: Context, settings: Settings, sealed: object) -> RestorePlan:
+    """Return the plan that `select` sealed.
+
+    :raises UntrustedError: it did not seal this one.
+    """
+    from lifeboat.operators.sealed import unseal
+    from lifeboat.recovery import RestorePlan
+
+    return RestorePlan.from_json(unseal(context, settings, RESTORE_PLAN, sealed, LONGEST_PLAN))
+
+
+def leave_receipt(context: Context, settings: Settings, sealed: dict[str, Any]) -> None:
+    """Leave word that the current task has done its part of a plan.
+
+    :param sealed: the plan, which `planned` accepted.
+    """
+    from lifeboat.operators.sealed import seal
+    from lifeboat.signing import SIGNATURE
+
+    ti = context["ti"]
+    what = _receipt_of(ti.task_id, ti.map_index)
+    ti.xcom_push(key=RECEIPT, value=seal(context, settings, what, {"plan": sealed[SIGNATURE]}))
+
+
+def require_receipts(
+    context: Context, settings: Settings, sealed: dict[str, Any], *tasks: str | tuple[str, int]
+) -> None:
+    """Make sure that tasks have done their part of a plan.
+
+    :param tasks: their ids, with the index of those that are mapped.
+    :raises UntrustedError: one did not, or for another plan.
+    """
+    from lifeboat.errors import UntrustedError
+    from lifeboat.operators.sealed import HINT, unseal
+    from lifeboat.signing import SIGNATURE
+
+    for each in tasks:
+        task, index = each if isinstance(each, tuple) else (each, -1)
+        receipt = context["ti"].xcom_pull(task_ids=task, key=RECEIPT, map_indexes=index)
+        what = _receipt_of(task, index)
+        if unseal(context, settings, what, receipt, LONGEST_PLAN)["plan"] != sealed[SIGNATURE]:
+            raise UntrustedError(f"The {what} is of another plan.", HINT)
+
+
+def _receipt_of(task: str, index: int | None) -> str:
+    return f"receipt of {task}" if index in (None, -1) else f"receipt of {task}[{index}]"
 
 
 class RestoreStepOperator(ApplicationOperator):
@@ -76,37 +141,57 @@ class RestoreStepOperator(ApplicationOperator):
     def __init__(self, *, plan: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(application="", **kwargs)
         self.plan = plan
+        self.known_plan: RestorePlan | None = None
 
     @property
     def subject(self) -> str:
-        return f"{self.plan['application']}, {self.plan['key']}"
+        return f"{self.known_plan.application}, {self.known_plan.key}" if self.known_plan else ""
 
-    @property
-    def planned(self) -> RestorePlan:
-        """The plan itself."""
-        from lifeboat.recovery import RestorePlan
+    def step(self, context: Context) -> Any:
+        """Check the plan and what must come before this step, do the step, and leave its receipt."""
+        settings = self.settings()
+        self.known_plan = plan = planned(context, settings, self.plan)
+        require_receipts(context, settings, self.plan, *self.before(settings, plan))
+        try:
+            result = self.carry_out(context, settings, plan)
+        except AirflowSkipException:
+            leave_receipt(context, settings, self.plan)  # there was nothing to do
+            raise
+        leave_receipt(context, settings, self.plan)
+        return result
 
-        return RestorePlan.from_json(self.plan)
+    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        """Return the tasks whose receipts this step needs."""
+        return (VERIFY, *((APPROVE,) if settings.restore.require_approval else ()), SAFETY_BACKUP)
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> Any:
+        """Do the step itself."""
+        raise NotImplementedError
 
 
 class VerifyArchiveOperator(RestoreStepOperator):
     """Read the whole archive before anything is changed."""
 
-    def step(self, context: Context) -> None:
+    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        return ()
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> None:
         """Verify."""
         from lifeboat import restore
 
-        restore.verify(self.settings(), self.planned)
+        restore.verify(settings, plan)
 
 
 class SafetyBackupOperator(RestoreStepOperator):
     """Back up what the restore is about to replace."""
 
-    def step(self, context: Context) -> str:
+    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        return super().before(settings, plan)[:-1]
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> str:
         """Take and publish the backup; return its key. Skipped where nothing is replaced."""
         from lifeboat import connections, restore
 
-        settings, plan = self.settings(), self.planned
         run = context["dag_run"]
         scratch = connections.staging(settings.staging).of(run.dag_id, run.run_id, plan.application)
         self.sweep(context, settings)
@@ -123,7 +208,7 @@ class SafetyBackupOperator(RestoreStepOperator):
 class RestoreDatabaseOperator(RestoreStepOperator):
     """Load one database from the archive and compare it with what was captured.
 
-    :param database: one of the plan's databases.
+    :param database: the one of the plan's databases that has this task's index.
     """
 
     template_fields: Sequence[str] = (*RestoreStepOperator.template_fields, "database")
@@ -131,47 +216,75 @@ class RestoreDatabaseOperator(RestoreStepOperator):
     def __init__(self, *, database: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.database = database
+        self.schema = ""
 
     @property
     def subject(self) -> str:
-        return f"{self.plan['application']}, database {self.database['schema']}"
+        return f"{self.known_plan.application}, database {self.schema}" if self.known_plan else ""
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> dict[str, Any]:
         """Restore; return the facts for the report."""
         from lifeboat import restore
-        from lifeboat.recovery import DatabaseStep
 
         params = context["params"]
+        database = self._database(plan, context["ti"].map_index)
+        self.schema = database.schema
         restored = restore.restore_database(
-            self.settings(),
-            self.planned,
-            DatabaseStep(**self.database),
+            settings,
+            plan,
+            database,
             sequential=bool(params.get("sequential")),
             compare=bool(params.get("compare", True)),
         )
         return restored.to_json()
 
+    def _database(self, plan: RestorePlan, index: int | None) -> DatabaseStep:
+        """Return the database of the plan that this task restores.
+
+        :raises UntrustedError: the task was given another one.
+        """
+        from lifeboat.errors import UntrustedError
+        from lifeboat.operators.sealed import HINT
+
+        planned = dict(enumerate(plan.databases)).get(-1 if index is None else index)
+        if planned is None or self.database != asdict(planned):
+            raise UntrustedError(f"The database that restore[{index}] was given is not the one of the plan.", HINT)
+        return planned
+
 
 class RestoreFilesOperator(RestoreStepOperator):
     """Bring the files out of the archive, and swap them in where they replace something."""
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> dict[str, Any]:
         """Restore; return the facts for the report."""
         from lifeboat import restore
 
-        return restore.restore_files(self.settings(), self.planned).to_json()
+        return restore.restore_files(settings, plan).to_json()
 
 
 class AfterRestoreOperator(RestoreStepOperator):
-    """Run the commands that the settings name for a restored application."""
+    """Run the commands that the settings name for a restored application.
 
-    def step(self, context: Context) -> list[str]:
+    :param databases: id of the task that restores databases.
+    :param files: id of the task that restores files.
+    """
+
+    def __init__(self, *, databases: str, files: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.databases = databases
+        self.files = files
+
+    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        restored = ((self.databases, index) for index in range(len(plan.databases)))
+        return (*super().before(settings, plan), *restored, self.files)
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> list[str]:
         """Run; return the commands. Skipped where there are none."""
         from lifeboat import after_restore
 
         if not context["params"].get("after_restore", True):
             raise AirflowSkipException("The run was asked to run no commands.")
-        commands = after_restore.run_commands(self.settings(), self.planned)
+        commands = after_restore.run_commands(settings, plan)
         if not commands:
             raise AirflowSkipException("The settings name no commands under after_restore, or only a part is restored.")
         return commands

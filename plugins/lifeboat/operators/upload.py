@@ -18,7 +18,7 @@ class UploadArchiveOperator(ApplicationOperator):
 
     Cleared alone, it stores again without a new dump, if need be from another destination.
 
-    :param archive: what `PackArchiveOperator` returned: key, size and SHA-256.
+    :param archive: what `PackArchiveOperator` returned: key, size and SHA-256, sealed.
     :param destination: name of the destination in the settings.
     """
 
@@ -37,12 +37,14 @@ class UploadArchiveOperator(ApplicationOperator):
         """Store and publish, unless the trigger form chose other destinations; return the key."""
         from lifeboat import backup, connections
         from lifeboat.backup import PackedArchive
+        from lifeboat.operators.archive import archive_of
+        from lifeboat.operators.sealed import unseal
 
         only = chosen(context, "destinations")
         if only and self.destination not in only:
             raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
         settings = self.settings()
-        packed = PackedArchive(**self.archive)
+        packed = PackedArchive(**unseal(context, settings, archive_of(self.application), self.archive))
         (target,) = connections.destinations(settings, self.application, (self.destination,))
         others = (
             connections.destination(name, kind)
