@@ -16,7 +16,7 @@ from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.config import Settings
 from lifeboat.databases import Dump
 from lifeboat.databases.digest import RULES, DumpParser
-from lifeboat.errors import ArchiveError, RestoreError
+from lifeboat.errors import ArchiveError, DumpError, RestoreError
 from lifeboat.logs import logger
 from lifeboat.storage import Destination
 
@@ -96,10 +96,13 @@ def comparable(reader: ArchiveReader, captured: Dump) -> Dump:
     if captured.engine != "mysql" or captured.digest_rules == RULES:
         return captured
     log.info("Digests of %s were made by older rules; making them again from the archive.", captured.database)
-    parser, sha256 = DumpParser(), hashlib.sha256()
-    for chunk in sql_of(reader, dump_entry_name(captured.engine, captured.database)):
-        sha256.update(chunk)
-        parser.feed(chunk)
+    parser, sha256 = DumpParser(schema=captured.database), hashlib.sha256()
+    try:
+        for chunk in sql_of(reader, dump_entry_name(captured.engine, captured.database)):
+            sha256.update(chunk)
+            parser.feed(chunk)
+    except DumpError as error:
+        raise ArchiveError(f"{reader.where}: {error.message}", "Restore another archive.") from error
     if sha256.hexdigest() != captured.sha256:
         raise ArchiveError(f"{reader.where}: the dump of {captured.database!r} is not what the manifest promises.")
     held = parser.finish()

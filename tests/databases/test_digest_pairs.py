@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from lifeboat.databases import mysql
+from lifeboat.databases import Server, mysql
 from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.databases.mysql_definitions import with_collations_only
 from lifeboat.databases.mysql_statements import Statement
@@ -27,12 +27,14 @@ def servers(mariadb: MariaDB, mariadb_118: MariaDB118, mysql: MySQL) -> Iterator
             server.run(f"DROP DATABASE IF EXISTS {schema}")
 
 
-def dump(server: _MySQLFamily, client: str, database: str) -> bytes:
+def dump(server: _MySQLFamily, client: str, database: str, *options: str) -> bytes:
     """Dump a database as Lifeboat does, by a client that need not be the server's."""
     found = mysql.installed([client])
     assert found
-    with secret_file(mysql.option_file_text(server.server, found)) as (descriptor, path):
-        command = mysql.dump_command(found, path, database, ())
+    login = Server("", 0, server.user, server.password, str(server.socket), {"ssl-mode": "DISABLED"})
+    with secret_file(mysql.option_file_text(login, found)) as (descriptor, path):
+        *command, end, name = mysql.dump_command(found, path, database, ())
+        command = [*command, *options, end, name]
         return subprocess.run(command, pass_fds=[descriptor], check=True, capture_output=True).stdout
 
 
@@ -42,8 +44,8 @@ def client_of(server: _MySQLFamily) -> str:
     return str(server.path / name) if server.path else name
 
 
-def held(text: bytes) -> DumpDigest:
-    parser = DumpParser()
+def held(text: bytes, schema: str = "") -> DumpDigest:
+    parser = DumpParser(schema=schema)
     parser.feed(text)
     digest = parser.finish()
     assert digest.complete
@@ -109,3 +111,106 @@ def test_a_character_set_alone_means_its_default_collation(servers: dict[str, _M
             for named in (b"", b" COLLATE " + collation.encode())
         )
         assert one == other
+
+
+EVERYTHING = r"""
+CREATE TABLE rows_of_all (id INT PRIMARY KEY, z BIT(9), y BINARY(3), x GEOMETRY, d DOUBLE, b BLOB, t TEXT,
+  h INT INVISIBLE, e ENUM('a)','b,('), i TIME(3), j JSON, KEY (d));
+INSERT INTO rows_of_all (id, z, y, x, d, b, t, h, e, i, j) VALUES
+  (1, b'101', 'a', ST_GeomFromText('POINT(1 2)'), 1e100, '', '),(\\''\n\r\t\0"', 7, 'a)',
+   '-11:22:33.123', '{"a": "\\n"}'),
+  (2, NULL, NULL, NULL, 0.1, x'00275c0a', 'Zoë 🦊', NULL, NULL, NULL, NULL);
+CREATE TABLE computed (id INT, a VARCHAR(9), g VARCHAR(20) AS (CONCAT(a, ',(')) STORED, b INT,
+  v INT AS (id * 2) VIRTUAL);
+INSERT INTO computed (id, a, b) VALUES (1, '),(', 2), (2, '\\', 3), (2, '\\', 3), (3, '''', NULL);
+CREATE TABLE counted (id INT AUTO_INCREMENT PRIMARY KEY, a INT COMMENT ' AUTO_INCREMENT=7 /*!50100 x */',
+  CHECK (a > 0));
+INSERT INTO counted (a) VALUES (5), (6);
+CREATE TABLE parted (id INT PRIMARY KEY, a INT) PARTITION BY HASH (id) PARTITIONS 2;
+CREATE VIEW plain AS SELECT id, 'a; /* */ */' AS s FROM computed;
+CREATE SQL SECURITY INVOKER VIEW checked AS SELECT * FROM computed WHERE id > 0 WITH CHECK OPTION;
+CREATE ALGORITHM=MERGE VIEW merged AS SELECT 1 AS `x  y`;
+DELIMITER ;;
+CREATE FUNCTION plus(a VARCHAR(9)) RETURNS VARCHAR(9) CHARSET latin1 DETERMINISTIC RETURN a   ;;
+CREATE TRIGGER one BEFORE INSERT ON computed FOR EACH ROW BEGIN SET @a = 'x */ y';  SET @b = 1; END;;
+CREATE TRIGGER `t  w */ o` BEFORE INSERT ON computed FOR EACH ROW FOLLOWS one SET @a = 2  ;;
+CREATE PROCEDURE tidy(IN a INT) SQL SECURITY INVOKER COMMENT 'c' BEGIN
+  SELECT 1; SELECT 'a  b';
+END;;
+CREATE EVENT daily ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' COMMENT 'x' DO BEGIN SELECT 1; END;;
+CREATE EVENT once ON SCHEDULE AT '2036-01-01' ON COMPLETION PRESERVE DISABLE DO SET @a = 1 ;;
+DELIMITER ;
+"""
+OF_MYSQL = """
+CREATE TABLE vectors (id INT PRIMARY KEY, v VECTOR(2)); INSERT INTO vectors VALUES (1, TO_VECTOR('[1,2]'));
+CREATE TABLE hidden (id INT PRIMARY KEY, a INT, CHECK (a > 0) NOT ENFORCED, KEY (a) INVISIBLE);
+"""
+OF_MARIADB = """
+CREATE TABLE kept (id INT PRIMARY KEY, a INT) WITH SYSTEM VERSIONING;
+INSERT INTO kept VALUES (1, 1), (2, 2); UPDATE kept SET a = 3 WHERE id = 1; DELETE FROM kept WHERE id = 2;
+CREATE TABLE dated (id INT, g INT AS (id + 1) STORED, s TIMESTAMP(6) GENERATED ALWAYS AS ROW START,
+  e TIMESTAMP(6) GENERATED ALWAYS AS ROW END INVISIBLE, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING;
+INSERT INTO dated (id) VALUES (1), (2); UPDATE dated SET id = 3 WHERE id = 1;
+CREATE SEQUENCE numbers START WITH 7;
+CREATE DEFINER = gone@nowhere VIEW orphan AS
+  SELECT c.id, plus(c.a) AS a FROM computed c WHERE c.a <> '`digest_one`.`c`';
+DELIMITER ;;
+SET sql_mode = ORACLE;;
+CREATE PACKAGE pk AS PROCEDURE x(); FUNCTION y RETURN INT; END;;
+CREATE PACKAGE BODY pk AS PROCEDURE x() AS BEGIN NULL; END; FUNCTION y RETURN INT AS BEGIN RETURN 1; END; END;;
+DELIMITER ;
+"""
+NEVER_RELOADED = """
+CREATE TABLE zeros (id INT PRIMARY KEY, d DOUBLE); INSERT INTO zeros SELECT 1, ROUND(-0.3e0);
+CREATE TABLE all_computed (g INT AS (1 + 1) VIRTUAL, h INT AS (2) STORED);
+INSERT INTO all_computed () VALUES (), (), ();
+"""
+
+
+def everything(server: _MySQLFamily) -> None:
+    create(server, SCHEMAS[0], "COLLATE utf8mb4_unicode_ci")
+    server.run(EVERYTHING + (OF_MYSQL if isinstance(server, MySQL) else OF_MARIADB), SCHEMAS[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "another", "options"),
+    [
+        ("MySQL", "MariaDB 10.11", ()),
+        ("MySQL", "MariaDB 11.8", ()),
+        ("MariaDB 10.11", "MariaDB 11.8", ()),
+        ("MariaDB 11.8", "MariaDB 10.11", ()),
+        ("MariaDB 10.11", "MariaDB 11.8", ("--dump-history",)),
+        ("MariaDB 11.8", "MariaDB 10.11", ("--dump-history",)),
+    ],
+)
+def test_the_client_does_not_count(
+    servers: dict[str, _MySQLFamily], name: str, another: str, options: tuple[str, ...]
+) -> None:
+    server = servers[name]
+    everything(server)
+    server.run(NEVER_RELOADED, SCHEMAS[0])
+    if (name, another) == ("MySQL", "MariaDB 10.11"):
+        server.run("DROP TABLE vectors", SCHEMAS[0])  # which that client writes as nothing that a server takes
+    one = held(dump(server, client_of(server), SCHEMAS[0], *options), SCHEMAS[0])
+    other = held(dump(server, client_of(servers[another]), SCHEMAS[0], *options), SCHEMAS[0])
+    assert other.tables == one.tables
+    assert sorted(other.objects, key=str) == sorted(one.objects, key=str)
+    assert {entry.kind for entry in one.objects} >= {"view", "trigger", "procedure", "function", "event"}
+    rows = {table.name: table.rows for table in one.tables}
+    assert [rows[table] for table in ("rows_of_all", "computed", "counted", "zeros", "all_computed")] == [2, 4, 2, 1, 3]
+    if name != "MySQL":
+        assert (rows["kept"], rows["dated"]) == ((3, 3) if options else (1, 2))
+
+
+@pytest.mark.parametrize("name", ["MySQL", "MariaDB 10.11", "MariaDB 11.8"])
+def test_a_reload_does_not_count(servers: dict[str, _MySQLFamily], name: str) -> None:
+    server = servers[name]
+    options = () if name == "MySQL" else ("--dump-history",)
+    everything(server)
+    text = dump(server, client_of(server), SCHEMAS[0], *options)
+    # As a load does; the stock client would make a view of the other schema's tables.
+    reloaded(server, text.replace(b"`digest_one`.`computed`", b"`computed`").replace(b"`digest_one`.`plus`", b"`plus`"))
+    again = dump(server, client_of(server), SCHEMAS[1], *options)
+    one, other = held(text, SCHEMAS[0]), held(again, SCHEMAS[1])
+    assert other.tables == one.tables
+    assert other.objects == one.objects

@@ -113,10 +113,11 @@ def statements(data: bytes) -> None:
             count_rows(statement)
             if statement.kind == "event":
                 mysql_definitions.disabled(statement)
-    parser = DumpParser()
-    for chunk in _chunks(data[1:], size):
-        parser.feed(chunk)
-    parser.finish()
+    with contextlib.suppress(LifeboatError):
+        parser = DumpParser(schema="shop")
+        for chunk in _chunks(data[1:], size):
+            parser.feed(chunk)
+        parser.finish()
 
 
 def postgresql(data: bytes) -> None:

@@ -5,41 +5,46 @@ to print the same data. The rules, whose version a manifest says:
 
 * Rows are the text between the parentheses of INSERT, parentheses included, each followed by ``,\\n``: where one
   statement ends and the next begins does not count, nor whether the client writes a row a line (MariaDB) or a
-  statement a line (MySQL).
+  statement a line (MySQL). Values that the server computes are left out: MySQL's client does not write them, and the
+  definition vouches for them.
 * A table with a primary key is dumped in its order, and its digest is the SHA-256 of its rows.
-* Any other table has no order, and its digest is the sum of the SHA-256 of each row, modulo 2^256.
-* A definition is the text of its statement without what a restore may change: AUTO_INCREMENT counters, definers,
-  whether an event is enabled, and the schema that somebody typed before the name of a trigger or of its table.
+* Any other table has no order, nor has one whose history is dumped with it, and its digest is the sum of the SHA-256 of
+  each row, modulo 2^256.
+* A definition is what `mysql_definitions.canonical` makes of its statement.
 
 The parser relies on what dump clients guarantee: strings hold no raw newline (it is written ``\\n``), so a line that
-ends with ``;`` ends its INSERT, and an INSERT longer than the client's buffer holds one single row.
+ends with ``;`` ends its INSERT. Rows that it does not understand fail the dump: they would be in no digest.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from lifeboat.databases import ObjectDigest, TableDigest
-from lifeboat.databases.mysql_definitions import CODE, disabled, with_collations_only
-from lifeboat.databases.mysql_statements import ROW, name_of, recognise
+from lifeboat.databases.digest_rows import SEPARATOR, FirstRow, StoredValues, altered, one_row_a_line, whole_tokens
+from lifeboat.databases.mysql_definitions import CODE, Column, canonical, is_versioned, read_table
+from lifeboat.databases.mysql_statements import NAME, name_of, pattern, recognise
+from lifeboat.errors import DumpError
 
 RULES = 2  # their version; a manifest that names none has digests by the first
 TRAILER = b"-- Dump completed"
-SEPARATOR = b",\n"
-LONGEST_STATEMENT = 4 << 20  # four times what clients put into one INSERT of several rows
+LONGEST_HEAD = 1 << 20  # of an INSERT, up to VALUES: 4096 columns may be named there
 
-_QUOTED = rb"(`(?:[^`]|``)+`)"
-_INSERT = re.compile(
-    rb"INSERT (?:IGNORE )?INTO " + _QUOTED + rb"(?: \(`(?:[^`]|``)++`(?:, ?`(?:[^`]|``)++`)*+\))? VALUES([ \n])"
+_INSERT = pattern(
+    rf"""(?:INSERT|REPLACE)\s+ (?:DELAYED\s+)? (?:IGNORE\s+)? INTO\s (?P<name> {NAME} )
+    (?: \s\( (?P<columns> (?: {NAME} (?: ,\s? {NAME} )*+ )? ) \) )? \sVALUES(?P<space> [ \n])"""
 )
-_END = re.compile(rb";\n")
+_ROWS = pattern(r"(?: /\*M?!\d* \s* )? (?:INSERT|REPLACE|LOAD)\b")
+_NAME = pattern(NAME)
+_WHEN = (b"row_start", b"row_end")  # what clients call the columns that a versioned table has without naming them
+_HISTORY = re.compile(rb"/\*M?!\d+ SET .*\bsystem_versioning_insert_history=(1|@)")
+_END = b";\n"
 _PRIMARY_KEY = re.compile(rb"^  PRIMARY KEY ", re.MULTILINE)
 _DELIMITER = re.compile(rb"DELIMITER (\S+)")
-_DEFINER = re.compile(rb" ?DEFINER=(?:`(?:[^`]|``)*+`|[^\s@=`]++)@(?:`(?:[^`]|``)*+`|[^\s*]++)")
-_COUNTER = re.compile(rb" AUTO_INCREMENT=\d+")
 _DEFINITIONS = frozenset((*CODE, "table", "sequence"))
 
 
@@ -109,27 +114,86 @@ class UnorderedRows:
 
 @dataclass
 class _Table:
+    """A table whose rows pass."""
+
+    name: str
     definition_sha256: str
     order: Literal["primary key", "none"]
     rows: _Rows
+    columns: tuple[Column, ...] = ()
+    has_rows: bool = False
+
+
+class _Insert:
+    """Takes the rows of one INSERT.
+
+    :param named: the columns that it names, in quotes; None where it names none.
+    :param with_history: whether rows that were replaced or deleted are among them.
+    :param a_line: whether the client gives each row a line.
+    :raises DumpError: they are not the columns of the table's definition.
+    """
+
+    def __init__(self, table: _Table, named: list[bytes] | None, *, with_history: bool, a_line: bool) -> None:
+        self._a_line, self._inside = a_line, 0
+        self._has_values = named != []
+        stored = {column.name: with_history if column.is_period else not column.is_computed for column in table.columns}
+        if named is None:
+            named = list(stored)
+        elif stored:
+            needed = [name for name in named if stored.get(name, name not in _WHEN)]
+            if needed != [name for name, is_stored in stored.items() if is_stored]:
+                raise altered(table.name)
+        kept = [stored.get(name, True) for name in named]
+        self._take = table.rows.feed if all(kept) else StoredValues(table.name, kept, table.rows.feed).feed
+        self._first_row = FirstRow(table.name, len(named)) if named and not table.has_rows else None
+        table.has_rows = True
+
+    def feed(self, text: bytes) -> None:
+        """Take text in which no escape and nothing that stands between rows is cut in two.
+
+        :raises DumpError: the rows do not have the columns of the table's definition.
+        """
+        if not self._has_values:  # and MySQL's client writes ``),))`` for two rows
+            text = (b"()" + SEPARATOR) * text.count(b",")
+        elif not self._a_line:
+            text, self._inside = one_row_a_line(text, self._inside)
+        self._feed_rows(text)
+
+    def close(self) -> None:
+        """Take the end of the last row."""
+        self._feed_rows(SEPARATOR if self._has_values else b"()" + SEPARATOR)
+
+    def _feed_rows(self, text: bytes) -> None:
+        if self._first_row:
+            self._first_row.feed(text)
+            if self._first_row.is_counted:
+                self._first_row = None
+        self._take(text)
 
 
 class DumpParser:
-    """Reads a dump as it passes, in chunks of any size and in bounded memory, also when a single row is huge."""
+    """Reads a dump as it passes, in chunks of any size and in bounded memory, also when a single row is huge.
 
-    def __init__(self) -> None:
+    :param see: takes every statement that holds no rows.
+    :param schema: that is dumped; its own name does not count in definitions.
+    """
+
+    def __init__(self, see: Callable[[bytes], None] | None = None, *, schema: str = "") -> None:
+        self._see, self._schema = see, schema
         self._rest = b""
         self._statement: list[bytes] = []
         self._delimiter = b";"
         self._tables: dict[str, _Table] = {}
         self._objects: list[ObjectDigest] = []
-        self._rows: _Rows | None = None  # the table whose INSERT is open
-        self._row_a_line = True
-        self._huge_row = False
+        self._insert: _Insert | None = None
+        self._with_history = False
         self._complete = False
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the dump."""
+        """Take the next bytes of the dump.
+
+        :raises DumpError: rows of it would be in no digest, or do not fit their table.
+        """
         text = self._rest + chunk if self._rest else chunk
         position = 0
         while (reached := self._step(text, position)) > position:
@@ -141,8 +205,8 @@ class DumpParser:
         self.feed(b"\n")
         return DumpDigest(
             tables=tuple(
-                TableDigest(name, rows, table.order, sha256, table.definition_sha256)
-                for name, table in self._tables.items()
+                TableDigest(table.name, rows, table.order, sha256, table.definition_sha256)
+                for table in self._tables.values()
                 for rows, sha256 in [table.rows.digest()]
             ),
             objects=tuple(self._objects),
@@ -151,44 +215,35 @@ class DumpParser:
 
     def _step(self, text: bytes, position: int) -> int:
         """Read one thing that is there as a whole and return where it ends; `position` when more is needed."""
-        if self._rows is None:
-            return self._line(text, position)
-        if self._row_a_line or self._huge_row:
-            return self._rows_a_line(self._rows, text, position)
-        return self._statement_a_line(self._rows, text, position)
-
-    def _line(self, text: bytes, position: int) -> int:
-        if self._delimiter == b";" and (insert := _INSERT.match(text, position)):
-            self._rows = self._table(name_of(insert[1])).rows
-            self._row_a_line = insert[2] == b"\n"
-            return insert.end()
+        if self._insert:
+            return self._values(self._insert, text, position)
+        if not self._statement and self._delimiter == b";" and text.startswith((b"INSERT", b"REPLACE"), position):
+            return self._begin(text, position)
         end = text.find(b"\n", position) + 1
         if end:
             self._definition(text[position:end])
         return end or position
 
-    def _rows_a_line(self, rows: _Rows, text: bytes, position: int) -> int:
-        if end := _END.search(text, position):
-            rows.feed(text[position : end.start()])
-            self._close(rows)
-            return end.end()
-        reached = len(text) - text.endswith((b",", b";"))  # may be the first half of what ends a row or the INSERT
-        rows.feed(text[position:reached])
-        return reached
-
-    def _statement_a_line(self, rows: _Rows, text: bytes, position: int) -> int:
-        if end := _END.search(text, position):
-            statement = text[position : end.start()]
-            found = ROW.findall(statement)
-            rows.feed(SEPARATOR.join(found))
-            self._close(rows)
-            return end.end()
-        self._huge_row = len(text) - position > LONGEST_STATEMENT
+    def _begin(self, text: bytes, position: int) -> int:
+        if head := _INSERT.match(text, position):
+            named = None if head["columns"] is None else _NAME.findall(head["columns"])
+            table = self._table(name_of(head["name"]))
+            self._insert = _Insert(table, named, with_history=self._with_history, a_line=head["space"] == b"\n")
+            return head.end()
+        if len(text) - position > LONGEST_HEAD or text.find(_END, position) >= 0:
+            raise _not_understood(text[position : position + LONGEST_HEAD])
         return position
 
-    def _close(self, rows: _Rows) -> None:
-        rows.feed(SEPARATOR)
-        self._rows, self._huge_row = None, False
+    def _values(self, insert: _Insert, text: bytes, position: int) -> int:
+        end = text.find(_END, position)
+        reached = end if end >= 0 else whole_tokens(text, position)
+        if reached > position:
+            insert.feed(text[position:reached])
+        if end < 0:
+            return reached
+        insert.close()
+        self._insert = None
+        return end + len(_END)
 
     def _definition(self, line: bytes) -> None:
         if not self._statement:
@@ -205,20 +260,32 @@ class DumpParser:
             self._statement.clear()
 
     def _define(self, statement: bytes) -> None:
+        if _ROWS.match(statement):
+            raise _not_understood(statement)
+        if history := _HISTORY.match(statement):
+            self._with_history = history[1] == b"1"
+        if self._see:
+            self._see(statement)
         made = recognise(statement)
         if not made or made.kind not in _DEFINITIONS:
             return
-        rules = {"event": disabled, "table": with_collations_only}
-        text = rules[made.kind](made).sql if made.kind in rules else made.sql
-        text = _COUNTER.sub(b"", _DEFINER.sub(b"", text))
-        sha256 = hashlib.sha256(text).hexdigest()
-        if made.kind == "table":
-            self._table(made.name, sha256, ordered=bool(_PRIMARY_KEY.search(text)))
-        else:
+        sha256 = hashlib.sha256(canonical(made, self._schema)).hexdigest()
+        if made.kind != "table":
             self._objects.append(ObjectDigest(made.kind, made.name, sha256))
+            return
+        table = self._table(made.name, sha256, ordered=bool(_PRIMARY_KEY.search(made.sql)) and not is_versioned(made))
+        table.columns = read_table(made).columns
 
     def _table(self, name: str, definition_sha256: str = "", *, ordered: bool = False) -> _Table:
         if name not in self._tables:
             rows: _Rows = _OrderedRows() if ordered else UnorderedRows()
-            self._tables[name] = _Table(definition_sha256, "primary key" if ordered else "none", rows)
+            self._tables[name] = _Table(name, definition_sha256, "primary key" if ordered else "none", rows)
         return self._tables[name]
+
+
+def _not_understood(sql: bytes) -> DumpError:
+    words = b" ".join(re.findall(rb"[A-Za-z]+", sql[:40])[:2]).decode()
+    return DumpError(
+        f"The dump has rows in a form that Lifeboat does not understand ({words}), so that they would be in no digest.",
+        "Dump with another version of the client.",
+    )

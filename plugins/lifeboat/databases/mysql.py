@@ -388,7 +388,7 @@ def dump(
             with secret_file(option_file_text(server, client)) as (descriptor, path):
                 command = dump_command(client, path, database, excluded)
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
-                digest, sql_bytes, sha256 = _pump(command, descriptor, write, Progress(f"Dumping {database}"))
+                digest, sql_bytes, sha256 = _pump(database, command, descriptor, write)
     return Dump(
         database=database,
         engine="mysql",
@@ -409,10 +409,11 @@ def dump(
 
 
 def _pump(
-    command: Sequence[str], secret: int, write: Callable[[bytes], object], progress: Progress
+    database: str, command: Sequence[str], secret: int, write: Callable[[bytes], object]
 ) -> tuple[DumpDigest, int, str]:
     """Run the client and pass its output on; return what it held, its length and its SHA-256."""
-    parser, sha256, sql_bytes = DumpParser(), hashlib.sha256(), 0
+    parser, sha256, sql_bytes = DumpParser(schema=database), hashlib.sha256(), 0
+    progress = Progress(f"Dumping {database}")
     with child(command, [secret]) as client:
         for chunk in client.chunks():
             write(chunk)

@@ -1,5 +1,7 @@
 """What a load needs to know of a dump's definitions, and what it changes in them: pure functions of their text.
 
+Digests are made of the text that `canonical` returns.
+
 Keys and foreign keys are built after the rows, which takes half the time. Some keys must be there from the start; then
 all keys of their table are, so that SHOW CREATE TABLE lists them in the order of the dump.
 """
@@ -42,8 +44,17 @@ _COLUMN = pattern(
         (?: \s? \( (?> [^'()]++ | '(?:[^'\\]|\\.)*+' )*+ \) )? (?: \s /\*M?!\d*+ \s COMPRESSED\b [^*]*+ \*/ )? )
     (?: \s CHARACTER\sSET \s (?P<charset> \w++ ) )? (?: \s COLLATE \s (?P<collation> \w++ ) )?"""
 )
+# What has no end ends with the text, as above.
+_STRING = r"'(?: [^'\\] | \\.? )*+ (?: ' | \Z )"
+_MARKS = r"/\*M?!\d*+ | \*/"  # of comments for some versions of the server
+_VERSIONS_AND_COUNTERS = pattern(
+    rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++ | (?P<version> /\*M?!\d++ )"
+)
+_SPACES_AND_MARKS = pattern(rf"(?P<kept> {_STRING} | {NAME} ) | (?: \s | {_MARKS} )++")
+_MARKS_OF_VIEW = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \s*+ (?: {_MARKS} ) \s*+")
 _TABLE_COLLATION = re.compile(
-    rb"'(?:[^'\\]|\\.)*+'|`[^`]*+`|\bDEFAULT CHARSET=(?P<charset>\w++)(?: COLLATE=(?P<collation>\w++))?", re.DOTALL
+    rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|`[^`]*+(?:`|\Z)|\bDEFAULT CHARSET=(?P<charset>\w++)(?: COLLATE=(?P<collation>\w++))?",
+    re.DOTALL,
 )
 # The default collation of a character set is <name>_general_ci but for these. Servers that print a character set alone,
 # MySQL and MariaDB before 10.6, agree on all of them; of utf8mb4, MySQL 8 names the collation always.
@@ -60,12 +71,13 @@ _COLUMN_HEAD = pattern(r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s
 _LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
 # Before a table or a sequence, a column with its table, or a function; not before a column of an alias.
 _OWN_IN_VIEW = (
-    rb"'(?:[^'\\]|\\.)*+'"
+    rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)"
     rb"|(?P<before>(?:from|join) \(*+|(?:nextval|lastval|setval)\()?"
     rb"(?P<own>(?(before)%b|(?<!\.)%b(?=`(?:[^`]|``)++`[.(])))"
     rb"|`(?:[^`]|``)++`"
 )
 _COMPUTED = re.compile(rb"\bGENERATED ALWAYS AS \(")
+_PERIOD = re.compile(rb"\bGENERATED ALWAYS AS ROW (?:START|END)\b")
 _STATUS = re.compile(rb"( ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)\b")
 _TEXT = re.compile(
     rb"(?P<name>`[^`]*+`|\"[^\"]*+\")|'(?:[^'\\]|\\.?)*+(?:'|\Z)|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?(?:\*/|\Z)",
@@ -126,11 +138,13 @@ class Column:
     :param name: quoted as there.
     :param is_computed: the server computes its values from those of others.
     :param is_floating: its values are floating numbers.
+    :param is_period: it says since when or until when a row is there.
     """
 
     name: bytes
     is_computed: bool
     is_floating: bool
+    is_period: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +196,8 @@ def _column(clause: bytes) -> Column | None:
     match = _COLUMN_HEAD.match(clause)
     if not match:
         return None
-    is_computed = bool(_COMPUTED.search(without_strings(clause[match.end() :])))
-    return Column(match["column"], is_computed, bool(match["floating"]))
+    rest = without_strings(clause[match.end() :])
+    return Column(match["column"], bool(_COMPUTED.search(rest)), bool(match["floating"]), bool(_PERIOD.search(rest)))
 
 
 def _clauses(sql: bytes, start: int) -> Iterator[tuple[int, int]]:
@@ -247,6 +261,11 @@ def add_foreign_keys(table: Table, foreign_keys: Iterable[ForeignKey]) -> bytes:
     return _add(table.quoted, (foreign_key.clause for foreign_key in foreign_keys))
 
 
+def is_versioned(table: Statement) -> bool:
+    """Whether a table keeps the history of its rows."""
+    return b"WITH SYSTEM VERSIONING" in without_strings(table.sql)
+
+
 def within_schema(statement: Statement, schema: str) -> Statement:
     """Return a definition without the dumped schema's name where the server wrote it before something in that schema.
 
@@ -303,6 +322,33 @@ def names_schema(statement: Statement, schema: str) -> bool:
     name = re.escape(schema.encode("utf-8", "surrogateescape"))
     text = _TEXT.sub(lambda found: found["name"] or b"''", statement.sql)
     return bool(re.search(rb"(?:`%b`|\"%b\"|(?<![\w$.`\"@])%b)\s*\.\s*[\w`\"]" % (name, name, name), text))
+
+
+def canonical(statement: Statement, schema: str) -> bytes:
+    """Return the text of a definition that is the same whatever client printed it, and after a reload.
+
+    :param schema: that was dumped; empty where nothing of it is known.
+    """
+    if statement.kind == "table":
+        sql = with_collations_only(statement).sql
+        return _VERSIONS_AND_COUNTERS.sub(lambda found: found["kept"] or (b"/*!" if found["version"] else b""), sql)
+    if statement.kind not in CODE:
+        return statement.sql
+    code = within_schema(without_definer(statement), schema)
+    if code.kind == "event":
+        code = disabled(code)
+    if code.kind == "view":  # the server's own text, so that all comments are those of the client
+        return _MARKS_OF_VIEW.sub(_space, code.sql).strip()
+    end = created(code).end()
+    head, body = code.sql[:end], code.sql[end:].rstrip()
+    marks = b"".join(found[0] for found in _SPACES_AND_MARKS.finditer(head) if not found["kept"])
+    if marks.count(b"/*") > marks.count(b"*/"):
+        body = body.removesuffix(b"*/").rstrip()
+    return _SPACES_AND_MARKS.sub(_space, head).strip() + body
+
+
+def _space(found: re.Match[bytes]) -> bytes:
+    return found["kept"] or b" "
 
 
 def with_collations_only(table: Statement) -> Statement:

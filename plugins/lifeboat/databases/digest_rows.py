@@ -1,0 +1,111 @@
+"""The rows of INSERTs in one spelling, whatever client wrote them: read in chunks of any size, in bounded memory.
+
+The canonical text is one row a line, as MariaDB's client writes it: ``(1,'a'),\\n``. MySQL's client writes ``),(``
+between rows, which may stand in strings as well. Strings hold no raw newline, and escape quotes by a backslash, so
+quotes say what is in a string: an odd number of them before it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import accumulate, groupby
+from operator import xor
+
+from lifeboat.errors import DumpError
+
+SEPARATOR = b",\n"
+_BETWEEN = b"),("
+_VALUE = rb"[^',()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^',()]*+)*+"
+_LONGEST_BETWEEN = 3  # bytes of ``),\n(`` and ``;\n`` that may be the last of a chunk
+
+
+def whole_tokens(text: bytes, start: int) -> int:
+    """Return how much of a text can be read without what follows: no escape or separator is cut in two."""
+    end = len(text)
+    tail = text[max(start, end - _LONGEST_BETWEEN) :]
+    end -= len(tail) - len(tail.rstrip(b"),;\n"))
+    backslashes = end - max(start, len(text[start:end].rstrip(b"\\")) + start)
+    return end - backslashes % 2
+
+
+def one_row_a_line(text: bytes, inside: int) -> tuple[bytes, int]:
+    """Return rows with a newline after each ``),`` between them.
+
+    :param inside: 1 where the text begins in a string, else 0.
+    :returns: the same for its end beside the text.
+    """
+    odd = [piece.count(b"'") & 1 for piece in _without_escapes(text).split(_BETWEEN)]
+    odd[0] ^= inside
+    if 1 not in odd[:-1]:
+        return text.replace(_BETWEEN, b"),\n("), odd[-1]
+    pieces, ends = text.split(_BETWEEN), list(accumulate(odd, xor))
+    joined = [part for piece, end in zip(pieces, ends, strict=True) for part in (piece, b"),(" if end else b"),\n(")]
+    return b"".join(joined[:-1]), ends[-1]
+
+
+def _without_escapes(text: bytes) -> bytes:
+    """Return a text of the same length without escaped backslashes and quotes."""
+    return text.replace(b"\\\\", b"__").replace(b"\\'", b"__") if b"\\" in text else text
+
+
+class FirstRow:
+    """Counts the values of the first row of a table, so that a table that was altered meanwhile is noticed."""
+
+    def __init__(self, table: str, columns: int) -> None:
+        self._table, self._columns = table, columns
+        self._commas = self._inside = 0
+        self.is_counted = False
+
+    def feed(self, text: bytes) -> None:
+        """Take canonical text.
+
+        :raises DumpError: the row has more or less values than the table has columns.
+        """
+        row, end, _ = text.partition(SEPARATOR)
+        pieces = _without_escapes(row).split(b"'")
+        self._commas += sum(piece.count(b",") for piece in pieces[self._inside :: 2])
+        self._inside ^= (len(pieces) - 1) & 1
+        self.is_counted = bool(end)
+        if end and self._commas + 1 != self._columns:
+            raise altered(self._table)
+
+
+class StoredValues:
+    """Leaves out of canonical rows what the server computes.
+
+    :param stored: for each value of a row whether it is stored.
+    :param feed: takes the rows without those that are not.
+    """
+
+    def __init__(self, table: str, stored: Sequence[bool], feed: Callable[[bytes], None]) -> None:
+        self._table, self._feed = table, feed
+        runs = [(kept, len(list(run))) for kept, run in groupby(stored)]
+        values = [_VALUE + rb"(?:,%b){%d}" % (_VALUE, count - 1) for _, count in runs]
+        captured = [b"(%b)" % run if kept else run for (kept, _), run in zip(runs, values, strict=True)]
+        self._row = re.compile(rb"\(%b\)" % b",".join(captured), re.DOTALL)
+        self._instead = b"(%b)" % b",".join(b"\\%d" % (n + 1) for n in range(sum(kept for kept, _ in runs)))
+        self._open: list[bytes] = []
+
+    def feed(self, text: bytes) -> None:
+        """Take canonical text, and pass on the rows that are whole.
+
+        :raises DumpError: a row has other values than the table has columns.
+        """
+        head, newline, rest = text.rpartition(b"\n")
+        if newline:
+            whole = b"".join((*self._open, head, newline))
+            rows, count = self._row.subn(self._instead, whole)
+            if count != whole.count(b"\n"):
+                raise altered(self._table)
+            self._feed(rows)
+            self._open = []
+        self._open.append(rest)
+
+
+def altered(table: str) -> DumpError:
+    """Return the error of a table whose rows do not fit its definition."""
+    return DumpError(
+        f"The rows of table {table!r} do not have the columns of its definition: it was altered during the dump.",
+        "The next try takes a new snapshot; alter tables at another time.",
+    )
