@@ -5,6 +5,7 @@ This is the one place where the engine meets Airflow, and it does so only when c
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lifeboat import catalog
+from lifeboat import catalog, transport
 from lifeboat.config import Bucket, Database, Encryption, ObjectLock, S3Destination, Settings
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.databases import Engine, EngineName, Server
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from lifeboat.storage.s3 import Lock
 
 MYSQL_PORT = 3306
+TLS_FAILED = 2026  # number of an error
 TLS_MODES = ("DISABLED", "PREFERRED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY")  # of MySQL
+TLS_DEMANDED = TLS_MODES[2:]
 PREVIOUS = "previous_passwords"  # Airflow masks what is called so
 POSTGRESQL_PORT = 5432
 TLS_OPTIONS = ("sslmode", "sslrootcert", "sslcert", "sslkey", "sslcrl")  # of PostgreSQL's client library
@@ -107,6 +110,13 @@ def _postgresql(connection_id: str, connection: Any) -> Engine:
 
     extra = _extra(connection_id, connection)
     host = connection.host or "localhost"
+    mode = str(extra.get("sslmode") or "prefer")
+    transport.warn_of_database(
+        host,
+        encrypted=mode in ("require", "verify-ca", "verify-full"),
+        verified=mode.startswith("verify"),
+        hint=transport.POSTGRESQL_HINT.format(connection_id),
+    )
     return PostgreSQL(
         Server(
             host=host,
@@ -120,8 +130,6 @@ def _postgresql(connection_id: str, connection: Any) -> Engine:
 
 
 def _mysql(connection_id: str, connection: Any) -> Engine:
-    from airflow.providers.mysql.hooks.mysql import MySqlHook
-
     from lifeboat.databases.mysql_engine import MySQL
 
     extra = _extra(connection_id, connection)
@@ -140,8 +148,61 @@ def _mysql(connection_id: str, connection: Any) -> Engine:
         tls={f"ssl-{name}": str(value) for name, value in files.items() if name in ("ca", "cert", "key", "capath")}
         | ({"ssl-mode": str(extra["ssl_mode"])} if extra.get("ssl_mode") else {}),
     )
+    return MySQL(server, partial(_mysql_connect, connection_id, connection, server))
+
+
+def _mysql_connect(connection_id: str, connection: Any, server: Server) -> Any:
+    """Open a connection of the driver, over TLS wherever the server offers it.
+
+    :raises SettingsError: ``ssl_mode`` demands TLS, and there is none: drivers go on without.
+    """
+    from lifeboat.databases.mysql import Session
+
+    mode = server.tls.get("ssl-mode", "").upper()
+    if mode in ("", "PREFERRED") and not server.socket:
+        try:
+            opened = _mysql_driver(connection, "REQUIRED")
+        except Exception as error:
+            if next(iter(error.args), None) != TLS_FAILED:
+                raise
+            opened = _mysql_driver(connection, mode)  # it is preferred only
+    else:
+        opened = _mysql_driver(connection, mode)
+    ((_, cipher),) = Session(opened).query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    if not cipher and mode in TLS_DEMANDED:
+        opened.close()
+        raise SettingsError(
+            f"Airflow connection {connection_id!r} demands TLS, and {server.address} does not offer it.",
+            "Configure a certificate on the server, or set ssl_mode to PREFERRED.",
+        )
+    verified = mode.startswith("VERIFY")
+    hint = transport.MYSQL_HINT.format(connection_id)
+    transport.warn_of_database(server.socket or server.host, encrypted=bool(cipher), verified=verified, hint=hint)
+    return opened
+
+
+def _mysql_driver(connection: Any, mode: str) -> Any:
+    """Open a connection of the driver that an Airflow connection names.
+
+    :param mode: of TLS.
+    """
+    from airflow.providers.mysql.hooks.mysql import MySqlHook
+
+    extra = {name: value for name, value in connection.extra_dejson.items() if name != "ssl_mode"}
+    if extra.get("client") != "mysql-connector-python":
+        extra |= {"ssl_mode": mode} if mode else {}
+    else:  # which uses TLS where it is offered, and has other names for the rest
+        files = _tls_files(connection.conn_id, extra.get("ssl") or {})
+        extra |= {f"ssl_{name}": value for name, value in files.items() if name in ("ca", "cert", "key")}
+        extra |= {
+            "ssl_disabled": mode == "DISABLED",
+            "ssl_verify_cert": mode.startswith("VERIFY"),
+            "ssl_verify_identity": mode == "VERIFY_IDENTITY",
+        }
+    asked = copy.copy(connection)
+    asked.extra = json.dumps(extra)
     # No schema: the database to dump is named in the settings, and a wrong one deserves our own message.
-    return MySQL(server, MySqlHook(mysql_conn_id=connection_id, schema="").get_conn)
+    return MySqlHook(connection=asked, schema="").get_conn()
 
 
 def _login(connection_id: str, connection: Any) -> str:
@@ -292,6 +353,11 @@ def _s3_client(connection_id: str, used_for: str) -> Any:
             f"The endpoint_url of Airflow connection {connection_id!r} holds a login.",
             "Put it into login and password: addresses appear in messages.",
         )
+    transport.warn_of_url(
+        client.meta.endpoint_url,
+        "markers, names and whatever is stored in the clear",
+        f"Let endpoint_url of Airflow connection {connection_id!r} begin with https://.",
+    )
     return client
 
 

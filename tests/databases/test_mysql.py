@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trustme
@@ -26,6 +26,7 @@ from lifeboat import connections
 from lifeboat.config import Database
 from lifeboat.databases import Dump, Server, mysql
 from lifeboat.databases.digest import DumpParser
+from lifeboat.databases.mysql_engine import MySQL as MySQLEngine
 from lifeboat.errors import DumpError, SettingsError
 from lifeboat.processes import secret_file
 
@@ -227,6 +228,77 @@ def test_tls_as_the_airflow_connection_says(
     engine = connections.engine(Database(name="mysql", connection="careful"), Path("/unused"))
     with pytest.raises(DumpError, match=refused) if refused else contextlib.nullcontext():
         engine.dump("mysql", (), lambda chunk: None)
+
+
+CLIENTS = ("mysqlclient", "mysql-connector-python")
+
+
+def opened(server: Any, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> Any:
+    """Open a connection of the driver as the engine of an Airflow connection does."""
+    monkeypatch.setenv("AIRFLOW_CONN_WIRED", json.dumps(json.loads(server.connection()) | changes))
+    engine = cast(MySQLEngine, connections.engine(Database(name="x", connection="wired"), Path("/unused")))
+    return engine._connect()
+
+
+def cipher_of(connection: Any) -> str:
+    with contextlib.closing(connection), contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+        return str(cursor.fetchall()[0][1])
+
+
+@pytest.mark.parametrize("server", ["mysql", "mariadb_118", "second"])
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    ("extra", "encrypted"),
+    [
+        pytest.param({}, True, id="unset"),
+        pytest.param({"ssl_mode": "PREFERRED"}, True, id="preferred"),
+        pytest.param({"ssl_mode": "preferred"}, True, id="small-letters"),
+        pytest.param({"ssl_mode": "REQUIRED"}, True, id="required"),
+        pytest.param({"ssl_mode": "DISABLED"}, False, id="disabled"),
+    ],
+)
+def test_rows_travel_encrypted_wherever_the_server_offers_it(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    server: str,
+    client: str,
+    extra: dict[str, str],
+    encrypted: bool,
+) -> None:
+    connection = opened(request.getfixturevalue(server), monkeypatch, extra=extra | {"client": client})
+    assert bool(cipher_of(connection)) == encrypted
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize("mode", ["", "PREFERRED", "DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"])
+def test_a_server_without_tls_is_refused_where_tls_is_demanded(
+    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, client: str, mode: str
+) -> None:
+    extra = {"client": client} | ({"ssl_mode": mode} if mode else {})
+    if mode in ("", "PREFERRED", "DISABLED"):
+        assert cipher_of(opened(mariadb, monkeypatch, extra=extra)) == ""
+    else:  # a driver may refuse by itself, or go on without a word
+        with pytest.raises(Exception, match=r"demands TLS, and 127\.0\.0\.1:\d+ does not offer it|SSL"):
+            opened(mariadb, monkeypatch, extra=extra)
+
+
+def test_a_server_that_offers_only_broken_tls_is_reached_without_it(
+    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import MySQLdb
+
+    connect, modes = MySQLdb.connect, []
+
+    def broken(**options: Any) -> Any:
+        modes.append(options.pop("ssl_mode", ""))
+        if modes[-1]:
+            raise MySQLdb.OperationalError(2026, "TLS/SSL error: no shared cipher")
+        return connect(**options)
+
+    monkeypatch.setattr(MySQLdb, "connect", broken)
+    assert cipher_of(opened(mariadb, monkeypatch)) == ""
+    assert modes == ["REQUIRED", ""]
 
 
 def test_a_unix_socket_is_used_where_the_connection_names_one(second: MariaDB, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from email.utils import formatdate, make_msgid
 from smtplib import SMTP, SMTPRecipientsRefused
 from typing import cast
 
-from lifeboat import connections
+from lifeboat import connections, transport
 from lifeboat.alerts.message import Message
 from lifeboat.config import Alerts, EmailAlerts, SlackAlerts
 from lifeboat.errors import LifeboatError, SettingsError
@@ -71,10 +71,13 @@ def send_slack(channel: SlackAlerts, message: Message) -> str:
     """
     from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
-    if not connections.get(channel.connection, "alerts by Slack", "slackwebhook").password:
+    connection = connections.get(channel.connection, "alerts by Slack", "slackwebhook")
+    if not connection.password:
         raise SettingsError(
             f"Airflow connection {channel.connection!r} holds no webhook.", "Set its password to the webhook's URL."
         )
+    hint = f"Let the webhook of Airflow connection {channel.connection!r} begin with https://."
+    transport.warn_of_url(connection.password, "the webhook and alerts", hint)
     # Never tried again: Slack may have taken a message whose answer was lost.
     hook = SlackWebhookHook(slack_webhook_conn_id=channel.connection, timeout=SLACK_SECONDS, retry_handlers=[])
     answer = hook.send(text=message.title, blocks=message.slack())
@@ -96,6 +99,7 @@ def send_email(channel: EmailAlerts, message: Message) -> str:
 
     connections.get(channel.connection, "alerts by email", "smtp")
     with QuickSmtpHook(smtp_conn_id=channel.connection) as hook:
+        transport.warn_of_mail(hook.host, channel.connection, encrypted=hook.use_ssl or hook.smtp_starttls)
         if not hook.from_email:
             raise SettingsError(
                 f"Airflow connection {channel.connection!r} names no sender.", 'Add "from_email" to its extra.'

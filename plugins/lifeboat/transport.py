@@ -1,0 +1,61 @@
+"""Warnings of traffic that somebody on the network could read or change; each is given once in a process.
+
+Nothing that works today is refused: what leaves the machine without verified encryption is logged by every backup,
+restore and check that uses it.
+"""
+
+from __future__ import annotations
+
+import functools
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from lifeboat.logs import logger
+
+log = logger(__name__)
+
+MYSQL_HINT = "Set ssl_mode of Airflow connection {!r} to VERIFY_IDENTITY, and the server's CA under ssl."
+POSTGRESQL_HINT = "Set sslmode of Airflow connection {!r} to verify-full, and sslrootcert."
+
+
+def is_local(host: str) -> bool:
+    """Return whether what is sent to a host stays on this machine.
+
+    :param host: a name, an address, or the folder of a socket.
+    """
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.startswith("/") or host.lower().rstrip(".") == "localhost"
+
+
+def warn_of_database(host: str, *, encrypted: bool, verified: bool, hint: str) -> None:
+    """Warn of connections to a database server that are not encrypted, or to whoever answers in its place."""
+    if is_local(host) or (encrypted and verified):
+        return
+    if encrypted:
+        _warn(f"Connections to {host} are encrypted, but nothing verifies that it is the right server. {hint}")
+    else:
+        _warn(f"Connections to {host} may not be encrypted: rows can be read on the network. {hint}")
+
+
+def warn_of_url(url: str, what: str, hint: str) -> None:
+    """Warn of requests that are not encrypted.
+
+    :param what: can be read on the network.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "http" and not is_local(parts.hostname or ""):
+        _warn(f"Requests to {parts.hostname} are not encrypted: {what} can be read on the network. {hint}")
+
+
+def warn_of_mail(host: str, connection_id: str, *, encrypted: bool) -> None:
+    """Warn of mail that is not encrypted on its way to the server."""
+    if not encrypted and not is_local(host):
+        hint = f"Take disable_ssl or disable_tls out of the extra of Airflow connection {connection_id!r}."
+        _warn(f"Mail to {host} is not encrypted: its login and alerts can be read on the network. {hint}")
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    log.warning("%s", text)
