@@ -103,6 +103,8 @@ def _empty(session: Session, schema: str, keep: Collection[str]) -> None:
     )
     # A package goes before its body: dropping the one drops the other.
     for name, kind in sorted(routines, key=lambda routine: routine[1]):
+        mode = b"'ORACLE'" if kind.startswith("PACKAGE") else b"DEFAULT"  # the only one that can drop a package
+        session.execute(b"SET SESSION sql_mode = " + mode)
         session.execute(f"DROP {kind} IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
     for name in [name for of, name in _libraries(session) if of == schema]:  # routines that use them are gone
         session.execute(f"DROP LIBRARY IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
