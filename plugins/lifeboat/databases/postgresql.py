@@ -453,7 +453,8 @@ def _check_target(session: Connection[Any], target: Target) -> None:
         )
     users = session.execute(
         "SELECT DISTINCT coalesce(nullif(application_name, ''), 'a client') || ' of ' || usename"
-        " FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()",
+        " FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend'",  # the server's own, autovacuum, make room for a change of the name
         [name],
     ).fetchall()
     if users:
