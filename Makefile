@@ -5,8 +5,9 @@ export PYTHON
 export UV_COMPILE_BYTECODE := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALLED := .venv/installed
+MATRIX := .venv/matrix.xml
 .DEFAULT_GOAL := help
-.PHONY: help demo up test torture bench docs image-check screenshots env lock clean
+.PHONY: help demo up test matrix torture bench docs image-check screenshots env lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -26,6 +27,12 @@ test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against rea
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/python -m pytest -n 2 --dist loadfile
+
+matrix: $(INSTALLED) ## Run the whole path over every server with every client, and vendors' schemas; write README's table.
+	@scripts/system-packages demo test
+	@scripts/server-roots mysql mysql-tests mariadb-11.8 mariadb-tests
+	.venv/bin/python -m pytest tests/servers -m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
+	.venv/bin/python -m tests.servers.tested_with $(MATRIX)
 
 torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one table of what was withstood.
 	@scripts/system-packages demo test torture

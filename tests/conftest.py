@@ -37,11 +37,60 @@ os.environ |= {
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
 }
 
+from include.demo import server_roots  # noqa: E402
 from include.demo.stand_ins import S3, MailSink, MariaDB, MariaDB118, MySQL, PostgreSQL, SlackSink  # noqa: E402
 from tests.faulty_s3 import Fault, FaultyS3, cut, failing  # noqa: E402
 
 ARCHIVE_PASSWORD = "correct horse; battery 'staple' ñ"
 BUCKET = "backups"
+OF_ROOTS = {"mysql": MySQL.package, "mariadb_118": MariaDB118.package}  # fixtures, and what scripts call their servers
+_ran: dict[str, str] = {}  # servers that were started here, with their versions
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to leave out a server that there is not: a misspelled name would leave out nothing, in silence."""
+    if unknown := server_roots.left_out() - set(OF_ROOTS.values()):
+        known = ", ".join(OF_ROOTS.values())
+        raise pytest.UsageError(f"{server_roots.WITHOUT} names {min(unknown)!r}, which is no server: use {known}.")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect the tests of servers that the run does without."""
+    without = {fixture for fixture, server in OF_ROOTS.items() if server in server_roots.left_out()}
+    left = [item for item in items if without & servers_of(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+def servers_of(item: pytest.Item) -> set[str]:
+    """Return the fixtures of all servers that a test starts."""
+    needed = {name for mark in item.iter_markers("needs") for name in mark.args}
+    return needed | set(getattr(item, "fixturenames", ()))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Hand what a worker of xdist has started to whoever sums up."""
+    if output := getattr(session.config, "workeroutput", None):
+        output["servers"] = _ran
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take what a worker of xdist has started."""
+    _ran.update(getattr(node, "workeroutput", {}).get("servers", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the servers that ran."""
+    if _ran:
+        terminalreporter.write_line("Servers: " + ", ".join(f"{name} {_ran[name]}" for name in sorted(_ran)))
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End with what was left out, so that nobody takes the run for a whole one."""
+    if server_roots.left_out() and not hasattr(config, "workerinput"):
+        print(f"LEFT OUT, by {server_roots.WITHOUT}: {', '.join(sorted(server_roots.left_out()))}")  # noqa: T201
 
 
 def as_root(*command: str) -> None:
@@ -67,6 +116,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        _ran["MariaDB"] = server.run("SELECT version()").strip()
         yield server
 
 
@@ -74,18 +124,21 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
 def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MySQL]:
     """Oracle's server; its own client is in PATH only where a test puts `MySQL.path` there."""
     with MySQL(tmp_path_factory.mktemp("mysql")) as server:
+        _ran["MySQL"] = server.run("SELECT version()").strip()
         yield server
 
 
 @pytest.fixture(scope="session")
 def mariadb_118(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB118]:
     with MariaDB118(tmp_path_factory.mktemp("mariadb-118")) as server:
+        _ran["MariaDB of Debian trixie"] = server.run("SELECT version()").strip()
         yield server
 
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
     with PostgreSQL() as server:
+        _ran["PostgreSQL"] = server.run("SHOW server_version").split()[0]
         yield server
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections.abc import Callable
 
 
@@ -13,6 +14,8 @@ def killed(run: Callable[[], object]) -> None:
     if process == 0:
         try:
             run()
+        except BaseException:  # noqa: BLE001  # told, for nobody else sees what this process raises
+            traceback.print_exc()
         finally:
             os._exit(1)
     assert os.WTERMSIG(os.waitpid(process, 0)[1]) == signal.SIGKILL
