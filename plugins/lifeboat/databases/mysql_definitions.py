@@ -8,10 +8,13 @@ all keys of their table are, so that SHOW CREATE TABLE lists them in the order o
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
+from lifeboat.databases.mysql_grammar import HEAD_TOKENS, without_own_schema
+from lifeboat.databases.mysql_lexis import PLAIN, tokens
 from lifeboat.databases.mysql_statements import (
     NAME,
     QUALIFIED,
@@ -78,7 +81,6 @@ _OWN_IN_VIEW = (
 )
 _COMPUTED = re.compile(rb"\bGENERATED ALWAYS AS \(")
 _PERIOD = re.compile(rb"\bGENERATED ALWAYS AS ROW (?:START|END)\b")
-_STATUS = re.compile(rb"( ON COMPLETION (?:NOT )?PRESERVE )(ENABLE|DISABLE(?: ON (?:SLAVE|REPLICA))?)\b")
 _TEXT = re.compile(
     rb"(?P<name>`[^`]*+`|\"[^\"]*+\")|'(?:[^'\\]|\\.?)*+(?:'|\Z)|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?(?:\*/|\Z)",
     re.DOTALL,
@@ -273,6 +275,8 @@ def within_schema(statement: Statement, schema: str) -> Statement:
     libraries of a routine. ```schema`.`name``` alone may be a column of an alias, and stays unless a table or a
     function stands there.
     """
+    if statement.kind == "table":
+        return replace(statement, sql=without_own_schema(statement.sql, quote(schema), PLAIN))
     own = re.escape(quote(schema)) + rb"\."
     if statement.kind == "view":
         return replace(statement, sql=_unqualified(_OWN_IN_VIEW % (own, own), statement.sql))
@@ -300,15 +304,57 @@ def without_definer(statement: Statement) -> Statement:
 
 
 def disabled(event: Statement) -> Statement:
-    """Return the definition of an event that does not run until somebody enables it."""
-    head = created(event).end()
-    return replace(event, sql=event.sql[:head] + _STATUS.sub(rb"\1DISABLE", event.sql[head:], count=1))
+    """Return the definition of an event that does not run until somebody enables it, whatever it says itself."""
+    parts = _event_parts(event.sql)
+    if not parts:
+        return event
+    middle = [*parts.schedule, b"DISABLE", *parts.comment]
+    return replace(event, sql=b" ".join([parts.head, *middle, parts.body]))
 
 
 def is_enabled(event: Statement) -> bool:
     """Whether an event would run."""
-    status = _STATUS.search(event.sql, created(event).end())
-    return status is not None and status[2] == b"ENABLE"
+    parts = _event_parts(event.sql)
+    return not parts or not parts.status.startswith("DISABLE")
+
+
+@dataclass(frozen=True, slots=True)
+class _EventParts:
+    """An event's definition, taken apart.
+
+    :param head: up to its name.
+    :param schedule: the tokens of its schedule, and of what happens at its end.
+    :param status: as a shape; '' if it has none.
+    :param comment: its tokens.
+    :param body: from DO on.
+    """
+
+    head: bytes
+    schedule: tuple[bytes, ...]
+    status: str
+    comment: tuple[bytes, ...]
+    body: bytes
+
+
+def _event_parts(sql: bytes) -> _EventParts | None:
+    found = list(itertools.islice(tokens(sql, PLAIN), HEAD_TOKENS))
+    shapes = [token.shape for token in found]
+    if "SCHEDULE" not in shapes or "DO" not in shapes[shapes.index("SCHEDULE") :]:
+        return None
+    start = shapes.index("SCHEDULE") - 1
+    end = shapes.index("DO", start)
+    texts = [sql[token.start : token.end] for token in found]
+    comment_at = shapes.index("COMMENT", start, end) if "COMMENT" in shapes[start:end] else end
+    status_at = comment_at
+    while shapes[status_at - 1] in ("ENABLE", "DISABLE", "SLAVE", "REPLICA") or shapes[status_at - 2] == "DISABLE":
+        status_at -= 1
+    return _EventParts(
+        sql[: found[start - 1].end],
+        tuple(texts[start:status_at]),
+        " ".join(shapes[status_at:comment_at]),
+        tuple(texts[comment_at:end]),
+        sql[found[end].start :],
+    )
 
 
 def of_schema(collation: Statement, schema: str) -> Statement:
@@ -330,7 +376,7 @@ def canonical(statement: Statement, schema: str) -> bytes:
     :param schema: that was dumped; empty where nothing of it is known.
     """
     if statement.kind == "table":
-        sql = with_collations_only(statement).sql
+        sql = with_collations_only(within_schema(statement, schema)).sql
         return _VERSIONS_AND_COUNTERS.sub(lambda found: found["kept"] or (b"/*!" if found["version"] else b""), sql)
     if statement.kind not in CODE:
         return statement.sql

@@ -27,6 +27,7 @@ from lifeboat.databases.mysql_definitions import ForeignKey, Table
 from lifeboat.databases.mysql_rows import loadable
 from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of, quote
 from lifeboat.databases.mysql_target import (
+    AS_READ,
     HINTS,
     INVALID_DATES,
     NOT_ALLOWED,
@@ -93,7 +94,7 @@ def load(
     ):
         control, serial, *inserters = (_open(connect, schema, opened) for _ in range(connections + 2))
         target = read_target(control)
-        reader = StatementReader(sql, target.longest)
+        reader = StatementReader(sql, target.longest, source)
         purpose = _Purpose(schema, source or reader.origin.schema, in_place, bool(table))
         statements = _checked(_chosen(reader, table), Compatibility(target, control).check)
         with Workers(serial, inserters, control) as workers:
@@ -118,7 +119,7 @@ def _open(connect: Callable[..., Any], schema: str, opened: contextlib.ExitStack
     opened.callback(session.close)
     if set_option := getattr(connection, "set_server_option", None):
         set_option(MULTI_STATEMENTS_OFF)  # what is one statement here must be one there
-    for sql in (b"SET NAMES utf8mb4", b"SET autocommit = 1, wait_timeout = %d" % IDLE_SECONDS, b"USE " + quote(schema)):
+    for sql in (b"SET autocommit = 1, wait_timeout = %d" % IDLE_SECONDS, b"USE " + quote(schema), *AS_READ):
         session.execute(sql)
     allow(session)
     return session
@@ -229,6 +230,8 @@ class _Loading:
         self._close_table()
         self._workers.wait()
         self._check_foreign_keys(self._add_foreign_keys())
+        for sql in AS_READ:
+            self._define(Statement("setting", "", sql), sql)
         for view, refusal in in_passes(self._deferred, self._define_deferred):
             self.left_out.append(view.name)
             self._warn(

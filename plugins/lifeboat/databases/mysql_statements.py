@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
+from lifeboat.databases import mysql_grammar as grammar
+from lifeboat.databases.mysql_lexis import COMMENTS, PLAIN, Lexis, Session, are_literals
 from lifeboat.databases.sql_text import Window
 from lifeboat.errors import RestoreError
 from lifeboat.text import size_text
@@ -107,31 +109,19 @@ _SKIPPED = pattern(
         | DEALLOCATE )"""
 )
 _SETTING = pattern(rf"{_COMMENT} SET\b")
-_MORE_THAN_A_SETTING = pattern(r"; | \b(?:GLOBAL|PERSIST|PERSIST_ONLY|PASSWORD|ROLE|STATEMENT|RESOURCE|SELECT)\b")
-# What a table may ask for that lies elsewhere: files, other tables, other servers.
-_ELSEWHERE = pattern(r"\b ( (?:DATA|INDEX)\s+DIRECTORY | (?:UNION|CONNECTION)(?=\s*=) | SELECT ) \b")
 _SCHEMA = pattern(rf"{_COMMENT} (?: CREATE\s+(?:DATABASE|SCHEMA) | DROP\s+(?:DATABASE|SCHEMA) | USE )\b")
 _FIRST_WORDS = re.compile(rb"\\[!-~]|[A-Za-z]+(?: [A-Z]+)?")
 _DOLLAR = rb"(?<=\bAS )(?P<dollar>\$\w*\$)"  # opens and ends code in JavaScript, as MySQL 9 prints it
-# By whether a backslash takes the meaning from what follows it, as the server's sql_mode says.
-_STRINGS = {
-    True: rb"'(?:[^'\\]|\\.)*+'|\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`",
-    False: rb"'[^']*+'|\"[^\"]*+\"|`[^`]*+`",
-}
-_COMMENTS = rb"--(?=\s)[^\n]*+|\#[^\n]*+|/\*(?!!|M!|\+).*?\*/"
-# What has no end is the last match: looked for behind each of its letters again, it would take for ever.
-_HIDING = {
-    escapes: re.compile(
-        rb"(?P<string>%b)|(?P<comment>%b|/\*\+.*?\*/)|(?P<open>(?:['\"`]|/\*(?!!|M!)).*)" % (strings, _COMMENTS),
+
+
+@cache
+def _hiding(lexis: Lexis) -> re.Pattern[bytes]:
+    # What has no end is the last match: looked for behind each of its letters again, it would take for ever.
+    return re.compile(
+        rb"(?P<string>%b)|(?P<comment>%b|/\*\+.*?\*/)|(?P<open>(?:['\"`]|/\*(?!!|M!)).*)" % (lexis.strings, COMMENTS),
         re.DOTALL,
     )
-    for escapes, strings in _STRINGS.items()
-}
-_CONDITIONAL = {
-    escapes: re.compile(rb"/\*M?!\d*|\*/|(?P<hidden>%b|%b)" % (strings, _COMMENTS), re.DOTALL)
-    for escapes, strings in _STRINGS.items()
-}
-_RUN_BY_ALL = re.compile(rb"/\*!(?:(?:[0-4]\d|50)[0-6]\d\d)?")  # since MySQL 5.7 and MariaDB 10
+
 
 INSERT = pattern(
     rf"""(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME})
@@ -149,7 +139,6 @@ _ORIGIN = {
     "server": re.compile(rb"^-- Server version\t(.+?)\r?$", re.MULTILINE),
     "client": re.compile(rb"^-- ((?:MySQL|MariaDB) dump .+?)\r?$", re.MULTILINE),
 }
-_SQL_MODE = re.compile(rb"\bsql_mode\s*=\s*('[^']*'|@\w+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,10 +181,10 @@ def quote(name: str) -> bytes:
     return b"`" + name.encode("utf-8", "surrogateescape").replace(b"`", b"``") + b"`"
 
 
-def without_strings(sql: bytes, *, backslash_escapes: bool = True) -> bytes:
+def without_strings(sql: bytes, lexis: Lexis = PLAIN) -> bytes:
     """Return SQL with nothing between its quotes, and without comments; names lose theirs, too."""
     instead = {"string": b"''", "comment": b" "}
-    return _HIDING[backslash_escapes].sub(lambda found: instead.get(found.lastgroup or "", found[0]), sql)
+    return _hiding(lexis).sub(lambda found: instead.get(found.lastgroup or "", found[0]), sql)
 
 
 def count_rows(statement: Statement) -> int:
@@ -233,20 +222,23 @@ class StatementReader(Window):
     """Reads a dump that comes in chunks of any size.
 
     :param longest: bytes of the longest statement that the server takes.
+    :param schema: that was dumped; as the dump's first lines say when empty.
     """
 
-    def __init__(self, sql: Iterable[bytes], longest: int) -> None:
+    def __init__(self, sql: Iterable[bytes], longest: int, schema: str = "") -> None:
         super().__init__(sql)
         self._longest = longest
         self._longest_line = longest
         self._piece = min(PIECE, longest)
         self._delimiter = b";"
-        self._backslash_escapes = True
+        self._session = Session()
+        self._rows_lexis: Lexis | None = None  # as at the first rows: connections that insert are set up then
         self._more()
         head = self._text[:ORIGIN_BYTES]
         self._newline = b"\r\n" if b"\r\n" in head.partition(b"\n")[0] + b"\n" else b"\n"
         found = {field: line.search(head) for field, line in _ORIGIN.items()}
         self.origin = Origin(**{field: match[1].decode("utf-8", "replace") for field, match in found.items() if match})
+        self._schema = schema or self.origin.schema
 
     def __iter__(self) -> Iterator[Statement]:
         """Yield what a restore runs, in the order of the dump.
@@ -260,10 +252,19 @@ class StatementReader(Window):
             elif delimiter := self._match(_DELIMITER, (b"DELIMITER", b"delimiter")):
                 self._delimiter = delimiter[1]
                 self._position = delimiter.end()
-            elif statement := classify(self._statement(), backslash_escapes=self._backslash_escapes):
-                if statement.kind == "setting" and (mode := _SQL_MODE.search(statement.sql)):
-                    self._backslash_escapes = b"NO_BACKSLASH_ESCAPES" not in mode[1].upper()
+            elif statement := classify(self._statement(), self._session.lexis, self._schema):
+                if statement.kind == "setting":
+                    self._follow(statement)
                 yield statement
+
+    def _follow(self, setting: Statement) -> None:
+        try:
+            self._session.run(setting.sql)
+        except ValueError as error:
+            raise RestoreError(
+                f"A setting of the dump leaves open how the server reads what follows: {error}.",
+                "Write the value of sql_mode, or of the character set, into that SET statement.",
+            ) from error
 
     def _held(self) -> int:
         return len(self._text) - self._position
@@ -289,7 +290,7 @@ class StatementReader(Window):
 
     def _statement(self) -> bytes:
         """Return the statement that stands here and pass its delimiter."""
-        tokens = _tokens(self._delimiter, self._backslash_escapes)
+        tokens = _ends(self._delimiter, self._session.lexis)
         while True:
             for token in tokens.finditer(self._text, self._position):
                 if token.lastgroup == "end":
@@ -327,6 +328,17 @@ class StatementReader(Window):
         self._position = after
         if len(sql) > self._longest:
             raise _too_long(f"A row of table {table!r}", self._longest)
+        self._rows_lexis = self._rows_lexis or self._session.lexis
+        if self._rows_lexis != self._session.lexis:
+            raise RestoreError(
+                f"The dump changes how the server reads text before the rows of table {table!r}.",
+                "Move its SET statements in front of the first rows.",
+            )
+        if not are_literals(sql[len(head) :], self._session.lexis):
+            raise RestoreError(
+                f"The dump's rows of table {table!r} hold more than values, which may reach beyond its schema.",
+                "Restore another archive, and find out who wrote this one.",
+            )
         return Statement("rows", table, sql)
 
     def _cut(self, separator: re.Pattern[bytes], stop: int) -> tuple[int, int] | None:
@@ -363,62 +375,44 @@ class StatementReader(Window):
 
 
 @cache
-def _tokens(delimiter: bytes, backslash_escapes: bool) -> re.Pattern[bytes]:
+def _ends(delimiter: bytes, lexis: Lexis) -> re.Pattern[bytes]:
     """Return what a statement is read by: its ``end``, what may hide one, and what may but is ``open`` as yet."""
     return re.compile(
         rb"(?P<end>%b)|%b|%b|%b.*?(?P=dollar)|(?P<open>['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$)"
-        % (re.escape(delimiter), _STRINGS[backslash_escapes], _COMMENTS, _DOLLAR),
+        % (re.escape(delimiter), lexis.strings, COMMENTS, _DOLLAR),
         re.DOTALL,
     )
 
 
-def classify(sql: bytes, *, backslash_escapes: bool = True) -> Statement | None:
+def classify(sql: bytes, lexis: Lexis = PLAIN, schema: str = "") -> Statement | None:
     """Say what a statement does; None when a restore leaves it out.
 
-    :param backslash_escapes: whether the server that takes it reads backslashes in strings.
+    :param lexis: how the server reads it.
+    :param schema: that was dumped.
     :raises RestoreError: it reaches beyond the schema, or is none that dump clients write.
     """
-    if statement := recognise(sql):
-        schema = created(statement).groupdict().get("schema")
-        text = without_strings(sql, backslash_escapes=backslash_escapes)
-        elsewhere = _ELSEWHERE.search(text) if statement.kind == "table" else None
-        if elsewhere:
-            raise RestoreError(
-                f"The dump's table {statement.name!r} says {elsewhere[1].decode()}, which reaches beyond its schema.",
-                "Remove that from its definition, or restore by the stock client by hand.",
-            )
-        if statement.kind == "table" and _is_ambiguous(sql, backslash_escapes=backslash_escapes):
-            raise RestoreError(
-                f"The definition of table {statement.name!r} means one thing to one version of the server and another"
-                " to the next: a comment for some versions seems to end in a string or in another comment.",
-                "Remove that comment from the dump, or restore by the stock client by hand.",
-            )
-        if not schema:
-            return statement
+    statement = recognise(sql)
+    if not statement:
+        if _SKIPPED.match(sql):
+            return None
+        if not _SETTING.match(sql):
+            raise _refusal(sql)
+        statement = Statement("setting", "", sql)
+    if other := statement.kind != "setting" and created(statement).groupdict().get("schema"):
         raise RestoreError(
-            f"The dump makes {statement.kind} {statement.name!r} in schema {name_of(schema)!r}, wherever it is loaded.",
+            f"The dump makes {statement.kind} {statement.name!r} in schema {name_of(other)!r}, wherever it is loaded.",
             "Remove the schema's name from that statement of the dump.",
         )
-    if _SKIPPED.match(sql):
-        return None
-    # In strings, too: no client writes such words there, and what is a string, the server's version may decide.
-    if _SETTING.match(sql) and not _MORE_THAN_A_SETTING.search(sql):
-        return Statement("setting", "", sql)
-    raise _refusal(sql)
-
-
-def _is_ambiguous(sql: bytes, *, backslash_escapes: bool) -> bool:
-    """Whether a comment for some versions, ``/*!50100 ... */``, ends elsewhere for a server that passes over it.
-
-    That one takes the next ``*/`` for its end; one that runs it has read a string or another comment by then.
-    """
-    inside = False
-    for token in _CONDITIONAL[backslash_escapes].finditer(sql):
-        if token["hidden"] is None:
-            inside = token[0] != b"*/" and not _RUN_BY_ALL.fullmatch(token[0])
-        elif inside and b"*/" in token[0]:
-            return True
-    return False
+    if statement.kind == "table" and schema:
+        statement = replace(statement, sql=grammar.without_own_schema(sql, quote(schema), lexis))
+    if beyond := grammar.refusal(statement.kind, statement.sql, lexis):
+        if statement.kind == "setting":
+            raise _refusal(sql)
+        raise RestoreError(
+            f"The dump's {statement.kind} {statement.name!r} says {beyond}, which may reach beyond its schema.",
+            "Remove that from its definition, or restore it manually with the server's own client.",
+        )
+    return statement
 
 
 def _refusal(sql: bytes) -> RestoreError:

@@ -21,7 +21,7 @@ from lifeboat.databases.mysql import Client, Session, installed, option_file_tex
 from lifeboat.databases.mysql_definitions import Column
 from lifeboat.databases.mysql_rows import loadable
 from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows, quote
-from lifeboat.databases.mysql_target import HINTS, INVALID_DATES, RefusedError, allow, in_passes, run
+from lifeboat.databases.mysql_target import AS_READ, HINTS, INVALID_DATES, RefusedError, allow, in_passes, run
 from lifeboat.errors import RestoreError
 from lifeboat.processes import Child, child, secret_file
 from lifeboat.progress import Progress
@@ -55,8 +55,8 @@ def load_sequentially(
         session = Session(connection)
         client, warnings = _client(is_mariadb="MariaDB" in session.version())
         session.execute(b"USE " + quote(schema))
-        settings = allow(session)
-        reader = StatementReader(sql, LONGEST_PACKET)
+        settings = [*AS_READ, *allow(session)]
+        reader = StatementReader(sql, LONGEST_PACKET, source)
         adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema)
         statements = map(adapt, reader)
         with (

@@ -88,10 +88,12 @@ SETTINGS = {
     "tx_read_only": "OFF",
 }
 INVALID_DATES = b"SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',ALLOW_INVALID_DATES')"
-# MySQL's client restores what it did not always save before.
-SAVED = (
+# How the dump is read until it says something else; the names in which MySQL's client does not always save that.
+AS_READ = (
+    b"SET NAMES utf8mb4",
+    b"SET SESSION sql_mode = 'ALLOW_INVALID_DATES'",
     b"SET @saved_cs_client = @@character_set_client, @saved_cs_results = @@character_set_results,"
-    b" @saved_col_connection = @@collation_connection, @saved_sql_mode = @@sql_mode, @saved_time_zone = @@time_zone"
+    b" @saved_col_connection = @@collation_connection, @saved_sql_mode = @@sql_mode, @saved_time_zone = @@time_zone",
 )
 NOT_ALLOWED = 1227
 # A table, routine or view is missing, or one that can be written to: it may come later in the dump.
@@ -147,7 +149,7 @@ def allow(session: Session) -> list[bytes]:
     names = ", ".join(f"'{name}'" for name in SETTINGS)
     known = session.query(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
     wanted = [f"SET SESSION {name} = {SETTINGS[name]}".encode() for name, value in known if value != SETTINGS[name]]
-    return [sql for sql in (*wanted, INVALID_DATES, SAVED) if _is_allowed(session, sql)]
+    return [sql for sql in wanted if _is_allowed(session, sql)]
 
 
 def _is_allowed(session: Session, sql: bytes) -> bool:
