@@ -18,6 +18,7 @@ without Airflow and without Lifeboat: docs/RECOVERY.md.
 | `select` | no archive fits, or something exists that was not typed | read the reason, trigger again |
 | `verify` | wrong archive password, damaged archive | nothing was changed; take another destination or archive |
 | `approve` | nobody else approved | trigger again |
+| any: "not signed" | somebody changed an XCom or a state | see the audit log, trigger again |
 | `safety_backup` | what is there cannot be backed up | nothing was replaced; restore beside it instead |
 | `restore_database` | rights, space, an incompatible server | the log says what state it left; clear the task |
 | `restore_files` | space, rights | what was there is untouched; fix it; clear the task |

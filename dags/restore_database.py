@@ -16,6 +16,7 @@ the stock client: docs/RECOVERY.md.
 | `select` | no archive fits, or a schema exists that was not typed | read the reason, trigger again |
 | `verify` | wrong archive password, damaged archive | nothing was changed; take another destination or archive |
 | `approve` | nobody else approved | trigger again |
+| any: "not signed" | somebody changed an XCom or a state | see the audit log, trigger again |
 | `safety_backup` | what is there cannot be dumped | nothing was replaced; restore into a new schema instead |
 | `restore` | rights, space, an incompatible server | the log says what state it left; clear the task: it begins anew |
 

@@ -281,8 +281,62 @@ def test_only_what_was_shown_is_approved(project: Configure, monkeypatch: pytest
     assert not approval.is_approved()
 
 
-def test_a_run_that_was_cleared_selects_nothing_where_a_second_person_must_approve(project: Configure) -> None:
+def test_an_approval_of_nobody_is_none(project: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    project()
+    approval = Approval()
+    approval.ask(monkeypatch)
+    with pytest.raises(AirflowFailException, match="Airflow does not say who approved this restore"):
+        approval.answer(None)
+    assert not approval.is_approved()
+
+
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        pytest.param(Run(clear_number=1), "This run was cleared, so whoever asks", id="cleared"),
+        pytest.param(Run(triggering_user_name=None), "No person started this run", id="by-nobody"),
+        pytest.param(Run(triggering_user_name=""), "No person started this run", id="without-a-name"),
+    ],
+)
+def test_nothing_is_selected_for_a_second_person_where_the_first_is_not_known(
+    project: Configure, run: Run, told: str
+) -> None:
     project(restore={"require_approval": True})
     select = restore.SelectArchiveOperator(task_id="select", files=False)
-    with pytest.raises(SettingsError, match="This run was cleared, so whoever asks for this restore may not be who"):
-        select.step(context_of(Run(clear_number=1)))
+    with pytest.raises(SettingsError, match=told):
+        select.step(context_of(run))
+
+
+def test_no_backup_passes_for_a_safety_backup(project: Configure) -> None:
+    from lifeboat.operators.archive import PackArchiveOperator
+    from lifeboat.operators.staging import PrepareStagingOperator
+
+    project()
+    context = context_of(note="safety backup before Shop/database/2026-11-23-01-00-00.zip was restored")
+    pack = PackArchiveOperator(task_id="archive", application="Shop", kind="database")
+    prepare = PrepareStagingOperator(
+        task_id="prepare_staging", application="Shop", kind="database", interval=timedelta(days=1)
+    )
+    for operator in (pack, prepare):
+        with pytest.raises(SettingsError, match="A note that begins with 'safety backup before ' marks what a restore"):
+            operator.step(context)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        pytest.param({}, id="empty"),
+        pytest.param({"subject": {"a": [1]}, "reason": ["<!channel>"]}, id="no-texts"),
+        pytest.param({"subject": None, "reason": None}, id="nothing"),
+        pytest.param({"reason": 5}, id="without-a-subject"),
+    ],
+)
+def test_a_reason_that_somebody_changed_keeps_no_alert_back(left: dict[str, Any]) -> None:
+    from lifeboat.alerts import reports
+    from lifeboat.alerts.message import Message
+
+    failure = reports._failure(type("Ti", (), {"xcom_pull": lambda *_, **__: left}), "restore", "run")
+    message = Message("restore_database failed", "run", (failure,))
+    assert message.slack()
+    assert "restore" in message.text()
+    assert "<!channel>" not in str(message.slack())

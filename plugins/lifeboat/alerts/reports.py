@@ -136,7 +136,9 @@ def _failure(ti: Any, name: str, run_id: str) -> Failure:
     for task, map_index in candidates:
         left = ti.xcom_pull(task_ids=task, key=FAILURE, map_indexes=map_index, run_id=run_id)
         if isinstance(left, dict):
-            return Failure(task if map_index < 0 else f"{task}[{map_index}]", left["subject"], left["reason"])
+            # As text, whatever somebody may have made of it: nothing may keep an alert from being sent.
+            subject, reason = (str(left.get(part) or "") for part in ("subject", "reason"))
+            return Failure(task if map_index < 0 else f"{task}[{map_index}]", subject, reason or NO_REASON)
     return Failure(name, "", NO_REASON)
 
 

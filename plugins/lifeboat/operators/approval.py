@@ -82,6 +82,8 @@ class SecondPersonOperator(ApprovalOperator):
         from lifeboat.signing import SIGNATURE
 
         settings = config.load()
+        if not by:
+            raise SettingsError("Airflow does not say who approved this restore.", HINT)
         if by == context["dag_run"].triggering_user_name:
             raise SettingsError(f"{by} started this restore and cannot approve it: ask somebody else.")
         planned(context, settings, self.plan)
@@ -100,7 +102,7 @@ def _question(context: Context) -> str:
 def _lines(context: Context, plan: RestorePlan) -> Iterator[str]:
     """Yield what whoever approves should know."""
     params = context["params"]
-    yield f"{context['dag_run'].triggering_user_name or 'Nobody known'} asks for this restore."
+    yield f"{context['dag_run'].triggering_user_name} asks for this restore."
     yield from plan.lines()
     if not params.get("compare", True):
         yield "What is restored is NOT compared with what was captured."

@@ -36,11 +36,27 @@ class PackArchiveOperator(ApplicationOperator):
             database.name for database in settings.databases_of(self.application) if not only or database.name in only
         ]
         password = connections.archive_password(settings.encryption_of(self.application))
-        note = str(context["params"].get("note") or "")
+        note = note_of(context)
         selection = files.selection_of(settings, self.application) if self.kind == "application" else None
         staging = self.opened_staging(context)
         packed = backup.pack_archive(staging, self.application, self.kind, databases, password, note, selection)
         return seal(context, settings, archive_of(self.application), packed.to_json())
+
+
+def note_of(context: Context) -> str:
+    """Return the note of the trigger form.
+
+    :raises SettingsError: it is like that of safety backups, which are never restored as the latest.
+    """
+    from lifeboat.errors import SettingsError
+    from lifeboat.restore import SAFETY_NOTE
+
+    note = str(context["params"].get("note") or "")
+    if note.startswith(SAFETY_NOTE):
+        raise SettingsError(
+            f"A note that begins with {SAFETY_NOTE!r} marks what a restore backed up.", "Write another note."
+        )
+    return note
 
 
 def archive_of(application: str) -> str:

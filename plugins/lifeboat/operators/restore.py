@@ -47,17 +47,13 @@ class SelectArchiveOperator(LifeboatOperator):
         :raises SettingsError: a second person is to approve, and nobody knows who the first one is.
         """
         from lifeboat import restore
-        from lifeboat.errors import SettingsError
         from lifeboat.operators.sealed import seal
         from lifeboat.recovery import LATEST, RestoreRequest
 
         settings = self.settings()
         self.tell_missing_alerts(settings)
-        if settings.restore.require_approval and context["dag_run"].clear_number:
-            raise SettingsError(
-                "This run was cleared, so whoever asks for this restore may not be who started it.",
-                "Trigger the DAG again: then another person can approve it.",
-            )
+        if settings.restore.require_approval:
+            _require_requester(context["dag_run"])
         params = context["params"]
         destination = params["destination"]
         request = RestoreRequest(
@@ -76,6 +72,17 @@ class SelectArchiveOperator(LifeboatOperator):
         facts = plan.to_json()
         context["ti"].xcom_push(key=PLAN, value=seal(context, settings, RESTORE_PLAN, facts))
         return list(facts["databases"])
+
+
+def _require_requester(run: Any) -> None:
+    """Make sure that somebody is known to ask for a restore, so that another person can approve it."""
+    from lifeboat.errors import SettingsError
+
+    hint = "Trigger the DAG again yourself: then another person can approve it."
+    if run.clear_number:
+        raise SettingsError("This run was cleared, so whoever asks for this restore may not be who started it.", hint)
+    if not run.triggering_user_name:
+        raise SettingsError("No person started this run, so nobody would be the second one.", hint)
 
 
 def _names(typed: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -37,9 +37,11 @@ class PrepareStagingOperator(ApplicationOperator):
 
     def step(self, context: Context) -> str:
         """Skip, or sweep what earlier runs left and open staging; return the name of the machine that did."""
+        from lifeboat.operators.archive import note_of
         from lifeboat.staging import machine
 
         settings = self.settings()
+        note_of(context)  # before any work
         if self.application == next(iter(settings.applications_of(self.kind))):
             self.tell_missing_alerts(settings)
         self._check_choice(context, settings)
