@@ -23,7 +23,7 @@ from lifeboat.databases import (
     names,
 )
 from lifeboat.databases.mysql import UNFINISHED, Session
-from lifeboat.databases.mysql_target import HINTS
+from lifeboat.databases.mysql_target import HINTS, UNLIMITED
 from lifeboat.errors import MismatchError, RestoreError, SettingsError
 from lifeboat.logs import logger
 from lifeboat.text import size_text
@@ -114,7 +114,9 @@ class MySQL:
     def _session(self, doing: str) -> Iterator[Session]:
         where = f"{doing} on {self._server.address} failed: "
         with mysql.translated(where, RestoreError, HINTS), contextlib.closing(self._connect()) as connection:
-            yield Session(connection)
+            session = Session(connection)
+            session.execute(UNLIMITED)
+            yield session
 
 
 def _begin(session: Session, target: Target) -> None:

@@ -218,7 +218,7 @@ class _Loading:
                 self._begin_table(statement)
             elif statement.kind in ("sequence", "sequence value"):  # tables draw their defaults from them
                 self._define(statement, statement.sql)
-            else:
+            elif statement.kind != "view placeholder":  # views that others need are made in another pass
                 self._deferred.append(statement)
 
     def finish(self) -> None:
@@ -382,13 +382,12 @@ class _Loading:
 
     def _define_deferred(self, statement: Statement) -> RefusedError | None:
         """Make what stands on tables, as this server and this schema can have it; return why the server refused."""
-        if statement.kind == "view placeholder" and statement.name in self.tables:
-            return None  # it would drop the table
         if statement.kind == "schema collation":
             statement = definitions.of_schema(statement, self._purpose.schema)
         if statement.kind in definitions.CODE:
             statement = definitions.within_schema(statement, self._purpose.source)
-            self._warn_of_references(statement)
+            if statement.kind != "view":  # there, what is left is an alias of that name
+                self._warn_of_references(statement)
         if statement.kind == "event" and not self._purpose.in_place:
             if definitions.is_enabled(statement):
                 self._disabled.append(statement.name)

@@ -174,7 +174,7 @@ def _feed(process: Child, schema: str, settings: Iterable[bytes], statements: It
                 rows = replace(statement, sql=loadable(statement.sql, columns.get(statement.name, ())))
                 fed.rows += count_rows(rows)
                 write(_text(rows), f"rows {statement.name!r}")
-            elif statement.kind != "view":
+            elif statement.kind not in ("view", "view placeholder"):
                 write(_text(statement), f"{statement.kind} {statement.name!r}")
         process.end_input()
     except BrokenPipeError:

@@ -73,20 +73,21 @@ SETTINGS = {
     "lock_wait_timeout": "86400",
     "max_error_count": "64",
     "max_execution_time": "0",
-    "max_join_size": "18446744073709551615",
     "max_statement_time": "0",
     "net_read_timeout": "3600",
     "net_write_timeout": "3600",
     "restrict_fk_on_non_standard_key": "OFF",
-    "sql_big_selects": "ON",
     "sql_generate_invisible_primary_key": "OFF",
     "sql_if_exists": "OFF",
     "sql_require_primary_key": "OFF",
-    "sql_select_limit": "18446744073709551615",
     "system_versioning_insert_history": "ON",  # MariaDB 10.11: versions of rows keep their times
     "transaction_read_only": "OFF",
     "tx_read_only": "OFF",
 }
+# Catalogs are read under these limits, too, and a shortened list of tables or schemas looks like a whole one.
+UNLIMITED = (
+    b"SET SESSION sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, sql_big_selects = 1"
+)
 INVALID_DATES = b"SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',ALLOW_INVALID_DATES')"
 # How the dump is read until it says something else; the names in which MySQL's client does not always save that.
 AS_READ = (
@@ -146,10 +147,11 @@ def allow(session: Session) -> list[bytes]:
 
     What this user may not set stays: where it matters, the server's error and its hint say so.
     """
+    session.execute(UNLIMITED)
     names = ", ".join(f"'{name}'" for name in SETTINGS)
     known = session.query(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
     wanted = [f"SET SESSION {name} = {SETTINGS[name]}".encode() for name, value in known if value != SETTINGS[name]]
-    return [sql for sql in wanted if _is_allowed(session, sql)]
+    return [UNLIMITED, *(sql for sql in wanted if _is_allowed(session, sql))]
 
 
 def _is_allowed(session: Session, sql: bytes) -> bool:

@@ -1,0 +1,309 @@
+"""What is hard to restore, on every server that there is: dumped, loaded in both ways, compared."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from lifeboat import comparison
+from lifeboat.databases import Dump, Load, Loaded, Target
+from lifeboat.databases.mysql_engine import MySQL as Engine
+from lifeboat.databases.mysql_schema import quoted
+from lifeboat.errors import RestoreError
+
+from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
+
+SOURCE, COPY = "kinds", "kinds of `copies`"
+CREATED = "CREATE DATABASE {} CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci"
+EVERYWHERE = ("MySQL", "MySQL by mariadb-dump", "MariaDB 10.11", "MariaDB 11.8")
+MYSQL = EVERYWHERE[:2]
+MYSQL_ITSELF = EVERYWHERE[:1]
+MARIADB = EVERYWHERE[2:]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A server, and what is first in PATH."""
+
+    server: MySQL | MariaDB | MariaDB118
+    engine: Engine
+
+    def dump(self, schema: str) -> tuple[Dump, bytes]:
+        chunks: list[bytes] = []
+        return self.engine.dump(schema, (), chunks.append), b"".join(chunks)
+
+    def load(self, sql: bytes, *, sequential: bool = False) -> Loaded:
+        """Load a dump into a new schema."""
+        self.server.run(f"DROP DATABASE IF EXISTS {quoted(COPY)}; {CREATED.format(quoted(COPY))}")
+        return self.engine.load(COPY, [sql], Load(SOURCE, sequential=sequential))
+
+    def fetch(self, sql: str, schema: str = COPY) -> list[Any]:
+        with contextlib.closing(self.server.connect(database=schema)) as connection, connection.cursor() as cursor:
+            cursor.execute(sql)
+            return list(cursor.fetchall())
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Way]:
+    fixture = {"MySQL": "mysql", "MySQL by mariadb-dump": "mysql", "MariaDB 10.11": "mariadb"}
+    server = request.getfixturevalue(fixture.get(request.param, "mariadb_118"))
+    if server.path and request.param != "MySQL by mariadb-dump":
+        monkeypatch.setenv("PATH", f"{server.path}:{os.environ['PATH']}")
+    server.run(f"DROP DATABASE IF EXISTS {SOURCE}; {CREATED.format(SOURCE)}")
+    yield Way(server, Engine(server.server, server.connect))
+    server.run(f"DROP DATABASE IF EXISTS {SOURCE}; DROP DATABASE IF EXISTS {quoted(COPY)}")
+
+
+T = "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1,1);"
+LIBRARY = "CREATE LIBRARY lib LANGUAGE JAVASCRIPT AS $$ for(;;){} // it's $$;"
+KINDS: dict[str, tuple[tuple[str, ...], str]] = {
+    "a computed column": (
+        EVERYWHERE,
+        "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(50), b VARCHAR(60) AS (concat('-', a)) STORED,"
+        " c INT AS (id * 2) VIRTUAL, d INT, KEY (b), KEY (c));"
+        r"INSERT INTO t (id, a, d) VALUES (1, 'it''s),(', 3), (2, NULL, NULL), (3, '\\', 0), (4, '\'', -1)",
+    ),
+    "computed columns around others": (
+        EVERYWHERE,
+        "CREATE TABLE t (g INT AS (a + 1) VIRTUAL, a INT, h VARCHAR(9) AS (a) STORED, `b``,(` VARCHAR(9) AS ('(,'));"
+        "INSERT INTO t (a) VALUES (1), (NULL), (1)",
+    ),
+    "computed columns only": (
+        EVERYWHERE,
+        "CREATE TABLE t (g INT AS (1 + 1) VIRTUAL); INSERT INTO t () VALUES (), (), ();"
+        "CREATE TABLE u (g INT AS (1 + 1) VIRTUAL, h INT AS (3) STORED); INSERT INTO u () VALUES ();"
+        "CREATE TABLE v (g INT AS (1) VIRTUAL)",
+    ),
+    "an invisible computed column": (
+        EVERYWHERE,
+        "CREATE TABLE t (a INT, b INT AS (a * 2) STORED INVISIBLE, c INT); INSERT INTO t (a, c) VALUES (1, 2)",
+    ),
+    "a negative zero": (
+        EVERYWHERE,
+        "CREATE TABLE t (id INT PRIMARY KEY, d DOUBLE, f FLOAT NOT NULL, s VARCHAR(9));"
+        "INSERT INTO t VALUES (1, -0e0, -0e0, '(-0,'), (2, 0, 0, '-0'), (3, NULL, -1e-9, ',-0)')",
+    ),
+    "dates that are none": (
+        EVERYWHERE,
+        "SET sql_mode = 'ALLOW_INVALID_DATES'; CREATE TABLE t (id INT PRIMARY KEY, d DATE DEFAULT '2008-02-31',"
+        " e DATETIME DEFAULT '0000-00-00 00:00:00'); INSERT INTO t VALUES (1, '2020-02-31', '2021-04-31 01:02:03'),"
+        " (2, '0000-00-00', '2020-00-00 00:00:00')",
+    ),
+    "rows longer than strict InnoDB takes": (
+        EVERYWHERE,
+        "SET SESSION innodb_strict_mode = OFF; CREATE TABLE t (id INT PRIMARY KEY"
+        + "".join(f", c{number} VARCHAR(255) CHARACTER SET latin1" for number in range(197))
+        + ") ROW_FORMAT=COMPACT; INSERT INTO t (id, c1) VALUES (1, 'x')",
+    ),
+    "a foreign key to what is not unique": (
+        MYSQL,
+        "SET restrict_fk_on_non_standard_key = OFF; CREATE TABLE z (id INT PRIMARY KEY, n INT, KEY (n));"
+        "CREATE TABLE c (id INT PRIMARY KEY, n INT, FOREIGN KEY (n) REFERENCES z (n));"
+        "INSERT INTO z VALUES (1, 5), (2, 5); INSERT INTO c VALUES (1, 5)",
+    ),
+    "a view checked by one that comes later": (
+        EVERYWHERE,
+        f"{T} CREATE VIEW z1 AS SELECT * FROM t; CREATE VIEW m AS SELECT * FROM z1 WITH CHECK OPTION;"
+        "CREATE VIEW a AS SELECT * FROM m WITH LOCAL CHECK OPTION",
+    ),
+    "views over views in the order of the alphabet and against it": (
+        EVERYWHERE,
+        f"{T} CREATE VIEW z AS SELECT * FROM t; CREATE VIEW y AS SELECT id, a + 1 AS z FROM z;"
+        "CREATE VIEW b AS SELECT y.z FROM y JOIN z ON z.id = y.id; CREATE VIEW c AS SELECT * FROM b",
+    ),
+    "a duality view": (
+        MYSQL,
+        f"{T} CREATE TABLE u (id INT PRIMARY KEY, t INT, FOREIGN KEY (t) REFERENCES t (id));"
+        "INSERT INTO u VALUES (7, 1); CREATE JSON RELATIONAL DUALITY VIEW a AS SELECT JSON_DUALITY_OBJECT("
+        "'_id': id, 'a': a, 'u': (SELECT JSON_ARRAYAGG(JSON_DUALITY_OBJECT('id': id, 't': t)) FROM u"
+        " WHERE u.t = t.id)) FROM t",
+    ),
+    "a library": (MYSQL_ITSELF, f"{T} {LIBRARY} CREATE LIBRARY lib2 COMMENT 'c' LANGUAGE JAVASCRIPT AS $x$ ;; $x$"),
+    "a library that a routine uses": (
+        MYSQL_ITSELF,
+        f"{LIBRARY} CREATE FUNCTION f(n INT) RETURNS INT DETERMINISTIC LANGUAGE JAVASCRIPT USING (lib AS l)"
+        " AS $$ return l.f(n) $$",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "sql"),
+    [pytest.param(way, sql, id=f"{kind}, {way}") for kind, (ways, sql) in KINDS.items() for way in ways],
+    indirect=["way"],
+)
+def test_it_is_restored_as_it_was(way: Way, sql: str) -> None:
+    way.server.run(sql, SOURCE)
+    captured, dump = way.dump(SOURCE)
+    for sequential in (False, True):
+        loaded = way.load(dump, sequential=sequential)
+        assert [warning for warning in loaded.warnings if "the client" not in warning] == []
+        restored, _ = way.dump(COPY)
+        assert [str(difference) for difference in comparison.differences(captured, restored)] == []
+        rows = 0
+        for name, kind in way.fetch("SHOW FULL TABLES"):
+            # What it says and what it holds, without the help of a digest.
+            assert way.fetch(f"SELECT * FROM {quoted(name)}") == way.fetch(f"SELECT * FROM {quoted(name)}", SOURCE)
+            if kind == "BASE TABLE":
+                rows += way.fetch(f"SELECT COUNT(*) FROM {quoted(name)}")[0][0]
+                (here,), (there,) = (way.fetch(f"SHOW CREATE TABLE {name}", schema) for schema in (COPY, SOURCE))
+                assert here[1].replace("CHARACTER SET utf8mb4 ", "") == there[1].replace("CHARACTER SET utf8mb4 ", "")
+        assert loaded.rows == rows
+
+
+DEFINED = (
+    "CREATE USER IF NOT EXISTS appuser@'%' IDENTIFIED BY 'x'; GRANT SELECT ON kinds.* TO appuser@'%';"
+    f"{T} CREATE TABLE u LIKE t;"
+    "CREATE DEFINER=gone@'%' VIEW a AS SELECT id, 'kinds.t.id' AS s FROM t;"
+    "CREATE DEFINER=appuser@'%' VIEW v AS SELECT id, a FROM t;"
+    "CREATE DEFINER=appuser@'%' VIEW w AS SELECT t.id, u.a FROM t LEFT JOIN u ON u.id = t.id WHERE t.a > 0;"
+    "CREATE DEFINER=gone@'%' VIEW x AS SELECT kinds.id FROM t AS kinds WHERE kinds.id NOT IN (SELECT id FROM u);"
+    "REVOKE SELECT ON kinds.* FROM appuser@'%'"
+)
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+def test_views_whose_definers_have_gone_or_lost_their_rights(way: Way) -> None:
+    way.server.run(DEFINED, SOURCE)
+    _, dump = way.dump(SOURCE)
+    loaded = way.load(dump)
+    assert [warning for warning in loaded.warnings if "definer" in warning] == [
+        "definer gone@% was dropped: the server has no such account"
+    ]
+    assert not [warning for warning in loaded.warnings if "names the schema" in warning]
+    assert way.fetch("SELECT * FROM a") == [(1, "kinds.t.id")]
+    assert way.fetch("SELECT * FROM x") == [(1,)]
+    way.server.run(f"GRANT SELECT ON {quoted(COPY)}.* TO appuser@'%'")
+    assert way.fetch("SELECT * FROM w") == [(1, None)]
+
+
+ORPHANS = (
+    "CREATE TABLE p (id INT PRIMARY KEY, UNIQUE KEY (id)); CREATE TABLE c (id INT PRIMARY KEY, p INT, q INT,"
+    " CONSTRAINT one FOREIGN KEY (p) REFERENCES p (id), CONSTRAINT two FOREIGN KEY (q) REFERENCES c (id));"
+    "SET foreign_key_checks = 0; INSERT INTO c VALUES (1, 99, 1), (2, 98, 55), (3, NULL, 1)"
+)
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+def test_rows_without_parents_are_restored_and_named(way: Way) -> None:
+    way.server.run(ORPHANS, SOURCE)
+    captured, dump = way.dump(SOURCE)
+    loaded = way.load(dump)
+    assert loaded.orphans == (
+        "foreign key 'one' of table 'c' names: 2 rows",
+        "foreign key 'two' of table 'c' names: 1 row",
+    )
+    assert loaded.warnings == tuple(f"rows lack the parents that {orphans}" for orphans in loaded.orphans)
+    assert comparison.differences(captured, way.dump(COPY)[0]) == []
+    way.load(dump, sequential=True)
+    assert comparison.differences(captured, way.dump(COPY)[0]) == []
+    target = Target(SOURCE, "a key", captured, exists=True, in_place=True)
+    with way.engine.target(target) as place:
+        again = way.engine.load(place.name, [dump], Load(SOURCE, in_place=True))
+    assert again.orphans == loaded.orphans
+    assert comparison.differences(captured, way.dump(SOURCE)[0]) == []
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+def test_a_view_over_an_excluded_table_is_left_out_and_told(way: Way) -> None:
+    way.server.run(f"{T} CREATE TABLE cache (id INT); CREATE VIEW v AS SELECT t.a FROM t JOIN cache USING (id);"
+                   "CREATE VIEW a AS SELECT * FROM v; CREATE VIEW w AS SELECT * FROM t", SOURCE)  # fmt: skip
+    chunks: list[bytes] = []
+    captured = way.engine.dump(SOURCE, ("cache",), chunks.append)
+    for sequential in (False, True):
+        loaded = way.load(b"".join(chunks), sequential=sequential)
+        assert sorted(loaded.left_out) == ["a", "v"]
+        told = [
+            warning for warning in loaded.warnings if "was left out: it reads what the dump does not hold" in warning
+        ]
+        assert sorted(warning.partition(" was")[0] for warning in told) == ["view 'a'", "view 'v'"]
+        restored, _ = way.dump(COPY)
+        assert comparison.differences(captured, restored, left_out=loaded.left_out) == []
+        assert [each.name for each in comparison.differences(captured, restored)] == ["a", "v"]
+
+
+LIMITS = {
+    "max_join_size": "1",
+    "sql_select_limit": "1",
+    "innodb_strict_mode": "ON",
+    "lock_wait_timeout": "1",
+    "net_read_timeout": "1",
+    "completion_type": "'RELEASE'",
+    "max_error_count": "0",
+    "sql_mode": "'STRICT_ALL_TABLES,NO_ZERO_DATE,NO_ZERO_IN_DATE'",
+}
+OF_MYSQL = {
+    "max_execution_time": "1",
+    "sql_require_primary_key": "ON",
+    "sql_generate_invisible_primary_key": "ON",
+    "restrict_fk_on_non_standard_key": "ON",
+}
+OF_MARIADB = {"max_statement_time": "0.001", "idle_transaction_timeout": "1"}
+
+
+@contextlib.contextmanager
+def limited(way: Way) -> Iterator[None]:
+    """Give a server's new sessions low limits."""
+    limits = LIMITS | (OF_MYSQL if way.server.package == "mysql" else OF_MARIADB)
+    with contextlib.closing(way.server.connect()) as connection, connection.cursor() as cursor:
+        before = {}
+        for name, value in limits.items():
+            cursor.execute(f"SELECT @@GLOBAL.{name}")
+            ((before[name],),) = cursor.fetchall()
+            cursor.execute(f"SET GLOBAL {name} = {value}")
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                cursor.execute(f"SET GLOBAL {name} = %s", (value,))
+
+
+@pytest.mark.parametrize("way", [MYSQL_ITSELF[0], *MARIADB], indirect=True)
+def test_the_limits_of_the_server_are_not_those_of_a_restore(way: Way) -> None:
+    numbers = ", ".join(f"({number}, repeat('x', 400))" for number in range(4000))
+    way.server.run("CREATE TABLE no_key (a INT, b VARCHAR(500));"
+                   f"INSERT INTO no_key VALUES {numbers};"
+                   "CREATE TABLE t (id INT PRIMARY KEY, a INT, KEY (a)); INSERT INTO t SELECT a, a FROM no_key;"
+                   "CREATE TABLE u (id INT PRIMARY KEY, a INT, FOREIGN KEY (a) REFERENCES t (id));"
+                   "INSERT INTO u SELECT * FROM t", SOURCE)  # fmt: skip
+    captured, dump = way.dump(SOURCE)
+    for sequential in (False, True):
+        way.server.run(f"DROP DATABASE IF EXISTS {quoted(COPY)}; {CREATED.format(quoted(COPY))}")
+        with limited(way):
+            loaded = way.engine.load(COPY, [dump], Load(SOURCE, sequential=sequential))
+        assert (loaded.rows, loaded.orphans, loaded.warnings) == (captured.rows, (), ())
+        assert comparison.differences(captured, way.dump(COPY)[0]) == []
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+def test_values_that_the_server_changes_are_told(way: Way) -> None:
+    dump = b"SET SQL_MODE='NO_AUTO_VALUE_ON_ZERO';\nCREATE TABLE `t` (`id` tinyint, `d` date) ENGINE=InnoDB;\n"
+    loaded = way.load(dump + b"INSERT INTO `t` VALUES (1,NULL),(300,NULL);\n")
+    assert loaded.warnings == ("table 't': the server changed values while it took them (warning 1264)",)
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+def test_definers_by_a_user_who_may_not_read_the_accounts(way: Way) -> None:
+    setting = "SET_ANY_DEFINER" if way.server.package == "mysql" else "SET USER"
+    way.server.run("CREATE USER IF NOT EXISTS other@'%'; DROP USER IF EXISTS restorer@localhost;"
+                   "CREATE USER restorer@localhost IDENTIFIED BY 'pw'; GRANT ALL ON `kinds%`.* TO restorer@localhost;"
+                   f"GRANT {setting} ON *.* TO restorer@localhost")  # fmt: skip
+    way.server.run(f"{T} CREATE DEFINER=other@'%' VIEW v AS SELECT 1 AS one", SOURCE)
+    _, dump = way.dump(SOURCE)
+    restorer = replace(way.server.server, user="restorer", password="pw")
+    engine = Engine(restorer, lambda: way.server.connect(user="restorer", password="pw"))
+    said: list[str] = []
+    for _ in range(2):
+        way.server.run(f"DROP DATABASE IF EXISTS {quoted(COPY)}; {CREATED.format(quoted(COPY))}")
+        said += engine.load(COPY, [dump], Load(SOURCE)).warnings
+        definer = "SELECT definer FROM information_schema.views WHERE table_schema = DATABASE()"
+        said += [definer for (definer,) in way.fetch(definer)]
+        way.server.run(f"REVOKE {setting} ON *.* FROM restorer@localhost")
+    refused = "definer other@% was dropped: this user cannot define in that account's name"
+    assert said == ["other@%", refused, "restorer@localhost"]
+    with pytest.raises(RestoreError, match=r"1227.*SET_ANY_DEFINER \(MySQL 8.2 and later\)"):
+        engine.load(COPY, [b"CREATE DEFINER=`other`@`%` PROCEDURE `p`() SELECT 1;\n"], Load(SOURCE, sequential=True))
