@@ -22,10 +22,10 @@ from typing import Any
 
 from lifeboat.databases import Loaded, Server
 from lifeboat.databases import mysql_definitions as definitions
-from lifeboat.databases.mysql import IDLE_SECONDS, Session, translated
+from lifeboat.databases.mysql import Session, translated
 from lifeboat.databases.mysql_definitions import ForeignKey, Table
 from lifeboat.databases.mysql_rows import loadable
-from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of, quote
+from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of
 from lifeboat.databases.mysql_target import (
     AS_READ,
     HINTS,
@@ -34,12 +34,12 @@ from lifeboat.databases.mysql_target import (
     Compatibility,
     RefusedError,
     Target,
-    allow,
     differences,
     in_passes,
     query,
     read_target,
     run,
+    session_in,
 )
 from lifeboat.databases.mysql_workers import Job, Workers
 from lifeboat.errors import RestoreError
@@ -50,7 +50,6 @@ CONNECTIONS = 4
 LARGE = 500_000  # bytes of rows from which on keys wait for them; below, defining a table twice takes longer
 CHECKED_AHEAD = 8 << 20  # bytes at the dump's beginning that must be in order before anything is made
 NAMES_LISTED = 20
-MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a generated column
 
 
@@ -92,7 +91,9 @@ def load(
         translated(f"Restore of database {schema!r} on {server.address} failed: ", RestoreError, HINTS),
         contextlib.ExitStack() as opened,
     ):
-        control, serial, *inserters = (_open(connect, schema, opened) for _ in range(connections + 2))
+        control, serial, *inserters = (
+            opened.enter_context(session_in(connect, schema)) for _ in range(connections + 2)
+        )
         target = read_target(control)
         reader = StatementReader(sql, target.longest, source)
         purpose = _Purpose(schema, source or reader.origin.schema, in_place, bool(table))
@@ -111,18 +112,6 @@ def load(
         tuple(loading.orphans),
         tuple(loading.left_out),
     )
-
-
-def _open(connect: Callable[..., Any], schema: str, opened: contextlib.ExitStack) -> Session:
-    connection = connect()
-    session = Session(connection)
-    opened.callback(session.close)
-    if set_option := getattr(connection, "set_server_option", None):
-        set_option(MULTI_STATEMENTS_OFF)  # what is one statement here must be one there
-    for sql in (b"SET autocommit = 1, wait_timeout = %d" % IDLE_SECONDS, b"USE " + quote(schema), *AS_READ):
-        session.execute(sql)
-    allow(session)
-    return session
 
 
 def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:

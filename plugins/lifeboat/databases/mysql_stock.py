@@ -20,8 +20,17 @@ from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases.mysql import Client, Session, installed, option_file_text, translated
 from lifeboat.databases.mysql_definitions import Column
 from lifeboat.databases.mysql_rows import loadable
-from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows, quote
-from lifeboat.databases.mysql_target import AS_READ, HINTS, INVALID_DATES, RefusedError, allow, in_passes, run
+from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows
+from lifeboat.databases.mysql_target import (
+    AS_READ,
+    HINTS,
+    INVALID_DATES,
+    RefusedError,
+    allow,
+    in_passes,
+    run,
+    session_in,
+)
 from lifeboat.errors import RestoreError
 from lifeboat.processes import Child, child, secret_file
 from lifeboat.progress import Progress
@@ -51,11 +60,10 @@ def load_sequentially(
     started = time.monotonic()
     disabled: list[str] = []
     where = f"Restore of database {schema!r} on {server.address} failed: "
-    with translated(where, RestoreError, HINTS), contextlib.closing(connect()) as connection:
-        session = Session(connection)
+    with translated(where, RestoreError, HINTS), session_in(connect, schema) as session:
         client, warnings = _client(is_mariadb="MariaDB" in session.version())
-        session.execute(b"USE " + quote(schema))
-        settings = [*AS_READ, *allow(session)]
+        with contextlib.closing(connect()) as another:
+            settings = [*AS_READ, *allow(Session(another))]
         reader = StatementReader(sql, LONGEST_PACKET, source)
         adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema)
         statements = map(adapt, reader)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lifeboat.databases import mysql_definitions as definitions
-from lifeboat.databases.mysql import CONNECTION_HINTS, Session, is_of_driver
-from lifeboat.databases.mysql_statements import Origin, Statement
+from lifeboat.databases.mysql import CONNECTION_HINTS, IDLE_SECONDS, Session, is_of_driver
+from lifeboat.databases.mysql_statements import Origin, Statement, quote
 from lifeboat.errors import RestoreError
 
 PACKET_OVERHEAD = 64
+MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 UNKNOWN_COLLATION = 1273
 UNKNOWN_ENGINE = 1286
 
@@ -140,6 +142,22 @@ def _do(call: Callable[[], T], doing: str, *, private: bool) -> T:
     said = "" if private else f": {str(text)[:160].rstrip('.')}"
     # Raised here, it has no cause: that would be logged with it, values and all.
     raise RefusedError(doing, number, said)
+
+
+@contextlib.contextmanager
+def session_in(connect: Callable[..., Any], schema: str) -> Iterator[Session]:
+    """Open a session in a schema, in which a dump's statements are read and allowed as where they come from."""
+    connection = connect()
+    session = Session(connection)
+    try:
+        if set_option := getattr(connection, "set_server_option", None):
+            set_option(MULTI_STATEMENTS_OFF)  # what is one statement here must be one there
+        for sql in (b"SET autocommit = 1, wait_timeout = %d" % IDLE_SECONDS, b"USE " + quote(schema), *AS_READ):
+            session.execute(sql)
+        allow(session)
+        yield session
+    finally:
+        session.close()
 
 
 def allow(session: Session) -> list[bytes]:
