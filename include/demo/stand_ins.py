@@ -139,6 +139,8 @@ class _MySQLFamily(_Program):
         self._data = directory / "data"
         self.root = Root(self.suite) if self.suite else None
         self.path = self.root.link(self.clients, directory / "clients") if self.root else None
+        # Now: tests put other servers' clients into PATH later.
+        self._own_client = str(self.path / self._client) if self.path else shutil.which(self._client) or self._client
 
     @property
     def server(self) -> Server:
@@ -171,7 +173,7 @@ class _MySQLFamily(_Program):
 
         :param program: another client.
         """
-        program = program or str(self.path / self._client if self.path else self._client)
+        program = program or self._own_client
         client = mysql.Client(program, "", frozenset())
         options = ["--default-character-set=utf8mb4", "--batch", "--skip-column-names"]
         text = mysql.option_file_text(Server("", 0, self.user, self.password, str(self.socket)), client)
@@ -192,8 +194,9 @@ class _MySQLFamily(_Program):
             new = self.directory / "data.new"
             shutil.rmtree(self._data, ignore_errors=True)
             shutil.rmtree(new, ignore_errors=True)
+            variables = environment() | {"TMPDIR": str(self._scratch())}
             install = subprocess.run(
-                self._installation(new), env=environment(), capture_output=True, text=True, check=False
+                self._installation(new), env=variables, capture_output=True, text=True, check=False
             )
             if install.returncode:
                 raise RuntimeError(f"{type(self).__name__} cannot be set up:\n{install.stdout}{install.stderr}")
@@ -230,12 +233,10 @@ class _MySQLFamily(_Program):
         grants.touch(mode=0o600)
         grants.write_text(f"ALTER USER root@localhost IDENTIFIED BY '{password}';\n", encoding="utf-8")
         self.socket.parent.mkdir(exist_ok=True)
-        scratch = self.directory / "tmp"  # a server that starts deletes the temporary tables of all that share it
-        scratch.mkdir(exist_ok=True)
         return [
             *self._program(),
             f"--datadir={self._data}",
-            f"--tmpdir={scratch}",
+            f"--tmpdir={self._scratch()}",
             f"--socket={self.socket}",
             f"--pid-file={self.directory / 'pid'}",
             f"--port={self.port}",
@@ -249,6 +250,12 @@ class _MySQLFamily(_Program):
             *self._as_root(),
             *self._options,
         ]
+
+    def _scratch(self) -> Path:
+        """Return a folder for temporary tables: a server that starts deletes those of all that share it."""
+        scratch = self.directory / "tmp"
+        scratch.mkdir(exist_ok=True)
+        return scratch
 
     @staticmethod
     def _as_root() -> list[str]:

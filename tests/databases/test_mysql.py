@@ -485,7 +485,7 @@ def test_options_follow_the_client(version: str) -> None:
 @pytest.mark.parametrize(
     ("tls", "for_oracle", "for_mariadb"),
     [
-        ({}, "", ""),
+        ({}, "", 'ssl-verify-server-cert="0"\n'),
         ({"ssl-mode": "DISABLED"}, 'ssl-mode="DISABLED"\nget-server-public-key="1"\n', 'ssl="0"\n'),
         (
             {"ssl-mode": "REQUIRED", "ssl-ca": "/ca"},

@@ -150,7 +150,8 @@ def _tls_options(tls: dict[str, str], client: Client) -> dict[str, str]:
     files = {name: value for name, value in tls.items() if name != "ssl-mode"}
     mode = tls.get("ssl-mode", "").upper()
     if not mode or mode == "PREFERRED":
-        return files
+        # Clients of MariaDB from 11.4 on refuse servers without TLS unless they are told not to verify.
+        return files or ({"ssl-verify-server-cert": "0"} if client.is_mariadb else {})
     if "ssl-mode" in client.options:
         # Without TLS, a password for caching_sha2_password is sent encrypted with the server's own key.
         key = {"get-server-public-key": "1"} if mode == "DISABLED" else {}
