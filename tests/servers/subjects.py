@@ -169,10 +169,10 @@ class InMySQL:
     def fingerprint(self, database: str) -> dict[str, str]:
         with contextlib.closing(self.server.connect()) as connection:
             found = fingerprint(connection, database)
-        # A view names its schema, a trigger may, and an event of a copy does not run.
+        # A view names its schema, others may, and an event of a copy does not run.
         return {
             name: _STATUS.sub("", re.sub(rf"(`?)\b{database}\1\.", "", text), count=1)
-            if name.startswith(("view ", "event ", "trigger "))
+            if name.startswith(("view ", "event ", "trigger ", "table "))
             else text
             for name, text in found.items()
         }
