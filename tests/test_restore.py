@@ -397,6 +397,9 @@ def test_a_killed_restore_is_marked_and_running_it_again_succeeds(
     assert len(keys()) == 1, "half of a database is nothing to back up"
 
 
+LEGACY = "Shop/2026-11-20-01-00-00.zip"
+
+
 def legacy(path: Path, contents: dict[str, bytes], *, encrypted: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with AESZipFile(path, "w", **({"encryption": WZ_AES} if encrypted else {})) as archive:
@@ -411,7 +414,7 @@ def legacy(path: Path, contents: dict[str, bytes], *, encrypted: bool) -> None:
 def test_databases_of_laravel_backups_archives(
     project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path, encrypted: bool, compressed: bool
 ) -> None:
-    project()
+    project(legacy_until="2027-03-01", **({} if encrypted else {"encryption": "none"}))
     written = [b""]
 
     def write(chunk: bytes) -> None:
@@ -422,9 +425,10 @@ def test_databases_of_laravel_backups_archives(
     name = "db-dumps/mysql-connection_name.sql" + (".gz" if compressed else "")
     path = tmp_path / "disk" / "Shop" / "2026-11-20-01-00-00.zip"
     legacy(path, {name: gzip.compress(sql) if compressed else sql}, encrypted=encrypted)
-    made = plan()
-    assert made.key == "Shop/2026-11-20-01-00-00.zip"
+    made = plan(archive=LEGACY)
+    assert any("NOBODY SIGNED IT" in line for line in made.lines())
     (done,) = restored(made)
+    assert any("nobody signed this archive of laravel-backup" in warning for warning in done.warnings)
     assert done.compared is None
     assert done.rows == 3505
     assert checksums(mariadb, done.schema) == checksums(mariadb, shop)
@@ -432,7 +436,7 @@ def test_databases_of_laravel_backups_archives(
     if compressed:
         legacy(path, {name: cut}, encrypted=encrypted)
         with pytest.raises(RestoreError, match="is cut short"):
-            restored(plan(into="shop_cut"))
+            restored(plan(archive=LEGACY, into="shop_cut"))
 
 
 def test_a_database_in_use_is_not_waited_for_all_day(
@@ -472,7 +476,8 @@ def test_hostile_names_of_databases(project: Configure, mariadb: MariaDB, name: 
 
 
 def test_files_of_laravel_backups_archives(project: Configure, shop: str, root: Path, tmp_path: Path) -> None:
-    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
+    accepted: dict[str, Any] = {"legacy_until": "2027-03-01"}
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}}}, **accepted)
     above = str(root).lstrip("/")
     path = tmp_path / "disk" / "Shop" / "2026-11-20-01-00-00.zip"
     contents = {
@@ -481,13 +486,16 @@ def test_files_of_laravel_backups_archives(project: Configure, shop: str, root: 
         "db-dumps/mysql-shop.sql": b"",
     }
     legacy(path, contents, encrypted=True)
-    made = plan(files=True, path="index.php", into=str(tmp_path / "old"))
+    made = plan(archive=LEGACY, files=True, path="index.php", into=str(tmp_path / "old"))
     done = restore.restore_files(config.load(), made)
     assert (tmp_path / "old/index.php").read_text() == "<?php old"
     assert any("no manifest" in warning for warning in done.warnings)
     legacy(path, {"index.php": b"<?php", "manifest.json": b"{}"}, encrypted=False)
-    restore.verify(config.load(), plan(files=True, into=str(tmp_path / "relative")))
-    restore.restore_files(config.load(), plan(files=True, into=str(tmp_path / "relative")))
+    with pytest.raises(ArchiveError, match=r"'index\.php' is not encrypted, and so anybody's"):
+        restore.verify(config.load(), plan(archive=LEGACY, files=True, into=str(tmp_path / "relative")))
+    project(applications={"Shop": SHOP | {"files": {"root": str(root)}, "encryption": "none"}}, **accepted)
+    restore.verify(config.load(), plan(archive=LEGACY, files=True, into=str(tmp_path / "relative")))
+    restore.restore_files(config.load(), plan(archive=LEGACY, files=True, into=str(tmp_path / "relative")))
     assert sorted(each.name for each in (tmp_path / "relative").iterdir()) == ["index.php", "manifest.json"]
 
 

@@ -165,7 +165,8 @@ def pack_archive(
             totals = captured.to_json() if captured else None
             manifest = catalog.manifest(application, kind, note, captured_at, dumps, totals, warnings)
             size = entries.size + len(json.dumps(manifest))
-            archive.add_pieces(MANIFEST_NAME, entries.complete(manifest), size=size, modified=captured_at)
+            text = entries.complete(manifest, archive.password)
+            archive.add_pieces(MANIFEST_NAME, text, size=size, modified=captured_at)
         packed = PackedArchive(key, archive.size, archive.sha256)
         public = catalog.public_manifest(
             manifest, entries=entries.count, size=packed.size, sha256=packed.sha256, encrypted=password is not None

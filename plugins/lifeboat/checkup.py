@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,19 +10,17 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifeboat import catalog, connections, health, survey
+from lifeboat import catalog, connections, health, stored_archive, survey
 from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError, StorageError
 from lifeboat.health import Finding
 from lifeboat.logs import logger
-from lifeboat.progress import Progress
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
 
 log = logger(__name__)
 
-BLOCK = 1 << 20
 DEAD_MAN_SECONDS = 10
 
 
@@ -68,7 +64,7 @@ def examine(
         examined = replace(examined, findings=(*examined.findings, *of_lock))
     if not deep:
         return examined
-    read_back = [finding for each in applications for finding in _read_back(each, destination, found, now)]
+    read_back = [finding for each in applications for finding in _read_back(settings, each, destination, found, now)]
     return replace(examined, findings=(*examined.findings, *read_back))
 
 
@@ -172,33 +168,29 @@ def ping_dead_man_switch(settings: Settings) -> None:
         log.error("The dead man's switch could not be told: %s.", type(error).__name__)
 
 
-def _read_back(application: str, destination: Destination, found: Catalog, now: datetime) -> Iterator[Finding]:
+def _read_back(
+    settings: Settings, application: str, destination: Destination, found: Catalog, now: datetime
+) -> Iterator[Finding]:
     present = health.dated_until(now, found.of(application))
     for kind in catalog.OWN_KINDS:
         newest = next((archive for archive in present if archive.kind == kind), None)
         if newest is not None:
-            error = _differs(destination, newest)
+            error = _differs(settings, destination, newest)
             text = error or f"{newest.key} was read back, and is what was published"
             verdict: health.Verdict = "unhealthy" if error else "healthy"
             yield Finding(application, destination.name, "read back", verdict, text)
 
 
-def _differs(destination: Destination, archive: catalog.Archive) -> str:
-    """Read an archive whole and say what is wrong with it."""
+def _differs(settings: Settings, destination: Destination, archive: catalog.Archive) -> str:
+    """Verify an archive whole and say what is wrong with it: its marker alone is anybody's."""
     try:
         marker = catalog.read_marker(destination, archive.key)
         if marker is None:
             return f"{archive.key} is published no more"
-        sha256 = hashlib.sha256()
-        progress = Progress(f"Reading {archive.key} back from {destination}", archive.size)
-        with destination.open(archive.key) as file:
-            for block in iter(lambda: cast(io.RawIOBase, file).read(BLOCK), b""):
-                sha256.update(block or b"")
-                progress.advance(len(block or b""))
+        with stored_archive.opened(settings, destination, archive.application, archive.key) as reader:
+            stored_archive.verify_as(reader, archive.key, marker)
     except LifeboatError as error:
         return str(error)
     except OSError as error:
         return f"{archive.key} at {destination} cannot be read: {error.strerror}"
-    if sha256.hexdigest() != marker["archive"]["sha256"]:
-        return f"{archive.key} is not what was published: its SHA-256 differs"
     return ""

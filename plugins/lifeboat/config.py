@@ -11,7 +11,7 @@ import tempfile
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo, available_timezones
@@ -121,9 +121,21 @@ def _an_address(text: str) -> str:
     return text
 
 
+def _a_day(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError("must be a date that there is, as in 2027-03-01") from error
+    if type(value) is not date:  # a datetime is a date, too
+        raise ValueError("must be a date, as in 2027-03-01")
+    return value
+
+
 Name = Annotated[str, AfterValidator(_one_path_segment)]
 Command = Annotated[str, AfterValidator(_a_command)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Day = Annotated[date, BeforeValidator(_a_day)]
 Days = Annotated[float, Field(gt=0, le=36_500, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
 Pattern = Annotated[str, AfterValidator(_below_the_root)]
@@ -345,6 +357,7 @@ class Application(_Model):
     :param after_restore: commands run in a restored folder, one after the other, without a shell.
     :param retention: overrides the file's and the destination's; a cap here counts this application alone.
     :param health: overrides the file's ``health``.
+    :param legacy_until: overrides the file's.
     """
 
     databases: tuple[Database, ...] = ()
@@ -354,6 +367,7 @@ class Application(_Model):
     after_restore: tuple[Command, ...] = ()
     retention: Retention = Retention()
     health: Health = Health()
+    legacy_until: Day | None = None
 
     @model_validator(mode="after")
     def _one_dump_per_name(self) -> Application:
@@ -482,6 +496,8 @@ class Settings(_Model):
     :param drill: how restores are rehearsed.
     :param metrics: who may read the metrics without a login.
     :param legacy_timezone: of the times in the names of laravel-backup's archives; `timezone` when left out.
+    :param legacy_until: last day on which laravel-backup's archives, which nobody signs, are verified and restored;
+        none are when left out. They are listed and retained all the same.
     """
 
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
@@ -496,6 +512,7 @@ class Settings(_Model):
     drill: Drill = Drill()
     metrics: Metrics | None = None
     legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
+    legacy_until: Day | None = None
 
     @model_validator(mode="after")
     def _known_destinations(self) -> Settings:
@@ -571,6 +588,22 @@ class Settings(_Model):
     def legacy_zone(self) -> ZoneInfo:
         """The time zone of laravel-backup's archives."""
         return ZoneInfo(self.legacy_timezone or self.timezone)
+
+    def refuse_legacy(self, application: str | None, now: datetime) -> None:
+        """Refuse laravel-backup's archives of an application, unless the settings accept them at that time.
+
+        :raises SettingsError: they do not, or no longer.
+        """
+        own = self.applications[application].legacy_until if application in self.applications else None
+        until = own or self.legacy_until
+        if until is not None and now.astimezone(self.zone).date() <= until:
+            return
+        accepted = f"were accepted until {until}" if until else "are not accepted"
+        raise SettingsError(
+            f"laravel-backup's archives {accepted}: nobody signs them, so whoever writes to a destination can forge"
+            " them.",
+            "To read one that you trust, set a date up to which they are, as in 'legacy_until: 2027-03-01'.",
+        )
 
     def policy_of(self, destination: str, application: str, kind: Kind) -> Policy:
         """Return how long archives are kept: the file's numbers, then the destination's, then the application's."""

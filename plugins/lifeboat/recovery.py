@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from lifeboat import catalog
 from lifeboat.archive import DUMPS, MANIFEST_NAME, database_of_entry, engine_of_entry
-from lifeboat.catalog import Archive, Catalog, Kind
+from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
 from lifeboat.databases.names import LONGEST_NAMES, fits, is_reserved, with_suffix
 from lifeboat.errors import RestoreError, SettingsError
 from lifeboat.health import SKEW
@@ -126,6 +126,8 @@ class RestorePlan:
     def lines(self) -> Iterator[str]:
         """Yield what is going to happen, for people."""
         yield f"From {self.key} at {self.destination}, captured {self.captured_at}."
+        if catalog.kind_of(self.key) == "legacy":
+            yield "NOBODY SIGNED IT: laravel-backup made it, or whoever could write to that destination."
         for step in self.databases:
             what = f"Table {step.table} of database {step.database}" if step.table else f"Database {step.database}"
             yield f"{what} goes into schema {step.schema}{', REPLACING what is there' if step.exists else ''}."
@@ -185,12 +187,13 @@ def candidates(
         fitting = [(name, archive) for name, archive in archives if archive.key == request.archive]
     else:
         until = now + SKEW if request.archive == LATEST else _moment(request.archive, zone)
-        fitting = [(name, archive) for name, archive in archives if archive.captured_at <= until]
+        # Nobody signs what laravel-backup made, so it is restored only when its key is typed.
+        fitting = [
+            (n, archive) for n, archive in archives if archive.captured_at <= until and archive.kind in OWN_KINDS
+        ]
     if not fitting:
         raise RestoreError(_nothing_fits(found, request, archives), "'lifeboat list' shows what there is.")
-    newest_first = sorted(fitting, key=lambda place: place[1].captured_at, reverse=True)  # destinations stay in order
-    # Nobody signs what laravel-backup made, so it stands back behind everything that is known to be ours.
-    return sorted(newest_first, key=lambda place: place[1].kind == "legacy")
+    return sorted(fitting, key=lambda place: place[1].captured_at, reverse=True)  # destinations stay in order
 
 
 def _moment(text: str, zone: ZoneInfo) -> datetime:
@@ -212,7 +215,14 @@ def _nothing_fits(
         return f"No archive of {request.application!r} is published at {where}."
     if catalog.kind_of(request.archive) is not None:
         return f"{request.archive} is not published at {where}."
-    oldest = min(archive.captured_at for _, archive in archives)
+    ours = [archive.captured_at for _, archive in archives if archive.kind in OWN_KINDS]
+    if not ours:
+        newest = max((archive for _, archive in archives), key=lambda archive: archive.captured_at)
+        return (
+            f"All archives of {request.application!r} are of laravel-backup, which nobody signs: they are restored only"
+            f" by their key, as in {newest.key}."
+        )
+    oldest = min(ours)
     until = f"captured until {request.archive}; the oldest is of {oldest:%Y-%m-%d %H:%M:%S} UTC"
     return f"No archive of {request.application!r} was {until}."
 

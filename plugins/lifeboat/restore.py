@@ -202,6 +202,8 @@ def verify(settings: Settings, plan: RestorePlan) -> Verified:
     marker = catalog.read_marker(destination, plan.key) if plan.sha256 else None
     with stored_archive.opened(settings, destination, plan.application, plan.key) as reader:
         verified = stored_archive.verify_as(reader, plan.key, marker, plan.sha256)
+        if warning := stored_archive.unsigned(reader):
+            log.warning("%s: %s.", plan.key, warning)
     log.info(
         "%s at %s is whole: %s, %s.",
         *(plan.key, destination, plural(verified.entries, "entry", "entries"), size_text(verified.content_bytes)),
@@ -265,6 +267,8 @@ def restore_database(
     compared = None
     with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         captured = stored_archive.captured_database(reader, step.database)
+        reader.verify_entry(step.entry)  # once more: what runs now must be what was verified
+        unsigned = stored_archive.unsigned(reader)
         _check_table(step, captured)
         _check_engine(step, database)
         target = Target(step.schema, plan.key, captured, step.exists, step.in_place)
@@ -275,6 +279,8 @@ def restore_database(
             if captured is not None and compare:
                 comparable = stored_archive.comparable(reader, captured)
                 compared = _compare(engine, step, comparable, loaded, warnings)
+    if unsigned:
+        warnings.append(unsigned)
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
     rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")
@@ -362,9 +368,10 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
     publish = put_in_place if step.in_place else None
     with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         extracted = extract.extract(reader, place, only=step.path, root=root, publish=publish)
+        warnings = (*extracted.warnings, *filter(None, [stored_archive.unsigned(reader)]))
     return RestoredFiles(
         *(str(target), extracted.files, extracted.bytes, time.monotonic() - started),
-        *(str(kept) if step.in_place else "", extracted.warnings),
+        *(str(kept) if step.in_place else "", warnings),
     )
 
 

@@ -37,9 +37,10 @@ def canonical(facts: Any) -> bytes:
 
 
 def _signature(facts: Mapping[str, Any], secret: str, purpose: bytes) -> str:
-    return hmac.new(_key(secret, purpose), canonical(facts), "sha256").hexdigest()
+    return hmac.new(key(secret, purpose), canonical(facts), "sha256").hexdigest()
 
 
 @functools.lru_cache(maxsize=16)
-def _key(secret: str, purpose: bytes) -> bytes:
+def key(secret: str, purpose: bytes) -> bytes:
+    """Derive the key for one purpose from a secret: slowly, for people choose passwords."""
     return hashlib.pbkdf2_hmac("sha256", secret.encode(), purpose, ROUNDS)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from isal import isal_zlib
@@ -16,7 +17,7 @@ from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.config import Settings
 from lifeboat.databases import Dump
 from lifeboat.databases.digest import RULES, DumpParser
-from lifeboat.errors import ArchiveError, DumpError, RestoreError
+from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
 from lifeboat.logs import logger
 from lifeboat.storage import Destination
 
@@ -27,15 +28,37 @@ log = logger(__name__)
 def opened(settings: Settings, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
     """Open an archive at its destination, by range reads.
 
-    :raises ArchiveError: it is not an archive, or is one of ours without a manifest.
+    :raises ArchiveError: it is not an archive, or is one of ours without a manifest, or of laravel-backup and the
+        settings do not accept these.
     """
-    passwords = connections.archive_passwords(settings.encryption_of(application))
     foreign = catalog.kind_of(key) == "legacy"
+    if foreign:
+        refuse_legacy(settings, application, f"{key} at {destination}")
+    passwords = connections.archive_passwords(settings.encryption_of(application))
     with destination.open(key) as file:
-        reader = ArchiveReader(file, f"{key} at {destination}", *passwords, foreign=foreign)
+        reader = ArchiveReader(file, f"{key} at {destination}", *passwords, foreign=foreign, key="" if foreign else key)
         if not foreign and not reader.has_manifest:
             raise ArchiveError(f"{reader.where} holds no manifest, so nothing says what it should restore to.")
         yield reader
+
+
+def refuse_legacy(settings: Settings, application: str | None, where: str) -> None:
+    """:raises ArchiveError: the settings do not accept archives of laravel-backup."""
+    try:
+        settings.refuse_legacy(application, datetime.now(UTC))
+    except SettingsError as error:
+        raise ArchiveError(f"{where} is not read. {error.message}", error.hint) from error
+
+
+def unsigned(reader: ArchiveReader) -> str:
+    """Say why nobody vouches for an archive; nothing where it is signed."""
+    if not reader.has_manifest:
+        return "nobody signed this archive of laravel-backup: whoever could write to its destination could forge it"
+    if not reader.is_encrypted:
+        return (
+            "nobody signed this archive, which is not encrypted: whoever could write to its destination could forge it"
+        )
+    return ""
 
 
 def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None, sha256: str = "") -> Verified:
@@ -50,8 +73,7 @@ def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None,
     manifest = reader.manifest()
     if manifest is None:
         return verified
-    if key and catalog.key_of(manifest) != key:
-        raise ArchiveError(f"{reader.where} holds the manifest of another archive: somebody put it under this name.")
+    reader.refuse_another(manifest, key)
     captured_databases(reader, manifest)
     wrong = catalog.wrong_fields(marker, manifest, verified) if marker is not None else []
     if wrong:

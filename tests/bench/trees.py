@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pyzipper
 from lifeboat import backup
-from lifeboat.archive import encryption
+from lifeboat.archive import encryption, signature
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.extract import extract
 from lifeboat.files import Selection
@@ -167,7 +167,7 @@ def main(scratch: Path) -> None:
         hold(title, "times Lifeboat", bench.contestants())
         started = time.perf_counter()
         for _ in range(1000):
-            encryption.derive(PASSWORD.encode(), os.urandom(encryption.SALT_BYTES))
+            encryption.derive(PASSWORD.encode(), os.urandom(signature.SALT_BYTES))
         floor = (time.perf_counter() - started) / 1000 * len(sizes) / len(os.sched_getaffinity(0))
         console.print(f"The floor: deriving {len(sizes)} keys takes {floor:.1f} s on all cores.")
         print_peak("pack", scratch, tree)

@@ -21,9 +21,9 @@ from pyzipper.zipfile import BadZipFile
 from pyzipper.zipfile_aes import WZ_AES_V2, AESZipDecrypter, AESZipEncrypter
 
 from lifeboat.archive import CHUNK
+from lifeboat.archive.signature import SALT_BYTES, marked_salt
 
 ROUNDS = 1000
-SALT_BYTES = 16
 KEY_BYTES = 32
 CHECK_BYTES = 2  # tell a wrong password before anything is read
 HMAC_BYTES = 10
@@ -60,13 +60,16 @@ def _cipher(key: bytes) -> Any:
 
 
 class Encrypter(AESZipEncrypter):  # type: ignore[misc]  # pyzipper carries no types
-    """Encrypts one entry, into one buffer for all blocks: a new block each time costs more than the cipher does."""
+    """Encrypts one entry, into one buffer for all blocks: a new block each time costs more than the cipher does.
 
-    def __init__(self, password: bytes) -> None:
+    :param is_manifest: all other entries are marked as being none.
+    """
+
+    def __init__(self, password: bytes, *, is_manifest: bool = False) -> None:
         # Not pyzipper's own, which would derive the key once more; what its other methods read is set here.
         self.aes_strength = 3
         self.force_wz_aes_version = WZ_AES_V2
-        self.salt = os.urandom(SALT_BYTES)
+        self.salt = os.urandom(SALT_BYTES) if is_manifest else marked_salt(password)
         material = derive(password, self.salt)
         self.encpwdverify = material[2 * KEY_BYTES :]
         self.encrypter = _cipher(material[:KEY_BYTES])

@@ -109,7 +109,7 @@ class Payload:
     :param first: the first piece, which decides whether the content is deflated; it is not taken yet.
     """
 
-    def __init__(self, info: EntryInfo, first: bytes, password: bytes | None) -> None:
+    def __init__(self, info: EntryInfo, first: bytes, password: bytes | None, *, is_manifest: bool = False) -> None:
         self.info = info
         self._sha256 = hashlib.sha256()
         self._deflate = None
@@ -118,7 +118,7 @@ class Payload:
         info.compress_type = ZIP_DEFLATED if self._deflate else ZIP_STORED
         self._encrypter = None
         if password is not None:
-            self._encrypter = Encrypter(password)
+            self._encrypter = Encrypter(password, is_manifest=is_manifest)
             info.encrypt_with(self._encrypter)
         self.head: bytes = self._encrypter.encryption_header() if self._encrypter else b""
 

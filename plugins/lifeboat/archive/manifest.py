@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lifeboat.archive import CHUNK
+from lifeboat.archive.signature import Signer
 
 
 class EntryList:
@@ -39,8 +40,23 @@ class EntryList:
         """Bytes of the entries as JSON."""
         return self._file.tell()
 
-    def complete(self, manifest: dict[str, Any]) -> Iterator[bytes]:
-        """Yield the manifest with these entries as JSON, in pieces of at most `CHUNK` bytes."""
+    def complete(self, manifest: dict[str, Any], password: bytes | None) -> Iterator[bytes]:
+        """Yield the manifest with these entries as JSON, in pieces of at most `CHUNK` bytes.
+
+        :param password: signs it; without one nothing does.
+        """
+        if password is None:
+            yield from self._text(manifest)
+            yield b"\n}"
+            return
+        signer = Signer(password)
+        for piece in self._text(manifest):
+            signer.update(piece)
+            yield piece
+        yield signer.tail()
+
+    def _text(self, manifest: dict[str, Any]) -> Iterator[bytes]:
+        """Yield the manifest but for its last line."""
         head = json.dumps(manifest, indent=1).removesuffix("\n}").encode() + b',\n "entries": {'
         for start in range(0, len(head), CHUNK):
             yield head[start : start + CHUNK]
@@ -49,4 +65,4 @@ class EntryList:
         while piece := self._file.read(CHUNK):
             yield piece
         self._file.seek(end)
-        yield b"\n }\n}"
+        yield b"\n }"

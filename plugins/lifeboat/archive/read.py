@@ -9,7 +9,7 @@ import json
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -17,7 +17,9 @@ from isal import isal_zlib
 from pyzipper import ZIP_DEFLATED, ZIP_STORED, BadZipFile
 from pyzipper.zipfile_aes import AESZipExtFile, AESZipFile
 
-from lifeboat.archive import CHUNK, MANIFEST_NAME
+from lifeboat import catalog
+from lifeboat.archive import CHUNK, MANIFEST_NAME, engine_of_entry, signature
+from lifeboat.archive.directory import LONGEST, MOST_ENTRIES, Directory, as_file, scan
 from lifeboat.archive.encryption import Decrypter
 from lifeboat.archive.entry import ENCRYPTED, UTF8_NAME
 from lifeboat.archive.listing import Entry, entry_of, is_file_name
@@ -36,6 +38,7 @@ CHECK_ENCRYPTION = (
     "An archive without encryption proves nothing of who made it. If it is older than the password, set "
     "'encryption: none' for its application while you read it."
 )
+FORGED = "Find out who wrote it, and restore another archive."
 CHECK_KEY = "Check the password of the connection that the settings name under encryption."
 LOCAL_HEADER = struct.Struct("<26xHH")  # its last fields: how long the name and the extra fields after it are
 
@@ -50,6 +53,15 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
     def setup_aeszipdecrypter(self) -> type[Decrypter]:
         super().setup_aeszipdecrypter()
         return Decrypter
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether it was made as an entry that is not a manifest."""
+        return (
+            self._zinfo.wz_aes_version is not None
+            and self._decrypter is not None
+            and signature.is_marked(self.encryption_header[: signature.SALT_BYTES], self._pwd)
+        )
 
     def chunks(self) -> Iterator[bytes]:
         """Yield the inflated content in bounded pieces; what is wrong with the entry is raised at its end.
@@ -86,12 +98,27 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
 
 
 class _Zip(AESZipFile):  # type: ignore[misc]
+    """A ZIP file to read.
+
+    :param records: of its directory that are read; all when left out.
+    :param shift: what is added to the offsets that they tell.
+    """
+
     zipextfile_cls = _Entry
+
+    def __init__(self, file: BinaryIO, records: bytes = b"", shift: int = 0) -> None:
+        self._records, self._shift = records, shift
+        super().__init__(cast(Any, file))
 
     def _RealGetContents(self) -> None:  # noqa: N802
         """Read the directory; names without the UTF-8 mark are bytes as they were, not letters of an old PC."""
+        file: Any = self.fp  # type: ignore[has-type]
+        if self._records:
+            self.fp = io.BytesIO(as_file(self._records))
         super()._RealGetContents()
+        self.fp = file
         for info in self.filelist:
+            info.header_offset += self._shift
             info.filename = info.orig_filename  # pyzipper ends a name at a NUL, and would take two for one
             if not info.flag_bits & UTF8_NAME:
                 info.filename = info.orig_filename.encode("cp437").decode("utf-8", "surrogateescape")
@@ -177,36 +204,68 @@ class ArchiveReader:
     :param password: of the archive; with one, nothing that is stored in the clear is believed.
     :param previous: passwords that are tried where that one does not fit.
     :param foreign: made by laravel-backup: a ``manifest.json`` in it is a file like any other, and whether it is
-        encrypted was up to others.
+        encrypted was up to others; with a password, it must be.
+    :param key: that its manifest must name; any when empty.
     :raises ArchiveError: it is not a ZIP file, or its directory is damaged.
     """
 
     def __init__(
-        self, file: BinaryIO, where: str, password: str | None, previous: Sequence[str] = (), *, foreign: bool = False
+        self,
+        file: BinaryIO,
+        where: str,
+        password: str | None,
+        previous: Sequence[str] = (),
+        *,
+        foreign: bool = False,
+        key: str = "",
     ) -> None:
         self.where = where
         self._foreign = foreign
+        self._key = key
         self._file = _HashedFile(file)
+        passwords = [each.encode() for each in (password, *previous) if each] if password else []
         try:
-            self._zip = _Zip(cast(Any, self._file))
+            directory = scan(cast(BinaryIO, self._file), MANIFEST_NAME.encode())
+            if directory.is_long:
+                self._refuse_unless_promised(directory, passwords)
+            shift = directory.shift if directory.content else 0
+            self._zip = _Zip(cast(BinaryIO, self._file), directory.content, shift)
         except DAMAGE as error:
             raise ArchiveError(f"{where} is not a whole ZIP archive: {_reason(error)}.") from error
-        if password:
-            self._zip.setpassword(password.encode())
-            self._choose_password(previous)
+        self._choose_password(passwords)
 
-    def _choose_password(self, previous: Sequence[str]) -> None:
-        """Take the first password that opens the smallest entry; where none does, the current one stays."""
-        encrypted = [info for info in self._zip.filelist if info.flag_bits & ENCRYPTED]
-        if not previous or not encrypted:
+    def _refuse_unless_promised(self, directory: Directory, passwords: Sequence[bytes]) -> None:
+        """Let the manifest say that a long directory is as long as it should be, before memory is spent on it.
+
+        :raises ArchiveError: it does not.
+        """
+        if self._foreign or not directory.record:
+            raise ArchiveError(
+                f"{self.where} lists {directory.entries} entries in {directory.size} bytes; without a manifest, at most"
+                f" {MOST_ENTRIES} in {LONGEST} are read.",
+                "7-Zip opens it: docs/RECOVERY.md shows how.",
+            )
+        self._zip = _Zip(cast(BinaryIO, self._file), directory.record, directory.shift)
+        self._choose_password(passwords)
+        promised = len(self._manifest(directory.entries)["entries"])
+        if directory.entries > promised + MOST_ENTRIES:
+            raise ArchiveError(f"{self.where} lists {directory.entries} entries, and its manifest {promised}.")
+
+    def _choose_password(self, passwords: Sequence[bytes]) -> None:
+        """Take the first password that opens the smallest entry; where none does, it is the current one."""
+        if not passwords:
             return
-        sample, current = min(encrypted, key=lambda info: info.compress_size), self._zip.pwd
-        for candidate in (current, *(each.encode() for each in previous)):
+        self._zip.setpassword(passwords[0])
+        encrypted = [info for info in self._zip.filelist if info.flag_bits & ENCRYPTED]
+        if len(passwords) == 1 or not encrypted:
+            return
+        sample = min(encrypted, key=lambda info: info.compress_size)
+        for candidate in passwords:
             self._zip.setpassword(candidate)
             with contextlib.suppress(RuntimeError, *DAMAGE):  # whole, because two bytes of it fit by chance, too
                 deque(self._zip.open(sample).chunks(), maxlen=0)
                 return
-        self._zip.setpassword(current)
+        self._zip.setpassword(passwords[0])
 
     def names(self) -> list[str]:
         """Return the names of the entries in the order of the archive."""
@@ -216,6 +275,11 @@ class ArchiveReader:
     def has_manifest(self) -> bool:
         """Whether the archive says itself what it should hold; laravel-backup's do not."""
         return not self._foreign and MANIFEST_NAME in self._zip.NameToInfo
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether a password must open it."""
+        return bool(self._zip.pwd)
 
     def files(self) -> list[Entry]:
         """Return what the archive holds of the application's files, in the order of the file.
@@ -254,9 +318,15 @@ class ArchiveReader:
         """
         try:
             info = self._zip.getinfo(name)
-            if self._zip.pwd and self.has_manifest and info.file_size and not info.flag_bits & ENCRYPTED:
+            is_manifest = self.has_manifest and name == MANIFEST_NAME
+            ours = self.has_manifest or self._foreign
+            if self._zip.pwd and ours and _must_be_encrypted(info) and not _is_encrypted(info):
                 raise ArchiveError(f"{self.where}: {name!r} is not encrypted, and so anybody's.", CHECK_ENCRYPTION)
             entry = self._zip.open(info) if stored is None else self._zip.open_stored(info, stored)
+            if is_manifest and entry.is_marked:
+                raise ArchiveError(
+                    f"{self.where}: its manifest is another entry, which somebody put under that name.", FORGED
+                )
             yield from entry.chunks()
         except DAMAGE as error:  # before RuntimeError, of which NotImplementedError is one
             raise ArchiveError(f"{self.where}: {name!r} is damaged: {_reason(error)}.") from error
@@ -268,20 +338,56 @@ class ArchiveReader:
     def manifest(self) -> dict[str, Any] | None:
         """Return the manifest, or None where the archive has none (laravel-backup wrote it).
 
-        :raises ArchiveError: the manifest is damaged.
+        :raises ArchiveError: the manifest is damaged, of another archive, or not signed as it should be.
         """
-        if not self.has_manifest:
-            return None
-        longest = min(LONGEST_MANIFEST, MANIFEST_BASE + MANIFEST_PER_ENTRY * len(self._zip.filelist))
-        if self._zip.getinfo(MANIFEST_NAME).file_size > longest:
+        return self._manifest(len(self._zip.filelist)) if self.has_manifest else None
+
+    def _manifest(self, entries: int) -> dict[str, Any]:
+        """Return the manifest.
+
+        :param entries: that the archive lists.
+        """
+        longest = min(LONGEST_MANIFEST, MANIFEST_BASE + MANIFEST_PER_ENTRY * entries)
+        size = self._zip.getinfo(MANIFEST_NAME).file_size
+        if size > longest:
             raise ArchiveError(f"{self.where}: its manifest claims to be larger than {longest} bytes.")
+        if size > LONGEST:
+            deque(self.chunks(MANIFEST_NAME), maxlen=0)  # its HMAC stands at its end: before that, no memory is spent
+        text = b"".join(self.chunks(MANIFEST_NAME))
+        self._refuse_unsigned(text)
         try:
-            manifest = json.loads(b"".join(self.chunks(MANIFEST_NAME)))
+            manifest = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise ArchiveError(f"{self.where}: its manifest is not JSON.") from error
         if not isinstance(manifest, dict) or not isinstance(manifest.get("entries"), dict):
             raise ArchiveError(f"{self.where}: its manifest lists no entries.")
+        self.refuse_another(manifest, self._key)
         return manifest
+
+    def refuse_another(self, manifest: Mapping[str, Any], key: str) -> None:
+        """:raises ArchiveError: the manifest is of another archive than the key's; any will do when that is empty."""
+        if key and catalog.key_of(manifest) != key:
+            raise ArchiveError(f"{self.where} holds the manifest of another archive: somebody put it under this name.")
+
+    def _refuse_unsigned(self, text: bytes) -> None:
+        """Refuse a manifest that only seems to be one. Those of older versions have no signature, nor a mark.
+
+        :raises ArchiveError: it is another entry under that name, or was changed.
+        """
+        password = self._zip.pwd
+        if not password:
+            return
+        if signature.is_signed(text) and not signature.is_authentic(text, password):
+            raise ArchiveError(f"{self.where}: its manifest was not signed with the archive password.", FORGED)
+
+    def verify_entry(self, name: str) -> None:
+        """Read one entry, and compare it with the manifest: what was verified may be another archive by now.
+
+        :raises ArchiveError: it is not what it should be.
+        """
+        promised = self._promised()
+        size = self._zip.getinfo(name).file_size
+        self._verify_entry(name, promised, Progress(f"Verifying {name} of {self.where}", size))
 
     def verify(self, expected_sha256: str | None = None) -> Verified:
         """Read everything once, in the order of the file.
@@ -337,6 +443,16 @@ class ArchiveReader:
         if (promised[name].get("size"), promised[name].get("sha256")) != (size, sha256.hexdigest()):
             raise ArchiveError(f"{self.where}: {name!r} is not what its manifest promises.")
         return size
+
+
+def _is_encrypted(info: Any) -> bool:
+    """Whether an entry is encrypted with WinZip's AES; the old encryption of ZIP authenticates nothing."""
+    return bool(info.flag_bits & ENCRYPTED) and info.wz_aes_version is not None
+
+
+def _must_be_encrypted(info: Any) -> bool:
+    """Whether an entry has something to hide: a content; or it is a dump, which would empty a database."""
+    return info.file_size > 0 or engine_of_entry(info.filename) is not None
 
 
 def _reason(error: Exception) -> str:

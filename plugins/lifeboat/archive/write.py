@@ -18,9 +18,10 @@ from pyzipper import ZIP_DEFLATED
 from pyzipper.zipfile import ZIP64_LIMIT
 from pyzipper.zipfile_aes import AESZipFile
 
-from lifeboat.archive import CHUNK
-from lifeboat.archive.encryption import CHECK_BYTES, HMAC_BYTES, SALT_BYTES, Encrypter
+from lifeboat.archive import CHUNK, MANIFEST_NAME
+from lifeboat.archive.encryption import CHECK_BYTES, HMAC_BYTES, Encrypter
 from lifeboat.archive.entry import EntryInfo, PackedEntry, Payload
+from lifeboat.archive.signature import SALT_BYTES
 from lifeboat.errors import ArchiveError, LifeboatError
 from lifeboat.streams import FileOutput, Output, Source
 
@@ -233,7 +234,7 @@ class ArchiveWriter:
         info = EntryInfo(name, FILE_MODE, _nanoseconds(modified))
         source = iter(pieces)
         first = next(source, b"")
-        payload = Payload(info, first, self.password)
+        payload = Payload(info, first, self.password, is_manifest=name == MANIFEST_NAME)
         with self.entry(info, size) as entry:
             entry.write(payload.head)
             entry.write(payload.take(first))

@@ -103,6 +103,8 @@ def verify(
                     f"[green]whole[/] {terminal.plain(check['where'])}: {held}, SHA-256 {check['sha256']}",
                     soft_wrap=True,
                 )
+                if check["warning"]:
+                    terminal.complain(f"{check['where']}: {check['warning']}.")
             else:
                 terminal.complain(check["error"])
     if not all(check["ok"] for check in checks):
@@ -117,7 +119,8 @@ def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
     application = next((part for part in reversed(path.absolute().parts) if part in settings.applications), None)
     passwords = connections.archive_passwords(settings.encryption_of(application))
 
-    return _check(str(path), _opened_file(path, *passwords), lambda: catalog.read_marker(beside, path.name))
+    opened = _opened_file(settings, application, path, *passwords)
+    return _check(str(path), opened, lambda: catalog.read_marker(beside, path.name))
 
 
 def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -154,17 +157,25 @@ def _check(
         marker = read_marker()
         with opened as reader:
             verified = stored_archive.verify_as(reader, key, marker)
+            unsigned = stored_archive.unsigned(reader)
     except (ArchiveError, StorageError) as error:
         return {"where": where, "ok": False, "error": str(error)}
-    return {"where": where, "ok": True, **vars(verified)}
+    return {"where": where, "ok": True, **vars(verified), "warning": unsigned}
 
 
 @contextmanager
-def _opened_file(path: Path, password: str | None, previous: tuple[str, ...]) -> Iterator[ArchiveReader]:
+def _opened_file(
+    settings: Settings, application: str | None, path: Path, password: str | None, previous: tuple[str, ...]
+) -> Iterator[ArchiveReader]:
+    from lifeboat import stored_archive
     from lifeboat.archive.read import ArchiveReader
 
     with path.open("rb") as file:
-        yield ArchiveReader(file, str(path), password, previous)
+        reader = ArchiveReader(file, str(path), password, previous)
+        if not reader.has_manifest:
+            stored_archive.refuse_legacy(settings, application, str(path))
+            reader = ArchiveReader(file, str(path), password, previous, foreign=True)
+        yield reader
 
 
 def _print_catalogs(catalogs: dict[str, Catalog], application: str | None, *, all_read: bool) -> None:

@@ -159,7 +159,8 @@ def _total(name: str, value: object) -> str:
 def recovery(settings: Settings, readings: Iterable[Reading], now: datetime) -> list[RecoveryCard]:
     """Say of every application how to get its newest archive back."""
     readings = list(readings)
-    everything = sorted(rows(settings, readings, now), key=lambda row: not row.age)  # those with a wrong date last
+    # Those that nobody signed and those with a wrong date come last.
+    everything = sorted(rows(settings, readings, now), key=lambda row: (row.archive.kind == "legacy", not row.age))
     cards = []
     for application in settings.applications:
         newest: dict[Kind, Row] = {}
