@@ -3,7 +3,7 @@
 The digests say whether a restored database equals the captured one, so they must not depend on how a client happens
 to print the same data. The rules, whose version a manifest says:
 
-* Rows are the text between the parentheses of INSERT, parentheses included, each followed by ``,\\n``: where one
+* Rows are the text between the parentheses of INSERT, parentheses included, each followed by a comma: where one
   statement ends and the next begins does not count, nor whether the client writes a row a line (MariaDB) or a
   statement a line (MySQL). Values that the server computes are left out: MySQL's client does not write them, and the
   definition vouches for them.
@@ -25,13 +25,22 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from lifeboat.databases import ObjectDigest, TableDigest
-from lifeboat.databases.digest_rows import SEPARATOR, FirstRow, StoredValues, altered, one_row_a_line, whole_tokens
+from lifeboat.databases.digest_rows import (
+    SEPARATOR,
+    FirstRow,
+    StoredValues,
+    altered,
+    count_rows,
+    one_row_a_line,
+    whole_tokens,
+)
 from lifeboat.databases.mysql_definitions import CODE, Column, canonical, is_versioned, read_table
 from lifeboat.databases.mysql_statements import NAME, name_of, pattern, recognise
 from lifeboat.errors import DumpError
 
 RULES = 2  # their version; a manifest that names none has digests by the first
 TRAILER = b"-- Dump completed"
+AT_ONCE = 64 << 10  # bytes of rows that are looked at together; more do not fit into the processor's cache
 LONGEST_HEAD = 1 << 20  # of an INSERT, up to VALUES: 4096 columns may be named there
 
 _INSERT = pattern(
@@ -42,7 +51,7 @@ _ROWS = pattern(r"(?: /\*M?!\d* \s* )? (?:INSERT|REPLACE|LOAD)\b")
 _NAME = pattern(NAME)
 _WHEN = (b"row_start", b"row_end")  # what clients call the columns that a versioned table has without naming them
 _HISTORY = re.compile(rb"/\*M?!\d+ SET .*\bsystem_versioning_insert_history=(1|@)")
-_END = b";\n"
+_END = re.compile(rb";\n")
 _PRIMARY_KEY = re.compile(rb"^  PRIMARY KEY ", re.MULTILINE)
 _DELIMITER = re.compile(rb"DELIMITER (\S+)")
 _DEFINITIONS = frozenset((*CODE, "table", "sequence"))
@@ -63,7 +72,7 @@ class DumpDigest:
 
 
 class _Rows(Protocol):
-    """Takes canonical rows in pieces of any size; no piece ends inside a separator."""
+    """Takes rows, one a line, in pieces of any size; no piece ends inside a separator."""
 
     def feed(self, text: bytes) -> None: ...
 
@@ -78,8 +87,16 @@ class _OrderedRows:
         self._rows = 0
 
     def feed(self, text: bytes) -> None:
+        one_line = text.replace(b"\n", b"")
+        self.add(one_line, len(text) - len(one_line))
+
+    def add(self, text: bytes, ended: int) -> None:
+        """Take rows on one line.
+
+        :param ended: how many rows end in it.
+        """
         self._hash.update(text)
-        self._rows += text.count(b"\n")
+        self._rows += ended
 
     def digest(self) -> tuple[int, str]:
         return self._rows, self._hash.hexdigest()
@@ -144,6 +161,9 @@ class _Insert:
             if needed != [name for name, is_stored in stored.items() if is_stored]:
                 raise altered(table.name)
         kept = [stored.get(name, True) for name in named]
+        # Rows that have an order and all of whose values count need not be taken apart.
+        self._whole = table.rows if isinstance(table.rows, _OrderedRows) and all(kept) else None
+        self._is_first = True
         self._take = table.rows.feed if all(kept) else StoredValues(table.name, kept, table.rows.feed).feed
         self._first_row = FirstRow(table.name, len(named)) if named and not table.has_rows else None
         table.has_rows = True
@@ -154,10 +174,16 @@ class _Insert:
         :raises DumpError: the rows do not have the columns of the table's definition.
         """
         if not self._has_values:  # and MySQL's client writes ``),))`` for two rows
-            text = (b"()" + SEPARATOR) * text.count(b",")
-        elif not self._a_line:
-            text, self._inside = one_row_a_line(text, self._inside)
-        self._feed_rows(text)
+            self._feed_rows((b"()" + SEPARATOR) * text.count(b","))
+        elif self._a_line:
+            self._feed_rows(text)
+        elif self._whole and not self._first_row:
+            begun, self._inside = count_rows(text, self._inside)
+            self._whole.add(text.replace(b"\n", b"") if b"\n" in text else text, begun - self._is_first)
+        else:
+            lines, self._inside = one_row_a_line(text, self._inside)
+            self._feed_rows(lines)
+        self._is_first = False
 
     def close(self) -> None:
         """Take the end of the last row."""
@@ -230,20 +256,21 @@ class DumpParser:
             table = self._table(name_of(head["name"]))
             self._insert = _Insert(table, named, with_history=self._with_history, a_line=head["space"] == b"\n")
             return head.end()
-        if len(text) - position > LONGEST_HEAD or text.find(_END, position) >= 0:
+        if len(text) - position > LONGEST_HEAD or _END.search(text, position):
             raise _not_understood(text[position : position + LONGEST_HEAD])
         return position
 
     def _values(self, insert: _Insert, text: bytes, position: int) -> int:
-        end = text.find(_END, position)
-        reached = end if end >= 0 else whole_tokens(text, position)
+        stop = min(len(text), position + AT_ONCE)
+        end = _END.search(text, position, stop)
+        reached = end.start() if end else whole_tokens(text, position, stop)
         if reached > position:
             insert.feed(text[position:reached])
-        if end < 0:
+        if not end:
             return reached
         insert.close()
         self._insert = None
-        return end + len(_END)
+        return end.end()
 
     def _definition(self, line: bytes) -> None:
         if not self._statement:

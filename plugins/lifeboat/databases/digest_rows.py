@@ -1,8 +1,7 @@
 """The rows of INSERTs in one spelling, whatever client wrote them: read in chunks of any size, in bounded memory.
 
-The canonical text is one row a line, as MariaDB's client writes it: ``(1,'a'),\\n``. MySQL's client writes ``),(``
-between rows, which may stand in strings as well. Strings hold no raw newline, and escape quotes by a backslash, so
-quotes say what is in a string: an odd number of them before it.
+MariaDB's client writes ``),\\n(`` between rows, MySQL's ``),(``, which may stand in strings as well. Strings hold no
+raw newline, and escape quotes by a backslash, so quotes say what is in a string: an odd number of them before it.
 """
 
 from __future__ import annotations
@@ -17,15 +16,16 @@ from lifeboat.errors import DumpError
 SEPARATOR = b",\n"
 _BETWEEN = b"),("
 _VALUE = rb"[^',()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^',()]*+)*+"
+_NO_MARKS = bytes(set(range(256)) - set(b"'("))
+_NO_MARKS_OR_ESCAPES = bytes(set(range(256)) - set(b"'(\\\"nr0Z"))  # clients escape by these letters only
 _LONGEST_BETWEEN = 3  # bytes of ``),\n(`` and ``;\n`` that may be the last of a chunk
 
 
-def whole_tokens(text: bytes, start: int) -> int:
-    """Return how much of a text can be read without what follows: no escape or separator is cut in two."""
-    end = len(text)
-    tail = text[max(start, end - _LONGEST_BETWEEN) :]
-    end -= len(tail) - len(tail.rstrip(b"),;\n"))
-    backslashes = end - max(start, len(text[start:end].rstrip(b"\\")) + start)
+def whole_tokens(text: bytes, start: int, stop: int) -> int:
+    """Return up to where a part of a text can be read by itself: no escape or separator is cut in two."""
+    tail = text[max(start, stop - _LONGEST_BETWEEN) : stop]
+    end = stop - len(tail) + len(tail.rstrip(b"),;\n"))
+    backslashes = end - start - len(text[start:end].rstrip(b"\\"))
     return end - backslashes % 2
 
 
@@ -42,6 +42,23 @@ def one_row_a_line(text: bytes, inside: int) -> tuple[bytes, int]:
     pieces, ends = text.split(_BETWEEN), list(accumulate(odd, xor))
     joined = [part for piece, end in zip(pieces, ends, strict=True) for part in (piece, b"),(" if end else b"),\n(")]
     return b"".join(joined[:-1]), ends[-1]
+
+
+def count_rows(text: bytes, inside: int) -> tuple[int, int]:
+    """Return how many rows begin in a text, by its parentheses outside of strings.
+
+    What may stand between quotes and parentheses is dropped first, and then strings that hold neither: for most rows,
+    nothing remains but the parentheses.
+
+    :param inside: 1 where the text begins in a string, else 0.
+    :returns: the same for its end beside the number.
+    """
+    if b"\\" in text:
+        escapes = text.translate(None, _NO_MARKS_OR_ESCAPES)
+        text = escapes.replace(b"\\\\", b"").replace(b"\\'", b"")
+    marks = text.translate(None, _NO_MARKS)
+    pieces = (b"'" * inside + marks).replace(b"''", b"").split(b"'")
+    return sum(map(len, pieces[::2])), 1 - len(pieces) % 2
 
 
 def _without_escapes(text: bytes) -> bytes:
