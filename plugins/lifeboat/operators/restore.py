@@ -253,10 +253,10 @@ class RestoreDatabaseOperator(RestoreStepOperator):
         from lifeboat.errors import UntrustedError
         from lifeboat.operators.sealed import HINT
 
-        planned = dict(enumerate(plan.databases)).get(-1 if index is None else index)
-        if planned is None or self.database != asdict(planned):
+        step = dict(enumerate(plan.databases)).get(-1 if index is None else index)
+        if step is None or self.database != asdict(step):
             raise UntrustedError(f"The database that restore[{index}] was given is not the one of the plan.", HINT)
-        return planned
+        return step
 
 
 class RestoreFilesOperator(RestoreStepOperator):
