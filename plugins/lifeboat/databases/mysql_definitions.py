@@ -71,6 +71,7 @@ _DEFAULT_COLLATIONS = {
 }
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
 _COLUMN_HEAD = pattern(r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s (?P<floating> double\b | float\b )?")
+_CREATE_VIEW = re.compile(rb"\bCREATE\b(?! OR REPLACE)", re.IGNORECASE)
 _LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
 # Before a table or a sequence, a column with its table, or a function; not before a column of an alias.
 _OWN_IN_VIEW = (
@@ -301,6 +302,11 @@ def without_definer(statement: Statement) -> Statement:
     """Return a definition that will belong to whoever runs it."""
     start, end = created(statement).span("definer")
     return replace(statement, sql=statement.sql[:start] + statement.sql[end:])
+
+
+def replacing(view: Statement) -> Statement:
+    """Return the definition of a view that may be there already."""
+    return replace(view, sql=_CREATE_VIEW.sub(rb"\g<0> OR REPLACE", view.sql, count=1))
 
 
 def disabled(event: Statement) -> Statement:

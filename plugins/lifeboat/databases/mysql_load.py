@@ -30,16 +30,22 @@ from lifeboat.databases.mysql_target import (
     AS_READ,
     HINTS,
     INVALID_DATES,
+    INVALID_VIEW,
     NOT_ALLOWED,
     Compatibility,
+    Refused,
     RefusedError,
+    Step,
     Target,
     differences,
     in_passes,
+    left_out,
+    make_step,
     query,
     read_target,
     run,
     session_in,
+    steps_of,
 )
 from lifeboat.databases.mysql_workers import Job, Workers
 from lifeboat.errors import RestoreError
@@ -192,7 +198,7 @@ class _Loading:
         self.rows = 0
         self.warnings: dict[str, None] = {}
         self.orphans: list[str] = []
-        self.left_out: list[str] = []
+        self.left_out: dict[str, str] = {}  # views, each with a warning
 
     def take(self, statement: Statement) -> None:
         """Run a statement, or keep it until its time has come."""
@@ -221,12 +227,32 @@ class _Loading:
         self._check_foreign_keys(self._add_foreign_keys())
         for sql in AS_READ:
             self._define(Statement("setting", "", sql), sql)
-        for view, refusal in in_passes(self._deferred, self._define_deferred):
-            self.left_out.append(view.name)
-            self._warn(
-                f"view {view.name!r} was left out: it reads what the dump does not hold (error {refusal.number})"
-            )
+        steps, last = steps_of(self._deferred)
+        _, refused = in_passes(steps, self._define_deferred)
+        if any(refusal.number == INVALID_VIEW for _, refusal in refused):
+            refused = self._define_views_in_two_turns(steps)
+        self.left_out = left_out(refused)
+        make_step(last, self._define_deferred)
+        for warning in self.left_out.values():
+            self._warn(warning)
         self._warn_of_events()
+
+    def _define_views_in_two_turns(self, steps: Sequence[Step]) -> list[Refused]:
+        """Make views that read those of definers without rights: all in this user's name, then in their definers'.
+
+        The second turn goes backwards, for what reads a view can be defined only while that is valid.
+        """
+
+        def in_own_name(statement: Statement) -> RefusedError | None:
+            view = statement.kind == "view"
+            return self._define_deferred(
+                definitions.without_definer(definitions.replacing(statement)) if view else statement
+            )
+
+        made, refused = in_passes([step for step in steps if step[-1].kind == "view"], in_own_name)
+        for step in reversed(made):
+            make_step([*step[:-1], definitions.replacing(step[-1])], self._define_deferred)
+        return refused
 
     def _warn(self, warning: str) -> None:
         with self._lock:

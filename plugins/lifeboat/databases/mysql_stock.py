@@ -28,8 +28,11 @@ from lifeboat.databases.mysql_target import (
     RefusedError,
     allow,
     in_passes,
+    left_out,
+    make_step,
     run,
     session_in,
+    steps_of,
 )
 from lifeboat.errors import RestoreError
 from lifeboat.processes import Child, child, secret_file
@@ -72,16 +75,15 @@ def load_sequentially(
             child(command(client, path, schema), [secret], with_input=True) as process,
         ):
             fed = _feed(process, schema, settings, statements if in_place else _at_rest(statements, disabled))
-        left_out = in_passes(fed.views, partial(_make, session))
-    warnings += [
-        f"view {view.name!r} was left out: it reads what the dump does not hold (error {refusal.number})"
-        for view, refusal in left_out
-    ]
+        steps, last = steps_of(fed.views)
+        _, refused = in_passes(steps, partial(_make, session))
+        without = left_out(refused)
+        make_step(last, partial(_make, session))
+    warnings += without.values()
     if disabled:
         warnings.append(f"events are disabled here, for they run in the original: {', '.join(disabled)}")
     seconds = time.monotonic() - started
-    names = tuple(view.name for view, _ in left_out)
-    return Loaded(schema, fed.rows, fed.tables, seconds, tuple(warnings), left_out=names)
+    return Loaded(schema, fed.rows, fed.tables, seconds, tuple(warnings), left_out=tuple(without))
 
 
 def _client(*, is_mariadb: bool) -> tuple[Client, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -74,8 +74,6 @@ SETTINGS = {
     "innodb_strict_mode": "OFF",
     "lock_wait_timeout": "86400",
     "max_error_count": "64",
-    "max_execution_time": "0",
-    "max_statement_time": "0",
     "net_read_timeout": "3600",
     "net_write_timeout": "3600",
     "restrict_fk_on_non_standard_key": "OFF",
@@ -86,9 +84,11 @@ SETTINGS = {
     "transaction_read_only": "OFF",
     "tx_read_only": "OFF",
 }
-# Catalogs are read under these limits, too, and a shortened list of tables or schemas looks like a whole one.
+# Catalogs are read under these limits, too, and a shortened list of tables or schemas looks like a whole one. The first
+# comment is for MariaDB, the second for MySQL.
 UNLIMITED = (
     b"SET SESSION sql_select_limit = 18446744073709551615, max_join_size = 18446744073709551615, sql_big_selects = 1"
+    b" /*M!100101 , max_statement_time = 0 */ /*!50708 , max_execution_time = 0 */"
 )
 INVALID_DATES = b"SET SESSION sql_mode = CONCAT(@@SESSION.sql_mode, ',ALLOW_INVALID_DATES')"
 # How the dump is read until it says something else; the names in which MySQL's client does not always save that.
@@ -101,7 +101,8 @@ AS_READ = (
 NOT_ALLOWED = 1227
 # A table, routine or view is missing, or one that can be written to: it may come later in the dump.
 LACKS = frozenset((1054, 1146, 1305, 1347, 1356, 1368, 1449))
-LACKS_TABLE = frozenset((1146, 1356))
+INVALID_VIEW = 1356  # also: its definer lacks rights
+LACKS_TABLE = frozenset((1146, INVALID_VIEW))
 
 
 class RefusedError(RestoreError):
@@ -113,6 +114,11 @@ class RefusedError(RestoreError):
     def __init__(self, doing: str, number: int, said: str = "") -> None:
         super().__init__(f"{doing} failed with error {number}{said}.", HINTS.get(number, ""))
         self.number = number
+
+
+Step = Sequence[Statement]
+Make = Callable[[Statement], RefusedError | None]  # returns why the server refused
+Refused = tuple[Step, RefusedError]
 
 
 def run(session: Session, sql: bytes, doing: str, *, private: bool = False) -> int:
@@ -182,44 +188,63 @@ def _is_allowed(session: Session, sql: bytes) -> bool:
     return True
 
 
-def in_passes(
-    statements: Iterable[Statement], make: Callable[[Statement], RefusedError | None]
-) -> list[tuple[Statement, RefusedError]]:
-    """Make what a dump defines, in its order; what lacks another follows as long as each pass makes one more.
-
-    The settings that lead to a definition are made again with it.
-
-    :param make: returns why the server refused a statement.
-    :returns: the views that read something that the dump does not hold, each with the server's words.
-    :raises RefusedError: the server refuses something for another reason.
-    """
+def steps_of(statements: Iterable[Statement]) -> tuple[list[Step], Step]:
+    """Return definitions, each behind the settings that lead to it, and the settings behind the last one."""
     steps: list[list[Statement]] = [[]]
     for statement in statements:
         steps[-1].append(statement)
         if statement.kind != "setting":
             steps.append([])
-    *steps, last = steps
-    refused: list[tuple[Statement, RefusedError]] = []
+    *definitions_, last = steps
+    return [*definitions_], last
+
+
+def in_passes(steps: Sequence[Step], make: Make) -> tuple[list[Step], list[Refused]]:
+    """Make what a dump defines, in its order; what lacks another follows as long as each pass makes one more.
+
+    :returns: what was made, in that order, and what was refused.
+    :raises RefusedError: the server refuses something that is nothing's to make up for.
+    """
+    made: list[Step] = []
+    refused: list[Refused] = []
     while steps:
-        again = [(step, refusal) for step in steps if (refusal := _make_step(step, make))]
-        refused = [(step[-1], refusal) for step, refusal in again]
-        if len(again) == len(steps):
+        refused = []
+        for step in steps:
+            if refusal := make_step(step, make):
+                refused.append((step, refusal))
+            else:
+                made.append(step)
+        if len(refused) == len(steps):
             break
-        steps = [step for step, _ in again]
-    _make_step(last, make)
-    for statement, refusal in refused:
-        if statement.kind != "view" or refusal.number not in LACKS_TABLE:
-            raise refusal
-    return refused
+        steps = [step for step, _ in refused]
+    return made, refused
 
 
-def _make_step(step: Iterable[Statement], make: Callable[[Statement], RefusedError | None]) -> RefusedError | None:
+def make_step(step: Step, make: Make) -> RefusedError | None:
+    """Make a definition with its settings; return why the server refused, if something that comes later may help.
+
+    :raises RefusedError: nothing will help.
+    """
     for statement in step:
         if refusal := make(statement):
             if statement.kind not in definitions.CODE or refusal.number not in LACKS:
                 raise refusal
             return refusal
     return None
+
+
+def left_out(refused: Iterable[Refused]) -> dict[str, str]:
+    """Return the views that read what the dump does not hold, each with a warning.
+
+    :raises RefusedError: something else was refused.
+    """
+    found = {}
+    for step, refusal in refused:
+        if step[-1].kind != "view" or refusal.number not in LACKS_TABLE:
+            raise refusal
+        name = step[-1].name
+        found[name] = f"view {name!r} was left out: it reads what the dump does not hold (error {refusal.number})"
+    return found
 
 
 @dataclass(frozen=True)
