@@ -41,6 +41,7 @@ torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one
 
 bench: $(INSTALLED) ## Time a backup beside its peers; one table.
 	@scripts/system-packages demo test bench
+	@scripts/server-roots mysql
 	@.venv/bin/python -m tests.bench
 
 docs: $(INSTALLED) ## Write docs/CONFIGURATION.md from the model of the settings.

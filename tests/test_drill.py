@@ -22,7 +22,7 @@ from lifeboat.operators.fresh import RequireFreshBackup
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, staging_directory
-from tests.test_restore import SHOP, back_up, damage, only_shop, repack, root
+from tests.test_restore import SHOP, back_up, damage, only_shop, plan, repack, restored, root
 
 __all__ = ["only_shop", "root"]
 
@@ -427,3 +427,27 @@ def test_a_proof_of_another_copy_or_size_proves_nothing(rehearsed: Path) -> None
     assert "is not the archive that was proven: its size differs" in findings()["application proof"][1]
     rehearsed.with_name(f"{rehearsed.name}.proof.json").write_text("[" * 200_000)
     assert "is not the proof of that archive" in findings()["application proof"][1]
+
+
+@pytest.mark.parametrize("family", ["mariadb", "mysql"])
+def test_rows_without_parents_are_restored_and_prove_nothing(
+    family: str, project: Configure, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = request.getfixturevalue(family)
+    if server.path:
+        monkeypatch.setenv("PATH", f"{server.path}:{os.environ['PATH']}")
+    server.run("DROP DATABASE IF EXISTS shop; CREATE DATABASE shop")
+    server.run("CREATE TABLE p (id INT PRIMARY KEY);"
+               "CREATE TABLE c (id INT PRIMARY KEY, p INT, CONSTRAINT k FOREIGN KEY (p) REFERENCES p (id));"
+               "SET foreign_key_checks = 0; INSERT INTO c VALUES (1, 99)", "shop")  # fmt: skip
+    project(drill={"production": True})
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", server.connection())
+    key = back_up().packed.key
+    place, *_ = connections.destinations(config.load(), "Shop", ("disk",))
+    lacking = "rows lack the parents that foreign key 'k' of table 'c' names: 1 row"
+    with pytest.raises(MismatchError, match=f"restores to what was captured, but breaks its own rules: {lacking}"):
+        drill.rehearse(config.load(), "Shop", place, key, BY, datetime.now(UTC))
+    assert proofs() == []
+    (done,) = restored(plan())
+    assert lacking in done.warnings
+    server.run(f"DROP DATABASE shop; DROP DATABASE {done.schema}")

@@ -6,17 +6,22 @@ round.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from lifeboat.databases import mysql, mysql_load
 from rich.console import Console
 from rich.table import Table
+
+from include.demo import marketplace
+from include.demo.stand_ins import MariaDB, MySQL
 
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 PASSWORD = "bench password"
@@ -39,6 +44,29 @@ def shell(command: str, **variables: str) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
+
+
+@contextlib.contextmanager
+def own_clients(server: MariaDB | MySQL) -> Iterator[None]:
+    """Put a server's own clients first in PATH."""
+    before = os.environ["PATH"]
+    os.environ["PATH"] = os.pathsep.join(filter(None, [str(server.path or ""), before]))
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
+
+
+def fill(mariadb: MariaDB, server: MariaDB | MySQL, database: str, rows: int) -> None:
+    """Make a marketplace on a server; its numbers come from a storage engine that only MariaDB has."""
+    marketplace.load(mariadb, database, rows)
+    if server is mariadb:
+        return
+    chunks: list[bytes] = []
+    mysql.dump(mariadb.connect, mariadb.server, database, (), chunks.append)
+    server.run(f"DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database} CHARACTER SET utf8mb4")
+    mysql_load.load(server.connect, server.server, database, chunks)
+    mariadb.run(f"DROP DATABASE {database}")
 
 
 class Repositories:

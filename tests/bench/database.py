@@ -13,19 +13,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 from lifeboat import backup
 from lifeboat.config import Database
 from lifeboat.databases import mysql
-from lifeboat.databases.mysql_engine import MySQL
+from lifeboat.databases.mysql_engine import MySQL as Engine
 from lifeboat.staging import Staging, StagingBucket, StagingDirectory
 from lifeboat.storage.bucket import Bucket
 from lifeboat.storage.s3 import S3Destination
 
-from include.demo import marketplace
-from include.demo.stand_ins import S3, MariaDB
-from tests.bench.contest import PASSWORD, Repositories, console, hold, peak_megabytes, shell
+from include.demo.stand_ins import S3, MariaDB, MySQL
+from tests.bench.contest import PASSWORD, Repositories, console, fill, hold, own_clients, peak_megabytes, shell
 from tests.conftest import disk_destination
 
 ROWS = int(os.environ.get("BENCH_ROWS", "6_000_000"))
@@ -43,13 +43,15 @@ $zip->close();
 class Bench:
     """The contestants, around one server and one scratch directory."""
 
-    def __init__(self, mariadb: MariaDB, s3: S3, scratch: Path, repositories: Repositories, database: str) -> None:
+    def __init__(
+        self, server: MariaDB | MySQL, s3: S3, scratch: Path, repositories: Repositories, database: str
+    ) -> None:
         self.scratch, self.database = scratch, database
-        self.server, self.connect, self.s3 = mariadb.server, mariadb.connect, s3
-        client = mysql.find_client(for_mariadb=True)
+        self.server, self.connect, self.s3 = server.server, server.connect, s3
+        client = mysql.find_client(for_mariadb=isinstance(server, MariaDB))
         options = scratch / "options"
         options.touch(mode=0o600)
-        options.write_text(mysql.option_file_text(mariadb.server, client), encoding="utf-8")
+        options.write_text(mysql.option_file_text(server.server, client), encoding="utf-8")
         self.dump = shlex.join(mysql.dump_command(client, str(options), database, []))
         settings = scratch / f"{database}.yaml"
         settings.write_text(
@@ -68,7 +70,7 @@ class Bench:
         self.variables = {
             "LIFEBOAT_CONFIG": str(settings),
             "AIRFLOW_HOME": str(scratch / "airflow"),
-            "AIRFLOW_CONN_DB": mariadb.connection(),
+            "AIRFLOW_CONN_DB": server.connection(),
             "AIRFLOW_CONN_S3": s3.connection(),
             "AIRFLOW_CONN_ARCHIVE": json.dumps({"conn_type": "generic", "password": PASSWORD}),
             "PW": PASSWORD,
@@ -104,7 +106,7 @@ class Bench:
     def tasks(self, scratch: Staging) -> None:
         """Dump, pack and store as the tasks of a DAG do, in a process that has Airflow imported already."""
         scratch.create()
-        backup.dump_database(scratch, Database(name=self.database, connection="db"), MySQL(self.server, self.connect))
+        backup.dump_database(scratch, Database(name=self.database, connection="db"), Engine(self.server, self.connect))
         packed = backup.pack_archive(scratch, "Bench", "database", [self.database], PASSWORD)
         targets = [disk_destination("disk", self.scratch / "disk"), S3Destination("s3", self.s3.client(), BUCKET)]
         with ThreadPoolExecutor(len(targets)) as pool:
@@ -127,17 +129,26 @@ def main(scratch: Path) -> None:
     repositories = Repositories(scratch)
     with MariaDB(scratch / "mariadb") as mariadb, S3(scratch / "s3") as s3:
         s3.create_bucket(BUCKET)
-        with console.status(f"Filling a marketplace of {ROWS} rows"):
-            marketplace.load(mariadb, "bench", ROWS)
-            marketplace.load(mariadb, "tenth", ROWS // 10)
-            mariadb.run("CREATE DATABASE nothing")
-        bench = Bench(mariadb, s3, scratch, repositories, "bench")
-        empty = {
-            "lifeboat backup database, of an empty one": Bench(mariadb, s3, scratch, repositories, "nothing").command
-        }
-        size = int(subprocess.check_output(["/bin/bash", "-c", f"{bench.dump} | wc -c"]))
-        hold(f"{size / 1e6:.0f} MB of SQL", "times the bare dump", bench.contestants() | empty)
-        for database, rows in (("tenth", ROWS // 10), ("bench", ROWS)):
-            measured = Bench(mariadb, s3, scratch, repositories, database)
-            peak = peak_megabytes(measured.lifeboat, measured.variables)
-            console.print(f"Peak memory of lifeboat backup database, {rows} rows: {peak:.0f} MiB.")
+        for server in (mariadb, MySQL(scratch / "mysql")):
+            with nullcontext() if server is mariadb else server, own_clients(server):
+                hold_on(server, mariadb, s3, scratch, repositories)
+
+
+def hold_on(server: MariaDB | MySQL, mariadb: MariaDB, s3: S3, scratch: Path, repositories: Repositories) -> None:
+    """Hold the contest on one server.
+
+    :param mariadb: makes the data.
+    """
+    with console.status(f"Filling a marketplace of {ROWS} rows"):
+        fill(mariadb, server, "bench", ROWS)
+        fill(mariadb, server, "tenth", ROWS // 10)
+        server.run("CREATE DATABASE nothing")
+    bench = Bench(server, s3, scratch, repositories, "bench")
+    empty = {"lifeboat backup database, of an empty one": Bench(server, s3, scratch, repositories, "nothing").command}
+    size = int(subprocess.check_output(["/bin/bash", "-c", f"{bench.dump} | wc -c"]))
+    title = f"{size / 1e6:.0f} MB of SQL of {type(server).__name__}"
+    hold(title, "times the bare dump", bench.contestants() | empty)
+    for database, rows in (("tenth", ROWS // 10), ("bench", ROWS)):
+        measured = Bench(server, s3, scratch, repositories, database)
+        peak = peak_megabytes(measured.lifeboat, measured.variables)
+        console.print(f"Peak memory of lifeboat backup database, {rows} rows: {peak:.0f} MiB.")

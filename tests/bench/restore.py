@@ -8,18 +8,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 from lifeboat.databases import mysql, mysql_load, mysql_stock
 
-from include.demo import marketplace
-from include.demo.stand_ins import MariaDB
-from tests.bench.contest import console, hold, peak_megabytes, shell
+from include.demo.stand_ins import MariaDB, MySQL
+from tests.bench.contest import console, fill, hold, own_clients, peak_megabytes, shell
 
 ROWS = int(os.environ.get("BENCH_ROWS", "6_000_000"))
 CHUNK = 1 << 18
 COPY = "restored"
+
+Filled = Callable[[MariaDB | MySQL, str, int], None]  # makes a database of that name, of so many rows
 
 LOADER = """
 import sys, MySQLdb
@@ -42,25 +44,26 @@ def chunks(path: Path | str) -> Iterator[bytes]:
 class Bench:
     """The contestants, around one server and the dumps of two databases."""
 
-    def __init__(self, mariadb: MariaDB, scratch: Path) -> None:
-        self.mariadb = mariadb
+    def __init__(self, server: MariaDB | MySQL, scratch: Path, filled: Filled) -> None:
+        self.server = server
         self.dumps: dict[int, Path] = {}
         for rows in (ROWS, ROWS // 10):
-            marketplace.load(mariadb, "source", rows)
-            self.dumps[rows] = scratch / f"{rows}.sql"
+            filled(server, "source", rows)
+            self.dumps[rows] = scratch / f"{type(server).__name__}-{rows}.sql"
             with self.dumps[rows].open("wb") as file:
-                mysql.dump(mariadb.connect, mariadb.server, "source", (), file.write)
-        mariadb.run("DROP DATABASE source")
+                mysql.dump(server.connect, server.server, "source", (), file.write)
+        server.run("DROP DATABASE source")
         client = mysql.Client("mariadb", "MariaDB", frozenset())
-        self._options = scratch / "options"
+        self._options = scratch / f"{type(server).__name__}.options"
         self._options.touch(mode=0o600)
-        self._options.write_text(mysql.option_file_text(mariadb.server, client), encoding="utf-8")
+        self._options.write_text(mysql.option_file_text(server.server, client), encoding="utf-8")
 
     def contestants(self) -> dict[str, Callable[[], object]]:
         """Return what is timed, by name; the stock client first."""
         dump = self.dumps[ROWS]
-        server, connect = self.mariadb.server, self.mariadb.connect
-        stock = f"mariadb --defaults-file={self._options} --max-allowed-packet=1G {COPY} < {dump}"
+        server, connect = self.server.server, self.server.connect
+        client = "mysql" if isinstance(self.server, MySQL) else "mariadb"
+        stock = f"{client} --defaults-file={self._options} --max-allowed-packet=1G {COPY} < {dump}"
         loaders: dict[str, Callable[[], object]] = {
             f"Lifeboat, {count} connection{'s' * (count > 1)}": partial(
                 lambda count: mysql_load.load(connect, server, COPY, chunks(dump), connections=count), count
@@ -82,21 +85,24 @@ class Bench:
 
     def empty(self) -> None:
         """Make the schema to load into."""
-        self.mariadb.run(f"DROP DATABASE IF EXISTS {COPY}; CREATE DATABASE {COPY} CHARACTER SET utf8mb4")
+        self.server.run(f"DROP DATABASE IF EXISTS {COPY}; CREATE DATABASE {COPY} CHARACTER SET utf8mb4")
 
     def peak(self, rows: int) -> float:
         """Return the largest resident memory of a loading process, in MiB."""
         self.empty()
-        arguments = [str(self.mariadb.port), self.mariadb.password, str(self.dumps[rows])]
+        arguments = [str(self.server.port), self.server.password, str(self.dumps[rows])]
         return peak_megabytes([sys.executable, "-c", LOADER, *arguments], {"PYTHONPATH": os.pathsep.join(sys.path)})
 
 
 def main(scratch: Path) -> None:
-    """Make the dumps, hold the contest, measure the memory."""
+    """Make the dumps, hold the contest, measure the memory: on MariaDB, then on MySQL."""
     with MariaDB(scratch / "mariadb") as mariadb:
-        with console.status(f"Dumping a marketplace of {ROWS} rows"):
-            bench = Bench(mariadb, scratch)
-        size = bench.dumps[ROWS].stat().st_size
-        hold(f"{size / 1e6:.0f} MB of SQL into a server", "times the stock client", bench.contestants())
-        for rows in (ROWS // 10, ROWS):
-            console.print(f"Peak memory of a load of {rows} rows: {bench.peak(rows):.0f} MiB.")
+        for server in (mariadb, MySQL(scratch / "mysql")):
+            with nullcontext() if server is mariadb else server, own_clients(server):
+                with console.status(f"Dumping a marketplace of {ROWS} rows"):
+                    bench = Bench(server, scratch, partial(fill, mariadb))
+                size = bench.dumps[ROWS].stat().st_size
+                title = f"{size / 1e6:.0f} MB of SQL into {type(server).__name__}"
+                hold(title, "times the stock client", bench.contestants())
+                for rows in (ROWS // 10, ROWS):
+                    console.print(f"Peak memory of a load of {rows} rows: {bench.peak(rows):.0f} MiB.")

@@ -191,7 +191,7 @@ def test_columns_and_which_the_server_computes() -> None:
   CONSTRAINT `k` CHECK (`id` > 0)
 ) ENGINE=InnoDB"""
     assert definitions.read_table(statement(sql)).columns == (
-        definitions.Column(b"`id`", is_computed=False, is_floating=True),
+        definitions.Column(b"`id`", is_computed=False, is_floating=True, has_default=False),
         definitions.Column(b"`a``b`", is_computed=False, is_floating=False),
         definitions.Column(b"`c`", is_computed=True, is_floating=False),
     )

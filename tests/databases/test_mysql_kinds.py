@@ -105,6 +105,12 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         "CREATE TABLE c (id INT PRIMARY KEY, n INT, FOREIGN KEY (n) REFERENCES z (n));"
         "INSERT INTO z VALUES (1, 5), (2, 5); INSERT INTO c VALUES (1, 5)",
     ),
+    "a column without a default": (
+        EVERYWHERE,
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT, b TEXT, c VARCHAR(9) DEFAULT 'DEFAULT', d JSON, KEY (a));"
+        "ALTER TABLE t ALTER a DROP DEFAULT; ALTER TABLE t ALTER d DROP DEFAULT;"
+        "INSERT INTO t VALUES (1, 1, 1, 1, '1')",
+    ),
     "a view checked by one that comes later": (
         EVERYWHERE,
         f"{T} CREATE VIEW z1 AS SELECT * FROM t; CREATE VIEW m AS SELECT * FROM z1 WITH CHECK OPTION;"
@@ -312,3 +318,13 @@ def test_definers_by_a_user_who_may_not_read_the_accounts(way: Way) -> None:
     assert said == ["other@%", refused, "restorer@localhost"]
     with pytest.raises(RestoreError, match=r"1227.*SET_ANY_DEFINER \(MySQL 8.2 and later\)"):
         engine.load(COPY, [b"CREATE DEFINER=`other`@`%` PROCEDURE `p`() SELECT 1;\n"], Load(SOURCE, sequential=True))
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+def test_a_mode_that_mysql_knows_no_more_stays_behind(way: Way) -> None:
+    mode = "STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION"
+    dump = f"SET sql_mode = '{mode}';\nDELIMITER ;;\nCREATE PROCEDURE `p`() SELECT 1 ;;\nDELIMITER ;\n".encode()
+    for sequential in (False, True):
+        way.load(dump, sequential=sequential)
+        ((recorded,),) = way.fetch("SELECT sql_mode FROM information_schema.routines WHERE routine_schema = DATABASE()")
+        assert recorded == (mode if way.server.package != "mysql" else mode.replace("NO_AUTO_CREATE_USER,", ""))

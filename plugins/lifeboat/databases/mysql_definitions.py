@@ -72,6 +72,7 @@ _DEFAULT_COLLATIONS = {
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
 _COLUMN_HEAD = pattern(r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s (?P<floating> double\b | float\b )?")
 _CREATE_VIEW = re.compile(rb"\bCREATE\b(?! OR REPLACE)", re.IGNORECASE)
+_OLD_MODE = re.compile(rb",NO_AUTO_CREATE_USER\b|\bNO_AUTO_CREATE_USER\b,?")
 _LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
 # Before a table or a sequence, a column with its table, or a function; not before a column of an alias.
 _OWN_IN_VIEW = (
@@ -79,6 +80,11 @@ _OWN_IN_VIEW = (
     rb"|(?P<before>(?:from|join) \(*+|(?:nextval|lastval|setval)\()?"
     rb"(?P<own>(?(before)%b|(?<!\.)%b(?=`(?:[^`]|``)++`[.(])))"
     rb"|`(?:[^`]|``)++`"
+)
+# Of other columns that may be NULL, MySQL says DEFAULT NULL; it never does of these types.
+_DEFAULT = pattern(
+    r"""\b(?:DEFAULT|NOT\sNULL|GENERATED\sALWAYS|AUTO_INCREMENT)\b
+    | ^ \s* (?:(?:tiny|medium|long)?(?:text|blob)|geom\w*+|(?:multi)?(?:point|linestring|polygon))\b"""
 )
 _COMPUTED = re.compile(rb"\bGENERATED ALWAYS AS \(")
 _PERIOD = re.compile(rb"\bGENERATED ALWAYS AS ROW (?:START|END)\b")
@@ -142,12 +148,14 @@ class Column:
     :param is_computed: the server computes its values from those of others.
     :param is_floating: its values are floating numbers.
     :param is_period: it says since when or until when a row is there.
+    :param has_default: False where MySQL's text says that there is none, not even NULL.
     """
 
     name: bytes
     is_computed: bool
     is_floating: bool
     is_period: bool = False
+    has_default: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +208,13 @@ def _column(clause: bytes) -> Column | None:
     if not match:
         return None
     rest = without_strings(clause[match.end() :])
-    return Column(match["column"], bool(_COMPUTED.search(rest)), bool(match["floating"]), bool(_PERIOD.search(rest)))
+    return Column(
+        match["column"],
+        is_computed=bool(_COMPUTED.search(rest)),
+        is_floating=bool(match["floating"]),
+        is_period=bool(_PERIOD.search(rest)),
+        has_default=bool(_DEFAULT.search(rest)),
+    )
 
 
 def _clauses(sql: bytes, start: int) -> Iterator[tuple[int, int]]:
@@ -292,6 +306,12 @@ def _unqualified(own: bytes, sql: bytes) -> bytes:
     return re.sub(own, lambda found: found["before"] or b"" if found["own"] else found[0], sql, flags=re.DOTALL)
 
 
+def without_defaults(table: Table) -> tuple[bytes, ...]:
+    """Return the ALTER TABLE by which columns of MySQL lose the defaults that they were made without."""
+    drops = [b"ALTER %b DROP DEFAULT" % column.name for column in table.columns if not column.has_default]
+    return (b"ALTER TABLE %b " % table.quoted + b", ".join(drops),) if drops else ()
+
+
 def definer_of(statement: Statement) -> tuple[str, str] | None:
     """Return user and host of the account that a definition belongs to."""
     head = created(statement)
@@ -302,6 +322,11 @@ def without_definer(statement: Statement) -> Statement:
     """Return a definition that will belong to whoever runs it."""
     start, end = created(statement).span("definer")
     return replace(statement, sql=statement.sql[:start] + statement.sql[end:])
+
+
+def as_mysql_sets(setting: Statement) -> Statement:
+    """Return a setting without the mode that MySQL no longer knows and that means nothing for what a dump makes."""
+    return replace(setting, sql=_OLD_MODE.sub(b"", setting.sql))
 
 
 def replacing(view: Statement) -> Statement:

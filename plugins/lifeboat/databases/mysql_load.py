@@ -64,10 +64,12 @@ class _Purpose:
     """What a dump is loaded for.
 
     :param source: the schema that was dumped; empty where nobody knows.
+    :param of_mysql: the dump says that it is of a MySQL server.
     """
 
     schema: str
     source: str
+    of_mysql: bool
     in_place: bool
     one_table: bool
 
@@ -102,7 +104,9 @@ def load(
         )
         target = read_target(control)
         reader = StatementReader(sql, target.longest, source)
-        purpose = _Purpose(schema, source or reader.origin.schema, in_place, bool(table))
+        origin = reader.origin
+        of_mysql = bool(origin.server) and "MariaDB" not in origin.server
+        purpose = _Purpose(schema, source or origin.schema, of_mysql, in_place, bool(table))
         statements = _checked(_chosen(reader, table), Compatibility(target, control).check)
         with Workers(serial, inserters, control) as workers:
             loading = _Loading(workers, inserters, target, purpose)
@@ -114,7 +118,7 @@ def load(
         loading.rows,
         len(loading.tables),
         time.monotonic() - started,
-        (*differences(reader.origin, target), *loading.warnings),
+        (*differences(origin, target), *loading.warnings),
         tuple(loading.orphans),
         tuple(loading.left_out),
     )
@@ -206,7 +210,7 @@ class _Loading:
         if statement.kind == "rows":
             self._insert(statement)
         elif statement.kind == "setting":
-            self._set(statement)
+            self._set(statement if self._target.is_mariadb else definitions.as_mysql_sets(statement))
         else:
             self._close_table()
             if statement.kind == "table":
@@ -311,6 +315,8 @@ class _Loading:
         self._pending = []
         table = self.tables[statement.name]
         self._define(statement, *(table.before if large else (table.whole,)))
+        if self._purpose.of_mysql and not self._target.is_mariadb:
+            self._define(statement, *definitions.without_defaults(table))
         for setting in settings:
             self._define_setting(setting)
         self._filling = _Filling(

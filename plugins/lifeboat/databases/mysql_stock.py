@@ -64,17 +64,22 @@ def load_sequentially(
     disabled: list[str] = []
     where = f"Restore of database {schema!r} on {server.address} failed: "
     with translated(where, RestoreError, HINTS), session_in(connect, schema) as session:
-        client, warnings = _client(is_mariadb="MariaDB" in session.version())
+        is_mariadb = "MariaDB" in session.version()
+        client, warnings = _client(is_mariadb=is_mariadb)
         with contextlib.closing(connect()) as another:
             settings = [*AS_READ, *allow(Session(another))]
         reader = StatementReader(sql, LONGEST_PACKET, source)
+        of_mysql = bool(reader.origin.server) and "MariaDB" not in reader.origin.server
+        fed = _Fed(drop_defaults=of_mysql and not is_mariadb)
         adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema)
-        statements = map(adapt, reader)
+        statements: Iterable[Statement] = map(adapt, reader)
+        if not is_mariadb:
+            statements = (definitions.as_mysql_sets(it) if it.kind == "setting" else it for it in statements)
         with (
             secret_file(option_file_text(server, client)) as (secret, path),
             child(command(client, path, schema), [secret], with_input=True) as process,
         ):
-            fed = _feed(process, schema, settings, statements if in_place else _at_rest(statements, disabled))
+            _feed(process, schema, settings, statements if in_place else _at_rest(statements, disabled), fed)
         steps, last = steps_of(fed.views)
         _, refused = in_passes(steps, partial(_make, session))
         without = left_out(refused)
@@ -149,20 +154,44 @@ def command(client: Client, option_file: str, schema: str) -> list[str]:
 class _Fed:
     """What a client was given.
 
+    :param drop_defaults: the dump and the server are MySQL's, which tells no default from DEFAULT NULL.
     :param views: what waits for its end, and the settings that they are made with.
+    :param columns: of each table.
     """
 
+    drop_defaults: bool
     rows: int = 0
     tables: int = 0
     views: list[Statement] = field(default_factory=list)
+    columns: dict[str, tuple[Column, ...]] = field(default_factory=dict)
+
+    def texts(self, statement: Statement) -> list[bytes]:
+        """Return what the client reads of a statement."""
+        if statement.kind in ("setting", "view"):
+            self.views.append(statement)
+        if statement.kind in ("view", "view placeholder"):
+            return []
+        if statement.kind == "rows":
+            rows = replace(statement, sql=loadable(statement.sql, self.columns.get(statement.name, ())))
+            self.rows += count_rows(rows)
+            return [_text(rows)]
+        if statement.kind == "table":
+            self.tables += 1
+            table = definitions.read_table(statement)
+            self.columns[statement.name] = table.columns
+            dropped = definitions.without_defaults(table) if self.drop_defaults else ()
+            return [_text(statement), *(sql + b";\n" for sql in dropped)]
+        return [_text(statement)]
 
 
-def _feed(process: Child, schema: str, settings: Iterable[bytes], statements: Iterable[Statement]) -> _Fed:
-    """Write all statements but views to the client."""
-    fed, line = _Fed(), 1
+def _feed(process: Child, schema: str, settings: Iterable[bytes], statements: Iterable[Statement], fed: _Fed) -> None:
+    """Write all statements but views to the client.
+
+    :param fed: takes what it was given.
+    """
+    line = 1
     written: deque[tuple[int, str]] = deque(maxlen=REMEMBERED)
     progress = Progress(f"Restoring {schema}")
-    columns: dict[str, tuple[Column, ...]] = {}
 
     def write(text: bytes, what: str) -> None:
         nonlocal line
@@ -175,23 +204,13 @@ def _feed(process: Child, schema: str, settings: Iterable[bytes], statements: It
         for sql in settings:
             write(sql + b";\n", "a setting")
         for statement in statements:
-            if statement.kind in ("setting", "view"):
-                fed.views.append(statement)
-            if statement.kind == "table":
-                fed.tables += 1
-                columns[statement.name] = definitions.read_table(statement).columns
-            if statement.kind == "rows":
-                rows = replace(statement, sql=loadable(statement.sql, columns.get(statement.name, ())))
-                fed.rows += count_rows(rows)
-                write(_text(rows), f"rows {statement.name!r}")
-            elif statement.kind not in ("view", "view placeholder"):
-                write(_text(statement), f"{statement.kind} {statement.name!r}")
+            for text in fed.texts(statement):
+                write(text, f"{statement.kind} {statement.name!r}")
         process.end_input()
     except BrokenPipeError:
         pass  # its last words say why
     if status := process.wait():
         raise _failure(process, status, written)
-    return fed
 
 
 def _text(statement: Statement) -> bytes:
