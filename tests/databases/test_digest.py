@@ -274,6 +274,37 @@ def test_statements_inside_a_routine_are_not_rows() -> None:
     assert [table.rows for table in found.tables] == [0]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"SELECT 'a;;\n%b'",
+        b"SELECT 1; -- it's ;;\n  SELECT '%b'",
+        b'/* ;;\n */ SELECT "%b"',
+        b"SELECT `a;;\n%b`",
+    ],
+)
+def test_a_definition_counts_beyond_a_delimiter_in_its_text(body: bytes) -> None:
+    sql = b"DELIMITER ;;\nCREATE PROCEDURE `p`()\nBEGIN\n  " + body + b";\nEND ;;\nDELIMITER ;\n"
+    one, other = (parse(sql % text + END) for text in (b"a", b"b"))
+    assert [(entry.kind, entry.name) for entry in one.objects] == [("procedure", "p")]
+    assert one.objects != other.objects
+    assert one.complete
+
+
+def test_a_backslash_means_what_the_mode_of_a_routine_says() -> None:
+    mode = b"/*!50003 SET sql_mode = 'NO_BACKSLASH_ESCAPES' */ ;\n"
+    routine = b"DELIMITER ;;\nCREATE PROCEDURE `%b`() SELECT 'C:\\' ;;\nDELIMITER ;\n"
+    found = parse(mode + routine % b"one" + routine % b"two" + END)
+    assert [entry.name for entry in found.objects] == ["one", "two"]
+    assert found.complete
+
+
+def test_code_that_is_not_understood_hides_nothing_behind_it() -> None:
+    sql = b"DELIMITER ;;\nCREATE PROCEDURE `p`() it's odd ;;\nDELIMITER ;\n" + KEYED % (columns([True]), b"")
+    found = parse(sql + END)
+    assert ([entry.name for entry in found.objects], len(found.tables), found.complete) == (["p"], 1, True)
+
+
 def test_only_a_trailer_at_the_end_says_complete() -> None:
     assert parse(KEYED % (columns([True]), b"") + END).complete
     assert not parse(KEYED % (columns([True]), b"") + mariadb([b"('-- Dump completed')"], 1)).complete

@@ -18,6 +18,7 @@ ends with ``;`` ends its INSERT. Rows that it does not understand fail the dump:
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable
@@ -35,8 +36,9 @@ from lifeboat.databases.digest_rows import (
     whole_tokens,
 )
 from lifeboat.databases.mysql_definitions import CODE, Column, canonical, is_versioned, read_table
-from lifeboat.databases.mysql_statements import NAME, name_of, pattern, recognise
-from lifeboat.errors import DumpError
+from lifeboat.databases.mysql_lexis import Session
+from lifeboat.databases.mysql_statements import NAME, classify, name_of, pattern, recognise, statement_ends
+from lifeboat.errors import DumpError, RestoreError
 
 RULES = 2  # their version; a manifest that names none has digests by the first
 TRAILER = b"-- Dump completed"
@@ -52,6 +54,8 @@ _NAME = pattern(NAME)
 _WHEN = (b"row_start", b"row_end")  # what clients call the columns that a versioned table has without naming them
 _HISTORY = re.compile(rb"/\*M?!\d+ SET .*\bsystem_versioning_insert_history=(1|@)")
 _END = re.compile(rb";\n")
+_SETTING = re.compile(rb"(?:/\*M?!\d+ )?SET ")
+_USUAL_DELIMITER = b"DELIMITER ;\n"  # clients write it behind what had another
 _PRIMARY_KEY = re.compile(rb"^  PRIMARY KEY ", re.MULTILINE)
 _DELIMITER = re.compile(rb"DELIMITER (\S+)")
 _DEFINITIONS = frozenset((*CODE, "table", "sequence"))
@@ -213,6 +217,7 @@ class DumpParser:
         self._objects: list[ObjectDigest] = []
         self._insert: _Insert | None = None
         self._with_history = False
+        self._session = Session()
         self._complete = False
 
     def feed(self, chunk: bytes) -> None:
@@ -281,14 +286,27 @@ class DumpParser:
             if delimiter or line == b"\n" or line.startswith(b"--"):
                 return
             self._complete = False  # the trailer is a trailer only when nothing but comments follows
-        self._statement.append(line)
-        if line.rstrip().endswith(self._delimiter):
+        is_over = self._delimiter != b";" and line == _USUAL_DELIMITER  # whatever was read as the beginning of a string
+        if not is_over:
+            self._statement.append(line)
+        if is_over or (line.rstrip().endswith(self._delimiter) and self._ends()):
             self._define(b"".join(self._statement).rstrip().removesuffix(self._delimiter))
             self._statement.clear()
+        if is_over:
+            self._delimiter = b";"
+
+    def _ends(self) -> bool:
+        """Whether the delimiter stands behind the statement, and not in a string or comment of it."""
+        tokens = statement_ends(self._delimiter, self._session.lexis).finditer(b"".join(self._statement))
+        return next((token.lastgroup == "end" for token in tokens if token.lastgroup in ("end", "open")), False)
 
     def _define(self, statement: bytes) -> None:
         if _ROWS.match(statement):
             raise _not_understood(statement)
+        if _SETTING.match(statement):
+            with contextlib.suppress(RestoreError, ValueError):  # what a load would refuse changes nothing here
+                if setting := classify(statement, self._session.lexis, self._schema):
+                    self._session.run(setting.sql)
         if history := _HISTORY.match(statement):
             self._with_history = history[1] == b"1"
         if self._see:

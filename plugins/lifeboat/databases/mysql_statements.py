@@ -290,7 +290,7 @@ class StatementReader(Window):
 
     def _statement(self) -> bytes:
         """Return the statement that stands here and pass its delimiter."""
-        tokens = _ends(self._delimiter, self._session.lexis)
+        tokens = statement_ends(self._delimiter, self._session.lexis)
         while True:
             for token in tokens.finditer(self._text, self._position):
                 if token.lastgroup == "end":
@@ -375,7 +375,7 @@ class StatementReader(Window):
 
 
 @cache
-def _ends(delimiter: bytes, lexis: Lexis) -> re.Pattern[bytes]:
+def statement_ends(delimiter: bytes, lexis: Lexis) -> re.Pattern[bytes]:
     """Return what a statement is read by: its ``end``, what may hide one, and what may but is ``open`` as yet."""
     return re.compile(
         rb"(?P<end>%b)|%b|%b|%b.*?(?P=dollar)|(?P<open>['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$)"
