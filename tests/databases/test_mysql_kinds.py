@@ -328,3 +328,59 @@ def test_a_mode_that_mysql_knows_no_more_stays_behind(way: Way) -> None:
         way.load(dump, sequential=sequential)
         ((recorded,),) = way.fetch("SELECT sql_mode FROM information_schema.routines WHERE routine_schema = DATABASE()")
         assert recorded == (mode if way.server.package != "mysql" else mode.replace("NO_AUTO_CREATE_USER,", ""))
+
+
+FROM_MYSQL = {
+    "a library": (LIBRARY, "library 'lib' needs a library"),
+    "JavaScript": (
+        "CREATE FUNCTION f(n INT) RETURNS INT DETERMINISTIC LANGUAGE JAVASCRIPT AS $$ return n $$",
+        "function 'f' needs JavaScript",
+    ),
+    "a duality view": (
+        f"{T} CREATE JSON RELATIONAL DUALITY VIEW v AS SELECT JSON_DUALITY_OBJECT('_id': id, 'a': a) FROM t",
+        "view 'v' needs JSON duality",
+    ),
+    "a key of an expression": (
+        "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(9), KEY f (id, (lower(a))))",
+        "table 't' needs a key of an expression",
+    ),
+    "a check that is off": (
+        "CREATE TABLE t (a INT, CHECK (a > 0) NOT ENFORCED); INSERT INTO t VALUES (0)",
+        "table 't' needs a CHECK that is not enforced",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", MYSQL_ITSELF, indirect=True)
+@pytest.mark.parametrize(("sql", "said"), FROM_MYSQL.values(), ids=list(FROM_MYSQL))
+def test_what_mariadb_cannot_have_is_refused_before_anything_is_made(
+    way: Way, mariadb_118: MariaDB118, sql: str, said: str
+) -> None:
+    way.server.run(f"CREATE TABLE first (a INT); {sql}", SOURCE)
+    _, dump = way.dump(SOURCE)
+    to = Way(mariadb_118, Engine(mariadb_118.server, mariadb_118.connect))
+    with pytest.raises(
+        RestoreError, match=f"The dump's {said}, which MariaDB does not have.*Restore to a MySQL server"
+    ):
+        to.load(dump)
+    assert to.fetch("SHOW TABLES") == []
+    to.server.run(f"DROP DATABASE {quoted(COPY)}")
+
+
+@pytest.mark.parametrize("way", MYSQL_ITSELF, indirect=True)
+def test_what_mariadb_can_have_goes_there(way: Way, mariadb_118: MariaDB118) -> None:
+    way.server.run("CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(9) COLLATE utf8mb4_0900_ai_ci, j JSON,"
+                   "g INT AS (id) STORED, b VARCHAR(36) DEFAULT (uuid()),"
+        "c VARCHAR(9) CHARACTER SET latin1, KEY (a), FULLTEXT KEY (b));"
+                   "INSERT INTO t (id, a, j, b, c) VALUES (1, 'é', '{}', 'x', 'y'); CREATE VIEW v AS SELECT a FROM t;"
+                   "CREATE PROCEDURE p() SELECT 1; CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1",
+                   SOURCE)  # fmt: skip
+    _, dump = way.dump(SOURCE)
+    to = Way(mariadb_118, Engine(mariadb_118.server, mariadb_118.connect))
+    loaded = to.load(dump)
+    assert len(loaded.warnings) == 1
+    assert loaded.warnings[0].endswith("definitions may come out otherwise")
+    assert to.fetch("SELECT * FROM t") == way.fetch("SELECT * FROM t", SOURCE)
+    assert to.fetch("SELECT collation_name FROM information_schema.columns WHERE table_schema = DATABASE()"
+                    " AND table_name = 't' AND column_name = 'c'") == [("latin1_swedish_ci",)]  # fmt: skip
+    to.server.run(f"DROP DATABASE {quoted(COPY)}")

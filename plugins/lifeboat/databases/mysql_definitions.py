@@ -98,6 +98,12 @@ _MARIADB_ONLY = {
     "the type UUID or INET": re.compile(rb"'' (?:uuid|inet[46])\b"),
     "an ignored key": re.compile(rb"\) IGNORED\b"),
 }
+_MYSQL_ONLY = {
+    "a key of an expression": re.compile(rb"\bKEY '' \((?:''(?:\(\d+\))?(?: DESC)?,)*\("),
+    "a CHECK that is not enforced": re.compile(rb"\bNOT ENFORCED\b"),  # in a comment that MariaDB passes over
+}
+_DUALITY = re.compile(rb"\bJSON RELATIONAL DUALITY VIEW\b")
+_JAVASCRIPT = re.compile(rb"\n    LANGUAGE JAVASCRIPT\n")
 
 # What is read with a delimiter of its own; all but libraries run with the rights of their definers.
 CODE: frozenset[Kind] = frozenset(
@@ -481,3 +487,17 @@ def mariadb_only(statement: Statement) -> str:
         return ""
     text = without_strings(statement.sql)
     return next((feature for feature, asked in _MARIADB_ONLY.items() if asked.search(text)), "")
+
+
+def mysql_only(statement: Statement) -> str:
+    """Return what a definition asks for that only MySQL has; empty where it asks for nothing such."""
+    if statement.kind == "library":
+        return "a library"
+    if statement.kind == "view":
+        return "JSON duality" if _DUALITY.search(statement.sql, 0, created(statement).end()) else ""
+    if statement.kind in ("function", "procedure"):
+        return "JavaScript" if _JAVASCRIPT.search(statement.sql) else ""
+    if statement.kind != "table":
+        return ""
+    text = without_strings(statement.sql)
+    return next((feature for feature, asked in _MYSQL_ONLY.items() if asked.search(text)), "")

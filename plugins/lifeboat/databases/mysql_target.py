@@ -317,6 +317,10 @@ class Compatibility:
             raise RestoreError(
                 f"The dump's {what} needs {feature}, which MySQL does not have.", "Restore to a MariaDB server."
             )
+        if self._target.is_mariadb and (feature := definitions.mysql_only(statement)):
+            raise RestoreError(
+                f"The dump's {what} needs {feature}, which MariaDB does not have.", "Restore to a MySQL server."
+            )
         engine = definitions.engine_of(statement) if statement.kind == "table" else ""
         if engine and engine.lower() not in self._engines:
             # The dump's settings let the server take another engine without a word.
