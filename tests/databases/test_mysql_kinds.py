@@ -384,3 +384,51 @@ def test_what_mariadb_can_have_goes_there(way: Way, mariadb_118: MariaDB118) -> 
     assert to.fetch("SELECT collation_name FROM information_schema.columns WHERE table_schema = DATABASE()"
                     " AND table_name = 't' AND column_name = 'c'") == [("latin1_swedish_ci",)]  # fmt: skip
     to.server.run(f"DROP DATABASE {quoted(COPY)}")
+
+
+LONG = ",".join(f"`c{number}` char(200)" for number in range(60))
+TRIGGER = "DELIMITER ;;\nCREATE TRIGGER `r` BEFORE INSERT ON `t` FOR EACH ROW SET @a = 1 ;;\nDELIMITER ;"
+REFUSED_BY_MYSQL = {
+    "a table without a key": (
+        "sql_require_primary_key = ON",
+        "CREATE TABLE `t` (`a` int);",
+        3750,
+        "sql_require_primary_key = OFF",
+    ),
+    "a row too long": (
+        "innodb_strict_mode = ON",
+        f"CREATE TABLE `t` ({LONG}) CHARSET=latin1 ROW_FORMAT=COMPACT;",
+        1118,
+        "innodb_strict_mode = OFF",
+    ),
+    "a trigger": (
+        "log_bin_trust_function_creators = OFF",
+        f"CREATE TABLE `t` (`a` int);\n{TRIGGER}",
+        1419,
+        "log_bin_trust_function_creators = 1",
+    ),
+    "a row that breaks a check": (
+        "log_bin_trust_function_creators = OFF",
+        "CREATE TABLE `t` (`a` int, CHECK (`a` > 0));\nINSERT INTO `t` VALUES (0);",
+        3819,
+        "breaks a CHECK",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", MYSQL_ITSELF, indirect=True)
+@pytest.mark.parametrize(("setting", "sql", "number", "hint"), REFUSED_BY_MYSQL.values(), ids=list(REFUSED_BY_MYSQL))
+def test_what_a_user_of_one_schema_is_refused_comes_with_what_to_do(
+    way: Way, setting: str, sql: str, number: int, hint: str
+) -> None:
+    name = setting.partition(" ")[0]
+    before = way.fetch(f"SELECT @@GLOBAL.{name}", SOURCE)[0][0]
+    way.server.run("DROP USER IF EXISTS restorer@localhost; CREATE USER restorer@localhost IDENTIFIED BY 'pw';"
+                   f"GRANT ALL ON `kinds%`.* TO restorer@localhost;"
+                   f"CREATE DATABASE {quoted(COPY)}; SET GLOBAL {setting}")  # fmt: skip
+    engine = Engine(way.server.server, lambda: way.server.connect(user="restorer", password="pw"))
+    try:
+        with pytest.raises(RestoreError, match=rf"error {number}\b.*Hint: .*{hint}"):
+            engine.load(COPY, [sql.encode() + b"\n"], Load(SOURCE))
+    finally:
+        way.server.run(f"SET GLOBAL {name} = {before}")
