@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from lifeboat.archive.write import ArchiveWriter
 from lifeboat.capture import capture
 from lifeboat.catalog import Kind
 from lifeboat.config import BackupKind, Database, Settings
-from lifeboat.databases import Dump, Engine
+from lifeboat.databases import Dump, Engine, Limit
 from lifeboat.errors import AlreadyStoredError, AlteredError, LifeboatError, SettingsError, StagingError
 from lifeboat.files import Selection
 from lifeboat.logs import logger
@@ -55,6 +55,7 @@ class Taken:
     """A backup that was taken.
 
     :param totals: of the public manifest.
+    :param limits: what a restore will not bring back, or not exactly, by database.
     :param published: names of the destinations that have it.
     :param failed: why the others have not, by name.
     """
@@ -63,6 +64,7 @@ class Taken:
     totals: dict[str, Any]
     published: tuple[str, ...]
     failed: dict[str, str]
+    limits: dict[str, tuple[Limit, ...]] = field(default_factory=dict)
 
 
 def take(
@@ -86,8 +88,7 @@ def take(
     destinations, failed = connections.ready_destinations(settings.destinations_of(application, chosen))
     if not destinations:
         raise SettingsError("; ".join(failed.values()))
-    for database in databases:
-        dump_database(scratch, database, connections.engine(database, settings.scratch))
+    dumps = [dump_database(scratch, database, connections.engine(database, settings.scratch)) for database in databases]
     names = [database.name for database in databases]
     packed = pack_archive(scratch, application, kind, names, password, note, selection)
     totals = scratch.archive.facts()["marker"]["totals"]
@@ -102,7 +103,8 @@ def take(
     with ThreadPoolExecutor(len(destinations)) as pool:
         stored = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
     failed |= {name: error for name, error in stored.items() if error is not None}
-    return Taken(packed, totals, tuple(name for name, error in stored.items() if error is None), failed)
+    limits = {dump.database: dump.limits for dump in dumps if dump.limits}
+    return Taken(packed, totals, tuple(name for name, error in stored.items() if error is None), failed, limits)
 
 
 def dump_database(scratch: Staging, database: Database, engine: Engine) -> Dump:

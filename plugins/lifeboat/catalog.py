@@ -68,6 +68,17 @@ class Proof:
     error: str = ""
 
 
+class Marked(NamedTuple):
+    """What the marker of an archive says.
+
+    :param limits: how much a restore will not bring back, or not exactly.
+    :param error: why the marker cannot be read; empty when it can.
+    """
+
+    limits: int
+    error: str = ""
+
+
 @dataclass(frozen=True)
 class Catalog:
     """What a destination holds of ours.
@@ -77,6 +88,7 @@ class Catalog:
     :param proofs: when the proofs of archives were stored, by the archive's key.
     :param uploads: those that no listing shows, as far as they were asked for.
     :param newest_proofs: what the newest proof of an application and kind says, as far as proofs were read.
+    :param newest_marked: the same of the newest archive's marker.
     """
 
     archives: tuple[Archive, ...]
@@ -84,6 +96,7 @@ class Catalog:
     proofs: Mapping[str, datetime] = field(default_factory=dict)
     uploads: tuple[StoredObject, ...] = ()
     newest_proofs: Mapping[tuple[str, Kind], Proof] = field(default_factory=dict)
+    newest_marked: Mapping[tuple[str, Kind], Marked] = field(default_factory=dict)
 
     def of(self, application: str) -> list[Archive]:
         """Return the archives of an application, newest first."""
@@ -197,15 +210,7 @@ def manifest(
         },
         "databases": [dump.to_json() for dump in dumps],
         **({"files": files} if files is not None else {}),
-        "warnings": [
-            *(
-                f"{dump.database}: no snapshot protects {', '.join(dump.unprotected_tables)}"
-                for dump in dumps
-                if dump.unprotected_tables
-            ),
-            *(warning for dump in dumps for warning in dump.warnings),
-            *warnings,
-        ],
+        "warnings": [*(notice for dump in dumps for notice in dump.notices), *warnings],
     }
 
 
@@ -232,6 +237,7 @@ def public_manifest(
             "sql_bytes": sum(database["sql_bytes"] for database in databases),
             **{f"file_{key}": manifest["files"][key] for key in FILE_TOTALS if "files" in manifest},
             "warnings": len(manifest["warnings"]),
+            "limits": sum(len(database.get("limits", ())) for database in databases),
         },
     }
 

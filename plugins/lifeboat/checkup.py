@@ -54,7 +54,7 @@ def examine(
     """
     try:
         destination = connections.destination(name, settings.destinations[name])
-        found = survey.read(destination, settings)
+        found = survey.examine(destination, settings)
     except LifeboatError as error:
         return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
     examined = judge(name, found, settings, applications, now)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lifeboat import catalog, transport
 from lifeboat.config import Bucket, Database, Encryption, ObjectLock, S3Destination, Settings
@@ -21,6 +21,8 @@ from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.storage import Destination
 
 if TYPE_CHECKING:
+    from lifeboat.databases.mysql_engine import MySQL
+    from lifeboat.databases.mysql_source import Taker
     from lifeboat.staging import Staging
     from lifeboat.storage.s3 import Lock
 
@@ -81,7 +83,7 @@ def engine(database: Database, scratch: Path) -> Engine:
         )
     match database.engine:
         case "mysql":
-            return _mysql(database.connection, connection)
+            return _mysql(database.connection, connection, _taker(database, scratch))
         case "postgresql":
             return _postgresql(database.connection, connection)
         case "sqlite":
@@ -129,7 +131,19 @@ def _postgresql(connection_id: str, connection: Any) -> Engine:
     )
 
 
-def _mysql(connection_id: str, connection: Any) -> Engine:
+def _taker(database: Database, scratch: Path) -> Callable[[Iterable[str]], Taker] | None:
+    """Return what asks the server of the restore connection, where there is one of its own."""
+    if database.restore_connection in (None, database.connection):
+        return None
+
+    def ask(collations: Iterable[str]) -> Taker:
+        # Only now: a connection that is missing costs a restore, and no backup.
+        return cast("MySQL", engine(database.for_restore, scratch)).taker(collations)
+
+    return ask
+
+
+def _mysql(connection_id: str, connection: Any, taker: Callable[[Iterable[str]], Taker] | None) -> Engine:
     from lifeboat.databases.mysql_engine import MySQL
 
     extra = _extra(connection_id, connection)
@@ -148,7 +162,7 @@ def _mysql(connection_id: str, connection: Any) -> Engine:
         tls={f"ssl-{name}": str(value) for name, value in files.items() if name in ("ca", "cert", "key", "capath")}
         | ({"ssl-mode": str(extra["ssl_mode"])} if extra.get("ssl_mode") else {}),
     )
-    return MySQL(server, partial(_mysql_connect, connection_id, connection, server))
+    return MySQL(server, partial(_mysql_connect, connection_id, connection, server), taker)
 
 
 def _mysql_connect(connection_id: str, connection: Any, server: Server) -> Any:

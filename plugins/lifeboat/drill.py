@@ -34,7 +34,7 @@ from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
 from lifeboat.config import Database, Settings
-from lifeboat.databases import SERVERLESS, Dump, Load, Loaded
+from lifeboat.databases import SERVERLESS, Dump, Load, Loaded, count_limits
 from lifeboat.databases.names import PREFIX
 from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageError
 from lifeboat.logs import logger
@@ -69,6 +69,7 @@ class _Rehearsal:
     :param seconds: by phase.
     :param digests: of everything that was compared; hashed into the proof.
     :param notes: what its reader should know.
+    :param limits: how much the dumps did not carry exactly.
     """
 
     compared: Compared = field(default_factory=Compared)
@@ -76,6 +77,7 @@ class _Rehearsal:
     digests: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     servers: set[str] = field(default_factory=set)
+    limits: int = 0
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -211,6 +213,7 @@ def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _R
     if found:
         definitions = plural(len(found), "definition is", "definitions are")
         rehearsal.notes.append(f"{definitions} worded otherwise by server {restored.server}")
+    rehearsal.notes += [f"not restored exactly: {kind}" for kind in count_limits(captured.limits)]
     rehearsal.servers.add(restored.server)
     rehearsal.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
     rehearsal.compared.databases += 1
@@ -218,8 +221,9 @@ def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _R
     rehearsal.compared.rows += captured.rows
     rehearsal.compared.objects += len(captured.objects)
     rehearsal.compared.bytes += captured.sql_bytes
+    rehearsal.limits += len(captured.limits)
     tables, rows = plural(len(captured.tables), "table"), plural(captured.rows, "row")
-    log.info("%s: %s, %s as captured.", captured.database, tables, rows)
+    log.info("%s: %s, %s %s.", captured.database, tables, rows, proof.same_text(len(captured.limits)))
 
 
 def _scratch_server(settings: Settings, application: str, captured: Dump) -> Database:
@@ -298,6 +302,7 @@ def _proof(
             "servers": sorted(rehearsal.servers),
         },
         "notes": rehearsal.notes,
+        "limits": rehearsal.limits,
     }
     seconds = round(proof.recovery_seconds(facts), 3)
     point = {"proven_at": facts["proven_at"], "key": key, "seconds": seconds}

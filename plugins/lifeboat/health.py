@@ -93,6 +93,7 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
         dated = plural(early, "archive is", "archives are")
         findings.append(("clock", "degraded", f"{dated} dated in the future: some clock is wrong"))
     findings += _proofs(application, present, found, limits, now)
+    findings += _limits(application, found)
     return [Finding(application, destination, *finding) for finding in findings]
 
 
@@ -175,6 +176,19 @@ def _unfinished(unfinished: Iterable[StoredObject], now: datetime) -> tuple[str,
         return "unfinished", "healthy", "no upload is unfinished"
     more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
     return "unfinished", "degraded", f"{keys[0]}{more} never finished; the next clean-up sweeps it after a day"
+
+
+def _limits(application: str, found: Catalog) -> Iterator[tuple[str, Verdict, str]]:
+    """Yield whether a restore of the newest archives will bring everything back exactly, as far as they say."""
+    for (name, kind), marked in found.newest_marked.items():
+        if name != application:
+            continue
+        if marked.error:
+            yield f"{kind} limits", "unhealthy", marked.error
+        elif marked.limits:
+            what = f"the newest {kind} archive has {plural(marked.limits, 'limit')}"
+            text = f"{what}: a restore will not bring everything back exactly; its manifest says what and why"
+            yield f"{kind} limits", "degraded", text
 
 
 def _proofs(

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import select
 import signal
 import subprocess
 from collections import deque
@@ -91,11 +92,21 @@ class Child:
         """The last lines that the program wrote to its standard error."""
         return "\n".join(self._errors)
 
-    def chunks(self, size: int = PIPE_BYTES) -> Iterator[bytes]:
-        """Yield the program's output as it comes, at most `size` bytes at a time."""
+    def chunks(self, size: int = PIPE_BYTES, *, silence: float | None = None) -> Iterator[bytes]:
+        """Yield the program's output as it comes, at most `size` bytes at a time.
+
+        :param silence: seconds without output after which nothing is yielded: ``b""``, again and again.
+        """
         descriptor = self.output.fileno()
-        while chunk := os.read(descriptor, size):
-            yield chunk
+        output = select.poll()
+        output.register(descriptor, select.POLLIN)
+        while True:
+            if silence and not output.poll(silence * 1000):
+                yield b""
+            elif chunk := os.read(descriptor, size):
+                yield chunk
+            else:
+                return
 
     def write(self, text: bytes) -> None:
         """Write to the program's standard input.

@@ -83,6 +83,14 @@ def recovery_seconds(made: Mapping[str, Any]) -> float:
     return float(durations["verify"]) + float(durations["restore"])
 
 
+def same_text(limits: int) -> str:
+    """Say of what was compared that it is the same, and the same as what.
+
+    :param limits: how much a dump did not carry exactly, so that nobody could compare it with what was there.
+    """
+    return "equal to the dump" if limits else "as captured"
+
+
 def compared_text(compared: Mapping[str, int]) -> str:
     """Return the totals of what a drill compared, for people.
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lifeboat import backup, catalog, comparison, connections, extract, files, recovery, stored_archive, swap
+from lifeboat import backup, catalog, comparison, connections, extract, files, proof, recovery, stored_archive, swap
 from lifeboat.archive import engine_of_entry
 from lifeboat.archive.read import Verified
 from lifeboat.backup import Taken
@@ -46,6 +46,7 @@ class RestoredDatabase:
 
     :param compared: tables whose digests equal those of the manifest; None where the archive promises none.
     :param warnings: what the reader of the report should know.
+    :param limits: how much the dump did not carry exactly.
     """
 
     database: str
@@ -55,6 +56,7 @@ class RestoredDatabase:
     compared: int | None
     seconds: float
     warnings: tuple[str, ...] = ()
+    limits: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as values that JSON knows."""
@@ -281,6 +283,7 @@ def restore_database(
                 compared = _compare(engine, step, comparable, loaded, warnings)
     if unsigned:
         warnings.append(unsigned)
+    warnings += [f"not brought back exactly: {limit.text}" for limit in captured.limits] if captured else []
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
     rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")
@@ -288,7 +291,8 @@ def restore_database(
     for warning in warnings:
         log.warning("%s: %s.", step.schema, warning)
     facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
-    return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings))
+    limits = len(captured.limits) if captured else 0
+    return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings), limits)
 
 
 def _check_engine(step: DatabaseStep, database: Database) -> None:
@@ -331,7 +335,8 @@ def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded,
     )
     warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
     equal = len(captured.tables) if not step.table else 1
-    log.info("Compared %s with the manifest: %s as captured.", step.schema, plural(equal, "table"))
+    same = proof.same_text(len(captured.limits))
+    log.info("Compared %s with the manifest: %s %s.", step.schema, plural(equal, "table"), same)
     return equal
 
 

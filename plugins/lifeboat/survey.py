@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lifeboat import catalog
-from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind, Proof
-from lifeboat.errors import ArchiveError
+from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind, Marked, Proof
+from lifeboat.errors import ArchiveError, StorageError
 from lifeboat.logs import logger
 from lifeboat.storage import Destination
 
@@ -47,6 +47,31 @@ def read(destination: Destination, settings: Settings) -> Catalog:
         forged |= {latest.key} if newest[subject].error else set()
     archives_found = (a._replace(proven=False) if a.key in forged else a for a in found.archives)
     return replace(found, archives=tuple(archives_found), uploads=uploads, newest_proofs=newest)
+
+
+def examine(destination: Destination, settings: Settings) -> Catalog:
+    """Read a destination, and the marker of the newest archive of each application and kind.
+
+    :raises StorageError: the destination fails.
+    :raises SettingsError: there are proofs, and no password to authenticate them with.
+    """
+    found = read(destination, settings)
+    marked: dict[tuple[str, Kind], Marked] = {}
+    for archive in found.archives:
+        subject = archive.application, archive.kind
+        if archive.kind in OWN_KINDS and archive.application in settings.applications and subject not in marked:
+            marked[subject] = _marked(destination, archive.key)
+    return replace(found, newest_marked=marked)
+
+
+def _marked(destination: Destination, key: str) -> Marked:
+    try:
+        marker = catalog.read_marker(destination, key) or {}
+    except StorageError as error:
+        return Marked(0, str(error))
+    totals = marker.get("totals")
+    limits = totals.get("limits") if isinstance(totals, dict) else None
+    return Marked(limits if type(limits) is int else 0)  # older versions counted none
 
 
 def _proof_of(destination: Destination, settings: Settings, found: Catalog, archive: Archive) -> Proof:

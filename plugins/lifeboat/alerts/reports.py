@@ -12,7 +12,7 @@ from lifeboat.alerts.message import Failure, Message
 from lifeboat.checkup import Examined
 from lifeboat.logs import logger
 from lifeboat.operators.base import FAILURE
-from lifeboat.proof import compared_text
+from lifeboat.proof import compared_text, same_text
 from lifeboat.text import age_text, plural, size_text
 
 if TYPE_CHECKING:
@@ -75,7 +75,11 @@ def _restored_lines(ti: Any, run_id: str) -> Iterator[str]:
         yield f"Safety backup: {key}"
     for facts in (*left("restore"), *left("restore_database")):
         compared = facts["compared"]
-        same = "not compared" if compared is None else f"{plural(compared, 'table')} compared, all as captured"
+        same = (
+            "not compared"
+            if compared is None
+            else f"{plural(compared, 'table')} compared, all {same_text(facts['limits'])}"
+        )
         yield (
             f"Restored database {facts['database']} into {facts['schema']}: {plural(facts['rows'], 'row')} of"
             f" {plural(facts['tables'], 'table')} in {facts['seconds']:.0f} s; {same}."

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
+from lifeboat.databases import Limit, count_limits
 from lifeboat.errors import FilesError, LifeboatError, SettingsError
 from lifeboat.text import plural, size_text
 
@@ -111,6 +113,7 @@ def _back_up(
         "totals": taken.totals,
         "published": list(taken.published),
         "failed": taken.failed,
+        "limits": {name: [asdict(limit) for limit in limits] for name, limits in taken.limits.items()},
     }
 
 
@@ -166,6 +169,12 @@ def _print_backup(result: dict[str, Any]) -> None:
     )
     if warnings := result["totals"]["warnings"]:
         terminal.output.print(f"  [yellow]{plural(warnings, 'warning')}[/], in the log above and in the manifest")
+    for name, limits in result["limits"].items():
+        things = plural(len(limits), "thing")
+        terminal.output.print(
+            f"  [yellow]{things} of {terminal.plain(name)} will not come back exactly[/]:", soft_wrap=True
+        )
+        terminal.print_lines([f"    {kind}" for kind in count_limits(Limit(**limit) for limit in limits)])
     for name in result["published"]:
         terminal.output.print(f"  [green]published[/] at {terminal.plain(name)}")
     for name, error in result["failed"].items():

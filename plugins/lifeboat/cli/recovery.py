@@ -12,7 +12,7 @@ import typer
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.errors import LifeboatError, SettingsError
-from lifeboat.proof import compared_text, recovery_seconds
+from lifeboat.proof import compared_text, recovery_seconds, same_text
 from lifeboat.recovery import LATEST, RestoreRequest
 from lifeboat.text import plural, size_text
 
@@ -156,8 +156,8 @@ def drill_archives(
 
 def _proof_line(made: dict[str, Any]) -> str:
     return (
-        f"proven: {made['key']} at {made['destination']}: {compared_text(made['compared'])} as captured;"
-        f" recovered in {recovery_seconds(made):.1f} s"
+        f"proven: {made['key']} at {made['destination']}: {compared_text(made['compared'])}"
+        f" {same_text(made['limits'])}; recovered in {recovery_seconds(made):.1f} s"
     )
 
 
@@ -199,7 +199,9 @@ def _lines(report: dict[str, Any]) -> list[str]:
     lines = [f"Restored from {plan['key']} at {plan['destination']}, captured {plan['captured_at']}:"]
     for facts in report["databases"]:
         tables = facts["compared"]
-        compared = f", {plural(tables, 'table')} compared: all as captured" if tables is not None else ""
+        compared = (
+            f", {plural(tables, 'table')} compared: all {same_text(facts['limits'])}" if tables is not None else ""
+        )
         lines.append(
             f"  database {facts['database']} into schema {facts['schema']}: {plural(facts['rows'], 'row')} of"
             f" {plural(facts['tables'], 'table')}{compared}; {facts['seconds']:.1f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from typing import Any, Literal, Protocol
 from pydantic import TypeAdapter
 
 EngineName = Literal["mysql", "postgresql", "sqlite"]  # as laravel-backup begins the names of dumps
+UNPROTECTED = "tables without transactions, which no snapshot protects"  # a kind of limit
 SERVERLESS: frozenset[EngineName] = frozenset({"sqlite"})  # a drill of theirs touches no server, only staging
 
 
@@ -63,6 +65,20 @@ class ObjectDigest:
 
 
 @dataclass(frozen=True)
+class Limit:
+    """Something that a restore of a dump will not bring back, or not exactly.
+
+    :param kind: as the public is told, with a number behind it; names no table.
+    :param name: of the object.
+    :param text: the fact, as the owner of the database is told.
+    """
+
+    kind: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Dump:
     """The facts of one dump, as its archive's manifest keeps them.
 
@@ -72,6 +88,7 @@ class Dump:
     :param warnings: what a reader of the manifest should know.
     :param unprotected_tables: tables whose engine has no snapshots; they may have changed while they were read.
     :param digest_rules: version of the rules by which the digests were made.
+    :param limits: what a restore will not bring back, or not exactly.
     """
 
     database: str
@@ -89,11 +106,19 @@ class Dump:
     unprotected_tables: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     digest_rules: int = 1
+    limits: tuple[Limit, ...] = ()
 
     @property
     def rows(self) -> int:
         """Rows of all tables."""
         return sum(table.rows for table in self.tables)
+
+    @property
+    def notices(self) -> list[str]:
+        """What a reader should know first, in sentences: the limits, then the warnings."""
+        unprotected = f"{self.database}: no snapshot protects {', '.join(self.unprotected_tables)}"
+        limits = [f"{self.database}: {limit.text}" for limit in self.limits if limit.kind != UNPROTECTED]
+        return [*([unprotected] if self.unprotected_tables else []), *limits, *self.warnings]
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as values that JSON knows."""
@@ -106,6 +131,11 @@ class Dump:
         :raises ValueError: it is something else.
         """
         return _reader().validate_python(facts)
+
+
+def count_limits(limits: Iterable[Limit]) -> list[str]:
+    """Return the kinds of some limits, each with how many there are; names no table."""
+    return [f"{kind}: {count}" for kind, count in Counter(limit.kind for limit in limits).items()]
 
 
 @cache

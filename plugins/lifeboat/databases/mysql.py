@@ -15,25 +15,40 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from lifeboat.databases import Dump, Server
+from lifeboat.databases import UNPROTECTED, Dump, Limit, Server, mysql_limits, mysql_source
 from lifeboat.databases.digest import RULES, DumpDigest, DumpParser
+from lifeboat.databases.mysql_limits import Choice
+from lifeboat.databases.mysql_source import Source, Taker
 from lifeboat.errors import DumpError, LifeboatError
 from lifeboat.logs import logger
 from lifeboat.processes import child, environment, secret_file
 from lifeboat.progress import Progress
+from lifeboat.text import age_text
 
 log = logger(__name__)
 
-_GRANT = re.compile(r"GRANT (?P<what>.+?) ON (?P<schema>`(?:[^`]|``)+`|\*)\.(?P<table>`(?:[^`]|``)+`|\*) TO ")
+_NAME = r"""`(?:[^`]|``)+`|"(?:[^"]|"")+"|\*"""  # in double quotes where sql_mode has ANSI_QUOTES
+_GRANT = re.compile(rf"GRANT (?P<what>.+?) ON (?P<schema>{_NAME})\.(?P<table>{_NAME}) TO ")
 UNFINISHED = "_lifeboat_restore_unfinished"  # table in a schema that a restore is filling, or left half-way
 LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
 LOCK_POLL = 15
+NAMED = 20  # tables, routines or limits that a message or the log names
+SEARCH_SECONDS = 60  # for characters without a unique Unicode form, in all tables of a database
 LONGEST_LOCK_NAME = 64
+SILENCE = 60.0  # seconds without a byte of a dump, after which the log says what the server is doing
+STALLED = 30  # such silences in a row, in which the server does nothing for the dump, after which it is ended
+UNLIMITED = (1 << 64) - 1
+FEWEST_UNLIMITED = (1 << 32) - 1  # what servers of 32 bits call unlimited
+# Whatever the server's own are: nothing may cut the rows short. Comments of versions keep each server's own apart.
+SETTINGS = (
+    f"SET SESSION sql_select_limit = {UNLIMITED}, max_join_size = {UNLIMITED}, sql_big_selects = 1"
+    " /*!80000 , max_execution_time = 0 */ /*M!100100 , max_statement_time = 0 */"
+)
 IDLE_SECONDS = 31_536_000  # the lock's session is idle while the dump runs; servers allow up to a year
 
 CONNECTION_HINTS = {
@@ -50,6 +65,7 @@ CONNECTION_HINTS = {
 HINTS = CONNECTION_HINTS | {
     1044: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
     1049: "Check the database's name in the settings, and the connection's host.",
+    1104: "The server's sql_big_selects is off, which this client cannot change: SET GLOBAL sql_big_selects = 1.",
     1142: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
     1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
     1356: "A view refers to something that is gone; repair or drop the view, or list it in exclude_tables.",
@@ -74,6 +90,15 @@ class Client:
         """Whether the client is MariaDB's, whatever it is called."""
         return "MariaDB" in self.version
 
+    @property
+    def release(self) -> tuple[int, int]:
+        """The first two numbers of its version; zeros where its help names none."""
+        # Some name the version of the client beside that of the distribution.
+        found = re.search(r"\b(?:Distrib|from) (\d+)\.(\d+)", self.version) or re.search(
+            r"\bVer (\d+)\.(\d+)", self.version
+        )
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
     def arguments(self, option_file: str, wanted: Mapping[str, str]) -> list[str]:
         """Return how a command begins: the client, its option file, and those of the wanted options that it knows.
 
@@ -91,13 +116,18 @@ def parse_help(path: str, text: str) -> Client:
 
 
 def find_client(*, for_mariadb: bool) -> Client:
-    """Find a dump client, the server's own family first.
+    """Find a dump client: one of the server's own family, whatever it is called, or else any.
 
     :raises DumpError: none is installed, or it does not run.
     """
     names = ("mariadb-dump", "mysqldump") if for_mariadb else ("mysqldump", "mariadb-dump")
-    if client := installed(names):
-        return client
+    others = []
+    for client in all_installed(names):
+        if client.is_mariadb == for_mariadb:
+            return client
+        others.append(client)
+    if others:
+        return others[0]
     raise DumpError(
         "No dump client on this worker: neither mariadb-dump nor mysqldump is on the PATH.",
         "Install mariadb-client or mysql-client.",
@@ -106,28 +136,41 @@ def find_client(*, for_mariadb: bool) -> Client:
 
 def installed(names: Sequence[str]) -> Client | None:
     """Return the first of some clients that is installed and runs."""
-    for path in filter(None, map(shutil.which, names)):
+    return next(all_installed(names), None)
+
+
+def all_installed(names: Sequence[str]) -> Iterator[Client]:
+    """Yield all clients of some names that are installed and run: wherever in PATH, the first name first."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    for path in filter(None, (shutil.which(name, path=folder) for name in names for folder in folders)):
         command = [path, "--no-defaults", "--help"]
         probe = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
         if probe.returncode == 0:
-            return parse_help(path, probe.stdout)
-        log.warning("%s does not run: %s", path, probe.stderr.strip())
-    return None
+            yield parse_help(path, probe.stdout)
+        else:
+            log.warning("%s does not run: %s", path, probe.stderr.strip())
 
 
-def dump_command(client: Client, option_file: str, database: str, excluded: Sequence[str]) -> list[str]:
+def dump_command(
+    client: Client, option_file: str, database: str, excluded: Sequence[str], choice: Choice | None = None
+) -> list[str]:
     """Return the command that writes one consistent, complete dump to its standard output."""
+    choice = choice or Choice()
     wanted = {
         "single-transaction": "",
         "quick": "",
         "routines": "",
-        "events": "",
+        **({"events": ""} if choice.events else {}),
+        **({"dump-history": ""} if choice.history else {}),
         "triggers": "",
         "hex-blob": "",  # bytes survive whatever the character sets on the way
         "order-by-primary": "",  # gives the digests of tables an order
         "no-tablespaces": "",  # tablespaces need the PROCESS privilege and mean nothing elsewhere
         "set-gtid-purged": "=OFF",  # the history of the source does not belong into a copy
-        "column-statistics": "=0",  # MySQL 8's client asks for a table that other servers lack
+        # MySQL 8's client asks for a table that other servers lack.
+        "column-statistics": "=1" if choice.histograms else "=0",
+        "masking-policies": "=0",  # nobody but administrators may read them, nor make them
+        "init-command": f"={SETTINGS}",
         "default-character-set": "=utf8mb4",
         "max-allowed-packet": "=1G",
     }
@@ -232,16 +275,26 @@ class Session:
             raise DumpError(f"The server has no database {database!r} that this user may see.", HINTS[1049])
         return rows[0]
 
-    def unprotected_tables(self, database: str) -> list[str]:
-        """Return the tables that a snapshot does not protect from being written while they are read."""
-        rows = self.query(
-            "SELECT t.table_name FROM information_schema.tables t"
-            " LEFT JOIN information_schema.engines e ON e.engine = t.engine"
-            " WHERE t.table_schema = %s AND t.table_type = 'BASE TABLE' AND COALESCE(e.transactions, 'NO') <> 'YES'"
-            " ORDER BY t.table_name",
-            database,
-        )
-        return [name for (name,) in rows]
+    def prepare(self) -> int:
+        """Make the session independent of the server's settings; return how many rows these allow in a result."""
+        ((limit,),) = self.query("SELECT @@sql_select_limit")
+        self.execute(SETTINGS.encode())
+        # Names in grants come in backticks then; and nothing waits for whoever holds a lock.
+        self.execute(b"SET SESSION sql_mode = '', lock_wait_timeout = 1")
+        return int(limit)
+
+    def doing(self, database: str) -> list[tuple[str, str]]:
+        """Return what the server is doing for those of this user who came later and use the database.
+
+        :returns: command and state of each connection, as the process list has them.
+        """
+        ((me, user),) = self.query("SELECT CONNECTION_ID(), SUBSTRING_INDEX(USER(), '@', 1)")
+        rows = (row[:7] for row in self.query("SHOW PROCESSLIST"))
+        return [
+            (command, state or "")
+            for number, name, _, schema, command, _, state in rows
+            if number > me and name == user and schema == database
+        ]
 
     def check_grants(self, database: str) -> list[str]:
         """Make sure that the user sees triggers and routines: a client leaves out silently what it may not see.
@@ -250,7 +303,7 @@ class Session:
         :raises DumpError: a grant is missing.
         """
         grants = [row[0] for row in self.query("SHOW GRANTS")]
-        missing = missing_grants(grants, database)
+        missing = missing_grants(grants, database, is_mariadb="MariaDB" in self.version())
         if not missing:
             return []
         what = f"The user lacks {' and '.join(missing)}, without which triggers or routines are left out silently."
@@ -313,8 +366,8 @@ class Session:
         self.query("SELECT RELEASE_LOCK(%s)", name)
 
 
-def missing_grants(grants: Sequence[str], database: str) -> list[str]:
-    """Return what a dump needs and ``SHOW GRANTS`` does not show: the right to see triggers, and routines."""
+def missing_grants(grants: Sequence[str], database: str, *, is_mariadb: bool = True) -> list[str]:
+    """Return what a dump needs and ``SHOW GRANTS`` does not show: the right to see triggers, and names of routines."""
     here: set[str] = set()
     sees_all_routines = False
     for grant in grants:
@@ -322,16 +375,17 @@ def missing_grants(grants: Sequence[str], database: str) -> list[str]:
         if match is None:
             continue
         privileges = {name.strip().upper() for name in re.sub(r"\([^)]*\)", "", match["what"]).split(",")}
-        schema = match["schema"].strip("`")
+        schema, table = (_unquoted(match[part]) for part in ("schema", "table"))
         everything = privileges & {"ALL PRIVILEGES", "ALL"}
         if schema == "*":
             sees_all_routines |= bool(everything or privileges & {"SELECT", "SHOW_ROUTINE", "SHOW CREATE ROUTINE"})
-        if schema == "mysql" and match["table"].strip("`") in ("*", "proc"):
+        if is_mariadb and schema == "mysql" and table in ("*", "proc"):  # MySQL keeps routines elsewhere
             sees_all_routines |= bool(everything or "SELECT" in privileges)
-        if schema == "*" or _like(schema, database):
+        if table == "*" and (schema == "*" or _like(schema, database)):
             here |= privileges
     if here & {"ALL PRIVILEGES", "ALL"}:
         return []
+    # By the last three, routines have names only: `check_routines` looks whether there are any.
     routines = sees_all_routines or here & {"SHOW CREATE ROUTINE", "EXECUTE", "ALTER ROUTINE", "CREATE ROUTINE"}
     return [
         *(["TRIGGER"] if "TRIGGER" not in here else []),
@@ -339,14 +393,46 @@ def missing_grants(grants: Sequence[str], database: str) -> list[str]:
     ]
 
 
+def check_routines(source: Source) -> None:
+    """Make sure that the user may read all routines that it sees.
+
+    :raises DumpError: it may not.
+    """
+    hidden = [repr(code.name) for code in source.code if code.text is None]
+    if hidden:
+        raise DumpError(
+            f"The user may not read {', '.join(hidden[:NAMED])}: it may run routines, but not show what they do.",
+            "Grant it SELECT ON mysql.proc (MariaDB) or SHOW_ROUTINE (MySQL), as README.md shows.",
+        )
+
+
+def check_limit(limit: int, client: Client) -> None:
+    """Make sure that nothing cuts the rows of the dump short without a word.
+
+    :param limit: of rows in a result, as a session of this user begins with it.
+    :raises DumpError: the server would.
+    """
+    if limit < FEWEST_UNLIMITED and "init-command" not in client.options:
+        raise DumpError(
+            f"The server's sql_select_limit would cut each table off after {limit} rows, and {client.version} cannot"
+            " change it.",
+            "SET GLOBAL sql_select_limit = DEFAULT, and take it out of init_connect and the server's option file.",
+        )
+
+
 def has_roles(grants: Sequence[str]) -> bool:
     """Whether ``SHOW GRANTS`` names roles, whose own grants it may not show."""
     return any(grant.startswith("GRANT ") and " ON " not in grant for grant in grants)
 
 
+def _unquoted(name: str) -> str:
+    mark = name[0]
+    return name if mark == "*" else name[1:-1].replace(mark * 2, mark)
+
+
 def _like(pattern: str, name: str) -> bool:
     """Match a schema as grants do: ``%`` and ``_`` are wildcards, a backslash makes them letters."""
-    parts = re.findall(r"\\.|.", pattern.replace("``", "`"))
+    parts = re.findall(r"\\.|.", pattern)
     wildcards = {"%": ".*", "_": "."}
     return bool(re.fullmatch("".join(wildcards.get(part) or re.escape(part[-1]) for part in parts), name, re.DOTALL))
 
@@ -357,40 +443,46 @@ def dump(
     database: str,
     excluded: Sequence[str],
     write: Callable[[bytes], object],
+    ask_taker: Callable[[Iterable[str]], Taker] | None = None,
 ) -> Dump:
     """Dump one database as SQL in one consistent snapshot, without locking writers out.
 
     :param connect: opens a DB-API connection to `server`.
     :param excluded: tables to leave out.
     :param write: takes the SQL in chunks; what it raises ends the dump.
+    :param ask_taker: asks the server of the restore connection, where the settings name one, about some collations.
     :raises DumpError: nothing that was written counts then.
     """
     where = f"Dump of database {database!r} on {server.address} failed: "
     with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
         session = Session(connection)
+        limit = session.prepare()
         version = session.version()
         character_set, collation = session.character_set(database)
         warnings = session.check_grants(database)
         excluded = session.check_excluded(database, excluded, warnings)
-        unprotected = [table for table in session.unprotected_tables(database) if table not in excluded]
-        if unprotected:
-            log.warning(
-                "A snapshot does not protect %s of %s: their engine has no transactions, so they may change while"
-                " they are read. ALTER TABLE ... ENGINE=InnoDB protects them.",
-                ", ".join(unprotected),
-                database,
-            )
         client = find_client(for_mariadb="MariaDB" in version)
+        check_limit(limit, client)
         filling = UNFINISHED in excluded  # it is ours, marked and locked
         with contextlib.nullcontext() if filling else session.lock(database):
             if not filling:
                 session.check_finished(database)
+            source = mysql_source.read(session, database, version)
+            check_routines(source)
+            left_out = mysql_limits.over_excluded(source, excluded)
+            limits = [] if filling else _limits(session, source, client, excluded, left_out)
+            excluded = [*excluded, *left_out]
             captured_at = datetime.now(UTC)
             with secret_file(option_file_text(server, client)) as (descriptor, path):
-                command = dump_command(client, path, database, excluded)
+                command = dump_command(client, path, database, excluded, mysql_limits.choose(source, client))
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
-                digest, sql_bytes, sha256 = _pump(database, command, descriptor, write)
-    return Dump(
+                passed = _pump(database, command, descriptor, write, _Watch(session, database))
+            _check_unaltered(session, source)
+    if not filling:
+        limits += passed.limits
+        if ask_taker:
+            limits += _of_taker(ask_taker, source, excluded, passed.longest_line)
+    dump = Dump(
         database=database,
         engine="mysql",
         server=version,
@@ -398,30 +490,102 @@ def dump(
         character_set=character_set,
         collation=collation,
         captured_at=captured_at,
-        sql_bytes=sql_bytes,
-        sha256=sha256,
-        tables=digest.tables,
-        objects=digest.objects,
+        sql_bytes=passed.sql_bytes,
+        sha256=passed.sha256,
+        tables=passed.digest.tables,
+        objects=passed.digest.objects,
         excluded_tables=tuple(excluded),
         warnings=tuple(warnings),
-        unprotected_tables=tuple(unprotected),
         digest_rules=RULES,
+        unprotected_tables=tuple(limit.name for limit in limits if limit.kind == UNPROTECTED),
+        limits=tuple(limits),
     )
+    _log_limits(dump)
+    return dump
+
+
+def _log_limits(dump: Dump) -> None:
+    notices = dump.notices[: len(dump.notices) - len(dump.warnings)]  # the warnings stand in the log already
+    for notice in notices[:NAMED]:
+        log.warning("%s.", notice)
+    if (more := len(notices) - NAMED) > 0:
+        log.warning("... and %s more; the manifest names them all.", more)
+
+
+def _limits(
+    session: Session, source: Source, client: Client, excluded: Sequence[str], left_out: Sequence[str]
+) -> list[Limit]:
+    """Return what the catalog and the rows tell of what a restore will not bring back, or not exactly."""
+    views = [view.name for view in source.views if view.name not in {*excluded, *left_out}]
+    unusable = dict(mysql_source.unusable_views(session, source.schema, views))
+    limits = [
+        *mysql_limits.of_catalog(source, {*excluded, *left_out}, left_out, unusable),
+        *mysql_limits.of_client(source, client, excluded),
+    ]
+    deadline = time.monotonic() + SEARCH_SECONDS
+    for table, columns in mysql_limits.searched_columns(source, excluded).items():
+        remaining = deadline - time.monotonic()
+        counts = mysql_source.lost_characters(session, source, table, columns, remaining) if remaining > 0 else None
+        limits += mysql_limits.of_characters(columns, counts)
+    return limits
+
+
+def _of_taker(
+    ask_taker: Callable[[Iterable[str]], Taker], source: Source, excluded: Sequence[str], longest_line: int
+) -> list[Limit]:
+    """Return what the server of the restore connection would not take; that never fails a backup."""
+    try:
+        taker = ask_taker(source.collations)
+    except LifeboatError as error:
+        return [mysql_limits.unasked(error.message)]
+    return list(mysql_limits.of_taker(source, excluded, taker, longest_line))
+
+
+def _check_unaltered(session: Session, source: Source) -> None:
+    """Make sure that no definition changed under the client, which reads it before the rows.
+
+    :raises DumpError: one did. Some servers alter tables at once, and let the snapshot go on.
+    """
+    if altered := mysql_limits.altered(source.columns, mysql_source.columns(session, source.schema)):
+        raise DumpError(
+            f"Tables were altered while they were dumped: {', '.join(altered[:NAMED])}.",
+            "The next try takes a new snapshot.",
+        )
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What passed on its way from the client.
+
+    :param longest_line: in bytes, as far as it is longer than what is read at once.
+    """
+
+    digest: DumpDigest
+    limits: tuple[Limit, ...]
+    sql_bytes: int
+    sha256: str
+    longest_line: int
 
 
 def _pump(
-    database: str, command: Sequence[str], secret: int, write: Callable[[bytes], object]
-) -> tuple[DumpDigest, int, str]:
-    """Run the client and pass its output on; return what it held, its length and its SHA-256."""
-    parser, sha256, sql_bytes = DumpParser(schema=database), hashlib.sha256(), 0
-    progress = Progress(f"Dumping {database}")
+    database: str, command: Sequence[str], secret: int, write: Callable[[bytes], object], watch: _Watch
+) -> _Passed:
+    """Run the client and pass its output on; return what it held."""
+    definitions = mysql_limits.Definitions()
+    parser, sha256, sql_bytes = DumpParser(definitions.see, schema=database), hashlib.sha256(), 0
+    line = longest_line = 0
     with child(command, [secret]) as client:
-        for chunk in client.chunks():
+        for chunk in client.chunks(silence=SILENCE):
+            if not watch.hears(chunk):
+                continue
             write(chunk)
             sha256.update(chunk)
             parser.feed(chunk)
             sql_bytes += len(chunk)
-            progress.advance(len(chunk))
+            # Lines within a chunk are shorter than any server's limit.
+            end = chunk.find(b"\n")
+            longest_line = max(longest_line, line + (len(chunk) if end < 0 else end))
+            line = line + len(chunk) if end < 0 else len(chunk) - chunk.rfind(b"\n")
         status = client.wait()
         if status < 0:
             raise DumpError(f"{client.name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
@@ -435,7 +599,53 @@ def _pump(
             f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
             "Look at the server's log; the next try starts anew.",
         )
-    return digest, sql_bytes, sha256.hexdigest()
+    return _Passed(digest, tuple(definitions.limits.values()), sql_bytes, sha256.hexdigest(), longest_line)
+
+
+class _Watch:
+    """Watches a dump under way: says how far it has come, and what holds it up.
+
+    :param session: asks the server what it is doing.
+    """
+
+    def __init__(self, session: Session, database: str) -> None:
+        self._session, self._database = session, database
+        self._progress = Progress(f"Dumping {database}")
+        self._silences = self._idle = 0
+
+    def hears(self, chunk: bytes) -> bool:
+        """Take what came of the dump, and say whether it was anything.
+
+        :raises DumpError: nothing comes any more.
+        """
+        if chunk:
+            self._silences = self._idle = 0
+            self._progress.advance(len(chunk))
+            return True
+        self._silences += 1
+        found = self._session.doing(self._database)
+        doing = "; ".join(f"{command}, {state}" if state else command for command, state in found)
+        seconds = self._silences * SILENCE
+        log.warning(
+            "No byte of %s for %s. The server's process list says of the dump's connection: %s.",
+            *(self._database, age_text(timedelta(seconds=seconds)), doing or "there is none"),
+        )
+        self._idle = self._idle + 1 if all(map(_is_idle, found)) else 0
+        if self._idle >= STALLED:
+            raise DumpError(
+                f"The client has written nothing for {age_text(timedelta(seconds=seconds))}, and the server does"
+                f" nothing for it ({doing or 'its connection is gone'}).",
+                "Look at SHOW PROCESSLIST for who holds a lock; if nobody does, at the client.",
+            )
+        return False
+
+
+def _is_idle(found: tuple[str, str]) -> bool:
+    """Whether a connection waits: for its client, or for a lock."""
+    command, state = found
+    return command == "Sleep" or state.startswith(
+        ("Waiting", "Writing to net", "Sending to client", "Reading from net")
+    )
 
 
 @contextlib.contextmanager

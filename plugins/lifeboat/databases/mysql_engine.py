@@ -19,10 +19,12 @@ from lifeboat.databases import (
     mysql,
     mysql_load,
     mysql_schema,
+    mysql_source,
     mysql_stock,
     names,
 )
 from lifeboat.databases.mysql import UNFINISHED, Session
+from lifeboat.databases.mysql_source import Taker
 from lifeboat.databases.mysql_target import HINTS, UNLIMITED
 from lifeboat.errors import MismatchError, RestoreError, SettingsError
 from lifeboat.logs import logger
@@ -35,10 +37,16 @@ class MySQL:
     """The schemas of one server.
 
     :param connect: opens a DB-API connection to `server`.
+    :param ask_taker: asks the server of the restore connection, where the settings name another.
     """
 
-    def __init__(self, server: Server, connect: Callable[..., Any]) -> None:
-        self._server, self._connect = server, connect
+    def __init__(
+        self,
+        server: Server,
+        connect: Callable[..., Any],
+        ask_taker: Callable[[Iterable[str]], Taker] | None = None,
+    ) -> None:
+        self._server, self._connect, self._ask_taker = server, connect, ask_taker
 
     def databases(self) -> Mapping[str, bool]:
         with self._session("Listing of databases") as session:
@@ -49,7 +57,16 @@ class MySQL:
         return database
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
-        return mysql.dump(self._connect, self._server, database, excluded, write)
+        return mysql.dump(self._connect, self._server, database, excluded, write, self._ask_taker)
+
+    def taker(self, collations: Iterable[str]) -> Taker:
+        """Return what the server would take of a dump.
+
+        :param collations: that the dump uses.
+        :raises RestoreError: the server does not answer.
+        """
+        with self._session("The question what it would take") as session:
+            return mysql_source.read_taker(session, self._server.address, collations)
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
         return self.dump(place, (*excluded, UNFINISHED), lambda chunk: None)

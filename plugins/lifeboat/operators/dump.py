@@ -32,6 +32,7 @@ class DumpDatabaseOperator(ApplicationOperator):
     def step(self, context: Context) -> dict[str, Any]:
         """Dump, unless the trigger form chose other databases; return the totals."""
         from lifeboat import backup, connections
+        from lifeboat.databases import count_limits
 
         only = chosen(context, "databases")
         if only and self.database not in only:
@@ -40,4 +41,10 @@ class DumpDatabaseOperator(ApplicationOperator):
         (database,) = settings.databases_of(self.application, (self.database,))
         engine = connections.engine(database, settings.scratch)
         dump = backup.dump_database(self.opened_staging(context), database, engine)
-        return {"database": dump.database, "tables": len(dump.tables), "rows": dump.rows, "sql_bytes": dump.sql_bytes}
+        return {
+            "database": dump.database,
+            "tables": len(dump.tables),
+            "rows": dump.rows,
+            "sql_bytes": dump.sql_bytes,
+            "limits": count_limits(dump.limits),
+        }

@@ -28,6 +28,7 @@ TOTALS = {
     "file_changed": "Changed while read",
     "file_missing": "Vanished while read",
     "warnings": "Warnings",
+    "limits": "Not restored exactly",
 }
 LARGEST_TOTAL = 1 << 63
 

@@ -115,10 +115,10 @@ class Readings:
 
 
 def read_destination(name: str, settings: Settings) -> Reading:
-    """Read a destination: one listing, and the newest proofs. Whatever goes wrong is told in words."""
+    """Read a destination: one listing, the newest proofs and markers. Whatever goes wrong is told in words."""
     try:
         destination = connections.destination(name, settings.destinations[name])
-        return Reading(name, survey.read(destination, settings))
+        return Reading(name, survey.examine(destination, settings))
     except LifeboatError as error:
         return Reading(name, trouble=str(error))
     except Exception as error:

@@ -1,0 +1,352 @@
+"""What a restore of a dump will not bring back, or not exactly: decided when the dump is taken.
+
+Pure decisions over what `mysql_source` found in the server's catalog and over the statements of the passing dump. Kinds
+are public: they stand in proofs, so they name no table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lifeboat.databases import UNPROTECTED, Limit
+from lifeboat.databases.mysql_source import UNICODE, Column, Source, Table, Taker, View
+from lifeboat.databases.mysql_statements import LOOKAHEAD, StatementReader, name_of
+from lifeboat.errors import RestoreError
+from lifeboat.text import plural, size_text
+
+if TYPE_CHECKING:
+    from lifeboat.databases.mysql import Client
+
+FLOAT = "FLOAT columns, of whose values six digits are kept"
+CHARACTER = "columns with characters that have no unique Unicode form"
+UNSEARCHED = "columns not searched for characters without a unique Unicode form"
+UNUSABLE_VIEW = "views that nobody can use"
+EXCLUDED_VIEW = "views left out because they read excluded tables"
+EXCLUDED_PARENT = "foreign keys to excluded tables"
+DEFINER = "definers that do not come back"
+GENERATED_ONLY = "tables that consist of generated columns"
+HISTORY = "tables whose history of rows is missing"
+EVENT = "events that the dump client cannot write"
+CLIENT = "dump clients of another family than the server"
+VECTOR = "VECTOR columns that the dump client damages"
+HISTOGRAM = "tables whose histograms are missing"
+MASKING = "masking policies, which are missing"
+REFUSED = "statements that a restore refuses"
+UNASKED = "restore servers that could not be asked"
+SERVER = "demands that the restore server does not meet"
+
+_DELIMITER = b";\x01"  # stands in no definition
+_SHORT = 200  # bytes of settings that are read once: there are several for each table
+_STRING = re.compile(r"(`(?:[^`]|``)*`)|'(?:[^'\\]|\\.|'')*'", re.DOTALL)
+_MASKED = re.compile(rb"^  (`(?:[^`]|``)+`) [^\n]*\bMASKING POLICY (`(?:[^`]|``)+`)", re.MULTILINE)
+_CREATE_TABLE = re.compile(rb"CREATE TABLE (`(?:[^`]|``)+`)")
+# The first releases of MariaDB's client known to write events with ;; in their text, and vectors.
+SAFE_FOR_EVENTS = (11, 8)
+SAFE_FOR_VECTORS = (11, 7)
+
+
+def over_excluded(source: Source, excluded: Collection[str]) -> list[str]:
+    """Return the views that read excluded tables, also through other views."""
+    left_out = set(excluded)
+    while found := {view.name for view in source.views if view.name not in left_out and _reads(view, source, left_out)}:
+        left_out |= found
+    return sorted(left_out - set(excluded))
+
+
+def _reads(view: View, source: Source, names: Collection[str]) -> bool:
+    """Whether a view reads one of some tables or views."""
+    text = _STRING.sub(lambda found: found[1] or "''", view.definition)
+    # Servers print every table with its schema, behind FROM or JOIN; what else looks like it is followed by a column.
+    schema = re.escape(_quoted(source.schema))
+    pattern = rf"\b(?:from|join)\s*\(*{schema}\.(`(?:[^`]|``)+`)(?!\.)"
+    read = set(re.findall(pattern, text, re.IGNORECASE))
+    read |= {_quoted(table) for name, table in source.duality if name == view.name}
+    return any(_quoted(name) in read for name in names)
+
+
+def of_catalog(
+    source: Source, excluded: Collection[str], left_out: Iterable[str], unusable: Mapping[str, bool]
+) -> Iterator[Limit]:
+    """Yield what the catalog tells.
+
+    :param excluded: tables that the settings leave out.
+    :param left_out: views that are left out because of them.
+    :param unusable: views that cannot be read, each with whether that is because its definer does not exist.
+    """
+    for name, has_no_definer in unusable.items():
+        why = "its definer does not exist" if has_no_definer else "its definer, or it, lacks what it reads"
+        text = f"view {name!r} cannot be read: {why}. A restore may fail at it; repair or drop it"
+        yield Limit(UNUSABLE_VIEW, name, text)
+    for name in left_out:
+        yield Limit(EXCLUDED_VIEW, name, f"view {name!r} is left out: it reads a table that exclude_tables names")
+    unprotected = [t.name for t in _tables(source, excluded) if t.transactions != "YES" and t.engine]
+    for name in unprotected:
+        yield Limit(UNPROTECTED, name, f"no snapshot protects table {name!r}: it may have changed while it was read")
+    stored = {table.name for table in _tables(source, excluded)}
+    for column in source.columns:
+        if column.table in stored and column.data_type == "float" and column.scale is None and not column.is_generated:
+            yield _of_float(column)
+    for key in source.foreign_keys:
+        if key.table not in excluded and key.parent_schema == source.schema and key.parent in excluded:
+            text = f"foreign key {key.name!r} of table {key.table!r} refers to {key.parent!r}, which is excluded"
+            yield Limit(EXCLUDED_PARENT, f"{key.table}.{key.name}", f"{text}: a restore cannot check it")
+    broken = {("view", name) for name in unusable}
+    for kind, name, definer in _definers(source, excluded):
+        if (kind, name) not in broken and source.accounts and definer.removesuffix("@") not in source.accounts:
+            text = f"{kind} {name!r} belongs to {definer}, an account that does not exist"
+            yield Limit(DEFINER, name, f"{text}: a restore makes it belong to the user who restores")
+
+
+def _of_float(column: Column) -> Limit:
+    name = f"{column.table}.{column.name}"
+    text = f"column {name} is a FLOAT: dumps keep six digits of each value; DOUBLE or DECIMAL keeps all"
+    if column.key in ("PRI", "UNI"):
+        text += "; it is in a unique key, so values that differ beyond six digits cannot be restored"
+    return Limit(FLOAT, name, text)
+
+
+def _tables(source: Source, excluded: Collection[str]) -> list[Table]:
+    return [t for t in source.tables if t.kind in ("BASE TABLE", "SYSTEM VERSIONED") and t.name not in excluded]
+
+
+def _definers(source: Source, excluded: Collection[str]) -> Iterator[tuple[str, str, str]]:
+    """Yield the kind, name and definer of every definition that has one."""
+    yield from (("view", view.name, view.definer) for view in source.views if view.name not in excluded)
+    yield from ((code.kind, code.name, code.definer) for code in source.code)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a client is asked for in one dump, besides what it always writes.
+
+    :param history: all versions of rows in tables WITH SYSTEM VERSIONING.
+    :param histograms: statements that compute histograms again.
+    """
+
+    events: bool = True
+    history: bool = False
+    histograms: bool = False
+
+
+def choose(source: Source, client: Client) -> Choice:
+    """Choose what a client can write of a database without failing, and without running indefinitely."""
+    versioned = any(table.kind == "SYSTEM VERSIONED" for table in source.tables)
+    return Choice(
+        events=not _events_with_delimiters(source) or _writes_all_events(client),
+        history=versioned and "dump-history" in client.options and not _by_transaction(source),
+        histograms=bool(source.histograms) and "column-statistics" in client.options,
+    )
+
+
+def _events_with_delimiters(source: Source) -> list[str]:
+    """Return the events with two semicolons in their text: looking for another delimiter, some clients never end."""
+    return [code.name for code in source.code if code.kind == "event" and ";;" in (code.text or "")]
+
+
+def _writes_all_events(client: Client) -> bool:
+    return client.is_mariadb and client.release >= SAFE_FOR_EVENTS
+
+
+def _by_transaction(source: Source) -> set[str]:
+    """Return the tables whose history counts transactions; clients refuse to write it."""
+    return {
+        column.table for column in source.columns if column.expression == "ROW START" and column.data_type == "bigint"
+    }
+
+
+def of_client(source: Source, client: Client, excluded: Collection[str]) -> Iterator[Limit]:
+    """Yield what the client does not write, or not rightly."""
+    choice, tables = choose(source, client), _tables(source, excluded)
+    if client.is_mariadb != source.is_mariadb:
+        yield Limit(CLIENT, client.version, _of_wrong_client(source, client))
+        yield from _of_vectors(source, client, excluded)
+    if not choice.history:
+        yield from _of_history(source, client, tables)
+    if not choice.events:
+        yield from _of_events(source, client)
+    if not choice.histograms:
+        for name in source.histograms:
+            yield Limit(
+                HISTOGRAM, name, f"histograms of table {name!r} are missing: {client.version} cannot write them"
+            )
+    if not client.is_mariadb:
+        stored = {column.table for column in source.columns if not column.is_generated}
+        for name in (table.name for table in tables if table.name not in stored):
+            text = f"table {name!r} consists of generated columns, for whose rows {client.version} writes invalid SQL"
+            yield Limit(GENERATED_ONLY, name, text)
+
+
+def _of_vectors(source: Source, client: Client, excluded: Collection[str]) -> Iterator[Limit]:
+    for column in source.columns:
+        if column.data_type == "vector" and client.release < SAFE_FOR_VECTORS and column.table not in excluded:
+            name = f"{column.table}.{column.name}"
+            yield Limit(VECTOR, name, f"column {name} is a VECTOR, which {client.version} writes as damaged text")
+
+
+def _of_history(source: Source, client: Client, tables: Iterable[Table]) -> Iterator[Limit]:
+    refused = _by_transaction(source)
+    for name in (table.name for table in tables if table.kind == "SYSTEM VERSIONED"):
+        why = "it counts transactions" if name in refused else "another table's counts transactions"
+        why = why if refused else f"{client.version} cannot write it"
+        yield Limit(HISTORY, name, f"table {name!r} has its current rows only, without their history: {why}")
+
+
+def _of_events(source: Source, client: Client) -> Iterator[Limit]:
+    culprits = ", ".join(map(repr, _events_with_delimiters(source)))
+    for code in source.code:
+        if code.kind == "event":
+            text = f"event {code.name!r} is left out: {client.version} never ends on the ';;' in the text of {culprits}"
+            yield Limit(EVENT, code.name, text)
+
+
+def _of_wrong_client(source: Source, client: Client) -> str:
+    if source.is_mariadb:
+        return f"the server is MariaDB's, the client is {client.version}: install MariaDB's (package mariadb-client)"
+    return (
+        f"the server is MySQL's, the client is {client.version}: it leaves out libraries, JSON duality views and"
+        " histograms, and writes values for generated columns. Install MySQL's own (package mysql-client of"
+        " repo.mysql.com; default-mysql-client of Debian is MariaDB's)"
+    )
+
+
+class Definitions:
+    """Reads the definitions of a passing dump as a restore will, and notes what that refuses."""
+
+    def __init__(self) -> None:
+        self.limits: dict[str, Limit] = {}
+        self._mode = b""  # the last setting of sql_mode, by which strings are read
+        self._read: set[bytes] = set()
+
+    def see(self, sql: bytes) -> None:
+        """Take a statement, without its delimiter."""
+        if sql in self._read:
+            return
+        if len(sql) < _SHORT and sql.startswith(b"/*!"):
+            self._read.add(sql)
+        begin = b"DELIMITER " + _DELIMITER + b"\n"
+        try:
+            for statement in StatementReader([begin, self._mode, sql, _DELIMITER], len(sql) + LOOKAHEAD):
+                if statement.kind == "setting" and b"sql_mode" in statement.sql.lower():
+                    self._mode = statement.sql + _DELIMITER
+        except RestoreError as error:
+            self._add(Limit(REFUSED, _beginning(sql), f"a restore refuses a statement: {error.message.rstrip('.')}"))
+        if table := _CREATE_TABLE.search(sql):
+            for column, policy in _MASKED.findall(sql):
+                name = f"{name_of(table[1])}.{name_of(column)}"
+                text = f"the masking policy {name_of(policy)} of column {name} is not in the backup"
+                self._add(Limit(MASKING, name, text))
+
+    def _add(self, limit: Limit) -> None:
+        self.limits[limit.text] = limit
+
+
+def _beginning(sql: bytes) -> str:
+    return sql[:60].decode("utf-8", "replace").split("\n")[0]
+
+
+def of_taker(source: Source, excluded: Collection[str], taker: Taker, longest_line: int) -> Iterator[Limit]:
+    """Yield what the server of the restore connection would not take.
+
+    :param longest_line: bytes of the dump's longest line, and so of its longest row at most.
+    """
+    demands = (
+        *_of_version(source, taker),
+        *_of_tables(source, _tables(source, excluded), taker, longest_line),
+        *_of_rights(source, excluded, taker),
+    )
+    for name, text in demands:
+        yield Limit(SERVER, name, f"the restore server {taker.address} ({taker.version}) {text}")
+
+
+def _of_version(source: Source, taker: Taker) -> Iterator[tuple[str, str]]:
+    if taker.is_mariadb != source.is_mariadb:
+        yield "family", f"is of another family than {source.version}: definitions may come out otherwise"
+    elif _release(taker.version) < _release(source.version):
+        yield "version", f"is older than {source.version}"
+    if taker.read_only:
+        yield "read_only", "is read-only"
+
+
+def _of_tables(source: Source, tables: Sequence[Table], taker: Taker, longest_line: int) -> Iterator[tuple[str, str]]:
+    for name in sorted(taker.unknown_collations):
+        yield name, f"does not know the collation {name}"
+    for engine in sorted({table.engine for table in tables if table.engine}):
+        if engine.lower() not in taker.engines:
+            yield engine, f"does not have the storage engine {engine}"
+    if longest_line > taker.longest:
+        limit = f"takes {size_text(taker.longest)} at once, and a row may have {size_text(longest_line)}"
+        yield "max_allowed_packet", f"{limit}: raise its max_allowed_packet"
+    keyed = {column.table for column in source.columns if column.key == "PRI"}
+    for name in (table.name for table in tables if taker.needs_primary_keys and table.name not in keyed):
+        yield name, f"demands a primary key, which table {name!r} does not have"
+    names = {table.name for table in tables if taker.folds_names}
+    for name in sorted(name for name in names if name.lower() != name and name.lower() in names):
+        yield name, f"ignores the case of names, so table {name!r} takes the place of another"
+
+
+def _of_rights(source: Source, excluded: Collection[str], taker: Taker) -> Iterator[tuple[str, str]]:
+    if not taker.makes_functions and any(code.kind in ("trigger", "function") for code in source.code):
+        needed = "log_bin_trust_function_creators"
+        yield needed, f"lets this user make no trigger or function: set {needed} there"
+    for account in sorted({definer.removesuffix("@") for _, _, definer in _definers(source, excluded)}):
+        is_gone = source.accounts and account not in source.accounts  # a limit by itself
+        if account not in taker.accounts and not is_gone:
+            lacks = f"has no account {account}, or its user may not define in that name"
+            yield account, f"{lacks}: what belongs to it will belong to the user who restores"
+
+
+def _release(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
+
+
+def unasked(reason: str) -> Limit:
+    """Return the limit of a restore server that did not answer."""
+    return Limit(UNASKED, "", f"nobody knows whether the restore server could take this: {reason.rstrip('.')}")
+
+
+def of_characters(columns: Sequence[Column], counts: Sequence[int] | None) -> Iterator[Limit]:
+    """Yield the columns of a table with characters that would come back as others.
+
+    :param counts: rows of each column with such characters; None where they were not searched.
+    """
+    for column, count in zip(columns, counts or (-1,) * len(columns), strict=True):
+        name = f"{column.table}.{column.name}"
+        if count < 0:
+            text = (
+                f"column {name} ({column.character_set}) was not searched for characters without a unique Unicode form"
+            )
+            yield Limit(UNSEARCHED, name, f"{text}: it would have taken too long")
+        elif count:
+            rows = plural(count, "row has", "rows have")
+            text = f"{rows} characters in column {name} ({column.character_set}) that have no unique Unicode form"
+            yield Limit(CHARACTER, name, f"{text}, and come back as others")
+
+
+def searched_columns(source: Source, excluded: Collection[str]) -> dict[str, list[Column]]:
+    """Return the columns whose characters may have no unique Unicode form, by table."""
+    stored = {table.name for table in _tables(source, excluded)}
+    found: dict[str, list[Column]] = {}
+    for column in source.columns:
+        if column.table in stored and column.character_set and column.character_set not in UNICODE:
+            found.setdefault(column.table, []).append(column)
+    return found
+
+
+def altered(before: Iterable[Column], after: Iterable[Column]) -> list[str]:
+    """Return the tables whose columns are not what they were; those that came or went meanwhile are left out."""
+    was, now = _by_table(before), _by_table(after)
+    return sorted(name for name in was.keys() & now.keys() if was[name] != now[name])
+
+
+def _by_table(columns: Iterable[Column]) -> dict[str, list[Column]]:
+    tables: dict[str, list[Column]] = {}
+    for column in columns:
+        tables.setdefault(column.table, []).append(column)
+    return tables
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"

@@ -1,0 +1,650 @@
+"""What a restore will not bring back is known when the dump is taken, on every server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from lifeboat.databases import Dump, Limit, Load, count_limits, mysql, mysql_limits, mysql_schema
+from lifeboat.databases.mysql import Session
+from lifeboat.databases.mysql_engine import MySQL as Engine
+from lifeboat.databases.mysql_limits import (
+    CHARACTER,
+    CLIENT,
+    DEFINER,
+    EVENT,
+    EXCLUDED_PARENT,
+    EXCLUDED_VIEW,
+    FLOAT,
+    HISTOGRAM,
+    HISTORY,
+    MASKING,
+    REFUSED,
+    UNSEARCHED,
+    UNUSABLE_VIEW,
+    VECTOR,
+)
+from lifeboat.databases.mysql_source import Column
+from lifeboat.errors import DumpError, RestoreError
+
+from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
+
+SOURCE, COPY = "limits", "limits_copy"
+Servers = dict[str, MySQL | MariaDB | MariaDB118]
+EVERYWHERE = ("mysql", "mariadb", "mariadb_118")
+
+
+@pytest.fixture
+def servers(mysql: MySQL, mariadb: MariaDB, mariadb_118: MariaDB118) -> Iterator[Servers]:
+    """All servers, without the schemas of these tests."""
+    found: Servers = {"mysql": mysql, "mariadb": mariadb, "mariadb_118": mariadb_118}
+    drop = f"DROP DATABASE IF EXISTS {SOURCE}; DROP DATABASE IF EXISTS {COPY}"
+    for server in found.values():
+        server.run(drop)
+    yield found
+    for server in found.values():
+        server.run(drop)
+
+
+@pytest.fixture
+def own_clients(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
+    """Put the clients of a server first in PATH, or this machine's."""
+    path = os.environ["PATH"]
+
+    def use(server: MySQL | MariaDB | MariaDB118) -> None:
+        monkeypatch.setenv("PATH", f"{server.path}:{path}" if server.path else path)
+
+    return use
+
+
+def fill(server: MySQL | MariaDB | MariaDB118, sql: str) -> None:
+    server.run(f"CREATE DATABASE {SOURCE}")
+    server.run(sql, SOURCE)
+
+
+def engine(server: MySQL | MariaDB | MariaDB118, taker: Engine | None = None, **login: str) -> Engine:
+    user, password = login.get("user", server.user), login.get("password", server.password)
+    place = server.server.__class__(server.host, server.port, user, password)
+    return Engine(place, lambda: server.connect(user=user, password=password), taker.taker if taker else None)
+
+
+def take(of: Engine, *excluded: str) -> tuple[Dump, bytes]:
+    chunks: list[bytes] = []
+    dump = of.dump(SOURCE, excluded, chunks.append)
+    return dump, b"".join(chunks)
+
+
+def told(dump: Dump) -> set[tuple[str, str]]:
+    return {(limit.kind, limit.name) for limit in dump.limits}
+
+
+def load(server: MySQL | MariaDB | MariaDB118, sql: bytes) -> None:
+    session = Session(server.connect())
+    mysql_schema.create(session, COPY, "", "")
+    session.close()
+    engine(server).load(COPY, [sql], Load(SOURCE))
+
+
+TABLE = "CREATE TABLE t (id INT PRIMARY KEY);"
+VIEWS = """
+CREATE TABLE cache (id INT PRIMARY KEY, t INT); CREATE TABLE t (id INT PRIMARY KEY, cache INT);
+CREATE TABLE child (id INT PRIMARY KEY, c INT, CONSTRAINT to_cache FOREIGN KEY (c) REFERENCES cache (id));
+CREATE VIEW direct AS SELECT id FROM cache; CREATE VIEW joined AS SELECT t.id FROM t JOIN cache ON cache.t = t.id;
+CREATE VIEW above AS SELECT id FROM joined; CREATE VIEW topmost AS SELECT id FROM t WHERE id IN (SELECT id FROM above);
+CREATE VIEW apart AS SELECT cache, 'from `limits`.`cache`' AS text FROM t;
+CREATE VIEW aliased AS SELECT limits.cache FROM t AS limits;
+"""
+LOST = "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(5) CHARACTER SET {0}, b VARCHAR(5) CHARACTER SET {0});"
+VERSIONED = """
+CREATE TABLE t (id INT PRIMARY KEY) WITH SYSTEM VERSIONING; INSERT INTO t VALUES (1), (2); DELETE FROM t WHERE id = 1;
+"""
+COUNTED = """
+CREATE TABLE counted (id INT PRIMARY KEY, s BIGINT UNSIGNED GENERATED ALWAYS AS ROW START,
+  e BIGINT UNSIGNED GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (s, e)) WITH SYSTEM VERSIONING;
+"""
+CASES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], set[tuple[str, str]]]] = {
+    "nothing": (EVERYWHERE, TABLE, (), set()),
+    "FLOAT": (
+        EVERYWHERE,
+        "CREATE TABLE t (id INT PRIMARY KEY, f FLOAT, g FLOAT(10) NOT NULL, u FLOAT UNSIGNED, d DOUBLE, r FLOAT(30));"
+        "CREATE VIEW v AS SELECT f FROM t",
+        (),
+        {(FLOAT, "t.f"), (FLOAT, "t.g"), (FLOAT, "t.u")},
+    ),
+    "FLOAT with a scale is exact": (EVERYWHERE, "CREATE TABLE t (id INT PRIMARY KEY, f FLOAT(7,4));", (), set()),
+    "a generated FLOAT is computed again": (
+        EVERYWHERE,
+        "CREATE TABLE t (d DOUBLE PRIMARY KEY, v FLOAT AS (d) VIRTUAL, s FLOAT AS (d / 3) STORED);",
+        (),
+        set(),
+    ),
+    "a FLOAT that parts rows": (
+        EVERYWHERE,
+        "CREATE TABLE t (f FLOAT PRIMARY KEY) PARTITION BY KEY (f) PARTITIONS 2;",
+        (),
+        {(FLOAT, "t.f")},
+    ),
+    "FLOAT in an excluded table": (EVERYWHERE, "CREATE TABLE t (f FLOAT);" + "CREATE TABLE u (a INT);", ("t",), set()),
+    "cp1251": (
+        EVERYWHERE,
+        LOST.format("cp1251") + "INSERT INTO t VALUES (1, _cp1251 0x98, 'x');",
+        (),
+        {(CHARACTER, "t.a")},
+    ),
+    "a shift of sjis": (
+        EVERYWHERE,
+        LOST.format("cp932") + "INSERT INTO t VALUES (1, _cp932 0xED40, _cp932 0x8260);",
+        (),
+        {(CHARACTER, "t.a")},
+    ),
+    "halves of characters, which MariaDB keeps": (
+        ("mysql",),
+        LOST.format("ucs2") + "INSERT INTO t VALUES (1, _ucs2 0xD800, 'x');",
+        (),
+        {(CHARACTER, "t.a")},
+    ),
+    "characters that all survive": (
+        EVERYWHERE,
+        LOST.format("latin1") + "INSERT INTO t VALUES (1, _latin1 0x81, _latin1 0xFF);",
+        (),
+        set(),
+    ),
+    "a view without its definer": (
+        EVERYWHERE,
+        TABLE + "CREATE DEFINER=gone@'%' VIEW v AS SELECT * FROM t;",
+        (),
+        {(UNUSABLE_VIEW, "v")},
+    ),
+    "a view whose definer may not read": (
+        EVERYWHERE,
+        "CREATE USER IF NOT EXISTS poor@'%';" + TABLE + "CREATE DEFINER=poor@'%' VIEW v AS SELECT * FROM t;",
+        (),
+        {(UNUSABLE_VIEW, "v")},
+    ),
+    "code without its definer": (
+        EVERYWHERE,
+        TABLE + "CREATE DEFINER=gone@'%' TRIGGER r BEFORE INSERT ON t FOR EACH ROW SET NEW.id = 1;"
+        "CREATE DEFINER=gone@'%' FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1;"
+        "CREATE DEFINER=gone@'%' EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT 1;"
+        "CREATE DEFINER=gone@'%' SQL SECURITY INVOKER VIEW v AS SELECT * FROM t;",
+        (),
+        {(DEFINER, "r"), (DEFINER, "f"), (DEFINER, "e"), (DEFINER, "v")},
+    ),
+    "views over excluded tables": (
+        EVERYWHERE,
+        VIEWS,
+        ("cache",),
+        {
+            *((EXCLUDED_VIEW, name) for name in ("direct", "joined", "above", "topmost")),
+            (EXCLUDED_PARENT, "child.to_cache"),
+        },
+    ),
+    "views over excluded views": (
+        EVERYWHERE,
+        VIEWS,
+        ("joined",),
+        {(EXCLUDED_VIEW, "above"), (EXCLUDED_VIEW, "topmost")},
+    ),
+    "tables without transactions": (
+        EVERYWHERE,
+        "CREATE TABLE t (id INT) ENGINE=MyISAM; CREATE TABLE m (id INT) ENGINE=MEMORY;",
+        (),
+        {("tables without transactions, which no snapshot protects", name) for name in ("t", "m")},
+    ),
+    "versioned tables without transactions": (
+        ("mariadb", "mariadb_118"),
+        "CREATE TABLE t (id INT PRIMARY KEY) ENGINE=Aria WITH SYSTEM VERSIONING;",
+        (),
+        {("tables without transactions, which no snapshot protects", "t")},
+    ),
+    "history": (("mariadb", "mariadb_118"), VERSIONED, (), set()),
+    "history that counts transactions": (
+        ("mariadb", "mariadb_118"),
+        VERSIONED + COUNTED,
+        (),
+        {(HISTORY, "t"), (HISTORY, "counted")},
+    ),
+    "files elsewhere": (
+        ("mariadb",),
+        "CREATE TABLE t (id INT PRIMARY KEY) DATA DIRECTORY='/tmp';",
+        (),
+        {(REFUSED, "CREATE TABLE `t` (")},
+    ),
+    "tables over tables": (
+        EVERYWHERE,
+        "CREATE TABLE a (id INT) ENGINE=MyISAM; CREATE TABLE m (id INT) ENGINE=MRG_MyISAM UNION=(a);",
+        ("a",),
+        {
+            (REFUSED, "CREATE TABLE `m` ("),
+            ("tables without transactions, which no snapshot protects", "m"),
+        },
+    ),
+    "histograms": (
+        ("mysql",),
+        "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1, 2);"
+        "ANALYZE TABLE t UPDATE HISTOGRAM ON a;",
+        (),
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "sql", "excluded", "expected"),
+    [
+        pytest.param(name, sql, excluded, expected, id=f"{case}-{name}")
+        for case, (names, sql, excluded, expected) in CASES.items()
+        for name in names
+    ],
+)
+def test_limits_are_known_when_a_dump_is_taken(
+    servers: Servers,
+    own_clients: Callable[[Any], None],
+    name: str,
+    sql: str,
+    excluded: tuple[str, ...],
+    expected: set[tuple[str, str]],
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(server, sql)
+    dump, _ = take(engine(server), *excluded)
+    assert told(dump) == expected
+    assert all(SOURCE in notice for notice in dump.notices)
+    assert bool(dump.notices) == bool(expected)
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_a_dump_without_views_over_excluded_tables_restores(
+    servers: Servers, own_clients: Callable[[Any], None], name: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(server, VIEWS)
+    dump, sql = take(engine(server), "cache")
+    assert set(dump.excluded_tables) == {"cache", "direct", "joined", "above", "topmost"}
+    load(server, sql)
+    found = server.run(f"SELECT table_name FROM information_schema.views WHERE table_schema = '{COPY}'")
+    assert set(found.split()) == {"apart", "aliased"}
+
+
+HISTOGRAMS = "SELECT table_name, column_name FROM information_schema.column_statistics WHERE schema_name = '{}'"
+
+
+def test_histograms_come_back(servers: Servers, own_clients: Callable[[Any], None]) -> None:
+    server = servers["mysql"]
+    own_clients(server)
+    fill(server, CASES["histograms"][1])
+    _, sql = take(engine(server))
+    load(server, sql)
+    assert server.run(HISTOGRAMS.format(COPY)) == "t\ta\n"
+
+
+@pytest.mark.parametrize("name", ["mariadb", "mariadb_118"])
+def test_the_history_of_rows_is_dumped_and_comes_back(
+    servers: Servers, own_clients: Callable[[Any], None], name: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(
+        server,
+        "CREATE TABLE t (id INT PRIMARY KEY, n INT) WITH SYSTEM VERSIONING; INSERT INTO t VALUES (1, 1), (2, 1);"
+        "UPDATE t SET n = 2 WHERE id = 1; UPDATE t SET n = 3 WHERE id = 1; DELETE FROM t WHERE id = 2;",
+    )
+    versions = "SELECT id, n, row_start, row_end FROM {}.t FOR SYSTEM_TIME ALL ORDER BY id, n"
+    before = server.run(versions.format(SOURCE))
+    assert len(before.splitlines()) == 4
+    dump, sql = take(engine(server))
+    assert dump.rows == 4
+    load(server, sql)
+    assert server.run(versions.format(COPY)) == before
+
+
+def test_characters_that_take_too_long_are_not_called_whole(
+    servers: Servers, own_clients: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mysql, "SEARCH_SECONDS", 0)
+    own_clients(servers["mysql"])
+    fill(servers["mysql"], LOST.format("cp1251"))
+    dump, _ = take(engine(servers["mysql"]))
+    assert told(dump) == {(UNSEARCHED, "t.a"), (UNSEARCHED, "t.b")}
+
+
+WRONG_CLIENT = {(CLIENT, "client"), (VECTOR, "t.v"), (HISTOGRAM, "t"), (EVENT, "e"), (EVENT, "f")}
+
+
+def test_a_client_of_another_family_is_a_limit(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Debian's mysqldump is MariaDB's: it leaves out and damages what only MySQL has."""
+    fill(
+        servers["mysql"],
+        "CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(2), g INT AS (id + 1) STORED); INSERT INTO t (id) VALUES (1);"
+        "ANALYZE TABLE t UPDATE HISTOGRAM ON g;"
+        "CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT ';;;';"
+        "CREATE EVENT f ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT 1;",
+    )
+    dump, _ = take(engine(servers["mysql"]))
+    assert {(kind, "client" if kind == CLIENT else name) for kind, name in told(dump)} == WRONG_CLIENT
+    (text,) = (limit.text for limit in dump.limits if limit.kind == CLIENT)
+    assert "Install MySQL's own (package mysql-client of repo.mysql.com" in text
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_the_servers_own_client_is_found_whatever_it_is_called(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    """As Debian has it, mysqldump is MariaDB's; the other stands further behind in PATH, under any name."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    for folder in (own, other):
+        folder.mkdir()
+    mysqldump = servers["mysql"].path / "mysqldump"  # type: ignore[operator]
+    mariadb_dump = shutil.which("mariadb-dump")
+    (other / "mysqldump").symlink_to(str(mariadb_dump))
+    (own / "mariadb-dump").symlink_to(mysqldump)
+    monkeypatch.setenv("PATH", f"{other}:{own}:/nowhere")
+    is_mariadb = name != "mysql"
+    found = mysql.find_client(for_mariadb=is_mariadb)
+    assert found.is_mariadb == is_mariadb
+    assert found.path == str(other / "mysqldump" if is_mariadb else own / "mariadb-dump")
+
+
+@pytest.mark.parametrize("text", ["DO SELECT ';;'", "DO SELECT 'a;;;b'", "COMMENT ';;' DO SELECT 1"])
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_an_event_that_a_client_cannot_write_does_not_hang_the_dump(
+    servers: Servers, own_clients: Callable[[Any], None], name: str, text: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(
+        server,
+        f"CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' {text};"
+        "CREATE PROCEDURE p() SELECT ';;'; CREATE TABLE t (id INT PRIMARY KEY)",
+    )
+    dump, sql = take(engine(server))
+    is_dumped = ("event", "e") in {(entry.kind, entry.name) for entry in dump.objects}
+    assert is_dumped == (name == "mariadb_118")
+    assert told(dump) == (set() if is_dumped else {(EVENT, "e")})
+    load(server, sql)
+
+
+REFUSALS = {
+    "the table's files lie elsewhere": (
+        ("mariadb", "mariadb_118"),
+        "CREATE TABLE t (id INT PRIMARY KEY) DATA DIRECTORY='{outside}';",
+    ),
+    "a partition's files lie elsewhere": (
+        ("mariadb", "mariadb_118"),
+        "CREATE TABLE t (id INT PRIMARY KEY) PARTITION BY RANGE (id)"
+        " (PARTITION p VALUES LESS THAN (9) DATA DIRECTORY='{outside}');",
+    ),
+    "a table over tables": (
+        ("mysql", "mariadb", "mariadb_118"),
+        "CREATE TABLE a (id INT) ENGINE=MyISAM; CREATE TABLE m (id INT) ENGINE=MRG_MyISAM UNION=(a);",
+    ),
+    "a comment for some versions that ends in a text": (
+        ("mysql",),
+        "CREATE TABLE t (id INT) PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (9) COMMENT = '*/');",
+    ),
+    "a column without a value": (("mysql",), "CREATE TABLE t (g INT AS (1 + 1) VIRTUAL); INSERT INTO t () VALUES ();"),
+    "code with a schema in front": (
+        ("mariadb",),
+        TABLE + "CREATE TRIGGER limits.r BEFORE INSERT ON limits.t FOR EACH ROW SET NEW.id = 1;",
+    ),
+    "a view over another schema": (("mariadb",), "CREATE VIEW v AS SELECT user FROM mysql.user;"),
+    "a library": (("mysql",), "CREATE LIBRARY l LANGUAGE JAVASCRIPT AS $$ export function f(n) {{ return n }} $$;"),
+    "a duality view": (
+        ("mysql",),
+        "CREATE TABLE t (id INT PRIMARY KEY, n INT);"
+        "CREATE JSON RELATIONAL DUALITY VIEW d AS SELECT JSON_DUALITY_OBJECT('_id': id, 'n': n) FROM t;",
+    ),
+    "a sequence": (("mariadb",), "CREATE SEQUENCE s;"),
+    "a package": (
+        ("mariadb",),
+        "SET sql_mode = ORACLE;\nDELIMITER //\nCREATE PACKAGE k AS FUNCTION f RETURN INT; END//",
+    ),
+    "a function of C": (("mariadb",), "CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 1;"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "sql"),
+    [pytest.param(name, sql, id=f"{case}-{name}") for case, (names, sql) in REFUSALS.items() for name in names],
+)
+def test_what_a_restore_refuses_was_a_limit_of_the_backup(
+    servers: Servers, own_clients: Callable[[Any], None], tmp_path: Path, name: str, sql: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(server, sql.format(outside=tmp_path))
+    dump, text = take(engine(server))
+    server.run(f"DROP DATABASE {SOURCE}")  # so that nothing of it is in the way
+    refused = [limit.text for limit in dump.limits if limit.kind == REFUSED]
+    with pytest.raises(RestoreError) if refused else contextlib.nullcontext():
+        load(server, text)  # an error here was no limit
+
+
+def test_the_reader_refuses_nothing_that_is_not_a_limit() -> None:
+    """Every sentence in which the reader refuses a statement passes through to the backup."""
+    statements = {
+        "CREATE TABLE `t` (`a` int) DATA DIRECTORY='/tmp'": "DATA DIRECTORY, which reaches beyond its schema",
+        "CREATE TABLE `t` (`a` int) UNION=(`b`)": "UNION, which reaches beyond its schema",
+        "CREATE TABLE `t` (`a` int /*!99999 COMMENT '*/' */)": "means one thing to one version",
+        "CREATE TABLE `other`.`t` (`a` int)": "in schema 'other', wherever it is loaded",
+        "CREATE DATABASE `x`": "it was made with --databases",
+        "USE `x`": "it was made with --databases",
+        "SET GLOBAL x = 1": "nothing that dump clients write",
+        "CREATE USER `u`": "nothing that dump clients write",
+        "CREATE MASKING POLICY p(c) c": "nothing that dump clients write",
+        "/*M!999999\\- enable the sandbox mode */ \nGRANT ALL ON *.* TO u": "nothing that dump clients write",
+    }
+    for sql, said in statements.items():
+        definitions = mysql_limits.Definitions()
+        definitions.see(sql.encode())
+        ((limit),) = definitions.limits.values()
+        assert limit.kind == REFUSED
+        assert said in limit.text
+
+
+def test_definitions_that_a_restore_takes_are_no_limits() -> None:
+    definitions = mysql_limits.Definitions()
+    for sql in (
+        "/*!50003 SET sql_mode = 'NO_BACKSLASH_ESCAPES' */ ",
+        "CREATE TABLE `t` (`a` int COMMENT '\\')",
+        "/*!50003 SET sql_mode = '' */ ",
+        "CREATE TABLE `t` (`a` int COMMENT '\\'')",
+        "/*!40000 ALTER TABLE `t` DISABLE KEYS */",
+        "LOCK TABLES `t` WRITE",
+        "/*M!999999\\- enable the sandbox mode */ \n/*!40101 SET NAMES utf8mb4 */",
+    ):
+        definitions.see(sql.encode())
+    assert definitions.limits == {}
+
+
+def test_masking_policies_are_missing() -> None:
+    definitions = mysql_limits.Definitions()
+    definitions.see(
+        b"CREATE TABLE `t` (\n  `id` int,\n  `c` varchar(9) MASKING POLICY `pol` DEFAULT NULL\n) ENGINE=InnoDB"
+    )
+    ((limit),) = definitions.limits.values()
+    assert (limit.kind, limit.name) == (MASKING, "t.c")
+
+
+COLUMN = Column("t", "a", 1, "int", "int", None, None, None, "", "", None, None, "NO")
+
+
+def test_tables_that_came_or_went_while_a_dump_ran_are_not_altered() -> None:
+    other = COLUMN._replace(table="u")
+    moved = [COLUMN._replace(position=2), COLUMN._replace(name="b")]
+    assert mysql_limits.altered([COLUMN, other], [COLUMN]) == []
+    assert mysql_limits.altered([COLUMN], [COLUMN, other]) == []
+    assert mysql_limits.altered([COLUMN, other], [COLUMN._replace(default="1"), other]) == ["t"]
+    assert mysql_limits.altered([COLUMN], moved) == ["t"]
+
+
+def test_kinds_are_counted_without_names() -> None:
+    limits = [Limit(FLOAT, "t.a", "x"), Limit(FLOAT, "t.b", "y"), Limit(EVENT, "e", "z")]
+    assert count_limits(limits) == [f"{FLOAT}: 2", f"{EVENT}: 1"]
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_a_limit_of_the_server_cuts_no_dump_short(
+    servers: Servers, own_clients: Callable[[Any], None], name: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(server, TABLE + "INSERT INTO t VALUES (1), (2), (3), (4)")
+    server.run("SET GLOBAL sql_select_limit = 2")
+    try:
+        if name == "mysql":
+            assert take(engine(server))[0].rows == 4
+        else:  # MariaDB's clients cannot change it
+            with pytest.raises(DumpError, match=r"sql_select_limit would cut each table off after 2 rows.*SET GLOBAL"):
+                take(engine(server))
+    finally:
+        server.run("SET GLOBAL sql_select_limit = DEFAULT")
+    assert take(engine(server))[0].rows == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "value", "said"),
+    [
+        ("mysql", "max_execution_time", "1", ""),
+        ("mysql", "max_join_size", "1", ""),
+        ("mysql", "sql_mode", "'ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES'", ""),
+        ("mariadb", "sql_mode", "'ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES'", ""),
+        ("mariadb", "max_statement_time", "0.001", ""),
+        ("mariadb", "max_join_size", "1", "1104.*SET GLOBAL sql_big_selects = 1"),
+        ("mariadb_118", "max_statement_time", "0.001", ""),
+        ("mariadb_118", "max_join_size", "1", "1104.*SET GLOBAL sql_big_selects = 1"),
+    ],
+)
+def test_settings_of_the_server_do_not_change_a_dump(
+    servers: Servers, own_clients: Callable[[Any], None], name: str, setting: str, value: str, said: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(
+        server,
+        "CREATE TABLE t (id INT PRIMARY KEY, a TEXT); INSERT INTO t VALUES (1, 'a\\\\b'), (2, 'x');"
+        "INSERT INTO t WITH RECURSIVE n AS (SELECT 3 id UNION ALL SELECT id + 1 FROM n WHERE id < 900)"
+        " SELECT id, REPEAT('y', 2000) FROM n; CREATE VIEW v AS SELECT t.id FROM t JOIN t u;",
+    )
+    before, _ = take(engine(server))
+    (was,) = server.run(f"SELECT @@global.{setting}").split("\n")[:1]
+    server.run(f"SET GLOBAL {setting} = {value}")
+    try:
+        if said:
+            with pytest.raises(DumpError, match=said):
+                take(engine(server))
+        else:
+            after, _ = take(engine(server))
+            assert (after.tables, after.objects) == (before.tables, before.objects)
+    finally:
+        server.run(f"SET GLOBAL {setting} = '{was}'" if setting == "sql_mode" else f"SET GLOBAL {setting} = DEFAULT")
+
+
+@pytest.mark.parametrize(
+    "change", ["ADD COLUMN extra INT DEFAULT 7", "MODIFY COLUMN b INT FIRST", "RENAME COLUMN b TO c"]
+)
+@pytest.mark.parametrize("name", ["mariadb", "mariadb_118"])
+def test_a_table_that_is_altered_at_once_while_the_dump_runs_fails_it(
+    servers: Servers, own_clients: Callable[[Any], None], name: str, change: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(
+        server,
+        "CREATE TABLE a (t LONGTEXT); INSERT INTO a WITH RECURSIVE n AS (SELECT 1 i UNION ALL SELECT i + 1 FROM n"
+        " WHERE i < 100) SELECT REPEAT('x', 100000) FROM n;"
+        "CREATE TABLE zz (id INT PRIMARY KEY, a INT, b INT); INSERT INTO zz VALUES (1, 2, 3);",
+    )
+    altered = False
+
+    def alter(_: bytes) -> None:
+        nonlocal altered
+        if not altered:
+            altered = True
+            server.run(f"ALTER TABLE zz {change}, ALGORITHM=INSTANT", SOURCE)
+
+    with pytest.raises(DumpError, match="zz"):
+        engine(server).dump(SOURCE, (), alter)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mysql, "SILENCE", 0.2)
+    monkeypatch.setattr(mysql, "STALLED", 4)
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_a_dump_that_waits_for_a_lock_says_so_and_ends(
+    servers: Servers,
+    own_clients: Callable[[Any], None],
+    impatient: None,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(server, TABLE)
+    blocker = server.connect(database=SOURCE)
+    blocker.cursor().execute("LOCK TABLES t WRITE")
+    try:
+        with pytest.raises(DumpError, match=r"has written nothing for .*Waiting for table metadata lock.*PROCESSLIST"):
+            take(engine(server))
+    finally:
+        blocker.close()
+    assert "No byte of limits for" in caplog.text
+    assert "Waiting for table metadata lock" in caplog.text
+    assert "LOCK TABLES" not in caplog.text
+
+
+def test_a_client_that_never_ends_is_ended(
+    servers: Servers, impatient: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(servers["mariadb"], TABLE)
+    fake = tmp_path / "mariadb-dump"
+    fake.write_text(
+        '#!/bin/sh\n[ "$1" = --no-defaults ] && { echo "mariadb-dump MariaDB"; exit 0; }\necho x\nexec sleep 60\n'
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(DumpError, match=r"has written nothing for .*its connection is gone"):
+        take(engine(servers["mariadb"]))
+
+
+def test_a_query_that_takes_long_is_waited_for(
+    servers: Servers, impatient: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Sorting a huge table may take longer than any silence that should end a dump."""
+    server = servers["mariadb"]
+    fill(server, TABLE)
+    watch = mysql._Watch(Session(server.connect()), SOURCE)
+    busy = Session(server.connect(database=SOURCE))
+    number = busy.id()
+
+    def work() -> None:
+        with contextlib.suppress(Exception):  # it is killed
+            busy.query("SELECT SLEEP(60)")
+
+    worker = Thread(target=work)
+    worker.start()
+    control = Session(server.connect())
+    while not control.query(
+        "SELECT 1 FROM information_schema.processlist WHERE id = %s AND info LIKE '%%60%%'", number
+    ):
+        time.sleep(0.01)
+    try:
+        for _ in range(2 * mysql.STALLED):
+            assert not watch.hears(b"")
+    finally:
+        server.run(f"KILL {number}")
+        worker.join()
+    assert "Query, User sleep" in caplog.text
+    assert "60" not in caplog.text.replace(str(server.port), "")  # no text of a query
