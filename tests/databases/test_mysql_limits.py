@@ -444,7 +444,7 @@ def test_the_reader_refuses_nothing_that_is_not_a_limit() -> None:
         "/*M!999999\\- enable the sandbox mode */ \nGRANT ALL ON *.* TO u": "nothing that dump clients write",
     }
     for sql, said in statements.items():
-        definitions = mysql_limits.Definitions()
+        definitions = mysql_limits.Definitions("limits")
         definitions.see(sql.encode())
         ((limit),) = definitions.limits.values()
         assert limit.kind == REFUSED
@@ -452,7 +452,7 @@ def test_the_reader_refuses_nothing_that_is_not_a_limit() -> None:
 
 
 def test_definitions_that_a_restore_takes_are_no_limits() -> None:
-    definitions = mysql_limits.Definitions()
+    definitions = mysql_limits.Definitions("limits")
     for sql in (
         "/*!50003 SET sql_mode = 'NO_BACKSLASH_ESCAPES' */ ",
         "CREATE TABLE `t` (`a` int COMMENT '\\')",
@@ -467,7 +467,7 @@ def test_definitions_that_a_restore_takes_are_no_limits() -> None:
 
 
 def test_masking_policies_are_missing() -> None:
-    definitions = mysql_limits.Definitions()
+    definitions = mysql_limits.Definitions("limits")
     definitions.see(
         b"CREATE TABLE `t` (\n  `id` int,\n  `c` varchar(9) MASKING POLICY `pol` DEFAULT NULL\n) ENGINE=InnoDB"
     )

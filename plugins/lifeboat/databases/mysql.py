@@ -571,7 +571,7 @@ def _pump(
     database: str, command: Sequence[str], secret: int, write: Callable[[bytes], object], watch: _Watch
 ) -> _Passed:
     """Run the client and pass its output on; return what it held."""
-    definitions = mysql_limits.Definitions()
+    definitions = mysql_limits.Definitions(database)
     parser, sha256, sql_bytes = DumpParser(definitions.see, schema=database), hashlib.sha256(), 0
     line = longest_line = 0
     with child(command, [secret]) as client:

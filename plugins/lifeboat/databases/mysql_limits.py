@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lifeboat.databases import UNPROTECTED, Limit
+from lifeboat.databases.mysql_lexis import Session
 from lifeboat.databases.mysql_source import UNICODE, Column, Source, Table, Taker, View
-from lifeboat.databases.mysql_statements import LOOKAHEAD, StatementReader, name_of
+from lifeboat.databases.mysql_statements import classify, name_of
 from lifeboat.errors import RestoreError
 from lifeboat.text import plural, size_text
 
@@ -38,8 +39,7 @@ REFUSED = "statements that a restore refuses"
 UNASKED = "restore servers that could not be asked"
 SERVER = "demands that the restore server does not meet"
 
-_DELIMITER = b";\x01"  # stands in no definition
-_SHORT = 200  # bytes of settings that are read once: there are several for each table
+_BLANK = re.compile(rb"(?:\s|--[^\n]*\n|/\*M?!999999\\- [^\n]*\n)+")
 _STRING = re.compile(r"(`(?:[^`]|``)*`)|'(?:[^'\\]|\\.|'')*'", re.DOTALL)
 _MASKED = re.compile(rb"^  (`(?:[^`]|``)+`) [^\n]*\bMASKING POLICY (`(?:[^`]|``)+`)", re.MULTILINE)
 _CREATE_TABLE = re.compile(rb"CREATE TABLE (`(?:[^`]|``)+`)")
@@ -213,26 +213,27 @@ def _of_wrong_client(source: Source, client: Client) -> str:
 
 
 class Definitions:
-    """Reads the definitions of a passing dump as a restore will, and notes what that refuses."""
+    """Reads the definitions of a passing dump as a restore will, and notes what that refuses.
 
-    def __init__(self) -> None:
+    :param schema: that is dumped.
+    """
+
+    def __init__(self, schema: str) -> None:
         self.limits: dict[str, Limit] = {}
-        self._mode = b""  # the last setting of sql_mode, by which strings are read
-        self._read: set[bytes] = set()
+        self._schema = schema
+        self._session = Session()  # as the server would have it: settings say how it reads what follows
 
     def see(self, sql: bytes) -> None:
         """Take a statement, without its delimiter."""
-        if sql in self._read:
-            return
-        if len(sql) < _SHORT and sql.startswith(b"/*!"):
-            self._read.add(sql)
-        begin = b"DELIMITER " + _DELIMITER + b"\n"
+        if blank := _BLANK.match(sql):
+            sql = sql[blank.end() :]
         try:
-            for statement in StatementReader([begin, self._mode, sql, _DELIMITER], len(sql) + LOOKAHEAD):
-                if statement.kind == "setting" and b"sql_mode" in statement.sql.lower():
-                    self._mode = statement.sql + _DELIMITER
-        except RestoreError as error:
-            self._add(Limit(REFUSED, _beginning(sql), f"a restore refuses a statement: {error.message.rstrip('.')}"))
+            statement = classify(sql, self._session.lexis, self._schema)
+            if statement and statement.kind == "setting":
+                self._session.run(statement.sql)
+        except (RestoreError, ValueError) as error:
+            what = error.message if isinstance(error, RestoreError) else str(error)
+            self._add(Limit(REFUSED, _beginning(sql), f"a restore refuses a statement: {what.rstrip('.')}"))
         if table := _CREATE_TABLE.search(sql):
             for column, policy in _MASKED.findall(sql):
                 name = f"{name_of(table[1])}.{name_of(column)}"

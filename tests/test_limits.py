@@ -1,0 +1,117 @@
+"""What a restore will not bring back is told wherever an archive is looked at, in public without names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat import catalog, checkup, config, connections, drill, health, survey
+from lifeboat.cli import app
+from lifeboat.databases import Dump, Limit
+from lifeboat.databases.mysql_limits import FLOAT
+from lifeboat.ui import archives
+from typer.testing import CliRunner
+
+from include.demo.stand_ins import MariaDB
+from tests.conftest import Configure
+
+SECRET = "secret_table"
+TOLD = f"{FLOAT}: 1"
+
+
+@pytest.fixture
+def inexact(mariadb: MariaDB) -> Iterator[str]:
+    """A database whose values a dump does not carry exactly."""
+    mariadb.run("DROP DATABASE IF EXISTS shop; CREATE DATABASE shop")
+    mariadb.run(
+        f"CREATE TABLE {SECRET} (id INT PRIMARY KEY, f FLOAT); INSERT INTO {SECRET} VALUES (1, 0.123456789)", "shop"
+    )
+    yield "shop"
+    mariadb.run("DROP DATABASE IF EXISTS shop")
+
+
+def findings(settings: config.Settings) -> list[health.Finding]:
+    found = checkup.examine("disk", settings, ["Shop"], datetime.now(UTC)).findings
+    return [finding for finding in found if finding.check == "database limits"]
+
+
+def test_limits_are_told_wherever_an_archive_is_looked_at(project: Configure, inexact: str) -> None:
+    path = project(drill={"production": True})
+    settings = config.load()
+    destination = connections.destination("disk", settings.destinations["disk"])
+
+    said = CliRunner().invoke(app, ["backup", "database", "Shop", "--destination", "disk"])
+    assert said.exit_code == 0, said.output
+    assert "1 thing of shop will not come back exactly" in said.output
+    assert TOLD in said.output
+
+    (archive,) = survey.read(destination, settings).archives
+    marker = catalog.read_marker(destination, archive.key)
+    assert marker is not None
+    assert marker["totals"]["limits"] == 1
+    assert SECRET not in json.dumps(marker)
+    assert ("Not restored exactly", "1") in archives.contents(marker).facts
+
+    (finding,) = findings(settings)
+    assert finding.verdict == "degraded"
+    assert "the newest database archive has 1 limit: a restore will not bring everything back" in finding.text
+
+    made = drill.rehearse(settings, "Shop", destination, archive.key, "test", datetime.now(UTC))
+    assert f"not restored exactly: {TOLD}" in made["notes"]
+    assert SECRET not in json.dumps(made)
+
+    said = CliRunner().invoke(app, ["restore", "database", "Shop", "--destination", "disk", "--into", "shop_copy"])
+    assert said.exit_code == 0, said.output
+    assert "1 table compared: all equal to the dump" in said.output
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("totals", "verdict"),
+    [
+        ({"limits": 3}, "degraded"),
+        ({"limits": 0}, ""),
+        ({}, ""),
+        ({"limits": "many"}, ""),
+        (None, ""),
+    ],
+)
+def test_the_marker_of_the_newest_archive_is_asked(
+    project: Configure, tmp_path: Path, totals: dict[str, Any] | None, verdict: str
+) -> None:
+    project()
+    settings = config.load()
+    folder = tmp_path / "disk" / "Shop" / "database"
+    folder.mkdir(parents=True)
+    for day, content in (("01", {"limits": 9}), ("02", totals)):
+        (folder / f"2026-11-{day}-01-00-00.zip").write_bytes(b"x")
+        marker = {"archive": {"sha256": ""}, "totals": content}
+        (folder / f"2026-11-{day}-01-00-00.zip.json").write_text(json.dumps(marker))
+    found = findings(settings)
+    assert [finding.verdict for finding in found] == ([verdict] if verdict else [])
+
+
+def test_a_marker_that_cannot_be_read_is_a_finding(project: Configure, tmp_path: Path) -> None:
+    project()
+    folder = tmp_path / "disk" / "Shop" / "database"
+    folder.mkdir(parents=True)
+    (folder / "2026-11-01-01-00-00.zip").write_bytes(b"x")
+    (folder / "2026-11-01-01-00-00.zip.json").write_text("{")
+    (finding,) = findings(config.load())
+    assert finding.verdict == "unhealthy"
+    assert "is not the marker of an archive" in finding.text
+
+
+def test_dumps_of_before_have_no_limits() -> None:
+    dump = Dump("d", "mysql", "s", "c", "u", "u", datetime.now(UTC), 1, "", (), (), (), ("old",))
+    facts = dump.to_json()
+    del facts["limits"]
+    assert Dump.from_json(facts) == dump
+    assert dump.notices == ["d: no snapshot protects old"]
+    limited = Dump.from_json(facts | {"limits": [{"kind": FLOAT, "name": "t.f", "text": "six digits"}]})
+    assert limited.limits == (Limit(FLOAT, "t.f", "six digits"),)
+    assert limited.notices == ["d: no snapshot protects old", "d: six digits"]
