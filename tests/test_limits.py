@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 from lifeboat import catalog, checkup, config, connections, drill, health, survey
-from lifeboat.cli import app
 from lifeboat.databases import Dump, Limit
 from lifeboat.databases.mysql_limits import FLOAT
 from lifeboat.ui import archives
-from typer.testing import CliRunner
 
 from include.demo.stand_ins import MariaDB
 from tests.conftest import Configure
+from tests.test_cli import lifeboat
 
 SECRET = "secret_table"
 TOLD = f"{FLOAT}: 1"
@@ -31,7 +30,7 @@ def inexact(mariadb: MariaDB) -> Iterator[str]:
         f"CREATE TABLE {SECRET} (id INT PRIMARY KEY, f FLOAT); INSERT INTO {SECRET} VALUES (1, 0.123456789)", "shop"
     )
     yield "shop"
-    mariadb.run("DROP DATABASE IF EXISTS shop")
+    mariadb.run("DROP DATABASE IF EXISTS shop; DROP DATABASE IF EXISTS shop_copy")
 
 
 def findings(settings: config.Settings) -> list[health.Finding]:
@@ -40,14 +39,14 @@ def findings(settings: config.Settings) -> list[health.Finding]:
 
 
 def test_limits_are_told_wherever_an_archive_is_looked_at(project: Configure, inexact: str) -> None:
-    path = project(drill={"production": True})
+    project(drill={"production": True})
     settings = config.load()
     destination = connections.destination("disk", settings.destinations["disk"])
 
-    said = CliRunner().invoke(app, ["backup", "database", "Shop", "--destination", "disk"])
-    assert said.exit_code == 0, said.output
-    assert "1 thing of shop will not come back exactly" in said.output
-    assert TOLD in said.output
+    said = lifeboat("backup", "database", "Shop", "--destination", "disk")
+    assert said.returncode == 0, said.stderr
+    assert "1 thing of shop will not come back exactly" in said.stdout
+    assert TOLD in said.stdout
 
     (archive,) = survey.read(destination, settings).archives
     marker = catalog.read_marker(destination, archive.key)
@@ -64,10 +63,9 @@ def test_limits_are_told_wherever_an_archive_is_looked_at(project: Configure, in
     assert f"not restored exactly: {TOLD}" in made["notes"]
     assert SECRET not in json.dumps(made)
 
-    said = CliRunner().invoke(app, ["restore", "database", "Shop", "--destination", "disk", "--into", "shop_copy"])
-    assert said.exit_code == 0, said.output
-    assert "1 table compared: all equal to the dump" in said.output
-    assert path.exists()
+    said = lifeboat("restore", "database", "Shop", "--destination", "disk", "--into", "shop_copy")
+    assert said.returncode == 0, said.stderr
+    assert "1 table compared: all equal to the dump" in said.stdout
 
 
 @pytest.mark.parametrize(
