@@ -144,7 +144,10 @@ class Standalone:
             except HTTPError as error:
                 if error.code != BUSY:
                     raise
-                time.sleep(pause)
+            except TimeoutError:  # on a machine that is busy
+                if method != "GET":
+                    raise
+            time.sleep(pause)
         return _answer(request)
 
 
