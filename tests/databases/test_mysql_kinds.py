@@ -372,6 +372,7 @@ def test_what_mariadb_can_have_goes_there(way: Way, mariadb_118: MariaDB118) -> 
     way.server.run("CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(9) COLLATE utf8mb4_0900_ai_ci, j JSON,"
                    "g INT AS (id) STORED, b VARCHAR(36) DEFAULT (uuid()),"
         "c VARCHAR(9) CHARACTER SET latin1, KEY (a), FULLTEXT KEY (b));"
+        "CREATE TABLE u (g INT AS (1) VIRTUAL); INSERT INTO u () VALUES (), ();"
                    "INSERT INTO t (id, a, j, b, c) VALUES (1, 'é', '{}', 'x', 'y'); CREATE VIEW v AS SELECT a FROM t;"
                    "CREATE PROCEDURE p() SELECT 1; CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1",
                    SOURCE)  # fmt: skip
@@ -381,6 +382,7 @@ def test_what_mariadb_can_have_goes_there(way: Way, mariadb_118: MariaDB118) -> 
     assert len(loaded.warnings) == 1
     assert loaded.warnings[0].endswith("definitions may come out otherwise")
     assert to.fetch("SELECT * FROM t") == way.fetch("SELECT * FROM t", SOURCE)
+    assert to.fetch("SELECT * FROM u") == [(1,), (1,)]
     assert to.fetch("SELECT collation_name FROM information_schema.columns WHERE table_schema = DATABASE()"
                     " AND table_name = 't' AND column_name = 'c'") == [("latin1_swedish_ci",)]  # fmt: skip
     to.server.run(f"DROP DATABASE {quoted(COPY)}")
