@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from lifeboat import connections
+from lifeboat.config import Database
 from lifeboat.databases import Dump, Limit, Load, count_limits, mysql, mysql_limits, mysql_schema
 from lifeboat.databases.mysql import Session
 from lifeboat.databases.mysql_engine import MySQL as Engine
@@ -27,6 +29,8 @@ from lifeboat.databases.mysql_limits import (
     HISTORY,
     MASKING,
     REFUSED,
+    SERVER,
+    UNASKED,
     UNSEARCHED,
     UNUSABLE_VIEW,
     VECTOR,
@@ -646,3 +650,57 @@ def test_a_query_that_takes_long_is_waited_for(
         worker.join()
     assert "Query, User sleep" in caplog.text
     assert "60" not in caplog.text.replace(str(server.port), "")  # no text of a query
+
+
+@pytest.mark.parametrize(
+    ("source", "taker", "sql", "expected"),
+    [
+        ("mysql", "mysql", TABLE, set()),
+        ("mysql", "mariadb", TABLE, {"family", "utf8mb4_0900_ai_ci"}),
+        ("mariadb_118", "mariadb", TABLE, {"version"}),
+        ("mariadb", "mariadb_118", TABLE, set()),
+        ("mariadb", "mysql", "CREATE TABLE t (id INT PRIMARY KEY) ENGINE=Aria;", {"family", "Aria"}),
+    ],
+)
+def test_what_the_restore_server_lacks_is_a_limit_of_the_backup(
+    servers: Servers, own_clients: Callable[[Any], None], source: str, taker: str, sql: str, expected: set[str]
+) -> None:
+    own_clients(servers[source])
+    fill(servers[source], sql)
+    dump, _ = take(engine(servers[source], engine(servers[taker])))
+    assert {limit.name for limit in dump.limits if limit.kind == SERVER} == expected
+
+
+def test_a_restore_server_that_takes_less_at_once(servers: Servers, own_clients: Callable[[Any], None]) -> None:
+    server = servers["mysql"]
+    own_clients(server)
+    fill(server, "CREATE TABLE t (id INT PRIMARY KEY, b LONGBLOB); INSERT INTO t VALUES (1, REPEAT('x', 3000000))")
+    server.run("SET GLOBAL max_allowed_packet = 4194304, sql_require_primary_key = ON")
+    try:
+        dump, _ = take(engine(server, engine(server)))
+    finally:
+        server.run("SET GLOBAL max_allowed_packet = 268435456, sql_require_primary_key = OFF")
+    assert {limit.name for limit in dump.limits if limit.kind == SERVER} == {"max_allowed_packet"}
+
+
+def test_a_restore_server_that_is_gone_costs_no_backup(servers: Servers, own_clients: Callable[[Any], None]) -> None:
+    server = servers["mariadb"]
+    own_clients(server)
+    fill(server, TABLE)
+    gone = Engine(server.server, lambda: server.connect(port=1))
+    dump, _ = take(engine(server, gone))
+    assert told(dump) == {(UNASKED, "")}
+    assert "Can't connect" in dump.limits[0].text
+
+
+def test_a_restore_connection_that_is_missing_costs_no_backup(
+    servers: Servers, own_clients: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = servers["mariadb"]
+    own_clients(server)
+    fill(server, TABLE)
+    monkeypatch.setenv("AIRFLOW_CONN_THERE", server.connection())
+    database = Database(name=SOURCE, connection="there", restore_connection="no_such")
+    dump, _ = take(cast(Engine, connections.engine(database, Path("/unused"))))
+    assert told(dump) == {(UNASKED, "")}
+    assert "no_such" in dump.limits[0].text
