@@ -231,3 +231,95 @@ def test_wishes_that_do_not_fit_are_refused(wishes: dict[str, Any], around: dict
     with pytest.raises(SettingsError) as error:
         plan(around=around, **wishes)
     assert said in str(error.value)
+
+
+LINKS: dict[Path, Path] = {
+    Path("/var/www/link"): Path("/opt/airflow/dags"),
+    Path("/safe/out"): Path("/etc"),
+    Path("/beside"): Path("/var/www"),
+}
+PLACES = Surroundings(
+    exists=lambda path: path == ROOT,
+    root=ROOT,
+    own_directories=(Path("/srv/staging"), Path("/var/www/backups")),
+    code_directories=(Path("/opt/airflow/dags"), Path("/var/www/plugins")),
+    real=lambda path: LINKS.get(path, path),
+)
+
+
+@pytest.mark.parametrize(
+    ("into", "directory"),
+    [
+        ("/var/www/copy", None),
+        ("/beside/copy", None),
+        ("/safe/copy", "/safe"),
+        ("/safe/a/b", "/safe"),
+        ("/var/www/copy", "/safe"),
+        ("/anywhere/at/all", "/"),
+    ],
+)
+def test_files_go_beside_the_original_or_below_the_directory_of_the_settings(into: str, directory: str | None) -> None:
+    allowed = replace(PLACES, directory=Path(directory) if directory else None)
+    recovery.refuse_place(Path(into), allowed)
+
+
+@pytest.mark.parametrize(
+    ("into", "directory", "said"),
+    [
+        ("/opt/airflow/dags/x", None, "is not a place for restored files"),
+        ("/opt/airflow/plugins", None, "is not a place"),
+        ("/var/www/shop/public/x", None, "is not a place"),
+        ("/etc/cron.d/x", None, "is not a place"),
+        ("/new", None, "is not a place"),
+        ("/", None, "is not a place"),
+        ("/safe", "/safe", "is not a place"),
+        ("/safer/x", "/safe", "is not a place"),
+        ("/safe/out/x", "/safe", "is not a place"),
+        ("/safe/../etc/x", "/safe", "holds '..'"),
+        ("/var/www/../../etc", None, "holds '..'"),
+        ("/var/www/link/x", None, "is not a place"),
+        ("/var/www/backups", None, "which Lifeboat or Airflow uses"),
+        ("/var/www/plugins", None, "which Lifeboat or Airflow uses"),
+        ("/opt/airflow/dags", "/opt", "which Lifeboat or Airflow uses"),
+        ("/opt/airflow/dags/x", "/", "which Lifeboat or Airflow uses"),
+        ("/opt/airflow", "/", "which Lifeboat or Airflow uses"),
+        ("/var/www/backups/Shop/x", "/", "which Lifeboat or Airflow uses"),
+        ("/srv", "/", "which Lifeboat or Airflow uses"),
+        ("/var/www/link/x", "/", "which Lifeboat or Airflow uses"),
+    ],
+)
+def test_files_go_nowhere_else(into: str, directory: str | None, said: str) -> None:
+    around = replace(PLACES, directory=Path(directory) if directory else None)
+    with pytest.raises(SettingsError, match=said) as error:
+        recovery.refuse_place(Path(into), around)
+    assert error.value.hint
+    with pytest.raises(SettingsError, match=said):
+        plan(files=True, into=into, around={name: getattr(around, name) for name in PLACE_FIELDS})
+
+
+PLACE_FIELDS = ("own_directories", "code_directories", "directory", "real")
+
+
+def test_without_a_root_files_go_below_the_directory_of_the_settings_only() -> None:
+    with pytest.raises(SettingsError, match="may be none, for its files have no root"):
+        recovery.refuse_place(Path("/var/www/copy"), replace(PLACES, root=None))
+    recovery.refuse_place(Path("/safe/copy"), replace(PLACES, root=None, directory=Path("/safe")))
+
+
+def test_a_link_in_the_application_leads_to_no_code() -> None:
+    around = {name: getattr(PLACES, name) for name in PLACE_FIELDS} | {"root": Path("/var/www")}
+    with pytest.raises(SettingsError, match="which Lifeboat or Airflow uses"):
+        plan(files=True, path="link", overwrite=("Shop",), around=around)
+
+
+@pytest.mark.parametrize("into", ["mysql", "MySQL", "sys", "information_schema", "Performance_Schema", "airflow"])
+def test_no_database_of_the_server_or_of_airflow_is_filled(into: str) -> None:
+    with pytest.raises(SettingsError, match="is a database of the server itself, or of Airflow"):
+        plan(databases=("shop",), into=into, around={"metadata_database": "airflow"})
+
+
+@pytest.mark.parametrize("into", ["postgres", "template0", "template1"])
+def test_no_database_of_postgresql_itself_is_filled(into: str) -> None:
+    content = Content({"shop": "db-dumps/postgresql-shop.sql"}, has_files=False)
+    with pytest.raises(SettingsError, match="is a database of the server itself"):
+        plan(content, into=into)

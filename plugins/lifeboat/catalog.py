@@ -43,7 +43,7 @@ class Archive(NamedTuple):
 
     :param captured_at: when its data was captured, in UTC, whole seconds.
     :param size: of the archive file in bytes.
-    :param proven: whether a proof stands beside it.
+    :param proven: whether a proof stands beside it, which is not known to be forged.
     """
 
     key: str
@@ -89,6 +89,7 @@ class Catalog:
     :param uploads: those that no listing shows, as far as they were asked for.
     :param newest_proofs: what the newest proof of an application and kind says, as far as proofs were read.
     :param newest_marked: the same of the newest archive's marker.
+    :param unchecked: keys of the archives whose proofs were not read, and may be anything.
     """
 
     archives: tuple[Archive, ...]
@@ -97,6 +98,13 @@ class Catalog:
     uploads: tuple[StoredObject, ...] = ()
     newest_proofs: Mapping[tuple[str, Kind], Proof] = field(default_factory=dict)
     newest_marked: Mapping[tuple[str, Kind], Marked] = field(default_factory=dict)
+    unchecked: frozenset[str] = frozenset()
+
+    def proof_of(self, archive: Archive) -> Literal["proven", "unchecked", "unproven"]:
+        """Say what is known of an archive's proof; one that was not read is unchecked."""
+        if not archive.proven:
+            return "unproven"
+        return "unchecked" if archive.key in self.unchecked else "proven"
 
     def of(self, application: str) -> list[Archive]:
         """Return the archives of an application, newest first."""

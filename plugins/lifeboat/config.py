@@ -440,9 +440,13 @@ class Alerts(_Model):
 
 
 class Restore(_Model):
-    """:param require_approval: somebody else must approve a restore in Airflow's UI before it changes anything."""
+    """:param require_approval: somebody else must approve a restore in Airflow's UI before it changes anything.
+    :param directory: below which files may be restored to any new directory; beside the application's root only when
+        left out. It holds for the command line as well.
+    """
 
     require_approval: Switch = False
+    directory: AbsolutePath | None = None
 
 
 class Drill(_Model):

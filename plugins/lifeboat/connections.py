@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
+from urllib.parse import unquote, urlsplit
 
 from lifeboat import catalog, transport
 from lifeboat.config import Bucket, Database, Encryption, ObjectLock, S3Destination, Settings
@@ -311,6 +312,25 @@ def signing_secret(settings: Settings) -> str:
         "Nothing can sign what steps leave for each other: no archive is encrypted, and Airflow has no secret.",
         "Set [core] fernet_key of Airflow, the same on every worker, or encryption in the settings.",
     )
+
+
+def code_directories() -> tuple[Path, ...]:
+    """Return the directories that Airflow reads code from."""
+    from airflow.sdk import conf
+
+    bundles: Any = conf.getjson("dag_processor", "dag_bundle_config_list", fallback=[])
+    local = [bundle.get("kwargs", {}).get("path") for bundle in bundles or ()]
+    config_folder = Path(os.environ.get("AIRFLOW_HOME") or Path.home() / "airflow") / "config"
+    named = [conf.get("core", option, fallback="") for option in ("dags_folder", "plugins_folder")]
+    return (config_folder, *(Path(each) for each in (*named, *local) if each))
+
+
+def metadata_database() -> str:
+    """Return the name of Airflow's own database; empty where this process does not know it, or it is a file."""
+    from airflow.sdk import conf
+
+    url = urlsplit(conf.get("database", "sql_alchemy_conn", fallback="") or "")
+    return "" if url.scheme.startswith("sqlite") else unquote(url.path.lstrip("/"))
 
 
 def destination(name: str, settings: DestinationSettings) -> Destination:

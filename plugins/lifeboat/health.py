@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -216,8 +217,10 @@ def _proofs(
             f"the newest {kind} proof is {age_text(age)} old{limit}",
         )
         yield _recovery(kind, proof.recovery, limits.recovery_time)
-        unproven = sum(not archive.proven for archive in of_kind)
-        yield f"{kind} coverage", "healthy", f"{len(of_kind) - unproven} of {len(of_kind)} {kind} archives are proven"
+        proofs = Counter(found.proof_of(archive) for archive in of_kind)
+        more = f"; the proofs of {proofs['unchecked']} more were not read" if proofs["unchecked"] else ""
+        text = f"{proofs['proven']} of {len(of_kind)} {kind} archives are proven{more}"
+        yield f"{kind} coverage", "healthy", text
 
 
 def _recovery(kind: Kind, took: timedelta, stated: timedelta | None) -> tuple[str, Verdict, str]:

@@ -6,6 +6,7 @@ Nothing is overwritten unless its name was typed: databases go into new schemas,
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo
 from lifeboat import catalog
 from lifeboat.archive import DUMPS, MANIFEST_NAME, database_of_entry, engine_of_entry
 from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
-from lifeboat.databases.names import LONGEST_NAMES, fits, is_reserved, with_suffix
+from lifeboat.databases.names import LONGEST_NAMES, fits, is_reserved, is_system, with_suffix
 from lifeboat.errors import RestoreError, SettingsError
 from lifeboat.health import SKEW
 
@@ -157,6 +158,10 @@ class Surroundings:
     :param exists: whether a path exists.
     :param root: the application's files; None when the settings name none.
     :param own_directories: staging and destinations on disk.
+    :param code_directories: where Airflow reads code, and the settings.
+    :param directory: below which files may go; None where the settings name none.
+    :param metadata_database: name of Airflow's own; empty where it is not known.
+    :param real: the path that a path leads to, all links followed.
     """
 
     databases: Collection[str] = ()
@@ -165,6 +170,10 @@ class Surroundings:
     exists: Callable[[Path], bool] = field(default=Path.exists)
     root: Path | None = None
     own_directories: tuple[Path, ...] = ()
+    code_directories: tuple[Path, ...] = ()
+    directory: Path | None = None
+    metadata_database: str = ""
+    real: Callable[[Path], Path] = field(default=lambda path: Path(os.path.realpath(path)))
 
 
 def candidates(
@@ -340,6 +349,10 @@ def _database_step(
         raise SettingsError(
             f"{typed!r} begins like what drills and restores fill, and drop: it would not last.", "Name another one."
         )
+    if is_system(engine, schema) or (typed and typed == around.metadata_database):
+        raise SettingsError(
+            f"{schema!r} is a database of the server itself, or of Airflow.", "Name another one to restore into."
+        )
     exists = schema in around.schemas and schema not in around.vacant
     if exists and not in_place:
         raise SettingsError(
@@ -376,7 +389,38 @@ def _files_step(request: RestoreRequest, around: Surroundings, confirmed: set[st
             f"{target} exists already, and nothing is overwritten by accident.",
             f"Name a new directory, or type {request.application!r} to overwrite the application itself.",
         )
+    refuse_place(target, around)
     return FilesStep(str(target), stamp, path=path)
+
+
+def refuse_place(target: Path, around: Surroundings) -> None:
+    """Refuse to make a directory where files of an archive would be read, run, or taken for something else.
+
+    :raises SettingsError: it is neither beside the application's root nor below the directory of the settings.
+    """
+    if ".." in target.parts:
+        raise SettingsError(f"{target} holds '..'.", "Write where it leads to.")
+    place = around.real(target.parent) / target.name
+    beside = around.root is not None and around.real(around.root.parent) == place.parent
+    below = around.directory is not None and around.real(around.directory) in place.parents
+    if not beside and not below:
+        wished = f"a directory in {around.root.parent}" if around.root else "none, for its files have no root"
+        named = f", or one below {around.directory}" if around.directory else ""
+        raise SettingsError(
+            f"{target} is not a place for restored files of this application; it may be {wished}{named}.",
+            "To allow others, name a directory for them under restore.directory in the settings.",
+        )
+    _refuse_own(place, around)
+
+
+def _refuse_own(place: Path, around: Surroundings) -> None:
+    """:raises SettingsError: a path lies in, or holds, a directory of Lifeboat or of Airflow."""
+    for own in (*around.own_directories, *around.code_directories):
+        real = around.real(own)
+        if real == place or real in place.parents or place in real.parents:
+            raise SettingsError(
+                f"{place} is, holds or lies in {own}, which Lifeboat or Airflow uses.", "Name another directory."
+            )
 
 
 def _over(around: Surroundings, path: str, request: RestoreRequest, stamp: str) -> FilesStep:
@@ -391,6 +435,7 @@ def _over(around: Surroundings, path: str, request: RestoreRequest, stamp: str) 
                 f"{own} lies in {target}: replacing it would take away Lifeboat's own staging or archives.",
                 "Restore into a new directory, or a folder that does not hold them; then keep archives elsewhere.",
             )
+    _refuse_own(around.real(target), around)
     return FilesStep(str(target), stamp, in_place=around.exists(target), path=path)
 
 

@@ -17,7 +17,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from lifeboat import backup, catalog, comparison, connections, extract, files, proof, recovery, stored_archive, swap
+from lifeboat import (
+    backup,
+    catalog,
+    comparison,
+    config,
+    connections,
+    extract,
+    files,
+    proof,
+    recovery,
+    stored_archive,
+    swap,
+)
 from lifeboat.archive import engine_of_entry
 from lifeboat.archive.read import Verified
 from lifeboat.backup import Taken
@@ -173,9 +185,20 @@ def _surroundings(settings: Settings, request: RestoreRequest, content: Content)
         databases=[database.name for database in application.databases],
         schemas=set(found),
         vacant={name for name, whole in found.items() if not whole},
-        root=application.files.root if application.files else None,
-        own_directories=settings.own_directories,
+        metadata_database=connections.metadata_database(),
+        **_places(settings, request.application),
     )
+
+
+def _places(settings: Settings, application: str) -> dict[str, Any]:
+    """Return where files of an application may go, and where they may not."""
+    files = settings.application(application).files
+    return {
+        "root": files.root if files else None,
+        "own_directories": settings.own_directories,
+        "code_directories": (*connections.code_directories(), config.settings_path().parent),
+        "directory": settings.restore.directory,
+    }
 
 
 def known_databases(settings: Settings, application: str, names: Iterable[str]) -> list[Database]:
@@ -369,6 +392,8 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         if step.path:
             shutil.rmtree(fresh)  # the empty folders that led to it
 
+    if not step.in_place:
+        recovery.refuse_place(target, Surroundings(**_places(settings, plan.application)))  # links may have changed
     place = Path(os.path.realpath(target)) if step.in_place else target  # what a link points to is replaced
     publish = put_in_place if step.in_place else None
     with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:

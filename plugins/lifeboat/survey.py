@@ -36,17 +36,25 @@ def read(destination: Destination, settings: Settings) -> Catalog:
             proven.setdefault((archive.application, archive.kind), []).append(archive)
     newest: dict[tuple[str, Kind], Proof] = {}
     forged: set[str] = set()
+    authentic: set[str] = set()
     for subject, archives in proven.items():
         latest = max(archives, key=lambda archive: found.proofs[archive.key])
         newest[subject] = _proof_of(destination, settings, found, latest)
         for archive in archives:
             proof = newest[subject] if archive is latest else _proof_of(destination, settings, found, archive)
             if not proof.error:
+                authentic.add(archive.key)
                 break  # this is the one that protects
             forged.add(archive.key)
-        forged |= {latest.key} if newest[subject].error else set()
+        (forged if newest[subject].error else authentic).add(latest.key)
     archives_found = (a._replace(proven=False) if a.key in forged else a for a in found.archives)
-    return replace(found, archives=tuple(archives_found), uploads=uploads, newest_proofs=newest)
+    return replace(
+        found,
+        archives=tuple(archives_found),
+        uploads=uploads,
+        newest_proofs=newest,
+        unchecked=frozenset(found.proofs) - authentic,
+    )
 
 
 def examine(destination: Destination, settings: Settings) -> Catalog:

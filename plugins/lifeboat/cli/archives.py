@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,7 @@ def list_archives(
     application: ApplicationName = None, destination: DestinationNames = None, as_json: AsJson = False
 ) -> None:
     """List the archives at the destinations, newest first."""
-    from lifeboat import connections
+    from lifeboat import connections, survey
 
     settings = terminal.load_settings()
     if application is not None:
@@ -41,9 +42,13 @@ def list_archives(
     destinations, failures = connections.ready_destinations({name: settings.destinations[name] for name in names})
     for found in destinations:
         try:
-            catalogs[found.name] = catalog.read(found.list(), settings.legacy_zone)
+            catalogs[found.name] = survey.read(found, settings)
         except StorageError as error:
             failures[found.name] = str(error)
+        except SettingsError as error:  # without the archive password, no proof is known to be one
+            terminal.complain(str(error))
+            read = catalog.read(found.list(), settings.legacy_zone)
+            catalogs[found.name] = replace(read, unchecked=frozenset(read.proofs))
     if as_json:
         terminal.print_json(
             {
@@ -69,7 +74,8 @@ def _rows(destination: str, found: Catalog, application: str | None) -> list[dic
             "kind": archive.kind,
             "captured_at": archive.captured_at.isoformat(),
             "size": archive.size,
-            "proven": archive.proven,
+            "proven": found.proof_of(archive) == "proven",
+            "proof": found.proof_of(archive),
         }
         for archive in found.archives
         if application in (None, archive.application)
@@ -185,8 +191,8 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None, *, al
     width = max((len(row["destination"]) for row in rows), default=0)
     for row in rows:
         captured = row["captured_at"][:19].replace("T", " ")
-        proven = "proven" if row["proven"] else "unproven"
-        line = f"{row['destination']:{width}}  {captured} UTC  {size_text(row['size']):>10}  {proven:8}  {row['key']}"
+        size, proof = size_text(row["size"]), row["proof"]
+        line = f"{row['destination']:{width}}  {captured} UTC  {size:>10}  {proof:9}  {row['key']}"
         terminal.print_lines([line])
     for name, found in catalogs.items():
         for stored in found.unfinished:

@@ -14,6 +14,11 @@ from lifeboat.errors import RestoreError
 PREFIX = "lifeboat_drill_"
 FILLING = "lifeboat_filling_"  # of PostgreSQL, until a restore is whole
 INDEXES = 2  # a restored database takes about this many times the size of its SQL, at most
+SYSTEM: Mapping[EngineName, frozenset[str]] = {
+    "mysql": frozenset({"mysql", "sys", "information_schema", "performance_schema", "ndbinfo"}),
+    "postgresql": frozenset({"postgres", "template0", "template1"}),
+    "sqlite": frozenset(),
+}
 LONGEST_NAMES: Mapping[EngineName, int] = {"mysql": 64, "postgresql": 63, "sqlite": 200}
 
 
@@ -25,6 +30,11 @@ def fits(engine: EngineName, name: str) -> bool:
 def is_reserved(name: str) -> bool:
     """Whether a name is one that drills and restores give, and drop."""
     return name.startswith((PREFIX, FILLING))
+
+
+def is_system(engine: EngineName, name: str) -> bool:
+    """Whether a database belongs to the server itself; MySQL does not tell upper from lower case everywhere."""
+    return name.casefold() in SYSTEM[engine]
 
 
 def with_suffix(engine: EngineName, name: str, suffix: str) -> str:

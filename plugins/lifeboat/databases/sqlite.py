@@ -40,6 +40,12 @@ HINTS = {
 WAL = b"\x02\x02"  # bytes 18 and 19 of a file whose journal is one
 PATIENCE = 60.0  # seconds to wait for a lock of the application's
 INSTRUCTIONS = 1_000_000  # of SQLite's machine: some milliseconds; between, a time limit can end a statement
+LONGEST_VALUE = 1_000_000_000  # bytes; SQLite's own limit
+SMALL_VALUE = 16 << 20  # bytes that a value may have, whatever the dump's size: indexes of texts have long ones
+VALUE_GROWTH = 8  # and how many for each byte of the dump
+SMALL_FILE = 256 << 20  # bytes that a file may have, and
+FILE_GROWTH = 64  # how many for each byte of the dump: short rows may have many indexes
+MOST_PAGES = (1 << 32) - 2
 STEP = 4096  # pages copied at once; between two steps, a time limit can end it
 # What a dump may ask for of its own; the full-text index asks for the last ones.
 PRAGMAS = frozenset((*sqlite_text.PRAGMAS, "encoding", "data_version", "page_size", "table_info"))
@@ -265,7 +271,12 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
         database.set_authorizer(_authorize)
         database.set_progress_handler(lambda: 0, INSTRUCTIONS)
         begun = False
+        read = bounded = 0
         for statement in sqlite_text.read(sql):
+            read += len(statement.sql)
+            if read > bounded:
+                bounded = 2 * read  # seldom: it takes as long as a small statement
+                _bound(database, bounded)
             begun = begun or _begins(database, statement)
             if statement.kind == "skipped" or (statement.kind == "rows" and only not in ("", statement.table)):
                 continue
@@ -277,6 +288,19 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
         if database.in_transaction:
             database.execute("COMMIT")
     return Loaded(place, rows, tables, time.monotonic() - started)
+
+
+def _bound(database: sqlite3.Connection, read: int) -> None:
+    """Bound values and the file by what was read of the dump: functions make much of little.
+
+    :param read: bytes of SQL.
+    """
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(LONGEST_VALUE, SMALL_VALUE + VALUE_GROWTH * read))
+    (page,) = database.execute("PRAGMA page_size").fetchone()
+    pages = min((SMALL_FILE + FILE_GROWTH * read) // page, MOST_PAGES)
+    database.set_authorizer(None)
+    database.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+    database.set_authorizer(_authorize)
 
 
 def _begins(database: sqlite3.Connection, statement: sqlite_text.Statement) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -39,7 +40,8 @@ class Row:
 
     :param age: empty where the archive is dated in the future.
     :param places: names of the destinations that hold it.
-    :param proven: whether a proof stands beside it anywhere.
+    :param proven: whether an authentic proof was read of it anywhere.
+    :param unchecked: whether a proof stands beside it that was not read.
     :param foreign: whether it belongs to no application of the settings: nobody knows where to restore it to.
     """
 
@@ -47,6 +49,7 @@ class Row:
     age: str
     places: tuple[str, ...]
     proven: bool
+    unchecked: bool
     foreign: bool
 
 
@@ -103,20 +106,22 @@ def rows(settings: Settings, readings: Iterable[Reading], now: datetime) -> list
     """Return every archive once, newest first."""
     places: dict[str, list[str]] = {}
     archives: dict[str, Archive] = {}
-    proven = set()
+    known: dict[str, set[str]] = defaultdict(set)
     for reading in readings:
-        for archive in reading.found.archives if reading.found else ():
+        if reading.found is None:
+            continue
+        for archive in reading.found.archives:
             places.setdefault(archive.key, []).append(reading.destination)
             archives.setdefault(archive.key, archive)
-            if archive.proven:
-                proven.add(archive.key)
+            known[archive.key].add(reading.found.proof_of(archive))
     dated = {archive.key for archive in health.dated_until(now, archives.values())}
     return [
         Row(
             archive,
             ago(now - archive.captured_at) if archive.key in dated else "",
             tuple(places[archive.key]),
-            archive.key in proven,
+            "proven" in known[archive.key],
+            "proven" not in known[archive.key] and "unchecked" in known[archive.key],
             archive.application not in settings.applications,
         )
         for archive in sorted(archives.values(), key=lambda archive: (archive.captured_at, archive.key), reverse=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
+import time
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated
 
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
@@ -27,6 +30,7 @@ __all__ = ["CONTENT_TYPE_LATEST", "exposition", "may_scrape"]
 
 log = logger(__name__)
 
+FRESH_TOKEN_SECONDS = 10
 SUBJECT = ("application", "kind", "destination")
 
 
@@ -44,13 +48,24 @@ async def may_scrape(
 
 
 def _is_token(offered: str) -> bool:
+    path = config.settings_path()
+    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    token = _token(path, changed, int(time.monotonic() // FRESH_TOKEN_SECONDS))
+    return bool(token) and hmac.compare_digest(offered.encode("latin-1"), token.encode())  # as headers come
+
+
+@functools.lru_cache(maxsize=1)
+def _token(path: Path, changed: int, period: int) -> str:
+    """Return the token of the settings; empty where there is none. No stranger's request makes us read it again.
+
+    :param changed: when the file was; with `period`, it tells when to read both again.
+    """
     try:
-        settings = config.load().metrics
-        token = connections.get(settings.connection, "the metrics").password if settings else None
+        settings = config.load(path).metrics
+        return str(connections.get(settings.connection, "the metrics").password or "") if settings else ""
     except LifeboatError as error:
         log.warning("No token opens the metrics: %s", error)
-        return False
-    return bool(token) and hmac.compare_digest(offered.encode("latin-1"), str(token).encode())  # as headers come
+        return ""
 
 
 def exposition(settings: Settings, readings: Mapping[str, Reading], now: datetime) -> bytes:
