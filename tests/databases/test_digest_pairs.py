@@ -214,3 +214,24 @@ def test_a_reload_does_not_count(servers: dict[str, _MySQLFamily], name: str) ->
     one, other = held(text, SCHEMAS[0]), held(again, SCHEMAS[1])
     assert other.tables == one.tables
     assert other.objects == one.objects
+
+
+NEW_IN_MYSQL_9 = """
+CREATE TABLE customers (id INT PRIMARY KEY, name VARCHAR(100)); INSERT INTO customers VALUES (1, 'Alice');
+CREATE JSON RELATIONAL DUALITY VIEW both_ways AS SELECT JSON_DUALITY_OBJECT('_id': id, 'name': name) FROM customers;
+CREATE LIBRARY plus COMMENT 'c' LANGUAGE JAVASCRIPT AS $$
+export function plus(n) { return n + %d; } // ;;
+$$;
+"""
+
+
+def test_duality_views_and_libraries_count(servers: dict[str, _MySQLFamily]) -> None:
+    server = servers["MySQL"]
+    create(server, SCHEMAS[0])
+    server.run(NEW_IN_MYSQL_9 % 1, SCHEMAS[0])
+    one = held(dump(server, client_of(server), SCHEMAS[0]), SCHEMAS[0])
+    assert [(entry.kind, entry.name) for entry in one.objects] == [("library", "plus"), ("view", "both_ways")]
+    create(server, SCHEMAS[1])
+    server.run(NEW_IN_MYSQL_9 % 2, SCHEMAS[1])
+    other = held(dump(server, client_of(server), SCHEMAS[1]), SCHEMAS[1])
+    assert [a == b for a, b in zip(one.objects, other.objects, strict=True)] == [False, True]
