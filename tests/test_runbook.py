@@ -94,8 +94,8 @@ def test_every_command_of_the_runbook(
             names = set(re.findall(r"^(\w+)=", commands, re.MULTILINE))
             assert names == set(variables) - {"HOME", "PATH"}
             continue
-        if tag in ("postgresql", "sqlite"):
-            continue  # tests/databases follows them
+        if tag in ("postgresql", "sqlite", "airflow"):
+            continue  # tests/databases and tests/servers follow them
         if tag == "fresh" and not lost:
             lose(mariadb, root)
             lost = True
