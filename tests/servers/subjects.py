@@ -112,7 +112,10 @@ _STATUS = re.compile(r" (?:ENABLE|DISABLE(?: ON \w+)?)(?= COMMENT | DO )")
 
 
 class InMySQL:
-    """MySQL or MariaDB."""
+    """MySQL or MariaDB.
+
+    :param changes: SQL on the database of everything, for what the pair's client cannot dump.
+    """
 
     engine: EngineName = "mysql"
     rows_of = "many"
@@ -134,8 +137,8 @@ class InMySQL:
         "LOAD DATA LOCAL INFILE '/etc/passwd' INTO TABLE t;",
     )
 
-    def __init__(self, server: MySQLFamily) -> None:
-        self.server = server
+    def __init__(self, server: MySQLFamily, changes: str = "") -> None:
+        self.server, self._changes = server, changes
 
     def make(self) -> None:
         for name in self.databases():
@@ -146,6 +149,7 @@ class InMySQL:
         )
         text = "everything.mysql.sql" if isinstance(self.server, MySQL) else "everything.sql"
         self.server.run((TEXTS / text).read_text(encoding="utf-8"), NAME)
+        self.server.run(self._changes, NAME)
         if not isinstance(self.server, MySQL):
             self.server.run(
                 "UPDATE every_type SET single = id % 1000", NAME

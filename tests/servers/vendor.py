@@ -18,7 +18,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -200,27 +200,46 @@ def examine(server: Server, path: Path, collation: str = "") -> Outcome:
             dump = engine.dump(SCHEMA, (), chunks.append)
         except DumpError as error:
             return Outcome(path.stem, "told", (f"no dump: {error}",), tables, 0)
-        told = [*dump.warnings, *(f"unprotected: {name}" for name in dump.unprotected_tables)]
-        why = restore(engine, dump, chunks, told)
-        if not why:
+        told = dump.notices
+        failed = restore(engine, dump, chunks, told)
+        if failed is None:
             after = fingerprint(connection, SCHEMA)
-            differing = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-            why = [f"silently different: {', '.join(map(repr, differing))}"] if differing else []
-    verdict: Verdict = ("told" if dump.warnings else "failed") if why else "told" if told else "equal"
-    return Outcome(path.stem, verdict, (*why, *told), len(dump.tables), dump.rows)
+            names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+            failed = Failure(f"different, by the server: {', '.join(names)}", names) if names else None
+    verdict: Verdict = "told" if told else "equal"
+    if failed and not all(_is_told(name, told) for name in failed.names):
+        verdict = "failed"
+    return Outcome(path.stem, verdict, (*([failed.why] if failed else []), *told), len(dump.tables), dump.rows)
 
 
-def restore(engine: Engine, dump: Dump, sql: list[bytes], told: list[str]) -> list[str]:
-    """Restore a dump over its own schema; return what failed or differs, as Lifeboat says it."""
+@dataclass(frozen=True)
+class Failure:
+    """What did not come back.
+
+    :param names: of tables and other objects; each must be told when the backup is taken, or loaded.
+    """
+
+    why: str
+    names: Sequence[str]
+
+
+def _is_told(name: str, told: Iterable[str]) -> bool:
+    word = re.compile(rf"(?<!\w){re.escape(name.rpartition(' ')[2])}(?!\w)")
+    return any(word.search(text) for text in told)
+
+
+def restore(engine: Engine, dump: Dump, sql: list[bytes], told: list[str]) -> Failure | None:
+    """Restore a dump over its own schema, and compare it as Lifeboat does; what the load tells is added to `told`."""
     try:
         with engine.target(Target(SCHEMA, "a key", dump, exists=True, in_place=True)) as place:
             loaded = engine.load(place.name, sql, Load(SCHEMA, in_place=True))
             told += loaded.warnings
             restored = engine.read_back(place.name, ())
     except LifeboatError as error:
-        return [f"no restore: {error}"]
+        named = [name for name in re.findall(r"'([^']+)'", error.message) if name != SCHEMA]
+        return Failure(f"no restore: {error}", named[:1] or ["nothing that has a name"])
     found = comparison.differences(dump, restored)
-    return [f"not as captured: {'; '.join(map(str, found))}"] if found else []
+    return Failure(f"not as captured: {'; '.join(map(str, found))}", [each.name for each in found]) if found else None
 
 
 def examine_all(vendor: str, server: Server, until: float, done: Set[str] = frozenset()) -> Iterator[Outcome]:
