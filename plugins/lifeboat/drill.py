@@ -213,7 +213,7 @@ def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _R
     if found:
         definitions = plural(len(found), "definition is", "definitions are")
         rehearsal.notes.append(f"{definitions} worded otherwise by server {restored.server}")
-    rehearsal.notes += [f"not restored exactly: {kind}" for kind in count_limits(captured.limits)]
+    rehearsal.notes += [f"not restored exactly: {kind}" for kind in count_limits(captured.inexact)]
     rehearsal.servers.add(restored.server)
     rehearsal.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
     rehearsal.compared.databases += 1
@@ -221,9 +221,9 @@ def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _R
     rehearsal.compared.rows += captured.rows
     rehearsal.compared.objects += len(captured.objects)
     rehearsal.compared.bytes += captured.sql_bytes
-    rehearsal.limits += len(captured.limits)
+    rehearsal.limits += len(captured.inexact)
     tables, rows = plural(len(captured.tables), "table"), plural(captured.rows, "row")
-    log.info("%s: %s, %s %s.", captured.database, tables, rows, proof.same_text(len(captured.limits)))
+    log.info("%s: %s, %s %s.", captured.database, tables, rows, proof.same_text(len(captured.inexact)))
 
 
 def _scratch_server(settings: Settings, application: str, captured: Dump) -> Database:

@@ -306,7 +306,7 @@ def restore_database(
                 compared = _compare(engine, step, comparable, loaded, warnings)
     if unsigned:
         warnings.append(unsigned)
-    warnings += [f"not brought back exactly: {limit.text}" for limit in captured.limits] if captured else []
+    warnings += [f"not brought back exactly: {limit.text}" for limit in captured.inexact] if captured else []
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
     rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")
@@ -314,7 +314,7 @@ def restore_database(
     for warning in warnings:
         log.warning("%s: %s.", step.schema, warning)
     facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
-    limits = len(captured.limits) if captured else 0
+    limits = len(captured.inexact) if captured else 0
     return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings), limits)
 
 
@@ -358,7 +358,7 @@ def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded,
     )
     warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
     equal = len(captured.tables) if not step.table else 1
-    same = proof.same_text(len(captured.limits))
+    same = proof.same_text(len(captured.inexact))
     log.info("Compared %s with the manifest: %s %s.", step.schema, plural(equal, "table"), same)
     return equal
 

@@ -114,10 +114,15 @@ class Dump:
         return sum(table.rows for table in self.tables)
 
     @property
+    def inexact(self) -> list[Limit]:
+        """The limits but for tables that no snapshot protects, which come back as they were read."""
+        return [limit for limit in self.limits if limit.kind != UNPROTECTED]
+
+    @property
     def notices(self) -> list[str]:
         """What a reader should know first, in sentences: the limits, then the warnings."""
         unprotected = f"{self.database}: no snapshot protects {', '.join(self.unprotected_tables)}"
-        limits = [f"{self.database}: {limit.text}" for limit in self.limits if limit.kind != UNPROTECTED]
+        limits = [f"{self.database}: {limit.text}" for limit in self.inexact]
         return [*([unprotected] if self.unprotected_tables else []), *limits, *self.warnings]
 
     def to_json(self) -> dict[str, Any]:
