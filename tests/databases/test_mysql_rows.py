@@ -11,6 +11,7 @@ from lifeboat.databases.mysql_rows import loadable
 ID = Column(b"`id`", is_computed=False, is_floating=False)
 SUM = Column(b"`sum`", is_computed=True, is_floating=False)
 RATE = Column(b"`rate`", is_computed=False, is_floating=True)
+VECTOR = Column(b"`v`", is_computed=False, is_floating=False, is_vector=True)
 ODD = Column(b"`a``,(`", is_computed=True, is_floating=True)
 
 
@@ -33,6 +34,12 @@ ODD = Column(b"`a``,(`", is_computed=True, is_floating=True)
         pytest.param([RATE], b"VALUES (-0),(-0.00),(0),(-0.5)", b"VALUES (-0e0),(-0.00e0),(0),(-0.5)", id="minus zero"),
         pytest.param([RATE, ID], b"VALUES (-0,'(-0,'),\n(1,-0)", b"VALUES (-0e0,'(-0,'),\n(1,-0e0)", id="in a string"),
         pytest.param([ID], b"VALUES (-0)", b"VALUES (-0)", id="no floating column"),
+        pytest.param(
+            [VECTOR, SUM, VECTOR],
+            rb"VALUES ('\',(','x',NULL),(0x00,NULL,'')",
+            rb"VALUES (_binary '\',(',DEFAULT,NULL),(0x00,DEFAULT,_binary '')",
+            id="vectors",
+        ),
         pytest.param([ID], b"() VALUES ),))", b"() VALUES (),()", id="MySQL's client without columns"),
         pytest.param([ID], b"() VALUES )", b"() VALUES ()", id="one row without columns"),
         pytest.param([ID], b"() VALUES (),(),()", b"() VALUES (),(),()", id="valid rows without columns"),

@@ -70,7 +70,10 @@ _DEFAULT_COLLATIONS = {
     ).split()
 }
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
-_COLUMN_HEAD = pattern(r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s (?P<floating> double\b | float\b )?")
+_COLUMN_HEAD = pattern(
+    r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s"
+    r" (?P<floating> double\b | float\b )?(?P<vector> vector\b )?"
+)
 _CREATE_VIEW = re.compile(rb"\bCREATE\b(?! OR REPLACE)", re.IGNORECASE)
 _OLD_MODE = re.compile(rb",NO_AUTO_CREATE_USER\b|\bNO_AUTO_CREATE_USER\b,?")
 _LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
@@ -154,6 +157,7 @@ class Column:
     :param is_computed: the server computes its values from those of others.
     :param is_floating: its values are floating numbers.
     :param is_period: it says since when or until when a row is there.
+    :param is_vector: its values are bytes, which older clients of MariaDB write as text.
     :param has_default: False where MySQL's text says that there is none, not even NULL.
     """
 
@@ -162,6 +166,7 @@ class Column:
     is_floating: bool
     is_period: bool = False
     has_default: bool = True
+    is_vector: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +225,7 @@ def _column(clause: bytes) -> Column | None:
         is_floating=bool(match["floating"]),
         is_period=bool(_PERIOD.search(rest)),
         has_default=bool(_DEFAULT.search(rest)),
+        is_vector=bool(match["vector"]),
     )
 
 

@@ -14,6 +14,7 @@ from lifeboat.databases.mysql_statements import INSERT
 
 _STRING = rb"'[^'\\]*+(?:\\.[^'\\]*+)*+'"
 _VALUE = rb"[^'(),]*+(?:%b[^'(),]*+)*+" % _STRING
+_DEFAULT, _BINARY = b"DEFAULT", b"_binary "
 _NAMES = re.compile(rb"`(?:[^`]|``)++`|\"(?:[^\"]|\"\")++\"")
 _MINUS_ZERO = re.compile(rb"%b|(?<=[(,])-0(?:\.0+)?(?=[,)])" % _STRING, re.DOTALL)
 
@@ -21,8 +22,8 @@ _MINUS_ZERO = re.compile(rb"%b|(?<=[(,])-0(?:\.0+)?(?=[,)])" % _STRING, re.DOTAL
 def loadable(insert: bytes, columns: Sequence[Column]) -> bytes:
     """Return an INSERT as MySQL takes it.
 
-    MariaDB's client writes the values that the server computes, which MySQL refuses. Where all values are computed,
-    MySQL's client writes invalid rows.
+    MariaDB's client writes the values that the server computes, which MySQL refuses, and vectors as texts. Where all
+    values are computed, MySQL's client writes invalid rows.
 
     :param columns: of the table, in their order.
     """
@@ -34,8 +35,8 @@ def loadable(insert: bytes, columns: Sequence[Column]) -> bytes:
         return head[0] + b",".join([b"()"] * (insert.count(b",", head.end()) + 1))
     known = {column.name: column for column in columns}
     named = [known[name] for name in _NAMES.findall(listed) if name in known] if listed else columns
-    computed = tuple(column.is_computed for column in named)
-    rows = _with_defaults(insert, head.end(), computed) if any(computed) else insert
+    instead = tuple(_DEFAULT if column.is_computed else _BINARY if column.is_vector else None for column in named)
+    rows = _with_others(insert, head.end(), instead) if any(instead) else insert
     return _with_signs(rows, head.end()) if any(column.is_floating for column in named) else rows
 
 
@@ -47,17 +48,27 @@ def _with_signs(insert: bytes, start: int) -> bytes:
     return insert[:start] + rows
 
 
-def _with_defaults(insert: bytes, start: int, computed: tuple[bool, ...]) -> bytes:
-    """Return rows with DEFAULT for the values that the server computes; as they are if they have other columns."""
-    row, pieces, position = _row(computed), [insert[:start]], start
+def _with_others(insert: bytes, start: int, instead: tuple[bytes | None, ...]) -> bytes:
+    """Return rows with DEFAULT for the values that the server computes, and texts that are bytes marked as such.
+
+    They stay as they are if they have other columns.
+
+    :param instead: of each column, what replaces its values or stands before them.
+    """
+    row, pieces, position = _row(instead), [insert[:start]], start
+    marks = [mark for mark in instead if mark]
     while found := row.match(insert, position):
-        pieces.append(b"DEFAULT".join(found.groups()))
+        first, *others = found.groups()
+        pieces.append(first)
+        for mark, part in zip(marks, others, strict=True):
+            pieces += [b"" if mark == _BINARY and part[:1] != b"'" else mark, part]
         position = found.end()
     return b"".join(pieces) if position == len(insert) else insert
 
 
 @cache
-def _row(computed: tuple[bool, ...]) -> re.Pattern[bytes]:
+def _row(instead: tuple[bytes | None, ...]) -> re.Pattern[bytes]:
     """Return what a row and the comma behind it look like, in groups of what stays."""
-    values = b",".join(b")%b(" % _VALUE if skipped else _VALUE for skipped in computed)
+    shapes = {None: _VALUE, _DEFAULT: b")%b(" % _VALUE, _BINARY: b")(%b" % _VALUE}
+    values = b",".join(shapes[mark] for mark in instead)
     return re.compile(rb"(\(%b\)(?:,\s*+|\s*+\Z))" % values, re.DOTALL)
