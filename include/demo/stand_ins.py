@@ -341,7 +341,7 @@ class PostgreSQL(_Program):
     """
 
     password = "p'a\"s\\s #wörd:%$ "
-    user = "lifeboat"  # who may create databases, and no more
+    user = "lifeboat"  # who may create databases and roles, and no more
 
     def __init__(self) -> None:
         super().__init__(Path(tempfile.mkdtemp(prefix="postgresql-")))
@@ -388,7 +388,7 @@ class PostgreSQL(_Program):
         subprocess.run([*self._as_nobody(), *initdb], check=True, capture_output=True, cwd="/")
         super().start()
         password = self.password.replace("'", "''")
-        self.run(f"CREATE ROLE {self.user} LOGIN CREATEDB PASSWORD '{password}'")
+        self.run(f"CREATE ROLE {self.user} LOGIN CREATEDB CREATEROLE PASSWORD '{password}'")
 
     def kill(self) -> None:
         super().kill()

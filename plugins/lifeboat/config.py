@@ -155,8 +155,8 @@ class Database(_Model):
     :param engine: what kind of database it is. Not read off the connection's type: secrets backends are asked when
         something runs, names of dumps and of copies are known before.
     :param connection: Airflow connection of type ``mysql``, ``postgres`` or ``sqlite``.
-    :param restore_connection: the same for restores, whose user must be allowed to create schemas; `connection` when
-        left out.
+    :param restore_connection: the same for restores, whose user must be allowed to create schemas and accounts;
+        `connection` when left out.
     :param exclude_tables: tables left out, structure and rows; of PostgreSQL and SQLite the rows only, for there a
         restore replaces the whole database.
     """

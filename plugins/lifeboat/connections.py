@@ -166,13 +166,20 @@ def _mysql(connection_id: str, connection: Any, taker: Callable[[Iterable[str]],
     return MySQL(server, partial(_mysql_connect, connection_id, connection, server), taker)
 
 
-def _mysql_connect(connection_id: str, connection: Any, server: Server) -> Any:
+def _mysql_connect(connection_id: str, connection: Any, server: Server, user: str = "", password: str = "") -> Any:
     """Open a connection of the driver, over TLS wherever the server offers it.
 
+    :param user: who logs in, with that password; the connection's own when empty.
     :raises SettingsError: ``ssl_mode`` demands TLS, and there is none: drivers go on without.
     """
+    from airflow.sdk.log import mask_secret
+
     from lifeboat.databases.mysql import Session
 
+    if user:
+        mask_secret(password)
+        connection = copy.copy(connection)
+        connection.login, connection.password = user, password
     mode = server.tls.get("ssl-mode", "").upper()
     if mode in ("", "PREFERRED") and not server.socket:
         try:

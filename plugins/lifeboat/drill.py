@@ -187,7 +187,8 @@ def _rehearse_database(
 ) -> None:
     engine = connections.engine(_scratch_server(settings, application, captured), settings.scratch)
     entry = dump_entry_name(captured.engine, captured.database)
-    with engine.scratch(key, captured) as place:
+    in_production = not settings.drill.connection_of(captured.engine)
+    with engine.scratch(key, captured, production=in_production) as place:
         with rehearsal.phase("restore"):
             loaded = engine.load(place, stored_archive.sql_of(reader, entry), Load(captured.database))
         with rehearsal.phase("compare"):

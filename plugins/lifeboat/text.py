@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import timedelta
 
 MEGABYTE = 1024 * 1024  # bytes, as the settings count them
+NAMES_LISTED = 20
 
 _MARKS = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"  # DEL, C1, separators, directions
 _CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f{_MARKS}]")
@@ -37,6 +39,12 @@ def plural(number: int, one: str, several: str = "") -> str:
     :param several: the name of any number but 1; `one` with an ``s`` when left out.
     """
     return f"{number} {one if number == 1 else several or one + 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names behind one another, as many as a message can hold."""
+    shown = ", ".join(names[:NAMES_LISTED])
+    return f"{shown} and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else shown or "none"
 
 
 def printable(text: str) -> str:

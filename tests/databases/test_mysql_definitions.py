@@ -136,7 +136,7 @@ def test_an_event_is_put_to_sleep(status: bytes) -> None:
     sql = b"/*!50106 CREATE*/ /*!50106 EVENT `ENABLE DO` ON SCHEDULE EVERY 1 DAY STARTS '2026-01-01 02:00:00'"
     sql += b" ON COMPLETION NOT PRESERVE %b COMMENT ' ON COMPLETION PRESERVE ENABLE' DO SELECT 'ENABLE' */"
     event = statement(sql % status)
-    assert definitions.is_enabled(event) == (status == b"ENABLE")
+    assert (definitions.status_of(event) == "ENABLE") == (status == b"ENABLE")
     assert definitions.disabled(event).sql == sql % b"DISABLE"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeboat.databases.mysql_definitions import disabled, is_enabled
+from lifeboat.databases.mysql_definitions import disabled, status_of
 from lifeboat.databases.mysql_lexis import PLAIN, Lexis, are_literals
 from lifeboat.databases.mysql_statements import StatementReader, recognise
 from lifeboat.errors import RestoreError
@@ -191,7 +191,7 @@ EVENT = b"CREATE EVENT `e` ON SCHEDULE EVERY 1 DAY"
 def test_an_event_is_disabled_whatever_its_text_says(event: bytes, enabled: bool) -> None:
     made = recognise(event)
     assert made
-    assert is_enabled(made) is enabled
+    assert (status_of(made) == "ENABLE") is enabled
     text = disabled(made).sql
     assert text.count(b" DISABLE DO ") + text.count(b" DISABLE COMMENT ") == 1
     assert b"ENABLE" not in text.replace(b"DISABLE", b"")

@@ -58,7 +58,7 @@ def engine(
     server: MySQL | MariaDB | MariaDB118, user: str, ask: Callable[..., Any] | None = None, password: str = "pw"
 ) -> Engine:
     place = Server(server.host, server.port, user, password, tls={"ssl-mode": "REQUIRED"} if is_mysql(server) else {})
-    return Engine(place, lambda: server.connect(user=user, password=password), ask)
+    return Engine(place, lambda **login: server.connect(**{"user": user, "password": password} | login), ask)
 
 
 def is_mysql(server: MySQL | MariaDB | MariaDB118) -> bool:

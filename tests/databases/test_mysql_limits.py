@@ -76,7 +76,11 @@ def fill(server: MySQL | MariaDB | MariaDB118, sql: str) -> None:
 def engine(server: MySQL | MariaDB | MariaDB118, taker: Engine | None = None, **login: str) -> Engine:
     user, password = login.get("user", server.user), login.get("password", server.password)
     place = server.server.__class__(server.host, server.port, user, password)
-    return Engine(place, lambda: server.connect(user=user, password=password), taker.taker if taker else None)
+    return Engine(
+        place,
+        lambda **login: server.connect(**{"user": user, "password": password} | login),
+        taker.taker if taker else None,
+    )
 
 
 def take(of: Engine, *excluded: str) -> tuple[Dump, bytes]:

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import pytest
 from lifeboat import connections
 from lifeboat.config import Database
 from lifeboat.databases import Dump, Load, Loaded, mysql, mysql_load, mysql_target
+from lifeboat.databases import Target as RestoreTarget
+from lifeboat.databases.mysql_engine import MySQL as MySQLEngine
 from lifeboat.databases.mysql_statements import Origin, recognise
 from lifeboat.databases.mysql_target import Compatibility, Target
 from lifeboat.errors import RestoreError
@@ -95,6 +98,13 @@ def load(mariadb: MariaDB, sql: bytes | Iterable[bytes], schema: str = COPY, **o
     return mysql_load.load(options.pop("connect", mariadb.connect), mariadb.server, schema, chunks, **options)
 
 
+def restore(mariadb: MariaDB, sql: bytes, schema: str = COPY, **options: Any) -> Loaded:
+    """Load a dump as a restore does: as an account of its own, and with owners at the end."""
+    engine, source = MySQLEngine(mariadb.server, options.pop("connect", mariadb.connect)), options.pop("source", "")
+    with engine.target(RestoreTarget(schema, "a key", exists=True, **options)) as place:
+        return engine.load(place.name, [sql], Load(source))
+
+
 def definitions_of(mariadb: MariaDB, schema: str) -> dict[str, str]:
     """Return SHOW CREATE of all tables and sequences, counters included, and the schema's own name left out."""
     names = [name for (name, kind) in fetch(mariadb, "SHOW FULL TABLES", schema) if kind != "VIEW"]
@@ -138,7 +148,7 @@ def test_a_copy_says_what_still_means_the_original(mariadb: MariaDB, everything:
 
 
 def test_in_place_events_are_as_they_were(mariadb: MariaDB, everything: Source, copy: str) -> None:
-    loaded = load(mariadb, everything.sql, in_place=True, source=everything.name)
+    loaded = restore(mariadb, everything.sql, in_place=True, source=everything.name)
     assert loaded.warnings == ("procedure 'reach' names the schema everything, and still reaches into it",)
     states = "SELECT event_name, status FROM information_schema.events WHERE event_schema = database()"
     assert dict(fetch(mariadb, states)) == {
@@ -170,7 +180,8 @@ def test_connections_of_every_kind(
 ) -> None:
     monkeypatch.setattr(mysql_load, "LARGE", 1)
     login = {"user": "any", "password": "pw"}
-    mariadb.run("CREATE OR REPLACE USER any@localhost IDENTIFIED BY 'pw'; GRANT ALL ON *.* TO any@localhost")
+    mariadb.run("CREATE OR REPLACE USER any@localhost IDENTIFIED BY 'pw'")
+    mariadb.run("GRANT ALL ON *.* TO any@localhost WITH GRANT OPTION")
     settings = json.loads(mariadb.connection()) | {
         "login": login["user"],
         "password": login["password"],
@@ -178,7 +189,8 @@ def test_connections_of_every_kind(
     }
     monkeypatch.setenv("AIRFLOW_CONN_ANY", json.dumps(settings))
     engine = connections.engine(Database(name="x", connection="any"), Path("/unused"))
-    assert engine.load(copy, [everything.sql], Load(everything.name)).rows == everything.dump.rows
+    with engine.target(RestoreTarget(copy, "a key", exists=True)) as place:
+        assert engine.load(place.name, [everything.sql], Load(everything.name)).rows == everything.dump.rows
     assert set(take(mariadb, copy).dump.tables) == set(everything.dump.tables)
 
 
@@ -421,7 +433,7 @@ def test_definers_that_are_not_here_are_dropped_and_named(mariadb: MariaDB, copy
     mariadb.run("GRANT ALL ON `copy ``of`` 100\\%s`.* TO restorer@localhost")
     definers = "SELECT routine_name, definer FROM information_schema.routines WHERE routine_schema = database()"
 
-    loaded = load(mariadb, sql)
+    loaded = restore(mariadb, sql)
     assert loaded.warnings == ("definer gone@10.% was dropped: the server has no such account",)
     assert dict(fetch(mariadb, definers)) == {"p": "root@localhost", "q": "here@%"}
     views = "SELECT definer, security_type FROM information_schema.views WHERE table_schema = database()"
@@ -431,7 +443,7 @@ def test_definers_that_are_not_here_are_dropped_and_named(mariadb: MariaDB, copy
     ]
 
     mariadb.run("DROP DATABASE `copy ``of`` 100%s`; CREATE DATABASE `copy ``of`` 100%s`")
-    loaded = load(mariadb, sql, connect=lambda: mariadb.connect(user="restorer", password="pw"))
+    loaded = restore(mariadb, sql, connect=partial(mariadb.connect, user="restorer", password="pw"))
     assert [warning.partition(" was")[0] for warning in loaded.warnings] == ["definer gone@10.%", "definer here@%"]
     assert dict(fetch(mariadb, definers)) == {"p": "restorer@localhost", "q": "restorer@localhost"}
 
@@ -560,5 +572,5 @@ def test_the_collation_of_the_schema_is_that_of_the_copy(mariadb: MariaDB, copy:
 def test_an_event_whose_time_has_passed_is_missed(mariadb: MariaDB, copy: str) -> None:
     event = b"CREATE EVENT `%b` ON SCHEDULE AT '%b-01-01 00:00:00' ON COMPLETION NOT PRESERVE ENABLE DO SELECT 1 ;;\n"
     sql = HEAD + b"DELIMITER ;;\n" + event % (b"gone", b"2020") + event % (b"coming", b"2036") + b"DELIMITER ;\n"
-    loaded = load(mariadb, sql, in_place=True)
+    loaded = restore(mariadb, sql, in_place=True)
     assert loaded.warnings == ("events not made, because their time has passed: 1 of 2",)

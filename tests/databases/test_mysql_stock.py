@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lifeboat.databases import Dump, mysql, mysql_stock
+from lifeboat.databases import Dump, Load, Target, mysql, mysql_stock
+from lifeboat.databases.mysql_engine import MySQL
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MariaDB
@@ -83,7 +84,9 @@ def test_events_run_where_they_take_the_place_of_the_original_only(
         event % (b"never", b"EVERY 1 DAY STARTS '2026-01-01 00:00:00'", b"NOT PRESERVE DISABLE"),
     )
     sql = TABLE + b"DELIMITER ;;\n" + b"".join(each + b" ;;\n" for each in events) + b"DELIMITER ;\n"
-    loaded = mysql_stock.load_sequentially(mariadb.connect, mariadb.server, copy, [sql], in_place=in_place)
+    engine = MySQL(mariadb.server, mariadb.connect)
+    with engine.target(Target(copy, "a key", exists=True, in_place=in_place)) as place:
+        loaded = engine.load(place.name, [sql], Load("x", sequential=True))
     assert loaded.warnings == warnings
     found = f"SELECT event_name, status FROM information_schema.events WHERE event_schema = '{copy}' ORDER BY 1"
     assert mariadb.run(found) == states

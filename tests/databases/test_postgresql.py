@@ -132,7 +132,7 @@ def test_a_typed_name_replaces_the_original_at_once_and_keeps_it(shop: PostgreSQ
 def test_what_somebody_else_restores_belongs_to_its_owner(
     shop: PostgreSQL, project: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shop.run("CREATE ROLE operator LOGIN CREATEDB PASSWORD 'pw'")
+    shop.run("CREATE ROLE operator LOGIN CREATEDB CREATEROLE PASSWORD 'pw'")
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_ADMIN", shop.connection(login="operator", password="pw"))
     project(applications={"Shop": {"databases": [SHOP["databases"][0] | {"restore_connection": "shop_admin"}]}})
     back_up()
@@ -266,8 +266,9 @@ TAIL = b"--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict abc\n"
 
 
 def load_into_new(sql: bytes, *, size: int = 1 << 20) -> Loaded:
-    with engine().target(Target("copy", "a key")) as place:
-        return engine().load(place.name, [sql[i : i + size] for i in range(0, len(sql), size)], Load("shop"))
+    filling = engine()
+    with filling.target(Target("copy", "a key")) as place:
+        return filling.load(place.name, [sql[i : i + size] for i in range(0, len(sql), size)], Load("shop"))
 
 
 @pytest.mark.parametrize(
@@ -388,6 +389,17 @@ def test_a_user_of_the_servers_programs_restores_nothing(pg: PostgreSQL, monkeyp
     with pytest.raises(RestoreError, match="postgres may run programs on the server, and code in a dump could, too"):
         load_into_new(HEAD + TAIL)
     assert databases(pg) == ["shop"]
+
+
+def test_a_drill_on_production_needs_a_role_of_its_own(
+    pg: PostgreSQL, everything: tuple[Dump, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pg.run("CREATE ROLE limited LOGIN CREATEDB PASSWORD 'pw'")
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", pg.connection(login="limited", password="pw"))
+    with pytest.raises(RestoreError, match="without which no drill restores to a server of production") as refused:
+        engine().scratch("a key", everything[0], production=True).__enter__()
+    assert "drill.connection" in refused.value.hint
+    pg.run("DROP ROLE limited")
 
 
 @pytest.mark.parametrize(

@@ -240,23 +240,28 @@ class Engine(Protocol):
 
         When the block ends with a MismatchError, what was loaded stays to be looked at.
 
-        :raises RestoreError: somebody made a database of that name meanwhile, or uses the one to be replaced.
+        :raises RestoreError: somebody made a database of that name meanwhile, or uses the one to be replaced; or the
+            connection may do more than a dump should.
         """
         ...
 
-    def scratch(self, key: str, captured: Dump) -> AbstractContextManager[str]:
-        """Make an empty place for a drill, and drop it at the end; what killed drills left is dropped before."""
+    def scratch(self, key: str, captured: Dump, *, production: bool = False) -> AbstractContextManager[str]:
+        """Make an empty place for a drill, and drop it at the end; what killed drills left is dropped before.
+
+        :param production: applications use the server: nothing is loaded but by an account made for it.
+        :raises RestoreError: the connection may do more there than a dump should.
+        """
         ...
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
-        """Load a dump into an empty place; no statement of it leaves that.
+        """Load a dump into an empty place of this engine, as somebody who may do nothing elsewhere.
 
         :raises RestoreError: nothing that was loaded counts then.
         """
         ...
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
-        """Return what a dump of a place that is being filled holds."""
+        """Return what a dump of a place of this engine holds, taken by who loaded it."""
         ...
 
     def left(self, target: Target) -> str:

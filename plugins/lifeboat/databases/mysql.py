@@ -39,6 +39,7 @@ LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same 
 LOCK_POLL = 15
 NAMED = 20  # tables, routines or limits that a message or the log names
 SEARCH_SECONDS = 60  # for characters without a unique Unicode form, in all tables of a database
+MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 LONGEST_LOCK_NAME = 64
 SILENCE = 60.0  # seconds without a byte of a dump, after which the log says what the server is doing
 STALLED = 30  # such silences in a row, in which the server does nothing for the dump, after which it is ended
@@ -239,6 +240,11 @@ class Session:
                 cursor.fetchall()
             return count
 
+    def one_statement_at_a_time(self) -> None:
+        """Make sure that the server takes what is one statement here as one."""
+        if set_option := getattr(self._connection, "set_server_option", None):
+            set_option(MULTI_STATEMENTS_OFF)
+
     def id(self) -> int:
         """Return the number by which the server knows the connection."""
         return int(self.query("SELECT CONNECTION_ID()")[0][0])
@@ -432,7 +438,7 @@ def _unquoted(name: str) -> str:
 
 def _like(pattern: str, name: str) -> bool:
     """Match a schema as grants do: ``%`` and ``_`` are wildcards, a backslash makes them letters."""
-    parts = re.findall(r"\\.|.", pattern)
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
     wildcards = {"%": ".*", "_": "."}
     return bool(re.fullmatch("".join(wildcards.get(part) or re.escape(part[-1]) for part in parts), name, re.DOTALL))
 

@@ -74,7 +74,6 @@ _COLUMN_HEAD = pattern(
     r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s"
     r" (?P<floating> double\b | float\b )?(?P<vector> vector\b )?"
 )
-_CREATE_VIEW = re.compile(rb"\bCREATE\b(?! OR REPLACE)", re.IGNORECASE)
 _OLD_MODE = re.compile(rb",NO_AUTO_CREATE_USER\b|\bNO_AUTO_CREATE_USER\b,?")
 _LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
 # Before a table or a sequence, a column with its table, or a function; not before a column of an alias.
@@ -333,17 +332,12 @@ def definer_of(statement: Statement) -> tuple[str, str] | None:
 def without_definer(statement: Statement) -> Statement:
     """Return a definition that will belong to whoever runs it."""
     start, end = created(statement).span("definer")
-    return replace(statement, sql=statement.sql[:start] + statement.sql[end:])
+    return statement if start < 0 else replace(statement, sql=statement.sql[:start] + statement.sql[end:])
 
 
 def as_mysql_sets(setting: Statement) -> Statement:
     """Return a setting without the mode that MySQL no longer knows and that means nothing for what a dump makes."""
     return replace(setting, sql=_OLD_MODE.sub(b"", setting.sql))
-
-
-def replacing(view: Statement) -> Statement:
-    """Return the definition of a view that may be there already."""
-    return replace(view, sql=_CREATE_VIEW.sub(rb"\g<0> OR REPLACE", view.sql, count=1))
 
 
 def disabled(event: Statement) -> Statement:
@@ -355,10 +349,10 @@ def disabled(event: Statement) -> Statement:
     return replace(event, sql=b" ".join([parts.head, *middle, parts.body]))
 
 
-def is_enabled(event: Statement) -> bool:
-    """Whether an event would run."""
+def status_of(event: Statement) -> str:
+    """Return what a definition says of whether an event runs: ``ENABLE``, ``DISABLE`` ...; silence enables it."""
     parts = _event_parts(event.sql)
-    return not parts or not parts.status.startswith("DISABLE")
+    return (parts and parts.status) or "ENABLE"
 
 
 @dataclass(frozen=True, slots=True)

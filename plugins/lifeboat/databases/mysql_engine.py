@@ -17,6 +17,7 @@ from lifeboat.databases import (
     Server,
     Target,
     mysql,
+    mysql_account,
     mysql_load,
     mysql_schema,
     mysql_source,
@@ -24,6 +25,7 @@ from lifeboat.databases import (
     names,
 )
 from lifeboat.databases.mysql import UNFINISHED, Session
+from lifeboat.databases.mysql_account import Account
 from lifeboat.databases.mysql_source import Taker
 from lifeboat.databases.mysql_target import HINTS, UNLIMITED
 from lifeboat.errors import MismatchError, RestoreError, SettingsError
@@ -47,6 +49,7 @@ class MySQL:
         ask_taker: Callable[[Iterable[str]], Taker] | None = None,
     ) -> None:
         self._server, self._connect, self._ask_taker = server, connect, ask_taker
+        self._accounts: dict[str, Account] = {}  # who fills what is being filled
 
     def databases(self) -> Mapping[str, bool]:
         with self._session("Listing of databases") as session:
@@ -69,28 +72,37 @@ class MySQL:
             return mysql_source.read_taker(session, self._server.address, collations)
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
-        return self.dump(place, (*excluded, UNFINISHED), lambda chunk: None)
+        account = self._accounts[place]
+        return mysql.dump(account.connect, account.server, place, (*excluded, UNFINISHED), lambda chunk: None)
 
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
         schema = target.database
-        with self._session(f"Restore of database {schema!r}") as session, session.lock(schema):
+        with (
+            self._session(f"Restore of database {schema!r}") as session,
+            session.lock(schema),
+            self._filled_by(session, schema, in_place=target.in_place, production=False) as account,
+        ):
             _begin(session, target)
             try:
                 yield Place(schema)
             except MismatchError:
-                mysql_schema.finish(session, schema)  # it is whole, though not what was captured
+                self._finish(session, schema, account)  # it is whole, though not what was captured
                 raise
-            mysql_schema.finish(session, schema)
+            self._finish(session, schema, account)
 
     @contextlib.contextmanager
-    def scratch(self, key: str, captured: Dump) -> Iterator[str]:
-        with self._session(f"Drill of database {captured.database!r} of {key}") as session, session.lock(names.PREFIX):
+    def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
+        schema = names.scratch_name("mysql", captured.database)
+        with (
+            self._session(f"Drill of database {captured.database!r} of {key}") as session,
+            session.lock(names.PREFIX),
+            self._filled_by(session, schema, in_place=False, production=production),
+        ):
             for left in names.leftovers(mysql_schema.names(session), mysql_schema.vacant(session)):
                 log.warning("Dropping %s, which a drill left that was killed.", left)
                 mysql_schema.drop(session, left)
             _check_space(session, captured)
-            schema = names.scratch_name("mysql", captured.database)
             mysql_schema.create(session, schema, captured.character_set, captured.collation)
             mysql_schema.begin(session, schema, key, captured.character_set, captured.collation, ())
             try:
@@ -102,21 +114,37 @@ class MySQL:
             mysql_schema.drop(session, schema)
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
+        account = self._accounts[place]
         if not load.sequential:
             return mysql_load.load(
-                self._connect,
-                self._server,
+                account.connect,
+                account.server,
                 place,
                 sql,
                 source=load.source,
                 table=load.table,
-                in_place=load.in_place,
+                code=account.code,
             )
         if load.table:
             raise SettingsError("The stock client restores whole databases only.", "Restore the table without it.")
         return mysql_stock.load_sequentially(
-            self._connect, self._server, place, sql, source=load.source, in_place=load.in_place
+            account.connect, account.server, place, sql, source=load.source, code=account.code
         )
+
+    @contextlib.contextmanager
+    def _filled_by(self, session: Session, schema: str, *, in_place: bool, production: bool) -> Iterator[Account]:
+        with mysql_account.confined(
+            session, schema, self._server, self._connect, in_place=in_place, required=production
+        ) as account:
+            self._accounts[schema] = account
+            yield account
+            del self._accounts[schema]
+
+    def _finish(self, session: Session, schema: str, account: Account) -> None:
+        """Give what was loaded to its owners, and take the mark away."""
+        with contextlib.closing(account.connect()) as connection:
+            account.code.hand_over(Session(connection), schema, account.server.user)
+        mysql_schema.finish(session, schema)
 
     def left(self, target: Target) -> str:
         name, key = target.database, target.key

@@ -23,6 +23,7 @@ from typing import Any
 from lifeboat.databases import Loaded, Server
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases.mysql import Session, translated
+from lifeboat.databases.mysql_code import Code
 from lifeboat.databases.mysql_definitions import ForeignKey, Table
 from lifeboat.databases.mysql_rows import loadable
 from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of
@@ -30,12 +31,8 @@ from lifeboat.databases.mysql_target import (
     AS_READ,
     HINTS,
     INVALID_DATES,
-    INVALID_VIEW,
-    NOT_ALLOWED,
     Compatibility,
-    Refused,
     RefusedError,
-    Step,
     Target,
     differences,
     in_passes,
@@ -50,12 +47,11 @@ from lifeboat.databases.mysql_target import (
 from lifeboat.databases.mysql_workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.progress import Progress
-from lifeboat.text import plural
+from lifeboat.text import listed, plural
 
 CONNECTIONS = 4
 LARGE = 500_000  # bytes of rows from which on keys wait for them; below, defining a table twice takes longer
 CHECKED_AHEAD = 8 << 20  # bytes at the dump's beginning that must be in order before anything is made
-NAMES_LISTED = 20
 COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a generated column
 
 
@@ -70,7 +66,6 @@ class _Purpose:
     schema: str
     source: str
     of_mysql: bool
-    in_place: bool
     one_table: bool
 
 
@@ -82,7 +77,7 @@ def load(
     *,
     source: str = "",
     table: str = "",
-    in_place: bool = False,
+    code: Code | None = None,
     connections: int = CONNECTIONS,
 ) -> Loaded:
     """Load a dump into an empty schema.
@@ -90,7 +85,7 @@ def load(
     :param connect: opens a DB-API connection to `server`.
     :param source: the schema that was dumped; empty to believe the dump's first lines.
     :param table: load this table only, with its triggers.
-    :param in_place: the schema takes the place of the dumped one, so its events are to run.
+    :param code: remembers whose the code is that the dump makes.
     :param connections: that insert; two more define and supervise.
     :raises RestoreError: nothing that was loaded counts then.
     """
@@ -102,14 +97,16 @@ def load(
         control, serial, *inserters = (
             opened.enter_context(session_in(connect, schema)) for _ in range(connections + 2)
         )
+        code = code or Code()
+        code.before()
         target = read_target(control)
         reader = StatementReader(sql, target.longest, source)
         origin = reader.origin
         of_mysql = bool(origin.server) and "MariaDB" not in origin.server
-        purpose = _Purpose(schema, source or origin.schema, of_mysql, in_place, bool(table))
+        purpose = _Purpose(schema, source or origin.schema, of_mysql, bool(table))
         statements = _checked(_chosen(reader, table), Compatibility(target, control).check)
         with Workers(serial, inserters, control) as workers:
-            loading = _Loading(workers, inserters, target, purpose)
+            loading = _Loading(workers, inserters, target, purpose, code)
             for statement in statements:
                 loading.take(statement)
             loading.finish()
@@ -139,7 +136,7 @@ def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:
     if table and table in names["view"]:
         raise RestoreError(f"{table!r} is a view, which has no rows of its own.", "Restore the tables that it reads.")
     if table and table not in names["table"]:
-        raise RestoreError(f"The dump has no table {table!r}; it has {_listed(names['table'])}.")
+        raise RestoreError(f"The dump has no table {table!r}; it has {listed(names['table'])}.")
 
 
 def _checked(statements: Iterable[Statement], check: Callable[[Statement], None]) -> Iterator[Statement]:
@@ -158,11 +155,6 @@ def _checked(statements: Iterable[Statement], check: Callable[[Statement], None]
     for statement in remaining:
         check(statement)
         yield statement
-
-
-def _listed(names: Sequence[str]) -> str:
-    listed = ", ".join(names[:NAMES_LISTED])
-    return f"{listed} and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else listed or "none"
 
 
 @dataclass
@@ -187,16 +179,17 @@ class _Filling:
 class _Loading:
     """One load, statement by statement."""
 
-    def __init__(self, workers: Workers, inserters: Sequence[Session], target: Target, purpose: _Purpose) -> None:
+    def __init__(
+        self, workers: Workers, inserters: Sequence[Session], target: Target, purpose: _Purpose, code: Code
+    ) -> None:
         self._workers, self._inserters, self._target, self._purpose = workers, inserters, target, purpose
+        self._code = code
         self._progress = Progress(f"Restoring {purpose.schema}")
         self._head: list[bytes] = []  # settings before the first rows
         self._prepared = False  # the inserters have them
         self._pending: list[Statement] = []  # a table that is not made yet, and the settings behind it
         self._filling: _Filling | None = None
         self._deferred: list[Statement] = []
-        self._disabled: list[str] = []
-        self._not_ours: set[tuple[str, str]] = set()  # definers in whose name this user may define nothing
         self._lock = Lock()  # around what the inserters change
         self.tables: dict[str, Table] = {}
         self.rows = 0
@@ -232,31 +225,13 @@ class _Loading:
         for sql in AS_READ:
             self._define(Statement("setting", "", sql), sql)
         steps, last = steps_of(self._deferred)
-        _, refused = in_passes(steps, self._define_deferred)
-        if any(refusal.number == INVALID_VIEW for _, refusal in refused):
-            refused = self._define_views_in_two_turns(steps)
+        with self._code.making():
+            _, refused = in_passes(steps, self._define_deferred)
         self.left_out = left_out(refused)
         make_step(last, self._define_deferred)
         for warning in self.left_out.values():
             self._warn(warning)
-        self._warn_of_events()
-
-    def _define_views_in_two_turns(self, steps: Sequence[Step]) -> list[Refused]:
-        """Make views that read those of definers without rights: all in this user's name, then in their definers'.
-
-        The second turn goes backwards, for what reads a view can be defined only while that is valid.
-        """
-
-        def in_own_name(statement: Statement) -> RefusedError | None:
-            view = statement.kind == "view"
-            return self._define_deferred(
-                definitions.without_definer(definitions.replacing(statement)) if view else statement
-            )
-
-        made, refused = in_passes([step for step in steps if step[-1].kind == "view"], in_own_name)
-        for step in reversed(made):
-            make_step([*step[:-1], definitions.replacing(step[-1])], self._define_deferred)
-        return refused
+        self._warn_of_code()
 
     def _warn(self, warning: str) -> None:
         with self._lock:
@@ -410,26 +385,13 @@ class _Loading:
             statement = definitions.within_schema(statement, self._purpose.source)
             if statement.kind != "view":  # there, what is left is an alias of that name
                 self._warn_of_references(statement)
-        if statement.kind == "event" and not self._purpose.in_place:
-            if definitions.is_enabled(statement):
-                self._disabled.append(statement.name)
-            statement = definitions.disabled(statement)
-        definer = definitions.definer_of(statement) if statement.kind in definitions.CODE else None
-        accounts = self._target.accounts
-        if definer and accounts is not None and definer not in accounts:
-            self._warn(f"definer {'@'.join(definer)} was dropped: the server has no such account")
-        elif definer and definer not in self._not_ours:
-            refusal = self._attempt(statement)
-            if not refusal or refusal.number != NOT_ALLOWED:
-                return refusal
-            self._not_ours.add(definer)
-            self._warn(f"definer {'@'.join(definer)} was dropped: this user cannot define in that account's name")
-        return self._attempt(definitions.without_definer(statement) if definer else statement)
+            statement = self._code.as_made(statement)
+        return self._attempt(statement)
 
-    def _warn_of_events(self) -> None:
-        """Tell which events will not run, and whether the server has left out some."""
-        if self._disabled:
-            self._warn(f"events are disabled here, for they run in the original: {_listed(self._disabled)}")
+    def _warn_of_code(self) -> None:
+        """Tell what will belong to somebody else, and which events will not run or were left out."""
+        for warning in self._code.warnings():
+            self._warn(warning)
         events = [statement for statement in self._deferred if statement.kind == "event"]
         count = "SELECT COUNT(*) FROM information_schema.events WHERE event_schema = database()"
         ((made,),) = self._inserters[0].query(count) if events else ((0,),)

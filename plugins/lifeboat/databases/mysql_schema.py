@@ -103,13 +103,21 @@ def _empty(session: Session, schema: str, keep: Collection[str]) -> None:
     )
     # A package goes before its body: dropping the one drops the other.
     for name, kind in sorted(routines, key=lambda routine: routine[1]):
-        mode = b"'ORACLE'" if kind.startswith("PACKAGE") else b"DEFAULT"  # the only one that can drop a package
-        session.execute(b"SET SESSION sql_mode = " + mode)
-        session.execute(f"DROP {kind} IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+        drop_code(session, kind, schema, name)
     for name in [name for of, name in _libraries(session) if of == schema]:  # routines that use them are gone
         session.execute(f"DROP LIBRARY IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
     for (name,) in session.query("SELECT event_name FROM information_schema.events WHERE event_schema = %s", schema):
         session.execute(f"DROP EVENT IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+
+
+def drop_code(session: Session, kind: str, schema: str, name: str) -> None:
+    """Drop a view, trigger, routine, package or event, if it is there."""
+    is_package = kind.startswith("PACKAGE")
+    if is_package:  # older servers know the statement in this mode only
+        session.execute(b"SET SESSION sql_mode = 'ORACLE'")
+    session.execute(f"DROP {kind} IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+    if is_package:
+        session.execute(b"SET SESSION sql_mode = DEFAULT")
 
 
 def quoted(name: str) -> str:

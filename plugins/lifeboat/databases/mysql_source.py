@@ -276,7 +276,7 @@ def read_taker(session: Session, address: str, collations: Iterable[str]) -> Tak
         frozenset(name for name in collations if not _knows(session, name)),
         frozenset(name for (name,) in engines),
         frozenset(accounts),
-        not logs or bool(trusts) or bool(may & {"ALL PRIVILEGES", "SUPER"}),
+        not logs or bool(trusts) or bool(may & {"ALL PRIVILEGES", "SUPER", "SYSTEM_VARIABLES_ADMIN"}),
         _needs_primary_keys(session),
         bool(folds),
         str(read_only).upper() not in ("0", "OFF"),

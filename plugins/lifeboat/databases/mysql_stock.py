@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+import secrets
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from lifeboat.databases import Loaded, Server
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases.mysql import Client, Session, installed, option_file_text, translated
+from lifeboat.databases.mysql_code import Code
 from lifeboat.databases.mysql_definitions import Column
 from lifeboat.databases.mysql_rows import loadable
 from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows
@@ -40,6 +42,7 @@ from lifeboat.progress import Progress
 
 LONGEST_PACKET = 1 << 30
 LONGEST_DELIMITER = 15
+SET_UP_SECONDS, SET_UP_POLL = 60, 0.02
 REMEMBERED = 50_000  # statements: more than fit into the pipe and the client's buffer
 _ERROR = re.compile(r"ERROR (\d+) \([^)]*\)(?: at line (\d+))?: (.*)")
 
@@ -51,17 +54,16 @@ def load_sequentially(
     sql: Iterable[bytes],
     *,
     source: str = "",
-    in_place: bool = False,
+    code: Code | None = None,
 ) -> Loaded:
     """Load a dump into an empty schema.
 
     :param connect: opens a DB-API connection to `server`, by which views are made that lack another one at first.
     :param source: the schema that was dumped; empty to believe the dump's first lines.
-    :param in_place: the schema replaces the dumped one, so its events are to run; in a copy they are disabled.
+    :param code: remembers whose the code is that the dump makes.
     :raises RestoreError: nothing that was loaded counts then.
     """
-    started = time.monotonic()
-    disabled: list[str] = []
+    started, code = time.monotonic(), code or Code()
     where = f"Restore of database {schema!r} on {server.address} failed: "
     with translated(where, RestoreError, HINTS), session_in(connect, schema) as session:
         is_mariadb = "MariaDB" in session.version()
@@ -71,22 +73,23 @@ def load_sequentially(
         reader = StatementReader(sql, LONGEST_PACKET, source)
         of_mysql = bool(reader.origin.server) and "MariaDB" not in reader.origin.server
         fed = _Fed(drop_defaults=of_mysql and not is_mariadb)
-        adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema)
+        adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema, code=code)
         statements: Iterable[Statement] = map(adapt, reader)
         if not is_mariadb:
             statements = (definitions.as_mysql_sets(it) if it.kind == "setting" else it for it in statements)
         with (
             secret_file(option_file_text(server, client)) as (secret, path),
             child(command(client, path, schema), [secret], with_input=True) as process,
+            code.making(),
         ):
-            _feed(process, schema, settings, statements if in_place else _at_rest(statements, disabled), fed)
+            _set_up(process, session, code)
+            _feed(process, schema, settings, statements, fed)
         steps, last = steps_of(fed.views)
         _, refused = in_passes(steps, partial(_make, session))
         without = left_out(refused)
         make_step(last, partial(_make, session))
     warnings += without.values()
-    if disabled:
-        warnings.append(f"events are disabled here, for they run in the original: {', '.join(disabled)}")
+    warnings += code.warnings()
     seconds = time.monotonic() - started
     return Loaded(schema, fed.rows, fed.tables, seconds, tuple(warnings), left_out=tuple(without))
 
@@ -105,27 +108,26 @@ def _client(*, is_mariadb: bool) -> tuple[Client, list[str]]:
     return client, [warning] if client.is_mariadb != is_mariadb else []
 
 
-def _adapted(statement: Statement, schema: str, source: str) -> Statement:
+def _set_up(process: Child, session: Session, code: Code) -> None:
+    """Let the client's session take what other servers took, and wait until it can change nothing of that any more."""
+    if code.set_up:
+        ready = f"lifeboat:{secrets.token_hex(8)}"
+        for sql in (*code.set_up, f"DO GET_LOCK('{ready}', 0)".encode()):
+            process.write(sql + b";\n")
+        deadline = time.monotonic() + SET_UP_SECONDS
+        while session.query("SELECT IS_USED_LOCK(%s)", ready) == [(None,)]:
+            if time.monotonic() > deadline:
+                raise RestoreError(f"{process.name} does not log in.", "Look at the server's log.")
+            time.sleep(SET_UP_POLL)
+    code.before()
+
+
+def _adapted(statement: Statement, schema: str, source: str, code: Code) -> Statement:
     """Return a statement of the dumped schema as one of the schema that is filled."""
     if statement.kind == "schema collation":
         return definitions.of_schema(statement, schema)
-    if statement.kind in definitions.CODE:
-        return definitions.within_schema(statement, source)
-    return statement
-
-
-def _at_rest(statements: Iterable[Statement], disabled: list[str]) -> Iterator[Statement]:
-    """Yield the statements of a copy, with its events disabled, so that it does not act beside the original.
-
-    :param disabled: takes the names of events that would have run.
-    """
-    for statement in statements:
-        if statement.kind == "event":
-            if definitions.is_enabled(statement):
-                disabled.append(statement.name)
-            yield definitions.disabled(statement)
-        else:
-            yield statement
+    within = definitions.within_schema(statement, source)
+    return code.as_made(within) if statement.kind in definitions.CODE else within
 
 
 def _make(session: Session, statement: Statement) -> RefusedError | None:

@@ -14,7 +14,6 @@ from lifeboat.databases.mysql_statements import Origin, Statement, quote
 from lifeboat.errors import RestoreError
 
 PACKET_OVERHEAD = 64
-MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 UNKNOWN_COLLATION = 1273
 UNKNOWN_ENGINE = 1286
 
@@ -154,11 +153,9 @@ def _do(call: Callable[[], T], doing: str, *, private: bool) -> T:
 @contextlib.contextmanager
 def session_in(connect: Callable[..., Any], schema: str) -> Iterator[Session]:
     """Open a session in a schema, in which a dump's statements are read and allowed as where they come from."""
-    connection = connect()
-    session = Session(connection)
+    session = Session(connect())
     try:
-        if set_option := getattr(connection, "set_server_option", None):
-            set_option(MULTI_STATEMENTS_OFF)  # what is one statement here must be one there
+        session.one_statement_at_a_time()
         for sql in (b"SET autocommit = 1, wait_timeout = %d" % IDLE_SECONDS, b"USE " + quote(schema), *AS_READ):
             session.execute(sql)
         allow(session)
@@ -253,12 +250,10 @@ class Target:
     """What a load must know of the server.
 
     :param longest: bytes of the longest statement that it takes.
-    :param accounts: user and host of each; None where the user may not see them.
     """
 
     version: str
     longest: int
-    accounts: frozenset[tuple[str, str]] | None = None
 
     @property
     def is_mariadb(self) -> bool:
@@ -269,16 +264,7 @@ class Target:
 def read_target(session: Session) -> Target:
     """Ask the server."""
     ((packet,),) = session.query("SELECT @@max_allowed_packet")
-    return Target(session.version(), packet - PACKET_OVERHEAD, _accounts(session))
-
-
-def _accounts(session: Session) -> frozenset[tuple[str, str]] | None:
-    try:
-        return frozenset((user, host) for user, host in session.query("SELECT user, host FROM mysql.user"))
-    except Exception as error:
-        if not is_of_driver(error):
-            raise
-        return None
+    return Target(session.version(), packet - PACKET_OVERHEAD)
 
 
 def differences(origin: Origin, target: Target) -> Iterator[str]:

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.databases import Dump, Load, Loaded, Place, Server, Target, names, postgresql_load
+from lifeboat.databases import Dump, Load, Loaded, Place, Server, Target, names, postgresql_load, postgresql_role
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.postgresql_digest import digest
-from lifeboat.databases.postgresql_load import HINTS, quoted
+from lifeboat.databases.postgresql_load import HINTS
+from lifeboat.databases.postgresql_role import POLL, Role, lock, quoted, try_lock, unlock
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.logs import logger
 from lifeboat.processes import child, secret_file
@@ -35,13 +36,11 @@ MAINTENANCE = "postgres"  # the database that every server has, to make others f
 DRILL = f"{names.FILLING}drill"  # where drills begin, one after the other
 MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
 MISMATCHED = "A restore of Lifeboat loaded this, and it is not what was captured: "
-LOCK_PATIENCE = 3600  # seconds to wait for another restore of the same database
 SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
-POLL = 1.0
 OLDEST = 13  # major version of the oldest server that is known to work
 OWN_SESSIONS_ENDED = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-    " WHERE datname = %s AND usename = current_user AND pid <> pg_backend_pid()"
+    " WHERE datname = %s AND (usename = current_user OR starts_with(usename, %s)) AND pid <> pg_backend_pid()"
 )
 
 
@@ -50,6 +49,7 @@ class PostgreSQL:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._roles: dict[str, Role] = {}  # who fills what is being filled
 
     def databases(self) -> Mapping[str, bool]:
         with self._session(MAINTENANCE, "Listing of databases", RestoreError) as session:
@@ -68,11 +68,14 @@ class PostgreSQL:
                     "Run that restore again; if the database is whole all the same, remove the mark"
                     f" (COMMENT ON DATABASE {quoted(database)} IS NULL).",
                 )
-        return self._dump(database, excluded, write)
+        return self._dump(self._server, database, excluded, write)
 
-    def _dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+    def _dump(self, server: Server, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         doing = f"Dump of database {database!r}"
-        with self._session(database, doing, DumpError) as session, self._login(database) as (secret, conninfo):
+        with (
+            self._session(database, doing, DumpError, server) as session,
+            _login(server, database) as (secret, conninfo),
+        ):
             facts = session.execute(
                 "SELECT current_setting('server_version'), pg_encoding_to_char(encoding), datcollate"
                 " FROM pg_database WHERE datname = current_database()"
@@ -101,7 +104,7 @@ class PostgreSQL:
         )
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
-        return self._dump(place, excluded, lambda chunk: None)
+        return self._dump(self._roles[place].server, place, excluded, lambda chunk: None)
 
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
@@ -111,27 +114,29 @@ class PostgreSQL:
         kept = names.with_suffix("postgresql", name, stamp) if target.exists else ""
         with (
             self._session(MAINTENANCE, f"Restore of database {name!r}", RestoreError) as session,
-            _lock(session, place),
+            lock(session, place),
         ):
             _check_target(session, target)
             _sweep(session)
             _create(session, place, target.captured, MARK + target.key)
-            _take_owner(session, place, target)
-            try:
-                yield Place(place, kept)
-            except MismatchError:
-                _comment(session, place, MISMATCHED + target.key)  # it is whole, and stays until its name is needed
-                raise
-            except BaseException:
-                _drop_after_failure(session, place)
-                raise
+            with self._filled_by(session, place, production=False) as role:
+                try:
+                    yield Place(place, kept)
+                except MismatchError:
+                    self._finish(session, place, role, target)
+                    _comment(session, place, MISMATCHED + target.key)  # it is whole, and stays until its name is needed
+                    raise
+                except BaseException:
+                    _drop_after_failure(session, place)
+                    raise
+                self._finish(session, place, role, target)
             _put_in_place(session, place, target.database, kept)
 
     @contextlib.contextmanager
-    def scratch(self, key: str, captured: Dump) -> Iterator[str]:
+    def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
         with (
             self._session(MAINTENANCE, f"Drill of database {captured.database!r} of {key}", RestoreError) as session,
-            _lock(session, DRILL),
+            lock(session, DRILL),
         ):
             _sweep(session)
             for left in names.leftovers(_names(session), _unfinished(session)):
@@ -141,55 +146,62 @@ class PostgreSQL:
             # Under this name only once it is marked: a crash in between must not leave what stops later drills.
             _create(session, DRILL, captured, MARK + key)
             session.execute(f"ALTER DATABASE {quoted(DRILL)} RENAME TO {quoted(place)}".encode())
-            try:
-                yield place
-            except BaseException:
-                _drop_after_failure(session, place)
-                raise
-            _drop(session, place)
+            with self._filled_by(session, place, production=production):
+                try:
+                    yield place
+                except BaseException:
+                    _drop_after_failure(session, place)
+                    raise
+                _drop(session, place)
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
         if load.sequential:
             raise SettingsError("PostgreSQL's stock client is not used for restores.", "Restore without it.")
-        with self._session(place, f"Restore of database {load.source!r}", RestoreError) as session:
-            return postgresql_load.load(session, place, sql, load.table)
+        role = self._roles[place]
+        with self._session(place, f"Restore of database {load.source!r}", RestoreError, role.server) as session:
+            return postgresql_load.load(session, place, sql, load.table, role)
 
     def left(self, target: Target) -> str:
         return "Nothing has changed; what was loaded so far is dropped, now or by the next restore."
 
-    def _conninfo(self, database: str) -> dict[str, str]:
-        server = self._server
-        return {
-            "host": server.socket or server.host,
-            "port": str(server.port),
-            "user": server.user,
-            "dbname": database,
-            **server.tls,
-        }
+    @contextlib.contextmanager
+    def _filled_by(self, session: Connection[Any], place: str, *, production: bool) -> Iterator[Role]:
+        with contextlib.ExitStack() as made:
+            try:
+                role = made.enter_context(postgresql_role.confined(session, place, self._server, required=production))
+                with self._session(place, f"Restore of database {place!r}", RestoreError) as own:
+                    postgresql_role.take_in(own, role)
+            except BaseException:
+                _drop_after_failure(session, place)
+                raise
+            self._roles[place] = role
+            yield role
+            del self._roles[place]
+
+    def _finish(self, session: Connection[Any], place: str, role: Role, target: Target) -> None:
+        """Give what was loaded, and the database, to their owners."""
+        _take_owner(session, place, target)
+        with self._session(place, f"Restore of database {place!r}", RestoreError) as own:
+            postgresql_role.hand_over(own, role)
 
     @contextlib.contextmanager
-    def _login(self, database: str) -> Iterator[tuple[int, str]]:
-        """Yield how to connect, for the driver and for the client alike: it names a password file, and no password.
+    def _session(
+        self, database: str, doing: str, ours: type[LifeboatError], server: Server | None = None
+    ) -> Iterator[Connection[Any]]:
+        """Open a connection for the length of the block; its errors, and the driver's, name the server.
 
-        :yields: the descriptor of that file, which a child must inherit, and the connection string.
+        :param server: with another login than the engine's own.
         """
-        from psycopg.conninfo import make_conninfo
-
-        with secret_file(f"*:*:*:*:{_escaped(self._server.password)}\n") as (secret, path):
-            yield secret, make_conninfo(**self._conninfo(database), passfile=path)
-
-    @contextlib.contextmanager
-    def _session(self, database: str, doing: str, ours: type[LifeboatError]) -> Iterator[Connection[Any]]:
-        """Open a connection for the length of the block; its errors, and the driver's, name the server."""
         import psycopg
 
         where = f"{doing} on {self._server.address} failed: "
         try:
-            with self._login(database) as (_, conninfo), _without_variables():
+            with _login(server or self._server, database) as (_, conninfo), _without_variables():
                 connection = psycopg.connect(conninfo, autocommit=True)
             with connection as session:
                 if session.info.server_version < OLDEST * 10_000:
                     raise ours(f"the server is older than PostgreSQL {OLDEST}.")
+                session.execute("SET search_path = pg_catalog")  # nothing in a database passes for the server's own
                 yield session
         except ours as error:
             if error.message.startswith(where):
@@ -198,6 +210,28 @@ class PostgreSQL:
         except psycopg.Error as error:
             said = error.diag.message_primary or next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ours(f"{where}{said}.", hint_for(error.sqlstate or said)) from error
+
+
+def _conninfo(server: Server, database: str) -> dict[str, str]:
+    return {
+        "host": server.socket or server.host,
+        "port": str(server.port),
+        "user": server.user,
+        "dbname": database,
+        **server.tls,
+    }
+
+
+@contextlib.contextmanager
+def _login(server: Server, database: str) -> Iterator[tuple[int, str]]:
+    """Yield how to connect, for the driver and for the client alike: it names a password file, and no password.
+
+    :yields: the descriptor of that file, which a child must inherit, and the connection string.
+    """
+    from psycopg.conninfo import make_conninfo
+
+    with secret_file(f"*:*:*:*:{_escaped(server.password)}\n") as (secret, path):
+        yield secret, make_conninfo(**_conninfo(server, database), passfile=path)
 
 
 @contextlib.contextmanager
@@ -330,7 +364,7 @@ def _sweep(session: Connection[Any]) -> None:
     import psycopg
 
     for name in sorted(_unfinished(session)):
-        if not name.startswith(names.FILLING) or not _try_lock(session, name):
+        if not name.startswith(names.FILLING) or not try_lock(session, name):
             continue
         try:
             if name in _unfinished(session):  # still: its restore may have ended meanwhile
@@ -343,30 +377,7 @@ def _sweep(session: Connection[Any]) -> None:
                 *(name, said, f"DROP DATABASE {quoted(name)}"),
             )
         finally:
-            _unlock(session, name)
-
-
-@contextlib.contextmanager
-def _lock(session: Connection[Any], name: str) -> Iterator[None]:
-    """Keep others away from a name on this server; the lock dies with the connection.
-
-    :raises RestoreError: somebody still holds it after `LOCK_PATIENCE`.
-    """
-    deadline = time.monotonic() + LOCK_PATIENCE
-    while not _try_lock(session, name):
-        if time.monotonic() >= deadline:
-            raise RestoreError("another restore or drill is at work there.", "Wait for it to end.")
-        time.sleep(POLL)
-    yield
-    _unlock(session, name)
-
-
-def _try_lock(session: Connection[Any], name: str) -> bool:
-    return session.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone() == (True,)
-
-
-def _unlock(session: Connection[Any], name: str) -> None:
-    session.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
+            unlock(session, name)
 
 
 def _create(session: Connection[Any], place: str, captured: Dump | None, mark: str) -> None:
@@ -420,7 +431,7 @@ def _literal(text: str) -> str:
 
 def _drop(session: Connection[Any], name: str) -> None:
     # Not WITH (FORCE): that wants the right to end autovacuum's workers, which a plain drop ends by itself.
-    session.execute(OWN_SESSIONS_ENDED, (name,))
+    session.execute(OWN_SESSIONS_ENDED, (name, postgresql_role.PREFIX))
     session.execute(f"DROP DATABASE IF EXISTS {quoted(name)}".encode())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.databases import Loaded
+from lifeboat.databases.postgresql_role import Role
 from lifeboat.databases.postgresql_statements import OPTIONAL, Statement, Trailer, is_foreign_key, read
 from lifeboat.errors import RestoreError
 from lifeboat.logs import logger
@@ -49,24 +50,21 @@ SETTINGS = (
 REASONS_TOLD = 3
 
 
-def quoted(name: str) -> str:
-    """Return a name as SQL takes it, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def load(session: Connection[Any], place: str, sql: Iterable[bytes], table: str) -> Loaded:
+def load(session: Connection[Any], place: str, sql: Iterable[bytes], table: str, role: Role) -> Loaded:
     """Load a dump in one transaction.
 
+    :param session: of the role.
     :param table: the rows of this table only, without its foreign keys; the others are made and stay empty.
     :raises RestoreError: nothing was loaded then.
     """
     started = time.monotonic()
     for setting in SETTINGS:
         session.execute(setting)
-    loading = _Loading(session, table, Progress(f"Restoring {place}"))
+    loading = _Loading(session, table, role, Progress(f"Restoring {place}"))
     with session.transaction():
         loading.run(read(sql))
-    told = [f"{count} of owners and rights: {reason}" for reason, count in loading.refused.most_common(REASONS_TOLD)]
+    refused = (loading.refused + role.refused).most_common(REASONS_TOLD)
+    told = [f"{count} of owners and rights: {reason}" for reason, count in refused]
     warnings = [f"statements that could not be run, {'; '.join(told)}"] if told else []
     return Loaded(place, loading.rows, len(loading.tables), time.monotonic() - started, tuple(warnings))
 
@@ -74,8 +72,8 @@ def load(session: Connection[Any], place: str, sql: Iterable[bytes], table: str)
 class _Loading:
     """One load under way."""
 
-    def __init__(self, session: Connection[Any], table: str, progress: Progress) -> None:
-        self._session, self._table, self._progress = session, table, progress
+    def __init__(self, session: Connection[Any], table: str, role: Role, progress: Progress) -> None:
+        self._session, self._table, self._role, self._progress = session, table, role, progress
         self.rows = 0
         self.tables: set[str] = set()
         self.refused: Counter[str] = Counter()
@@ -106,7 +104,9 @@ class _Loading:
         if statement.kind not in OPTIONAL:
             _run(cursor, statement)
             self.rows += statement.kind == "rows"
-        elif not self._is_own(statement):
+        elif statement.kind in ("owner", "default right"):
+            self._role.note(statement)
+        else:
             self._try(cursor, statement)
 
     def _is_left_out(self, statement: Statement) -> bool:
@@ -116,9 +116,6 @@ class _Loading:
             or statement.kind in ("refresh", "large object")
             or (statement.kind == "rows" and statement.name != self._table)
         )
-
-    def _is_own(self, statement: Statement) -> bool:
-        return statement.kind == "owner" and statement.name.strip('"') == self._session.info.user
 
     def _try(self, cursor: Cursor[Any], statement: Statement) -> None:
         import psycopg

@@ -23,7 +23,7 @@ CREATED = (
 )
 CODE = frozenset(("function", "procedure", "aggregate"))  # kept as somebody typed them
 # Other roles, and objects of all databases: what a server lacks, or its user may not do, is told, and does no harm.
-OPTIONAL = frozenset(("right", "owner", "publication", "event trigger", "comment on extension"))
+OPTIONAL = frozenset(("right", "default right", "owner", "publication", "event trigger", "comment on extension"))
 
 _WORD = r"[A-Za-z_\x80-\xff][\w$\x80-\xff]*"
 _TAG = r"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$"
@@ -34,6 +34,10 @@ _TYPE = (
     rf" | (?:timestamp|time) (?:\(\d\))? \ with (?:out)? \ time\ zone | {_QUALIFIED} ) (?:\(\d+(?:,\d+)?\))? (?:\[\])*"
 )
 _STRING = rf"""[eE]'(?:[^'\\]|\\.)*+' | '[^']*+' | "[^"]*+" | (?P<tag>{_TAG}).*?(?P=tag)"""
+# Nothing but what tells one object from others: the restore login runs this.
+_SIGNATURE = rf"\( (?> {_NAME} | [\ ,.\[\]*\d] )*+ \)"
+_OPERATOR = rf"(?: {_NAME} \. )? [-+*/<>=~!@\#%^&|`?]+ \ {_SIGNATURE}"
+_OWNED = rf"(?: {_QUALIFIED} (?: {_SIGNATURE} | \ USING\ {_NAME} )? | {_OPERATOR} | \d+ )"
 _CREATED = "|".join(CREATED).replace(" ", r"\ ")
 _MADE = rf"\ (?:IF\ NOT\ EXISTS\ |IF\ EXISTS\ )? (?P<name> {_QUALIFIED} (?![\w.]) | \S+ )"
 
@@ -73,12 +77,20 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("sequence", _pattern(r"SELECT\ pg_catalog\.setval\('(?P<name> (?:[^']|'')+ )',\ -?\d+,\ (?:true|false)\);\Z")),
     ("large object", _pattern(r"SELECT\ pg_catalog\.(?:lo_create|lo_open)\('(?P<name> \d+ )'(?:,\ \d+)?\);\Z")),
     ("large object", _pattern(r"SELECT\ pg_catalog\.(?:lowrite\(0,\ '\\x[0-9a-f]*'\) | lo_close\(0\));\Z")),
-    ("owner", _pattern(rf"ALTER\ (?:{_CREATED}|LARGE\ OBJECT)\ .*? \ OWNER\ TO\ (?P<name> {_NAME} );\Z")),
+    ("owner", _pattern(rf"ALTER\ (?:{_CREATED}|LARGE\ OBJECT)\ {_OWNED} \ OWNER\ TO\ (?P<name> {_NAME} );\Z")),
     (
         "right",
         _pattern(
             r"""(?:GRANT|REVOKE)\ (?:"[^"]*+"|[^"])+? \ ON
             \ (?:TABLE|SEQUENCE|SCHEMA|FUNCTION|PROCEDURE|TYPE|LARGE\ OBJECT|LANGUAGE)\b"""
+        ),
+    ),
+    (
+        "default right",
+        _pattern(
+            rf"""ALTER\ DEFAULT\ PRIVILEGES\ FOR\ ROLE\ (?P<name> {_NAME} ) (?:\ IN\ SCHEMA\ {_NAME})?
+            \ (?:GRANT|REVOKE)\ [A-Z,\ ]+ \ ON\ (?:TABLES|SEQUENCES|FUNCTIONS|TYPES|SCHEMAS)
+            \ +(?:TO|FROM)\ {_NAME} (?:\ WITH\ GRANT\ OPTION)?;\Z"""
         ),
     ),
     ("right", _pattern(r"(?: ALTER\ DEFAULT\ PRIVILEGES | SECURITY\ LABEL )\b")),

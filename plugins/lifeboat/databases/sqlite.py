@@ -122,7 +122,7 @@ class SQLite:
                 raise
 
     @contextlib.contextmanager
-    def scratch(self, key: str, captured: Dump) -> Iterator[str]:
+    def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
         with (
             _translated(f"Drill of database {captured.database!r} of {key} failed: ", RestoreError),
             scratch_directory(self._scratch, names.PREFIX) as folder,

@@ -1,0 +1,251 @@
+"""The role that loads a dump into PostgreSQL: made for one database, owner of nothing else, gone afterwards.
+
+Code in a dump runs while it is loaded, in a CHECK or a trigger, and the reader cannot know what it does. So it runs as
+a role that may do nothing elsewhere, and is taken apart before anybody uses the database: what it made is given to its
+owners by the restore login, which runs no code of the dump. A login that may not make roles loads by itself, if the
+server says that it has nothing else either.
+
+A role is ours by the form of its name. The session that made it holds a lock of that name, so that the next restore or
+drill on the server can tell what a killed one left, and drops it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.databases import Server
+from lifeboat.databases.postgresql_statements import Statement
+from lifeboat.errors import RestoreError
+from lifeboat.logs import logger
+from lifeboat.text import listed
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+log = logger(__name__)
+
+PREFIX = "lifeboat_load_"
+CONNECTIONS = 4  # at a time: a load has one, a dump two
+LIFETIME = timedelta(days=7)  # of the password, in case nobody ever comes to drop the role
+ITERATIONS = 4096  # the server's own number
+LOCK_PATIENCE = 3600  # seconds to wait for another restore of the same database
+POLL = 1.0
+PUBLIC_IS_OURS = 150_000  # since this version, whoever owns a database owns its schema public
+SET_IS_A_RIGHT = 160_000  # and since this one, members of a role need not be able to act as it
+GRANTS = "README.md shows what a restore login needs: CREATEDB, CREATEROLE, and to be a member of the owners."
+
+_OURS = re.compile(PREFIX + r"[0-9a-f]{18}")
+# What the login has besides what it fills: objects and rights, members, and roles that it is a member of.
+_BEYOND = """
+WITH me AS (SELECT oid FROM pg_roles WHERE rolname = current_user),
+place AS (SELECT oid FROM pg_database WHERE datname = %(place)s)
+SELECT 'objects or rights in ' || coalesce(quote_ident(datname), 'the whole server')
+FROM me, place, pg_shdepend LEFT JOIN pg_database other ON other.oid = dbid
+WHERE refclassid = 'pg_authid'::regclass AND refobjid = me.oid AND dbid <> place.oid
+AND NOT (classid = 'pg_database'::regclass AND objid = place.oid)
+UNION SELECT 'the rights of ' || quote_ident(pg_get_userbyid(roleid)) FROM me, pg_auth_members WHERE member = me.oid
+UNION SELECT 'a member ' || quote_ident(pg_get_userbyid(member)) FROM me, pg_auth_members WHERE roleid = me.oid
+"""
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@dataclass
+class Role:
+    """Who loads.
+
+    :param server: with its login.
+    :param own: the restore login, which owns what has no other owner.
+    :param owners: roles of the server, each with whether the restore login can give it something.
+    :param noted: statements that give something to an owner, or say what is granted of what an owner makes later.
+    :param refused: what can be given to nobody, counted by the reason.
+    """
+
+    server: Server
+    own: str
+    owners: Mapping[str, bool]
+    noted: list[bytes] = field(default_factory=list)
+    refused: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the restore login loads by itself."""
+        return self.server.user == self.own
+
+    def note(self, statement: Statement) -> None:
+        """Remember a statement that only who owns something can run, if that can be somebody's of this server."""
+        name = statement.name[1:-1].replace('""', '"') if statement.name.startswith('"') else statement.name
+        if name == self.own and statement.kind == "owner":
+            return
+        if self.owners.get(name):
+            self.noted.append(statement.sql)
+        else:
+            self.refused[
+                f'must be member of role "{name}"' if name in self.owners else f'role "{name}" does not exist'
+            ] += 1
+
+
+@contextlib.contextmanager
+def confined(session: Connection[Any], place: str, server: Server, *, required: bool) -> Iterator[Role]:
+    """Make a role with rights on one database, for the length of the block; at its end, nothing may be the role's.
+
+    :param session: of the restore login, to another database.
+    :param required: the restore login itself will not do, whatever its rights.
+    :raises RestoreError: the restore login may not make one, and has more than the database.
+    """
+    own = server.user
+    if not _may_make_roles(session):
+        if required:
+            raise RestoreError(
+                f"{own} may not make a role for the load, without which no drill restores to a server of production.",
+                f"{GRANTS} Or name a scratch server under drill.connection.",
+            )
+        _check_rights(session, place)
+        yield Role(server, own, _owners(session))
+        return
+    _sweep(session)
+    login = replace(server, user=PREFIX + secrets.token_hex(9), password=secrets.token_urlsafe(24))
+    name = quoted(login.user)
+    with lock(session, login.user):
+        session.execute(
+            f"CREATE ROLE {name} LOGIN NOINHERIT NOCREATEDB NOCREATEROLE CONNECTION LIMIT {CONNECTIONS}"
+            f" PASSWORD '{_verifier(login.password)}' VALID UNTIL '{_until()}'".encode()
+        )
+        try:
+            session.execute(f"GRANT {name} TO CURRENT_USER".encode())
+            session.execute(f"GRANT CONNECT, CREATE, TEMPORARY ON DATABASE {quoted(place)} TO {name}".encode())
+            yield Role(login, own, _owners(session))
+        except BaseException:
+            with contextlib.suppress(Exception):  # what failed first is what to tell; the next restore drops it
+                _drop(session, login.user)
+            raise
+        _drop(session, login.user)
+
+
+def _may_make_roles(session: Connection[Any]) -> bool:
+    return session.execute("SELECT rolcreaterole FROM pg_roles WHERE rolname = current_user").fetchone() == (True,)
+
+
+def _owners(session: Connection[Any]) -> dict[str, bool]:
+    right = "SET" if session.info.server_version >= SET_IS_A_RIGHT else "MEMBER"
+    query = "SELECT rolname, pg_has_role(oid, %s) FROM pg_roles"
+    return dict(session.execute(query, [right]).fetchall())
+
+
+def _check_rights(session: Connection[Any], place: str) -> None:
+    """:raises RestoreError: the restore login has something besides the database that it fills."""
+    beyond = [reason for (reason,) in session.execute(_BEYOND, {"place": place}).fetchall()]
+    if beyond:
+        raise RestoreError(
+            f"{session.info.user} may not make a role for the load, and code in a dump could use what it has itself:"
+            f" {listed(sorted(beyond))}.",
+            GRANTS,
+        )
+
+
+def _verifier(password: str) -> str:
+    """Return what the server keeps of a password, so that the password itself is in no log of statements."""
+    salt = secrets.token_bytes(16)
+    key = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, ITERATIONS)
+    client, server = (hmac.digest(key, use, "sha256") for use in (b"Client Key", b"Server Key"))
+    stored = hashlib.sha256(client).digest()
+    salted, first, second = (base64.b64encode(part).decode() for part in (salt, stored, server))
+    return f"SCRAM-SHA-256${ITERATIONS}:{salted}${first}:{second}"
+
+
+def _until() -> str:
+    return (datetime.now(UTC) + LIFETIME).isoformat(timespec="seconds")
+
+
+def take_in(session: Connection[Any], role: Role) -> None:
+    """Let a role make what a dump holds, also in the schema that is there already.
+
+    :param session: of the restore login, to the database that is filled.
+    """
+    if not role.is_own and session.info.server_version >= PUBLIC_IS_OURS:
+        session.execute(f"ALTER SCHEMA public OWNER TO {quoted(role.server.user)}".encode())
+
+
+def hand_over(session: Connection[Any], role: Role) -> None:
+    """Give what a role made to its owners.
+
+    :param session: of the restore login, to the database that was filled.
+    """
+    import psycopg
+
+    name = quoted(role.server.user)
+    if not role.is_own:
+        session.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER".encode())
+        session.execute(f"DROP OWNED BY {name}".encode())
+        if session.info.server_version >= PUBLIC_IS_OURS:
+            session.execute(b"ALTER SCHEMA public OWNER TO pg_database_owner")
+    refused: Counter[str] = Counter()
+    for sql in role.noted:
+        try:
+            session.execute(sql)
+        except psycopg.Error as error:
+            if session.closed:
+                raise
+            refused[error.diag.message_primary or type(error).__name__] += 1
+    for reason, count in refused.items():
+        log.warning("%s of %s could not be given to the owner: %s.", count, session.info.dbname, reason)
+
+
+def _drop(session: Connection[Any], name: str) -> None:
+    session.execute(f"DROP ROLE IF EXISTS {quoted(name)}".encode())
+
+
+def _sweep(session: Connection[Any]) -> None:
+    """Drop the roles of loads that were killed; those of loads under way are locked."""
+    import psycopg
+
+    names = [name for (name,) in session.execute("SELECT rolname FROM pg_roles").fetchall()]
+    for name in sorted(filter(_OURS.fullmatch, names)):
+        if not try_lock(session, name):
+            continue
+        try:
+            _drop(session, name)
+            log.warning("Dropped role %s, which a load left that was killed.", name)
+        except psycopg.Error as error:
+            log.warning("%s is left of a load that was killed: %s.", name, error.diag.message_primary)
+        finally:
+            unlock(session, name)
+
+
+@contextlib.contextmanager
+def lock(session: Connection[Any], name: str) -> Iterator[None]:
+    """Keep others away from a name on this server; the lock dies with the connection.
+
+    :raises RestoreError: somebody still holds it after `LOCK_PATIENCE`.
+    """
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while not try_lock(session, name):
+        if time.monotonic() >= deadline:
+            raise RestoreError("another restore or drill is at work there.", "Wait for it to end.")
+        time.sleep(POLL)
+    yield
+    unlock(session, name)
+
+
+def try_lock(session: Connection[Any], name: str) -> bool:
+    """Keep others away from a name, if nobody does already."""
+    return session.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [name]).fetchone() == (True,)
+
+
+def unlock(session: Connection[Any], name: str) -> None:
+    """Let others have a name."""
+    session.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", [name])
