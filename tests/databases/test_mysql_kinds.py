@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -224,10 +225,13 @@ def test_rows_without_parents_are_restored_and_named(way: Way) -> None:
 def test_a_view_over_an_excluded_table_is_left_out_and_told(way: Way) -> None:
     way.server.run(f"{T} CREATE TABLE cache (id INT); CREATE VIEW v AS SELECT t.a FROM t JOIN cache USING (id);"
                    "CREATE VIEW a AS SELECT * FROM v; CREATE VIEW w AS SELECT * FROM t", SOURCE)  # fmt: skip
-    chunks: list[bytes] = []
-    captured = way.engine.dump(SOURCE, ("cache",), chunks.append)
+    # Lifeboat's dumps leave such views out themselves; others do not.
+    whole, dump = way.dump(SOURCE)
+    tables = tuple(table for table in whole.tables if table.name != "cache")
+    captured = replace(whole, tables=tables, excluded_tables=("cache",))
+    without = re.sub(rb"CREATE TABLE `cache` .*?;\n", b"", dump, flags=re.DOTALL)
     for sequential in (False, True):
-        loaded = way.load(b"".join(chunks), sequential=sequential)
+        loaded = way.load(without, sequential=sequential)
         assert sorted(loaded.left_out) == ["a", "v"]
         told = [
             warning for warning in loaded.warnings if "was left out: it reads what the dump does not hold" in warning

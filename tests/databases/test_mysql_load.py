@@ -194,6 +194,7 @@ def test_connections_of_every_kind(
     assert set(take(mariadb, copy).dump.tables) == set(everything.dump.tables)
 
 
+WHOLE = ["--order-by-primary", "--routines", "--dump-history"]
 CLIENT_OPTIONS = {
     "one row per INSERT": ["--skip-comments", "--skip-extended-insert"],
     "nothing around": ["--skip-comments", "--skip-add-locks", "--skip-disable-keys", "--skip-add-drop-table"],
@@ -204,7 +205,7 @@ CLIENT_OPTIONS = {
 def client_dump(mariadb: MariaDB, schema: str, *options: str) -> bytes:
     client = mysql.find_client(for_mariadb=True)
     with secret_file(mysql.option_file_text(mariadb.server, client)) as (descriptor, path):
-        command = [client.path, f"--defaults-file={path}", *options, "--order-by-primary", "--routines", schema]
+        command = [client.path, f"--defaults-file={path}", *options, *WHOLE, schema]
         return subprocess.run(command, pass_fds=[descriptor], capture_output=True, check=True).stdout
 
 
