@@ -139,3 +139,17 @@ def test_every_key_of_the_settings_that_a_page_names_is_there() -> None:
 def test_every_setting_of_laravel_backup_has_its_place_here(setting: str) -> None:
     rows = re.findall(r"^\| (.+?) \| .+ \|$", (PROJECT / "docs" / "LARAVEL-BACKUP.md").read_text(), re.MULTILINE)
     assert [row for row in rows if re.search(rf"(?<![\w.-]){re.escape(setting)}(?![\w.-])", row)] != []
+
+
+TESTS_NAMED = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (PROJECT / "docs/SECURITY.md").read_text())
+
+
+@pytest.mark.parametrize(("path", "name"), TESTS_NAMED)
+def test_every_test_that_the_threat_model_names_is_there(path: str, name: str) -> None:
+    defined = re.findall(r"^def (test_\w+)", (PROJECT / path).read_text(), re.MULTILINE)
+    assert defined
+    assert not name or name in defined
+
+
+def test_the_threat_model_names_tests() -> None:
+    assert len(TESTS_NAMED) > 15
