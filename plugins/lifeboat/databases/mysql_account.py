@@ -154,7 +154,7 @@ def _create(session: Session, login: Server, schema: str) -> None:
     ((seen,),) = session.query("SELECT USER()")
     host = seen.rpartition("@")[2]
     accounts = _spelled(login.user, LOOPBACK if host in LOOPBACK else (host,))
-    options = f"{_requirement(login)} WITH MAX_USER_CONNECTIONS {CONNECTIONS}"
+    options = f"{_requirement(session, login)} WITH MAX_USER_CONNECTIONS {CONNECTIONS}"
     plain = f"IDENTIFIED BY '{login.password}'"  # which MySQL keeps out of its logs, and MariaDB does not
     hashed = f"IDENTIFIED BY PASSWORD '{_hash(login.password)}'"
     try:
@@ -177,8 +177,10 @@ def _create_all(session: Session, accounts: Collection[str], secret: str, option
     session.execute(f"CREATE USER {users}{options}".encode())
 
 
-def _requirement(login: Server) -> str:
-    return " REQUIRE SSL" if login.tls.get("ssl-mode", "").upper() in TLS_REQUIRED else ""
+def _requirement(session: Session, login: Server) -> str:
+    """Return what demands TLS of an account, where the connection demands it and has it."""
+    ((_, cipher),) = session.query("SHOW SESSION STATUS LIKE 'Ssl_cipher'")
+    return " REQUIRE SSL" if cipher and login.tls.get("ssl-mode", "").upper() in TLS_REQUIRED else ""
 
 
 def _hash(password: str) -> str:
