@@ -196,7 +196,7 @@ def _places(settings: Settings, application: str) -> dict[str, Any]:
     return {
         "root": files.root if files else None,
         "own_directories": settings.own_directories,
-        "code_directories": (*connections.code_directories(), config.settings_path().parent),
+        "code_directories": (*connections.code_directories(), config.settings_path()),
         "directory": settings.restore.directory,
     }
 

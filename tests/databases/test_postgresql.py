@@ -77,7 +77,7 @@ def everything(postgresql: PostgreSQL) -> tuple[Dump, bytes]:
 
 @pytest.fixture
 def shop(pg: PostgreSQL, project: Configure) -> PostgreSQL:
-    project(applications={"Shop": SHOP}, drill={"production": True})
+    project(applications={"Shop": SHOP}, drill={"production": True}, legacy_until="2099-12-31")
     return pg
 
 
@@ -658,7 +658,7 @@ def test_an_archive_of_laravel_backup_is_restored(shop: PostgreSQL, tmp_path: Pa
         check=True,
     )
     key = "Shop/2026-11-20-01-00-00.zip"
-    legacy(tmp_path / "disk" / key, {"db-dumps/postgresql-shop.sql": done.stdout}, encrypted=False)
+    legacy(tmp_path / "disk" / key, {"db-dumps/postgresql-shop.sql": done.stdout}, encrypted=True)
     before = rows(shop, "shop")
     (copy,) = restored(plan(archive=key))
     assert (copy.rows, copy.compared) == (3515, None)

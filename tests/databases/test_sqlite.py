@@ -513,7 +513,7 @@ def test_an_archive_of_laravel_backup_is_restored(shop: Path, tmp_path: Path) ->
     client(shop, "DROP TABLE notes; DROP TABLE pages; DROP TABLE areas; DELETE FROM users WHERE id = 4")
     key = "Shop/2026-11-20-01-00-00.zip"
     dump = client(shop, ".dump").encode()
-    legacy(tmp_path / "disk" / key, {"db-dumps/sqlite-sqlite-database.sql": dump}, encrypted=False)
+    legacy(tmp_path / "disk" / key, {"db-dumps/sqlite-sqlite-database.sql": dump}, encrypted=True)
     (copy,) = restored(plan(archive=key))
     assert (copy.rows, copy.compared) == (3014, None)
     query = "SELECT * FROM orders; SELECT hex(name) FROM users; SELECT * FROM totals"
