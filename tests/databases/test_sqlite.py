@@ -48,7 +48,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def shop(path: Path, project: Configure) -> Path:
-    project(applications={"Shop": SHOP})
+    project(applications={"Shop": SHOP}, legacy_until="2099-12-31")
     return path
 
 
