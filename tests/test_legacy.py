@@ -37,7 +37,7 @@ def asked(archive: str) -> Any:
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
-@pytest.mark.parametrize("key", [KEY, FUTURE])
+@pytest.mark.parametrize("key", [KEY, FUTURE], ids=["past", "future"])
 def test_without_the_setting_none_is_read(project: Configure, tmp_path: Path, key: str, encrypted: bool) -> None:
     project()
     path = put(tmp_path, key, encrypted=encrypted)
