@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from lifeboat import connections
 from lifeboat.config import Database
-from lifeboat.databases import Dump, Limit, Load, count_limits, mysql, mysql_limits, mysql_schema
+from lifeboat.databases import Dump, Limit, Load, Target, count_limits, mysql, mysql_limits
 from lifeboat.databases.mysql import Session
 from lifeboat.databases.mysql_engine import MySQL as Engine
 from lifeboat.databases.mysql_limits import (
@@ -94,10 +94,9 @@ def told(dump: Dump) -> set[tuple[str, str]]:
 
 
 def load(server: MySQL | MariaDB | MariaDB118, sql: bytes) -> None:
-    session = Session(server.connect())
-    mysql_schema.create(session, COPY, "", "")
-    session.close()
-    engine(server).load(COPY, [sql], Load(SOURCE))
+    loading = engine(server)
+    with loading.target(Target(COPY, "a key")) as place:
+        loading.load(place.name, [sql], Load(SOURCE))
 
 
 TABLE = "CREATE TABLE t (id INT PRIMARY KEY);"
