@@ -58,6 +58,9 @@ def test_limits_are_told_wherever_an_archive_is_looked_at(project: Configure, in
     (finding,) = findings(settings)
     assert finding.verdict == "degraded"
     assert "the newest database archive has 1 limit: a restore will not bring everything back" in finding.text
+    assert "To accept them: health.known_limits: 1" in finding.text
+    accepted = settings.model_copy(update={"health": settings.health.model_copy(update={"known_limits": 1})})
+    assert {finding.verdict for finding in findings(accepted)} == {"healthy"}
 
     made = drill.rehearse(settings, "Shop", destination, archive.key, "test", datetime.now(UTC))
     assert f"not restored exactly: {TOLD}" in made["notes"]

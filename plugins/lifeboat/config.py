@@ -248,6 +248,8 @@ class Health(_Model):
     :param max_storage_megabytes: of all archives of an application at a destination, in units of 1024 * 1024 bytes;
         null: no limit.
     :param size_factor: by how much the newest archive may be smaller or larger than usual; null: no limit.
+    :param known_limits: how many things the newest archive may lack or hold inexactly (FLOAT columns, say), as the
+        backup reported them; more are a finding.
     :param rpo_hours: the stated recovery point objective; null: none is stated.
     :param rto_hours: the stated recovery time objective, which drills measure; null: none is stated.
     :param proof_max_days: how old the newest proof may be; null: none is asked for.
@@ -257,6 +259,7 @@ class Health(_Model):
     application_max_days: Days = 8
     max_storage_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = 5000
     size_factor: Annotated[float, Field(gt=1, strict=True)] | None = 5
+    known_limits: Annotated[int, Field(ge=0, strict=True)] = 0
     rpo_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
     rto_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
     proof_max_days: Days | None = None
@@ -636,6 +639,7 @@ class Settings(_Model):
             },
             max_storage_megabytes=numbers.max_storage_megabytes,
             size_factor=numbers.size_factor,
+            known_limits=numbers.known_limits,
             longest_proof_age=timedelta(days=numbers.proof_max_days) if numbers.proof_max_days else None,
             recovery_point=timedelta(hours=numbers.rpo_hours) if numbers.rpo_hours else None,
             recovery_time=timedelta(hours=numbers.rto_hours) if numbers.rto_hours else None,

@@ -28,6 +28,7 @@ class Limits:
     :param max_storage_megabytes: of all archives of the application at a destination, in units of 1024 * 1024 bytes;
         None for no limit.
     :param size_factor: by how much the newest archive may be smaller or larger than usual; None for no limit.
+    :param known_limits: how many things may be missing from the newest archive, or inexact in it.
     :param longest_proof_age: how old the newest proof may be; None when none is asked for.
     :param recovery_point: the stated RPO: how old the newest archive at any destination may be; None when none is.
     :param recovery_time: the stated RTO: how long the newest proof may have taken to recover; None when none is.
@@ -36,6 +37,7 @@ class Limits:
     longest_ages: Mapping[Kind, timedelta]
     max_storage_megabytes: int | None = 5000
     size_factor: float | None = 5.0
+    known_limits: int = 0
     longest_proof_age: timedelta | None = None
     recovery_point: timedelta | None = None
     recovery_time: timedelta | None = None
@@ -94,7 +96,7 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
         dated = plural(early, "archive is", "archives are")
         findings.append(("clock", "degraded", f"{dated} dated in the future: some clock is wrong"))
     findings += _proofs(application, present, found, limits, now)
-    findings += _limits(application, found)
+    findings += _limits(application, found, limits.known_limits)
     return [Finding(application, destination, *finding) for finding in findings]
 
 
@@ -179,8 +181,11 @@ def _unfinished(unfinished: Iterable[StoredObject], now: datetime) -> tuple[str,
     return "unfinished", "degraded", f"{keys[0]}{more} never finished; the next clean-up sweeps it after a day"
 
 
-def _limits(application: str, found: Catalog) -> Iterator[tuple[str, Verdict, str]]:
-    """Yield whether a restore of the newest archives will bring everything back exactly, as far as they say."""
+def _limits(application: str, found: Catalog, known: int) -> Iterator[tuple[str, Verdict, str]]:
+    """Yield whether a restore of the newest archives will bring everything back exactly, as far as they say.
+
+    :param known: how many limits somebody has accepted.
+    """
     for (name, kind), marked in found.newest_marked.items():
         if name != application:
             continue
@@ -189,7 +194,9 @@ def _limits(application: str, found: Catalog) -> Iterator[tuple[str, Verdict, st
         elif marked.limits:
             what = f"the newest {kind} archive has {plural(marked.limits, 'limit')}"
             text = f"{what}: a restore will not bring everything back exactly; its manifest says what and why"
-            yield f"{kind} limits", "degraded", text
+            accept = f". To accept them: health.known_limits: {marked.limits}"
+            is_new = marked.limits > known
+            yield f"{kind} limits", "degraded" if is_new else "healthy", text + (accept if is_new else "")
 
 
 def _proofs(
