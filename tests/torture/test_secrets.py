@@ -144,7 +144,7 @@ def canaries(
     tmp_path: Path,
 ) -> Iterator[Callable[..., Path]]:
     """Configure a project whose every secret is a canary, with a command that tells its environment."""
-    user = "CREATE OR REPLACE USER canary@'%' IDENTIFIED BY '{}'; GRANT ALL ON *.* TO canary@'%'"
+    user = "CREATE OR REPLACE USER canary@'%' IDENTIFIED BY '{}'; GRANT ALL ON *.* TO canary@'%' WITH GRANT OPTION"
     mariadb.run(user.format(CANARIES["database password"].replace("'", "''")))
     server = json.loads(mariadb.connection()) | {"login": "canary", "password": CANARIES["database password"]}
     encryption = {"password": CANARIES["archive password"]}
