@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 
@@ -214,6 +215,47 @@ def test_a_reload_does_not_count(servers: dict[str, _MySQLFamily], name: str) ->
     one, other = held(text, SCHEMAS[0]), held(again, SCHEMAS[1])
     assert other.tables == one.tables
     assert other.objects == one.objects
+
+
+BOTH = ("MySQL", "MariaDB 10.11")
+PRINTED_OTHERWISE = {
+    "unique keys, before a column was NOT NULL": (
+        BOTH,
+        "CREATE TABLE t (a INT, b INT, UNIQUE i1 (b), UNIQUE i2 (a), KEY k (b)); ALTER TABLE t ADD PRIMARY KEY (a)",
+    ),
+    "unique keys of MyISAM": (
+        BOTH,
+        "CREATE TABLE t (a INT, b INT COMMENT 'UNIQUE KEY `i1` (`b`),', UNIQUE i1 (b) COMMENT '`,(', UNIQUE i2 (a))"
+        " ENGINE=MyISAM; ALTER TABLE t ADD PRIMARY KEY (a)",
+    ),
+    "options that mean nothing to the server": (
+        ("MariaDB 10.11",),
+        "SET sql_mode = 'IGNORE_BAD_TABLE_OPTIONS'; CREATE TABLE t (f INT x='y' COMMENT ' /* x */', g INT, KEY (g)"
+        " x='y') z='two words'; CREATE TABLE u (a INT) ENGINE=MyISAM TRANSACTIONAL=1",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "sql"),
+    [
+        pytest.param(name, sql, id=f"{kind}, {name}")
+        for kind, (names, sql) in PRINTED_OTHERWISE.items()
+        for name in names
+    ],
+)
+def test_what_a_reload_prints_otherwise_does_not_count(servers: dict[str, _MySQLFamily], name: str, sql: str) -> None:
+    server = servers[name]
+    create(server, SCHEMAS[0])
+    server.run(sql, SCHEMAS[0])
+    text = dump(server, client_of(server), SCHEMAS[0])
+    again = reloaded(server, text)
+    assert definitions_in(again) != definitions_in(text)
+    assert held(again).tables == held(text).tables
+
+
+def definitions_in(text: bytes) -> list[bytes]:
+    return re.findall(rb"^CREATE TABLE .*?;\n", text, re.MULTILINE | re.DOTALL)
 
 
 NEW_IN_MYSQL_9 = """

@@ -312,3 +312,36 @@ def test_the_collation_of_a_table_counts() -> None:
     options = (UNICODE, LATIN1, b"DEFAULT CHARSET=latin1 COLLATE=latin1_bin", b"")
     sql = b"CREATE TABLE `t` (\n  `a` varchar(9) CHARACTER SET latin2\n) ENGINE=InnoDB %b"
     assert len({definitions.with_collations_only(statement(sql % option)).sql for option in options}) == len(options)
+
+
+def canonical(*clauses: bytes, options: bytes = b"") -> bytes:
+    sql = b"CREATE TABLE `t` (\n  %b\n) ENGINE=InnoDB%b" % (b",\n  ".join(clauses), options)
+    return definitions.canonical(statement(sql), "")
+
+
+def test_the_order_of_keys_does_not_count() -> None:
+    keys = [KEY, UNIQUE, TEXT, b"KEY `z` (`a`) /*!80000 INVISIBLE */"]
+    assert canonical(ID, PRIMARY, *keys, FOREIGN, CHECK) == canonical(ID, PRIMARY, *reversed(keys), FOREIGN, CHECK)
+
+
+def test_comments_do_not_count() -> None:
+    bare = canonical(ID, b"`a` int DEFAULT NULL", PRIMARY, KEY)
+    commented = (b"`a` int DEFAULT NULL /* `x`='),(' */", PRIMARY, KEY + b" /* `x`='y' */")
+    assert canonical(ID, *commented, options=b" /* TRANSACTIONAL=1 */") == bare
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([b"`a` int", b"`b` int"], [b"`b` int", b"`a` int"]),
+        ([b"`a` int", b"KEY `k` (`a`,`b`)"], [b"`a` int", b"KEY `k` (`b`,`a`)"]),
+        ([b"`a` int", b"KEY `k` (`a`)"], [b"`a` int", b"UNIQUE KEY `k` (`a`)"]),
+        ([b"`a` int", b"KEY `k` (`a`)"], [b"`a` int", b"KEY `k` (`a`) /*!80000 INVISIBLE */"]),
+        ([b"`a` int", b"KEY `k` (`a`)"], [b"`a` int", b"KEY `k` (`a`) /*M!100600 IGNORED */"]),
+        ([b"`a` int COMMENT '/* x */'"], [b"`a` int COMMENT '/* y */'"]),
+        ([b"`a/* x */` int"], [b"`a/* y */` int"]),
+    ],
+    ids=repr,
+)
+def test_other_definitions_count(one: list[bytes], other: list[bytes]) -> None:
+    assert canonical(*one) != canonical(*other)

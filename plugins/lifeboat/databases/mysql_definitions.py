@@ -50,8 +50,9 @@ _COLUMN = pattern(
 # What has no end ends with the text, as above.
 _STRING = r"'(?: [^'\\] | \\.? )*+ (?: ' | \Z )"
 _MARKS = r"/\*M?!\d*+ | \*/"  # of comments for some versions of the server
-_VERSIONS_AND_COUNTERS = pattern(
-    rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++ | (?P<version> /\*M?!\d++ )"
+_MEANINGLESS = pattern(
+    rf"""(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++ | (?P<version> /\*M?!\d++ )
+    | \s*+ /\*(?!M?!) .*? (?: \*/ | \Z )"""
 )
 _SPACES_AND_MARKS = pattern(rf"(?P<kept> {_STRING} | {NAME} ) | (?: \s | {_MARKS} )++")
 _MARKS_OF_VIEW = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \s*+ (?: {_MARKS} ) \s*+")
@@ -195,7 +196,7 @@ def read_table(statement: Statement) -> Table:
     spans = list(_clauses(sql, head.end()))
     clauses = [sql[start:end].strip() for start, end in spans]
     foreign = [match for match in map(_FOREIGN_KEY.match, clauses) if match]
-    keys = {clause: kind[1] or b"" for clause in clauses if (kind := _KEY.match(clause)) and kind[1] != b"PRIMARY"}
+    keys = {clause: kind for clause in clauses if (kind := _kind_of_key(clause)) is not None}
     engine = engine_of(statement).lower()
     whole = _without(sql, spans, {match.string for match in foreign})
     before: tuple[bytes, ...] = (whole,)
@@ -210,6 +211,12 @@ def read_table(statement: Statement) -> Table:
     foreign_keys = tuple(_foreign_key(quoted, match) for match in foreign)
     columns = tuple(column for clause in clauses if (column := _column(clause)))
     return Table(statement.name, quoted, whole, before, after, foreign_keys, spreads, columns)
+
+
+def _kind_of_key(clause: bytes) -> bytes | None:
+    """Return what stands before KEY; None when the clause is another, or the primary key."""
+    kind = _KEY.match(clause)
+    return (kind[1] or b"") if kind and kind[1] != b"PRIMARY" else None
 
 
 def _column(clause: bytes) -> Column | None:
@@ -414,7 +421,8 @@ def canonical(statement: Statement, schema: str) -> bytes:
     """
     if statement.kind == "table":
         sql = with_collations_only(within_schema(statement, schema)).sql
-        return _VERSIONS_AND_COUNTERS.sub(lambda found: found["kept"] or (b"/*!" if found["version"] else b""), sql)
+        sql = _MEANINGLESS.sub(lambda found: found["kept"] or (b"/*!" if found["version"] else b""), sql)
+        return _with_keys_sorted(replace(statement, sql=sql))
     if statement.kind not in CODE:
         return statement.sql
     code = within_schema(without_definer(statement), schema)
@@ -428,6 +436,18 @@ def canonical(statement: Statement, schema: str) -> bytes:
     if marks.count(b"/*") > marks.count(b"*/"):
         body = body.removesuffix(b"*/").rstrip()
     return _SPACES_AND_MARKS.sub(_space, head).strip() + body
+
+
+def _with_keys_sorted(table: Statement) -> bytes:
+    """Return a table's definition with its keys in one order: servers sort them when they make a table."""
+    sql = table.sql
+    clauses = [(start, sql[start:end].strip()) for start, end in _clauses(sql, created(table).end())]
+    keys = [(sql.index(clause, start), clause) for start, clause in clauses if _kind_of_key(clause) is not None]
+    pieces, reached = [], 0
+    for (start, clause), instead in zip(keys, sorted(clause for _, clause in keys), strict=True):
+        pieces += [sql[reached:start], instead]
+        reached = start + len(clause)
+    return b"".join((*pieces, sql[reached:]))
 
 
 def _space(found: re.Match[bytes]) -> bytes:
