@@ -40,7 +40,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Database]:
         if found.path:
             patch.setenv("PATH", str(found.path), prepend=":")
         yield found
-    assert found.run(ACCOUNTS) == ""
+    assert found.run("SELECT user FROM mysql.user WHERE user LIKE 'lifeboat%'") == ""  # nor a role
     found.run("DROP DATABASE victim")
 
 
@@ -127,6 +127,44 @@ def test_an_account_has_one_schema_and_goes_with_what_a_failed_load_left(server:
         assert server.run(DEFINERS.format(copy)).startswith(f"{account}@")
         raise RestoreError("what failed first")
     assert account not in accounts(server)
+
+
+@pytest.mark.parametrize(
+    ("schema", "pattern"),
+    [
+        ("shop_1%", r"shop\_1\%"),
+        ("a" * 63 + "_", "a" * 63 + "_"),
+        ("_" * 40, r"\_" * 24 + "_" * 16),
+        ("_" * 62 + "%", "_" * 62 + r"\%"),
+    ],
+    ids=["short", "no room", "some room", "what stands for more"],
+)
+def test_grants_name_long_schemas_as_exactly_as_there_is_room(
+    server: Database, copy: str, schema: str, pattern: str
+) -> None:
+    assert mysql_account.pattern_of(schema) == pattern
+    loading = engine(server)
+    with filling(loading, server, schema):
+        assert loading.load(schema, PROCEDURE, Load("x")).tables == 1
+    server.run(f"DROP DATABASE `{schema}`")
+
+
+def test_libraries_belong_to_the_restore_connection(mysql: MySQL) -> None:
+    library = b"CREATE LIBRARY `l`\n    COMMENT 'it''s'\n    LANGUAGE JAVASCRIPT\nAS $$ // \xc3\xbc; $$"
+    function = (
+        b"CREATE DEFINER=`shopper`@`%` FUNCTION `f`() RETURNS int\n    DETERMINISTIC\n    LANGUAGE JAVASCRIPT\n"
+        b"    USING (`l` AS `m`)\nAS $$ return 1 $$"
+    )
+    mysql.run("CREATE USER shopper")
+    loading = engine(mysql)
+    with filling(loading, mysql, "copy_l"):
+        loading.load("copy_l", [b"DELIMITER ;;\n" + library + b" ;;\n" + function + b" ;;\n"], Load("x"))
+        before = loading.read_back("copy_l", ())
+    assert loading.dump("copy_l", (), lambda chunk: None).objects == before.objects
+    assert [(entry.kind, entry.name) for entry in before.objects] == [("library", "l"), ("function", "f")]
+    owner = "SELECT creator FROM information_schema.libraries WHERE library_schema = 'copy_l'"
+    assert mysql.run(owner) == "root@localhost\n"
+    mysql.run("DROP DATABASE copy_l; DROP USER shopper")
 
 
 @pytest.mark.parametrize(("mode", "required"), [("", ""), ("PREFERRED", ""), ("REQUIRED", "ANY"), ("VERIFY_CA", "ANY")])

@@ -21,6 +21,7 @@ from typing import Any
 from lifeboat.databases import Server, mysql_code
 from lifeboat.databases.mysql import Session, is_of_driver
 from lifeboat.databases.mysql_code import Code
+from lifeboat.databases.mysql_schema import quoted
 from lifeboat.databases.mysql_target import UNLIMITED, allow
 from lifeboat.errors import DumpError, RestoreError
 from lifeboat.logs import logger
@@ -30,6 +31,7 @@ log = logger(__name__)
 
 PREFIX = "lifeboat_load_"
 ROLE = "_r"  # behind the name of an account, that of the role in which its sessions are set up
+LONGEST_PATTERN = 64  # characters by which a grant names a schema
 CONNECTIONS = 20  # at a time: more than a load opens, whatever the server allows others
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # one to a driver that takes the socket, another to a client by TCP
 OPEN_TO_ALL = frozenset(("information_schema", "performance_schema"))
@@ -124,6 +126,7 @@ def _allow_settings(session: Session, account: Account) -> Account:
     except Exception as error:
         if not is_of_driver(error):
             raise
+        _drop_role(session, name)
         return account  # MariaDB, which asks for no such right, or a restore connection that may not give it
 
     def connect() -> Any:
@@ -140,7 +143,7 @@ def _allow_settings(session: Session, account: Account) -> Account:
         account.code.set_up = (f"SET ROLE '{role}'".encode(), *settings, b"SET ROLE NONE")
         return connection
 
-    account.code.before = lambda: session.execute(f"DROP ROLE IF EXISTS '{role}'".encode())
+    account.code.before = lambda: _drop_role(session, name)
     return replace(account, connect=connect)
 
 
@@ -163,9 +166,17 @@ def _create(session: Session, login: Server, schema: str) -> None:
         if not is_of_driver(error) or error.args[0] != PREVENTED:
             raise
         _create_all(session, accounts, plain, options)
-    pattern = re.sub(r"([\\_%])", r"\\\1", schema).replace("`", "``")
     for account in accounts:
-        session.execute(f"GRANT ALL ON `{pattern}`.* TO {account}".encode())
+        session.execute(f"GRANT ALL ON {quoted(pattern_of(schema))}.* TO {account}".encode())
+
+
+def pattern_of(schema: str) -> str:
+    """Return what grants name a schema by, where an underscore stands for any character unless it is escaped.
+
+    As many are as grants have room for; that an account reaches no other schema is asked of the server afterwards.
+    """
+    literal = re.sub(r"([\\%])", r"\\\1", schema)
+    return re.sub("_", r"\\_", literal, count=room) if (room := LONGEST_PATTERN - len(literal)) > 0 else literal
 
 
 def _spelled(name: str, hosts: Collection[str]) -> list[str]:
@@ -190,7 +201,7 @@ def _hash(password: str) -> str:
 
 def _drop(session: Session, name: str) -> None:
     """Drop an account, with what belongs to it where that keeps MySQL from dropping it."""
-    session.execute(f"DROP USER IF EXISTS '{name}{ROLE}'".encode())
+    _drop_role(session, name)
     hosts = [host for (host,) in session.query("SELECT host FROM mysql.user WHERE user = %s", name)]
     if not hosts:
         return
@@ -202,6 +213,11 @@ def _drop(session: Session, name: str) -> None:
             raise
         mysql_code.drop(session, name)
         session.execute(sql)
+
+
+def _drop_role(session: Session, name: str) -> None:
+    """Drop the role of an account, if there is one."""
+    session.execute(f"DROP ROLE IF EXISTS '{name}{ROLE}'".encode())
 
 
 def _sweep(session: Session) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lifeboat.databases import mysql_definitions as definitions
+from lifeboat.databases import mysql_schema
 from lifeboat.databases.mysql import Session, has_roles, is_of_driver
 from lifeboat.databases.mysql_schema import drop_code, quoted
 from lifeboat.databases.mysql_statements import Statement
@@ -31,8 +32,8 @@ HIDDEN = b"None"  # from who may not see it
 TRUST = "log_bin_trust_function_creators"
 Owner = tuple[str, str]  # user and host
 
-# Of all code: kind, schema, name, owner. Views come before the routines that they call: an owner of these may have no
-# rights on a copy. Packages come before their bodies, triggers in the order in which they fire.
+# Of all code but libraries: kind, schema, name, owner. Views come before the routines that they call: an owner of these
+# may have no rights on a copy. Packages come before their bodies, triggers in the order in which they fire.
 _CODE = (
     "SELECT 'VIEW', table_schema, table_name, definer FROM information_schema.views WHERE table_schema LIKE %s",
     "SELECT routine_type, routine_schema, routine_name, definer FROM information_schema.routines"
@@ -65,6 +66,8 @@ class _Made:
 
         :raises RestoreError: the server prints it in another form.
         """
+        if self.kind == "LIBRARY":  # which belongs to whoever makes it
+            return b"", self.sql
         head = _HEAD.match(self.sql)
         if not head:
             raise RestoreError(f"The server prints {self.kind.lower()} {self.name!r} in a form that nobody knows here.")
@@ -82,6 +85,8 @@ class _Made:
         """
         if self.kind == "EVENT":
             return b"ALTER DEFINER=%b EVENT %b %b" % (_account(owner), quoted(self.name).encode(), status.encode())
+        if self.kind == "LIBRARY":
+            return self.sql
         algorithm, rest = self.body
         create = b"CREATE OR REPLACE " if self.kind == "VIEW" else b"CREATE "
         return create + algorithm + b"DEFINER=" + _account(owner) + b" " + rest
@@ -178,6 +183,7 @@ class Code:
             for sql in (UNLIMITED, PLAIN, b"USE " + quoted(schema).encode()):
                 each.execute(sql)
         found = [_read(reader, kind, name) for kind, _, name in _belonging(session, user, schema)]
+        reader.execute(b"COMMIT")  # a library is locked for who has read it
         views = _readers_first([code for code in found if code.kind == "VIEW"])
         made = [*views, *(code for code in found if code.kind != "VIEW")]
         with trusted(session):
@@ -235,6 +241,8 @@ def _read(session: Session, kind: str, name: str) -> _Made:
     fields = [bytes(field) if isinstance(field, bytes | bytearray) else str(field).encode() for field in row]
     mode = b"" if kind == "VIEW" else fields.pop(0)
     zone = b", time_zone = '%b'" % fields.pop(0) if kind == "EVENT" else b""
+    if kind == "LIBRARY":
+        return _Made(kind, name, fields[0], b"SET SESSION sql_mode = '%b'" % mode, "")
     sql, client, connection, *schema = fields
     settings = b"SET SESSION sql_mode = '%b', character_set_client = '%b', collation_connection = '%b'%b" % (
         mode,
@@ -304,5 +312,8 @@ def drop(session: Session, user: str) -> None:
 def _belonging(session: Session, user: str, schema: str) -> list[tuple[str, str, str]]:
     """Return kind, schema and name of what belongs to an account, in a schema or, without one, anywhere."""
     pattern = re.sub(r"([\\_%])", r"\\\1", schema) or "%"
-    found = [row for query in _CODE for row in session.query(query, pattern)]
+    libraries = [
+        ("LIBRARY", *library) for library in mysql_schema.libraries(session) if library[0] == schema or not schema
+    ]
+    found = [*libraries, *(row for query in _CODE for row in session.query(query, pattern))]
     return [(kind, place, name) for kind, place, name, definer in found if definer.rpartition("@")[0] == user]

@@ -34,20 +34,18 @@ def vacant(session: Session) -> set[str]:
         " UNION SELECT routine_schema FROM information_schema.routines"
         " UNION SELECT event_schema FROM information_schema.events)"
     )
-    with_libraries = {schema for schema, _ in _libraries(session)}
+    with_libraries = {schema for schema, _, _ in libraries(session)}
     return {name for (name,) in empty} - with_libraries | set(unfinished(session))
 
 
-def _libraries(session: Session) -> list[tuple[str, str]]:
-    """Return schema and name of each library; MySQL 9 has such."""
+def libraries(session: Session) -> list[tuple[str, str, str]]:
+    """Return schema, name and owner of each library; MySQL 9 has such."""
     if not session.query(
         "SELECT 1 FROM information_schema.tables WHERE table_schema = 'information_schema' AND table_name = 'LIBRARIES'"
     ):
         return []
-    return [
-        (schema, name)
-        for schema, name in session.query("SELECT library_schema, library_name FROM information_schema.libraries")
-    ]
+    query = "SELECT library_schema, library_name, creator FROM information_schema.libraries"
+    return [(schema, name, creator) for schema, name, creator in session.query(query)]
 
 
 def create(session: Session, schema: str, character_set: str, collation: str) -> None:
@@ -104,14 +102,14 @@ def _empty(session: Session, schema: str, keep: Collection[str]) -> None:
     # A package goes before its body: dropping the one drops the other.
     for name, kind in sorted(routines, key=lambda routine: routine[1]):
         drop_code(session, kind, schema, name)
-    for name in [name for of, name in _libraries(session) if of == schema]:  # routines that use them are gone
+    for name in [name for of, name, _ in libraries(session) if of == schema]:  # routines that use them are gone
         session.execute(f"DROP LIBRARY IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
     for (name,) in session.query("SELECT event_name FROM information_schema.events WHERE event_schema = %s", schema):
         session.execute(f"DROP EVENT IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
 
 
 def drop_code(session: Session, kind: str, schema: str, name: str) -> None:
-    """Drop a view, trigger, routine, package or event, if it is there."""
+    """Drop a view, trigger, routine, package, library or event, if it is there."""
     is_package = kind.startswith("PACKAGE")
     if is_package:  # older servers know the statement in this mode only
         session.execute(b"SET SESSION sql_mode = 'ORACLE'")
