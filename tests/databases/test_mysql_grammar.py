@@ -57,6 +57,19 @@ BEYOND = {
     + b"\n/*!50100 PARTITION BY HASH (`a`)\n(PARTITION p0 DATA DIRECTORY = '/tmp/' ENGINE = InnoDB) */;",
     "UNION without =": TABLE + b" ENGINE=MRG_MyISAM UNION (victim.t);",
     "UNION in a comment": TABLE + b" ENGINE=MRG_MyISAM /*!50100 UNION=(`victim`.`t`) */;",
+    "UNION of another schema's table": TABLE + b" ENGINE=MRG_MyISAM UNION=(`victim`.`t`);",
+    "UNION, another schema's table behind its own": TABLE + b" ENGINE=MRG_MyISAM UNION=(`t1`,`victim`.`t`);",
+    "UNION, a comment before the dot": TABLE + b" ENGINE=MRG_MyISAM UNION=(`victim`/**/.`t`);",
+    "UNION, a dot for newer versions": TABLE + b" ENGINE=MRG_MyISAM UNION=(`victim` /*!99999 .`t`*/);",
+    "UNION, a schema for newer versions": TABLE + b" ENGINE=MRG_MyISAM UNION=(/*!99999 `victim`. */ `t`);",
+    "UNION without quotes": TABLE + b" ENGINE=MRG_MyISAM UNION=(victim.t);",
+    "two UNIONs, one of another schema": TABLE + b" ENGINE=MRG_MyISAM UNION=(`t1`) UNION=(`victim`.`t`);",
+    "UNION, then a query": TABLE + b" ENGINE=MRG_MyISAM UNION=(`t1`) SELECT 1;",
+    "UNION of a query": TABLE + b" ENGINE=MRG_MyISAM UNION=(SELECT 1);",
+    "UNION in a definition": b"CREATE TABLE `t` (`a` int DEFAULT (1 UNION=(`t1`))) ENGINE=InnoDB;",
+    "UNION of another engine": TABLE + b" ENGINE=InnoDB UNION=(`t1`);",
+    "UNION of two engines": TABLE + b" ENGINE=MRG_MyISAM ENGINE=InnoDB UNION=(`t1`);",
+    "UNION ALL": TABLE + b" ENGINE=MRG_MyISAM UNION ALL TABLE `t1`;",
     "CONNECTION": TABLE + b" ENGINE=FEDERATED CONNECTION 'mysql://x';",
     "engine that reaches other servers": TABLE + b" ENGINE=SPIDER COMMENT='wrapper \"mysql\"';",
     "engine that reads files": TABLE + b" ENGINE=CONNECT `FILE_NAME`='/etc/passwd';",
@@ -97,6 +110,9 @@ def test_what_reaches_beyond_the_schema_is_refused(sql: bytes) -> None:
 
 
 HARMLESS = {
+    "a UNION of its own schema": TABLE
+    + b" ENGINE=MRG_MyISAM DEFAULT CHARSET=latin1 INSERT_METHOD=LAST UNION=(`t1`,`a.b`,`x``.``y`);",
+    "a UNION of nothing": TABLE + b" ENGINE=MRG_MyISAM;",
     "engine's own options": TABLE
     + b" ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 `PAGE_COMPRESSED`='ON' COMMENT='UNION=(x)';",
     "partitions": TABLE + b" ENGINE=InnoDB\n/*!50100 PARTITION BY RANGE (`a`)\n(PARTITION p0 VALUES LESS THAN (10)"

@@ -113,6 +113,11 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         "ALTER TABLE t ALTER a DROP DEFAULT; ALTER TABLE t ALTER d DROP DEFAULT;"
         "INSERT INTO t VALUES (1, 1, 1, 1, '1')",
     ),
+    "an archive with a counter": (
+        MYSQL,
+        "CREATE TABLE t (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, a VARCHAR(60) DEFAULT ' AUTO_INCREMENT=7')"
+        " ENGINE=ARCHIVE; INSERT INTO t VALUES (2, ''), (5, NULL)",
+    ),
     "a view checked by one that comes later": (
         EVERYWHERE,
         f"{T} CREATE VIEW z1 AS SELECT * FROM t; CREATE VIEW m AS SELECT * FROM z1 WITH CHECK OPTION;"
@@ -137,6 +142,26 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         " AS $$ return l.f(n) $$",
     ),
 }
+
+MERGED = (
+    "CREATE TABLE t1 (id INT NOT NULL, a INT, KEY (id)) ENGINE=MyISAM; CREATE TABLE `t``(2` LIKE t1;"
+    "CREATE TABLE m (id INT NOT NULL, a INT, KEY (id)) ENGINE=MERGE UNION=(t1, `t``(2`) INSERT_METHOD=LAST;"
+    "CREATE TABLE a (b TEXT) ENGINE=MERGE; INSERT INTO t1 VALUES (1, 2); INSERT INTO m VALUES (3, 4);"
+    "CREATE VIEW v AS SELECT a FROM m"
+)
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+def test_tables_of_merged_rows_are_made_behind_those_that_they_name(way: Way) -> None:
+    way.server.run(MERGED, SOURCE)
+    captured, dump = way.dump(SOURCE)
+    for sequential in (False, True):
+        way.load(dump, sequential=sequential)
+        assert way.fetch("SELECT id, a FROM m ORDER BY id") == [(1, 2), (3, 4)]
+        way.server.run("INSERT INTO m VALUES (5, 6)", COPY)
+        assert way.fetch("SELECT * FROM `t``(2`") == [(3, 4), (5, 6)]
+        way.server.run("DELETE FROM m WHERE id = 5", COPY)
+        assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from lifeboat.databases.mysql_limits import (
     CLIENT,
     DEFINER,
     EVENT,
+    EXCLUDED_MEMBER,
     EXCLUDED_PARENT,
     EXCLUDED_VIEW,
     FLOAT,
@@ -224,12 +225,14 @@ CASES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], set[tuple[str, str
         (),
         {(REFUSED, "CREATE TABLE `t` (")},
     ),
-    "tables over tables": (
+    "tables over excluded tables": (
         EVERYWHERE,
-        "CREATE TABLE a (id INT) ENGINE=MyISAM; CREATE TABLE m (id INT) ENGINE=MRG_MyISAM UNION=(a);",
-        ("a",),
+        "CREATE TABLE `a``(b` (id INT) ENGINE=MyISAM; CREATE TABLE c (id INT) ENGINE=MyISAM;"
+        "CREATE TABLE m (id INT) ENGINE=MRG_MyISAM UNION=(c, `a``(b`); CREATE TABLE n LIKE c;",
+        ("a`(b",),
         {
-            (REFUSED, "CREATE TABLE `m` ("),
+            (EXCLUDED_MEMBER, "m"),
+            *(("tables without transactions, which no snapshot protects", name) for name in ("c", "n")),
             ("tables without transactions, which no snapshot protects", "m"),
         },
     ),
@@ -707,3 +710,30 @@ def test_a_restore_connection_that_is_missing_costs_no_backup(
     dump, _ = take(cast(Engine, connections.engine(database, Path("/unused"))))
     assert told(dump) == {(UNASKED, "")}
     assert "no_such" in dump.limits[0].text
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        pytest.param(
+            "CREATE TABLE t (a INT) ENGINE=MyISAM; CREATE TABLE m (a INT) ENGINE=MERGE UNION=(t); DROP TABLE t",
+            r"`m`.*1168.*Hint: A MERGE table names one that is gone.*exclude_tables",
+            id="a MERGE table over one that is gone",
+        ),
+        pytest.param(
+            "CREATE TABLE t (a INT); ALTER TABLE t DISCARD TABLESPACE",
+            r"1814.*`t`.*Hint: A table has no tablespace.*exclude_tables",
+            id="a table without its tablespace",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["mysql", "mariadb"])
+def test_a_table_that_cannot_be_read_fails_the_dump_with_what_to_do(
+    servers: Servers, own_clients: Callable[[Any], None], name: str, sql: str, said: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(server, sql)
+    with pytest.raises(DumpError, match=f"(?s){said}"):
+        take(engine(server))
+    take(engine(server), "m" if "m (" in sql else "t")

@@ -69,8 +69,10 @@ HINTS = CONNECTION_HINTS | {
     1104: "The server's sql_big_selects is off, which this client cannot change: SET GLOBAL sql_big_selects = 1.",
     1142: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
     1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
+    1168: "A MERGE table names one that is gone, or none of MyISAM; repair or drop it, or list it in exclude_tables.",
     1356: "A view refers to something that is gone; repair or drop the view, or list it in exclude_tables.",
     1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
+    1814: "A table has no tablespace; import it (ALTER TABLE ... IMPORT TABLESPACE), or list it in exclude_tables.",
 }
 
 
@@ -482,7 +484,7 @@ def dump(
             with secret_file(option_file_text(server, client)) as (descriptor, path):
                 command = dump_command(client, path, database, excluded, mysql_limits.choose(source, client))
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
-                passed = _pump(database, command, descriptor, write, _Watch(session, database))
+                passed = _pump(database, excluded, command, descriptor, write, _Watch(session, database))
             _check_unaltered(session, source)
     if not filling:
         limits += passed.limits
@@ -574,10 +576,15 @@ class _Passed:
 
 
 def _pump(
-    database: str, command: Sequence[str], secret: int, write: Callable[[bytes], object], watch: _Watch
+    database: str,
+    excluded: Sequence[str],
+    command: Sequence[str],
+    secret: int,
+    write: Callable[[bytes], object],
+    watch: _Watch,
 ) -> _Passed:
     """Run the client and pass its output on; return what it held."""
-    definitions = mysql_limits.Definitions(database)
+    definitions = mysql_limits.Definitions(database, excluded)
     parser, sha256, sql_bytes = DumpParser(definitions.see, schema=database), hashlib.sha256(), 0
     line = longest_line = 0
     with child(command, [secret]) as client:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
-from lifeboat.databases.mysql_grammar import HEAD_TOKENS, without_own_schema
+from lifeboat.databases.mysql_grammar import HEAD_TOKENS, MERGING, without_own_schema
 from lifeboat.databases.mysql_lexis import PLAIN, tokens
 from lifeboat.databases.mysql_statements import (
     NAME,
@@ -50,6 +50,8 @@ _COLUMN = pattern(
 # What has no end ends with the text, as above.
 _STRING = r"'(?: [^'\\] | \\.? )*+ (?: ' | \Z )"
 _MARKS = r"/\*M?!\d*+ | \*/"  # of comments for some versions of the server
+_COUNTER = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++")
+_UNION = re.compile(rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|\bUNION=\((?P<names>(?:`(?:[^`]|``)++`,?)++)\)", re.DOTALL)
 _MEANINGLESS = pattern(
     rf"""(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++ | (?P<version> /\*M?!\d++ )
     | \s*+ /\*(?!M?!) .*? (?: \*/ | \Z )"""
@@ -187,6 +189,25 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...]
     spreads: bool
     columns: tuple[Column, ...]
+
+
+def without_counter(table: Statement) -> Statement:
+    """Return the definition of an ARCHIVE table without its counter: that engine takes no key below it."""
+    if engine_of(table).lower() != "archive":
+        return table
+    return replace(table, sql=_COUNTER.sub(lambda found: found["kept"] or b"", table.sql))
+
+
+def merges_others(table: Statement) -> bool:
+    """Whether a table shows the rows of others, without which it cannot be opened."""
+    return engine_of(table).upper() in MERGING
+
+
+def members(table: Statement) -> list[str]:
+    """Return the tables whose rows a table shows."""
+    end = max((end for _, end in _clauses(table.sql, created(table).end())), default=0)
+    named = next((found["names"] for found in _UNION.finditer(table.sql, end) if found["names"]), b"")
+    return [name_of(name) for name in _NAME.findall(named)]
 
 
 def read_table(statement: Statement) -> Table:

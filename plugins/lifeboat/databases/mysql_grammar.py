@@ -95,7 +95,9 @@ ENGINES = frozenset(
         "TOKUDB",
     )
 )
+MERGING = frozenset(("MERGE", "MRG_MYISAM"))  # they show the rows of tables that their UNION names
 _TABLE = re.compile(rf"CREATE (?:OR REPLACE )?TABLE {_UNLESS_THERE}{_NAME} \( ")
+_UNION = r"UNION = \( name(?: , name)* \)"  # of tables of the same schema
 _OPTION = (
     r"(?:(?:DEFAULT )?(?:CHARSET|CHARACTER SET|COLLATE)(?: =)? (?:[A-Z0-9_]+|string)"
     r"|(?:ENGINE|TYPE) = (?P<engine>[A-Z_]+)"
@@ -105,7 +107,7 @@ _OPTION = (
     r"(?: =)? (?:[A-Z0-9_]+|string|number)"
     r"|(?:name|quoted) = (?:[A-Z0-9_]+|string|number)"  # an engine's own, as MariaDB prints it
     r"|TABLESPACE name(?: STORAGE (?:DISK|MEMORY))?|STORAGE (?:DISK|MEMORY)"
-    r"|WITH SYSTEM VERSIONING)"
+    rf"|WITH SYSTEM VERSIONING|INSERT_METHOD = (?:NO|FIRST|LAST)|{_UNION})"
 )
 _OPTIONS = re.compile(rf"(?:{_OPTION}(?: ,)?(?: |$))*+".replace("(?P<engine>", "("))
 _ENGINE = re.compile(r"\b(?:ENGINE|TYPE) = ([A-Z_]+)")
@@ -168,14 +170,16 @@ def _table_refusal(sql: bytes, lexis: Lexis) -> str:
     if end < 0:
         return "no list of columns"
     inside, after = shape[head.end() if head else 0 : end], shape[end + 1 :].strip()
-    if beyond := _BEYOND.search(inside) or _BEYOND.search(after):
+    options, _, partitions = after.partition("PARTITION BY ")
+    engines = set(_ENGINE.findall(after))
+    own = re.sub(_UNION, "", options) if engines and engines <= MERGING else options
+    if beyond := _BEYOND.search(f"{inside} ( {own} ( {partitions}"):
         return beyond[0]
     if _ANOTHER_SCHEMA.search(_PARENT.sub("", inside)) or " . " in f" {after} ":
         return "the name of a schema"
-    options, _, partitions = after.partition("PARTITION BY ")
     if not _OPTIONS.fullmatch(options.strip()) or _PARTITIONS_BEYOND.search(partitions):
         return "an option that reaches beyond a table, or that is unknown"
-    strange = sorted(set(_ENGINE.findall(after)) - ENGINES)
+    strange = sorted(engines - ENGINES - MERGING)
     return f"ENGINE={strange[0]}" if strange else ""
 
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lifeboat.databases import UNPROTECTED, Limit
+from lifeboat.databases.mysql_definitions import members
 from lifeboat.databases.mysql_lexis import Session
 from lifeboat.databases.mysql_source import UNICODE, Column, Source, Table, Taker, View
-from lifeboat.databases.mysql_statements import classify, name_of
+from lifeboat.databases.mysql_statements import Statement, classify, name_of
 from lifeboat.errors import RestoreError
 from lifeboat.text import plural, size_text
 
@@ -27,6 +28,7 @@ UNSEARCHED = "columns not searched for characters without a unique Unicode form"
 UNUSABLE_VIEW = "views that nobody can use"
 EXCLUDED_VIEW = "views left out because they read excluded tables"
 EXCLUDED_PARENT = "foreign keys to excluded tables"
+EXCLUDED_MEMBER = "MERGE tables over excluded tables"
 DEFINER = "definers that do not come back"
 GENERATED_ONLY = "tables that consist of generated columns"
 HISTORY = "tables whose history of rows is missing"
@@ -216,11 +218,12 @@ class Definitions:
     """Reads the definitions of a passing dump as a restore will, and notes what that refuses.
 
     :param schema: that is dumped.
+    :param excluded: tables that are not.
     """
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, excluded: Collection[str] = ()) -> None:
         self.limits: dict[str, Limit] = {}
-        self._schema = schema
+        self._schema, self._excluded = schema, excluded
         self._session = Session()  # as the server would have it: settings say how it reads what follows
 
     def see(self, sql: bytes) -> None:
@@ -231,6 +234,8 @@ class Definitions:
             statement = classify(sql, self._session.lexis, self._schema)
             if statement and statement.kind == "setting":
                 self._session.run(statement.sql)
+            if statement and statement.kind == "table":
+                self._see_table(statement)
         except (RestoreError, ValueError) as error:
             what = error.message if isinstance(error, RestoreError) else str(error)
             self._add(Limit(REFUSED, _beginning(sql), f"a restore refuses a statement: {what.rstrip('.')}"))
@@ -239,6 +244,12 @@ class Definitions:
                 name = f"{name_of(table[1])}.{name_of(column)}"
                 text = f"the masking policy {name_of(policy)} of column {name} is not in the backup"
                 self._add(Limit(MASKING, name, text))
+
+    def _see_table(self, table: Statement) -> None:
+        for name in members(table):
+            if name in self._excluded:
+                text = f"table {table.name!r} shows the rows of {name!r}, which is excluded: a restore fails at it"
+                self._add(Limit(EXCLUDED_MEMBER, table.name, f"{text}; exclude it, too"))
 
     def _add(self, limit: Limit) -> None:
         self.limits[limit.text] = limit

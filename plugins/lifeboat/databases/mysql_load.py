@@ -190,6 +190,7 @@ class _Loading:
         self._pending: list[Statement] = []  # a table that is not made yet, and the settings behind it
         self._filling: _Filling | None = None
         self._deferred: list[Statement] = []
+        self._merging: dict[str, Statement] = {}  # tables that cannot be opened before those whose rows they show
         self._lock = Lock()  # around what the inserters change
         self.tables: dict[str, Table] = {}
         self.rows = 0
@@ -201,13 +202,16 @@ class _Loading:
         """Run a statement, or keep it until its time has come."""
         self._progress.advance(len(statement.sql))
         if statement.kind == "rows":
-            self._insert(statement)
+            if statement.name not in self._merging:  # its rows are those of others
+                self._insert(statement)
         elif statement.kind == "setting":
             self._set(statement if self._target.is_mariadb else definitions.as_mysql_sets(statement))
         else:
             self._close_table()
-            if statement.kind == "table":
-                self._begin_table(statement)
+            if statement.kind == "table" and definitions.merges_others(statement):
+                self._merging[statement.name] = statement
+            elif statement.kind == "table":
+                self._begin_table(definitions.without_counter(statement))
             elif statement.kind in ("sequence", "sequence value"):  # tables draw their defaults from them
                 self._define(statement, statement.sql)
             elif statement.kind != "view placeholder":  # views that others need are made in another pass
@@ -224,6 +228,9 @@ class _Loading:
         self._check_foreign_keys(self._add_foreign_keys())
         for sql in AS_READ:
             self._define(Statement("setting", "", sql), sql)
+        for statement in self._merging.values():
+            self._begin_table(statement)
+            self._close_table()
         steps, last = steps_of(self._deferred)
         with self._code.making():
             _, refused = in_passes(steps, self._define_deferred)

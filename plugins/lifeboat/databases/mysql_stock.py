@@ -127,6 +127,8 @@ def _adapted(statement: Statement, schema: str, source: str, code: Code) -> Stat
     if statement.kind == "schema collation":
         return definitions.of_schema(statement, schema)
     within = definitions.within_schema(statement, source)
+    if statement.kind == "table":
+        return definitions.without_counter(within)
     return code.as_made(within) if statement.kind in definitions.CODE else within
 
 
@@ -159,6 +161,7 @@ class _Fed:
     :param drop_defaults: the dump and the server are MySQL's, which tells no default from DEFAULT NULL.
     :param views: what waits for its end, and the settings that they are made with.
     :param columns: of each table.
+    :param merging: tables whose rows are those of others.
     """
 
     drop_defaults: bool
@@ -166,12 +169,15 @@ class _Fed:
     tables: int = 0
     views: list[Statement] = field(default_factory=list)
     columns: dict[str, tuple[Column, ...]] = field(default_factory=dict)
+    merging: set[str] = field(default_factory=set)
 
     def texts(self, statement: Statement) -> list[bytes]:
         """Return what the client reads of a statement."""
         if statement.kind in ("setting", "view"):
             self.views.append(statement)
         if statement.kind in ("view", "view placeholder"):
+            return []
+        if statement.kind == "rows" and statement.name in self.merging:
             return []
         if statement.kind == "rows":
             rows = replace(statement, sql=loadable(statement.sql, self.columns.get(statement.name, ())))
@@ -181,6 +187,8 @@ class _Fed:
             self.tables += 1
             table = definitions.read_table(statement)
             self.columns[statement.name] = table.columns
+            if definitions.merges_others(statement):
+                self.merging.add(statement.name)
             dropped = definitions.without_defaults(table) if self.drop_defaults else ()
             return [_text(statement), *(sql + b";\n" for sql in dropped)]
         return [_text(statement)]
