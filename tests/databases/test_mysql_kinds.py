@@ -141,6 +141,13 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         f"{LIBRARY} CREATE FUNCTION f(n INT) RETURNS INT DETERMINISTIC LANGUAGE JAVASCRIPT USING (lib AS l)"
         " AS $$ return l.f(n) $$",
     ),
+    "code that ends in a remark": (
+        EVERYWHERE,
+        f"{T}\nDELIMITER //\nCREATE PROCEDURE p() SELECT 1 -- end\n//\n"
+        "CREATE FUNCTION f() RETURNS INT DETERMINISTIC BEGIN # begin\nRETURN 1; END # it's the `end`\n//\n"
+        "CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1 # end\n//\n"
+        "CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DISABLE DO SET @a = '-- x' -- end /* of it\n//",
+    ),
 }
 
 MERGED = (

@@ -111,6 +111,8 @@ _SKIPPED = pattern(
 _SETTING = pattern(rf"{_COMMENT} SET\b")
 _SCHEMA = pattern(rf"{_COMMENT} (?: CREATE\s+(?:DATABASE|SCHEMA) | DROP\s+(?:DATABASE|SCHEMA) | USE )\b")
 _FIRST_WORDS = re.compile(rb"\\[!-~]|[A-Za-z]+(?: [A-Z]+)?")
+_BEHIND_CODE = rb"(?:DELIMITER\ ;|/\*!50003\ SET\ )"  # the next line
+_REMARK = rb"(?:--(?=[\s\x00-\x1f\x7f])|\#)[^\n]*?"
 _DOLLAR = rb"(?<=\bAS )(?P<dollar>\$\w*\$)"  # opens and ends code in JavaScript, as MySQL 9 prints it
 
 
@@ -292,11 +294,16 @@ class StatementReader(Window):
         """Return the statement that stands here and pass its delimiter."""
         tokens = statement_ends(self._delimiter, self._session.lexis)
         while True:
+            remark = 0
             for token in tokens.finditer(self._text, self._position):
                 if token.lastgroup == "end":
                     statement = self._text[self._position : token.start()]
+                    if remark:
+                        end = remark - self._position
+                        statement = statement[:end] + b"\n" + statement[end:]
                     self._position = token.end()
                     return statement.rstrip()
+                remark = token.end() if token.lastgroup == "remark" else 0
                 if token.lastgroup == "open":
                     break
             self._read_on("A statement")
@@ -376,10 +383,15 @@ class StatementReader(Window):
 
 @cache
 def statement_ends(delimiter: bytes, lexis: Lexis) -> re.Pattern[bytes]:
-    """Return what a statement is read by: its ``end``, what may hide one, and what may but is ``open`` as yet."""
+    """Return what a statement is read by: its ``end``, what may hide one, and what may but is ``open`` as yet.
+
+    MySQL's client writes the end of code behind a ``remark`` in its last line, which hides it from the server.
+    """
+    end = re.escape(delimiter)
+    remark = rb"(?P<remark>%b(?=\ ?(?:\*/\ ?)?%b\r?\n%b))|" % (_REMARK, end, _BEHIND_CODE) if delimiter != b";" else b""
     return re.compile(
-        rb"(?P<end>%b)|%b|%b|%b.*?(?P=dollar)|(?P<open>['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$)"
-        % (re.escape(delimiter), lexis.strings, COMMENTS, _DOLLAR),
+        rb"(?P<end>%b)|%b|%b%b|%b.*?(?P=dollar)|(?P<open>['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$)"
+        % (end, lexis.strings, remark, COMMENTS, _DOLLAR),
         re.DOTALL,
     )
 
