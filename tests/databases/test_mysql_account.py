@@ -375,6 +375,34 @@ def test_code_that_cannot_be_given_away_is_the_restore_connections(
     mysql.run("DROP DATABASE `copy_%`; DROP USER limited@localhost")
 
 
+MIGHTY = {
+    "a view": "CREATE VIEW v AS SELECT * FROM t",
+    "a procedure": "CREATE PROCEDURE p() SELECT 1",
+    "an event": "CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT 1",
+    "a library": "CREATE LIBRARY l LANGUAGE JAVASCRIPT AS $$ 1 $$",
+}
+
+
+@pytest.mark.parametrize("code", MIGHTY.values(), ids=list(MIGHTY))
+def test_code_of_roots_is_replaced_by_who_is_as_mighty_and_by_nobody_else(mysql: MySQL, code: str) -> None:
+    mysql.run(f"DROP USER IF EXISTS limited@localhost; CREATE USER limited@localhost IDENTIFIED BY '{PASSWORD}'")
+    grant(mysql, "limited@localhost", *ENOUGH, SEES["MySQL"], "SET_ANY_DEFINER, SYSTEM_VARIABLES_ADMIN ON *.*")
+    mysql.run("DROP DATABASE IF EXISTS `copy_%`; CREATE DATABASE `copy_%`")
+    mysql.run(f"CREATE TABLE t (id INT); {code}", "copy_%")
+    all_of_it = engine(mysql).dump("copy_%", (), lambda chunk: None)
+    target = Target("copy_%", "a key", exists=True, in_place=True)
+    with pytest.raises(RestoreError, match=r"belongs to root@localhost, .*nothing was changed") as refused:
+        engine(mysql, "limited").target(target).__enter__()
+    assert "SYSTEM_USER" in refused.value.hint
+    untouched = engine(mysql).dump("copy_%", (), lambda chunk: None)
+    assert (untouched.tables, untouched.objects) == (all_of_it.tables, all_of_it.objects)
+    mysql.run("GRANT SYSTEM_USER ON *.* TO limited@localhost")
+    loading = engine(mysql, "limited")
+    with loading.target(target):
+        loading.load("copy_%", PROCEDURE, Load("x", in_place=True))
+    mysql.run("DROP DATABASE `copy_%`; DROP USER limited@localhost")
+
+
 def test_views_have_their_owners_again_though_these_have_no_rights(server: Database, copy: str) -> None:
     server.run(f"DROP USER IF EXISTS poor@localhost; CREATE USER poor@localhost IDENTIFIED BY '{PASSWORD}'")
     view = b"CREATE DEFINER=`poor`@`localhost` SQL SECURITY DEFINER VIEW `%b` AS select `%b`.`id` AS `id` from `%b`;\n"

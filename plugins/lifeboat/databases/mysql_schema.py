@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from lifeboat.databases.mysql import UNFINISHED, Session
+from lifeboat.databases.mysql import UNFINISHED, Session, is_of_driver
+from lifeboat.errors import RestoreError
+from lifeboat.text import listed
 
+DENIED = 1227
 PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced; servers wait for a day
 
 
@@ -66,13 +69,48 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
     """
     session.execute(f"SET SESSION lock_wait_timeout = {PATIENCE}".encode())
     charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
+    left = unfinished(session)
     # Before anything is dropped: what is left by a crash from here on must not pass for a database.
     marker = f"{quoted(schema)}.{quoted(UNFINISHED)}"
     comment = key.replace("\\", "\\\\").replace("'", "''")
     session.execute(f"CREATE TABLE IF NOT EXISTS {marker} (id INT PRIMARY KEY) COMMENT = '{comment}'".encode())
+    if beyond := _mightier(session, schema, marker):
+        if schema not in left:
+            session.execute(f"DROP TABLE {marker}".encode())
+        raise RestoreError(
+            f"Code in {schema!r} belongs to {listed(beyond)}, and the restore connection may not replace it:"
+            " nothing was changed.",
+            "Grant its user SYSTEM_USER on *.*, or give that code to an account without it.",
+        )
     _empty(session, schema, {*keep, UNFINISHED})
     if charset:
         session.execute(f"ALTER DATABASE {quoted(schema)}{charset}".encode())
+
+
+def _mightier(session: Session, schema: str, there: str) -> list[str]:
+    """Return the owners of code whose code MySQL lets only those replace who have SYSTEM_USER, as they have themselves.
+
+    :param there: a table, whose name no view can have: the server looks at the owner first.
+    """
+    owners = {
+        owner
+        for what, place in (("view", "table"), ("routine", "routine"), ("event", "event"))
+        for (owner,) in session.query(
+            f"SELECT definer FROM information_schema.{what}s WHERE {place}_schema = %s",  # noqa: S608  # of the line above
+            schema,
+        )
+    } | {owner for of, _, owner in libraries(session) if of == schema}
+    found = []
+    for owner in sorted(owners):
+        user, _, host = owner.rpartition("@")
+        try:
+            session.execute(f"CREATE DEFINER={quoted(user)}@{quoted(host)} VIEW {there} AS SELECT 1".encode())
+        except Exception as error:
+            if not is_of_driver(error):
+                raise
+            if error.args[0] == DENIED and "SYSTEM_USER" in str(error.args[1]):
+                found.append(owner)
+    return found
 
 
 def finish(session: Session, schema: str) -> None:
