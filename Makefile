@@ -22,7 +22,7 @@ up: $(INSTALLED) ## The same with Airflow's UI, on 127.0.0.1, until Ctrl-C.
 
 test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against real servers.
 	@scripts/system-packages demo test
-	@scripts/server-roots mysql
+	@scripts/server-roots mysql mariadb-11.8
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lifeboat.databases import Dump
+from lifeboat.databases import OTHER_SCHEMA, Dump
 from lifeboat.errors import MismatchError
 from lifeboat.text import plural
 
@@ -50,13 +50,15 @@ def differences(captured: Dump, restored: Dump, table: str = "", left_out: Colle
     :param captured: what the archive's manifest says.
     :param restored: what a fresh dump of the copy says.
     :param table: compare only this table; the whole database when empty.
-    :param left_out: views that could not be restored; forgiven where they may read excluded tables.
+    :param left_out: views that could not be restored; forgiven where they may read excluded tables,
+        or the backup reported that no restore makes them.
     """
     same_server = _family(captured) == _family(restored)
     found = list(_of_tables(captured, restored, table, same_server=same_server))
     if not table:
         found += _of_objects(captured, restored, same_server=same_server)
-    forgiven = [("view", name, "is missing") for name in left_out if captured.excluded_tables]
+    reported = {limit.name for limit in captured.limits if limit.kind == OTHER_SCHEMA}
+    forgiven = [("view", name, "is missing") for name in left_out if captured.excluded_tables or name in reported]
     return [each for each in found if (each.kind, each.name, each.what) not in forgiven]
 
 

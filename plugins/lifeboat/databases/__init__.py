@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 EngineName = Literal["mysql", "postgresql", "sqlite"]  # as laravel-backup begins the names of dumps
 UNPROTECTED = "tables without transactions, which no snapshot protects"  # a kind of limit
+OTHER_SCHEMA = "views over other schemas, which no restore makes"  # another
 SERVERLESS: frozenset[EngineName] = frozenset({"sqlite"})  # a drill of theirs touches no server, only staging
 
 

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lifeboat.databases import UNPROTECTED, Limit
+from lifeboat.databases import OTHER_SCHEMA, UNPROTECTED, Limit
 from lifeboat.databases.mysql_definitions import members
 from lifeboat.databases.mysql_lexis import Session
 from lifeboat.databases.mysql_source import UNICODE, Column, Source, Table, Taker, View
 from lifeboat.databases.mysql_statements import Statement, classify, name_of
 from lifeboat.errors import RestoreError
-from lifeboat.text import plural, size_text
+from lifeboat.text import listed, plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.databases.mysql import Client
@@ -27,6 +27,7 @@ CHARACTER = "columns with characters that have no unique Unicode form"
 UNSEARCHED = "columns not searched for characters without a unique Unicode form"
 UNUSABLE_VIEW = "views that nobody can use"
 EXCLUDED_VIEW = "views left out because they read excluded tables"
+OTHER_PARENT = "foreign keys to other schemas, which no restore can make"
 EXCLUDED_PARENT = "foreign keys to excluded tables"
 EXCLUDED_MEMBER = "MERGE tables over excluded tables"
 DEFINER = "definers that do not come back"
@@ -69,6 +70,13 @@ def _reads(view: View, source: Source, names: Collection[str]) -> bool:
     return any(_quoted(name) in read for name in names)
 
 
+def _other_schemas(view: View, schema: str) -> list[str]:
+    """Return the schemas other than its own whose tables a view reads."""
+    text = _STRING.sub(lambda found: found[1] or "''", view.definition)
+    read = re.findall(r"\b(?:from|join)\s*\(*(`(?:[^`]|``)+`)\.`(?:[^`]|``)+`(?!\.)", text, re.IGNORECASE)
+    return sorted({name[1:-1].replace("``", "`") for name in read} - {schema})
+
+
 def of_catalog(
     source: Source, excluded: Collection[str], left_out: Iterable[str], unusable: Mapping[str, bool]
 ) -> Iterator[Limit]:
@@ -78,12 +86,7 @@ def of_catalog(
     :param left_out: views that are left out because of them.
     :param unusable: views that cannot be read, each with whether that is because its definer does not exist.
     """
-    for name, has_no_definer in unusable.items():
-        why = "its definer does not exist" if has_no_definer else "its definer, or it, lacks what it reads"
-        text = f"view {name!r} cannot be read: {why}. A restore may fail at it; repair or drop it"
-        yield Limit(UNUSABLE_VIEW, name, text)
-    for name in left_out:
-        yield Limit(EXCLUDED_VIEW, name, f"view {name!r} is left out: it reads a table that exclude_tables names")
+    yield from _of_views(source, excluded, left_out, unusable)
     unprotected = [t.name for t in _tables(source, excluded) if t.transactions != "YES" and t.engine]
     for name in unprotected:
         yield Limit(UNPROTECTED, name, f"no snapshot protects table {name!r}: it may have changed while it was read")
@@ -91,15 +94,39 @@ def of_catalog(
     for column in source.columns:
         if column.table in stored and column.data_type == "float" and column.scale is None and not column.is_generated:
             yield _of_float(column)
-    for key in source.foreign_keys:
-        if key.table not in excluded and key.parent_schema == source.schema and key.parent in excluded:
-            text = f"foreign key {key.name!r} of table {key.table!r} refers to {key.parent!r}, which is excluded"
-            yield Limit(EXCLUDED_PARENT, f"{key.table}.{key.name}", f"{text}: a restore cannot check it")
+    yield from _of_foreign_keys(source, excluded)
     broken = {("view", name) for name in unusable}
     for kind, name, definer in _definers(source, excluded):
         if (kind, name) not in broken and source.accounts and definer.removesuffix("@") not in source.accounts:
             text = f"{kind} {name!r} belongs to {definer}, an account that does not exist"
             yield Limit(DEFINER, name, f"{text}: a restore makes it belong to the user who restores")
+
+
+def _of_views(
+    source: Source, excluded: Collection[str], left_out: Iterable[str], unusable: Mapping[str, bool]
+) -> Iterator[Limit]:
+    for name, has_no_definer in unusable.items():
+        why = "its definer does not exist" if has_no_definer else "its definer, or it, lacks what it reads"
+        text = f"view {name!r} cannot be read: {why}. A restore may fail at it; repair or drop it"
+        yield Limit(UNUSABLE_VIEW, name, text)
+    for name in left_out:
+        yield Limit(EXCLUDED_VIEW, name, f"view {name!r} is left out: it reads a table that exclude_tables names")
+    for view in source.views:
+        if view.name not in {*excluded, *unusable} and (others := _other_schemas(view, source.schema)):
+            text = (
+                f"view {view.name!r} reads schema {listed(others)}: a restore reaches no other schema and leaves it out"
+            )
+            yield Limit(OTHER_SCHEMA, view.name, f"{text}; keep its definition")
+
+
+def _of_foreign_keys(source: Source, excluded: Collection[str]) -> Iterator[Limit]:
+    for key in source.foreign_keys:
+        if key.table not in excluded and key.parent_schema == source.schema and key.parent in excluded:
+            text = f"foreign key {key.name!r} of table {key.table!r} refers to {key.parent!r}, which is excluded"
+            yield Limit(EXCLUDED_PARENT, f"{key.table}.{key.name}", f"{text}: a restore cannot check it")
+        elif key.table not in excluded and key.parent_schema != source.schema:
+            text = f"foreign key {key.name!r} of table {key.table!r} refers to schema {key.parent_schema!r}"
+            yield Limit(OTHER_PARENT, f"{key.table}.{key.name}", f"{text}: a restore reaches no other and is refused")
 
 
 def _of_float(column: Column) -> Limit:

@@ -100,9 +100,10 @@ AS_READ = (
 )
 NOT_ALLOWED = 1227
 # A table, routine or view is missing, or one that can be written to: it may come later in the dump.
-LACKS = frozenset((1054, 1146, 1305, 1347, 1356, 1368, 1449))
+DENIED = frozenset((1142, 1143, 1370))  # what a view reads: who loads may reach no other schema
+LACKS = frozenset((1054, 1146, 1305, 1347, 1356, 1368, 1449)) | DENIED
 INVALID_VIEW = 1356  # also: its definer lacks rights
-LACKS_TABLE = frozenset((1146, INVALID_VIEW))
+LACKS_TABLE = frozenset((1146, INVALID_VIEW)) | DENIED
 
 
 class RefusedError(RestoreError):
@@ -241,7 +242,8 @@ def left_out(refused: Iterable[Refused]) -> dict[str, str]:
         if step[-1].kind != "view" or refusal.number not in LACKS_TABLE:
             raise refusal
         name = step[-1].name
-        found[name] = f"view {name!r} was left out: it reads what the dump does not hold (error {refusal.number})"
+        reads = "another schema" if refusal.number in DENIED else "what the dump does not hold"
+        found[name] = f"view {name!r} was left out: it reads {reads} (error {refusal.number})"
     return found
 
 
