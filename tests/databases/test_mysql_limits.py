@@ -29,6 +29,7 @@ from lifeboat.databases.mysql_limits import (
     HISTOGRAM,
     HISTORY,
     MASKING,
+    OTHER_PARENT,
     REFUSED,
     SERVER,
     UNASKED,
@@ -394,17 +395,39 @@ def test_a_view_over_another_schema_is_reported_and_left_out(
     fill(
         server,
         TABLE + "CREATE VIEW v AS SELECT n FROM other.t; CREATE VIEW w AS SELECT a.n FROM (v AS a JOIN other.t AS b);"
-        "CREATE VIEW x AS SELECT id, 'from `other`.`t`' AS s FROM t;",
+        "CREATE VIEW x AS SELECT id, 'from `other`.`t`' AS s FROM t; CREATE VIEW u AS SELECT n FROM v;"
+        "CREATE VIEW y AS SELECT table_name FROM information_schema.tables;",
     )
     dump, sql = take(engine(server))
-    assert {entry for entry in told(dump) if entry[0] == OTHER_SCHEMA} == {(OTHER_SCHEMA, "v"), (OTHER_SCHEMA, "w")}
+    assert {entry for entry in told(dump) if entry[0] == OTHER_SCHEMA} == {(OTHER_SCHEMA, name) for name in "uvw"}
     loading = engine(server)
     with loading.target(Target(COPY, "a key", dump)) as place:
         loaded = loading.load(place.name, [sql], Load(SOURCE))
         restored = loading.read_back(place.name, ())
-    assert set(loaded.left_out) == {"v", "w"}
+    assert set(loaded.left_out) == set("uvw")
     assert comparison.differences(dump, restored, left_out=loaded.left_out) == []
     server.run("DROP DATABASE other")
+
+
+@pytest.mark.parametrize("name", ["mysql", "mariadb"])
+def test_a_foreign_key_to_another_schema_is_reported_and_left_out(
+    servers: Servers, own_clients: Callable[[Any], None], name: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    server.run("DROP DATABASE IF EXISTS other; CREATE DATABASE other; CREATE TABLE other.t (n INT PRIMARY KEY)")
+    fill(server, "CREATE TABLE c (n INT, CONSTRAINT k FOREIGN KEY (n) REFERENCES other.t (n));")
+    dump, sql = take(engine(server))
+    assert told(dump) == {(OTHER_PARENT, "c.k")}
+    loading = engine(server)
+    with loading.target(Target(COPY, "a key", dump)) as place:
+        loaded = loading.load(place.name, [sql], Load(SOURCE))
+        restored = loading.read_back(place.name, ())
+    assert "foreign key 'k' of table 'c' was left out: it refers to schema 'other'" in loaded.warnings
+    assert [str(difference) for difference in comparison.differences(dump, restored)] == [
+        "table 'c' is defined otherwise"
+    ]
+    server.run(f"DROP DATABASE {SOURCE}; DROP DATABASE {COPY}; DROP DATABASE other")
 
 
 REFUSALS = {

@@ -27,7 +27,7 @@ CHARACTER = "columns with characters that have no unique Unicode form"
 UNSEARCHED = "columns not searched for characters without a unique Unicode form"
 UNUSABLE_VIEW = "views that nobody can use"
 EXCLUDED_VIEW = "views left out because they read excluded tables"
-OTHER_PARENT = "foreign keys to other schemas, which no restore can make"
+OTHER_PARENT = "foreign keys to other schemas, which no restore makes"
 EXCLUDED_PARENT = "foreign keys to excluded tables"
 EXCLUDED_MEMBER = "MERGE tables over excluded tables"
 DEFINER = "definers that do not come back"
@@ -53,10 +53,15 @@ SAFE_FOR_VECTORS = (11, 7)
 
 def over_excluded(source: Source, excluded: Collection[str]) -> list[str]:
     """Return the views that read excluded tables, also through other views."""
-    left_out = set(excluded)
-    while found := {view.name for view in source.views if view.name not in left_out and _reads(view, source, left_out)}:
-        left_out |= found
-    return sorted(left_out - set(excluded))
+    return sorted(_readers(source, excluded) - set(excluded))
+
+
+def _readers(source: Source, names: Collection[str]) -> set[str]:
+    """Return some tables or views, and all views that read them."""
+    known = set(names)
+    while found := {view.name for view in source.views if view.name not in known and _reads(view, source, known)}:
+        known |= found
+    return known
 
 
 def _reads(view: View, source: Source, names: Collection[str]) -> bool:
@@ -71,10 +76,10 @@ def _reads(view: View, source: Source, names: Collection[str]) -> bool:
 
 
 def _other_schemas(view: View, schema: str) -> list[str]:
-    """Return the schemas other than its own whose tables a view reads."""
+    """Return the schemas other than its own, and than the one that everybody may read, whose tables a view reads."""
     text = _STRING.sub(lambda found: found[1] or "''", view.definition)
     read = re.findall(r"\b(?:from|join)\s*\(*(`(?:[^`]|``)+`)\.`(?:[^`]|``)+`(?!\.)", text, re.IGNORECASE)
-    return sorted({name[1:-1].replace("``", "`") for name in read} - {schema})
+    return sorted({name[1:-1].replace("``", "`") for name in read} - {schema, "information_schema"})
 
 
 def of_catalog(
@@ -111,12 +116,11 @@ def _of_views(
         yield Limit(UNUSABLE_VIEW, name, text)
     for name in left_out:
         yield Limit(EXCLUDED_VIEW, name, f"view {name!r} is left out: it reads a table that exclude_tables names")
-    for view in source.views:
-        if view.name not in {*excluded, *unusable} and (others := _other_schemas(view, source.schema)):
-            text = (
-                f"view {view.name!r} reads schema {listed(others)}: a restore reaches no other schema and leaves it out"
-            )
-            yield Limit(OTHER_SCHEMA, view.name, f"{text}; keep its definition")
+    others = {view.name: found for view in source.views if (found := _other_schemas(view, source.schema))}
+    for name in sorted(_readers(source, others) - {*excluded, *unusable}):
+        read = f"schema {listed(others[name])}" if name in others else "a view that reads another schema"
+        text = f"view {name!r} reads {read}: a restore reaches no other schema and leaves it out; keep its definition"
+        yield Limit(OTHER_SCHEMA, name, text)
 
 
 def _of_foreign_keys(source: Source, excluded: Collection[str]) -> Iterator[Limit]:
@@ -126,7 +130,9 @@ def _of_foreign_keys(source: Source, excluded: Collection[str]) -> Iterator[Limi
             yield Limit(EXCLUDED_PARENT, f"{key.table}.{key.name}", f"{text}: a restore cannot check it")
         elif key.table not in excluded and key.parent_schema != source.schema:
             text = f"foreign key {key.name!r} of table {key.table!r} refers to schema {key.parent_schema!r}"
-            yield Limit(OTHER_PARENT, f"{key.table}.{key.name}", f"{text}: a restore reaches no other and is refused")
+            yield Limit(
+                OTHER_PARENT, f"{key.table}.{key.name}", f"{text}: a restore reaches no other and leaves it out"
+            )
 
 
 def _of_float(column: Column) -> Limit:

@@ -29,6 +29,7 @@ from lifeboat.databases.mysql_rows import loadable
 from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of
 from lifeboat.databases.mysql_target import (
     AS_READ,
+    DENIED,
     HINTS,
     INVALID_DATES,
     Compatibility,
@@ -356,11 +357,15 @@ class _Loading:
 
     def _add_foreign_keys(self) -> list[ForeignKey]:
         """Add them to their tables; return those whose parents are there."""
-        provable = []
+        provable: list[ForeignKey] = []
         for table in self.tables.values():
             kept = []
             for key in table.foreign_keys:
-                has_parent = bool(key.schema) or name_of(key.parent) in self.tables
+                if key.schema:
+                    add_it = partial(self._add_key_beyond, table=table, key=key, provable=provable)
+                    self._workers.submit(Job(add_it, lane="foreign keys"))
+                    continue
+                has_parent = name_of(key.parent) in self.tables
                 if has_parent:
                     provable.append(key)
                 else:
@@ -374,6 +379,17 @@ class _Loading:
                 self._workers.submit(Job(add, lane="foreign keys"))
         self._workers.wait()
         return provable
+
+    def _add_key_beyond(self, session: Session, table: Table, key: ForeignKey, provable: list[ForeignKey]) -> None:
+        """Add a foreign key to a table of another schema, if who loads may reach it."""
+        try:
+            run(session, definitions.add_foreign_keys(table, [key]), f"Adding {key.title}", private=True)
+        except RefusedError as refusal:
+            if refusal.number not in DENIED:
+                raise
+            self._warn(f"{key.title} was left out: it refers to schema {name_of(key.schema)!r}")
+        else:
+            provable.append(key)
 
     def _check_foreign_keys(self, foreign_keys: Sequence[ForeignKey]) -> None:
         """Count the rows that lack a parent: what the dumped database let in is loaded, and told."""
