@@ -310,3 +310,12 @@ def test_only_a_trailer_at_the_end_says_complete() -> None:
     assert not parse(KEYED % (columns([True]), b"") + mariadb([b"('-- Dump completed')"], 1)).complete
     assert not parse(END + KEYED % (columns([True]), b"")).complete
     assert not parse(b"").complete
+
+
+def test_letters_that_look_like_backslashes_do_not_hide_the_end_of_a_dump() -> None:
+    """Japanese clients of old made such code; what a restore refuses is still a whole dump."""
+    parser = DumpParser()
+    parser.feed(b"SET character_set_client = cp932;\n")
+    parser.feed(b"/*!50001 VIEW `v` AS select '\x95\\' AS `a` */;\nSET character_set_client = utf8mb4;\n")
+    parser.feed(b"-- Dump completed on 2026-11-29\n")
+    assert parser.finish().complete

@@ -297,7 +297,10 @@ class DumpParser:
 
     def _ends(self) -> bool:
         """Whether the delimiter stands behind the statement, and not in a string or comment of it."""
-        tokens = statement_ends(self._delimiter, self._session.lexis).finditer(b"".join(self._statement))
+        text = b"".join(self._statement)
+        if self._session.lexis.may_split(text):
+            return True  # nobody knows here where its strings end; its line ends with a delimiter
+        tokens = statement_ends(self._delimiter, self._session.lexis).finditer(text)
         return next((token.lastgroup == "end" for token in tokens if token.lastgroup in ("end", "open")), False)
 
     def _define(self, statement: bytes) -> None:

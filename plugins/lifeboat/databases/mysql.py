@@ -71,6 +71,7 @@ HINTS = CONNECTION_HINTS | {
     1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
     1168: "A MERGE table names one that is gone, or none of MyISAM; repair or drop it, or list it in exclude_tables.",
     1356: "A view refers to something that is gone; repair or drop the view, or list it in exclude_tables.",
+    1370: "Grant the connection's user EXECUTE on that database: its views call functions.",
     1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
     1814: "A table has no tablespace; import it (ALTER TABLE ... IMPORT TABLESPACE), or list it in exclude_tables.",
 }
