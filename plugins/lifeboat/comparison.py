@@ -44,21 +44,25 @@ def refuse(what: str, differences: Iterable[Difference], hint: str) -> None:
         raise MismatchError(f"{what}: {'; '.join(fatal[:NAMED])}{more}.", hint)
 
 
-def differences(captured: Dump, restored: Dump, table: str = "", left_out: Collection[str] = ()) -> list[Difference]:
+def differences(
+    captured: Dump, restored: Dump, table: str = "", left_out: Collection[tuple[str, str]] = ()
+) -> list[Difference]:
     """Compare a database with its restored copy: every table's rows and definition, every other object's definition.
 
     :param captured: what the archive's manifest says.
     :param restored: what a fresh dump of the copy says.
     :param table: compare only this table; the whole database when empty.
-    :param left_out: views that could not be restored; forgiven where they may read excluded tables,
-        or the backup reported that no restore makes them.
+    :param left_out: kinds and names of what could not be restored; views are forgiven where they may read excluded
+        tables, or the backup reported that no restore makes them.
     """
     same_server = _family(captured) == _family(restored)
     found = list(_of_tables(captured, restored, table, same_server=same_server))
     if not table:
         found += _of_objects(captured, restored, same_server=same_server)
-    reported = {limit.name for limit in captured.limits if limit.kind == OTHER_SCHEMA}
-    forgiven = [("view", name, "is missing") for name in left_out if captured.excluded_tables or name in reported]
+    reported = {("view", limit.name) for limit in captured.limits if limit.kind == OTHER_SCHEMA}
+    forgiven = [
+        (*each, "is missing") for each in left_out if each[0] != "view" or captured.excluded_tables or each in reported
+    ]
     return [each for each in found if (each.kind, each.name, each.what) not in forgiven]
 
 

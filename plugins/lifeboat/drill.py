@@ -12,6 +12,7 @@ import json
 import platform
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -206,9 +207,17 @@ def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _R
             f" parents that {'; '.join(loaded.orphans[: comparison.NAMED])}.",
             "Repair those rows where the application runs, and back up again.",
         )
-    if loaded.left_out:
-        views = plural(len(loaded.left_out), "view reads", "views read")
+    for kind, name in loaded.left_out:
+        log.warning("%s: %s %r cannot be restored, and was left out.", captured.database, kind, name)
+    left_out = Counter(kind for kind, _ in loaded.left_out)
+    if count := left_out["view"]:
+        views = plural(count, "view reads", "views read")
         rehearsal.notes.append(f"{views} excluded tables, and cannot be restored beside them")
+    if count := left_out["trigger"]:
+        triggers = plural(count, "trigger does not fit its table", "triggers do not fit their tables")
+        rehearsal.notes.append(f"{triggers}, and cannot be restored")
+    if count := left_out["event"]:
+        rehearsal.notes.append(f"the time of {plural(count, 'event')} has passed, so no server makes it")
     for difference in found:
         log.warning("%s: %s, on a server of version %s.", captured.database, difference, restored.server)
     if found:

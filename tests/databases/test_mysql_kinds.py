@@ -264,7 +264,7 @@ def test_a_view_over_an_excluded_table_is_left_out_and_told(way: Way) -> None:
     without = re.sub(rb"CREATE TABLE `cache` .*?;\n", b"", dump, flags=re.DOTALL)
     for sequential in (False, True):
         loaded = way.load(without, sequential=sequential)
-        assert sorted(loaded.left_out) == ["a", "v"]
+        assert sorted(loaded.left_out) == [("view", "a"), ("view", "v")]
         told = [
             warning for warning in loaded.warnings if "was left out: it reads what the dump does not hold" in warning
         ]
@@ -272,6 +272,41 @@ def test_a_view_over_an_excluded_table_is_left_out_and_told(way: Way) -> None:
         restored, _ = way.dump(COPY)
         assert comparison.differences(captured, restored, left_out=loaded.left_out) == []
         assert [each.name for each in comparison.differences(captured, restored)] == ["a", "v"]
+
+
+LEFT_OUT = {
+    "a trigger that does not fit its table": (
+        "CREATE TABLE t (a INT, b INT); CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1;"
+        "CREATE TRIGGER z BEFORE INSERT ON t FOR EACH ROW SET NEW.b = 1; ALTER TABLE t DROP a",
+        ("trigger", "r"),
+        "trigger 'r' was left out: it names a column that table 't' does not have (error 1054)",
+    ),
+    "an event whose time has passed": (
+        "CREATE EVENT e ON SCHEDULE AT NOW() + INTERVAL 1 SECOND DISABLE DO SELECT 1;"
+        "CREATE EVENT f ON SCHEDULE AT NOW() + INTERVAL 1 DAY DISABLE DO SELECT 1; SELECT SLEEP(2)",
+        ("event", "e"),
+        "event 'e' was left out: its time has passed",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@pytest.mark.parametrize(("sql", "name", "warning"), LEFT_OUT.values(), ids=list(LEFT_OUT))
+def test_what_no_server_can_have_is_left_out_and_told(way: Way, sql: str, name: tuple[str, str], warning: str) -> None:
+    way.server.run(sql, SOURCE)
+    captured, dump = way.dump(SOURCE)
+    assert [limit.name for limit in captured.limits if limit.name == name[1]]
+    loaded = way.load(dump)
+    assert loaded.left_out == (name,)
+    assert warning in loaded.warnings
+    restored, _ = way.dump(COPY)
+    assert comparison.differences(captured, restored, left_out=loaded.left_out) == []
+    assert [(each.kind, each.name) for each in comparison.differences(captured, restored)] == [name]
+    if name[0] == "event":
+        assert way.load(dump, sequential=True).left_out == (name,)
+    else:
+        with pytest.raises(RestoreError, match=r"error 1054 .*Hint: A trigger names a column"):
+            way.load(dump, sequential=True)
 
 
 LIMITS = {

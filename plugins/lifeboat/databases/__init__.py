@@ -156,7 +156,8 @@ class Loaded:
     :param rows: how many the database took.
     :param warnings: what is not as the dump has it, or not as its reader may expect.
     :param orphans: foreign keys whose rows lack parents, with how many; the dumped database lacked them, too.
-    :param left_out: views that read something that the dump does not hold.
+    :param left_out: what no server can have as it is, each with its kind: views that read what the dump does not hold,
+        triggers that do not fit their tables, events whose time has passed.
     """
 
     schema: str
@@ -165,7 +166,7 @@ class Loaded:
     seconds: float
     warnings: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lifeboat.databases import OTHER_SCHEMA, UNPROTECTED, Limit
-from lifeboat.databases.mysql_definitions import members
-from lifeboat.databases.mysql_lexis import Session
+from lifeboat.databases.mysql_definitions import members, read_table
+from lifeboat.databases.mysql_lexis import Lexis, Session, tokens
 from lifeboat.databases.mysql_source import UNICODE, Column, Source, Table, Taker, View
 from lifeboat.databases.mysql_statements import Statement, classify, name_of
 from lifeboat.errors import RestoreError
@@ -33,6 +33,8 @@ EXCLUDED_MEMBER = "MERGE tables over excluded tables"
 DEFINER = "definers that do not come back"
 GENERATED_ONLY = "tables that consist of generated columns"
 HISTORY = "tables whose history of rows is missing"
+PASSED_EVENT = "events whose time has passed"
+UNFIT_TRIGGER = "triggers that do not fit their tables"
 EVENT = "events that the dump client cannot write"
 CLIENT = "dump clients of another family than the server"
 VECTOR = "VECTOR columns that the dump client damages"
@@ -46,6 +48,7 @@ _BLANK = re.compile(rb"(?:\s|--[^\n]*\n|/\*M?!999999\\- [^\n]*\n)+")
 _STRING = re.compile(r"(`(?:[^`]|``)*`)|'(?:[^'\\]|\\.|'')*'", re.DOTALL)
 _MASKED = re.compile(rb"^  (`(?:[^`]|``)+`) [^\n]*\bMASKING POLICY (`(?:[^`]|``)+`)", re.MULTILINE)
 _CREATE_TABLE = re.compile(rb"CREATE TABLE (`(?:[^`]|``)+`)")
+_WHEN = {"row_start", "row_end"}  # columns that a versioned table has without naming them
 # The first releases of MariaDB's client known to write events with ;; in their text, and vectors.
 SAFE_FOR_EVENTS = (11, 8)
 SAFE_FOR_VECTORS = (11, 7)
@@ -100,6 +103,7 @@ def of_catalog(
         if column.table in stored and column.data_type == "float" and column.scale is None and not column.is_generated:
             yield _of_float(column)
     yield from _of_foreign_keys(source, excluded)
+    yield from _of_passed_events(source)
     broken = {("view", name) for name in unusable}
     for kind, name, definer in _definers(source, excluded):
         if (kind, name) not in broken and source.accounts and definer.removesuffix("@") not in source.accounts:
@@ -133,6 +137,12 @@ def _of_foreign_keys(source: Source, excluded: Collection[str]) -> Iterator[Limi
             yield Limit(
                 OTHER_PARENT, f"{key.table}.{key.name}", f"{text}: a restore reaches no other and leaves it out"
             )
+
+
+def _of_passed_events(source: Source) -> Iterator[Limit]:
+    for name in (code.name for code in source.code if code.is_over):
+        text = f"the time of event {name!r} has passed, and it is not kept then: no server makes it again; drop it"
+        yield Limit(PASSED_EVENT, name, text)
 
 
 def _of_float(column: Column) -> Limit:
@@ -257,6 +267,7 @@ class Definitions:
     def __init__(self, schema: str, excluded: Collection[str] = ()) -> None:
         self.limits: dict[str, Limit] = {}
         self._schema, self._excluded = schema, excluded
+        self._columns: dict[str, set[str]] = {}  # of each table, in lower case
         self._session = Session()  # as the server would have it: settings say how it reads what follows
 
     def see(self, sql: bytes) -> None:
@@ -269,6 +280,8 @@ class Definitions:
                 self._session.run(statement.sql)
             if statement and statement.kind == "table":
                 self._see_table(statement)
+            if statement and statement.kind == "trigger":
+                self._see_trigger(statement)
         except (RestoreError, ValueError) as error:
             what = error.message if isinstance(error, RestoreError) else str(error)
             self._add(Limit(REFUSED, _beginning(sql), f"a restore refuses a statement: {what.rstrip('.')}"))
@@ -279,13 +292,29 @@ class Definitions:
                 self._add(Limit(MASKING, name, text))
 
     def _see_table(self, table: Statement) -> None:
+        self._columns[table.name] = {name_of(column.name).lower() for column in read_table(table).columns} | _WHEN
         for name in members(table):
             if name in self._excluded:
                 text = f"table {table.name!r} shows the rows of {name!r}, which is excluded: a restore fails at it"
                 self._add(Limit(EXCLUDED_MEMBER, table.name, f"{text}; exclude it, too"))
 
+    def _see_trigger(self, trigger: Statement) -> None:
+        known = self._columns.get(trigger.table)
+        for name in _columns_of_row(trigger.sql, self._session.lexis) if known else ():
+            if name.lower() not in (known or ()):
+                text = f"trigger {trigger.name!r} names a column {name!r}, which table {trigger.table!r} does not have"
+                self._add(Limit(UNFIT_TRIGGER, trigger.name, f"{text}: a restore leaves it out; drop or repair it"))
+
     def _add(self, limit: Limit) -> None:
         self.limits[limit.text] = limit
+
+
+def _columns_of_row(trigger: bytes, lexis: Lexis) -> Iterator[str]:
+    """Yield the columns of its table's rows that a trigger names."""
+    found = list(tokens(trigger, lexis))
+    for row, dot, column in zip(found, found[1:], found[2:], strict=False):
+        if row.shape in ("NEW", "OLD") and dot.shape == ".":
+            yield name_of(trigger[column.start : column.end])
 
 
 def _beginning(sql: bytes) -> str:

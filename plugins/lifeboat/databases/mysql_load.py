@@ -33,12 +33,14 @@ from lifeboat.databases.mysql_target import (
     HINTS,
     INVALID_DATES,
     Compatibility,
+    LeftOut,
     RefusedError,
     Target,
     differences,
     in_passes,
     left_out,
     make_step,
+    passed_events,
     query,
     read_target,
     run,
@@ -197,7 +199,7 @@ class _Loading:
         self.rows = 0
         self.warnings: dict[str, None] = {}
         self.orphans: list[str] = []
-        self.left_out: dict[str, str] = {}  # views, each with a warning
+        self.left_out: dict[LeftOut, str] = {}  # each with a warning
 
     def take(self, statement: Statement) -> None:
         """Run a statement, or keep it until its time has come."""
@@ -235,8 +237,9 @@ class _Loading:
         steps, last = steps_of(self._deferred)
         with self._code.making():
             _, refused = in_passes(steps, self._define_deferred)
-        self.left_out = left_out(refused)
         make_step(last, self._define_deferred)
+        events = [statement.name for statement in self._deferred if statement.kind == "event"]
+        self.left_out = left_out(refused) | passed_events(self._inserters[0], events)
         for warning in self.left_out.values():
             self._warn(warning)
         self._warn_of_code()
@@ -412,14 +415,9 @@ class _Loading:
         return self._attempt(statement)
 
     def _warn_of_code(self) -> None:
-        """Tell what will belong to somebody else, and which events will not run or were left out."""
+        """Tell what will belong to somebody else, and which events will not run."""
         for warning in self._code.warnings():
             self._warn(warning)
-        events = [statement for statement in self._deferred if statement.kind == "event"]
-        count = "SELECT COUNT(*) FROM information_schema.events WHERE event_schema = database()"
-        ((made,),) = self._inserters[0].query(count) if events else ((0,),)
-        if made < len(events):
-            self._warn(f"events not made, because their time has passed: {len(events) - made} of {len(events)}")
 
     def _warn_of_references(self, statement: Statement) -> None:
         """Tell what in a copy still means the original."""

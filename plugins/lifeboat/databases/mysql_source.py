@@ -70,12 +70,14 @@ class Code(NamedTuple):
     """A trigger, routine or event.
 
     :param text: of an event, what is in it and its comment; None where this user may not see it.
+    :param is_over: whether it is an event whose time has passed, and that no server would make again.
     """
 
     kind: str
     name: str
     definer: str
     text: str | None
+    is_over: int | None
 
 
 class ForeignKey(NamedTuple):
@@ -203,10 +205,11 @@ def read(session: Session, schema: str, version: str) -> Source:
 
 
 _CODE = (
-    "SELECT 'trigger', trigger_name, definer, '' FROM information_schema.triggers WHERE trigger_schema = %s"
-    " UNION ALL SELECT LOWER(routine_type), routine_name, definer, routine_definition"
+    "SELECT 'trigger', trigger_name, definer, '', 0 FROM information_schema.triggers WHERE trigger_schema = %s"
+    " UNION ALL SELECT LOWER(routine_type), routine_name, definer, routine_definition, 0"
     " FROM information_schema.routines WHERE routine_schema = %s"
-    " UNION ALL SELECT 'event', event_name, definer, CONCAT(event_definition, event_comment)"
+    " UNION ALL SELECT 'event', event_name, definer, CONCAT(event_definition, event_comment),"
+    " on_completion = 'NOT PRESERVE' AND COALESCE(execute_at, ends) < NOW()"
     " FROM information_schema.events WHERE event_schema = %s ORDER BY 1, 2"
 )
 

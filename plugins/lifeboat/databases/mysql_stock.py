@@ -32,6 +32,7 @@ from lifeboat.databases.mysql_target import (
     in_passes,
     left_out,
     make_step,
+    passed_events,
     run,
     session_in,
     steps_of,
@@ -86,8 +87,8 @@ def load_sequentially(
             _feed(process, schema, settings, statements, fed)
         steps, last = steps_of(fed.views)
         _, refused = in_passes(steps, partial(_make, session))
-        without = left_out(refused)
         make_step(last, partial(_make, session))
+        without = left_out(refused) | passed_events(session, fed.events)
     warnings += without.values()
     warnings += code.warnings()
     seconds = time.monotonic() - started
@@ -170,6 +171,7 @@ class _Fed:
     views: list[Statement] = field(default_factory=list)
     columns: dict[str, tuple[Column, ...]] = field(default_factory=dict)
     merging: set[str] = field(default_factory=set)
+    events: list[str] = field(default_factory=list)
 
     def texts(self, statement: Statement) -> list[bytes]:
         """Return what the client reads of a statement."""
@@ -177,6 +179,8 @@ class _Fed:
             self.views.append(statement)
         if statement.kind in ("view", "view placeholder"):
             return []
+        if statement.kind == "event":
+            self.events.append(statement.name)
         if statement.kind == "rows" and statement.name in self.merging:
             return []
         if statement.kind == "rows":

@@ -23,6 +23,7 @@ HINTS = CONNECTION_HINTS | {
     1044: "Grant the connection's user all privileges on the schema to restore into.",
     1049: "Create the schema to restore into.",
     1050: "Restore into an empty schema.",
+    1054: "A trigger names a column that its table does not have: drop or repair it where the application runs.",
     1062: "The dump holds a key twice: it is damaged, or the server compares texts otherwise than its source did.",
     1114: "The server's disk or memory is full.",
     1142: "Grant the connection's user all privileges on the schema to restore into.",
@@ -99,9 +100,10 @@ AS_READ = (
     b" @saved_col_connection = @@collation_connection, @saved_sql_mode = @@sql_mode, @saved_time_zone = @@time_zone",
 )
 NOT_ALLOWED = 1227
+UNKNOWN_COLUMN = 1054
 # A table, routine or view is missing, or one that can be written to: it may come later in the dump.
 DENIED = frozenset((1142, 1143, 1370))  # what a view reads: who loads may reach no other schema
-LACKS = frozenset((1054, 1146, 1305, 1347, 1356, 1368, 1449)) | DENIED
+LACKS = frozenset((UNKNOWN_COLUMN, 1146, 1305, 1347, 1356, 1368, 1449)) | DENIED
 INVALID_VIEW = 1356  # also: its definer lacks rights
 LACKS_TABLE = frozenset((1146, INVALID_VIEW)) | DENIED
 
@@ -120,6 +122,7 @@ class RefusedError(RestoreError):
 Step = Sequence[Statement]
 Make = Callable[[Statement], RefusedError | None]  # returns why the server refused
 Refused = tuple[Step, RefusedError]
+LeftOut = tuple[str, str]  # kind and name
 
 
 def run(session: Session, sql: bytes, doing: str, *, private: bool = False) -> int:
@@ -232,19 +235,29 @@ def make_step(step: Step, make: Make) -> RefusedError | None:
     return None
 
 
-def left_out(refused: Iterable[Refused]) -> dict[str, str]:
-    """Return the views that read what the dump does not hold, each with a warning.
+def left_out(refused: Iterable[Refused]) -> dict[LeftOut, str]:
+    """Return the views that read what the dump does not hold, and the triggers that do not fit, each with a warning.
 
     :raises RefusedError: something else was refused.
     """
-    found = {}
+    found: dict[LeftOut, str] = {}
     for step, refusal in refused:
-        if step[-1].kind != "view" or refusal.number not in LACKS_TABLE:
+        kind, name = step[-1].kind, step[-1].name
+        if kind == "view" and refusal.number in LACKS_TABLE:
+            why = f"it reads {'another schema' if refusal.number in DENIED else 'what the dump does not hold'}"
+        elif kind == "trigger" and refusal.number == UNKNOWN_COLUMN:
+            why = f"it names a column that table {step[-1].table!r} does not have"
+        else:
             raise refusal
-        name = step[-1].name
-        reads = "another schema" if refusal.number in DENIED else "what the dump does not hold"
-        found[name] = f"view {name!r} was left out: it reads {reads} (error {refusal.number})"
+        found[kind, name] = f"{kind} {name!r} was left out: {why} (error {refusal.number})"
     return found
+
+
+def passed_events(session: Session, names: Iterable[str]) -> dict[LeftOut, str]:
+    """Return those of a dump's events that the server did not keep, as their time has passed, each with a warning."""
+    made = session.query("SELECT event_name FROM information_schema.events WHERE event_schema = database()")
+    missing = sorted(set(names) - {name for (name,) in made})
+    return {("event", name): f"event {name!r} was left out: its time has passed" for name in missing}
 
 
 @dataclass(frozen=True)
