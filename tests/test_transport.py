@@ -79,6 +79,7 @@ def test_mysql_across_the_network(
     from lifeboat.databases.mysql import Session
 
     monkeypatch.setattr(connections, "_mysql_driver", lambda *_: None)
+    monkeypatch.setattr(Session, "execute", lambda *_: 0)
     monkeypatch.setattr(Session, "query", lambda *_: [("Ssl_cipher", "TLS_AES_256_GCM_SHA384" if encrypted else "")])
     extra = {"ssl_mode": mode} if mode else {}
     facts = {"conn_type": "mysql", "host": "db.example.com", "login": "u", "password": "pw", "extra": extra}

@@ -283,6 +283,19 @@ def test_a_server_without_tls_is_refused_where_tls_is_demanded(
             opened(mariadb, monkeypatch, extra=extra)
 
 
+@pytest.mark.parametrize("server", ["mysql", "mariadb"])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_server_that_allows_small_joins_only_is_reached(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, server: str, client: str
+) -> None:
+    found = request.getfixturevalue(server)
+    found.run("SET GLOBAL max_join_size = 1")
+    try:
+        opened(found, monkeypatch, extra={"client": client}).close()
+    finally:
+        found.run("SET GLOBAL max_join_size = DEFAULT")
+
+
 def test_a_server_that_offers_only_broken_tls_is_reached_without_it(
     mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
