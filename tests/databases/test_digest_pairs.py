@@ -228,6 +228,12 @@ PRINTED_OTHERWISE = {
         "CREATE TABLE t (a INT, b INT COMMENT 'UNIQUE KEY `i1` (`b`),', UNIQUE i1 (b) COMMENT '`,(', UNIQUE i2 (a))"
         " ENGINE=MyISAM; ALTER TABLE t ADD PRIMARY KEY (a)",
     ),
+    "columns that have no default since a query made them": (
+        ("MariaDB 10.11",),
+        "CREATE TABLE t (id INT NOT NULL PRIMARY KEY, a VARCHAR(20) DEFAULT ' DEFAULT NULL', b INT);"
+        "INSERT INTO t VALUES (1, 'x', 1), (2, 'y', 1);"
+        "CREATE TABLE u AS SELECT b, COUNT(DISTINCT a) AS n, MAX(id) AS m FROM t GROUP BY b ORDER BY MAX(id)",
+    ),
     "options that mean nothing to the server": (
         ("MariaDB 10.11",),
         "SET sql_mode = 'IGNORE_BAD_TABLE_OPTIONS'; CREATE TABLE t (f INT x='y' COMMENT ' /* x */', g INT, KEY (g)"

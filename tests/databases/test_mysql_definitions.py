@@ -345,3 +345,22 @@ def test_comments_do_not_count() -> None:
 )
 def test_other_definitions_count(one: list[bytes], other: list[bytes]) -> None:
     assert canonical(*one) != canonical(*other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        (b"`a` int(11)", b"`a` int(11) DEFAULT NULL", True),
+        (b"`a` timestamp NULL COMMENT 'x'", b"`a` timestamp NULL DEFAULT NULL COMMENT 'x'", True),
+        (b"`a` int(11)", b"`a` int(11) DEFAULT 0", False),
+        (b"`a` int(11)", b"`a` int(11) NOT NULL", False),
+        (b"`a` int(11) COMMENT ' DEFAULT NULL'", b"`a` int(11) COMMENT ''", False),
+        (b"`a DEFAULT NULL` int(11)", b"`a` int(11)", False),
+    ],
+    ids=repr,
+)
+def test_mariadb_has_null_by_default_and_mysql_may_have_no_default(one: bytes, other: bytes, alike: bool) -> None:
+    sql = b"CREATE TABLE `t` (\n  %b\n) ENGINE=InnoDB"
+    texts = [statement(sql % column) for column in (one, other)]
+    assert len({definitions.canonical(text, "", of_mariadb=True) for text in texts}) == (1 if alike else 2)
+    assert len({definitions.canonical(text, "") for text in texts}) == 2

@@ -27,6 +27,7 @@ def fingerprint(connection: Any, schema: str) -> dict[str, str]:
     import MySQLdb
 
     found: dict[str, str] = {}
+    of_mariadb = "MariaDB" in query(connection, "SELECT version()")[0][0]
     for name, kind in query(
         connection,
         "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = %s"
@@ -36,7 +37,9 @@ def fingerprint(connection: Any, schema: str) -> dict[str, str]:
         what = {"VIEW": "VIEW", "SEQUENCE": "SEQUENCE"}.get(kind, "TABLE")
         try:
             ((_, definition, *_),) = query(connection, f"SHOW CREATE {what} {quoted(schema)}.{quoted(name)}")
-            found[f"{what.lower()} {name}"] = _plain(definition) + _collations(connection, schema, name)
+            found[f"{what.lower()} {name}"] = _plain(definition, of_mariadb=of_mariadb) + _collations(
+                connection, schema, name
+            )
             if what == "TABLE":
                 found[f"rows of {name}"] = _rows(connection, schema, name)
         except MySQLdb.Error as error:  # a MERGE table over others, for example
@@ -50,17 +53,24 @@ def fingerprint(connection: Any, schema: str) -> dict[str, str]:
     ):
         row = query(connection, f"SHOW CREATE {kind} {quoted(schema)}.{quoted(name)}")[0]
         text = next(part for part in row[2:] if isinstance(part, str) and "CREATE" in part)
-        found[f"{kind.lower()} {name}"] = _plain(text) + str(row[1])
+        found[f"{kind.lower()} {name}"] = _plain(text, of_mariadb=of_mariadb) + str(row[1])
     return found
 
 
-def _plain(definition: str) -> str:
-    """Return a definition without counters, definers and collations, which servers spell in several ways."""
-    return re.sub(
+def _plain(definition: str, *, of_mariadb: bool) -> str:
+    """Return a definition without what servers spell in several ways, or drop when they read it again."""
+    plain = re.sub(
         r" AUTO_INCREMENT=\d+| DEFINER=`[^`]*`@`[^`]*`| CHARACTER SET \w+| COLLATE[ =]\w+| DEFAULT CHARSET=\w+",
         "",
         definition,
     )
+    if not plain.startswith("CREATE TABLE"):
+        return plain
+    plain = re.sub(r" /\*(?!M?!).*?\*/", "", plain)
+    if of_mariadb:  # for which this is the default of whatever may be NULL
+        plain = plain.replace(" DEFAULT NULL", "")
+    keys = re.compile(r"^  (?!PRIMARY)(?:\w+ )?KEY .*?,?$", re.MULTILINE)
+    return keys.sub("", plain) + "\n".join(sorted(key.rstrip(",") for key in keys.findall(plain)))
 
 
 def _collations(connection: Any, schema: str, table: str) -> str:

@@ -42,6 +42,7 @@ from lifeboat.errors import DumpError, RestoreError
 
 RULES = 2  # their version; a manifest that names none has digests by the first
 TRAILER = b"-- Dump completed"
+SERVER = b"-- Server version"
 AT_ONCE = 64 << 10  # bytes of rows that are looked at together; more do not fit into the processor's cache
 LONGEST_HEAD = 1 << 20  # of an INSERT, up to VALUES: 4096 columns may be named there
 
@@ -219,6 +220,7 @@ class DumpParser:
         self._with_history = False
         self._session = Session()
         self._complete = False
+        self._of_mariadb = False
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the dump.
@@ -278,6 +280,8 @@ class DumpParser:
         return end.end()
 
     def _definition(self, line: bytes) -> None:
+        if not self._tables and line.startswith(SERVER):
+            self._of_mariadb = b"MariaDB" in line
         if not self._statement:
             if line.startswith(TRAILER):
                 self._complete = True
@@ -317,7 +321,7 @@ class DumpParser:
         made = recognise(statement)
         if not made or made.kind not in _DEFINITIONS:
             return
-        sha256 = hashlib.sha256(canonical(made, self._schema)).hexdigest()
+        sha256 = hashlib.sha256(canonical(made, self._schema, of_mariadb=self._of_mariadb)).hexdigest()
         if made.kind != "table":
             self._objects.append(ObjectDigest(made.kind, made.name, sha256))
             return

@@ -51,6 +51,7 @@ _COLUMN = pattern(
 _STRING = r"'(?: [^'\\] | \\.? )*+ (?: ' | \Z )"
 _MARKS = r"/\*M?!\d*+ | \*/"  # of comments for some versions of the server
 _COUNTER = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++")
+_NULL_BY_DEFAULT = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sDEFAULT\sNULL\b")
 _UNION = re.compile(rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|\bUNION=\((?P<names>(?:`(?:[^`]|``)++`,?)++)\)", re.DOTALL)
 _MEANINGLESS = pattern(
     rf"""(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++ | (?P<version> /\*M?!\d++ )
@@ -435,14 +436,17 @@ def names_schema(statement: Statement, schema: str) -> bool:
     return bool(re.search(rb"(?:`%b`|\"%b\"|(?<![\w$.`\"@])%b)\s*\.\s*[\w`\"]" % (name, name, name), text))
 
 
-def canonical(statement: Statement, schema: str) -> bytes:
+def canonical(statement: Statement, schema: str, *, of_mariadb: bool = False) -> bytes:
     """Return the text of a definition that is the same whatever client printed it, and after a reload.
 
     :param schema: that was dumped; empty where nothing of it is known.
+    :param of_mariadb: MariaDB printed it, for which a column that may be NULL has that default, said or not.
     """
     if statement.kind == "table":
         sql = with_collations_only(within_schema(statement, schema)).sql
         sql = _MEANINGLESS.sub(lambda found: found["kept"] or (b"/*!" if found["version"] else b""), sql)
+        if of_mariadb:
+            sql = _NULL_BY_DEFAULT.sub(lambda found: found["kept"] or b"", sql)
         return _with_keys_sorted(replace(statement, sql=sql))
     if statement.kind not in CODE:
         return statement.sql
