@@ -37,7 +37,7 @@ PASSED_EVENT = "events whose time has passed"
 UNFIT_TRIGGER = "triggers that do not fit their tables"
 EVENT = "events that the dump client cannot write"
 CLIENT = "dump clients of another family than the server"
-VECTOR = "VECTOR columns that the dump client damages"
+VECTOR = "VECTOR columns that the dump client writes as texts"
 HISTOGRAM = "tables whose histograms are missing"
 MASKING = "masking policies, which are missing"
 REFUSED = "statements that a restore refuses"
@@ -220,15 +220,19 @@ def of_client(source: Source, client: Client, excluded: Collection[str]) -> Iter
     if not client.is_mariadb:
         stored = {column.table for column in source.columns if not column.is_generated}
         for name in (table.name for table in tables if table.name not in stored):
-            text = f"table {name!r} consists of generated columns, for whose rows {client.version} writes invalid SQL"
-            yield Limit(GENERATED_ONLY, name, text)
+            text = f"table {name!r} consists of generated columns, for whose rows {client.version}"
+            yield Limit(GENERATED_ONLY, name, f"{text} writes what only Lifeboat loads")
 
 
 def _of_vectors(source: Source, client: Client, excluded: Collection[str]) -> Iterator[Limit]:
     for column in source.columns:
         if column.data_type == "vector" and client.release < SAFE_FOR_VECTORS and column.table not in excluded:
             name = f"{column.table}.{column.name}"
-            yield Limit(VECTOR, name, f"column {name} is a VECTOR, which {client.version} writes as damaged text")
+            yield Limit(
+                VECTOR,
+                name,
+                f"column {name} is a VECTOR, which {client.version} writes as text, which only Lifeboat loads",
+            )
 
 
 def _of_history(source: Source, client: Client, tables: Iterable[Table]) -> Iterator[Limit]:
