@@ -806,3 +806,19 @@ def test_a_table_that_cannot_be_read_fails_the_dump_with_what_to_do(
     with pytest.raises(DumpError, match=f"(?s){said}"):
         take(engine(server))
     take(engine(server), "m" if "m (" in sql else "t")
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+@pytest.mark.parametrize(("size", "is_told"), [(800_000, True), (400_000, False)])
+def test_a_row_that_the_server_would_not_take_again_is_told(
+    servers: Servers, own_clients: Callable[[Any], None], name: str, size: int, *, is_told: bool
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(server, f"CREATE TABLE t (b LONGBLOB); INSERT INTO t VALUES (REPEAT(0xFF, {size}))")  # two letters a byte
+    server.run("SET GLOBAL max_allowed_packet = 1048576")
+    try:
+        dump, _ = take(engine(server))
+    finally:
+        server.run("SET GLOBAL max_allowed_packet = 268435456")
+    assert told(dump) == ({(SERVER, "max_allowed_packet")} if is_told else set())

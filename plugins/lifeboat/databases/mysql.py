@@ -292,6 +292,11 @@ class Session:
         self.execute(b"SET SESSION sql_mode = '', lock_wait_timeout = 1")
         return int(limit)
 
+    def longest(self) -> int:
+        """Return how many bytes the longest statement may have that the server takes."""
+        ((longest,),) = self.query("SELECT @@max_allowed_packet")
+        return int(longest)
+
     def doing(self, database: str) -> list[tuple[str, str]]:
         """Return what the server is doing for those of this user who came later and use the database.
 
@@ -487,10 +492,13 @@ def dump(
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
                 passed = _pump(database, excluded, command, descriptor, write, _Watch(session, database))
             _check_unaltered(session, source)
+            longest = session.longest()
     if not filling:
         limits += passed.limits
         if ask_taker:
             limits += _of_taker(ask_taker, source, excluded, passed.longest_line)
+        else:
+            limits += mysql_limits.of_longest(passed.longest_line, longest)
     dump = Dump(
         database=database,
         engine="mysql",

@@ -380,6 +380,17 @@ def _release(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)[:2]]
 
 
+def of_longest(longest_line: int, longest: int) -> Iterator[Limit]:
+    """Yield that a row is too long to come back to the dumped server itself.
+
+    :param longest_line: bytes of the dump's longest line, and so of its longest row at most.
+    :param longest: bytes of the longest statement that the server takes.
+    """
+    if longest_line > longest:
+        text = f"a row may have {size_text(longest_line)} as SQL, and the server takes {size_text(longest)} at once"
+        yield Limit(SERVER, "max_allowed_packet", f"{text}: raise its max_allowed_packet before you restore")
+
+
 def unasked(reason: str) -> Limit:
     """Return the limit of a restore server that did not answer."""
     return Limit(UNASKED, "", f"nobody knows whether the restore server could take this: {reason.rstrip('.')}")
