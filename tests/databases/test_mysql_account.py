@@ -265,7 +265,8 @@ def test_who_may_make_no_account_must_reach_nothing_else(
 @pytest.mark.parametrize(
     ("grants", "schemas", "beyond"),
     [
-        (["GRANT USAGE ON *.* TO `u`@`h`", "GRANT ALL PRIVILEGES ON `s`.* TO `u`@`h`"], ["s", "S"], []),
+        (["GRANT USAGE ON *.* TO `u`@`h`", "GRANT ALL PRIVILEGES ON `s`.* TO `u`@`h`"], ["s"], []),
+        (["GRANT USAGE ON *.* TO `u`@`h`"], ["s", "S"], ["schema 'S'"]),
         (["GRANT USAGE ON *.* TO `u`@`h` REQUIRE SSL WITH MAX_USER_CONNECTIONS 20"], ["information_schema"], []),
         (["GRANT SELECT, LOCK TABLES ON `o`.* TO `u`@`h`"], ["s", "o"], ["schema 'o'"]),
         (["GRANT USAGE ON *.* TO `u`@`h` WITH GRANT OPTION"], [], ["GRANT USAGE ON *.*"]),
@@ -286,9 +287,41 @@ def test_what_nobody_knows_reaches_beyond(grants: list[str], schemas: list[str],
 def test_a_schema_that_everybody_may_use_is_in_the_way_of_a_load(server: Database, copy: str) -> None:
     everybody = "INSERT INTO mysql.db (host, db, user, select_priv) VALUES ('%', 'victim', '', 'Y'); FLUSH PRIVILEGES"
     server.run(everybody)
-    with pytest.raises(RestoreError, match=r"the server lets lifeboat_load_\w+ reach beyond 'copy_%'.*'victim'"):
+    with pytest.raises(RestoreError, match=r"lets lifeboat_load_\w+ reach beyond 'copy_%'.*'victim'") as refused:
         engine(server).target(Target(copy, "a key")).__enter__()
+    assert "account without a name" in refused.value.hint
     server.run("DELETE FROM mysql.db WHERE db = 'victim'; FLUSH PRIVILEGES")
+
+
+def test_schemas_whose_names_differ_in_case_are_two(server: Database, copy: str, login: str) -> None:
+    server.run("DROP DATABASE IF EXISTS `COPY_%`; CREATE DATABASE `COPY_%`")
+    grant(server, login, "ALL ON `copy\\_\\%`.*", "ALL ON `COPY\\_\\%`.*")
+    with pytest.raises(RestoreError, match=r"limited reach beyond 'copy_%'.*schema 'COPY_%'"):
+        engine(server, login).target(Target(copy, "a key")).__enter__()
+    server.run("DROP DATABASE `COPY_%`")
+
+
+def test_a_server_that_revokes_parts_of_rights_takes_names_as_they_are(mysql: MySQL) -> None:
+    mysql.run("SET GLOBAL partial_revokes = ON")
+    loading = engine(mysql)
+    try:
+        with filling(loading, mysql, "copy_%"):
+            assert loading.load("copy_%", PROCEDURE, Load("x")).tables == 1
+    finally:
+        mysql.run("SET GLOBAL partial_revokes = OFF; DROP DATABASE `copy_%`")
+
+
+def test_a_role_of_everybody_is_in_the_way_of_a_load(mysql: MySQL) -> None:
+    """Once everybody has a role, MySQL finds rights on columns by their very names only."""
+    mysql.run(f"DROP USER IF EXISTS limited@localhost; CREATE USER limited@localhost IDENTIFIED BY '{PASSWORD}'")
+    grant(mysql, "limited@localhost", *ENOUGH)
+    mysql.run("CREATE ROLE everybody; SET GLOBAL mandatory_roles = 'everybody'")
+    try:
+        with pytest.raises(RestoreError, match=r"lets lifeboat_load_\w+ reach beyond .*`everybody`") as refused:
+            engine(mysql, "limited").target(Target("copy_%", "a key")).__enter__()
+        assert "mandatory_roles" in refused.value.hint
+    finally:
+        mysql.run("SET GLOBAL mandatory_roles = ''; DROP ROLE everybody; DROP USER limited@localhost")
 
 
 OWNED = b"""CREATE TABLE `t` (`id` int);
@@ -414,6 +447,17 @@ def test_views_have_their_owners_again_though_these_have_no_rights(server: Datab
     owners = f"SELECT DISTINCT definer FROM information_schema.views WHERE table_schema = '{copy}'"
     assert server.run(owners) == "poor@localhost\n"
     server.run("DROP DATABASE `copy_%`; DROP USER poor@localhost")
+
+
+def test_an_event_does_not_run_as_who_restores(server: Database, copy: str) -> None:
+    event = (
+        b"CREATE DEFINER=`gone`@`%` EVENT `e` ON SCHEDULE EVERY 1 SECOND ENABLE DO CREATE USER IF NOT EXISTS evil;\n"
+    )
+    loading = engine(server)
+    with filling(loading, server, copy, in_place=True):
+        loaded = loading.load(copy, [event], Load("x", in_place=True))
+    assert "events are disabled, for they would run as the user who restores: e" in loaded.warnings
+    assert server.run("SELECT definer, status FROM information_schema.events") == "root@localhost\tDISABLED\n"
 
 
 @pytest.mark.usefixtures("fooled")

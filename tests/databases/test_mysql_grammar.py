@@ -99,6 +99,37 @@ BEYOND = {
     b"CREATE EVENT e ON SCHEDULE EVERY '1\\' DAY ENABLE DO DELETE FROM q -- ' DAY DO SELECT 1 ;;",
     "a comment whose end is doubtful": b"SET sql_mode = 'NO_BACKSLASH_ESCAPES';\n"
     b"CREATE TABLE `t` (`a` int COMMENT 'x\\', `b` int COMMENT '\\');",
+    # Comments for some versions, of which one server reads what the other passes over.
+    "schema behind a comma for some": b"CREATE TABLE `t` (`a` int DEFAULT nextval(`victim` /*!999999 , */ . `s`));",
+    "DIRECTORY behind a word for some": TABLE
+    + b" PARTITION BY HASH (`a`) (PARTITION p0 DATA /*!999999 x */ DIRECTORY = '/tmp/' ENGINE = InnoDB);",
+    "engine of a partition, quoted": TABLE + b" PARTITION BY HASH (`a`) (PARTITION p0 ENGINE = `FEDERATED`);",
+    "engine of a partition, without =": TABLE + b" PARTITION BY HASH (`a`) (PARTITION p0 ENGINE FEDERATED);",
+    "engine of a partition, behind one for some": TABLE
+    + b" PARTITION BY HASH (`a`) (PARTITION p0 ENGINE = /*!999999 InnoDB */ FEDERATED);",
+    "ROW behind a word for some": TABLE + b" PARTITION BY HASH (`a`) VALUES /*!999999 x */ ROW(1);",
+    "five versions": TABLE + b" /*!90001 CHECKSUM=1 */ /*!90002 CHECKSUM=1 */ /*!90003 CHECKSUM=1 */"
+    b" /*!90004 CHECKSUM=1 */ /*!90005 CHECKSUM=1 */;",
+    "a version of seven digits": TABLE + b" /*!5010011 CHECKSUM=1 */;",
+    "a view for some": b"/*!50001 CREATE */ /*!999999 VIEW `v` AS SELECT */ VIEW `victim`.`v` AS SELECT 1;",
+    "a view whose schema seems its name": b"CREATE VIEW `victim` /*!999999 AS SELECT 1 */ . `v` AS SELECT 1;",
+    "a view for some, an event for others": b"CREATE /*!999999 VIEW `v` AS SELECT 1 */ EVENT `e` ON SCHEDULE EVERY 1"
+    b" SECOND DO DELETE FROM q;",
+    "a procedure whose schema seems its name": b"CREATE PROCEDURE `victim` /*!999999 () */ . `p`() SELECT 1;",
+    "a procedure for some, a program for others": b"CREATE /*!999999 PROCEDURE `p` () */ FUNCTION `f` () RETURNS int"
+    b" SONAME 'x.so';",
+    "an event that is disabled for some": b"CREATE EVENT `e` ON SCHEDULE EVERY 1 SECOND /*!999999 DISABLE */ DO DELETE"
+    b" FROM q;",
+    "code for some that ends in a string": b"/*!999999 CREATE VIEW `v` AS SELECT '*/ DROP TABLE victim.t -- ' */;",
+    "a histogram for some, and more": b"/*!80002 ANALYZE TABLE `t` UPDATE HISTOGRAM */ ON `a`;",
+    "sql_mode for some": b"/*!999999 SET sql_mode = 'NO_BACKSLASH_ESCAPES' */;",
+    "sql_mode for some, beside another": b"SET /*!999999 sql_mode = 'NO_BACKSLASH_ESCAPES', */ sql_notes = 1;",
+    "character set for MariaDB": b"/*M!100100 SET NAMES gbk */;",
+    "sql_mode by what some set": b"SET @a = '';\n/*!999999 SET @a = 'NO_BACKSLASH_ESCAPES' */;\nSET sql_mode = @a;",
+    "sql_mode by another variable's number": b"SET sql_mode = @@innodb_sort_buffer_size;",
+    "sql_mode by another variable's saved number": b"SET @a = @@innodb_sort_buffer_size;\nSET sql_mode = @a;",
+    "sql_mode by what the same statement sets": b"SET @a = '';\nSET @a = 'NO_BACKSLASH_ESCAPES', sql_mode = @a;",
+    "character set by that of results": b"SET @a = @@character_set_results;\nSET character_set_client = @a;",
     "a blank that is none in ASCII": b"SET NAMES latin1;\nCREATE TABLE `t` (`a` int) x\xa0SELECT\xa01;",
 }
 
@@ -122,6 +153,12 @@ HARMLESS = {
     b" `a.b` int COMMENT 'x`.`y');",
     "a parent in the same schema": b"CREATE TABLE `t` (`a` int,"
     b" CONSTRAINT `c` FOREIGN KEY (`a`) REFERENCES `p` (`id`));",
+    "settings saved, changed and restored": b"/*!40101 SET @OLD_SQL_MODE=@@SQL_MODE, SQL_MODE='ANSI_QUOTES' */;\n"
+    b"/*!40101 SET SQL_MODE=@OLD_SQL_MODE */;\n/*!50503 SET @saved = @@character_set_client */;\n"
+    b"/*!50503 SET character_set_client = @saved */;\n/*M!100616 SET @OLD_NOTE_VERBOSITY=@@NOTE_VERBOSITY,"
+    b" NOTE_VERBOSITY=0 */;\nCREATE TABLE `t` (`a` int COMMENT '\\'');",
+    "what newer versions know": b"CREATE TABLE `t` (`a` int /*!80023 INVISIBLE */, `b` int /*M!100301 COMPRESSED*/)"
+    b" ENGINE=InnoDB /*!80016 ENCRYPTION='N' */;",
     "letters of another character set": b"SET NAMES latin1;\nCREATE TABLE `\xe9` (`a` int COMMENT '\xa0');",
 }
 

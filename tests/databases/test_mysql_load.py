@@ -571,7 +571,10 @@ def test_the_collation_of_the_schema_is_that_of_the_copy(mariadb: MariaDB, copy:
 
 
 def test_an_event_whose_time_has_passed_is_missed(mariadb: MariaDB, copy: str) -> None:
-    event = b"CREATE EVENT `%b` ON SCHEDULE AT '%b-01-01 00:00:00' ON COMPLETION NOT PRESERVE ENABLE DO SELECT 1 ;;\n"
+    event = (
+        b"CREATE DEFINER=root@localhost EVENT `%b` ON SCHEDULE AT '%b-01-01 00:00:00' ON COMPLETION NOT PRESERVE"
+        b" ENABLE DO SELECT 1 ;;\n"
+    )
     sql = HEAD + b"DELIMITER ;;\n" + event % (b"gone", b"2020") + event % (b"coming", b"2036") + b"DELIMITER ;\n"
     loaded = restore(mariadb, sql, in_place=True)
     assert loaded.warnings == ("event 'gone' was left out: its time has passed",)

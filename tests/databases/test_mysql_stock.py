@@ -77,7 +77,7 @@ def test_the_sandbox_line_is_no_matter(
 def test_events_run_where_they_take_the_place_of_the_original_only(
     mariadb: MariaDB, copy: str, in_place: bool, states: str, warnings: tuple[str, ...]
 ) -> None:
-    event = b"CREATE EVENT `%b` ON SCHEDULE %b ON COMPLETION %b DO INSERT INTO t VALUES (1, '')"
+    event = b"CREATE DEFINER=root@localhost EVENT `%b` ON SCHEDULE %b ON COMPLETION %b DO INSERT INTO t VALUES (1, '')"
     events = (
         event % (b"ever", b"EVERY 1 SECOND STARTS '2026-01-01 00:00:00'", b"NOT PRESERVE ENABLE"),
         event % (b"once", b"AT '2036-01-01 00:00:00'", b"PRESERVE ENABLE"),

@@ -41,6 +41,7 @@ TLS_REQUIRED = frozenset(("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"))
 PREVENTED = 1290  # by an option of the server: without grants at all, or without passwords that it did not see itself
 DENIED = frozenset((1044, 1142, 1143, 1227, 1410, PREVENTED))
 GRANTS = "README.md shows the grants of who restores: CREATE USER, and all on the schemas WITH GRANT OPTION."
+EVERYBODY = "Take that from everybody: it comes from mandatory_roles, from PUBLIC, or from an account without a name."
 
 _OURS = re.compile(PREFIX + r"[0-9a-f]{16}")
 # Rights on a schema that is not there do no harm; those that are there can be seen.
@@ -116,9 +117,11 @@ def _allow_settings(session: Session, account: Account) -> Account:
 
     They do it in a role that the account loses before the first statement of a dump runs.
     """
+    if "MariaDB" in session.version():
+        return account  # it asks for no such right
     name = account.server.user
     role = f"{name}{ROLE}"
-    hosts = [host for (host,) in session.query("SELECT host FROM mysql.user WHERE user = %s", name)]
+    hosts = [host for (host,) in session.query("SELECT Host FROM mysql.user WHERE User = %s", name)]
     try:
         session.execute(f"CREATE ROLE '{role}'".encode())
         session.execute(f"GRANT SESSION_VARIABLES_ADMIN ON *.* TO '{role}'".encode())
@@ -127,7 +130,7 @@ def _allow_settings(session: Session, account: Account) -> Account:
         if not is_of_driver(error):
             raise
         _drop_role(session, name)
-        return account  # MariaDB, which asks for no such right, or a restore connection that may not give it
+        return account  # a restore connection may not give that right
 
     def connect() -> Any:
         connection = account.connect()
@@ -166,8 +169,9 @@ def _create(session: Session, login: Server, schema: str) -> None:
         if not is_of_driver(error) or error.args[0] != PREVENTED:
             raise
         _create_all(session, accounts, plain, options)
+    named = schema if _takes_names_as_they_are(session) else pattern_of(schema)
     for account in accounts:
-        session.execute(f"GRANT ALL ON {quoted(pattern_of(schema))}.* TO {account}".encode())
+        session.execute(f"GRANT ALL ON {quoted(named)}.* TO {account}".encode())
 
 
 def pattern_of(schema: str) -> str:
@@ -177,6 +181,11 @@ def pattern_of(schema: str) -> str:
     """
     literal = re.sub(r"([\\%])", r"\\\1", schema)
     return re.sub("_", r"\\_", literal, count=room) if (room := LONGEST_PATTERN - len(literal)) > 0 else literal
+
+
+def _takes_names_as_they_are(session: Session) -> bool:
+    """Whether a schema's name in a grant is no pattern, as on a MySQL server that can revoke some rights of many."""
+    return ("partial_revokes", "ON") in session.query("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'")
 
 
 def _spelled(name: str, hosts: Collection[str]) -> list[str]:
@@ -202,7 +211,7 @@ def _hash(password: str) -> str:
 def _drop(session: Session, name: str) -> None:
     """Drop an account, with what belongs to it where that keeps MySQL from dropping it."""
     _drop_role(session, name)
-    hosts = [host for (host,) in session.query("SELECT host FROM mysql.user WHERE user = %s", name)]
+    hosts = [host for (host,) in session.query("SELECT Host FROM mysql.user WHERE User = %s", name)]
     if not hosts:
         return
     sql = f"DROP USER {', '.join(_spelled(name, hosts))}".encode()
@@ -222,7 +231,7 @@ def _drop_role(session: Session, name: str) -> None:
 
 def _sweep(session: Session) -> None:
     """Drop the accounts of loads that were killed; those of loads under way are locked."""
-    users = {user for (user,) in session.query("SELECT user FROM mysql.user")}
+    users = {user for (user,) in session.query("SELECT User FROM mysql.user")}
     for name in sorted(filter(_OURS.fullmatch, users)):
         try:
             with session.lock(name, patience=0):
@@ -243,6 +252,7 @@ def _check_rights(account: Account, schema: str, why: str = "") -> None:
     :param why: it loads; begins the message.
     :raises RestoreError: it reaches more, or something that nobody knows here.
     """
+    hint = GRANTS if why else EVERYBODY  # an account that was made for this has no rights but everybody's
     try:
         connection = account.connect()
     except Exception as error:
@@ -257,12 +267,15 @@ def _check_rights(account: Account, schema: str, why: str = "") -> None:
         for sql in (UNLIMITED, b"SET SESSION sql_mode = ''"):  # which has names in backticks
             session.execute(sql)
         grants = [grant for (grant,) in session.query("SHOW GRANTS")]
-        schemas = [name for (name,) in session.query("SELECT schema_name FROM information_schema.schemata")]
+        # Where case tells schemas apart, it does so here.
+        folded = "SELECT IF(@@lower_case_table_names, LOWER(schema_name), schema_name) FROM information_schema.schemata"
+        schemas = [name for (name,) in session.query(folded)]
+        ((schema,),) = session.query("SELECT IF(@@lower_case_table_names, LOWER(%s), %s)", schema, schema)
     if beyond := reach(grants, schemas, schema):
         raise RestoreError(
             f"{why}the server lets {account.server.user} reach beyond {schema!r}, as code in a dump could:"
             f" {listed(beyond)}.",
-            GRANTS,
+            hint,
         )
 
 
@@ -272,7 +285,7 @@ def reach(grants: Collection[str], schemas: Collection[str], schema: str) -> lis
     :param grants: as ``SHOW GRANTS`` prints them; what is not known to be harmless counts.
     :param schemas: that it may see, whoever lets it: an account without a name, or everybody's rights.
     """
-    others = sorted(name for name in schemas if name.lower() not in {schema.lower(), *OPEN_TO_ALL})
+    others = sorted(name for name in schemas if name != schema and name.lower() not in OPEN_TO_ALL)
     return [
         *(_shown(grant) for grant in grants if " GRANT OPTION" in grant or not _HARMLESS.match(grant)),
         *(f"schema {name!r}" for name in others),

@@ -120,7 +120,7 @@ def _owners(session: Session) -> _Owners:
     grants = [grant for (grant,) in session.query("SHOW GRANTS")]
     names_others = has_roles(grants) or any(_NAMES_OTHERS.search(grant) for grant in grants)
     try:
-        accounts = frozenset((name, at) for name, at in session.query("SELECT user, host FROM mysql.user"))
+        accounts = frozenset((name, at) for name, at in session.query("SELECT User, Host FROM mysql.user"))
     except Exception as error:
         if not is_of_driver(error):
             raise
@@ -141,6 +141,7 @@ class Code:
         self._remembered: dict[tuple[str, str], tuple[Owner | None, str]] = {}
         self._lost: dict[Owner, str] = {}
         self._asleep: list[str] = []
+        self._ownerless: list[str] = []
         self.before: Callable[[], object] = lambda: None  # to be called before the first statement of a dump runs
         self.set_up: tuple[bytes, ...] = ()  # makes a session one that takes what other servers took, until then
 
@@ -152,8 +153,8 @@ class Code:
             owner = None
         if statement.kind == "event":
             status = definitions.status_of(statement)
-            if status == "ENABLE" and not self._in_place:
-                self._asleep.append(statement.name)
+            if status == "ENABLE" and not (self._in_place and owner):
+                (self._ownerless if self._in_place else self._asleep).append(statement.name)
             statement = definitions.disabled(statement)
         self._remembered[statement.kind.upper(), statement.name] = (owner, status)
         return definitions.without_definer(statement)
@@ -164,6 +165,8 @@ class Code:
             yield f"definer {'@'.join(owner)} was dropped: {reason}"
         if self._asleep:
             yield f"events are disabled here, for they run in the original: {listed(self._asleep)}"
+        if self._ownerless:
+            yield f"events are disabled, for they would run as the user who restores: {listed(self._ownerless)}"
 
     def making(self) -> contextlib.AbstractContextManager[None]:
         """Let code be made, as far as the restore connection may say so."""
@@ -192,29 +195,29 @@ class Code:
         for code in made:
             _check(session, code)
 
-    def _remember(self, kind: str, name: str) -> tuple[Owner, str]:
-        owner, status = self._remembered.get((kind, name), (None, ""))
-        return owner or self._owners.own, status
-
     def _make(self, session: Session, schema: str, code: _Made) -> None:
-        """Make something again as another account's; triggers, one after the other, keep their order."""
-        owner, status = self._remember(code.kind, code.name)
+        """Make something again as another account's; triggers, one after the other, keep their order.
+
+        An event that its own account cannot have would run with the rights of the restore connection: it does not run.
+        """
+        owner, status = self._remembered.get((code.kind, code.name), (None, ""))
         if code.kind not in ("VIEW", "EVENT"):
             drop_code(session, code.kind, schema, code.name)
-        runs = status if self._in_place and status in STATUSES else "DISABLE"
+        runs = status if self._in_place and owner and status in STATUSES else "DISABLE"
         with _collated(session, schema, code.collation):
             session.execute(code.settings)
             try:
-                session.execute(code.owned_by(owner, runs))
+                session.execute(code.owned_by(owner or self._owners.own, runs))
             except Exception as error:
-                if not is_of_driver(error) or owner == self._owners.own:
+                if not is_of_driver(error) or owner in (None, self._owners.own):
                     raise
                 # A view of a copy, say, whose owner has no rights on the copy.
                 log.warning(
-                    "%s %r cannot be given to %s (error %s); it belongs to the restore connection.",
+                    "%s %r cannot be given to %s (error %s); it belongs to the restore connection%s.",
                     *(code.kind.capitalize(), code.name, "@".join(owner), error.args[0]),
+                    ", and is disabled" if code.kind == "EVENT" else "",
                 )
-                session.execute(code.owned_by(self._owners.own, runs))
+                session.execute(code.owned_by(self._owners.own, "DISABLE"))
             session.execute(PLAIN)
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-from lifeboat.databases.mysql_lexis import Lexis, Token, is_ambiguous, tokens
+from lifeboat.databases.mysql_lexis import Lexis, Token, is_ambiguous, readings, tokens
 
 _NAME = r"(?:name|quoted|(?!(?:AS|ON|DO|SELECT)\b)[A-Z0-9_$\ufffd]+)"
 _NAMES = rf"{_NAME}(?: , {_NAME})*"
@@ -110,10 +110,9 @@ _OPTION = (
     rf"|WITH SYSTEM VERSIONING|INSERT_METHOD = (?:NO|FIRST|LAST)|{_UNION})"
 )
 _OPTIONS = re.compile(rf"(?:{_OPTION}(?: ,)?(?: |$))*+".replace("(?P<engine>", "("))
-_ENGINE = re.compile(r"\b(?:ENGINE|TYPE) = ([A-Z_]+)")
+_ENGINE = re.compile(r"(?<!\S)(?:ENGINE|TYPE)(?= )(?: =)?(?: (\S+))?")
 # Inside a definition: what would read or write elsewhere. Expressions of columns are free otherwise.
-_BEYOND = re.compile(r"(?<!\S)(?:SELECT|TABLE|UNION|INTO|(?:DATA|INDEX) DIRECTORY|CONNECTION)(?!\S)")
-_ANOTHER_SCHEMA = re.compile(rf"{_NAME} \. {_NAME}")
+_BEYOND = re.compile(r"(?<!\S)(?:SELECT|TABLE|UNION|INTO|(?:(?:DATA|INDEX) )?DIRECTORY|CONNECTION)(?!\S)")
 _PARENT = re.compile(rf"REFERENCES {_NAME} \. {_NAME}")
 _PARTITIONS_BEYOND = re.compile(r"(?<!\S)(?:AS|LIKE|IGNORE|REPLACE|WITH|VALUES ROW)(?!\S)")
 
@@ -131,13 +130,28 @@ def refusal(kind: str, sql: bytes, lexis: Lexis) -> str:
         return "a backslash where sql_mode gives it another meaning"
     if kind == "table":
         return _table_refusal(sql, lexis)
-    return "" if _WHOLES[kind].fullmatch(shape_of(tokens(sql, lexis))) else "more than dump clients write there"
+    found = list(tokens(sql, lexis))
+    if not _WHOLES[kind].fullmatch(shape_of(found)):
+        return "more than dump clients write there"
+    return _VERSIONS if any(token.only for token in found) and not _is_whole_or_not_read(sql, found, lexis) else ""
+
+
+_VERSIONS = "a comment that leaves it to the server's version what the statement is"
+
+
+def _is_whole_or_not_read(sql: bytes, found: Sequence[Token], lexis: Lexis) -> bool:
+    return len({token.only for token in found}) == 1 and not is_ambiguous(sql, lexis)
 
 
 def _head_refusal(kind: str, sql: bytes, lexis: Lexis) -> str:
     head = list(itertools.islice(tokens(sql, lexis), HEAD_TOKENS))
-    if not _HEADS[kind].match(shape_of(head)):
+    matched = _HEADS[kind].match(shape_of(head))
+    if not matched:
         return "a head that no dump client writes"
+    # With the token behind it, which may be what it must not be.
+    read_by_some = any(token.only for token in head[: len(matched[0].split()) + 1])
+    if read_by_some and not _is_whole_or_not_read(sql, list(tokens(sql, lexis)), lexis):
+        return _VERSIONS
     # What decides what is made reads alike in every sql_mode.
     decided = next(token.end for token in head if token.shape in _DECIDED[kind])
     return "a backslash in its head" if b"\\" in sql[:decided] else ""
@@ -163,8 +177,11 @@ def shape_of(some: Iterable[Token]) -> str:
 
 def _table_refusal(sql: bytes, lexis: Lexis) -> str:
     if is_ambiguous(sql, lexis):
-        return "a comment for some versions that seems to end in a string or in another comment"
-    shape = shape_of(tokens(sql, lexis))
+        return "a comment for some versions whose end depends on the version"
+    return next(filter(None, map(_shape_refusal, map(shape_of, readings(list(tokens(sql, lexis)))))), "")
+
+
+def _shape_refusal(shape: str) -> str:
     head = _TABLE.match(shape)
     end = _closing(shape, head.end()) if head else -1
     if end < 0:
@@ -175,7 +192,7 @@ def _table_refusal(sql: bytes, lexis: Lexis) -> str:
     own = re.sub(_UNION, "", options) if engines and engines <= MERGING else options
     if beyond := _BEYOND.search(f"{inside} ( {own} ( {partitions}"):
         return beyond[0]
-    if _ANOTHER_SCHEMA.search(_PARENT.sub("", inside)) or " . " in f" {after} ":
+    if " . " in f" {_PARENT.sub('', inside)} {after} ":
         return "the name of a schema"
     if not _OPTIONS.fullmatch(options.strip()) or _PARTITIONS_BEYOND.search(partitions):
         return "an option that reaches beyond a table, or that is unknown"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -64,6 +65,8 @@ def _tokens(lexis: Lexis) -> re.Pattern[bytes]:
 
 _QUOTES = {b"`": "name", b'"': "quoted", b"'": "string"}
 _RUN_BY_ALL = re.compile(rb"/\*!(?:(?:[0-4]\d|50)[0-6]\d\d)?")  # since MySQL 5.7 and MariaDB 10
+_OPENS = re.compile(rb"/\*M?!(?:\d{5,6})?")  # of other digits, servers take some for the statement's
+MOST_VERSIONS = 4  # that one statement tells apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +76,22 @@ class Token:
     :param shape: as shapes have it.
     :param start: where it begins in the statement.
     :param end: where it ends.
+    :param only: what opens the comment for some versions that it stands in; empty if all servers read it.
     """
 
     shape: str
     start: int
     end: int
+    only: bytes = b""
 
 
 def tokens(sql: bytes, lexis: Lexis, start: int = 0) -> Iterator[Token]:
     """Yield the tokens of a statement; white space and comments are none, and what some versions pass over is there."""
+    only = b""
     for found in _tokens(lexis).finditer(sql, start):
         kind, text = found.lastgroup, found[0]
+        if kind in ("open", "close"):
+            only = b"" if kind == "close" or _RUN_BY_ALL.fullmatch(text) else text
         if kind in ("blank", "open", "close"):
             continue
         if kind == "quotes":
@@ -94,21 +102,34 @@ def tokens(sql: bytes, lexis: Lexis, start: int = 0) -> Iterator[Token]:
             shape = text.decode("ascii", "replace").upper() if plain else "\0"
         else:
             shape = kind if kind == "number" else text.decode("latin-1")
-        yield Token(str(shape), found.start(), found.end())
+        yield Token(str(shape), found.start(), found.end(), only)
+
+
+def readings(some: Sequence[Token]) -> Iterator[list[Token]]:
+    """Yield tokens as each server may read them: with and without what comments for some versions hold."""
+    versions = sorted({token.only for token in some} - {b""})
+    for passed_over in itertools.product((False, True), repeat=len(versions)):
+        without = set(itertools.compress(versions, passed_over))
+        yield [token for token in some if token.only not in without]
 
 
 def is_ambiguous(sql: bytes, lexis: Lexis) -> bool:
-    """Whether a comment for some versions ends elsewhere for a server that passes over it.
+    """Whether a comment for some versions begins or ends elsewhere for another server, or there are too many.
 
-    That one takes the next ``*/`` for its end; one that runs it has read a string or another comment by then.
+    One that passes over it takes the next ``*/`` for its end; one that runs it has read a string or another comment
+    by then.
     """
-    inside = False
+    inside, versions = False, set()
     for found in _tokens(lexis).finditer(sql):
         if found.lastgroup in ("open", "close"):
+            if found.lastgroup == "open" and (inside or not _OPENS.fullmatch(found[0])):
+                return True
             inside = found.lastgroup == "open" and not _RUN_BY_ALL.fullmatch(found[0])
+            if inside:
+                versions.add(found[0])
         elif inside and b"*/" in found[0]:
             return True
-    return False
+    return len(versions) > MOST_VERSIONS
 
 
 # Modes that include ANSI_QUOTES, in one version of MySQL or MariaDB at least.
@@ -117,8 +138,9 @@ _LITERAL_MODE = b"NO_BACKSLASH_ESCAPES"
 _MODES = re.compile(rb"(?!DEFAULT\Z)(?:[A-Z][A-Z_0-9]*(?:,[A-Z][A-Z_0-9]*)*)?")
 
 
-# What MySQL's client restores without having saved it: a load saves it at first.
-SAVED = (b"@SAVED_CS_CLIENT", b"@SAVED_CS_RESULTS", b"@SAVED_COL_CONNECTION", b"@SAVED_SQL_MODE", b"@SAVED_TIME_ZONE")
+_MODE, _CHARACTER_SET = b"SQL_MODE", b"CHARACTER_SET_CLIENT"
+# What MySQL's client restores without having saved it, as far as the reading depends on it: a load saves it at first.
+_SAVED = {b"@SAVED_CS_CLIENT": b"UTF8MB4", b"@SAVED_SQL_MODE": b""}
 
 
 class Session:
@@ -129,45 +151,45 @@ class Session:
 
     def __init__(self) -> None:
         self.lexis = PLAIN
-        self._variables: dict[bytes, Lexis | bytes] = dict.fromkeys(SAVED, PLAIN)
+        self._known = {_MODE: b"", _CHARACTER_SET: b"UTF8MB4", **_SAVED}
 
     def run(self, setting: bytes) -> None:
         """Follow a SET statement that `mysql_grammar` allows.
 
         :raises ValueError: it leaves open how the server will read what follows.
         """
-        for variable, value in _assignments(setting, self.lexis):
-            if variable.startswith(b"@") and not variable.startswith(b"@@"):
-                self._variables[variable] = self._value(value)
-            elif variable.endswith(b"SQL_MODE"):
-                self.lexis = self._with_mode(self._value(value))
-            elif variable.endswith((b"CHARACTER_SET_CLIENT", b"NAMES")):
-                self.lexis = self._with_character_set(self._value(value))
-
-    def _value(self, text: bytes) -> Lexis | bytes:
-        """Return what a value says: for a system variable, how the session reads now."""
-        if text.startswith(b"@@"):
-            return self.lexis
-        if text.startswith(b"@"):
-            if text not in self._variables:
-                raise ValueError(f"{text.decode('ascii', 'replace')} has no value")
-            return self._variables[text]
-        return text.strip(b"'\"")
-
-    def _with_mode(self, value: Lexis | bytes) -> Lexis:
-        if isinstance(value, Lexis):
-            return self.lexis._replace(backslash_escapes=value.backslash_escapes, ansi_quotes=value.ansi_quotes)
-        if not _MODES.fullmatch(value):
+        by_all = not any(token.only for token in tokens(setting, self.lexis))
+        known, changed = dict(self._known), set()
+        for target, source in _assignments(setting, self.lexis):
+            variable = _variable(target)
+            if variable not in (_MODE, _CHARACTER_SET) and not variable.startswith(b"@"):
+                continue
+            # Of a variable of the same statement, servers take the value of before.
+            value = self._value(source) if by_all and _variable(source) not in changed else None
+            changed.add(variable)
+            if value is not None:
+                known[variable] = value
+            elif variable.startswith(b"@"):
+                known.pop(variable, None)
+            else:
+                raise ValueError(f"nobody knows what it makes of {variable.decode().lower()}")
+        if not _MODES.fullmatch(known[_MODE]):
             raise ValueError("sql_mode is not a list of modes")
-        modes = set(value.split(b","))
-        return self.lexis._replace(backslash_escapes=_LITERAL_MODE not in modes, ansi_quotes=bool(modes & _ANSI_MODES))
-
-    def _with_character_set(self, value: Lexis | bytes) -> Lexis:
-        if isinstance(value, Lexis):
-            return self.lexis._replace(character_set=value.character_set)
-        if not _MODES.fullmatch(value):
+        if not _MODES.fullmatch(known[_CHARACTER_SET]):
             raise ValueError("the character set is not a name")
-        return self.lexis._replace(character_set=value.decode("ascii").lower())
+        modes, character_set = set(known[_MODE].split(b",")), known[_CHARACTER_SET].decode("ascii").lower()
+        self.lexis = Lexis(_LITERAL_MODE not in modes, bool(modes & _ANSI_MODES), character_set)
+        self._known = known
+
+    def _value(self, text: bytes) -> bytes | None:
+        """Return what a value says; None where nobody knows."""
+        return self._known.get(_variable(text)) if text.startswith(b"@") else text.strip(b"'\"")
+
+
+def _variable(name: bytes) -> bytes:
+    """Return a variable's name without what says that it is the session's; that of NAMES is the character set."""
+    plain = re.sub(rb"^@@(?:(?:SESSION|LOCAL)\.)?", b"", name)
+    return _CHARACTER_SET if plain == b"NAMES" else plain
 
 
 def _assignments(setting: bytes, lexis: Lexis) -> Iterator[tuple[bytes, bytes]]:

@@ -288,7 +288,7 @@ def read_taker(session: Session, address: str, collations: Iterable[str]) -> Tak
 
 
 def _accounts(session: Session) -> frozenset[str]:
-    rows = _if_there(session, "SELECT CONCAT(user, '@', host) FROM mysql.user")
+    rows = _if_there(session, "SELECT CONCAT(User, '@', Host) FROM mysql.user")
     return frozenset(name.removesuffix("@") for (name,) in rows)  # roles have no host
 
 
