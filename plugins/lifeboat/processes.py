@@ -121,6 +121,11 @@ class Child:
         """Let the program know that nothing more will be written."""
         cast(IO[bytes], self._process.stdin).close()
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the program runs no more."""
+        return self._process.poll() is not None
+
     def wait(self) -> int:
         """Wait for the end of the program and return its exit status (negative: the signal that killed it)."""
         status = self._process.wait()

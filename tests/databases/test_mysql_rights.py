@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from lifeboat.databases import Load
-from lifeboat.databases.mysql_engine import MySQL as Engine
 from lifeboat.errors import RestoreError
 
 from tests.databases.test_mysql_account import CAPTURED, Database, all_there_is, engine, fooled, server
@@ -49,24 +46,22 @@ ATTACKS = {
 DENIED = r"error (1044|1045|1142|1143|1227|1290|1370|1410|1419|1698|3619)\b"
 
 
-@pytest.fixture(scope="module")
-def drilled(server: Database) -> Iterator[tuple[Engine, str]]:
-    """A drill that is under way on a server of production."""
+def drill(server: Database, dump: list[bytes], *, sequential: bool) -> None:
+    """Load a dump in a drill on a server of production: an error of rights ends it."""
     drilling = engine(server)
-    with drilling.scratch("a key", CAPTURED, production=True) as place:
-        yield drilling, place
+    with (
+        drilling.scratch("a key", CAPTURED, production=True) as place,
+        pytest.raises(RestoreError, match=DENIED),
+    ):
+        drilling.load(place, dump, Load("x", sequential=sequential))
 
 
 @pytest.mark.usefixtures("fooled")
 @pytest.mark.parametrize("sequential", [False, True], ids=["several connections", "stock client"])
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=list(ATTACKS))
-def test_no_statement_of_a_dump_reaches_beyond_its_schema(
-    server: Database, drilled: tuple[Engine, str], attack: bytes, sequential: bool
-) -> None:
-    drilling, place = drilled
+def test_no_statement_of_a_dump_reaches_beyond_its_schema(server: Database, attack: bytes, sequential: bool) -> None:
     before = all_there_is(server)
-    with pytest.raises(RestoreError, match=DENIED):
-        drilling.load(place, [b"CREATE TABLE IF NOT EXISTS mine (t TEXT)", attack], Load("x", sequential=sequential))
+    drill(server, [b"CREATE TABLE mine (t TEXT)", attack], sequential=sequential)
     assert all_there_is(server) == before
 
 
@@ -84,15 +79,11 @@ CODE = {
 
 @pytest.mark.usefixtures("fooled")
 @pytest.mark.parametrize("code", CODE.values(), ids=list(CODE))
-def test_no_code_of_a_dump_reaches_beyond_its_schema(
-    server: Database, drilled: tuple[Engine, str], code: list[bytes]
-) -> None:
-    drilling, place = drilled
+def test_no_code_of_a_dump_reaches_beyond_its_schema(server: Database, code: list[bytes]) -> None:
     victim = "CHECKSUM TABLE victim.t"
     before = server.run(victim)
     trust = "SET GLOBAL log_bin_trust_function_creators = {}"
     server.run(trust.format("ON"))
-    with pytest.raises(RestoreError, match=DENIED):
-        drilling.load(place, code, Load("x", sequential=True))
+    drill(server, code, sequential=True)
     server.run(trust.format("OFF"))
     assert server.run(victim) == before

@@ -116,7 +116,7 @@ def _set_up(process: Child, session: Session, code: Code) -> None:
         for sql in (*code.set_up, f"DO GET_LOCK('{ready}', 0)".encode()):
             process.write(sql + b";\n")
         deadline = time.monotonic() + SET_UP_SECONDS
-        while session.query("SELECT IS_USED_LOCK(%s)", ready) == [(None,)]:
+        while not process.has_ended and session.query("SELECT IS_USED_LOCK(%s)", ready) == [(None,)]:
             if time.monotonic() > deadline:
                 raise RestoreError(f"{process.name} does not log in.", "Look at the server's log.")
             time.sleep(SET_UP_POLL)
