@@ -258,7 +258,7 @@ def project(
     """Write a settings file, set its connections and prepare its disks; keywords replace its top-level keys."""
     bucket = f"test-{abs(hash(request.node.nodeid)) % 10**12}"
     s3.create_bucket(bucket)
-    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", mariadb.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", mariadb.connection("shop"))  # many name one
     monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection())
     monkeypatch.setenv(
         "AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": ARCHIVE_PASSWORD})

@@ -225,8 +225,9 @@ def _mysql_driver(connection: Any, mode: str) -> Any:
         }
     asked = copy.copy(connection)
     asked.extra = json.dumps(extra)
-    # No schema: the database to dump is named in the settings, and a wrong one deserves our own message.
-    return MySqlHook(connection=asked, schema="").get_conn()
+    # The settings name the database, and an account that loads may not reach the one that the connection names.
+    asked.schema = ""
+    return MySqlHook(connection=asked).get_conn()
 
 
 def _login(connection_id: str, connection: Any) -> str:
