@@ -184,7 +184,9 @@ def test_one_flipped_byte_is_found(project: Configure, shop: str, tmp_path: Path
 def test_a_wrong_archive_password_is_told(project: Configure, shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     project()
     (made,) = answer("backup", "database", "--destination", "disk")
-    monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "another"}))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "no-word-of-a-message"})
+    )
     (check,) = answer("verify", made["key"], "--destination", "disk", status=1)
     assert "does not open with this password" in check["error"]
 

@@ -204,7 +204,9 @@ def test_a_drill_that_cannot_run_leaves_the_proof_that_was(
 
 
 def test_a_wrong_password_proves_nothing(rehearsed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "another"}))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "no-word-of-a-message"})
+    )
     with pytest.raises(ArchiveError, match="does not open with this password"):
         rehearse(rehearsed)
 

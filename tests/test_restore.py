@@ -263,7 +263,9 @@ def test_a_wrong_password_is_refused_and_nothing_is_touched(
 ) -> None:
     project()
     back_up()
-    monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "another"}))
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "no-word-of-a-message"})
+    )
     with pytest.raises(ArchiveError, match="does not open with this password"):
         restored(plan())
     assert schemas(mariadb) == {"shop"}

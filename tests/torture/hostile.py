@@ -147,7 +147,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE {role} GRANT SELECT ON TABLES TO {user}"""
 
     def fill(self) -> None:
         user = quoted(self.USER)
-        self._run([f"CREATE ROLE {user} LOGIN CREATEDB PASSWORD {literal(self._server.password)}"])
+        self._run([f"CREATE ROLE {user} LOGIN CREATEDB CREATEROLE PASSWORD {literal(self._server.password)}"])
         for name in self.names:
             database = role = quoted(name)
             self._run([f"CREATE ROLE {role}", f"GRANT {role} TO {user}", f"CREATE DATABASE {database} OWNER {role}"])

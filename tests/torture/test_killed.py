@@ -67,6 +67,7 @@ def age(world: World) -> None:
             old = catalog.archive_key("Shop", "application", datetime.now(UTC) - timedelta(days=days))
             for suffix, data in (("", content), (catalog.MARKER, facts), (catalog.PROOF, b"{}")):
                 destination.write(old + suffix, data)
+            world.copies.add(old)
 
 
 def only_what_the_policy_keeps(world: World) -> None:

@@ -123,7 +123,7 @@ def stock(postgresql: PostgreSQL) -> Iterator[dict[str, str]]:
     """The connection to a database of PostgreSQL whose password is a canary."""
     secret = CANARIES["PostgreSQL password"]
     text = secret.replace("'", "''")
-    postgresql.run(f"CREATE ROLE canary LOGIN CREATEDB PASSWORD '{text}'")
+    postgresql.run(f"CREATE ROLE canary LOGIN CREATEDB CREATEROLE PASSWORD '{text}'")
     postgresql.run("CREATE DATABASE stock OWNER canary")
     postgresql.run("CREATE TABLE parts (id int PRIMARY KEY); ALTER TABLE parts OWNER TO canary", "stock")
     yield json.loads(postgresql.connection(login="canary", password=secret))

@@ -13,6 +13,7 @@ from tests.torture.conftest import Faults
 SECONDS = float(os.environ.get("SPLICING_SECONDS", "3600"))  # on all servers
 
 
+@pytest.mark.torture
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("name", ["mariadb", "mysql"])
 def test_no_spliced_dump_reaches_beyond_its_schema(name: str, request: pytest.FixtureRequest, faults: Faults) -> None:
