@@ -1,7 +1,7 @@
 """Database servers of other Debian suites than this machine's; `scripts/server-roots` makes and caches them.
 
 A program of a root runs on this machine through the root's own loader and libraries, without a change of root: so it
-needs no administrator, sees the same paths as everything else, and dies with whoever started it.
+needs no administrator, sees the same paths as everything else, and dies with the process that started it.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ class _MySQLFamily(_Program):
     """A private server whose root password tries every character that option files stumble over.
 
     :cvar package: what `scripts/server-roots` calls the server; empty for this machine's own.
-    :cvar clients: what stands in PATH for whoever has this server's own client.
+    :cvar clients: programs that go into PATH where the own client of this server is used.
     :param options: further options of the server.
     """
 
@@ -341,7 +341,7 @@ class PostgreSQL(_Program):
     """
 
     password = "p'a\"s\\s #wörd:%$ "
-    user = "lifeboat"  # who may create databases and roles, and no more
+    user = "lifeboat"  # can create databases and roles, and no more
 
     def __init__(self) -> None:
         super().__init__(Path(tempfile.mkdtemp(prefix="postgresql-")))

@@ -44,7 +44,7 @@ def is_signed(text: bytes) -> bool:
 
 
 def is_authentic(text: bytes, password: bytes) -> bool:
-    """Whether whoever signed a manifest knew the password, and nothing was changed since."""
+    """Whether a manifest was signed with the password and is unchanged since."""
     signed = _SIGNED.fullmatch(text)
     if signed is None:
         return False

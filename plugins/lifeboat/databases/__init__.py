@@ -69,9 +69,9 @@ class ObjectDigest:
 class Limit:
     """Something that a restore of a dump will not bring back, or not exactly.
 
-    :param kind: as the public is told, with a number behind it; names no table.
+    :param kind: public, shown with a count; names no table.
     :param name: of the object.
-    :param text: the fact, as the owner of the database is told.
+    :param text: the fact for the owner of the database; may name tables and columns.
     """
 
     kind: str
@@ -256,7 +256,7 @@ class Engine(Protocol):
         ...
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
-        """Load a dump into an empty place of this engine, as somebody who may do nothing elsewhere.
+        """Load a dump into an empty place of this engine, as an account without rights elsewhere.
 
         :raises RestoreError: nothing that was loaded counts then.
         """

@@ -288,7 +288,7 @@ class Session:
         """Make the session independent of the server's settings; return how many rows these allow in a result."""
         ((limit,),) = self.query("SELECT @@sql_select_limit")
         self.execute(SETTINGS.encode())
-        # Names in grants come in backticks then; and nothing waits for whoever holds a lock.
+        # Grants then quote names with backticks, and no query waits long for a lock.
         self.execute(b"SET SESSION sql_mode = '', lock_wait_timeout = 1")
         return int(limit)
 
