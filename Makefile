@@ -22,7 +22,7 @@ up: $(INSTALLED) ## The same with Airflow's UI, on 127.0.0.1, until Ctrl-C.
 
 test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against real servers.
 	@scripts/system-packages demo test
-	@scripts/server-roots mysql mariadb-11.8
+	@scripts/server-roots mysql mariadb-11.8 postgresql-17
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -30,7 +30,7 @@ test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against rea
 
 matrix: $(INSTALLED) ## Run the whole path over every server with every client, and vendors' schemas; write README's table.
 	@scripts/system-packages demo test
-	@scripts/server-roots mysql mysql-tests mariadb-11.8 mariadb-tests
+	@scripts/server-roots mysql mysql-tests mariadb-11.8 mariadb-tests postgresql-17 postgresql-18
 	.venv/bin/python -m pytest tests/servers -m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
 	.venv/bin/python -m tests.servers.tested_with $(MATRIX)
 

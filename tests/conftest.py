@@ -38,12 +38,27 @@ os.environ |= {
 }
 
 from include.demo import server_roots  # noqa: E402
-from include.demo.stand_ins import S3, MailSink, MariaDB, MariaDB118, MySQL, PostgreSQL, SlackSink  # noqa: E402
+from include.demo.stand_ins import (  # noqa: E402
+    S3,
+    MailSink,
+    MariaDB,
+    MariaDB118,
+    MySQL,
+    PostgreSQL,
+    PostgreSQL17,
+    PostgreSQL18,
+    SlackSink,
+)
 from tests.faulty_s3 import Fault, FaultyS3, cut, failing  # noqa: E402
 
 ARCHIVE_PASSWORD = "correct horse; battery 'staple' ñ"
 BUCKET = "backups"
-OF_ROOTS = {"mysql": MySQL.package, "mariadb_118": MariaDB118.package}  # fixtures, and what scripts call their servers
+OF_ROOTS = {  # fixtures, and what scripts call their servers
+    "mysql": MySQL.package,
+    "mariadb_118": MariaDB118.package,
+    "postgresql_17": PostgreSQL17.package,
+    "postgresql_18": PostgreSQL18.package,
+}
 _ran: dict[str, str] = {}  # servers that were started here, with their versions
 
 
@@ -139,6 +154,21 @@ def mariadb_118(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB118
 def postgresql() -> Iterator[PostgreSQL]:
     with PostgreSQL() as server:
         _ran["PostgreSQL"] = server.run("SHOW server_version").split()[0]
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_17() -> Iterator[PostgreSQL17]:
+    """Its own clients are in PATH only where a test puts `PostgreSQL17.path` there."""
+    with PostgreSQL17() as server:
+        _ran["PostgreSQL of Debian trixie"] = server.run("SHOW server_version").split()[0]
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_18() -> Iterator[PostgreSQL18]:
+    with PostgreSQL18() as server:
+        _ran["PostgreSQL of Debian sid"] = server.run("SHOW server_version").split()[0]
         yield server
 
 

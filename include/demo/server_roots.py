@@ -54,6 +54,25 @@ class Root:
             script.chmod(0o755)
         return folder
 
+    def link_postgresql(self, version: str, folder: Path) -> Path:
+        """Write a script for each program of a PostgreSQL into a folder tree, in which they find each other and files.
+
+        :returns: the folder of the scripts, which then stands in PATH for the suite's packages.
+        """
+        own = self.path / "usr/lib/postgresql" / version
+        scripts = folder / "lib/postgresql" / version / "bin"
+        scripts.mkdir(parents=True)
+        (scripts.parent / "lib").symlink_to(own / "lib")
+        (folder / "share").symlink_to(self.path / "usr/share")
+        # Its own places of locales and of PROJ's data, which PostGIS reads, are this machine's.
+        places = f"LOCPATH={self.path / 'usr/lib/locale'} PROJ_DATA={self.path / 'usr/share/proj'}"
+        for program in (own / "bin").glob("*"):
+            script = scripts / program.name
+            command = shlex.join(self._loading(str(script), program))
+            script.write_text(f'#!/bin/sh\n{places} exec {command} "$@"\n', encoding="utf-8")
+            script.chmod(0o755)
+        return scripts
+
     def _find(self, program: str) -> Path:
         for folder in PROGRAM_FOLDERS:
             if (found := self.path / folder / program).exists():
@@ -63,5 +82,5 @@ class Root:
     def _loading(self, name: str, path: Path) -> list[str]:
         (triplet,) = {found.parent for found in self.path.glob("usr/lib/*/libc.so.6")}
         (loader,) = self.path.glob("usr/lib*/ld-linux-*.so.?")
-        libraries = f"{triplet}:{self.path / 'usr/lib/mysql/private'}"
-        return [str(loader), "--argv0", name, "--library-path", libraries, str(path)]
+        folders = [triplet, self.path / "usr/lib/mysql/private", triplet / "blas", triplet / "lapack"]
+        return [str(loader), "--argv0", name, "--library-path", ":".join(map(str, folders)), str(path)]

@@ -338,16 +338,26 @@ class PostgreSQL(_Program):
     """A private PostgreSQL server in a directory of its own, which goes when it stops.
 
     It refuses to run as root, and tests live in directories that nobody else may enter.
+
+    :cvar suite: Debian's suite whose root has the server; empty for this machine's own.
+    :cvar package: what `scripts/server-roots` calls the server.
     """
 
     password = "p'a\"s\\s #wörd:%$ "
     user = "lifeboat"  # can create databases and roles, and no more
+    suite = ""
+    package = ""
 
     def __init__(self) -> None:
         super().__init__(Path(tempfile.mkdtemp(prefix="postgresql-")))
         self.host, self.port = LOCALHOST, free_port()
         self._data = self.directory / "data"
-        self._programs = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+        self.path = self._linked() if self.suite else None
+        newest = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
+        self._programs = self.path or newest or Path("/usr/bin")
+
+    def _linked(self) -> Path:
+        return Root(self.suite).link_postgresql(self.package.removeprefix("postgresql-"), self.directory / "programs")
 
     def connection(self, **changes: Any) -> str:
         """Return the Airflow connection as JSON; `changes` replace its fields."""
@@ -404,10 +414,11 @@ class PostgreSQL(_Program):
         options = [option for name, value in settings.items() for option in ("-c", f"{name}={value}")]
         return [*self._as_nobody(), str(self._programs / "postgres"), "-D", str(self._data), *options]
 
-    @staticmethod
-    def _as_nobody() -> list[str]:
+    def _as_nobody(self) -> list[str]:
         # The change of user takes back what `die_with_parent` armed.
         change = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--pdeathsig=KILL"]
+        if self.suite:  # whose root is in a home that nobody else may enter
+            change += [f"--{kept}-caps=+dac_override" for kept in ("inh", "ambient")]
         return change if os.geteuid() == 0 else []
 
     def _answers(self) -> bool:
@@ -415,6 +426,18 @@ class PostgreSQL(_Program):
             self.run("SELECT 1")
             return True
         return False
+
+
+class PostgreSQL17(PostgreSQL):
+    """A private PostgreSQL 17 server, with clients of its own."""
+
+    suite, package = "trixie", "postgresql-17"
+
+
+class PostgreSQL18(PostgreSQL):
+    """A private PostgreSQL 18 server, with clients of its own."""
+
+    suite, package = "sid", "postgresql-18"
 
 
 class S3(_Program):

@@ -42,13 +42,14 @@ def test_nothing_is_left_out_of_itself() -> None:
 
 def test_a_name_that_is_no_server_s_is_refused() -> None:
     said = pytest_run("-n", "0", **{WITHOUT: "mysql,oracle"})
-    assert f"{WITHOUT} names 'oracle', which is no server: use mysql, mariadb-11.8." in "\n".join(said)
+    known = "mysql, mariadb-11.8, postgresql-17, postgresql-18"
+    assert f"{WITHOUT} names 'oracle', which is no server: use {known}." in "\n".join(said)
 
 
 @pytest.mark.parametrize(
     ("server", "variables", "said"),
     [
-        ("oracle", {}, "unknown server 'oracle': use mysql, mysql-tests, mariadb-11.8 or mariadb-tests"),
+        ("oracle", {}, "unknown server 'oracle': use mysql, mysql-tests, mariadb-11.8, mariadb-tests, postgresql-17"),
         ("mysql", {"LIFEBOAT_DEBIAN_MIRROR": "http://127.0.0.1:9"}, "Debian's suite sid cannot be had"),
     ],
 )
