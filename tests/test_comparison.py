@@ -31,7 +31,10 @@ CAPTURED = Dump(
 
 
 def found(table: str = "", **changes: Any) -> list[tuple[str, bool]]:
-    return [(str(each), each.fatal) for each in differences(CAPTURED, replace(CAPTURED, **changes), table)]
+    return [
+        (str(each), each.fatal)
+        for each in differences(CAPTURED, replace(CAPTURED, **changes), [table] if table else ())
+    ]
 
 
 def test_the_same_is_the_same() -> None:

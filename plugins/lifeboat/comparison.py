@@ -45,19 +45,19 @@ def refuse(what: str, differences: Iterable[Difference], hint: str) -> None:
 
 
 def differences(
-    captured: Dump, restored: Dump, table: str = "", left_out: Collection[tuple[str, str]] = ()
+    captured: Dump, restored: Dump, tables: Collection[str] = (), left_out: Collection[tuple[str, str]] = ()
 ) -> list[Difference]:
     """Compare a database with its restored copy: every table's rows and definition, every other object's definition.
 
     :param captured: what the archive's manifest says.
     :param restored: what a fresh dump of the copy says.
-    :param table: compare only this table; the whole database when empty.
+    :param tables: compare only these; the whole database when empty.
     :param left_out: kinds and names of what could not be restored; views are forgiven where they may read excluded
         tables, or the backup reported that no restore makes them.
     """
     same_server = _family(captured) == _family(restored)
-    found = list(_of_tables(captured, restored, table, same_server=same_server))
-    if not table:
+    found = list(_of_tables(captured, restored, tables, same_server=same_server))
+    if not tables:
         found += _of_objects(captured, restored, same_server=same_server)
     reported = {("view", limit.name) for limit in captured.limits if limit.kind == OTHER_SCHEMA}
     forgiven = [
@@ -66,8 +66,8 @@ def differences(
     return [each for each in found if (each.kind, each.name, each.what) not in forgiven]
 
 
-def _of_tables(captured: Dump, restored: Dump, only: str, *, same_server: bool) -> Iterable[Difference]:
-    before = {table.name: table for table in captured.tables if only in ("", table.name)}
+def _of_tables(captured: Dump, restored: Dump, only: Collection[str], *, same_server: bool) -> Iterable[Difference]:
+    before = {table.name: table for table in captured.tables if not only or table.name in only}
     after = {table.name: table for table in restored.tables}
     for name, was in before.items():
         now = after.get(name)

@@ -158,7 +158,7 @@ class Database(_Model):
     :param restore_connection: the same for restores, whose user must be allowed to create schemas and accounts;
         `connection` when left out.
     :param exclude_tables: tables left out, structure and rows; of PostgreSQL and SQLite the rows only, for there a
-        restore replaces the whole database.
+        restore replaces the whole database. Those of PostgreSQL take their partitions, and what inherits, along.
     """
 
     name: str = Field(min_length=1)

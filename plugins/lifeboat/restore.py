@@ -301,6 +301,8 @@ def restore_database(
             load = Load(step.database, step.table, step.in_place, sequential)
             loaded = _load(engine, target, place.name, stored_archive.sql_of(reader, step.entry), load)
             warnings = list(loaded.warnings)
+            empty = set(captured.excluded_tables) & set(loaded.below) if captured else ()
+            warnings += [f"{name} came back empty: the backup left its rows out" for name in sorted(empty)]
             if captured is not None and compare:
                 comparable = stored_archive.comparable(reader, captured)
                 compared = _compare(engine, step, comparable, loaded, warnings)
@@ -328,6 +330,11 @@ def _check_engine(step: DatabaseStep, database: Database) -> None:
 
 def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
     names = [table.name for table in captured.tables] if captured else []
+    if step.table and captured and step.table in captured.excluded_tables:
+        raise RestoreError(
+            f"The archive has no rows of table {step.table!r} of {step.database!r}: the backup left them out.",
+            "exclude_tables in the settings named it, or a table above it.",
+        )
     if step.table and captured and step.table not in names:
         raise RestoreError(
             f"The archive has no table {step.table!r} of {step.database!r}.",
@@ -350,14 +357,15 @@ def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded,
     """
     kept = captured.excluded_tables if step.exists else ()  # they stay where something is replaced
     restored = engine.read_back(loaded.schema, kept)
-    found = comparison.differences(captured, restored, step.table, loaded.left_out)
+    tables = (step.table, *loaded.below) if step.table else ()
+    found = comparison.differences(captured, restored, tables, loaded.left_out)
     comparison.refuse(
         f"What was restored into {loaded.schema!r} is not what was captured of {step.database!r}",
         found,
         "It stays for you to look at. Restore another archive, and look for what changed this one.",
     )
     warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
-    equal = len(captured.tables) if not step.table else 1
+    equal = len(tables or captured.tables)
     same = proof.same_text(len(captured.inexact))
     log.info("Compared %s with the manifest: %s %s.", step.schema, plural(equal, "table"), same)
     return equal

@@ -15,13 +15,15 @@ from lifeboat import catalog, connections
 from lifeboat.archive import CHUNK, GZIP_WINDOW, dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.config import Settings
-from lifeboat.databases import Dump
-from lifeboat.databases.digest import RULES, DumpParser
+from lifeboat.databases import Dump, digest, postgresql_digest
+from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
 from lifeboat.logs import logger
 from lifeboat.storage import Destination
 
 log = logger(__name__)
+
+_RULES = {"mysql": digest.RULES, "postgresql": postgresql_digest.RULES}  # the versions of today, by engine
 
 
 @contextlib.contextmanager
@@ -115,20 +117,33 @@ def comparable(reader: ArchiveReader, captured: Dump) -> Dump:
 
     :raises ArchiveError: the SQL is not what the manifest promises.
     """
-    if captured.engine != "mysql" or captured.digest_rules == RULES:
+    rules = _RULES.get(captured.engine, captured.digest_rules)
+    if captured.digest_rules == rules:
         return captured
     log.info("Digests of %s were made by older rules; making them again from the archive.", captured.database)
-    parser, sha256 = DumpParser(schema=captured.database), hashlib.sha256()
-    try:
+    sha256 = hashlib.sha256()
+
+    def passing() -> Iterator[bytes]:
         for chunk in sql_of(reader, dump_entry_name(captured.engine, captured.database)):
             sha256.update(chunk)
-            parser.feed(chunk)
-    except DumpError as error:
+            yield chunk
+
+    try:
+        held = _digest_again(captured, passing())
+    except (DumpError, RestoreError) as error:
         raise ArchiveError(f"{reader.where}: {error.message}", "Restore another archive.") from error
     if sha256.hexdigest() != captured.sha256:
         raise ArchiveError(f"{reader.where}: the dump of {captured.database!r} is not what the manifest promises.")
-    held = parser.finish()
-    return replace(captured, tables=held.tables, objects=held.objects, digest_rules=RULES)
+    return replace(captured, tables=held.tables, objects=held.objects, digest_rules=rules)
+
+
+def _digest_again(captured: Dump, sql: Iterator[bytes]) -> DumpDigest:
+    if captured.engine == "postgresql":
+        return postgresql_digest.digest(sql)
+    parser = DumpParser(schema=captured.database)
+    for chunk in sql:
+        parser.feed(chunk)
+    return parser.finish()
 
 
 def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:

@@ -158,6 +158,7 @@ class Loaded:
     :param orphans: foreign keys whose rows lack parents, with how many; the dumped database lacked them, too.
     :param left_out: what no server can have as it is, each with its kind: views that read what the dump does not hold,
         triggers that do not fit their tables, events whose time has passed.
+    :param below: tables that came with the one that was asked for: its partitions, and what inherits from it.
     """
 
     schema: str
@@ -167,6 +168,7 @@ class Loaded:
     warnings: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    below: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ class Load:
     """What is loaded of a dump, and what for.
 
     :param source: the database that was dumped.
-    :param table: only this table; all when empty.
+    :param table: only the rows of this table, and of those below it; all when empty.
     :param in_place: the copy takes the place of the dumped database.
     :param sequential: by the stock client.
     """

@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 from lifeboat.databases import Dump, Load, Loaded, Place, Server, Target, names, postgresql_load, postgresql_role
 from lifeboat.databases.digest import DumpDigest
-from lifeboat.databases.postgresql_digest import digest
+from lifeboat.databases.postgresql_digest import RULES, digest
 from lifeboat.databases.postgresql_load import HINTS
 from lifeboat.databases.postgresql_role import POLL, Role, lock, quoted, try_lock, unlock
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.logs import logger
 from lifeboat.processes import child, secret_file
 from lifeboat.progress import Progress
+from lifeboat.text import listed
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -38,6 +39,16 @@ MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
 MISMATCHED = "A restore of Lifeboat loaded this, and it is not what was captured: "
 SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
 OLDEST = 13  # major version of the oldest server that is known to work
+_EXCLUDED = """
+WITH RECURSIVE named AS (
+  SELECT c.oid, nspname, relname,
+         CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname) AS name
+  FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p')
+), below AS (
+  SELECT oid FROM named WHERE name = ANY(%s) UNION SELECT inhrelid FROM below JOIN pg_inherits ON inhparent = oid
+)
+SELECT name, nspname, relname FROM named JOIN below USING (oid)
+"""
 OWN_SESSIONS_ENDED = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = %s AND (usename = current_user OR starts_with(usename, %s)) AND pid <> pg_backend_pid()"
@@ -101,6 +112,7 @@ class PostgreSQL:
             excluded_tables=tuple(table for table, _ in found),
             unprotected_tables=(),
             warnings=tuple(warnings),
+            digest_rules=RULES,
         )
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
@@ -330,17 +342,19 @@ def _escaped(password: str) -> str:
 def _excluded(
     session: Connection[Any], database: str, excluded: Sequence[str]
 ) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return the tables to exclude, each with its pattern for pg_dump, and warnings for those that are not there."""
-    rows = session.execute(
-        "SELECT CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname),"
-        " nspname, relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p')"
-    ).fetchall()
+    """Return the tables to exclude, each with its pattern for pg_dump, and warnings for those that are not there.
+
+    What is below an excluded table is excluded, too: its partitions, and what inherits from it.
+    """
+    rows = session.execute(_EXCLUDED, [list(excluded)]).fetchall()
     tables = {table: f"{quoted(schema)}.{quoted(name)}" for table, schema, name in rows}
     unknown = [table for table in excluded if table not in tables]
+    if below := sorted(tables.keys() - set(excluded)):
+        log.info("Excluded with the tables that they are below: %s.", listed(below))
     for table in unknown:
         log.warning("exclude_tables names %r, which %s does not have.", table, database)
     warnings = [f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown]
-    return [(table, tables[table]) for table in excluded if table in tables], warnings
+    return [(table, tables[table]) for table in (*excluded, *below) if table in tables], warnings
 
 
 def _names(session: Connection[Any]) -> set[str]:

@@ -1,8 +1,11 @@
 """What a PostgreSQL dump holds, read from its own stream while it passes.
 
-The rules, which a manifest of format 1 promises:
+The rules, whose version a manifest says:
 
 * Rows are the lines of COPY. No table has an order: the digest is the sum of the SHA-256 of each row, modulo 2^256.
+* Of a table that inherits, the columns have no order either, neither in the definition nor in the rows: a column that a
+  parent got later stands behind the table's own, and before them after a reload. The values are in the order of their
+  columns' names.
 * The definition of a table, or of any other object, is the sum of the SHA-256 of each statement about it, without casts
   and parentheses (see `postgresql_statements.canonical`); values of sequences and large objects count.
 * Owners, rights, publications and comments on extensions belong to the server, and do not count.
@@ -12,12 +15,23 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 
 from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.digest import DumpDigest, UnorderedRows
-from lifeboat.databases.postgresql_statements import OPTIONAL, Statement, Trailer, canonical, read
+from lifeboat.databases.postgresql_statements import (
+    OPTIONAL,
+    Statement,
+    Trailer,
+    canonical,
+    copied_columns,
+    is_heir,
+    read,
+)
+from lifeboat.errors import RestoreError
 
+RULES = 2  # their version; a manifest that names none has digests by the first
 UNCOUNTED = OPTIONAL | {"rows", "setting", "skipped", "refresh"}
 
 
@@ -26,9 +40,11 @@ def digest(sql: Iterable[bytes]) -> DumpDigest:
 
     :raises RestoreError: it is none of pg_dump.
     """
-    rows: dict[str, UnorderedRows] = {}
+    rows: dict[str, UnorderedRows | _InOrderOfNames] = {}
+    heirs: set[str] = set()
     sums: Counter[tuple[str, str]] = Counter()
-    filled, large_object, place, complete = UnorderedRows(b"\n"), "", 0, False
+    filled: UnorderedRows | _InOrderOfNames = UnorderedRows(b"\n")
+    large_object, place, complete = "", 0, False
     for piece in read(sql):
         if isinstance(piece, bytes):
             filled.feed(piece)
@@ -37,7 +53,13 @@ def digest(sql: Iterable[bytes]) -> DumpDigest:
         if not isinstance(piece, Statement):
             continue
         if piece.kind == "rows" or (piece.kind == "table" and piece.sql.startswith(b"CREATE")):
-            filled = rows.setdefault(piece.name, UnorderedRows(b"\n"))
+            columns = copied_columns(piece)
+            if piece.name in heirs and len(columns) > 1:
+                filled = rows[piece.name] = _InOrderOfNames(columns)
+            else:
+                filled = rows.setdefault(piece.name, UnorderedRows(b"\n"))
+        if is_heir(piece):
+            heirs.add(piece.name)
         text = canonical(piece)
         if piece.kind == "large object":
             # Their pieces have an order, and all but the first lack the name.
@@ -54,6 +76,28 @@ def digest(sql: Iterable[bytes]) -> DumpDigest:
         objects=tuple(ObjectDigest(kind, name, _hex(total)) for (kind, name), total in sums.items()),
         complete=complete,
     )
+
+
+class _InOrderOfNames:
+    """Rows of a table whose columns have no order: hashed as if they stood in the order of their names.
+
+    :param columns: their names, as they stand.
+    """
+
+    def __init__(self, columns: Sequence[bytes]) -> None:
+        self._rows = UnorderedRows(b"\n")
+        self._values = itemgetter(*sorted(range(len(columns)), key=columns.__getitem__))
+        self._open = b""  # a row that has not ended yet
+
+    def feed(self, text: bytes) -> None:
+        *rows, self._open = (self._open + text).split(b"\n")
+        try:
+            self._rows.feed(b"".join(b"\t".join(self._values(row.split(b"\t"))) + b"\n" for row in rows))
+        except IndexError as error:
+            raise RestoreError("The dump has a row that lacks columns.", "Restore another archive.") from error
+
+    def digest(self) -> tuple[int, str]:
+        return self._rows.digest()
 
 
 def _hex(total: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifeboat.databases import Loaded
 from lifeboat.databases.postgresql_role import Role
-from lifeboat.databases.postgresql_statements import OPTIONAL, Statement, Trailer, is_foreign_key, read
+from lifeboat.databases.postgresql_statements import OPTIONAL, Lineage, Statement, Trailer, is_foreign_key, read
 from lifeboat.errors import RestoreError
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
@@ -54,7 +54,7 @@ def load(session: Connection[Any], place: str, sql: Iterable[bytes], table: str,
     """Load a dump in one transaction.
 
     :param session: of the role.
-    :param table: the rows of this table only, without its foreign keys; the others are made and stay empty.
+    :param table: the rows of this table and of those below it only, without foreign keys; the others stay empty.
     :raises RestoreError: nothing was loaded then.
     """
     started = time.monotonic()
@@ -66,7 +66,9 @@ def load(session: Connection[Any], place: str, sql: Iterable[bytes], table: str,
     refused = (loading.refused + role.refused).most_common(REASONS_TOLD)
     told = [f"{count} of owners and rights: {reason}" for reason, count in refused]
     warnings = [f"statements that could not be run, {'; '.join(told)}"] if told else []
-    return Loaded(place, loading.rows, len(loading.tables), time.monotonic() - started, tuple(warnings))
+    below = tuple(sorted(loading.wanted.names - {table}))
+    seconds = time.monotonic() - started
+    return Loaded(place, loading.rows, len(loading.tables), seconds, tuple(warnings), below=below)
 
 
 class _Loading:
@@ -74,6 +76,7 @@ class _Loading:
 
     def __init__(self, session: Connection[Any], table: str, role: Role, progress: Progress) -> None:
         self._session, self._table, self._role, self._progress = session, table, role, progress
+        self.wanted = Lineage(table)
         self.rows = 0
         self.tables: set[str] = set()
         self.refused: Counter[str] = Counter()
@@ -99,6 +102,8 @@ class _Loading:
     def _statement(self, cursor: Cursor[Any], statement: Statement) -> None:
         if statement.kind == "table" and statement.sql.startswith(b"CREATE"):
             self.tables.add(statement.name)
+        if self._table:
+            self.wanted.see(statement)
         if statement.kind == "skipped" or (self._table and self._is_left_out(statement)):
             return
         if statement.kind not in OPTIONAL:
@@ -114,7 +119,7 @@ class _Loading:
         return (
             is_foreign_key(statement)
             or statement.kind in ("refresh", "large object")
-            or (statement.kind == "rows" and statement.name != self._table)
+            or (statement.kind == "rows" and statement.name not in self.wanted.names)
         )
 
     def _try(self, cursor: Cursor[Any], statement: Statement) -> None:
@@ -134,7 +139,7 @@ class _Loading:
         """Fill a table with the rows that follow; return the piece behind them."""
         import psycopg
 
-        wanted = self._table in ("", statement.name)
+        wanted = not self._table or statement.name in self.wanted.names
         try:
             if not wanted:
                 return next((piece for piece in pieces if not isinstance(piece, bytes)), None)

@@ -7,6 +7,7 @@ that it fills. Commands of psql, one of which runs a shell, are no SQL and reach
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -106,6 +107,15 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ),
     ("", _pattern(rf"ALTER\ (?P<kind> {_CREATED} ) (?:\ ONLY)? {_MADE}")),
 )
+_HEIR = _pattern(rf"\n\)\nINHERITS\ \((?P<parents> {_QUALIFIED} (?:,\ {_QUALIFIED})* )\) (?:\nWITH\ \([^\n]*\))?;\Z")
+_PARTITION = _pattern(
+    rf"""ALTER\ TABLE\ (?:ONLY\ )? (?P<parent> {_QUALIFIED} )\ ATTACH\ PARTITION\ (?P<child> {_QUALIFIED} )\s
+    | CREATE\ (?:UNLOGGED\ )?TABLE\ (?P<made> {_QUALIFIED} )\ PARTITION\ OF\ (?P<of> {_QUALIFIED} )\s"""
+)
+_QUALIFIED_NAME = _pattern(_QUALIFIED)
+_NAMES = _pattern(_NAME)
+_COPIED = _pattern(rf"COPY\ {_QUALIFIED}\ \((?P<columns> .* )\)\ FROM\ stdin;\Z")
+_ITEM = _pattern(rf"(?P<string> {_STRING} ) | (?P<mark> [(),] )")
 _ELSEWHERE = re.compile(rb"CREATE (?:SERVER|FOREIGN TABLE|FOREIGN DATA WRAPPER|USER MAPPING|ACCESS METHOD)\b")
 
 
@@ -219,9 +229,69 @@ def canonical(statement: Statement) -> bytes:
     """
     if statement.kind in CODE:
         return statement.sql
-    return _INSIGNIFICANT.sub(lambda found: found["keep"] or b"", statement.sql)
+    sql = _with_sorted_items(statement.sql) if is_heir(statement) else statement.sql
+    return _INSIGNIFICANT.sub(lambda found: found["keep"] or b"", sql)
+
+
+def _with_sorted_items(sql: bytes) -> bytes:
+    """Sort the columns and constraints of a CREATE TABLE."""
+    depth, begin, head, items = 0, 0, b"", []
+    for token in _ITEM.finditer(sql):
+        mark = token["mark"]
+        depth += {b"(": 1, b")": -1}.get(mark, 0)
+        if mark == b"(" and depth == 1:
+            head, begin = sql[: token.end()], token.end()
+        elif (mark == b"," and depth == 1) or (mark == b")" and depth == 0):
+            items.append(sql[begin : token.start()].strip())
+            begin = token.end()
+            if depth == 0:
+                return head + b",".join(sorted(items)) + sql[token.start() :]
+    return sql
 
 
 def is_foreign_key(statement: Statement) -> bool:
     """Whether a statement makes a table depend on the rows of another."""
     return statement.kind == "table" and bool(re.search(rb"\sADD CONSTRAINT \S+ FOREIGN KEY ", statement.sql))
+
+
+def is_heir(statement: Statement) -> bool:
+    """Whether a statement makes a table that inherits: a reload puts its parents' columns first."""
+    return statement.kind == "table" and statement.sql.startswith(b"CREATE") and bool(_HEIR.search(statement.sql))
+
+
+def copied_columns(statement: Statement) -> list[bytes]:
+    """Return the names of the columns whose values stand in the rows behind a COPY."""
+    listed = _COPIED.match(statement.sql)
+    return _NAMES.findall(listed["columns"]) if listed else []
+
+
+class Lineage:
+    """A table and all below it, its partitions and its heirs, as the statements of a dump put them there."""
+
+    def __init__(self, table: str) -> None:
+        self.names = {table}
+        self._children: defaultdict[str, list[str]] = defaultdict(list)
+
+    def see(self, statement: Statement) -> None:
+        """Take note of what a statement puts below what."""
+        if statement.kind != "table":
+            return
+        for parent, child in _put_below(statement):
+            self._children[parent].append(child)
+            if parent in self.names:
+                self._add(child)
+
+    def _add(self, table: str) -> None:
+        if table not in self.names:
+            self.names.add(table)
+            for child in self._children[table]:
+                self._add(child)
+
+
+def _put_below(statement: Statement) -> Iterator[tuple[str, str]]:
+    """Yield pairs of a table and one that a statement puts below it."""
+    if partition := _PARTITION.match(statement.sql):
+        yield _name(partition["parent"] or partition["of"]), _name(partition["child"] or partition["made"])
+    elif is_heir(statement) and (heir := _HEIR.search(statement.sql)):
+        for parent in _QUALIFIED_NAME.findall(heir["parents"]):
+            yield _name(parent), statement.name
