@@ -309,6 +309,7 @@ def restore_database(
     if unsigned:
         warnings.append(unsigned)
     warnings += [f"not brought back exactly: {limit.text}" for limit in captured.inexact] if captured else []
+    warnings += place.warnings
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
     rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 import pytest
 from lifeboat.databases import Dump, Load, Target, mysql_account, mysql_load, mysql_stock
+from lifeboat.databases.mysql import Session
 from lifeboat.databases.mysql_engine import MySQL as Engine
 from lifeboat.databases.mysql_statements import Origin, Statement
 from lifeboat.errors import RestoreError
@@ -40,6 +42,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Database]:
         if found.path:
             patch.setenv("PATH", str(found.path), prepend=":")
         yield found
+    mysql_account._sweep(Session(found.connect()))  # as the next restore does
     assert found.run("SELECT user FROM mysql.user WHERE user LIKE 'lifeboat%'") == ""  # nor a role
     found.run("DROP DATABASE victim")
 
@@ -99,6 +102,20 @@ class Fooled:
 def fooled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mysql_load, "StatementReader", Fooled)
     monkeypatch.setattr(mysql_stock, "StatementReader", Fooled)
+
+
+def soon(holds: Callable[[], bool], seconds: float = 10) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def as_local(definers: str) -> str:
+    """Return accounts as if all connections came by the socket."""
+    return definers.replace("@127.0.0.1", "@localhost")
 
 
 def accounts(server: Database) -> set[str]:
@@ -224,8 +241,7 @@ def test_what_the_readme_grants_is_enough(server: Database, copy: str, login: st
     with filling(loading, server, copy) as account:
         loading.load(copy, PROCEDURE, Load("x"))
         loading.read_back(copy, ())
-    assert account not in accounts(server)
-    assert server.run(DEFINERS.format(copy)) == f"{login}\n"
+    assert as_local(server.run(DEFINERS.format(copy))) == f"{account}@localhost\n"
 
 
 BEYOND = {
@@ -357,9 +373,9 @@ def test_code_has_its_owners_again_and_is_what_it_was(
     server: Database, copy: str, sequential: bool, in_place: bool
 ) -> None:
     server.run(f"DROP USER IF EXISTS `own``er`@'10.%'; CREATE USER `own``er`@'10.%' IDENTIFIED BY '{PASSWORD}'")
-    server.run("GRANT ALL ON *.* TO `own``er`@'10.%'")
+    server.run(r"GRANT ALL ON `copy\_\%`.* TO `own``er`@'10.%'")
     loading = engine(server)
-    with filling(loading, server, copy, in_place=in_place):
+    with filling(loading, server, copy, in_place=in_place) as account:
         loaded = loading.load(copy, [OWNED], Load("x", sequential=sequential, in_place=in_place))
         before = loading.read_back(copy, ())
     again = loading.dump(copy, (), lambda chunk: None)
@@ -376,35 +392,35 @@ def test_code_has_its_owners_again_and_is_what_it_was(
         "SELECT table_name, definer, security_type FROM information_schema.views" + of.format("table"),
     ]
     latin = "ANSI_QUOTES\tlatin1\tlatin1_german1_ci"
-    assert server.run(f"{' ORDER BY 1; '.join(facts)} ORDER BY 1").splitlines() == [
+    assert as_local(server.run(f"{' ORDER BY 1; '.join(facts)} ORDER BY 1")).splitlines() == [
         f"a\troot@localhost\t{latin}\t2",
         f"b\town`er@10.%\t{latin}\t1",
         "f\town`er@10.%\tANSI_QUOTES\tlatin1_german1_ci",
         "p\town`er@10.%\tANSI_QUOTES\tlatin1_german1_ci",
-        "q\troot@localhost\tANSI_QUOTES\tlatin1_german1_ci",
+        f"q\t{account}@localhost\tANSI_QUOTES\tlatin1_german1_ci",
         f"rests\town`er@10.%\tDISABLED\t{latin}",
         f"runs\town`er@10.%\t{'ENABLED' if in_place else 'DISABLED'}\t{latin}",
         "v\town`er@10.%\tINVOKER",
     ]
     asleep = "events are disabled here, for they run in the original: runs"
-    lost = "definer gone@% was dropped: the server has no such account"
+    lost = "definer gone@% was dropped: the server has no such account; its code has rights on this database only"
     assert set(loaded.warnings) == {lost} | (set() if in_place else {asleep})
     server.run("DROP DATABASE `copy_%`; DROP USER `own``er`@'10.%'")
 
 
-def test_code_that_cannot_be_given_away_is_the_restore_connections(
-    mysql: MySQL, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_code_that_cannot_be_given_away_reaches_nothing_else(mysql: MySQL) -> None:
     """MySQL lets nobody make something for root who is not as mighty."""
     mysql.run(f"DROP USER IF EXISTS limited@localhost; CREATE USER limited@localhost IDENTIFIED BY '{PASSWORD}'")
     grant(mysql, "limited@localhost", *ENOUGH, "SET_ANY_DEFINER, ALLOW_NONEXISTENT_DEFINER ON *.*")
     loading = engine(mysql, "limited")
-    with filling(loading, mysql, "copy_%"):
+    with loading.target(Target("copy_%", "a key")) as place:
         loading.load(
             "copy_%", [PROCEDURE[0].replace(b"CREATE PROC", b"CREATE DEFINER=`root`@`localhost` PROC")], Load("x")
         )
-    assert mysql.run(DEFINERS.format("copy_%")) == "limited@localhost\n"
-    assert "Procedure 'p' cannot be given to root@localhost (error 1227)" in caplog.text
+    assert re.fullmatch(r"lifeboat_load_\w+@localhost\n", as_local(mysql.run(DEFINERS.format("copy_%"))))
+    assert place.warnings == [
+        "procedure 'p' cannot be given to root@localhost (error 1227): it has rights on this database only"
+    ]
     mysql.run("DROP DATABASE `copy_%`; DROP USER limited@localhost")
 
 
@@ -449,21 +465,96 @@ def test_views_have_their_owners_again_though_these_have_no_rights(server: Datab
     server.run("DROP DATABASE `copy_%`; DROP USER poor@localhost")
 
 
-def test_an_event_does_not_run_as_who_restores(server: Database, copy: str) -> None:
-    event = (
-        b"CREATE DEFINER=`gone`@`%` EVENT `e` ON SCHEDULE EVERY 1 SECOND ENABLE DO CREATE USER IF NOT EXISTS evil;\n"
-    )
+LOST = b"""CREATE TABLE `t` (`id` int);
+INSERT INTO `t` VALUES (1);
+DELIMITER ;;
+CREATE DEFINER=`gone`@`%` TRIGGER `b` AFTER UPDATE ON `t` FOR EACH ROW INSERT INTO victim.t VALUES (2, 'b') ;;
+CREATE DEFINER=`gone`@`%` PROCEDURE `p`() CREATE USER evil ;;
+CREATE DEFINER=`gone`@`%` FUNCTION `f`() RETURNS text READS SQL DATA RETURN (SELECT secret FROM victim.t LIMIT 1) ;;
+CREATE DEFINER=`gone`@`%` EVENT `evil` ON SCHEDULE EVERY 1 SECOND ENABLE DO INSERT INTO victim.t VALUES (3, 'e') ;;
+CREATE DEFINER=`gone`@`%` EVENT `good` ON SCHEDULE EVERY 1 SECOND ENABLE DO INSERT INTO t VALUES (4) ;;
+DELIMITER ;
+/*!50001 CREATE DEFINER=`gone`@`%` VIEW `v` AS select `f`() AS `f` */;
+"""
+
+
+def test_code_without_its_owner_has_rights_on_its_database_only(server: Database, copy: str) -> None:
+    """Also as root: nothing of a dump gets the rights of who restores."""
+    untouched = all_there_is(server)
     loading = engine(server)
-    with filling(loading, server, copy, in_place=True):
-        loaded = loading.load(copy, [event], Load("x", in_place=True))
-    assert "events are disabled, for they would run as the user who restores: e" in loaded.warnings
-    assert server.run("SELECT definer, status FROM information_schema.events") == "root@localhost\tDISABLED\n"
+    with filling(loading, server, copy, in_place=True) as account:
+        loading.load(copy, [LOST], Load("x", in_place=True))
+    for use in ("UPDATE t SET id = 5", "CALL p()", "SELECT f()", "SELECT * FROM v"):
+        with pytest.raises(RuntimeError, match=r"ERROR (1142|1227|1356|1370)"):
+            server.run(use, copy)
+    scheduler = server.run("SELECT @@global.event_scheduler").strip()
+    server.run("SET GLOBAL event_scheduler = ON")
+    assert soon(lambda: server.run("SELECT COUNT(*) > 2 FROM t", copy) == "1\n")
+    server.run(f"SET GLOBAL event_scheduler = {scheduler}")
+    assert "ACCOUNT LOCK" in server.run(f"SHOW CREATE USER {account}@localhost")
+    server.run("DROP DATABASE `copy_%`")
+    with filling(loading, server, copy):
+        assert account not in accounts(server)  # its code is gone
+    server.run("DROP DATABASE `copy_%`")
+    assert all_there_is(server) == untouched
+
+
+EVENT = (
+    b"CREATE DEFINER=`%b`@`localhost` EVENT `e` ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01 00:00:00'"
+    b" ON COMPLETION PRESERVE ENABLE COMMENT 'c' DO SET @a = %b;\n"
+)
+STATUS = "SELECT definer, status FROM information_schema.events"
+
+
+def test_an_event_whose_owner_reaches_further_runs_where_it_ran_before(server: Database, copy: str) -> None:
+    loading = engine(server)
+
+    def restore(event: bytes) -> list[str]:
+        with loading.target(Target(copy, "a key", exists=True, in_place=True)) as place:
+            assert loading.load(copy, [event], Load("x", in_place=True)).warnings == ()
+        return place.warnings
+
+    (warning,) = restore(EVENT % (b"root", b"1"))
+    assert server.run(STATUS) == "root@localhost\tDISABLED\n"
+    assert warning.startswith("event 'e' is disabled: it did not run here before")
+    assert restore(EVENT % (b"root", b"1")) == [warning]  # what is there does not run
+    server.run(warning.partition("then: ")[2])
+    assert server.run(STATUS) == "root@localhost\tENABLED\n"
+    assert restore(EVENT % (b"root", b"1")) == []
+    assert server.run(STATUS) == "root@localhost\tENABLED\n"
+    assert restore(EVENT % (b"root", b"2")) == [warning]
+    assert server.run(STATUS) == "root@localhost\tDISABLED\n"
+
+
+@pytest.mark.parametrize(
+    ("rights", "status"),
+    [
+        (r"SELECT, EVENT ON `copy\_\%`.* TO {}", "ENABLED"),
+        (r"ALL ON `copy%`.* TO {}", "DISABLED"),
+        ("SELECT ON victim.* TO {}", "DISABLED"),
+        ("SELECT (id) ON victim.t TO {}", "DISABLED"),
+        ("EXECUTE ON FUNCTION victim.f TO {}", "DISABLED"),
+        ("CREATE USER ON *.* TO {}", "DISABLED"),
+        ("helper TO {}", "DISABLED"),
+    ],
+)
+def test_an_event_runs_again_where_its_owner_reaches_nothing_else(
+    server: Database, copy: str, login: str, rights: str, status: str
+) -> None:
+    server.run("DROP ROLE IF EXISTS helper; CREATE ROLE helper")
+    grant(server, login, r"EVENT ON `copy\_\%`.*", rights)
+    loading = engine(server)
+    with loading.target(Target(copy, "a key", in_place=True)) as place:
+        loading.load(copy, [EVENT % (b"limited", b"1")], Load("x", in_place=True))
+    assert server.run(STATUS) == f"limited@localhost\t{status}\n"
+    assert bool(place.warnings) == (status == "DISABLED")
+    server.run("DROP ROLE helper")
 
 
 @pytest.mark.usefixtures("fooled")
 def test_an_event_of_a_copy_does_not_run_whatever_its_definition_says(server: Database, copy: str) -> None:
     loading = engine(server)
-    with filling(loading, server, copy):
+    with filling(loading, server, copy) as account:
         loading.load(copy, [b"CREATE EVENT IF NOT EXISTS e ON SCHEDULE EVERY 1 DAY DO SET @a = 1"], Load("x"))
     status = f"SELECT status, definer FROM information_schema.events WHERE event_schema = '{copy}'"
-    assert server.run(status) == "DISABLED\troot@localhost\n"
+    assert as_local(server.run(status)) == f"DISABLED\t{account}@localhost\n"

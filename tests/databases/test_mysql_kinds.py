@@ -212,7 +212,7 @@ def test_views_whose_definers_have_gone_or_lost_their_rights(way: Way) -> None:
     _, dump = way.dump(SOURCE)
     loaded = way.load(dump)
     assert [warning for warning in loaded.warnings if "definer" in warning] == [
-        "definer gone@% was dropped: the server has no such account"
+        "definer gone@% was dropped: the server has no such account; its code has rights on this database only"
     ]
     assert not [warning for warning in loaded.warnings if "names the schema" in warning]
     assert way.fetch("SELECT * FROM a") == [(1, "kinds.t.id")]
@@ -220,10 +220,9 @@ def test_views_whose_definers_have_gone_or_lost_their_rights(way: Way) -> None:
     way.server.run(f"GRANT SELECT ON {quoted(COPY)}.* TO appuser@'%'")
     assert way.fetch("SELECT * FROM w") == [(1, 1)]
     definers = "SELECT table_name, definer FROM information_schema.views WHERE table_schema = DATABASE()"
-    assert dict(way.fetch(definers)) == {
-        **dict.fromkeys("vw", "appuser@%"),
-        **dict.fromkeys("ax", "root@localhost"),
-    }
+    (left,) = {definer for _, definer in way.fetch(definers)} - {"appuser@%"}
+    assert dict(way.fetch(definers)) == {**dict.fromkeys("vw", "appuser@%"), **dict.fromkeys("ax", left)}
+    assert left.startswith("lifeboat_load_")
 
 
 ORPHANS = (

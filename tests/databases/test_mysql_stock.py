@@ -77,7 +77,10 @@ def test_the_sandbox_line_is_no_matter(
 def test_events_run_where_they_take_the_place_of_the_original_only(
     mariadb: MariaDB, copy: str, in_place: bool, states: str, warnings: tuple[str, ...]
 ) -> None:
-    event = b"CREATE DEFINER=root@localhost EVENT `%b` ON SCHEDULE %b ON COMPLETION %b DO INSERT INTO t VALUES (1, '')"
+    mariadb.run("CREATE OR REPLACE USER runner@localhost; GRANT EVENT, INSERT ON `stock copy`.* TO runner@localhost")
+    event = (
+        b"CREATE DEFINER=runner@localhost EVENT `%b` ON SCHEDULE %b ON COMPLETION %b DO INSERT INTO t VALUES (1, '')"
+    )
     events = (
         event % (b"ever", b"EVERY 1 SECOND STARTS '2026-01-01 00:00:00'", b"NOT PRESERVE ENABLE"),
         event % (b"once", b"AT '2036-01-01 00:00:00'", b"PRESERVE ENABLE"),

@@ -193,10 +193,12 @@ class Place:
     """Where a database is filled.
 
     :param kept: the name that the replaced one will have; empty where nothing is kept.
+    :param warnings: what a reader of the report should know, once it has its place.
     """
 
     name: str
     kept: str = ""
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -407,6 +407,20 @@ def missing_grants(grants: Sequence[str], database: str, *, is_mariadb: bool = T
     ]
 
 
+def reaches_only(grants: Sequence[str], schema: str) -> bool:
+    """Whether ``SHOW GRANTS`` shows rights on one schema, and nothing else but a login."""
+    return all("GRANT OPTION" not in grant and _is_of(schema, grant) for grant in grants)
+
+
+def _is_of(schema: str, grant: str) -> bool:
+    match = _GRANT.match(grant)
+    if match is None:
+        return False
+    pattern = _unquoted(match["schema"])
+    wild = "%" in re.sub(r"\\.", "", pattern)
+    return match["what"] == "USAGE" or (not wild and _like(pattern, schema))
+
+
 def check_routines(source: Source) -> None:
     """Make sure that the user may read all routines that it sees.
 

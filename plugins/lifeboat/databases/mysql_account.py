@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lifeboat.databases import Server, mysql_code
+from lifeboat.databases import Server, mysql_code, mysql_schema
 from lifeboat.databases.mysql import Session, is_of_driver
 from lifeboat.databases.mysql_code import Code
 from lifeboat.databases.mysql_schema import quoted
@@ -65,7 +65,9 @@ class Account:
 def confined(
     session: Session, schema: str, server: Server, connect: Callable[..., Any], *, in_place: bool, required: bool
 ) -> Iterator[Account]:
-    """Make an account with rights on one schema, for the length of the block; what still belongs to it goes with it.
+    """Make an account with rights on one schema, for the length of the block.
+
+    It goes with what belongs to it, unless that is code of a schema that is whole: such an account stays, locked.
 
     :param session: of the restore connection, to `server`, which `connect` opens.
     :param in_place: the schema takes the place of the dumped one.
@@ -82,9 +84,9 @@ def confined(
                 yield _allow_settings(session, account)
             except BaseException:
                 with contextlib.suppress(Exception):  # what failed first is what to tell; the next restore drops it
-                    _drop(session, login.user)
+                    _retire(session, login.user)
                 raise
-            _drop(session, login.user)
+            _retire(session, login.user)
         elif required:
             raise RestoreError(
                 f"{server.user} may not make an account for the load (error {denied}), without which no drill restores"
@@ -208,6 +210,18 @@ def _hash(password: str) -> str:
     return "*" + hashlib.sha1(hashlib.sha1(password.encode()).digest()).hexdigest().upper()  # noqa: S324
 
 
+def _retire(session: Session, name: str) -> bool:
+    """Drop an account, or lock it where code of a schema that is whole is its own; return whether it is gone."""
+    whole = {schema for _, schema, _ in mysql_code.belonging(session, name, "")} - set(mysql_schema.unfinished(session))
+    if not whole:
+        _drop(session, name)
+        return True
+    _drop_role(session, name)
+    hosts = [host for (host,) in session.query("SELECT Host FROM mysql.user WHERE User = %s", name)]
+    session.execute(f"ALTER USER {', '.join(_spelled(name, hosts))} ACCOUNT LOCK".encode())
+    return False
+
+
 def _drop(session: Session, name: str) -> None:
     """Drop an account, with what belongs to it where that keeps MySQL from dropping it."""
     _drop_role(session, name)
@@ -230,12 +244,12 @@ def _drop_role(session: Session, name: str) -> None:
 
 
 def _sweep(session: Session) -> None:
-    """Drop the accounts of loads that were killed; those of loads under way are locked."""
+    """Drop the accounts of loads that were killed, and those whose code is gone; a load under way holds its lock."""
     users = {user for (user,) in session.query("SELECT User FROM mysql.user")}
     for name in sorted(filter(_OURS.fullmatch, users)):
         try:
             with session.lock(name, patience=0):
-                _drop(session, name)
+                is_gone = _retire(session, name)
         except DumpError:
             continue
         except Exception as error:
@@ -243,7 +257,8 @@ def _sweep(session: Session) -> None:
                 raise
             log.warning("%s is left of a load that was killed, and cannot be dropped: error %s.", name, error.args[0])
         else:
-            log.warning("Dropped account %s, which a load left that was killed.", name)
+            if is_gone:
+                log.warning("Dropped account %s, which a load left that was killed, or whose code is gone.", name)
 
 
 def _check_rights(account: Account, schema: str, why: str = "") -> None:

@@ -2,7 +2,12 @@
 
 While a dump is loaded, all of it belongs to the account that loads, and no event runs. When everything is there and
 was compared, the restore connection gives it to the accounts that owned it: from what the server prints, not from the
-text of the dump, so that nothing of a dump runs with the rights of the restore connection.
+text of the dump. What it cannot give to anybody stays with the account that loaded, which has rights on that schema
+only. So nothing of a dump runs with the rights of the restore connection, unless the dump names its account.
+
+Events run without being asked. One runs again where its owner reaches nothing beyond the schema, or where the very
+same event ran in the schema that is replaced; the others stay disabled, and the restore says by what statement they
+are enabled.
 """
 
 from __future__ import annotations
@@ -14,15 +19,12 @@ from dataclasses import dataclass
 
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases import mysql_schema
-from lifeboat.databases.mysql import Session, has_roles, is_of_driver
+from lifeboat.databases.mysql import Session, has_roles, is_of_driver, reaches_only
 from lifeboat.databases.mysql_schema import drop_code, quoted
 from lifeboat.databases.mysql_statements import Statement
 from lifeboat.databases.mysql_target import UNLIMITED
 from lifeboat.errors import RestoreError
-from lifeboat.logs import logger
 from lifeboat.text import listed
-
-log = logger(__name__)
 
 DENIED = 1227
 STATUSES = frozenset(("ENABLE", "DISABLE", "DISABLE ON SLAVE", "DISABLE ON REPLICA"))
@@ -78,6 +80,11 @@ class _Made:
         """All that is not its owner."""
         return self.body, self.settings, self.collation
 
+    def as_run_by(self, owner: Owner) -> tuple[object, ...]:
+        """All that an event is once it is another account's, but for whether it runs."""
+        _, rest = self.body
+        return owner, definitions.disabled(Statement("event", self.name, rest)).sql, self.settings, self.collation
+
     def owned_by(self, owner: Owner, status: str) -> bytes:
         """Return the statement that gives it to another account.
 
@@ -115,8 +122,6 @@ class _Owners:
 
 
 def _owners(session: Session) -> _Owners:
-    ((account,),) = session.query("SELECT CURRENT_USER()")
-    user, _, host = account.rpartition("@")
     grants = [grant for (grant,) in session.query("SHOW GRANTS")]
     names_others = has_roles(grants) or any(_NAMES_OTHERS.search(grant) for grant in grants)
     try:
@@ -125,7 +130,7 @@ def _owners(session: Session) -> _Owners:
         if not is_of_driver(error):
             raise
         accounts = None
-    return _Owners((user, host), accounts, names_others)
+    return _Owners(_account_of(session), accounts, names_others)
 
 
 class Code:
@@ -141,9 +146,24 @@ class Code:
         self._remembered: dict[tuple[str, str], tuple[Owner | None, str]] = {}
         self._lost: dict[Owner, str] = {}
         self._asleep: list[str] = []
-        self._ownerless: list[str] = []
+        self._ran: dict[str, tuple[object, ...]] = {}  # events of the schema that is replaced
         self.before: Callable[[], object] = lambda: None  # to be called before the first statement of a dump runs
         self.set_up: tuple[bytes, ...] = ()  # makes a session one that takes what other servers took, until then
+
+    def note_events(self, schema: str) -> None:
+        """Note which events run in a schema that is about to be replaced."""
+        session = self._session
+        if session is None or not self._in_place:
+            return
+        running = session.query(
+            "SELECT event_name, definer FROM information_schema.events WHERE event_schema = %s AND status = 'ENABLED'",
+            schema,
+        )
+        if running:
+            session.execute(b"USE " + quoted(schema).encode())
+        for name, definer in running:
+            user, _, host = definer.rpartition("@")
+            self._ran[name] = _read(session, "EVENT", name).as_run_by((user, host))
 
     def as_made(self, statement: Statement) -> Statement:
         """Return a definition that belongs to whoever runs it; no event runs."""
@@ -153,8 +173,8 @@ class Code:
             owner = None
         if statement.kind == "event":
             status = definitions.status_of(statement)
-            if status == "ENABLE" and not (self._in_place and owner):
-                (self._ownerless if self._in_place else self._asleep).append(statement.name)
+            if status == "ENABLE" and not self._in_place:
+                self._asleep.append(statement.name)
             statement = definitions.disabled(statement)
         self._remembered[statement.kind.upper(), statement.name] = (owner, status)
         return definitions.without_definer(statement)
@@ -162,63 +182,108 @@ class Code:
     def warnings(self) -> Iterator[str]:
         """Tell what will belong to somebody else, and which events will not run."""
         for owner, reason in self._lost.items():
-            yield f"definer {'@'.join(owner)} was dropped: {reason}"
+            yield f"definer {'@'.join(owner)} was dropped: {reason}; its code has rights on this database only"
         if self._asleep:
             yield f"events are disabled here, for they run in the original: {listed(self._asleep)}"
-        if self._ownerless:
-            yield f"events are disabled, for they would run as the user who restores: {listed(self._ownerless)}"
 
     def making(self) -> contextlib.AbstractContextManager[None]:
         """Let code be made, as far as the restore connection may say so."""
         return trusted(self._session) if self._session else contextlib.nullcontext()
 
-    def hand_over(self, reader: Session, schema: str, user: str) -> None:
+    def hand_over(self, reader: Session, schema: str, user: str) -> list[str]:
         """Give the code in a schema to its owners, and let those events run that are to.
 
         :param reader: of the account that loaded, whose name is `user`: what belongs to it, it can see.
+        :returns: warnings of what could not be given to its owner, and of events that do not run.
         :raises RestoreError: something does not become what it was.
         """
         session = self._session
         if session is None:
-            return
+            return []
         for each in (session, reader):
             each.one_statement_at_a_time()
             for sql in (UNLIMITED, PLAIN, b"USE " + quoted(schema).encode()):
                 each.execute(sql)
-        found = [_read(reader, kind, name) for kind, _, name in _belonging(session, user, schema)]
+        found = [_read(reader, kind, name) for kind, _, name in belonging(session, user, schema)]
         reader.execute(b"COMMIT")  # a library is locked for who has read it
         views = _readers_first([code for code in found if code.kind == "VIEW"])
         made = [*views, *(code for code in found if code.kind != "VIEW")]
         with trusted(session):
-            for code in made:
-                self._make(session, schema, code)
+            warnings = [warning for code in made for warning in self._make(session, reader, schema, code)]
         for code in made:
             _check(session, code)
+        return warnings
 
-    def _make(self, session: Session, schema: str, code: _Made) -> None:
-        """Make something again as another account's; triggers, one after the other, keep their order.
+    def _make(self, session: Session, reader: Session, schema: str, code: _Made) -> Iterator[str]:
+        """Make something again as its owner's; triggers, one after the other, keep their order.
 
-        An event that its own account cannot have would run with the rights of the restore connection: it does not run.
+        What cannot be its owner's stays with, or goes back to, the account that loaded.
         """
         owner, status = self._remembered.get((code.kind, code.name), (None, ""))
+        if code.kind == "LIBRARY":
+            owner = self._owners.own  # it has no rights of an owner, but keeps the server from dropping one
+        if owner is None and code.kind not in ("TRIGGER", "EVENT"):
+            return
         if code.kind not in ("VIEW", "EVENT"):
             drop_code(session, code.kind, schema, code.name)
-        runs = status if self._in_place and owner and status in STATUSES else "DISABLE"
-        with _collated(session, schema, code.collation):
-            session.execute(code.settings)
+        if owner:
+            runs, warning = self._status(code, owner, status, schema)
             try:
-                session.execute(code.owned_by(owner or self._owners.own, runs))
+                _make_as(session, schema, code, code.owned_by(owner, runs))
             except Exception as error:
-                if not is_of_driver(error) or owner in (None, self._owners.own):
+                if not is_of_driver(error) or code.kind == "LIBRARY":
                     raise
                 # A view of a copy, say, whose owner has no rights on the copy.
-                log.warning(
-                    "%s %r cannot be given to %s (error %s); it belongs to the restore connection%s.",
-                    *(code.kind.capitalize(), code.name, "@".join(owner), error.args[0]),
-                    ", and is disabled" if code.kind == "EVENT" else "",
+                yield (
+                    f"{code.kind.lower()} {code.name!r} cannot be given to {'@'.join(owner)} (error {error.args[0]}):"
+                    " it has rights on this database only"
                 )
-                session.execute(code.owned_by(self._owners.own, "DISABLE"))
+            else:
+                yield from filter(None, [warning])
+                return
+        if code.kind != "VIEW":
+            runs = status if self._in_place and status in STATUSES else "DISABLE"
+            _make_as(reader, schema, code, code.owned_by(_account_of(reader), runs))
+
+    def _status(self, code: _Made, owner: Owner, wanted: str, schema: str) -> tuple[str, str]:
+        """Say whether an event is to run as its owner's, and warn where it was to and is not."""
+        if code.kind != "EVENT" or not self._in_place or wanted not in STATUSES:
+            return "DISABLE", ""
+        ran = self._ran.get(code.name) == code.as_run_by(owner)
+        if wanted != "ENABLE" or ran or (self._session and _is_confined(self._session, owner, schema)):
+            return wanted, ""
+        enable = f"ALTER DEFINER={_account(owner).decode()} EVENT {quoted(schema)}.{quoted(code.name)} ENABLE"
+        return "DISABLE", (
+            f"event {code.name!r} is disabled: it did not run here before as it is now, and nobody knows that"
+            f" {'@'.join(owner)} reaches nothing beyond this database. Read it, then: {enable}"
+        )
+
+
+def _make_as(session: Session, schema: str, code: _Made, sql: bytes) -> None:
+    """Make something in a session like the one in which it was made."""
+    with _collated(session, schema, code.collation):
+        session.execute(code.settings)
+        try:
+            session.execute(sql)
+        finally:
             session.execute(PLAIN)
+
+
+def _account_of(session: Session) -> Owner:
+    ((account,),) = session.query("SELECT CURRENT_USER()")
+    user, _, host = account.rpartition("@")
+    return user, host
+
+
+def _is_confined(session: Session, owner: Owner, schema: str) -> bool:
+    """Whether the server says that an account has rights on one schema only."""
+    try:
+        grants = [grant for (grant,) in session.query(f"SHOW GRANTS FOR {_account(owner).decode()}")]
+    except Exception as error:
+        if not is_of_driver(error):
+            raise
+        return False  # this user may not look at it
+    return reaches_only(grants, schema)
 
 
 def _readers_first(views: Sequence[_Made]) -> Iterator[_Made]:
@@ -277,8 +342,10 @@ def _collated(session: Session, schema: str, collation: str) -> Iterator[None]:
         return
     alter = f"ALTER DATABASE {quoted(schema)} COLLATE "
     session.execute((alter + collation).encode())
-    yield
-    session.execute((alter + now).encode())
+    try:
+        yield
+    finally:
+        session.execute((alter + now).encode())
 
 
 @contextlib.contextmanager
@@ -308,11 +375,11 @@ def trusted(session: Session) -> Iterator[None]:
 
 def drop(session: Session, user: str) -> None:
     """Drop all code that belongs to an account."""
-    for kind, schema, name in _belonging(session, user, ""):
+    for kind, schema, name in belonging(session, user, ""):
         drop_code(session, kind, schema, name)
 
 
-def _belonging(session: Session, user: str, schema: str) -> list[tuple[str, str, str]]:
+def belonging(session: Session, user: str, schema: str) -> list[tuple[str, str, str]]:
     """Return kind, schema and name of what belongs to an account, in a schema or, without one, anywhere."""
     pattern = re.sub(r"([\\_%])", r"\\\1", schema) or "%"
     libraries = [

@@ -83,13 +83,15 @@ class MySQL:
             session.lock(schema),
             self._filled_by(session, schema, in_place=target.in_place, production=False) as account,
         ):
+            account.code.note_events(schema)
             _begin(session, target)
+            place = Place(schema)
             try:
-                yield Place(schema)
+                yield place
             except MismatchError:
                 self._finish(session, schema, account)  # it is whole, though not what was captured
                 raise
-            self._finish(session, schema, account)
+            place.warnings.extend(self._finish(session, schema, account))
 
     @contextlib.contextmanager
     def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
@@ -140,11 +142,12 @@ class MySQL:
             yield account
             del self._accounts[schema]
 
-    def _finish(self, session: Session, schema: str, account: Account) -> None:
-        """Give what was loaded to its owners, and take the mark away."""
+    def _finish(self, session: Session, schema: str, account: Account) -> list[str]:
+        """Give what was loaded to its owners, and take the mark away; return warnings."""
         with contextlib.closing(account.connect()) as connection:
-            account.code.hand_over(Session(connection), schema, account.server.user)
+            warnings = account.code.hand_over(Session(connection), schema, account.server.user)
         mysql_schema.finish(session, schema)
+        return warnings
 
     def left(self, target: Target) -> str:
         name, key = target.database, target.key

@@ -108,7 +108,7 @@ def of_catalog(
     for kind, name, definer in _definers(source, excluded):
         if (kind, name) not in broken and source.accounts and definer.removesuffix("@") not in source.accounts:
             text = f"{kind} {name!r} belongs to {definer}, an account that does not exist"
-            yield Limit(DEFINER, name, f"{text}: a restore makes it belong to the user who restores")
+            yield Limit(DEFINER, name, f"{text}: restored, it has rights on its database only")
 
 
 def _of_views(
@@ -373,7 +373,7 @@ def _of_rights(source: Source, excluded: Collection[str], taker: Taker) -> Itera
         is_gone = source.accounts and account not in source.accounts  # a limit by itself
         if account not in taker.accounts and not is_gone:
             lacks = f"has no account {account}, or its user may not define in that name"
-            yield account, f"{lacks}: what belongs to it will belong to the user who restores"
+            yield account, f"{lacks}: restored, its code has rights on its database only"
 
 
 def _release(version: str) -> list[int]:
