@@ -217,7 +217,7 @@ def test_after_a_new_password_the_old_archives_are_read_and_their_proofs_believe
     rehearse(rehearsed)
 
     def proven() -> Archive | None:
-        return checkup.newest_archive(config.load(), "Shop", "application", proven=True)
+        return checkup.newest_archive(config.load(), "Shop", "application", datetime.now(UTC), proven=True)
 
     assert proven()
 
@@ -381,6 +381,32 @@ def test_a_fresh_or_proven_backup_can_be_required(rehearsed: Path) -> None:
     assert poke(proven=True)
     with pytest.raises(AirflowFailException, match="There is no application 'Blog'"):
         RequireFreshBackup(task_id="x", application="Blog", max_age=timedelta(days=1)).poke({})
+
+
+def test_a_gate_counts_neither_another_application_nor_a_date_in_the_future(
+    rehearsed: Path, project: Configure, root: Path
+) -> None:
+    from airflow.sdk.exceptions import AirflowFailException
+
+    def poke(application: str, **wishes: Any) -> bool:
+        return RequireFreshBackup(
+            task_id="fresh", application=application, kind="application", **{"max_age": timedelta(days=1)} | wishes
+        ).poke({})
+
+    with_files = SHOP | {"files": {"root": str(root)}, "destinations": ["disk"]}
+    project(applications={"Shop": with_files, "Blog": with_files})
+    assert poke("Shop")
+    with pytest.raises(AirflowFailException, match="The newest application archive of Blog does not exist"):
+        poke("Blog")
+    ahead = key_of(rehearsed).replace(key_of(rehearsed)[-23:-19], "2099")
+    place = connections.destination("disk", config.load().destinations["disk"])
+    for suffix in ("", ".json"):
+        copy = rehearsed.with_name(ahead.rpartition("/")[2] + suffix)
+        copy.write_bytes(rehearsed.with_name(rehearsed.name + suffix).read_bytes())
+        rehearsed.with_name(rehearsed.name + suffix).unlink()
+    assert place.find(ahead)
+    with pytest.raises(AirflowFailException, match="The newest application archive of Shop does not exist"):
+        poke("Shop")
 
 
 def test_an_archive_proves_nothing_of_another_application(

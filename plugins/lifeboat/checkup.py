@@ -125,9 +125,10 @@ def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[s
             yield f"{finding.verdict:9}  {where}: {finding.text}"
 
 
-def newest_archive(settings: Settings, application: str, kind: Kind, *, proven: bool) -> Archive | None:
-    """Return the newest archive of a kind at any destination that can be read, or None.
+def newest_archive(settings: Settings, application: str, kind: Kind, now: datetime, *, proven: bool) -> Archive | None:
+    """Return an application's newest archive of a kind at any destination that can be read, or None.
 
+    :param now: what is dated later is left out: some clock is wrong, so its date says nothing about its age.
     :param proven: only archives with an authentic proof.
     :raises StorageError: no destination can be read.
     """
@@ -140,10 +141,11 @@ def newest_archive(settings: Settings, application: str, kind: Kind, *, proven: 
             log.warning("%s", error)
             errors[destination.name] = str(error)
             continue
-        fitting = [archive for archive in found.archives if archive.kind == kind]
-        if proven:
-            fitting = [archive for archive in fitting if archive.proven]
-        newest += fitting[:1]
+        newest += (
+            archive
+            for archive in health.dated_until(now, found.of(application))
+            if archive.kind == kind and (archive.proven or not proven)
+        )
     if len(errors) == len(settings.destinations_of(application)):
         raise StorageError(next(iter(errors.values())))
     return max(newest, key=lambda archive: archive.captured_at, default=None)

@@ -55,16 +55,17 @@ class RequireFreshBackup(BaseSensorOperator):
         from lifeboat.errors import LifeboatError
         from lifeboat.text import age_text
 
+        now = datetime.now(UTC)
         try:
-            newest = checkup.newest_archive(config.load(), self.application, self.kind, proven=self.proven)
+            newest = checkup.newest_archive(config.load(), self.application, self.kind, now, proven=self.proven)
         except LifeboatError as error:
             raise AirflowFailException(str(error)) from None
         what = f"{'proven ' if self.proven else ''}{self.kind} archive of {self.application}"
-        age = datetime.now(UTC) - newest.captured_at if newest else None
+        age = max(now - newest.captured_at, timedelta()) if newest else None
         if newest and age is not None and age <= self.max_age:
             self.log.info("The newest %s is %s, %s old.", what, newest.key, age_text(age))
             return True
-        found = f"is {newest.key}, {age_text(age)} old" if newest and age else "does not exist"
+        found = f"is {newest.key}, {age_text(age)} old" if newest and age is not None else "does not exist"
         told = f"The newest {what} {found}; asked for is one of at most {age_text(self.max_age)}."
         if self.wait is None:
             raise AirflowFailException(told)
