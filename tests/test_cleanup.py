@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, cleanup, config, proof
+from lifeboat import catalog, checkup, cleanup, config, proof
 from lifeboat.catalog import Kind
 from lifeboat.cleanup import Order
 from lifeboat.config import Settings
@@ -99,7 +100,7 @@ def test_what_changed_since_the_plan_is_left(project: Configure, destination: De
 
 
 @pytest.mark.parametrize(
-    ("age", "said"), [(2, "is 48.0 hours old, more than 24.0 hours"), (None, "there is no database")]
+    ("age", "said"), [(2, "is 48.0 hours old, more than 30.0 hours"), (None, "there is no database")]
 )
 def test_a_destination_with_a_stale_newest_archive_is_held(
     project: Configure, destination: Destination, age: float | None, said: str
@@ -183,7 +184,7 @@ def test_an_order_that_waited_while_no_backup_came_deletes_nothing(
     assert all("held" in reason for reason in cleaned.left.values())
 
 
-def test_an_application_by_itself_is_planned_as_among_all(project: Configure, tmp_path: Path) -> None:
+def test_a_cap_counts_one_application_at_one_destination(project: Configure, tmp_path: Path) -> None:
     shop = {"databases": [{"name": "shop", "connection": "shop_db"}]}
     settings = settings_of(
         project, applications={"A": shop, "B": shop, "C": shop}, retention={"delete_oldest_above_megabytes": 1}
@@ -193,12 +194,31 @@ def test_an_application_by_itself_is_planned_as_among_all(project: Configure, tm
         put(destination, *(0.1 + number / 10 for number in range(4)), application=application)
     for path in (tmp_path / "disk").rglob("*.zip"):
         path.write_bytes(bytes(200_000))
+    assert cleanup.evaluate(destination, settings, ["A", "B"], NOW).order.archives == {}
+    for path in (tmp_path / "disk" / "A").rglob("*.zip"):
+        path.write_bytes(bytes(400_000))
     everything = cleanup.evaluate(destination, settings, ["A", "B"], NOW).order.archives
     alone = cleanup.evaluate(destination, settings, ["A"], NOW).order.archives
-    assert len(everything) == 3
-    assert list(alone) == [key for key in everything if key.startswith("A/")]
+    assert len(everything) == 2
+    assert list(alone) == list(everything) == sorted(key for key in everything if key.startswith("A/"))
     # C is held, for it has no archive at all; what it lacks does not switch the others' cap off.
     assert cleanup.evaluate(destination, settings, ["C"], NOW).plan.held
+
+
+def test_what_a_cap_deletes_of_the_promised_periods_is_told_by_plan_and_check(
+    project: Configure, tmp_path: Path
+) -> None:
+    settings = settings_of(project)
+    destination = disk_destination("disk", tmp_path / "disk")
+    put(destination, 0.1, 1.1, 2.1)
+    told = "the cap of 4.88 GiB keeps 1 of the promised 7 days; the policy needs about"
+    for size, expected in ((1 << 20, False), (3 << 30, True)):
+        for path in (tmp_path / "disk").rglob("*.zip"):
+            os.truncate(path, size)
+        lines = list(cleanup.lines(cleanup.evaluate(destination, settings, APPS, NOW)))
+        assert any(f"CAP: Shop: {told}" in line for line in lines) == expected
+        findings = checkup.examine("disk", settings, APPS, NOW).findings
+        assert any(each.verdict == "degraded" and each.text.startswith(told) for each in findings) == expected
 
 
 def test_locked_archives_are_skipped_and_reported(project: Configure, s3: S3) -> None:
@@ -299,7 +319,6 @@ def test_overrides_by_destination_application_and_kind(project: Configure, tmp_p
     assert settings.policy_of("disk", "Shop", "legacy").keep_all_for_days == 1
     assert settings.policy_of("b", "Shop", "database").delete_oldest_above_megabytes is None
     assert settings.policy_of("b", "Big", "database").delete_oldest_above_megabytes == 9
-    assert settings.own_caps() == frozenset({"Big"})
 
 
 def test_thousands_of_archives(project: Configure, destination: Destination) -> None:

@@ -155,16 +155,13 @@ def test_what_superseded_and_falls_to_the_cap_is_named_no_more() -> None:
     assert found[other.key].superseded_by == newest.key
 
 
-def test_applications_share_a_cap_unless_they_have_their_own() -> None:
-    small, large = Policy(delete_oldest_above_megabytes=2), Policy(delete_oldest_above_megabytes=100)
-    archives = [archive(days(n), size=MEGABYTE, application=name) for name in ("A", "B") for n in (0, 1, 2)]
-
-    def run(own: frozenset[str]) -> Counter[str]:
-        found = retention.plan(archives, NOW, UTC_ZONE, lambda name, _: large if name in own else small, {}, own)
-        return Counter(decision.archive.application for decision in found.deletions)
-
-    assert run(frozenset()) == {"A": 2, "B": 2}
-    assert run(frozenset({"B"})) == {"A": 1}
+def test_each_application_has_a_cap_of_its_own() -> None:
+    caps = {"A": 2, "B": 1, "C": 3}
+    archives = [archive(days(n), size=MEGABYTE, application=name) for name in caps for n in (0, 1, 2)]
+    found = retention.plan(
+        archives, NOW, UTC_ZONE, lambda name, _: Policy(delete_oldest_above_megabytes=caps[name]), {"B": "stale"}
+    )
+    assert Counter(decision.archive.application for decision in found.deletions) == {"A": 1}
 
 
 def test_the_newest_proven_archive_stays() -> None:

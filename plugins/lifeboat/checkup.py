@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifeboat import catalog, connections, health, stored_archive, survey
+from lifeboat import capacity, catalog, connections, health, stored_archive, survey
 from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError, StorageError
@@ -88,6 +89,10 @@ def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[
     newest = {}
     for application in applications:
         findings += health.check(application, name, found, settings.limits_of(application), now)
+        policy_of = functools.partial(settings.policy_of, name, application)
+        present = health.dated_until(now, found.of(application))
+        if short := capacity.shortfall(present, now, settings.zone, policy_of):
+            findings.append(Finding(application, name, "cap", "degraded", str(short)))
         newest[application] = health.newest_times(found.of(application), now)
     return Examined(name, tuple(findings), newest)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from lifeboat import catalog, health, retention, survey
+from lifeboat import capacity, catalog, health, retention, survey
+from lifeboat.capacity import Shortfall
 from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
 from lifeboat.errors import StorageError
 from lifeboat.logs import logger
@@ -32,12 +33,14 @@ class Evaluation:
     :param unfinished: remains of uploads that are old enough to be swept.
     :param uploads: multipart uploads that are old enough to be aborted.
     :param proofs: when archives were proven, by key.
+    :param short: what a cap deletes within the promised periods, by application.
     """
 
     plan: Plan
     unfinished: tuple[StoredObject, ...]
     uploads: tuple[StoredObject, ...]
     proofs: Mapping[str, datetime] = field(default_factory=dict)
+    short: Mapping[str, Shortfall] = field(default_factory=dict)
 
     @property
     def order(self) -> Order:
@@ -117,25 +120,19 @@ def decide(
 ) -> Evaluation:
     """Decide about every archive of some applications that a destination was found to hold.
 
-    All applications share the destination's cap, so all take part; what is decided about others is left out.
-
     :param destination: its name in the settings; `now` and `clock` are those of `evaluate`.
     """
-    archives = [archive for archive in found.archives if archive.application in settings.applications]
     held = {
         name: reason
-        for name in settings.applications
-        if (reason := _reason_to_hold([a for a in archives if a.application == name], name, settings, clock or now))
+        for name in applications
+        if (reason := _reason_to_hold(found.of(name), name, settings, clock or now))
     }
 
     def policies(application: str, kind: Kind) -> retention.Policy:
         return settings.policy_of(destination, application, kind)
 
-    whole = retention.plan(archives, now, settings.zone, policies, held, settings.own_caps())
-    plan = Plan(
-        tuple(decision for decision in whole.decisions if decision.archive.application in applications),
-        {name: reason for name, reason in held.items() if name in applications},
-    )
+    archives = [archive for archive in found.archives if archive.application in applications]
+    plan = retention.plan(archives, now, settings.zone, policies, held)
 
     def is_due(stored: StoredObject) -> bool:
         application = stored.key.partition("/")[0]
@@ -143,7 +140,16 @@ def decide(
         return old and application in applications and application not in held
 
     unfinished, uploads = (tuple(filter(is_due, remains)) for remains in (found.unfinished, found.uploads))
-    return Evaluation(plan, unfinished, uploads, found.proofs)
+    short = {
+        name: shortfall
+        for name in applications
+        if (
+            shortfall := capacity.shortfall(
+                health.dated_until(now, found.of(name)), now, settings.zone, functools.partial(policies, name)
+            )
+        )
+    }
+    return Evaluation(plan, unfinished, uploads, found.proofs, short)
 
 
 def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Settings, clock: datetime) -> str:
@@ -247,6 +253,8 @@ def _delete(destination: Destination, archive: Archive) -> None:
 
 def lines(evaluation: Evaluation) -> Iterator[str]:
     """Yield a plan as a table for people, newest first."""
+    for application, shortfall in evaluation.short.items():
+        yield f"CAP: {application}: {shortfall}."
     yield from plan_lines(evaluation.plan)
     for stored in (*evaluation.unfinished, *evaluation.uploads):
         yield f"sweep   {stored.key}: an upload that never finished"

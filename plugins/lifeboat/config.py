@@ -215,7 +215,8 @@ class Periods(_Model):
 class Retention(Periods):
     """How long archives are kept. A destination and an application may override each number, a kind as well.
 
-    :param delete_oldest_above_megabytes: cap of all archives together, in units of 1024 * 1024 bytes; null: none.
+    :param delete_oldest_above_megabytes: cap of an application's archives at a destination, in units of 1024 * 1024
+        bytes; null: none.
     :param keep_until_proven: delete an archive only when a newer one of its kind is proven by a drill.
     :param database: numbers of archives of that kind only.
     :param application: numbers of archives of that kind only.
@@ -227,11 +228,6 @@ class Retention(Periods):
     database: Periods = Periods()
     application: Periods = Periods()
     legacy: Periods = Periods()
-
-    @property
-    def sets_cap(self) -> bool:
-        """Whether the cap is given; null is a value, too."""
-        return "delete_oldest_above_megabytes" in self.model_fields_set
 
     @property
     def of_all_kinds(self) -> dict[str, Any]:
@@ -255,7 +251,7 @@ class Health(_Model):
     :param proof_max_days: how old the newest proof may be; null: none is asked for.
     """
 
-    database_max_days: Days = 1
+    database_max_days: Days = 1.25
     application_max_days: Days = 8
     max_storage_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = 5000
     size_factor: Annotated[float, Field(gt=1, strict=True)] | None = 5
@@ -621,10 +617,6 @@ class Settings(_Model):
         )
         lock = self.destinations[destination].object_lock
         return replace(_policy(levels, kind), locked_for_days=lock.days if lock and kind in OWN_KINDS else 0)
-
-    def own_caps(self) -> frozenset[str]:
-        """Return the applications whose archives have a cap of their own."""
-        return frozenset(name for name, app in self.applications.items() if app.retention.sets_cap)
 
     def limits_of(self, application: str) -> Limits:
         """Return when the backups of an application are unhealthy: the file's numbers, then the application's."""

@@ -5,8 +5,8 @@ Pure: a listing, a clock and a policy give a plan. Nothing else decides what is 
 Per application and kind, the newest archive is set aside: it is always kept, and it represents no group. Boundaries,
 counted back from now on the wall clock of a time zone, end the windows: all, then daily, weekly, monthly, yearly. In
 each window the newest archive of every day, ISO week, month or year is kept. What is exactly on a boundary belongs to
-the older window; what is older than all windows is deleted. Then the oldest are deleted until the total is not above
-the cap. What the destination still locks stays, whatever says otherwise.
+the older window; what is older than all windows is deleted. Then the oldest of an application are deleted until its
+total is not above its cap. What the destination still locks stays, whatever says otherwise.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ UNTOUCHABLE: tuple[Rule, ...] = ("newest", "newest proven", "future")  # for the
 class Policy:
     """How long archives are kept. The periods are chained: each begins where the one before it ends.
 
-    :param delete_oldest_above_megabytes: cap of the total, in units of 1024 * 1024 bytes; None for no cap.
+    :param delete_oldest_above_megabytes: cap of an application's total at the destination, in units of 1024 * 1024
+        bytes; None for no cap.
     :param keep_until_proven: delete an archive only when a newer one of its kind is proven, whatever else says so.
     :param locked_for_days: of 24 hours since its capture, in which the destination refuses to delete an archive.
     """
@@ -117,7 +118,6 @@ def plan(
     zone: ZoneInfo,
     policies: Callable[[str, Kind], Policy],
     held: Mapping[str, str] | None = None,
-    own_caps: frozenset[str] = frozenset(),
 ) -> Plan:
     """Decide about every archive of one destination.
 
@@ -125,7 +125,6 @@ def plan(
     :param zone: of the boundaries and of the calendar.
     :param policies: the policy of an application's kind.
     :param held: applications of which nothing may be deleted, with the reason.
-    :param own_caps: applications with a cap of their own; the others share the destination's.
     """
     held = held or {}
     decisions = _by_kind(archives, now, zone, policies)
@@ -139,11 +138,10 @@ def plan(
         if decision.rule == "newest"
     }
     dropped: dict[str, Decision] = {}
-    # What is held does not count: others must not be dropped for the space that it takes.
-    for pool in _pools((decision for decision in kept if decision.archive.application not in held), own_caps):
-        youngest = pool[0].archive
-        cap = policies(youngest.application, youngest.kind).delete_oldest_above_megabytes
-        dropped |= _above_cap(pool, newest, cap, guards)
+    for application, pool in _by_application(kept).items():
+        if application not in held:
+            cap = policies(application, pool[0].archive.kind).delete_oldest_above_megabytes
+            dropped |= _above_cap(pool, newest, cap, guards)
     if held or dropped:
         decisions = [_final(decision, dropped, newest, held) for decision in decisions]
     return Plan(tuple(decisions), held)
@@ -229,13 +227,11 @@ def _windows(now: datetime, zone: ZoneInfo, policy: Policy) -> list[_Window]:
     return windows
 
 
-def _pools(kept: Iterable[Decision], own_caps: frozenset[str]) -> Iterable[list[Decision]]:
-    """Group decisions to keep by the cap that they share."""
-    pools: dict[str | None, list[Decision]] = {}
-    for decision in kept:
-        application = decision.archive.application
-        pools.setdefault(application if application in own_caps else None, []).append(decision)
-    return pools.values()
+def _by_application(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
+    grouped: dict[str, list[Decision]] = {}
+    for decision in decisions:
+        grouped.setdefault(decision.archive.application, []).append(decision)
+    return grouped
 
 
 def _guards(decisions: Sequence[Decision], policies: Callable[[str, Kind], Policy]) -> dict[tuple[str, Kind], datetime]:

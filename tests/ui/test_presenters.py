@@ -92,7 +92,7 @@ def test_safety_is_measured_against_the_limits(project: Configure, tmp_path: Pat
     (shop,) = card.applications
     assert shop.proof == "Proven 3 days ago, recovered in 1 min 1 s"
     assert [(gauge.name, gauge.value, gauge.limit, gauge.percent, gauge.over) for gauge in shop.gauges] == [
-        ("Newest database", "12 hours old", "of 24 hours", 50, False),
+        ("Newest database", "12 hours old", "of 30 hours", 40, False),
         ("Newest application", "none yet", "of 8 days", 100, True),
         ("Stored", "2.0 MiB", "of 1.0 MiB", 100, True),
     ]
@@ -103,7 +103,7 @@ def test_safety_is_measured_against_the_limits(project: Configure, tmp_path: Pat
 def test_no_storage_limit_makes_no_bar(project: Configure) -> None:
     settings = config.load(project(health={"max_storage_megabytes": None}))
     card = safety.destination_card(settings, reading("disk", *objects(0.5)), NOW)
-    assert [gauge.percent for gauge in card.applications[0].gauges] == [50, None]
+    assert [gauge.percent for gauge in card.applications[0].gauges] == [40, None]
 
 
 @pytest.mark.parametrize(
@@ -496,7 +496,7 @@ def test_a_long_line_is_thinned_out() -> None:
     assert plot.lines[0].dots[-1][0] == charts.WIDTH
 
 
-def test_storage_is_drawn_against_the_cap_that_it_shares(project: Configure) -> None:
+def test_storage_is_drawn_against_the_cap_of_each_application(project: Configure) -> None:
     database = {"databases": [{"name": "shop", "connection": "shop_db"}]}
     settings = config.load(
         project(
@@ -518,8 +518,10 @@ def test_storage_is_drawn_against_the_cap_that_it_shares(project: Configure) -> 
         *objects(1, size=mib, application="Free"),
         *objects(1, size=mib, application="Not in the settings"),
     ]
-    shared, free, own = charts.bars(settings, [reading("disk", *listing), Reading("offsite", trouble="down")])
-    assert (shared.name, shared.text, shared.over) == ("disk", "3.0 MiB of 4.0 MiB", False)
-    assert shared.parts == (("application", 0, 25), ("database", 25, 50))
+    laid = charts.bars(settings, [reading("disk", *listing), Reading("offsite", trouble="down")])
+    books, free, own, shop = laid
+    assert (shop.name, shop.text, shop.over) == ("Shop at disk", "1.0 MiB of 4.0 MiB", False)
+    assert (books.name, books.text, books.over) == ("Books at disk", "2.0 MiB of 4.0 MiB", False)
+    assert books.parts == (("application", 0, 25), ("database", 25, 25))
     assert (own.name, own.text, own.cap, own.over) == ("Own at disk", "2.0 MiB of 1.0 MiB", 50, True)
     assert (free.name, free.text, free.cap) == ("Free at disk", "1.0 MiB, no cap", None)

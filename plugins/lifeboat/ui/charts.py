@@ -213,8 +213,7 @@ def _line(application: str, kind: Kind, dots: Sequence[tuple[float, float, str]]
 
 
 def bars(settings: Settings, readings: Iterable[Reading]) -> list[Bar]:
-    """Lay out what is stored at each destination against its cap; applications with a cap of their own stand alone."""
-    own = settings.own_caps()
+    """Lay out what each application stores at each destination against its cap."""
     laid = []
     for reading in readings:
         if reading.found is None:
@@ -222,11 +221,10 @@ def bars(settings: Settings, readings: Iterable[Reading]) -> list[Bar]:
         pools: dict[str, list[Archive]] = {}
         for archive in reading.found.archives:
             if archive.application in settings.applications:
-                pools.setdefault(archive.application if archive.application in own else "", []).append(archive)
-        for owner, members in sorted(pools.items()):
-            application = owner or members[0].application
+                pools.setdefault(archive.application, []).append(archive)
+        for application, members in sorted(pools.items()):
             policy = settings.policy_of(reading.destination, application, members[0].kind)
-            name = f"{owner} at {reading.destination}" if owner else reading.destination
+            name = f"{application} at {reading.destination}"
             laid.append(_bar(name, members, policy.delete_oldest_above_megabytes))
     return laid
 

@@ -1,0 +1,128 @@
+"""What a retention policy needs in the long run, and how far a cap cuts it short.
+
+Pure: the archives of an application at a destination tell how often backups come and how large they are; retention
+itself then plans a history of such archives that is as long as the policy promises.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+from dateutil.relativedelta import relativedelta
+
+from lifeboat import catalog, retention
+from lifeboat.catalog import OWN_KINDS, Archive, Kind
+from lifeboat.retention import Policy
+from lifeboat.text import MEGABYTE, plural, size_text
+
+COMPARED = 6  # newest archives, whose median size and distance are the usual ones
+DAY = timedelta(days=1)
+USUAL_DISTANCE: Mapping[Kind, timedelta] = {"database": DAY, "application": timedelta(weeks=1)}
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """What a cap deletes of what the periods promise.
+
+    :param cap: in bytes; so is the next.
+    :param needed: what the policy keeps in the long run.
+    :param reach: age of the oldest archive that the cap leaves.
+    :param promised: age of the oldest archive that the policy keeps.
+    :param all_for: for how long every archive is promised.
+    """
+
+    cap: int
+    needed: int
+    reach: timedelta
+    promised: timedelta
+    all_for: timedelta
+
+    def __str__(self) -> str:
+        promised = self.all_for if self.reach < self.all_for else self.promised
+        days = f"{_days(self.reach)} of the promised {plural(_days(promised), 'day')}"
+        return f"the cap of {size_text(self.cap)} keeps {days}; the policy needs about {size_text(self.needed)}"
+
+
+def shortfall(
+    archives: Sequence[Archive], now: datetime, zone: ZoneInfo, policy_of: Callable[[Kind], Policy]
+) -> Shortfall | None:
+    """Say what a cap deletes within the promised periods, once there are as many backups as they keep; or nothing.
+
+    :param archives: of one application at one destination, none dated in the future.
+    :param zone: of retention's boundaries.
+    """
+    of_kinds = {kind: [archive for archive in archives if archive.kind == kind] for kind in OWN_KINDS}
+    of_kinds = {kind: found for kind, found in of_kinds.items() if found}
+    cap = min((limit for kind in of_kinds if (limit := policy_of(kind).delete_oldest_above_megabytes)), default=None)
+    if cap is None or _at_most(of_kinds, policy_of) <= cap * MEGABYTE:
+        return None
+    history = [archive for found in of_kinds.values() for archive in _history(found, now, policy_of(found[0].kind))]
+
+    def kept(cap_of_all: int | None) -> list[Archive]:
+        def policies(_: str, kind: Kind) -> Policy:
+            return replace(policy_of(kind), delete_oldest_above_megabytes=cap_of_all, keep_until_proven=False)
+
+        plan = retention.plan(history, now, zone, policies)
+        return [decision.archive for decision in plan.decisions if decision.action == "keep"]
+
+    all_kept = kept(None)
+    needed = sum(archive.size for archive in all_kept)
+    if needed <= cap * MEGABYTE:
+        return None
+    # The newest of a rare kind stays whatever the cap says; what reaches back is the kind that comes most often.
+    often = min(of_kinds, key=lambda kind: _distance(of_kinds[kind]))
+    reach, promised = (
+        now - min(each.captured_at for each in group if each.kind == often) for group in (kept(cap), all_kept)
+    )
+    return Shortfall(cap * MEGABYTE, needed, reach, promised, timedelta(days=policy_of(often).keep_all_for_days))
+
+
+def _at_most(of_kinds: Mapping[Kind, Sequence[Archive]], policy_of: Callable[[Kind], Policy]) -> float:
+    """Return more bytes than the policy can ever keep, without planning anything."""
+    total = 0.0
+    for kind, found in of_kinds.items():
+        policy = policy_of(kind)
+        groups = policy.keep_daily_for_days + policy.keep_weekly_for_weeks + policy.keep_monthly_for_months
+        edges = 2 * 4 + 2  # of each window a group that it shares at either end; the newest, and the newest proven
+        every = timedelta(days=policy.keep_all_for_days) / _distance(found)
+        total += (every + groups + policy.keep_yearly_for_years + edges) * _size(found)
+    return total
+
+
+def _history(found: Sequence[Archive], now: datetime, policy: Policy) -> Iterator[Archive]:
+    """Yield archives as there will be when the policy has been followed for as long as it promises."""
+    distance, size = _distance(found), int(_size(found))
+    time, all_until = now, now - timedelta(days=policy.keep_all_for_days)
+    last = all_until - relativedelta(
+        days=policy.keep_daily_for_days,
+        weeks=policy.keep_weekly_for_weeks,
+        months=policy.keep_monthly_for_months,
+        years=policy.keep_yearly_for_years,
+    )
+    newest = found[0]
+    while time > last:
+        key = catalog.archive_key(newest.application, newest.kind, time)
+        yield newest._replace(key=key, captured_at=time, size=size, proven=False)
+        time -= distance if time > all_until else max(distance, DAY)  # of a day, only the newest is kept there
+
+
+def _distance(found: Sequence[Archive]) -> timedelta:
+    times = sorted((archive.captured_at for archive in found), reverse=True)[:COMPARED]
+    if len(times) == 1:
+        return USUAL_DISTANCE[found[0].kind]
+    seconds = statistics.median((a - b).total_seconds() for a, b in pairwise(times))
+    return timedelta(seconds=max(seconds, 60))
+
+
+def _size(found: Sequence[Archive]) -> float:
+    newest = sorted(found, key=lambda archive: archive.captured_at, reverse=True)[:COMPARED]
+    return statistics.median(archive.size for archive in newest)
+
+
+def _days(period: timedelta) -> int:
+    return max(1, round(period / DAY))
