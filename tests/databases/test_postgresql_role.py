@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 
 import pytest
 from lifeboat.databases import Dump, Load, Server, Target
 from lifeboat.databases.postgresql import PostgreSQL as Engine
-from lifeboat.errors import RestoreError
+from lifeboat.errors import DumpError, RestoreError
 
 from include.demo.stand_ins import PostgreSQL
 from tests.crash import die, killed
@@ -56,12 +57,8 @@ def function(result: str, does: str, returns: str) -> bytes:
 
 TABLE = b"CREATE TABLE public.t (a integer);\n"
 ROWS = b"COPY public.t (a) FROM stdin;\n1\n\\.\n"
+CALLED = "LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.attack(); RETURN 1; END $$;\n"
 WAYS = {
-    "trigger": (
-        "trigger",
-        "NEW",
-        TABLE + b"CREATE TRIGGER g BEFORE INSERT ON public.t FOR EACH ROW EXECUTE FUNCTION public.f();\n" + ROWS,
-    ),
     "check": ("boolean", "true", b"CREATE TABLE public.t (a integer, CHECK (public.f()));\n" + ROWS),
     "default": ("integer", "1", b"CREATE TABLE public.t (a integer, b integer DEFAULT public.f());\n" + ROWS),
     "generated": (
@@ -87,6 +84,49 @@ WAYS = {
         "true",
         TABLE + ROWS + b"ALTER TABLE ONLY public.t ADD CONSTRAINT c CHECK (public.f());\n",
     ),
+    "cast": (
+        "integer",
+        "1",
+        b"CREATE TYPE public.e AS ENUM ('a');\n"
+        b"CREATE FUNCTION public.c(public.e) RETURNS integer "
+        + CALLED.encode()
+        + b"CREATE CAST (public.e AS integer) WITH FUNCTION public.c(public.e) AS ASSIGNMENT;\n"
+        b"CREATE TABLE public.t (a integer, b integer DEFAULT 'a'::public.e);\n" + ROWS,
+    ),
+    "operator": (
+        "integer",
+        "1",
+        b"CREATE FUNCTION public.o(integer, integer) RETURNS integer "
+        + CALLED.encode()
+        + b"CREATE OPERATOR public.=== (FUNCTION = public.o, LEFTARG = integer, RIGHTARG = integer);\n"
+        b"CREATE TABLE public.t (a integer, CHECK ((a OPERATOR(public.===) 1) = 1));\n" + ROWS,
+    ),
+    "range type": (
+        "integer",
+        "1",
+        b"CREATE FUNCTION public.d(double precision, double precision) RETURNS double precision "
+        + CALLED.encode()
+        + b"CREATE TYPE public.r AS RANGE (subtype = double precision, subtype_diff = public.d);\n"
+        b"CREATE TABLE public.t (a public.r);\nCOPY public.t (a) FROM stdin;\n"
+        + b"".join(b"[%d,%d)\n" % (n, n + 2) for n in range(900))
+        + b"\\.\nCREATE INDEX i ON public.t USING gist (a);\n",
+    ),
+    "row-level security": (
+        "boolean",
+        "true",
+        TABLE + b"CREATE POLICY p ON public.t WITH CHECK (public.f());\n"
+        b"ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;\nALTER TABLE ONLY public.t FORCE ROW LEVEL SECURITY;\n"
+        b"INSERT INTO public.t VALUES (1);\n",
+    ),
+    "new type": ("integer", "1", TABLE + ROWS + b"ALTER TABLE public.t ALTER COLUMN a TYPE bigint USING public.f();\n"),
+    "partition": (
+        "integer",
+        "1",
+        b"CREATE TABLE public.t (a integer) PARTITION BY RANGE (((a + public.f())));\n"
+        b"CREATE TABLE public.p PARTITION OF public.t DEFAULT;\n" + ROWS,
+    ),
+    "values": ("integer", "1", TABLE + b"INSERT INTO public.t VALUES (public.f());\n"),
+    "table of a query": ("integer", "1", b"CREATE TABLE public.t AS SELECT public.f();\n"),
     "statistics behind an owner": (
         "boolean",
         "true",
@@ -106,6 +146,23 @@ def test_whatever_runs_code_runs_it_as_a_role_of_its_own(
     with pytest.raises(RestoreError, match=DENIED):
         drilling.load(place, [sql], Load("x"))
     assert server.run(BEYOND) == before
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "CREATE TRIGGER g BEFORE INSERT ON public.t FOR EACH ROW EXECUTE FUNCTION public.f()",
+        "CREATE CONSTRAINT TRIGGER g AFTER INSERT ON public.t FOR EACH ROW EXECUTE FUNCTION public.f()",
+        "CREATE RULE g AS ON INSERT TO public.t DO ALSO SELECT public.f()",
+        "CREATE EVENT TRIGGER g ON ddl_command_end EXECUTE FUNCTION public.f()",
+    ],
+)
+@pytest.mark.parametrize("rows", [ROWS, b"INSERT INTO public.t VALUES (1);\n"])
+def test_nothing_fires_on_rows(server: PostgreSQL, drilled: tuple[Engine, str], made: str, rows: bytes) -> None:
+    drilling, place = drilled
+    code = function("trigger", "SELECT 1", "NEW")
+    with pytest.raises(RestoreError, match="rows of table 't' behind triggers or rules"):
+        drilling.load(place, [HEAD + code + TABLE + made.encode() + b";\n" + rows + TAIL], Load("x"))
 
 
 ATTACKS = [
@@ -137,7 +194,7 @@ ATTACKS = [
 def test_code_of_a_dump_reaches_nothing_else(server: PostgreSQL, drilled: tuple[Engine, str], attack: str) -> None:
     drilling, place = drilled
     before = server.run(BEYOND)
-    result, returns, text = WAYS["trigger"]
+    result, returns, text = WAYS["check"]
     with pytest.raises(RestoreError, match=DENIED):
         drilling.load(place, [HEAD + function(result, attack, returns) + text + TAIL], Load("x"))
     assert server.run(BEYOND) == before
@@ -147,7 +204,7 @@ def test_code_of_a_dump_reaches_nothing_else(server: PostgreSQL, drilled: tuple[
 def test_a_role_may_change_its_own_password_and_nobody_elses(server: PostgreSQL) -> None:
     before, roles = server.run(BEYOND), set(server.run(ROLES).split())
     loading = engine(server)
-    result, returns, text = WAYS["trigger"]
+    result, returns, text = WAYS["check"]
     with loading.target(Target("copy", "a key")) as place:
         (role,) = set(server.run(ROLES).split()) - roles
         assert re.fullmatch(r"lifeboat_load_[0-9a-f]{18}", role)
@@ -161,7 +218,8 @@ def test_a_role_may_change_its_own_password_and_nobody_elses(server: PostgreSQL)
 
 
 def test_nothing_is_left_to_the_role_and_all_has_an_owner(server: PostgreSQL, everything: tuple[Dump, bytes]) -> None:
-    loading = engine(server)
+    server.run("CREATE ROLE operator LOGIN CREATEDB CREATEROLE PASSWORD 'pw' IN ROLE lifeboat")
+    loading = engine(server, "operator", "pw")
     with loading.target(Target("copy", "a key", everything[0])) as place:
         loading.load(place.name, [everything[1]], Load("everything"))
         before = loading.read_back(place.name, ())
@@ -179,6 +237,7 @@ def test_nothing_is_left_to_the_role_and_all_has_an_owner(server: PostgreSQL, ev
     again = loading.dump("copy", (), lambda chunk: None)
     assert (again.tables, again.objects) == (before.tables, before.objects)
     server.run("DROP DATABASE copy")
+    server.run("DROP ROLE operator")
 
 
 def test_what_a_killed_load_left_goes_with_the_next_one(server: PostgreSQL) -> None:
@@ -200,6 +259,20 @@ def test_what_a_killed_load_left_goes_with_the_next_one(server: PostgreSQL) -> N
     server.run("DROP ROLE lifeboat_load_somebody")
     server.run("DROP DATABASE one")
     server.run("DROP DATABASE two")
+
+
+def test_who_loads_by_itself_keeps_its_password(server: PostgreSQL) -> None:
+    server.run("CREATE ROLE limited LOGIN CREATEDB PASSWORD 'pw'")
+    attack = "ALTER ROLE CURRENT_USER PASSWORD ''evil''; ALTER ROLE CURRENT_USER SET search_path TO evil"
+    code = f"CREATE FUNCTION public.f() RETURNS boolean LANGUAGE sql AS '{attack}; SELECT true';\n".encode()
+    table = b"CREATE TABLE public.t (a integer, CHECK (public.f()));\n"
+    loading = engine(server, "limited", "pw")
+    with pytest.raises(DumpError, match="password"), loading.target(Target("copy", "a key")) as place:
+        loading.load(place.name, [HEAD + code + table + ROWS + TAIL], Load("x"))
+        loading.read_back(place.name, ())
+    assert "copy" not in loading.databases()
+    assert server.run("SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'limited'::regrole") == ""
+    server.run("DROP ROLE limited")
 
 
 @pytest.mark.parametrize(
@@ -224,3 +297,82 @@ def test_who_may_make_no_role_must_have_nothing_else(server: PostgreSQL, more: s
     assert "CREATEROLE" in refused.value.hint
     server.run(less)
     server.run("DROP ROLE limited")
+
+
+CODE = b"""
+CREATE FUNCTION public.who() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'SELECT current_user::text';
+CREATE FUNCTION public.told() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+ 'BEGIN NEW.a = current_user; RETURN NEW; END';
+CREATE TABLE public.found (a text);
+CREATE FUNCTION public.note() RETURNS void LANGUAGE sql AS 'INSERT INTO public.found VALUES (current_user)';
+CREATE FUNCTION public.seen(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS
+ 'BEGIN PERFORM public.note(); RETURN $1; END';
+CREATE TABLE public.t (a text);
+COPY public.t (a) FROM stdin;
+1
+\\.
+CREATE STATISTICS public.s ON public.seen(a) FROM public.t;
+CREATE TRIGGER told BEFORE INSERT ON public.t FOR EACH ROW EXECUTE FUNCTION public.told();
+"""
+NAMED = {"nobody": "", "who is missing": "gone", "who restores": "restorer", "a superuser": "postgres", "dba": "dba"}
+
+
+@pytest.fixture
+def restorer(server: PostgreSQL) -> Iterator[Engine]:
+    """A login that restores, and that is a member of a superuser, of one of its members, and of an application."""
+    server.run("CREATE ROLE dba; GRANT postgres TO dba; CREATE ROLE app; DROP DATABASE IF EXISTS copy")
+    server.run("CREATE ROLE restorer LOGIN CREATEDB CREATEROLE PASSWORD 'pw'; GRANT postgres, dba, app TO restorer")
+    yield engine(server, "restorer", "pw")
+    server.run("DROP DATABASE IF EXISTS copy")
+    server.run("DROP ROLE dba, app, restorer")
+
+
+@pytest.mark.parametrize("owner", NAMED.values(), ids=NAMED)
+def test_no_code_has_the_rights_of_who_restores_or_of_a_superuser(
+    server: PostgreSQL, restorer: Engine, caplog: pytest.LogCaptureFixture, owner: str
+) -> None:
+    owned = f"""ALTER FUNCTION public.who() OWNER TO {owner};
+ALTER FUNCTION public.told() OWNER TO {owner};
+ALTER TABLE public.t OWNER TO {owner};
+""".encode()
+    with restorer.target(Target("copy", "a key")) as place:
+        loaded = restorer.load(place.name, [HEAD, CODE, owned if owner else b"", TAIL], Load("x"))
+    server.run("INSERT INTO t VALUES (''); ANALYZE t", "copy")  # by a superuser, as the server itself does
+    ran_as = "SELECT who() UNION SELECT a FROM t WHERE a <> '1' UNION SELECT a FROM found"
+    assert server.run(ran_as, "copy") == "pg_database_owner\n"
+    assert re.search(r" of lifeboat_\w+ could not be given to the owner: .* so pg_database_owner has it", caplog.text)
+    assert [reason in str(loaded.warnings) for reason in ("does not exist", "rights of a superuser")] == [
+        owner == "gone",
+        owner in ("postgres", "dba"),
+    ]
+    server.run("ALTER DATABASE copy OWNER TO app")
+    server.run("SET ROLE app; ALTER TABLE t ADD b integer; DELETE FROM t; DROP FUNCTION who()", "copy")
+
+
+@pytest.mark.parametrize("owner", ["app", "restorer"])
+def test_without_code_all_has_the_owner_that_it_had(
+    server: PostgreSQL, restorer: Engine, caplog: pytest.LogCaptureFixture, owner: str
+) -> None:
+    owned = f"GRANT CREATE ON SCHEMA public TO app;\nALTER TABLE public.t OWNER TO {owner};\n".encode()
+    with restorer.target(Target("copy", "a key")) as place:
+        restorer.load(place.name, [HEAD, TABLE, ROWS, owned, TAIL], Load("x"))
+    assert server.run("SELECT relowner::regrole FROM pg_class WHERE relname = 't'", "copy") == f"{owner}\n"
+    assert "pg_database_owner" not in caplog.text
+
+
+def test_code_without_an_owner_comes_into_schemas_that_have_one(
+    server: PostgreSQL, restorer: Engine, everything: tuple[Dump, bytes]
+) -> None:
+    server.run("CREATE DATABASE x OWNER app")
+    sql = (
+        b"CREATE SCHEMA s;\nCREATE FUNCTION s.f() RETURNS integer LANGUAGE sql AS 'SELECT 1';\n"
+        b"CREATE TABLE s.t (a integer PRIMARY KEY);\nCREATE TABLE s.u (a integer REFERENCES s.t);\n"
+        b'CREATE TEXT SEARCH CONFIGURATION s.c (PARSER = pg_catalog."default");\n'
+        b"CREATE PUBLICATION p FOR TABLE s.t;\nSELECT pg_catalog.lo_create('7');\nALTER SCHEMA s OWNER TO app;\n"
+    )
+    dump = dataclasses.replace(everything[0], database="x")
+    with restorer.target(Target("copy", "a key", dump)) as place:
+        restorer.load(place.name, [HEAD, sql, TAIL], Load("x"))
+    server.run("SET ROLE app; INSERT INTO s.t VALUES (1); INSERT INTO s.u VALUES (s.f())", "copy")
+    assert server.run("SELECT datdba::regrole FROM pg_database WHERE datname = 'copy'") == "app\n"
+    server.run("DROP DATABASE x")

@@ -38,7 +38,7 @@ DRILL = f"{names.FILLING}drill"  # where drills begin, one after the other
 MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
 MISMATCHED = "A restore of Lifeboat loaded this, and it is not what was captured: "
 SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
-OLDEST = 13  # major version of the oldest server that is known to work
+OLDEST = 14  # major version of the oldest server that is known to work
 _EXCLUDED = """
 WITH RECURSIVE named AS (
   SELECT c.oid, nspname, relname,

@@ -5,6 +5,11 @@ a role that may do nothing elsewhere, and is taken apart before anybody uses the
 owners by the restore login, which runs no code of the dump. A login that may not make roles loads by itself, if the
 server says that it has nothing else either.
 
+Code runs as its owner later, too: functions of SECURITY DEFINER when anybody calls them, functions in an index when the
+server analyzes the table. So nothing is given to a superuser, and nothing to the restore login where the dump has
+functions. What is given to nobody belongs to ``pg_database_owner``: whoever owns the database has all rights to it, and
+it has none itself.
+
 A role is ours by the form of its name. The session that made it holds a lock of that name, so that the next restore or
 drill on the server can tell what a killed one left, and drops it.
 """
@@ -19,7 +24,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -43,6 +48,7 @@ LOCK_PATIENCE = 3600  # seconds to wait for another restore of the same database
 POLL = 1.0
 PUBLIC_IS_OURS = 150_000  # since this version, whoever owns a database owns its schema public
 SET_IS_A_RIGHT = 160_000  # and since this one, members of a role need not be able to act as it
+NOBODY = "pg_database_owner"  # owns what has no other owner
 GRANTS = "README.md shows what a restore login needs: CREATEDB, CREATEROLE, and to be a member of the owners."
 
 _OURS = re.compile(PREFIX + r"[0-9a-f]{18}")
@@ -58,6 +64,30 @@ UNION SELECT 'the rights of ' || quote_ident(pg_get_userbyid(roleid)) FROM me, p
 UNION SELECT 'a member ' || quote_ident(pg_get_userbyid(member)) FROM me, pg_auth_members WHERE roleid = me.oid
 """
 
+# Whether the restore login can give something to a role, and whether that could become a superuser.
+_OWNERS = """
+SELECT rolname, pg_has_role(oid, %s),
+  EXISTS (SELECT FROM pg_roles power WHERE rolsuper AND pg_has_role(role.oid, power.oid, 'MEMBER'))
+FROM pg_roles role
+"""
+# What a role owns in this database; extensions have no owner in a dump.
+_OWNED = """
+SELECT count(*) FILTER (WHERE classid <> 'pg_extension'::regclass),
+  count(*) FILTER (WHERE classid = 'pg_proc'::regclass) FROM pg_shdepend
+WHERE refclassid = 'pg_authid'::regclass AND refobjid = %s::regrole AND deptype = 'o'
+AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+# Who owns something must be allowed to make it in its schema. A publication is owned by who may change the database.
+_ROOM = """
+SELECT format('ALTER SCHEMA %%I OWNER TO %%I', nspname, %(nobody)s::text) FROM pg_namespace
+WHERE nspowner = %(role)s::regrole
+UNION ALL SELECT format('GRANT USAGE, CREATE ON SCHEMA %%I TO %%I', nspname, %(nobody)s::text) FROM pg_namespace
+WHERE nspowner <> %(role)s::regrole AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+AND NOT has_schema_privilege(%(nobody)s, oid, 'CREATE')
+UNION ALL SELECT format('ALTER PUBLICATION %%I OWNER TO CURRENT_USER', pubname) FROM pg_publication
+WHERE pubowner = %(role)s::regrole
+"""
+
 
 def quoted(name: str) -> str:
     """Return a name as SQL takes it, whatever is in it."""
@@ -69,16 +99,18 @@ class Role:
     """Who loads.
 
     :param server: with its login.
-    :param own: the restore login, which owns what has no other owner.
-    :param owners: roles of the server, each with whether the restore login can give it something.
+    :param own: the restore login.
+    :param owners: roles of the server, each with why it is given nothing; empty where it can be.
     :param noted: statements that give something to an owner, or say what is granted of what an owner makes later.
+    :param for_own: those of them that give something to the restore login.
     :param refused: what can be given to nobody, counted by the reason.
     """
 
     server: Server
     own: str
-    owners: Mapping[str, bool]
+    owners: Mapping[str, str]
     noted: list[bytes] = field(default_factory=list)
+    for_own: list[bytes] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -90,13 +122,11 @@ class Role:
         """Remember a statement that only who owns something can run, if that can be somebody's of this server."""
         name = statement.name[1:-1].replace('""', '"') if statement.name.startswith('"') else statement.name
         if name == self.own and statement.kind == "owner":
-            return
-        if self.owners.get(name):
-            self.noted.append(statement.sql)
+            self.for_own.append(statement.sql)
+        elif why := self.owners.get(name, f'role "{name}" does not exist'):
+            self.refused[why] += 1
         else:
-            self.refused[
-                f'must be member of role "{name}"' if name in self.owners else f'role "{name}" does not exist'
-            ] += 1
+            self.noted.append(statement.sql)
 
 
 @contextlib.contextmanager
@@ -115,7 +145,10 @@ def confined(session: Connection[Any], place: str, server: Server, *, required: 
                 f"{GRANTS} Or name a scratch server under drill.connection.",
             )
         _check_rights(session, place)
-        yield Role(server, own, _owners(session))
+        try:
+            yield Role(server, own, _owners(session))
+        finally:
+            _keep_login(session, server)
         return
     _sweep(session)
     login = replace(server, user=PREFIX + secrets.token_hex(9), password=secrets.token_urlsafe(24))
@@ -140,10 +173,18 @@ def _may_make_roles(session: Connection[Any]) -> bool:
     return session.execute("SELECT rolcreaterole FROM pg_roles WHERE rolname = current_user").fetchone() == (True,)
 
 
-def _owners(session: Connection[Any]) -> dict[str, bool]:
+def _owners(session: Connection[Any]) -> dict[str, str]:
     right = "SET" if session.info.server_version >= SET_IS_A_RIGHT else "MEMBER"
-    query = "SELECT rolname, pg_has_role(oid, %s) FROM pg_roles"
-    return dict(session.execute(query, [right]).fetchall())
+    return {
+        name: _why_not(name, may_be_given=may_be_given, is_power=is_power)
+        for name, may_be_given, is_power in session.execute(_OWNERS, [right]).fetchall()
+    }
+
+
+def _why_not(name: str, *, may_be_given: bool, is_power: bool) -> str:
+    if not may_be_given:
+        return f'must be member of role "{name}"'
+    return f'role "{name}" has the rights of a superuser, and code in the dump would have them, too' if is_power else ""
 
 
 def _check_rights(session: Connection[Any], place: str) -> None:
@@ -155,6 +196,14 @@ def _check_rights(session: Connection[Any], place: str) -> None:
             f" {listed(sorted(beyond))}.",
             GRANTS,
         )
+
+
+def _keep_login(session: Connection[Any], server: Server) -> None:
+    """Take back what code of a dump may have changed of the restore login: its password, and its settings."""
+    with contextlib.suppress(Exception):  # what failed first is what to tell
+        if server.password:
+            session.execute(f"ALTER ROLE CURRENT_USER PASSWORD '{_verifier(server.password)}'".encode())
+        session.execute(b"ALTER ROLE CURRENT_USER RESET ALL")
 
 
 def _verifier(password: str) -> str:
@@ -181,28 +230,42 @@ def take_in(session: Connection[Any], role: Role) -> None:
 
 
 def hand_over(session: Connection[Any], role: Role) -> None:
-    """Give what a role made to its owners.
+    """Give what a role made to its owners, and the rest to nobody.
 
     :param session: of the restore login, to the database that was filled.
     """
+    name = quoted(role.server.user)
+    functions = 0
+    if not role.is_own:
+        if session.info.server_version >= PUBLIC_IS_OURS:
+            session.execute(f"ALTER SCHEMA public OWNER TO {NOBODY}".encode())
+        ((_, functions),) = session.execute(_OWNED, [name]).fetchall()
+    refused = _give(session, role.noted if functions else (*role.noted, *role.for_own))
+    if not role.is_own:
+        ((left, _),) = session.execute(_OWNED, [name]).fetchall()
+        for (sql,) in session.execute(_ROOM, {"role": name, "nobody": NOBODY}).fetchall() if left else ():
+            session.execute(sql.encode())
+        session.execute(f"REASSIGN OWNED BY {name} TO {NOBODY}".encode())
+        session.execute(f"DROP OWNED BY {name}".encode())
+        why = f"code in the dump would have the rights of {role.own}" if role.for_own else "the owner is not known here"
+        refused[f"{why}, so {NOBODY} has it, and with it who owns the database"] += left
+    for reason, count in (+refused).items():
+        log.warning("%s of %s could not be given to the owner: %s.", count, session.info.dbname, reason)
+
+
+def _give(session: Connection[Any], statements: Iterable[bytes]) -> Counter[str]:
+    """Run what gives something to its owner; return what did not work, counted by the reason."""
     import psycopg
 
-    name = quoted(role.server.user)
-    if not role.is_own:
-        session.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER".encode())
-        session.execute(f"DROP OWNED BY {name}".encode())
-        if session.info.server_version >= PUBLIC_IS_OURS:
-            session.execute(b"ALTER SCHEMA public OWNER TO pg_database_owner")
     refused: Counter[str] = Counter()
-    for sql in role.noted:
+    for sql in statements:
         try:
             session.execute(sql)
         except psycopg.Error as error:
             if session.closed:
                 raise
             refused[error.diag.message_primary or type(error).__name__] += 1
-    for reason, count in refused.items():
-        log.warning("%s of %s could not be given to the owner: %s.", count, session.info.dbname, reason)
+    return refused
 
 
 def _drop(session: Connection[Any], name: str) -> None:

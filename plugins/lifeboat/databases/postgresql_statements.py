@@ -23,6 +23,7 @@ CREATED = (
     *("TRIGGER", "RULE", "POLICY", "STATISTICS", "TRANSFORM", "PUBLICATION", "EVENT TRIGGER"),
 )
 CODE = frozenset(("function", "procedure", "aggregate"))  # kept as somebody typed them
+FIRING = frozenset(("trigger", "rule", "event trigger"))  # what runs code of the dump on rows that come later
 # Other roles, and objects of all databases: what a server lacks, or its user may not do, is told, and does no harm.
 OPTIONAL = frozenset(("right", "default right", "owner", "publication", "event trigger", "comment on extension"))
 
@@ -171,9 +172,11 @@ class _Ends:
 def read(sql: Iterable[bytes]) -> Iterator[Statement | Trailer | bytes]:
     """Yield the statements of a dump in its order; those of kind ``rows`` are followed by their rows, many at once.
 
-    :raises RestoreError: a statement is none that pg_dump writes for one database, or the text ends in its middle.
+    :raises RestoreError: a statement is none that pg_dump writes for one database, or stands where pg_dump writes none;
+        or the text ends in its middle.
     """
     text = SqlText(sql, _TOKENS, _Ends)
+    fires = False
     while text.skip(_BLANK):
         if text.starts_with(TRAILER):
             text.line()
@@ -182,6 +185,13 @@ def read(sql: Iterable[bytes]) -> Iterator[Statement | Trailer | bytes]:
             _check_command(text.line())
         else:
             statement = recognise(text.statement())
+            fires |= statement.kind in FIRING
+            if fires and statement.kind == "rows":
+                raise RestoreError(
+                    f"The dump has rows of table {statement.name!r} behind triggers or rules, which would run on them:"
+                    " pg_dump writes rows first.",
+                    "If you trust it, load it by hand with psql.",
+                )
             yield statement
             if statement.kind == "rows" and statement.sql.startswith(b"COPY"):
                 text.line()
