@@ -32,6 +32,8 @@ from lifeboat.text import plural, size_text
 
 log = logger(__name__)
 
+NAMED = 20  # limits that the log names
+
 
 @dataclass(frozen=True)
 class PackedArchive:
@@ -126,12 +128,23 @@ def dump_database(scratch: Staging, database: Database, engine: Engine) -> Dump:
         dump = engine.dump(database.name, database.exclude_tables, lambda chunk: take(deflate.compress(chunk)))
         take(deflate.flush())
         staged.facts = dump.to_json()
+    _log_limits(dump)
     log.info(
         "Dumped %s: %s of %s, %s of SQL, %s compressed.",
         *(database.name, plural(dump.rows, "row"), plural(len(dump.tables), "table")),
         *(size_text(dump.sql_bytes), size_text(stored)),
     )
     return dump
+
+
+def _log_limits(dump: Dump) -> None:
+    notices = dump.notices[: len(dump.notices) - len(dump.warnings)]  # the warnings stand in the log already
+    for notice in notices[:NAMED]:
+        log.warning("%s.", notice)
+    if (more := len(notices) - NAMED) > 0:
+        log.warning("... and %s more; the manifest names them all.", more)
+    if dump.by_hand:
+        log.warning("%s comes back BY HAND ONLY: no restore loads this dump.", dump.database)
 
 
 def pack_archive(

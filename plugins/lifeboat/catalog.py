@@ -13,6 +13,7 @@ from sys import intern
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from lifeboat import __version__
+from lifeboat.databases import BY_HAND
 from lifeboat.errors import StorageError
 from lifeboat.storage import Destination, StoredObject
 
@@ -72,10 +73,12 @@ class Marked(NamedTuple):
     """What the marker of an archive says.
 
     :param limits: how much a restore will not bring back, or not exactly.
+    :param by_hand: how many databases no restore loads.
     :param error: why the marker cannot be read; empty when it can.
     """
 
-    limits: int
+    limits: int = 0
+    by_hand: int = 0
     error: str = ""
 
 
@@ -246,6 +249,9 @@ def public_manifest(
             **{f"file_{key}": manifest["files"][key] for key in FILE_TOTALS if "files" in manifest},
             "warnings": len(manifest["warnings"]),
             "limits": sum(len(database.get("limits", ())) for database in databases),
+            "by_hand": sum(
+                any(limit["kind"] == BY_HAND for limit in database.get("limits", ())) for database in databases
+            ),
         },
     }
 

@@ -186,6 +186,7 @@ def rehearse(
 def _rehearse_database(
     settings: Settings, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: _Rehearsal
 ) -> None:
+    restore.refuse_by_hand(captured)
     engine = connections.engine(_scratch_server(settings, application, captured), settings.scratch)
     entry = dump_entry_name(captured.engine, captured.database)
     in_production = not settings.drill.connection_of(captured.engine)

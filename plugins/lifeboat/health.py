@@ -189,6 +189,14 @@ def _limits(application: str, found: Catalog, known: int) -> Iterator[tuple[str,
     for (name, kind), marked in found.newest_marked.items():
         if name != application:
             continue
+        if marked.by_hand:
+            databases = plural(marked.by_hand, "database")
+            what = f"the newest {kind} archive has {databases} that no restore loads and no drill proves"
+            yield (
+                f"{kind} by hand",
+                "degraded",
+                f"{what}; its manifest says why, docs/RECOVERY.md how to load it by hand",
+            )
         if marked.error:
             yield f"{kind} limits", "unhealthy", marked.error
         elif marked.limits:

@@ -35,7 +35,7 @@ from lifeboat.archive.read import Verified
 from lifeboat.backup import Taken
 from lifeboat.catalog import Catalog
 from lifeboat.config import Database, Settings
-from lifeboat.databases import Dump, Engine, Load, Loaded, Target
+from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Target
 from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
 from lifeboat.logs import logger
@@ -43,7 +43,7 @@ from lifeboat.processes import die_with_parent, environment
 from lifeboat.recovery import Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
-from lifeboat.text import plural, size_text
+from lifeboat.text import listed, plural, size_text
 from lifeboat.unfinished import sweep
 
 log = logger(__name__)
@@ -222,11 +222,14 @@ def verify(settings: Settings, plan: RestorePlan) -> Verified:
     """Read the whole archive and check every HMAC and every SHA-256.
 
     :raises ArchiveError: it is not whole, or not what was published.
+    :raises RestoreError: a dump of it is loaded by hand only.
     """
     destination = _destination(settings, plan)
     marker = catalog.read_marker(destination, plan.key) if plan.sha256 else None
     with stored_archive.opened(settings, destination, plan.application, plan.key) as reader:
         verified = stored_archive.verify_as(reader, plan.key, marker, plan.sha256)
+        for step in plan.databases:
+            refuse_by_hand(stored_archive.captured_database(reader, step.database))
         if warning := stored_archive.unsigned(reader):
             log.warning("%s: %s.", plan.key, warning)
     log.info(
@@ -294,6 +297,7 @@ def restore_database(
         captured = stored_archive.captured_database(reader, step.database)
         reader.verify_entry(step.entry)  # once more: what runs now must be what was verified
         unsigned = stored_archive.unsigned(reader)
+        refuse_by_hand(captured)
         _check_table(step, captured)
         _check_engine(step, database)
         target = Target(step.schema, plan.key, captured, step.exists, step.in_place)
@@ -319,6 +323,15 @@ def restore_database(
     facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
     limits = len(captured.inexact) if captured else 0
     return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings), limits)
+
+
+def refuse_by_hand(captured: Dump | None) -> None:
+    """:raises RestoreError: the backup said of a dump that no restore loads it."""
+    if captured and captured.by_hand:
+        raise RestoreError(
+            f"The dump of {captured.database!r} is loaded by hand only: {listed(captured.by_hand)}.",
+            f"'By hand only' in docs/RECOVERY.md has the lines by which {CLIENTS[captured.engine]} loads it.",
+        )
 
 
 def _check_engine(step: DatabaseStep, database: Database) -> None:

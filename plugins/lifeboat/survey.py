@@ -76,10 +76,11 @@ def _marked(destination: Destination, key: str) -> Marked:
     try:
         marker = catalog.read_marker(destination, key) or {}
     except StorageError as error:
-        return Marked(0, str(error))
+        return Marked(error=str(error))
     totals = marker.get("totals")
-    limits = totals.get("limits") if isinstance(totals, dict) else None
-    return Marked(limits if type(limits) is int else 0)  # older versions counted none
+    limits, by_hand = (totals.get(name) if isinstance(totals, dict) else None for name in ("limits", "by_hand"))
+    # Older versions counted none.
+    return Marked(limits if type(limits) is int else 0, by_hand if type(by_hand) is int else 0)
 
 
 def _proof_of(destination: Destination, settings: Settings, found: Catalog, archive: Archive) -> Proof:

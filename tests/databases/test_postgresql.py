@@ -293,7 +293,8 @@ def load_into_new(sql: bytes, *, size: int = 1 << 20) -> Loaded:
         b"ALTER SYSTEM SET archive_command = 'touch FILE';\n",
         b"ALTER ROLE lifeboat SUPERUSER;\n",
         b"GRANT pg_execute_server_program TO lifeboat;\n",
-        b"SET SESSION AUTHORIZATION postgres;\n",
+        b"SET SESSION AUTHORIZATION postgres; DROP DATABASE shop;\n",
+        b"SET ROLE postgres;\n",
         b"SET standard_conforming_strings = off;\n",
         b"SET client_encoding = 'SJIS';\n",
         b"SELECT lo_export(1, 'FILE');\n",
@@ -309,13 +310,6 @@ def load_into_new(sql: bytes, *, size: int = 1 << 20) -> Loaded:
 def test_a_hostile_dump_is_refused(hostile: bytes) -> None:
     with pytest.raises(RestoreError):
         list(read([HEAD + hostile + TAIL]))
-
-
-def test_a_database_that_reaches_beyond_itself_is_not_backed_up_and_says_why(pg: PostgreSQL) -> None:
-    pg.run("CREATE FOREIGN DATA WRAPPER other; CREATE SERVER there FOREIGN DATA WRAPPER other", "shop")
-    with pytest.raises(DumpError, match="The dump says CREATE FOREIGN DATA WRAPPER, which reaches beyond") as error:
-        take()
-    assert "in a database that is not backed up" in error.value.hint
 
 
 def test_what_a_hostile_dump_made_before_it_was_noticed_is_gone(pg: PostgreSQL, tmp_path: Path) -> None:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import comparison, config, connections, restore
+from lifeboat import catalog, checkup, comparison, config, connections, drill, restore, survey
 from lifeboat.config import Database
-from lifeboat.databases import Dump, Engine, Load, Loaded
+from lifeboat.databases import BY_HAND, Dump, Engine, Load, Loaded
 from lifeboat.databases.postgresql_digest import digest
-from lifeboat.errors import RestoreError
+from lifeboat.databases.postgresql_limits import LEFT_OUT, SUBSCRIPTION
+from lifeboat.databases.postgresql_statements import read
+from lifeboat.errors import DumpError, RestoreError
+from lifeboat.ui import archives
 
 from include.demo.stand_ins import PostgreSQL
 from tests.conftest import Configure
+from tests.test_cli import lifeboat
 from tests.test_restore import back_up, plan, restored
+
+RECOVERY = (Path(__file__).parents[2] / "docs" / "RECOVERY.md").read_text(encoding="utf-8")
 
 SHOP: dict[str, Any] = {"name": "shop", "engine": "postgresql", "connection": "kinds_pg"}
 
@@ -169,3 +178,180 @@ def test_inherited_rows_are_the_same_in_pieces_of_any_size(pg: PostgreSQL) -> No
     for size in (1, 7, 4096):
         held = digest(text[i : i + size] for i in range(0, len(text), size))
         assert (held.tables, held.objects) == (dump.tables, dump.objects)
+
+
+FOREIGN = """
+CREATE FOREIGN DATA WRAPPER other; CREATE SERVER there FOREIGN DATA WRAPPER other OPTIONS (host 'there; \\ x');
+CREATE FOREIGN TABLE far (a int) SERVER there; COMMENT ON FOREIGN TABLE far IS 'away'; GRANT SELECT ON far TO PUBLIC;
+ALTER FOREIGN TABLE far ALTER COLUMN a OPTIONS (name 'x'); GRANT USAGE ON FOREIGN SERVER there TO PUBLIC;
+GRANT USAGE ON FOREIGN DATA WRAPPER other TO PUBLIC; CREATE USER MAPPING FOR PUBLIC SERVER there;
+CREATE VIEW through AS SELECT a FROM far; COMMENT ON SERVER there IS 'there';
+"""
+BY_HAND_ONLY = {
+    "foreign": (FOREIGN, {"far", "there", "other"}),
+    "C": ("CREATE FUNCTION half(int) RETURNS int LANGUAGE internal AS 'int4abs' STRICT", {"half"}),
+    "leakproof": ("CREATE FUNCTION calm(n int) RETURNS int LANGUAGE sql IMMUTABLE LEAKPROOF AS 'SELECT n'", {"calm"}),
+    "setting": ("CREATE FUNCTION loud() RETURNS int LANGUAGE sql SET log_statement TO 'all' AS 'SELECT 1'", {"loud"}),
+    "type": (
+        """CREATE TYPE pair;
+        CREATE FUNCTION pair_in(cstring) RETURNS pair LANGUAGE internal IMMUTABLE STRICT AS 'int4in';
+        CREATE FUNCTION pair_out(pair) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'int4out';
+        CREATE TYPE pair (INPUT = pair_in, OUTPUT = pair_out, INTERNALLENGTH = 4, PASSEDBYVALUE);
+        CREATE TABLE p (a pair); INSERT INTO p VALUES ('7')""",
+        {"pair", "pair_in", "pair_out"},
+    ),
+    "operators": ("CREATE OPERATOR FAMILY kin USING btree", {"kin"}),
+    "cast": ("CREATE DOMAIN d AS int; CREATE TYPE e AS (a int); CREATE CAST (e AS text) WITH INOUT", set()),
+    "binary cast": ("CREATE CAST (date AS oid) WITHOUT FUNCTION", {"date"}),
+    "language": (
+        """CREATE FUNCTION odd_handler() RETURNS language_handler LANGUAGE c
+        AS '$libdir/plpgsql', 'plpgsql_call_handler';
+        CREATE LANGUAGE odd HANDLER odd_handler""",
+        {"odd", "odd_handler"},
+    ),
+    "access method": ("CREATE ACCESS METHOD slow TYPE TABLE HANDLER heap_tableam_handler", {"slow"}),
+    "extensions bring theirs": ("CREATE EXTENSION citext; CREATE EXTENSION hstore", set()),
+}
+
+
+@pytest.mark.parametrize("case", BY_HAND_ONLY)
+def test_what_no_restore_loads_is_dumped_and_says_so(pg: PostgreSQL, case: str) -> None:
+    sql, names = BY_HAND_ONLY[case]
+    pg.run(f"CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2); {sql}", "shop")
+    pg.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {pg.user}", "shop")
+    dump, text = take()
+    assert {limit.name for limit in dump.limits if limit.kind == BY_HAND} == names
+    assert len(dump.by_hand) == len(set(dump.by_hand))
+    assert next(table.rows for table in dump.tables if table.name == "t") == 2
+    pg.run("CREATE DATABASE shop_by_hand")
+    pg.run(text.decode(), "shop_by_hand")
+    assert pg.run("SELECT count(*) FROM t", "shop_by_hand") == "2\n"
+    if not names:
+        reload(dump, text)
+        return
+    with pytest.raises(RestoreError):  # the limit is no false alarm
+        reload(dump, text)
+
+
+def test_a_dump_that_is_loaded_by_hand_only_is_kept_and_told_everywhere(pg: PostgreSQL, project: Configure) -> None:
+    pg.run(f"CREATE TABLE t (a int); ALTER TABLE t OWNER TO {pg.user}; {FOREIGN}", "shop")
+    pg.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {pg.user}", "shop")
+    project(applications={"Shop": {"databases": [SHOP]}}, drill={"production": True})
+    said = lifeboat("backup", "database", "Shop", "--destination", "disk")
+    assert said.returncode == 0, said.stderr
+    reason = "The dump makes foreign table far, which reaches beyond its database"
+    assert "shop comes back by hand only" in said.stdout
+    assert reason in said.stdout
+    assert f"shop: {reason}" in said.stderr
+    assert "shop comes back BY HAND ONLY" in said.stderr
+
+    settings, now = config.load(), datetime.now(UTC)
+    (destination,) = connections.destinations(settings, "Shop", ("disk",))
+    (archive,) = survey.read(destination, settings).archives
+    marker = catalog.read_marker(destination, archive.key)
+    assert marker is not None
+    assert (marker["totals"]["by_hand"], "far" in str(marker)) == (1, False)
+    assert ("Restored by hand only", "1") in archives.contents(marker).facts
+    for known in (0, 99):
+        health = settings.health.model_copy(update={"known_limits": known})
+        checked = checkup.examine("disk", settings.model_copy(update={"health": health}), ["Shop"], now).findings
+        (finding,) = [each for each in checked if each.check == "database by hand"]
+        assert finding.verdict == "degraded"
+        assert "1 database that no restore loads and no drill proves" in finding.text
+
+    with pytest.raises(RestoreError, match=f"The dump of 'shop' is loaded by hand only: .*{reason}") as refused:
+        restore.verify(settings, plan())
+    assert "'By hand only' in docs/RECOVERY.md has the lines by which psql loads it" in refused.value.hint
+    assert "### By hand only" in RECOVERY
+    made = plan(into="shop_copy")
+    with pytest.raises(RestoreError, match="is loaded by hand only"):
+        restore.restore_database(settings, made, made.databases[0])
+    with pytest.raises(RestoreError, match="is loaded by hand only"):
+        drill.rehearse(settings, "Shop", destination, archive.key, "a test", now)
+    assert survey.read(destination, settings).proofs == {}
+    assert "shop_copy" not in pg.run("SELECT datname FROM pg_database")
+
+
+def test_what_lifeboat_cannot_read_is_dumped_if_its_client_completed_it(
+    pg: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a client of tomorrow writes."""
+    fill(pg, "CREATE TABLE t (a int); INSERT INTO t VALUES (1)")
+    client, strange = shutil.which("pg_dump"), tmp_path / "strange"
+    fake = tmp_path / "pg_dump"
+    fake.write_text(f'#!/bin/sh\n{client} "$@" | sed "$(cat {strange})"\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told = {
+        "s/^COPY /CREATE NEWFANGLED THING;\\n&/": "or that pg_dump does not write: CREATE NEWFANGLED THING",
+        "s/^COPY /SELECT 1 \\\\gexec\\n;\\n&/": "a command of psql, or a comment that pg_dump does not write",
+        "s/^COPY /\\\\echo x\\n&/": "a command of psql, which pg_dump does not write: psql would obey it",
+        "s/^COPY /SELECT 'x;\\n&/": "ends in the middle of a statement",
+    }
+    for script, reason in told.items():
+        strange.write_text(script)
+        dump, text = take()
+        (limit,) = dump.limits
+        assert reason in limit.text
+        with pytest.raises(RestoreError):
+            list(read([text]))
+        strange.write_text(f"{script}; s/^-- PostgreSQL database dump complete/--/")
+        with pytest.raises(DumpError, match="without its completion line: the dump is cut short"):
+            take()
+
+
+def test_what_a_restore_leaves_out_is_told_at_the_backup(pg: PostgreSQL) -> None:
+    pg.run(
+        """CREATE FUNCTION noted() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+        CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION noted(); ALTER EVENT TRIGGER watch DISABLE;
+        CREATE PUBLICATION all_of_it FOR ALL TABLES; CREATE PUBLICATION of_schema FOR TABLES IN SCHEMA public;
+        CREATE SUBSCRIPTION other CONNECTION 'dbname=x' PUBLICATION p WITH (connect = false);
+        CREATE TABLE t (a int); CREATE PUBLICATION of_table FOR TABLE t;""",
+        "shop",
+    )
+    pg.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {pg.user}", "shop")
+    dump, text = take()
+    pg.run("ALTER SUBSCRIPTION other SET (slot_name = NONE); DROP SUBSCRIPTION other", "shop")
+    assert {(limit.kind, limit.name) for limit in dump.limits} == {
+        (LEFT_OUT, "watch"),
+        (LEFT_OUT, "all_of_it"),
+        (LEFT_OUT, "of_schema"),
+        (SUBSCRIPTION, "other"),
+    }
+    _, again = reload(dump, text)
+    assert comparison.differences(dump, again) == []
+
+
+def test_what_is_said_of_an_optional_object_is_optional_like_it(pg: PostgreSQL) -> None:
+    pg.run(
+        f"""CREATE FUNCTION noted() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+        CREATE EVENT TRIGGER watch ON ddl_command_end EXECUTE FUNCTION noted(); COMMENT ON EVENT TRIGGER watch IS 'x';
+        CREATE PUBLICATION pa FOR ALL TABLES; COMMENT ON PUBLICATION pa IS 'x'; COMMENT ON LANGUAGE plpgsql IS 'mine';
+        CREATE TABLE t (a int); CREATE PUBLICATION pt FOR TABLE t; COMMENT ON PUBLICATION pt IS 'of t';
+        ALTER PUBLICATION pt OWNER TO {pg.user}; COMMENT ON EXTENSION plpgsql IS 'mine, too';
+        GRANT USAGE ON LANGUAGE plpgsql TO {pg.user}; ALTER TABLE t OWNER TO {pg.user};""",
+        "shop",
+    )
+    dump, text = take()
+    assert dump.by_hand == []
+    loading = engine()
+    with loading.scratch("a key", dump) as place:
+        loaded = loading.load(place, [text], Load("shop"))
+        assert pg.run("SELECT pubname, obj_description(oid) FROM pg_publication", place) == "pt\tof t\n"
+        assert comparison.differences(dump, loading.read_back(place, ())) == []
+    (told,) = loaded.warnings
+    assert "statements that could not be run" in told
+
+
+def test_rights_that_somebody_else_granted_come_back(pg: PostgreSQL) -> None:
+    pg.run("DROP ROLE IF EXISTS clerk, guest; CREATE ROLE clerk; CREATE ROLE guest")
+    fill(pg, "CREATE TABLE t (a int); GRANT SELECT ON t TO clerk WITH GRANT OPTION")
+    pg.run("SET ROLE clerk; GRANT SELECT ON t TO guest", "shop")
+    dump, text = take()
+    assert b"SET SESSION AUTHORIZATION" in text
+    loading = engine()
+    with loading.scratch("a key", dump) as place:
+        assert loading.load(place, [text], Load("shop")).warnings == ()
+        assert pg.run("SELECT has_table_privilege('guest', 't', 'SELECT')", place) == "t\n"
+    pg.run("DROP OWNED BY clerk CASCADE; DROP OWNED BY guest", "shop")
+    pg.run("DROP ROLE clerk, guest")

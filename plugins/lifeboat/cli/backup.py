@@ -9,7 +9,7 @@ import typer
 
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
-from lifeboat.databases import Limit, count_limits
+from lifeboat.databases import BY_HAND, Limit, count_limits
 from lifeboat.errors import FilesError, LifeboatError, SettingsError
 from lifeboat.text import plural, size_text
 
@@ -175,6 +175,12 @@ def _print_backup(result: dict[str, Any]) -> None:
             f"  [yellow]{things} of {terminal.plain(name)} will not come back exactly[/]:", soft_wrap=True
         )
         terminal.print_lines([f"    {kind}" for kind in count_limits(Limit(**limit) for limit in limits)])
+        if by_hand := [limit["text"] for limit in limits if limit["kind"] == BY_HAND]:
+            terminal.output.print(
+                f"  [bold yellow]{terminal.plain(name)} comes back by hand only[/], as docs/RECOVERY.md shows:",
+                soft_wrap=True,
+            )
+            terminal.print_lines([f"    {text}" for text in by_hand])
     for name in result["published"]:
         terminal.output.print(f"  [green]published[/] at {terminal.plain(name)}")
     for name, error in result["failed"].items():

@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 EngineName = Literal["mysql", "postgresql", "sqlite"]  # as laravel-backup begins the names of dumps
 UNPROTECTED = "tables without transactions, which no snapshot protects"  # a kind of limit
 OTHER_SCHEMA = "views over other schemas, which no restore makes"  # another
+BY_HAND = "what only the stock client loads, by hand"  # another: no restore takes the dump, and no drill proves it
+CLIENTS: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "psql", "sqlite": "sqlite3"}  # the stock clients
 SERVERLESS: frozenset[EngineName] = frozenset({"sqlite"})  # a drill of theirs touches no server, only staging
 
 
@@ -118,6 +120,11 @@ class Dump:
     def inexact(self) -> list[Limit]:
         """The limits but for tables that no snapshot protects, which come back as they were read."""
         return [limit for limit in self.limits if limit.kind != UNPROTECTED]
+
+    @property
+    def by_hand(self) -> list[str]:
+        """Why no restore loads the dump; nothing where one does."""
+        return [limit.text for limit in self.limits if limit.kind == BY_HAND]
 
     @property
     def notices(self) -> list[str]:

@@ -37,7 +37,7 @@ _GRANT = re.compile(rf"GRANT (?P<what>.+?) ON (?P<schema>{_NAME})\.(?P<table>{_N
 UNFINISHED = "_lifeboat_restore_unfinished"  # table in a schema that a restore is filling, or left half-way
 LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
 LOCK_POLL = 15
-NAMED = 20  # tables, routines or limits that a message or the log names
+NAMED = 20  # tables or routines that a message names
 SEARCH_SECONDS = 60  # for characters without a unique Unicode form, in all tables of a database
 MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 LONGEST_LOCK_NAME = 64
@@ -513,7 +513,7 @@ def dump(
             limits += _of_taker(ask_taker, source, excluded, passed.longest_line)
         else:
             limits += mysql_limits.of_longest(passed.longest_line, longest)
-    dump = Dump(
+    return Dump(
         database=database,
         engine="mysql",
         server=version,
@@ -531,16 +531,6 @@ def dump(
         unprotected_tables=tuple(limit.name for limit in limits if limit.kind == UNPROTECTED),
         limits=tuple(limits),
     )
-    _log_limits(dump)
-    return dump
-
-
-def _log_limits(dump: Dump) -> None:
-    notices = dump.notices[: len(dump.notices) - len(dump.warnings)]  # the warnings stand in the log already
-    for notice in notices[:NAMED]:
-        log.warning("%s.", notice)
-    if (more := len(notices) - NAMED) > 0:
-        log.warning("... and %s more; the manifest names them all.", more)
 
 
 def _limits(

@@ -14,14 +14,28 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.databases import Dump, Load, Loaded, Place, Server, Target, names, postgresql_load, postgresql_role
+from lifeboat.databases import (
+    Dump,
+    Limit,
+    Load,
+    Loaded,
+    Place,
+    Server,
+    Target,
+    names,
+    postgresql_limits,
+    postgresql_load,
+    postgresql_role,
+)
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.postgresql_digest import RULES, digest
 from lifeboat.databases.postgresql_load import HINTS
 from lifeboat.databases.postgresql_role import POLL, Role, lock, quoted, try_lock, unlock
+from lifeboat.databases.postgresql_statements import TRAILER
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.logs import logger
 from lifeboat.processes import child, secret_file
@@ -38,6 +52,7 @@ DRILL = f"{names.FILLING}drill"  # where drills begin, one after the other
 MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
 MISMATCHED = "A restore of Lifeboat loaded this, and it is not what was captured: "
 SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
+LONGEST_END = 1024  # bytes behind the last statement of a dump, its completion line first
 OLDEST = 14  # major version of the oldest server that is known to work
 _EXCLUDED = """
 WITH RECURSIVE named AS (
@@ -79,7 +94,10 @@ class PostgreSQL:
                     "Run that restore again; if the database is whole all the same, remove the mark"
                     f" (COMMENT ON DATABASE {quoted(database)} IS NULL).",
                 )
-        return self._dump(self._server, database, excluded, write)
+        dump = self._dump(self._server, database, excluded, write)
+        with self._session(database, doing, DumpError) as session:
+            limits = list(postgresql_limits.of_catalog(session, dump.excluded_tables))
+        return replace(dump, limits=(*dump.limits, *limits))
 
     def _dump(self, server: Server, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         doing = f"Dump of database {database!r}"
@@ -96,7 +114,7 @@ class PostgreSQL:
             captured_at = datetime.now(UTC)
             command = dump_command(conninfo, [pattern for _, pattern in found])
             log.info("Dumping %s from %s (%s).", database, self._server.address, version)
-            held, sql_bytes, sha256 = _pump(command, secret, write, Progress(f"Dumping {database}"))
+            passed = _pump(command, secret, write, Progress(f"Dumping {database}"))
         return Dump(
             database=database,
             engine="postgresql",
@@ -105,14 +123,15 @@ class PostgreSQL:
             character_set=encoding,
             collation=collation,
             captured_at=captured_at,
-            sql_bytes=sql_bytes,
-            sha256=sha256,
-            tables=held.tables,
-            objects=held.objects,
+            sql_bytes=passed.sql_bytes,
+            sha256=passed.sha256,
+            tables=passed.digest.tables,
+            objects=passed.digest.objects,
             excluded_tables=tuple(table for table, _ in found),
             unprotected_tables=(),
             warnings=tuple(warnings),
             digest_rules=RULES,
+            limits=passed.limits,
         )
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
@@ -283,36 +302,49 @@ def dump_command(conninfo: str, excluded: Sequence[str]) -> list[str]:
     ]
 
 
-def _pump(
-    command: Sequence[str], secret: int, write: Callable[[bytes], object], progress: Progress
-) -> tuple[DumpDigest, int, str]:
-    """Run the client and pass its output on; return what it held, its length and its SHA-256."""
-    sha256, sql_bytes = hashlib.sha256(), 0
+@dataclass(frozen=True)
+class _Passed:
+    """What passed on its way from the client."""
+
+    digest: DumpDigest
+    limits: tuple[Limit, ...]
+    sql_bytes: int
+    sha256: str
+
+
+def _pump(command: Sequence[str], secret: int, write: Callable[[bytes], object], progress: Progress) -> _Passed:
+    """Run the client and pass its output on; return what it held.
+
+    What no restore would load is a dump all the same, if the client says that it is complete.
+    """
+    sha256, sql_bytes, end = hashlib.sha256(), 0, b""
+    refused: list[RestoreError] = []
     # The zone of times is the session's: the same data must be printed alike on every server.
     zone = {"PGTZ": "UTC"}
 
     def passing() -> Iterator[bytes]:
-        nonlocal sql_bytes
+        nonlocal sql_bytes, end
         for chunk in client.chunks():
             write(chunk)
             sha256.update(chunk)
             sql_bytes += len(chunk)
+            end = (end + chunk)[-LONGEST_END:]
             progress.advance(len(chunk))
             yield chunk
         if status := client.wait():
             raise _failure(client.name, status, client.errors)
 
     with child(command, [secret], variables=zone) as client:
-        try:
-            held = digest(passing())
-        except RestoreError as error:  # a dump that no restore would take
-            raise DumpError(error.message, error.hint) from error
-    if not held.complete:
+        chunks = passing()
+        held = digest(chunks, refused.append)
+        for _ in chunks:  # behind what could not be read
+            pass
+    if not (held.complete or (refused and b"\n" + TRAILER + b"\n" in end)):
         raise DumpError(
             f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
             "Look at the server's log; the next try starts anew.",
         )
-    return held, sql_bytes, sha256.hexdigest()
+    return _Passed(held, tuple(postgresql_limits.of_refused(refused)), sql_bytes, sha256.hexdigest())
 
 
 def _failure(name: str, status: int, errors: str) -> DumpError:

@@ -8,14 +8,15 @@ The rules, whose version a manifest says:
   columns' names.
 * The definition of a table, or of any other object, is the sum of the SHA-256 of each statement about it, without casts
   and parentheses (see `postgresql_statements.canonical`); values of sequences and large objects count.
-* Owners, rights, publications and comments on extensions belong to the server, and do not count.
+* Owners, rights, publications, event triggers and comments on them, on extensions and on languages belong to the
+  server, and do not count.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 
 from lifeboat.databases import ObjectDigest, TableDigest
@@ -35,9 +36,11 @@ RULES = 2  # their version; a manifest that names none has digests by the first
 UNCOUNTED = OPTIONAL | {"rows", "setting", "skipped", "refresh"}
 
 
-def digest(sql: Iterable[bytes]) -> DumpDigest:
+def digest(sql: Iterable[bytes], refused: Callable[[RestoreError], object] | None = None) -> DumpDigest:
     """Read a whole dump.
 
+    :param refused: takes why no restore would run a statement; by default it is raised. Where nothing can be read
+        behind it, what was before is returned.
     :raises RestoreError: it is none of pg_dump.
     """
     rows: dict[str, UnorderedRows | _InOrderOfNames] = {}
@@ -45,7 +48,7 @@ def digest(sql: Iterable[bytes]) -> DumpDigest:
     sums: Counter[tuple[str, str]] = Counter()
     filled: UnorderedRows | _InOrderOfNames = UnorderedRows(b"\n")
     large_object, place, complete = "", 0, False
-    for piece in read(sql):
+    for piece in _readable(sql, refused):
         if isinstance(piece, bytes):
             filled.feed(piece)
             continue
@@ -76,6 +79,17 @@ def digest(sql: Iterable[bytes]) -> DumpDigest:
         objects=tuple(ObjectDigest(kind, name, _hex(total)) for (kind, name), total in sums.items()),
         complete=complete,
     )
+
+
+def _readable(
+    sql: Iterable[bytes], refused: Callable[[RestoreError], object] | None
+) -> Iterator[Statement | Trailer | bytes]:
+    try:
+        yield from read(sql, refused)
+    except RestoreError as error:
+        if refused is None:
+            raise
+        refused(error)
 
 
 class _InOrderOfNames:

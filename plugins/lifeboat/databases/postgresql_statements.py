@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from lifeboat.databases.sql_text import SqlText
@@ -16,6 +16,7 @@ from lifeboat.errors import RestoreError
 
 END_OF_ROWS = b"\\.\n"
 TRAILER = b"-- PostgreSQL database dump complete"
+TRUST = "If you trust it, load it by hand with psql, as docs/RECOVERY.md shows."
 CREATED = (
     *("SCHEMA", "EXTENSION", "TYPE", "DOMAIN", "TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "INDEX", "FUNCTION"),
     *("PROCEDURE", "AGGREGATE", "OPERATOR CLASS", "OPERATOR FAMILY", "OPERATOR", "CAST", "COLLATION", "CONVERSION"),
@@ -25,7 +26,7 @@ CREATED = (
 CODE = frozenset(("function", "procedure", "aggregate"))  # kept as somebody typed them
 FIRING = frozenset(("trigger", "rule", "event trigger"))  # what runs code of the dump on rows that come later
 # Other roles, and objects of all databases: what a server lacks, or its user may not do, is told, and does no harm.
-OPTIONAL = frozenset(("right", "default right", "owner", "publication", "event trigger", "comment on extension"))
+OPTIONAL = frozenset(("right", "default right", "owner", "publication", "event trigger", "optional comment"))
 
 _WORD = r"[A-Za-z_\x80-\xff][\w$\x80-\xff]*"
 _TAG = r"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$"
@@ -64,7 +65,9 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     (
         "skipped",
         _pattern(
-            r"""(?: BEGIN | COMMIT
+            rf"""(?: BEGIN | COMMIT
+            # Around rights that somebody else than the owner granted: here, the owner does.
+            | SET\ SESSION\ AUTHORIZATION\ {_NAME} | RESET\ SESSION\ AUTHORIZATION
             | SET\ (?: \w+_timeout | client_min_messages | default_with_oids | default_tablespace )\ =\ [^;]*
             | SET\ standard_conforming_strings\ =\ on );\Z"""
         ),
@@ -84,7 +87,8 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
         "right",
         _pattern(
             r"""(?:GRANT|REVOKE)\ (?:"[^"]*+"|[^"])+? \ ON
-            \ (?:TABLE|SEQUENCE|SCHEMA|FUNCTION|PROCEDURE|TYPE|LARGE\ OBJECT|LANGUAGE)\b"""
+            \ (?:TABLE|SEQUENCE|SCHEMA|FUNCTION|PROCEDURE|TYPE|LARGE\ OBJECT|LANGUAGE|FOREIGN\ DATA\ WRAPPER
+            | FOREIGN\ SERVER)\b"""
         ),
     ),
     (
@@ -96,7 +100,10 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
         ),
     ),
     ("right", _pattern(r"(?: ALTER\ DEFAULT\ PRIVILEGES | SECURITY\ LABEL )\b")),
-    ("comment on extension", _pattern(r"COMMENT\ ON\ EXTENSION\b")),
+    (
+        "optional comment",
+        _pattern(r"COMMENT\ ON\ (?:EXTENSION|PUBLICATION|SUBSCRIPTION|EVENT\ TRIGGER|(?:PROCEDURAL\ )?LANGUAGE)\b"),
+    ),
     ("comment", _pattern(r"COMMENT\ ON\ (?P<name> (?!DATABASE\b|ROLE\b|TABLESPACE\b) .*? )\ IS\ ")),
     ("refresh", _pattern(rf"REFRESH\ MATERIALIZED\ VIEW\ (?P<name> {_QUALIFIED} );\Z")),
     (
@@ -117,7 +124,12 @@ _QUALIFIED_NAME = _pattern(_QUALIFIED)
 _NAMES = _pattern(_NAME)
 _COPIED = _pattern(rf"COPY\ {_QUALIFIED}\ \((?P<columns> .* )\)\ FROM\ stdin;\Z")
 _ITEM = _pattern(rf"(?P<string> {_STRING} ) | (?P<mark> [(),] )")
-_ELSEWHERE = re.compile(rb"CREATE (?:SERVER|FOREIGN TABLE|FOREIGN DATA WRAPPER|USER MAPPING|ACCESS METHOD)\b")
+# What reaches beyond its database, or runs code outside of it.
+_ELSEWHERE = _pattern(
+    rf"""(?:CREATE\ (?:OR\ REPLACE\ )? | ALTER\ ) (?:TRUSTED\ )?
+    (?P<kind> SERVER | FOREIGN\ TABLE | FOREIGN\ DATA\ WRAPPER | ACCESS\ METHOD | (?:PROCEDURAL\ )?LANGUAGE
+    | USER\ MAPPING\ FOR\ {_NAME}\ SERVER ) \ (?:ONLY\ )?(?P<name> {_QUALIFIED} )"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +143,17 @@ class Statement:
     kind: str
     name: str
     sql: bytes
+
+
+class RefusedStatementError(RestoreError):
+    """A statement that no restore runs.
+
+    :param name: of what it makes, or how it begins.
+    """
+
+    def __init__(self, name: str, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.name = name
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +172,7 @@ class _Ends:
         if token["strange"]:
             raise RestoreError(
                 "The dump holds a command of psql, or a comment that pg_dump does not write.",
-                "If you trust it, load it by hand with psql.",
+                TRUST,
             )
         if word := token["word"]:
             self._word(word.lower())
@@ -169,9 +192,12 @@ class _Ends:
                 self._blocks -= 1
 
 
-def read(sql: Iterable[bytes]) -> Iterator[Statement | Trailer | bytes]:
+def read(
+    sql: Iterable[bytes], refused: Callable[[RefusedStatementError], object] | None = None
+) -> Iterator[Statement | Trailer | bytes]:
     """Yield the statements of a dump in its order; those of kind ``rows`` are followed by their rows, many at once.
 
+    :param refused: takes each statement that no restore runs, and the next one is read; by default they are raised.
     :raises RestoreError: a statement is none that pg_dump writes for one database, or stands where pg_dump writes none;
         or the text ends in its middle.
     """
@@ -181,50 +207,62 @@ def read(sql: Iterable[bytes]) -> Iterator[Statement | Trailer | bytes]:
         if text.starts_with(TRAILER):
             text.line()
             yield Trailer()
-        elif text.starts_with(b"\\"):
-            _check_command(text.line())
-        else:
-            statement = recognise(text.statement())
-            fires |= statement.kind in FIRING
-            if fires and statement.kind == "rows":
-                raise RestoreError(
-                    f"The dump has rows of table {statement.name!r} behind triggers or rules, which would run on them:"
-                    " pg_dump writes rows first.",
-                    "If you trust it, load it by hand with psql.",
-                )
-            yield statement
-            if statement.kind == "rows" and statement.sql.startswith(b"COPY"):
-                text.line()
-                yield from text.lines_until(END_OF_ROWS)
+            continue
+        try:
+            statement = _next(text)
+        except RefusedStatementError as error:
+            if refused is None:
+                raise
+            refused(error)
+            continue
+        if statement is None:
+            continue
+        fires |= statement.kind in FIRING
+        if fires and statement.kind == "rows":
+            raise RestoreError(
+                f"The dump has rows of table {statement.name!r} behind triggers or rules, which would run on them:"
+                " pg_dump writes rows first.",
+                TRUST,
+            )
+        yield statement
+        if statement.kind == "rows" and statement.sql.startswith(b"COPY"):
+            text.line()
+            yield from text.lines_until(END_OF_ROWS)
+
+
+def _next(text: SqlText) -> Statement | None:
+    if text.starts_with(b"\\"):
+        _check_command(text.line())
+        return None
+    return recognise(text.statement())
 
 
 def _check_command(line: bytes) -> None:
-    """:raises RestoreError: a line is a command of psql other than the one by which pg_dump locks out all others."""
+    """:raises RefusedStatementError: a line is a command of psql, not the one by which pg_dump locks out all others."""
     if not _RESTRICT.fullmatch(line):
-        raise RestoreError(
-            "The dump holds a command of psql, which pg_dump does not write.", "If you trust it, load it by hand."
+        raise RefusedStatementError(
+            "psql", "The dump holds a command of psql, which pg_dump does not write: psql would obey it.", TRUST
         )
 
 
 def recognise(sql: bytes) -> Statement:
     """Say what a statement is.
 
-    :raises RestoreError: it is none that pg_dump writes for one database.
+    :raises RefusedStatementError: it is none that pg_dump writes for one database.
     """
     for kind, pattern in _KINDS:
         if found := pattern.match(sql):
             groups = found.groupdict()
             return Statement(kind or groups["kind"].decode().lower(), _name(groups.get("name") or b""), sql)
     if elsewhere := _ELSEWHERE.match(sql):
-        raise RestoreError(
-            f"The dump says {elsewhere[0].decode()}, which reaches beyond its database: no restore makes one.",
-            "Keep foreign servers and tables, and access methods, in a database that is not backed up.",
-        )
+        kind, name = elsewhere["kind"].decode("utf-8", "replace").lower(), _name(elsewhere["name"])
+        raise RefusedStatementError(name, f"The dump makes {kind} {name}, which reaches beyond its database.", TRUST)
     words = re.match(rb"[\w ]{,40}", sql)
-    raise RestoreError(
-        "The dump holds a statement that leaves its database, or that pg_dump does not write:"
-        f" {(words[0] if words else b'').decode('latin-1').strip()} ...",
-        "If you trust it, load it by hand with psql.",
+    beginning = (words[0] if words else b"").decode("latin-1").strip()
+    raise RefusedStatementError(
+        beginning,
+        f"The dump holds a statement that leaves its database, or that pg_dump does not write: {beginning} ...",
+        TRUST,
     )
 
 

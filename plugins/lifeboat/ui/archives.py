@@ -30,6 +30,7 @@ TOTALS = {
     "file_missing": "Vanished while read",
     "warnings": "Warnings",
     "limits": "Not restored exactly",
+    "by_hand": "Restored by hand only",
 }
 LARGEST_TOTAL = 1 << 63
 
