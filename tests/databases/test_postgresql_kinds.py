@@ -355,3 +355,82 @@ def test_rights_that_somebody_else_granted_come_back(pg: PostgreSQL) -> None:
         assert pg.run("SELECT has_table_privilege('guest', 't', 'SELECT')", place) == "t\n"
     pg.run("DROP OWNED BY clerk CASCADE; DROP OWNED BY guest", "shop")
     pg.run("DROP ROLE clerk, guest")
+
+
+MISLEADING = """
+CREATE FUNCTION begin(x int) RETURNS int LANGUAGE sql AS 'select 1'; CREATE TABLE t (a int); INSERT INTO t VALUES (1);
+CREATE SCHEMA begin; CREATE TYPE begin.begin AS (atomic int, "end" int, "case" text);
+CREATE TABLE begin.commit (begin int);
+CREATE FUNCTION atomic() RETURNS begin.begin LANGUAGE sql AS 'select 1, 2, $q$;$q$'; CREATE TABLE begin (begin int);
+CREATE FUNCTION begin.atomic(begin int, atomic int DEFAULT 1) RETURNS begin.begin LANGUAGE sql
+  BEGIN ATOMIC SELECT begin AS atomic, CASE WHEN begin > 0 THEN begin ELSE CASE atomic WHEN 1 THEN 2 END END AS "end",
+    'BEGIN ATOMIC; END;' AS "case" FROM begin.commit; SELECT 1, 2, (CASE WHEN true THEN 'x;' END); END;
+CREATE PROCEDURE "end"() LANGUAGE sql BEGIN ATOMIC INSERT INTO begin VALUES (1); DELETE FROM begin; END;
+CREATE PROCEDURE nothing() LANGUAGE sql BEGIN ATOMIC END;
+CREATE FUNCTION "case"(begin text) RETURNS TABLE (begin2 int) LANGUAGE plpgsql AS $$ BEGIN RETURN; END $$;
+CREATE FUNCTION "BEGIN ATOMIC"() RETURNS int LANGUAGE sql SET search_path TO 'begin', 'end' AS 'SELECT 1';
+CREATE TABLE "BEGIN ATOMIC; COPY x FROM stdin;" ("; END" text DEFAULT 'BEGIN ATOMIC;');
+CREATE VIEW "create function" AS SELECT begin FROM begin;
+COMMENT ON FUNCTION begin(int) IS 'BEGIN; IS ''x'' BEGIN ATOMIC';
+CREATE TABLE quoted (id int PRIMARY KEY, "FOREIGN KEY" int,
+  CONSTRAINT "my FOREIGN KEY (x)" FOREIGN KEY ("FOREIGN KEY") REFERENCES quoted, note text DEFAULT
+  ' ADD CONSTRAINT x FOREIGN KEY (y) REFERENCES z;
+-- PostgreSQL database dump complete
+\\.
+BEGIN;'); INSERT INTO quoted VALUES (1, NULL), (2, 1);
+"""
+
+
+def test_names_and_texts_that_look_like_sql_mislead_nobody(pg: PostgreSQL) -> None:
+    fill(pg, MISLEADING)
+    dump, text = take()
+    assert dump.limits == ()
+    loaded, again = reload(dump, text)
+    assert loaded.rows == dump.rows == 3
+    assert comparison.differences(dump, again) == []
+    names = {(each.kind, each.name) for each in dump.objects}
+    assert {("function", "begin"), ("function", "begin.atomic"), ("procedure", '"end"'), ("schema", "begin")} <= names
+    loading = engine()
+    with loading.scratch("a key", dump) as place:
+        assert loading.load(place, [text], Load("shop", table="quoted")).rows == 2
+    with loading.scratch("a key", dump) as place:
+        assert loading.load(place, [text], Load("shop", table="t")).rows == 1
+
+
+def test_row_level_security_that_binds_owners_comes_back(pg: PostgreSQL) -> None:
+    fill(
+        pg,
+        """CREATE SCHEMA s; CREATE TABLE s."T t" (a int); INSERT INTO s."T t" VALUES (1); CREATE TABLE u (a int);
+        ALTER TABLE s."T t" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; ALTER TABLE u FORCE ROW LEVEL SECURITY;
+        CREATE POLICY mine ON s."T t" USING (a > 1)""",
+    )
+    with pytest.raises(DumpError, match="row-level security") as error:
+        take()
+    assert "only BYPASSRLS helps where a table has FORCE ROW LEVEL SECURITY" in error.value.hint
+    pg.run(f"ALTER ROLE {pg.user} BYPASSRLS")
+    try:
+        dump, text = take()
+    finally:
+        pg.run(f"ALTER ROLE {pg.user} NOBYPASSRLS")
+    loading, forced = engine(), "SELECT relname FROM pg_class WHERE relforcerowsecurity ORDER BY 1"
+    with loading.scratch("a key", dump) as place:
+        loading.load(place, [text], Load("shop"))
+        assert comparison.differences(dump, loading.read_back(place, ())) == []
+        assert pg.run(forced, place) == "T t\nu\n"
+        pg.run("ALTER TABLE u NO FORCE ROW LEVEL SECURITY", place)
+        (difference,) = comparison.differences(dump, loading.read_back(place, ()))
+        assert str(difference) == "table 'u' is defined otherwise"
+
+
+def test_large_objects_of_others_are_read_by_members_of_their_owner(pg: PostgreSQL) -> None:
+    pg.run("DROP ROLE IF EXISTS clerk; CREATE ROLE clerk")
+    pg.run("SELECT lo_from_bytea(4711, 'x'); ALTER LARGE OBJECT 4711 OWNER TO clerk", "shop")
+    pg.run(f"GRANT pg_read_all_data TO {pg.user}")
+    with pytest.raises(DumpError, match="permission denied for large object 4711") as error:
+        take()
+    assert "a member of the role that owns it" in error.value.hint
+    pg.run(f"REVOKE pg_read_all_data FROM {pg.user}; GRANT clerk TO {pg.user}")
+    dump, _ = take()
+    assert [(each.kind, each.name) for each in dump.objects] == [("large object", "4711")]
+    pg.run("DROP OWNED BY clerk", "shop")
+    pg.run("DROP ROLE clerk")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import re
 import shutil
@@ -99,7 +100,14 @@ class PostgreSQL:
             limits = list(postgresql_limits.of_catalog(session, dump.excluded_tables))
         return replace(dump, limits=(*dump.limits, *limits))
 
-    def _dump(self, server: Server, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+    def _dump(
+        self,
+        server: Server,
+        database: str,
+        excluded: Sequence[str],
+        write: Callable[[bytes], object],
+        forced: Sequence[str] = (),
+    ) -> Dump:
         doing = f"Dump of database {database!r}"
         with (
             self._session(database, doing, DumpError, server) as session,
@@ -114,7 +122,7 @@ class PostgreSQL:
             captured_at = datetime.now(UTC)
             command = dump_command(conninfo, [pattern for _, pattern in found])
             log.info("Dumping %s from %s (%s).", database, self._server.address, version)
-            passed = _pump(command, secret, write, Progress(f"Dumping {database}"))
+            passed = _pump(command, secret, write, Progress(f"Dumping {database}"), forced)
         return Dump(
             database=database,
             engine="postgresql",
@@ -135,7 +143,15 @@ class PostgreSQL:
         )
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
-        return self._dump(self._roles[place].server, place, excluded, lambda chunk: None)
+        doing, server = f"Dump of database {place!r}", self._roles[place].server
+        with self._session(place, doing, DumpError, server) as session:
+            forced = _forced(session)
+            _force(session, forced, "NO FORCE")
+        try:
+            return self._dump(server, place, excluded, lambda chunk: None, forced)
+        finally:
+            with self._session(place, doing, DumpError, server) as session:
+                _force(session, forced, "FORCE")
 
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
@@ -312,10 +328,18 @@ class _Passed:
     sha256: str
 
 
-def _pump(command: Sequence[str], secret: int, write: Callable[[bytes], object], progress: Progress) -> _Passed:
+def _pump(
+    command: Sequence[str],
+    secret: int,
+    write: Callable[[bytes], object],
+    progress: Progress,
+    forced: Sequence[str] = (),
+) -> _Passed:
     """Run the client and pass its output on; return what it held.
 
     What no restore would load is a dump all the same, if the client says that it is complete.
+
+    :param forced: tables with FORCE ROW LEVEL SECURITY that the client does not see.
     """
     sha256, sql_bytes, end = hashlib.sha256(), 0, b""
     refused: list[RestoreError] = []
@@ -336,7 +360,8 @@ def _pump(command: Sequence[str], secret: int, write: Callable[[bytes], object],
 
     with child(command, [secret], variables=zone) as client:
         chunks = passing()
-        held = digest(chunks, refused.append)
+        hidden = (f"ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY;\n".encode() for table in forced)
+        held = digest(itertools.chain(hidden, chunks), refused.append)
         for _ in chunks:  # behind what could not be read
             pass
     if not (held.complete or (refused and b"\n" + TRAILER + b"\n" in end)):
@@ -387,6 +412,20 @@ def _excluded(
         log.warning("exclude_tables names %r, which %s does not have.", table, database)
     warnings = [f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown]
     return [(table, tables[table]) for table in (*excluded, *below) if table in tables], warnings
+
+
+def _forced(session: Connection[Any]) -> list[str]:
+    """Return the tables whose owner may not read all their rows, as a dump names them."""
+    query = (
+        "SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace"
+        " WHERE relforcerowsecurity"
+    )
+    return [table for (table,) in session.execute(query).fetchall()]
+
+
+def _force(session: Connection[Any], tables: Iterable[str], how: str) -> None:
+    for table in tables:
+        session.execute(f"ALTER TABLE ONLY {table} {how} ROW LEVEL SECURITY".encode())
 
 
 def _names(session: Connection[Any]) -> set[str]:

@@ -29,8 +29,11 @@ HINTS = {
     "server version mismatch": "Install the client of the server's version, or a newer one.",
     "3D000": "Check the database's name in the settings, and the connection's host.",
     "does not exist": "Check the database's name in the settings, and the connection's host.",
+    "permission denied for large object": "Make the connection's user a member of the role that owns it, or let that"
+    " role GRANT SELECT ON LARGE OBJECT: pg_read_all_data reads none.",
     "permission denied for": "Grant the connection's user the role pg_read_all_data, or make it the owner.",
-    "row-level security": "Grant the connection's user BYPASSRLS, or make it the owner of the tables.",
+    "row-level security": "Grant the connection's user BYPASSRLS, or make it the owner of the tables; only BYPASSRLS"
+    " helps where a table has FORCE ROW LEVEL SECURITY, which binds its owner as well.",
     "42501": "Restore as a role that may do so: restore_connection in the settings.",
     "55006": "Stop the application, then restore again; pg_stat_activity tells who uses the database.",
     "53100": "The server's disk is full.",

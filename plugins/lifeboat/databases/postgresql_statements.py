@@ -50,7 +50,8 @@ def _pattern(text: str) -> re.Pattern[bytes]:
 
 
 _TOKENS = _pattern(
-    rf"""(?P<comment> --[^\n]* ) | (?P<string> {_STRING} ) | (?P<word> {_WORD} )
+    rf"""(?P<comment> --[^\n]* ) | (?P<string> {_STRING} )
+    | (?P<block> (?<![.\w$]) (?i:BEGIN\s+ATOMIC) (?![\w$]) ) | (?P<word> {_WORD} )
     | (?P<mark> [();] ) | (?P<open> ['"] | {_TAG} ) | (?P<strange> \\ | /\* )"""
 )
 _INSIGNIFICANT = _pattern(rf"(?P<keep> --[^\n]* | {_STRING} | {_WORD} ) | :: \s* {_TYPE} | [\s()]+")
@@ -115,6 +116,7 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ),
     ("", _pattern(rf"ALTER\ (?P<kind> {_CREATED} ) (?:\ ONLY)? {_MADE}")),
 )
+_FOREIGN_KEY = _pattern(rf"ALTER\ TABLE\ (?:ONLY\ )?{_QUALIFIED}\s+ADD\ CONSTRAINT\ {_NAME}\ FOREIGN\ KEY\ ")
 _HEIR = _pattern(rf"\n\)\nINHERITS\ \((?P<parents> {_QUALIFIED} (?:,\ {_QUALIFIED})* )\) (?:\nWITH\ \([^\n]*\))?;\Z")
 _PARTITION = _pattern(
     rf"""ALTER\ TABLE\ (?:ONLY\ )? (?P<parent> {_QUALIFIED} )\ ATTACH\ PARTITION\ (?P<child> {_QUALIFIED} )\s
@@ -162,7 +164,10 @@ class Trailer:
 
 
 class _Ends:
-    """Finds the end of a statement as psql does: a semicolon outside of parentheses and of a BEGIN ATOMIC."""
+    """Finds the end of a statement: a semicolon outside of parentheses and of a BEGIN ATOMIC.
+
+    BEGIN alone is a name that the server does not quote; CASE and END are none, but behind a BEGIN ATOMIC.
+    """
 
     def __init__(self) -> None:
         self._words: list[bytes] = []
@@ -174,7 +179,9 @@ class _Ends:
                 "The dump holds a command of psql, or a comment that pg_dump does not write.",
                 TRUST,
             )
-        if word := token["word"]:
+        if token["block"]:
+            self._blocks += self._makes_code() and self._depth == 0 and not self._blocks
+        elif word := token["word"]:
             self._word(word.lower())
         elif mark := token["mark"]:
             self._depth += {b"(": 1, b")": -1}.get(mark, 0)
@@ -184,12 +191,12 @@ class _Ends:
     def _word(self, word: bytes) -> None:
         if len(self._words) < 4:
             self._words.append(word)
+        if self._blocks and self._depth == 0:
+            self._blocks += {b"case": 1, b"end": -1}.get(word, 0)
+
+    def _makes_code(self) -> bool:
         made = self._words[3:4] if self._words[1:3] == [b"or", b"replace"] else self._words[1:2]
-        if self._words[0] == b"create" and made in ([b"function"], [b"procedure"]) and self._depth == 0:
-            if word == b"begin" or (word == b"case" and self._blocks):
-                self._blocks += 1
-            elif word == b"end" and self._blocks:
-                self._blocks -= 1
+        return self._words[:1] == [b"create"] and made in ([b"function"], [b"procedure"])
 
 
 def read(
@@ -299,7 +306,7 @@ def _with_sorted_items(sql: bytes) -> bytes:
 
 def is_foreign_key(statement: Statement) -> bool:
     """Whether a statement makes a table depend on the rows of another."""
-    return statement.kind == "table" and bool(re.search(rb"\sADD CONSTRAINT \S+ FOREIGN KEY ", statement.sql))
+    return statement.kind == "table" and bool(_FOREIGN_KEY.match(statement.sql))
 
 
 def is_heir(statement: Statement) -> bool:
