@@ -210,6 +210,7 @@ BY_HAND_ONLY = {
         {"odd", "odd_handler"},
     ),
     "access method": ("CREATE ACCESS METHOD slow TYPE TABLE HANDLER heap_tableam_handler", {"slow"}),
+    "aggregate": ("CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0')", set()),
     "extensions bring theirs": ("CREATE EXTENSION citext; CREATE EXTENSION hstore", set()),
 }
 

@@ -27,7 +27,8 @@ _SUPERUSERS_ONLY = """
 SELECT what, name FROM (
   SELECT p.tableoid AS class, p.oid, proname AS name, 'function ' || p.oid::regprocedure ||
          CASE WHEN lanpltrusted THEN ' is LEAKPROOF' ELSE ' is in language ' || quote_ident(lanname) END AS what
-  FROM pg_proc p JOIN pg_language l ON l.oid = prolang WHERE NOT lanpltrusted OR proleakproof
+  FROM pg_proc p JOIN pg_language l ON l.oid = prolang
+  WHERE (NOT lanpltrusted AND prokind <> 'a') OR proleakproof  -- aggregates have no language of their own
   UNION ALL SELECT p.tableoid, p.oid, proname, 'function ' || p.oid::regprocedure || ' sets ' || s.name
   FROM pg_proc p, unnest(proconfig) c JOIN pg_settings s ON s.name = split_part(c, '=', 1)
   WHERE context NOT IN ('user', 'backend')
