@@ -329,7 +329,7 @@ def test_the_server_takes_one_statement_at_a_time(pg: PostgreSQL) -> None:
         reached._session("shop", "x", RestoreError) as session,
         pytest.raises(RestoreError, match="cannot insert multiple commands"),
     ):
-        postgresql_load._run(session.cursor(), two)
+        postgresql_load._run(session, two)
 
 
 @pytest.mark.parametrize(
@@ -376,6 +376,21 @@ def test_owners_and_rights_that_a_server_lacks_are_told(pg: PostgreSQL) -> None:
     pg.run("DROP OWNED BY clerk; REVOKE ALL ON users FROM clerk; DROP ROLE clerk", "shop")
     loaded = load_into_new(sql)
     assert loaded.warnings == ('statements that could not be run, 2 of owners and rights: role "clerk" does not exist',)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (b"GRANT SELECT ON TABLE public.gone TO PUBLIC;\n", "right failed with error 42P01"),
+        (b"ALTER TABLE public.gone OWNER TO clerk;\n", 'relation "public.gone" does not exist'),
+    ],
+)
+def test_owners_and_rights_fail_for_no_other_reason(pg: PostgreSQL, statement: bytes, said: str) -> None:
+    pg.run(f"CREATE ROLE clerk; GRANT clerk TO {pg.user}")
+    with pytest.raises(RestoreError, match=said):
+        load_into_new(HEAD + statement + TAIL)
+    pg.run("DROP ROLE clerk")
+    assert databases(pg) == ["shop"]
 
 
 def test_a_user_of_the_servers_programs_restores_nothing(pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:

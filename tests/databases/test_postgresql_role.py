@@ -41,11 +41,19 @@ def engine(server: PostgreSQL, user: str = "", password: str = "") -> Engine:
 
 
 @pytest.fixture(scope="module")
-def drilled(server: PostgreSQL, everything: tuple[Dump, bytes]) -> Iterator[tuple[Engine, str]]:
+def scratch(server: PostgreSQL, everything: tuple[Dump, bytes]) -> Iterator[tuple[Engine, str]]:
     """A drill that is under way on a server of production."""
     drilling = engine(server)
     with drilling.scratch("a key", everything[0], production=True) as place:
         yield drilling, place
+
+
+@pytest.fixture
+def drilled(server: PostgreSQL, scratch: tuple[Engine, str]) -> Iterator[tuple[Engine, str]]:
+    """The same, empty again after each test: a load that fails leaves what it made until its place is dropped."""
+    owner = server.run("SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'public'", scratch[1]).strip()
+    yield scratch
+    server.run(f"DROP SCHEMA public CASCADE; CREATE SCHEMA public AUTHORIZATION {owner}", scratch[1])
 
 
 def function(result: str, does: str, returns: str) -> bytes:
@@ -209,7 +217,7 @@ def test_a_role_may_change_its_own_password_and_nobody_elses(server: PostgreSQL)
         (role,) = set(server.run(ROLES).split()) - roles
         assert re.fullmatch(r"lifeboat_load_[0-9a-f]{18}", role)
         rights = "rolinherit, rolcreatedb, rolcreaterole, rolsuper, rolconnlimit, rolvaliduntil IS NOT NULL"
-        assert server.run(f"SELECT {rights} FROM pg_roles WHERE rolname = '{role}'") == "f\tf\tf\tf\t4\tt\n"
+        assert server.run(f"SELECT {rights} FROM pg_roles WHERE rolname = '{role}'") == "f\tf\tf\tf\t8\tt\n"
         code = function(result, "ALTER ROLE CURRENT_USER PASSWORD 'evil'", returns)
         loading.load(place.name, [HEAD + code + text + TAIL], Load("x"))
     server.run("DROP DATABASE copy")

@@ -47,7 +47,8 @@ from lifeboat.databases.mysql_target import (
     session_in,
     steps_of,
 )
-from lifeboat.databases.mysql_workers import Job, Workers
+from lifeboat.databases.mysql_workers import stopping
+from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.progress import Progress
 from lifeboat.text import listed, plural
@@ -108,7 +109,10 @@ def load(
         of_mysql = bool(origin.server) and "MariaDB" not in origin.server
         purpose = _Purpose(schema, source or origin.schema, of_mysql, bool(table))
         statements = _checked(_chosen(reader, table), Compatibility(target, control).check)
-        with Workers(serial, inserters, control) as workers:
+        with (
+            stopping((serial, *inserters), control) as stop,
+            Workers(serial, inserters, stop) as workers,
+        ):
             loading = _Loading(workers, inserters, target, purpose, code)
             for statement in statements:
                 loading.take(statement)
@@ -183,7 +187,7 @@ class _Loading:
     """One load, statement by statement."""
 
     def __init__(
-        self, workers: Workers, inserters: Sequence[Session], target: Target, purpose: _Purpose, code: Code
+        self, workers: Workers[Session], inserters: Sequence[Session], target: Target, purpose: _Purpose, code: Code
     ) -> None:
         self._workers, self._inserters, self._target, self._purpose = workers, inserters, target, purpose
         self._code = code

@@ -1,4 +1,4 @@
-"""PostgreSQL as an engine: dumped by pg_dump, loaded over one connection in one transaction.
+"""PostgreSQL as an engine: dumped by pg_dump, loaded over several connections.
 
 A database is filled under a name of its own, with a comment that says what it is, and takes its name when it is whole:
 renames are transactional, so what a restore replaces is exchanged at once, and kept.
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.databases import (
@@ -169,6 +170,7 @@ class PostgreSQL:
             with self._filled_by(session, place, production=False) as role:
                 try:
                     yield Place(place, kept)
+                    self._finish(session, place, role, target)
                 except MismatchError:
                     self._finish(session, place, role, target)
                     _comment(session, place, MISMATCHED + target.key)  # it is whole, and stays until its name is needed
@@ -176,7 +178,6 @@ class PostgreSQL:
                 except BaseException:
                     _drop_after_failure(session, place)
                     raise
-                self._finish(session, place, role, target)
             _put_in_place(session, place, target.database, kept)
 
     @contextlib.contextmanager
@@ -205,8 +206,9 @@ class PostgreSQL:
         if load.sequential:
             raise SettingsError("PostgreSQL's stock client is not used for restores.", "Restore without it.")
         role = self._roles[place]
-        with self._session(place, f"Restore of database {load.source!r}", RestoreError, role.server) as session:
-            return postgresql_load.load(session, place, sql, load.table, role)
+        doing = f"Restore of database {load.source!r}"
+        connect = partial(self._session, place, doing, RestoreError, role.server)
+        return postgresql_load.load(connect, place, sql, load.table, role)
 
     def left(self, target: Target) -> str:
         return "Nothing has changed; what was loaded so far is dropped, now or by the next restore."

@@ -1,21 +1,42 @@
-"""Loads a dump into an empty PostgreSQL database: statement by statement, rows by COPY, all or nothing."""
+"""Loads a dump into an empty PostgreSQL database, over several connections at once: rows by COPY, then their keys.
+
+No transaction spans the load, for none can hold the locks of thousands of tables: what a load leaves that fails is
+dropped as a whole. Statements run in small groups, each group in one transaction and one exchange with the server;
+the rows of a table are spread over the connections, and so are indexes. What the dump orders stays in order: keys wait
+for all rows, and all else waits for the keys.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from lifeboat.databases import Loaded
-from lifeboat.databases.postgresql_role import Role
-from lifeboat.databases.postgresql_statements import OPTIONAL, Lineage, Statement, Trailer, is_foreign_key, read
+from lifeboat.databases.postgresql_role import CONNECTIONS, Role
+from lifeboat.databases.postgresql_session import FORGIVEN, GROUP, refusal, stopping
+from lifeboat.databases.postgresql_statements import (
+    OPTIONAL,
+    Lineage,
+    Statement,
+    Trailer,
+    calls_functions,
+    is_foreign_key,
+    is_key,
+    read,
+)
+from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
 
 if TYPE_CHECKING:
-    from psycopg import Connection, Cursor
+    from psycopg import Connection, Error
 
 log = logger(__name__)
 
@@ -40,6 +61,7 @@ HINTS = {
     "53300": "The server has no connection left: raise max_connections, or close some.",
     "0A000": "Restore to a server of the dumped one's version, with its extensions.",
     "42704": "Restore to a server of the dumped one's version, with its extensions.",
+    "53200": "Raise max_locks_per_transaction on the server.",
     "57P01": "The server was shut down; the next try starts anew.",
 }
 SETTINGS = (
@@ -49,23 +71,40 @@ SETTINGS = (
     b"SET client_encoding = 'UTF8'",
     b"SET standard_conforming_strings = on",  # strings end here where they end there
     b"SET client_min_messages = error",
+    b"SET synchronous_commit = off",  # what gives the database its name waits for the disk
 )
 REASONS_TOLD = 3
+AT_ONCE = 2 << 20  # bytes of rows, or of statements, that one connection takes at a time
+TO_THE_END = Statement("large object", "", b"SELECT pg_catalog.lo_lseek64(0, 0, 2);")
 
 
-def load(session: Connection[Any], place: str, sql: Iterable[bytes], table: str, role: Role) -> Loaded:
-    """Load a dump in one transaction.
+def load(
+    connect: Callable[[], AbstractContextManager[Connection[Any]]],
+    place: str,
+    sql: Iterable[bytes],
+    table: str,
+    role: Role,
+    *,
+    connections: int = CONNECTIONS,
+) -> Loaded:
+    """Load a dump into an empty database.
 
-    :param session: of the role.
+    :param connect: opens a session of the role.
     :param table: the rows of this table and of those below it only, without foreign keys; the others stay empty.
-    :raises RestoreError: nothing was loaded then.
+    :param connections: that load at the same time; one more takes what cannot be spread.
+    :raises RestoreError: nothing that was loaded counts then.
     """
     started = time.monotonic()
-    for setting in SETTINGS:
-        session.execute(setting)
-    loading = _Loading(session, table, role, Progress(f"Restoring {place}"))
-    with session.transaction():
-        loading.run(read(sql))
+    with contextlib.ExitStack() as opened:
+        serial, *parallel = sessions = [opened.enter_context(connect()) for _ in range(connections + 1)]
+        for session in sessions:
+            session.prepare_threshold = None
+            for setting in SETTINGS:
+                session.execute(setting)
+        stop = opened.enter_context(stopping(sessions))
+        with Workers(serial, parallel, stop) as workers:
+            loading = _Loading(workers, sessions, read(sql), table, role, Progress(f"Restoring {place}"))
+            loading.run()
     refused = (loading.refused + role.refused).most_common(REASONS_TOLD)
     told = [f"{count} of owners and rights: {reason}" for reason, count in refused]
     warnings = [f"statements that could not be run, {'; '.join(told)}"] if told else []
@@ -75,47 +114,86 @@ def load(session: Connection[Any], place: str, sql: Iterable[bytes], table: str,
 
 
 class _Loading:
-    """One load under way."""
+    """One load under way.
 
-    def __init__(self, session: Connection[Any], table: str, role: Role, progress: Progress) -> None:
-        self._session, self._table, self._role, self._progress = session, table, role, progress
+    Its steps follow one another: statements in the order of the dump, rows, keys. Each begins when the one before is
+    done.
+    """
+
+    def __init__(
+        self,
+        workers: Workers[Connection[Any]],
+        sessions: Sequence[Connection[Any]],
+        pieces: Iterator[Statement | Trailer | bytes],
+        table: str,
+        role: Role,
+        progress: Progress,
+    ) -> None:
+        self._workers, self._sessions, self._pieces = workers, sessions, pieces
+        self._table, self._role, self._progress = table, role, progress
         self.wanted = Lineage(table)
+        self._step: Literal["statements", "rows", "keys"] = "statements"
+        self._group: list[Statement] = []
+        self._group_bytes = 0
+        self._large_object: Statement | None = None  # is being written
+        self._filling: Statement | None = None  # a table's COPY
+        self._held: list[bytes] = []  # of its rows
+        self._held_bytes = 0
+        self._alone: set[str] = set()  # tables whose rows may look at others
+        self._all_alone = False
         self.rows = 0
         self.tables: set[str] = set()
         self.refused: Counter[str] = Counter()
 
-    def run(self, pieces: Iterator[Statement | Trailer | bytes]) -> None:
+    def run(self) -> None:
         """Run a whole dump."""
         complete = False
-        with self._session.cursor() as cursor:
-            piece = next(pieces, None)
-            while piece is not None:
-                complete = isinstance(piece, Trailer)
-                if isinstance(piece, Statement) and piece.sql.startswith(b"COPY"):
-                    piece = self._copy(cursor, piece, pieces)
-                    continue
-                if isinstance(piece, Statement):
-                    self._statement(cursor, piece)
-                piece = next(pieces, None)
+        for piece in self._pieces:
+            if isinstance(piece, bytes):
+                self._take_rows(piece)
+                continue
+            self._submit_rows()
+            self._filling = None
+            complete = isinstance(piece, Trailer)
+            if isinstance(piece, Statement):
+                self._take(piece)
+        self._begin("statements")
+        self._submit_group()
+        self._workers.wait()
         if not complete:
             raise RestoreError("The dump lacks its completion line: it is cut short.", "Restore another archive.")
         if self._table and self._table not in self.tables:
             raise RestoreError(f"The dump has no table {self._table!r}.")
 
-    def _statement(self, cursor: Cursor[Any], statement: Statement) -> None:
+    def _begin(self, step: Literal["statements", "rows", "keys"]) -> None:
+        if step != self._step:
+            self._submit_group()
+            self._workers.wait()
+            self._step = step
+
+    def _take(self, statement: Statement) -> None:
         if statement.kind == "table" and statement.sql.startswith(b"CREATE"):
             self.tables.add(statement.name)
         if self._table:
             self.wanted.see(statement)
         if statement.kind == "skipped" or (self._table and self._is_left_out(statement)):
             return
-        if statement.kind not in OPTIONAL:
-            _run(cursor, statement)
-            self.rows += statement.kind == "rows"
-        elif statement.kind in ("owner", "default right"):
+        if statement.kind in ("owner", "default right"):
             self._role.note(statement)
+        elif statement.kind == "setting":
+            self._set(statement)
+        elif statement.kind == "rows" and statement.sql.startswith(b"COPY"):
+            self._begin("rows")
+            self._filling = statement
+            if self._is_alone(statement.name):
+                self._workers.wait()
+        elif is_key(statement):
+            self._begin("keys")
+            lane = statement.name if statement.kind == "table" else None
+            self._workers.submit(Job(partial(_run, statement=statement), len(statement.sql), lane))
         else:
-            self._try(cursor, statement)
+            self._begin("statements")
+            self._take_in_order(statement)
 
     def _is_left_out(self, statement: Statement) -> bool:
         """Whether a restore of one table does without: it would need, or bring, the rows of others."""
@@ -125,56 +203,127 @@ class _Loading:
             or (statement.kind == "rows" and statement.name not in self.wanted.names)
         )
 
-    def _try(self, cursor: Cursor[Any], statement: Statement) -> None:
-        import psycopg
+    def _set(self, statement: Statement) -> None:
+        self._submit_group()
+        self._workers.wait()
+        for session in self._sessions:
+            _run(session, statement)
 
-        try:
-            with self._session.transaction():
-                cursor.execute(statement.sql, binary=True)
-        except psycopg.Error as error:
-            if self._session.closed:
-                raise
-            self.refused[error.diag.message_primary or type(error).__name__] += 1
+    def _take_in_order(self, statement: Statement) -> None:
+        if calls_functions(statement):
+            self._alone.add(statement.name)
+            self._all_alone |= statement.kind == "domain"
+        is_optional = statement.kind in OPTIONAL
+        if self._group and is_optional != (self._group[-1].kind in OPTIONAL):
+            self._submit_group()
+        self._group.append(statement)
+        self._group_bytes += len(statement.sql)
+        self.rows += statement.kind == "rows"
+        if statement.kind == "large object":
+            self._large_object = statement if b".lo_open(" in statement.sql else self._large_object
+            self._large_object = None if b".lo_close(" in statement.sql else self._large_object
+        if len(self._group) >= GROUP or self._group_bytes >= AT_ONCE:
+            self._submit_group()
 
-    def _copy(
-        self, cursor: Cursor[Any], statement: Statement, pieces: Iterator[Statement | Trailer | bytes]
-    ) -> Statement | Trailer | bytes | None:
-        """Fill a table with the rows that follow; return the piece behind them."""
-        import psycopg
+    def _submit_group(self) -> None:
+        """Run what has been gathered, behind what was before."""
+        group, self._group = self._group, []
+        if not group:
+            return
+        run = self._run_optional if group[0].kind in OPTIONAL else _run_together
+        self._progress.advance(self._group_bytes)
+        self._workers.submit(Job(partial(run, group=group), self._group_bytes, lane="statements"))
+        self._group_bytes = 0
+        if self._large_object:  # which a server closes at the end of a transaction
+            self._group = [self._large_object, TO_THE_END]
 
-        wanted = not self._table or statement.name in self.wanted.names
-        try:
-            if not wanted:
-                return next((piece for piece in pieces if not isinstance(piece, bytes)), None)
-            with cursor.copy(statement.sql) as copy:
-                for piece in pieces:
-                    if not isinstance(piece, bytes):
-                        return piece
-                    copy.write(piece)
-                    self.rows += piece.count(b"\n")
-                    self._progress.advance(len(piece))
-            return None
-        except psycopg.Error as error:
-            number = error.sqlstate or ""
-        # Raised here, it has no cause: the server's words quote values of rows.
-        raise RestoreError(
-            f"The rows of table {statement.name!r} failed with error {number}.", HINTS.get(number or "", "")
-        )
+    def _run_optional(self, session: Connection[Any], group: Sequence[Statement]) -> None:
+        """Run statements that a server may refuse."""
+        if not refusal(session, [statement.sql for statement in group]):
+            return
+        for statement in group:
+            error = refusal(session, [statement.sql])
+            if error and error.sqlstate in FORGIVEN:
+                self.refused[error.diag.message_primary or error.sqlstate] += 1
+            elif error:
+                raise _failure(session, statement, error)
+
+    def _take_rows(self, piece: bytes) -> None:
+        """Gather rows: whole lines, or a part of one that is long."""
+        if not self._filling:
+            return
+        self._count(piece)
+        self._held.append(piece)
+        self._held_bytes += len(piece)
+        if self._held_bytes < AT_ONCE:
+            return
+        if piece.endswith(b"\n"):
+            self._submit_rows()
+        else:
+            held, self._held = self._held, []
+            pieces = chain(held, self._rest_of_line())
+            self._workers.run(Job(partial(_copy, statement=self._filling, pieces=pieces)))
+            self._held_bytes = 0
+
+    def _rest_of_line(self) -> Iterator[bytes]:
+        for piece in cast(Iterator[bytes], self._pieces):  # the last of a table's rows ends a line
+            self._count(piece)
+            yield piece
+            if piece.endswith(b"\n"):
+                return
+
+    def _count(self, piece: bytes) -> None:
+        self.rows += piece.count(b"\n")
+        self._progress.advance(len(piece))
+
+    def _submit_rows(self) -> None:
+        if self._held and self._filling:
+            lane = self._filling.name if self._is_alone(self._filling.name) else None
+            copy = partial(_copy, statement=self._filling, pieces=self._held)
+            self._workers.submit(Job(copy, self._held_bytes, lane))
+        self._held, self._held_bytes = [], 0
+
+    def _is_alone(self, table: str) -> bool:
+        return self._all_alone or table in self._alone
 
 
-def _run(cursor: Cursor[Any], statement: Statement) -> None:
+def _copy(session: Connection[Any], statement: Statement, pieces: Iterable[bytes]) -> None:
+    """Fill a table with rows."""
     import psycopg
 
     try:
-        # In the binary format, the server takes one statement at a time, whatever ours looks like to it.
-        cursor.execute(statement.sql, binary=True)
-    except psycopg.Error as error:
-        said = "" if statement.kind in ("rows", "large object") else f": {error.diag.message_primary or error}"
-        number = error.sqlstate or ""
-    else:
+        with session.cursor() as cursor, cursor.copy(statement.sql) as copy:
+            for piece in pieces:
+                copy.write(piece)
         return
+    except psycopg.Error as error:
+        failure = _failure(session, statement, error)
+    raise failure  # here, it has no cause: the server's words quote values of rows
+
+
+def _run(session: Connection[Any], statement: Statement) -> None:
+    if error := refusal(session, [statement.sql]):
+        raise _failure(session, statement, error)
+
+
+def _run_together(session: Connection[Any], group: Sequence[Statement]) -> None:
+    """Run statements; if the server refuses one, find out which."""
+    if refusal(session, [statement.sql for statement in group]):
+        with session.transaction():
+            for statement in group:
+                _run(session, statement)
+
+
+def _failure(session: Connection[Any], statement: Statement, error: Error) -> Exception:
+    number = error.sqlstate
+    if session.closed or not number:
+        return error
+    hint = HINTS.get(number, "")
+    if statement.kind == "rows":  # the server's words quote values
+        return RestoreError(f"The rows of table {statement.name!r} failed with error {number}.", hint)
+    said = "" if statement.kind == "large object" else f": {error.diag.message_primary}"
     what = f"{statement.kind} {statement.name!r}" if statement.name else statement.kind
-    raise RestoreError(f"The dump's {what} failed with error {number}{said}.", HINTS.get(number, ""))
+    return RestoreError(f"The dump's {what} failed with error {number}{said}.", hint)
 
 
 _RIGHTS = """

@@ -27,9 +27,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.databases import Server
+from lifeboat.databases.postgresql_session import FORGIVEN, groups, refusal
 from lifeboat.databases.postgresql_statements import Statement
 from lifeboat.errors import RestoreError
 from lifeboat.logs import logger
@@ -41,7 +43,8 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 PREFIX = "lifeboat_load_"
-CONNECTIONS = 4  # at a time: a load has one, a dump two
+CONNECTIONS = 3  # that load rows and keys at the same time
+CONNECTION_LIMIT = 8  # a load has one more, a dump two; the server may take a moment to let go of those that closed
 LIFETIME = timedelta(days=7)  # of the password, in case nobody ever comes to drop the role
 ITERATIONS = 4096  # the server's own number
 LOCK_PATIENCE = 3600  # seconds to wait for another restore of the same database
@@ -87,6 +90,15 @@ AND NOT has_schema_privilege(%(nobody)s, oid, 'CREATE')
 UNION ALL SELECT format('ALTER PUBLICATION %%I OWNER TO CURRENT_USER', pubname) FROM pg_publication
 WHERE pubowner = %(role)s::regrole
 """
+
+# One by one, for a transaction holds a lock of each; sequences of columns go with their tables.
+_RELATIONS = """
+SELECT format('ALTER TABLE %%s OWNER TO %%I', relation.oid::regclass, %(nobody)s::text) FROM pg_class relation
+WHERE relowner = %(role)s::regrole AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND NOT (relkind = 'S' AND EXISTS (
+    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = relation.oid
+    AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i')))
+"""
+NOT_GIVEN = FORGIVEN | {"0A000"}  # which is a column's sequence, whose table could not be given
 
 
 def quoted(name: str) -> str:
@@ -155,7 +167,7 @@ def confined(session: Connection[Any], place: str, server: Server, *, required: 
     name = quoted(login.user)
     with lock(session, login.user):
         session.execute(
-            f"CREATE ROLE {name} LOGIN NOINHERIT NOCREATEDB NOCREATEROLE CONNECTION LIMIT {CONNECTIONS}"
+            f"CREATE ROLE {name} LOGIN NOINHERIT NOCREATEDB NOCREATEROLE CONNECTION LIMIT {CONNECTION_LIMIT}"
             f" PASSWORD '{_verifier(login.password)}' VALID UNTIL '{_until()}'".encode()
         )
         try:
@@ -235,6 +247,7 @@ def hand_over(session: Connection[Any], role: Role) -> None:
     :param session: of the restore login, to the database that was filled.
     """
     name = quoted(role.server.user)
+    session.execute(b"SET synchronous_commit = off")  # what gives the database its name waits for the disk
     functions = 0
     if not role.is_own:
         if session.info.server_version >= PUBLIC_IS_OURS:
@@ -245,6 +258,9 @@ def hand_over(session: Connection[Any], role: Role) -> None:
         ((left, _),) = session.execute(_OWNED, [name]).fetchall()
         for (sql,) in session.execute(_ROOM, {"role": name, "nobody": NOBODY}).fetchall() if left else ():
             session.execute(sql.encode())
+        relations = session.execute(_RELATIONS, {"role": name, "nobody": NOBODY}).fetchall() if left else []
+        for group in groups(sql.encode() for (sql,) in relations):
+            refusal(session, group)  # what this cannot give, the next statement gives
         session.execute(f"REASSIGN OWNED BY {name} TO {NOBODY}".encode())
         session.execute(f"DROP OWNED BY {name}".encode())
         why = f"code in the dump would have the rights of {role.own}" if role.for_own else "the owner is not known here"
@@ -254,17 +270,17 @@ def hand_over(session: Connection[Any], role: Role) -> None:
 
 
 def _give(session: Connection[Any], statements: Iterable[bytes]) -> Counter[str]:
-    """Run what gives something to its owner; return what did not work, counted by the reason."""
-    import psycopg
+    """Run what gives something to its owner; return what this user may not give, counted by the reason.
 
+    :raises psycopg.Error: the server refused one for another reason.
+    """
     refused: Counter[str] = Counter()
-    for sql in statements:
-        try:
-            session.execute(sql)
-        except psycopg.Error as error:
-            if session.closed:
-                raise
-            refused[error.diag.message_primary or type(error).__name__] += 1
+    for sql in chain.from_iterable(group for group in groups(statements) if refusal(session, group)):
+        error = refusal(session, [sql])
+        if error and error.sqlstate in NOT_GIVEN:
+            refused[error.diag.message_primary or error.sqlstate] += 1
+        elif error:
+            raise error
     return refused
 
 

@@ -132,6 +132,12 @@ _ELSEWHERE = _pattern(
     (?P<kind> SERVER | FOREIGN\ TABLE | FOREIGN\ DATA\ WRAPPER | ACCESS\ METHOD | (?:PROCEDURAL\ )?LANGUAGE
     | USER\ MAPPING\ FOR\ {_NAME}\ SERVER ) \ (?:ONLY\ )?(?P<name> {_QUALIFIED} )"""
 )
+_KEY = _pattern(
+    rf"""CREATE\ (?:UNIQUE\ )?INDEX\b
+    | ALTER\ TABLE\ ONLY\ {_QUALIFIED} \s+ ADD\ CONSTRAINT\ {_NAME} \ (?:PRIMARY\ KEY|UNIQUE|EXCLUDE)\b"""
+)
+_COMPUTES = re.compile(rb"\b(?:CHECK|GENERATED ALWAYS AS) \(")
+_CALL = _pattern(rf"\. {_NAME} \(")
 
 
 @dataclass(frozen=True, slots=True)
@@ -350,3 +356,17 @@ def _put_below(statement: Statement) -> Iterator[tuple[str, str]]:
     elif is_heir(statement) and (heir := _HEIR.search(statement.sql)):
         for parent in _QUALIFIED_NAME.findall(heir["parents"]):
             yield _name(parent), statement.name
+
+
+def is_key(statement: Statement) -> bool:
+    """Whether a statement builds an index of one table, and depends on nothing but its rows."""
+    return statement.kind in ("table", "index") and bool(_KEY.match(statement.sql))
+
+
+def calls_functions(statement: Statement) -> bool:
+    """Whether functions of the dump say which values a table or a domain may have: they may look at other tables."""
+    return (
+        statement.kind in ("table", "domain")
+        and bool(_COMPUTES.search(statement.sql))
+        and bool(_CALL.search(statement.sql))
+    )
