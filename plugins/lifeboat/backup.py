@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -90,7 +90,7 @@ def take(
     destinations, failed = connections.ready_destinations(settings.destinations_of(application, chosen))
     if not destinations:
         raise SettingsError("; ".join(failed.values()))
-    dumps = [dump_database(scratch, database, connections.engine(database, settings.scratch)) for database in databases]
+    dumps = [dump_database(scratch, database, *restorable(settings, database)) for database in databases]
     names = [database.name for database in databases]
     packed = pack_archive(scratch, application, kind, names, password, note, selection)
     totals = scratch.archive.facts()["marker"]["totals"]
@@ -109,9 +109,16 @@ def take(
     return Taken(packed, totals, tuple(name for name, error in stored.items() if error is None), failed, limits)
 
 
-def dump_database(scratch: Staging, database: Database, engine: Engine) -> Dump:
+def restorable(settings: Settings, database: Database) -> tuple[Engine, str]:
+    """Return what dumps a database, and why no restore would load it; empty where one would."""
+    refusal = connections.refusal_to_load(database, settings.scratch)
+    return connections.engine(database, settings.scratch), refusal
+
+
+def dump_database(scratch: Staging, database: Database, engine: Engine, refusal: str = "") -> Dump:
     """Dump a database into staging, compressed.
 
+    :param refusal: why no restore would load the dump.
     :raises DumpError: the dump is not whole.
     :raises StagingError: there is no space for it.
     """
@@ -127,6 +134,10 @@ def dump_database(scratch: Staging, database: Database, engine: Engine) -> Dump:
     with scratch.dump(database.name).writing() as staged:
         dump = engine.dump(database.name, database.exclude_tables, lambda chunk: take(deflate.compress(chunk)))
         take(deflate.flush())
+        if refusal:
+            warning = f"{database.name}: no restore would load this by {database.restore_connection}: {refusal}"
+            log.warning("%s", warning)
+            dump = replace(dump, warnings=(*dump.warnings, warning))
         staged.facts = dump.to_json()
     _log_limits(dump)
     log.info(

@@ -103,7 +103,7 @@ def compare(
     newest: Mapping[str, Mapping[str, Mapping[Kind, datetime]]],
     now: datetime,
 ) -> list[Finding]:
-    """Compare what the destinations hold.
+    """Compare what the destinations hold, and ask whether restores could load it.
 
     :param newest: by destination, what `Examined.newest` said there.
     """
@@ -111,7 +111,15 @@ def compare(
     for application in applications:
         times = {name: found[application] for name, found in newest.items() if application in found}
         findings += health.compare(application, times, settings.limits_of(application), now)
+        findings += _loads(settings, application)
     return findings
+
+
+def _loads(settings: Settings, application: str) -> Iterator[Finding]:
+    for database in settings.databases_of(application):
+        if refusal := connections.refusal_to_load(database, settings.scratch):
+            text = f"no restore of {database.name} would load by {database.restore_connection}: {refusal}"
+            yield Finding(application, "", "restore connection", "degraded", text)
 
 
 def times_from_json(facts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[Kind, datetime]]:

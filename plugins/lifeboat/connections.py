@@ -91,6 +91,17 @@ def engine(database: Database, scratch: Path) -> Engine:
             return _sqlite(database.connection, connection, scratch)
 
 
+def refusal_to_load(database: Database, scratch: Path) -> str:
+    """Return why a restore would refuse the restore connection that the settings name; empty where it would not."""
+    if database.restore_connection in (None, database.connection):
+        return ""
+    try:
+        engine(database.for_restore, scratch).check_load(database.name)
+    except LifeboatError as error:
+        return str(error)
+    return ""
+
+
 def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
     from lifeboat.databases.sqlite import SQLite
 

@@ -273,6 +273,13 @@ class Engine(Protocol):
         """
         ...
 
+    def check_load(self, database: str) -> None:
+        """Make sure that this connection may load a dump of a database; nothing of the database is touched.
+
+        :raises RestoreError: a restore would refuse it: it may do more than a dump should, and make no account.
+        """
+        ...
+
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
         """Return what a dump of a place of this engine holds, taken by who loaded it."""
         ...

@@ -149,6 +149,13 @@ class MySQL:
         mysql_schema.finish(session, schema)
         return warnings
 
+    def check_load(self, database: str) -> None:
+        with (
+            self._session(f"A load of {database!r}") as session,
+            mysql_account.confined(session, database, self._server, self._connect, in_place=True, required=False),
+        ):
+            pass  # an account was made, and is dropped
+
     def left(self, target: Target) -> str:
         name, key = target.database, target.key
         if target.in_place:

@@ -210,6 +210,11 @@ class PostgreSQL:
         connect = partial(self._session, place, doing, RestoreError, role.server)
         return postgresql_load.load(connect, place, sql, load.table, role)
 
+    def check_load(self, database: str) -> None:
+        with self._session(MAINTENANCE, f"A load of {database!r}", RestoreError) as session:
+            _check_powers(session)
+            postgresql_role.check(session)
+
     def left(self, target: Target) -> str:
         return "Nothing has changed; what was loaded so far is dropped, now or by the next restore."
 
@@ -474,17 +479,7 @@ def _create(session: Connection[Any], place: str, captured: Dump | None, mark: s
     """
     from psycopg import errors
 
-    roles = ["pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"]
-    rights = session.execute(
-        "SELECT rolsuper OR EXISTS (SELECT 1 FROM unnest(%s::text[]) r WHERE pg_has_role(current_user, r, 'MEMBER'))"
-        " FROM pg_roles WHERE rolname = current_user",
-        [roles],
-    ).fetchone()
-    if rights == (True,):
-        raise RestoreError(
-            f"{session.info.user} may run programs on the server, and code in a dump could, too.",
-            "Restore as a role that may log in and create databases, and no more: restore_connection in the settings.",
-        )
+    _check_powers(session)
     _drop(session, place)
     create = f"CREATE DATABASE {quoted(place)} TEMPLATE template0 ALLOW_CONNECTIONS false"
     if captured:
@@ -497,6 +492,21 @@ def _create(session: Connection[Any], place: str, captured: Dump | None, mark: s
         session.execute(create.encode())
     _comment(session, place, mark)
     session.execute(f"ALTER DATABASE {quoted(place)} ALLOW_CONNECTIONS true".encode())
+
+
+def _check_powers(session: Connection[Any]) -> None:
+    """:raises RestoreError: the user's rights reach beyond databases."""
+    roles = ["pg_execute_server_program", "pg_read_server_files", "pg_write_server_files"]
+    rights = session.execute(
+        "SELECT rolsuper OR EXISTS (SELECT 1 FROM unnest(%s::text[]) r WHERE pg_has_role(current_user, r, 'MEMBER'))"
+        " FROM pg_roles WHERE rolname = current_user",
+        [roles],
+    ).fetchone()
+    if rights == (True,):
+        raise RestoreError(
+            f"{session.info.user} may run programs on the server, and code in a dump could, too.",
+            "Restore as a role that may log in and create databases, and no more: restore_connection in the settings.",
+        )
 
 
 def _comment(session: Connection[Any], name: str, text: str) -> None:

@@ -58,11 +58,11 @@ _OURS = re.compile(PREFIX + r"[0-9a-f]{18}")
 # What the login has besides what it fills: objects and rights, members, and roles that it is a member of.
 _BEYOND = """
 WITH me AS (SELECT oid FROM pg_roles WHERE rolname = current_user),
-place AS (SELECT oid FROM pg_database WHERE datname = %(place)s)
+place AS (SELECT max(oid) AS oid FROM pg_database WHERE datname = %(place)s)
 SELECT 'objects or rights in ' || coalesce(quote_ident(datname), 'the whole server')
 FROM me, place, pg_shdepend LEFT JOIN pg_database other ON other.oid = dbid
-WHERE refclassid = 'pg_authid'::regclass AND refobjid = me.oid AND dbid <> place.oid
-AND NOT (classid = 'pg_database'::regclass AND objid = place.oid)
+WHERE refclassid = 'pg_authid'::regclass AND refobjid = me.oid AND dbid IS DISTINCT FROM place.oid
+AND NOT (classid = 'pg_database'::regclass AND objid IS NOT DISTINCT FROM place.oid)
 UNION SELECT 'the rights of ' || quote_ident(pg_get_userbyid(roleid)) FROM me, pg_auth_members WHERE member = me.oid
 UNION SELECT 'a member ' || quote_ident(pg_get_userbyid(member)) FROM me, pg_auth_members WHERE roleid = me.oid
 """
@@ -179,6 +179,17 @@ def confined(session: Connection[Any], place: str, server: Server, *, required: 
                 _drop(session, login.user)
             raise
         _drop(session, login.user)
+
+
+def check(session: Connection[Any]) -> None:
+    """Make sure that a load could be confined.
+
+    :raises RestoreError: the restore login may not make databases; or no role, and has something already.
+    """
+    if session.execute("SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user").fetchone() != (True,):
+        raise RestoreError(f"{session.info.user} may not make databases.", GRANTS)
+    if not _may_make_roles(session):
+        _check_rights(session, "")
 
 
 def _may_make_roles(session: Connection[Any]) -> bool:

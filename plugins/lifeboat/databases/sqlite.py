@@ -141,6 +141,9 @@ class SQLite:
         with _translated(f"Restore of {place!r} failed: ", RestoreError):
             return _load(place, sql, load.table)
 
+    def check_load(self, database: str) -> None:
+        """A file has no accounts."""
+
     def left(self, target: Target) -> str:
         return "Nothing has changed; what was loaded so far is removed."
 

@@ -31,7 +31,7 @@ class DumpDatabaseOperator(ApplicationOperator):
 
     def step(self, context: Context) -> dict[str, Any]:
         """Dump, unless the trigger form chose other databases; return the totals."""
-        from lifeboat import backup, connections
+        from lifeboat import backup
         from lifeboat.databases import count_limits
 
         only = chosen(context, "databases")
@@ -39,8 +39,8 @@ class DumpDatabaseOperator(ApplicationOperator):
             raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
         settings = self.settings()
         (database,) = settings.databases_of(self.application, (self.database,))
-        engine = connections.engine(database, settings.scratch)
-        dump = backup.dump_database(self.opened_staging(context), database, engine)
+        engine, refusal = backup.restorable(settings, database)
+        dump = backup.dump_database(self.opened_staging(context), database, engine, refusal)
         return {
             "database": dump.database,
             "tables": len(dump.tables),
