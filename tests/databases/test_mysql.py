@@ -352,6 +352,15 @@ def test_no_client_is_a_clear_error(mariadb: MariaDB, shop: str, monkeypatch: py
         take(mariadb, shop)
 
 
+def test_the_newest_client_of_the_other_family_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, version in (("mysqldump", "10.11.2"), ("mariadb-dump", "11.8.1")):
+        client = tmp_path / name
+        client.write_text(f'#!/bin/sh\necho "{name} from {version}-MariaDB, client 10.19"\n')
+        client.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/nowhere")
+    assert mysql.find_client(for_mariadb=False).path == str(tmp_path / "mariadb-dump")
+
+
 @pytest.mark.parametrize(
     ("script", "said"),
     [

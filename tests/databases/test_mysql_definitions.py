@@ -30,6 +30,14 @@ FOREIGN = b"CONSTRAINT `c` FOREIGN KEY (`a`, `b`) REFERENCES `p` (`x`, `y`) ON D
 CHECK = b"CONSTRAINT `k` CHECK (`a` <> 'KEY `z` (`a`)')"
 
 
+def test_views_that_read_others_come_first() -> None:
+    views = {b"`%b`" % name: b"CREATE VIEW `%b` AS select `a`.`b` AS `c` from %b" % (name, of) for name, of in READS}
+    assert [name[1:-1] for name in definitions.readers_first(views)] == [b"z", b"y", b"x", b"a"]
+
+
+READS = ((b"a", b"`t`"), (b"x", b"`a`"), (b"y", b"`x` join `a`"), (b"z", b"`y`"))
+
+
 def test_keys_wait_for_the_rows_and_foreign_keys_for_all_tables() -> None:
     found = table(ID, b"`a` int", b"`t` text", PRIMARY, UNIQUE, KEY, TEXT, b"FULLTEXT KEY `g` (`t`)", FOREIGN, CHECK)
     assert found.spreads

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from lifeboat import comparison
-from lifeboat.databases import Dump, Load, Loaded, Target
+from lifeboat.databases import Dump, Load, Loaded, Target, mysql_load
 from lifeboat.databases.mysql_engine import MySQL as Engine
 from lifeboat.databases.mysql_schema import quoted
 from lifeboat.errors import RestoreError
@@ -169,6 +169,15 @@ def test_tables_of_merged_rows_are_made_behind_those_that_they_name(way: Way) ->
         assert way.fetch("SELECT * FROM `t``(2`") == [(3, 4), (5, 6)]
         way.server.run("DELETE FROM m WHERE id = 5", COPY)
         assert comparison.differences(captured, way.dump(COPY)[0]) == []
+
+
+def test_a_table_of_merged_rows_has_none_by_itself(mariadb: MariaDB) -> None:
+    with pytest.raises(RestoreError, match=r"'m' is a MERGE table.*Restore the tables whose rows it shows: t1, t`\(2"):
+        mariadb.run(f"DROP DATABASE IF EXISTS {SOURCE}; {CREATED.format(SOURCE)}")
+        mariadb.run(MERGED, SOURCE)
+        _, dump = Way(mariadb, Engine(mariadb.server, mariadb.connect)).dump(SOURCE)
+        mysql_load.load(mariadb.connect, mariadb.server, SOURCE, [dump], table="m")
+    mariadb.run(f"DROP DATABASE {SOURCE}")
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,13 @@ CASES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], set[tuple[str, str
         (),
         {(UNUSABLE_VIEW, "v")},
     ),
+    "views that read what is gone": (
+        EVERYWHERE,
+        TABLE + "CREATE TABLE gone (id INT); CREATE VIEW broken AS SELECT id FROM gone;"
+        "CREATE VIEW whole AS SELECT id FROM t; CREATE VIEW above AS SELECT id FROM broken; DROP TABLE gone;",
+        (),
+        {(UNUSABLE_VIEW, "broken"), (UNUSABLE_VIEW, "above")},
+    ),
     "code without its definer": (
         EVERYWHERE,
         TABLE + "CREATE DEFINER=gone@'%' TRIGGER r BEFORE INSERT ON t FOR EACH ROW SET NEW.id = 1;"
@@ -732,6 +739,12 @@ def test_a_query_that_takes_long_is_waited_for(
     [
         ("mysql", "mysql", TABLE, set()),
         ("mysql", "mariadb", TABLE, {"family", "utf8mb4_0900_ai_ci"}),
+        (
+            *("mysql", "mariadb"),
+            "SET NAMES utf8mb4 COLLATE utf8mb4_0900_bin; CREATE TABLE t (id INT PRIMARY KEY) CHARSET latin1;"
+            "CREATE PROCEDURE p() SELECT 1",
+            {"family", "utf8mb4_0900_bin"},
+        ),
         ("mariadb_118", "mariadb", TABLE, {"version"}),
         ("mariadb", "mariadb_118", TABLE, set()),
         ("mariadb", "mysql", "CREATE TABLE t (id INT PRIMARY KEY) ENGINE=Aria;", {"family", "Aria"}),

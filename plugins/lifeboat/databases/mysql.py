@@ -120,7 +120,7 @@ def parse_help(path: str, text: str) -> Client:
 
 
 def find_client(*, for_mariadb: bool) -> Client:
-    """Find a dump client: one of the server's own family, whatever it is called, or else any.
+    """Find a dump client: one of the server's own family, whatever it is called, or else the newest of any.
 
     :raises DumpError: none is installed, or it does not run.
     """
@@ -131,7 +131,7 @@ def find_client(*, for_mariadb: bool) -> Client:
             return client
         others.append(client)
     if others:
-        return others[0]
+        return max(others, key=lambda client: client.release)
     raise DumpError(
         "No dump client on this worker: neither mariadb-dump nor mysqldump is on the PATH.",
         "Install mariadb-client or mysql-client.",
@@ -498,8 +498,10 @@ def dump(
             source = mysql_source.read(session, database, version)
             check_routines(source)
             left_out = mysql_limits.over_excluded(source, excluded)
-            limits = [] if filling else _limits(session, source, client, excluded, left_out)
-            excluded = [*excluded, *left_out]
+            views = [view.name for view in source.views if view.name not in {*excluded, *left_out}]
+            broken = list(mysql_source.unwritable_views(session, database, views))
+            limits = [] if filling else _limits(session, source, client, excluded, left_out, broken)
+            excluded = [*excluded, *left_out, *broken]
             captured_at = datetime.now(UTC)
             with secret_file(option_file_text(server, client)) as (descriptor, path):
                 command = dump_command(client, path, database, excluded, mysql_limits.choose(source, client))
@@ -534,13 +536,19 @@ def dump(
 
 
 def _limits(
-    session: Session, source: Source, client: Client, excluded: Sequence[str], left_out: Sequence[str]
+    session: Session,
+    source: Source,
+    client: Client,
+    excluded: Sequence[str],
+    left_out: Sequence[str],
+    broken: Sequence[str],
 ) -> list[Limit]:
     """Return what the catalog and the rows tell of what a restore will not bring back, or not exactly."""
-    views = [view.name for view in source.views if view.name not in {*excluded, *left_out}]
+    views = [view.name for view in source.views if view.name not in {*excluded, *left_out, *broken}]
     unusable = dict(mysql_source.unusable_views(session, source.schema, views))
     limits = [
-        *mysql_limits.of_catalog(source, {*excluded, *left_out}, left_out, unusable),
+        *mysql_limits.of_catalog(source, {*excluded, *left_out, *broken}, left_out, unusable),
+        *mysql_limits.of_broken_views(broken),
         *mysql_limits.of_client(source, client, excluded),
     ]
     deadline = time.monotonic() + SEARCH_SECONDS

@@ -44,6 +44,8 @@ GRANTS = "README.md shows the grants of who restores: CREATE USER, and all on th
 EVERYBODY = "Take that from everybody: it comes from mandatory_roles, from PUBLIC, or from an account without a name."
 
 _OURS = re.compile(PREFIX + r"[0-9a-f]{16}")
+_ROLE = r"`(?:[^`]|``)+`@`(?:[^`]|``)*`"
+_ROLES = re.compile(rf"GRANT ({_ROLE}(?:,{_ROLE})*) TO {_ROLE}")  # as MySQL prints them, without ADMIN OPTION
 # Rights on a schema that is not there do no harm; those that are there can be seen.
 _HARMLESS = re.compile(r"GRANT (?:USAGE ON \*|[A-Z ,]+ ON `(?:[^`]|``)+`)\.\* TO ")
 
@@ -281,7 +283,7 @@ def _check_rights(account: Account, schema: str, why: str = "") -> None:
         session = Session(connection)
         for sql in (UNLIMITED, b"SET SESSION sql_mode = ''"):  # which has names in backticks
             session.execute(sql)
-        grants = [grant for (grant,) in session.query("SHOW GRANTS")]
+        grants = _grants(session)
         # Where case tells schemas apart, it does so here.
         folded = "SELECT IF(@@lower_case_table_names, LOWER(schema_name), schema_name) FROM information_schema.schemata"
         schemas = [name for (name,) in session.query(folded)]
@@ -292,6 +294,16 @@ def _check_rights(account: Account, schema: str, why: str = "") -> None:
             f" {listed(beyond)}.",
             hint,
         )
+
+
+def _grants(session: Session) -> list[str]:
+    """Return all rights of an account, also those of roles that everybody has, whatever roles are in force."""
+    grants = [grant for (grant,) in session.query("SHOW GRANTS")]
+    roles = {grant: found[1] for grant in grants if (found := _ROLES.fullmatch(grant))}
+    if not roles:
+        return grants
+    using = f"SHOW GRANTS FOR CURRENT_USER() USING {', '.join(roles.values())}"
+    return [grant for (grant,) in session.query(using) if grant not in roles]
 
 
 def reach(grants: Collection[str], schemas: Collection[str], schema: str) -> list[str]:

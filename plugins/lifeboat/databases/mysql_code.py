@@ -286,15 +286,10 @@ def _is_confined(session: Session, owner: Owner, schema: str) -> bool:
     return reaches_only(grants, schema)
 
 
-def _readers_first(views: Sequence[_Made]) -> Iterator[_Made]:
-    """Yield views that read others before those: a view whose owner lacks rights is none for who reads it."""
-    remaining = list(views)
-    while remaining:
-        names = [quoted(view.name).encode() for view in remaining]
-        read = {name for view in remaining for name in names if name in view.sql.partition(b" AS ")[2]}
-        first = [view for view, name in zip(remaining, names, strict=True) if name not in read] or remaining
-        yield from first
-        remaining = [view for view in remaining if view not in first]
+def _readers_first(views: Sequence[_Made]) -> list[_Made]:
+    """Return views that read others before those: a view whose owner lacks rights is none for who reads it."""
+    by_name = {quoted(view.name).encode(): view for view in views}
+    return [by_name[name] for name in definitions.readers_first({name: by_name[name].sql for name in by_name})]
 
 
 def _account(owner: Owner) -> bytes:

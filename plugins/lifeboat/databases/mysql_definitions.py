@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from lifeboat.databases.mysql_grammar import HEAD_TOKENS, MERGING, without_own_schema
@@ -49,6 +50,7 @@ _COLUMN = pattern(
 )
 # What has no end ends with the text, as above.
 _STRING = r"'(?: [^'\\] | \\.? )*+ (?: ' | \Z )"
+_VIEW_NAME = re.compile(rb"`(?:[^`]|``)++`")
 _MARKS = r"/\*M?!\d*+ | \*/"  # of comments for some versions of the server
 _COUNTER = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++")
 _NULL_BY_DEFAULT = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sDEFAULT\sNULL\b")
@@ -344,6 +346,25 @@ def within_schema(statement: Statement, schema: str) -> Statement:
 
 def _unqualified(own: bytes, sql: bytes) -> bytes:
     return re.sub(own, lambda found: found["before"] or b"" if found["own"] else found[0], sql, flags=re.DOTALL)
+
+
+def readers_first(views: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """Yield the names of views, those that read others before those.
+
+    :param views: their definitions, by their names as definitions have them.
+    """
+    remaining = dict(views)
+    reads = {
+        name: (set(_VIEW_NAME.findall(sql.partition(b" AS ")[2])) & remaining.keys()) - {name}
+        for name, sql in views.items()
+    }
+    readers = Counter(read for found in reads.values() for read in found)
+    while remaining:
+        # Names of columns look alike, so that each of the rest may seem to have a reader.
+        for name in [name for name in remaining if not readers[name]] or list(remaining):
+            del remaining[name]
+            readers.subtract(reads[name])
+            yield name
 
 
 def without_defaults(table: Table) -> tuple[bytes, ...]:

@@ -127,6 +127,13 @@ def _of_views(
         yield Limit(OTHER_SCHEMA, name, text)
 
 
+def of_broken_views(names: Iterable[str]) -> Iterator[Limit]:
+    """Yield the views that are left out because no client can write them."""
+    for name in names:
+        text = f"view {name!r} is left out: what it reads is gone, or not for it to read, so no client can write it"
+        yield Limit(UNUSABLE_VIEW, name, f"{text}; repair or drop it")
+
+
 def _of_foreign_keys(source: Source, excluded: Collection[str]) -> Iterator[Limit]:
     for key in source.foreign_keys:
         if key.table not in excluded and key.parent_schema == source.schema and key.parent in excluded:

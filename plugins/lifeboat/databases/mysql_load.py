@@ -135,6 +135,11 @@ def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:
     """
     names: dict[Kind, list[str]] = {"table": [], "view": []}
     for statement in statements:
+        if table and statement.kind == "table" and statement.name == table and definitions.merges_others(statement):
+            raise RestoreError(
+                f"{table!r} is a MERGE table, which has no rows of its own.",
+                f"Restore the tables whose rows it shows: {listed(definitions.members(statement))}.",
+            )
         if statement.kind in names:
             names[statement.kind].append(statement.name)
         owner = statement.table or (statement.name if statement.kind in ("table", "rows", "histogram") else "")

@@ -96,6 +96,7 @@ class Source:
     :param duality: names of JSON duality views, each with a table that it reads.
     :param histograms: tables with column statistics.
     :param accounts: of the server; empty where this user may not see them.
+    :param connections: collations of the connections that made its code.
     """
 
     schema: str
@@ -108,6 +109,7 @@ class Source:
     duality: tuple[tuple[str, str], ...] = ()
     histograms: tuple[str, ...] = ()
     accounts: frozenset[str] = frozenset()
+    connections: frozenset[str] = frozenset()
 
     @property
     def is_mariadb(self) -> bool:
@@ -116,9 +118,9 @@ class Source:
 
     @property
     def collations(self) -> set[str]:
-        """The collations of its tables and columns."""
+        """The collations of its tables, columns, and code."""
         named = (*(table.collation for table in self.tables), *(column.collation for column in self.columns))
-        return {name for name in named if name}
+        return {name for name in (*named, *self.connections) if name}
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,7 @@ def read(session: Session, schema: str, version: str) -> Source:
             )
         ),
         _accounts(session),
+        frozenset(name for (name,) in session.query(_CONNECTIONS, schema, schema, schema, schema)),
     )
 
 
@@ -211,6 +214,14 @@ _CODE = (
     " UNION ALL SELECT 'event', event_name, definer, CONCAT(event_definition, event_comment),"
     " on_completion = 'NOT PRESERVE' AND COALESCE(execute_at, ends) < NOW()"
     " FROM information_schema.events WHERE event_schema = %s ORDER BY 1, 2"
+)
+
+
+_CONNECTIONS = (
+    "SELECT collation_connection FROM information_schema.triggers WHERE trigger_schema = %s"
+    " UNION SELECT collation_connection FROM information_schema.routines WHERE routine_schema = %s"
+    " UNION SELECT collation_connection FROM information_schema.events WHERE event_schema = %s"
+    " UNION SELECT collation_connection FROM information_schema.views WHERE table_schema = %s"
 )
 
 
@@ -231,6 +242,16 @@ def unusable_views(session: Session, schema: str, names: Iterable[str]) -> Itera
         _, number = _asked(session, f"SELECT 1 FROM {_quoted(schema)}.{_quoted(name)} LIMIT 0")  # noqa: S608  # quoted
         if number in VIEW_UNUSABLE:
             yield name, number == NO_DEFINER
+        if number == LOCKED:
+            return  # the views that read what is locked would each be waited for
+
+
+def unwritable_views(session: Session, schema: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield the views whose columns the server does not name: asked for those, clients end."""
+    for name in names:
+        _, number = _asked(session, f"SHOW FIELDS FROM {_quoted(name)} FROM {_quoted(schema)}")
+        if number in VIEW_UNUSABLE:
+            yield name
         if number == LOCKED:
             return  # the views that read what is locked would each be waited for
 

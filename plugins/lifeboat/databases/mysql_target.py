@@ -202,13 +202,16 @@ def steps_of(statements: Iterable[Statement]) -> tuple[list[Step], Step]:
 
 
 def in_passes(steps: Sequence[Step], make: Make) -> tuple[list[Step], list[Refused]]:
-    """Make what a dump defines, in its order; what lacks another follows as long as each pass makes one more.
+    """Make what a dump defines, in its order, and views behind those that they read.
+
+    What lacks another all the same follows as long as each pass makes one more.
 
     :returns: what was made, in that order, and what was refused.
     :raises RefusedError: the server refuses something that is nothing's to make up for.
     """
     made: list[Step] = []
     refused: list[Refused] = []
+    steps = _views_in_order(steps)
     while steps:
         refused = []
         for step in steps:
@@ -220,6 +223,13 @@ def in_passes(steps: Sequence[Step], make: Make) -> tuple[list[Step], list[Refus
             break
         steps = [step for step, _ in refused]
     return made, refused
+
+
+def _views_in_order(steps: Sequence[Step]) -> list[Step]:
+    """Return steps with the views behind all else, and behind the views that they read."""
+    views = {quote(step[-1].name): step for step in steps if step[-1].kind == "view"}
+    ordered = definitions.readers_first({name: step[-1].sql for name, step in views.items()})
+    return [*(step for step in steps if step[-1].kind != "view"), *(views[name] for name in reversed(list(ordered)))]
 
 
 def make_step(step: Step, make: Make) -> RefusedError | None:
