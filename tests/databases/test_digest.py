@@ -319,3 +319,38 @@ def test_letters_that_look_like_backslashes_do_not_hide_the_end_of_a_dump() -> N
     parser.feed(b"/*!50001 VIEW `v` AS select '\x95\\' AS `a` */;\nSET character_set_client = utf8mb4;\n")
     parser.feed(b"-- Dump completed on 2026-11-29\n")
     assert parser.finish().complete
+
+
+CODE_WITH_SETTINGS = b"""-- Server version	10.11.6-MariaDB
+/*!50003 SET character_set_client  = utf8 */ ;
+/*!50003 SET collation_connection  = utf8_general_ci */ ;
+/*!50106 SET TIME_ZONE= 'SYSTEM' */ ;
+/*!50003 SET sql_mode              = 'ANSI_QUOTES,NO_AUTO_CREATE_USER,PIPES_AS_CONCAT' */ ;
+DELIMITER ;;
+CREATE DEFINER=`a`@`b` PROCEDURE `p`()
+SELECT 1 ;;
+DELIMITER ;
+"""
+OTHERS = {
+    "sql_mode": (b"ANSI_QUOTES,", b"", False),
+    "character set": (b"= utf8 ", b"= latin1 ", False),
+    "collation": (b"utf8_general_ci", b"utf8_bin", False),
+    "order of modes": (b"ANSI_QUOTES,NO_AUTO_CREATE_USER,PIPES_AS_CONCAT", b"PIPES_AS_CONCAT,ANSI_QUOTES", True),
+    "older name": (b"= utf8 ", b"= utf8mb3 ", True),
+    "zone, where it does not count": (b"'SYSTEM'", b"'+00:00'", True),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "same"), OTHERS.values(), ids=list(OTHERS))
+def test_the_settings_of_code_count(old: bytes, new: bytes, same: bool) -> None:
+    assert old in CODE_WITH_SETTINGS
+    one, other = (parse(sql).objects for sql in (CODE_WITH_SETTINGS, CODE_WITH_SETTINGS.replace(old, new)))
+    assert (one == other) == same
+
+
+def test_the_zone_of_an_event_and_the_value_of_a_sequence_count() -> None:
+    event = b"SET time_zone = '%b' ;\nCREATE EVENT `e` ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1;\n"
+    assert parse(event % b"SYSTEM").objects != parse(event % b"+00:00").objects
+    sequence = b"CREATE SEQUENCE `1` start with 1;\n%b SETVAL(`1`, %d, 0);\n"
+    one, same, other = (parse(sequence % by).objects for by in ((b"DO", 5), (b"SELECT", 5), (b"DO", 6)))
+    assert one == same != other

@@ -10,7 +10,8 @@ to print the same data. The rules, whose version a manifest says:
 * A table with a primary key is dumped in its order, and its digest is the SHA-256 of its rows.
 * Any other table has no order, nor has one whose history is dumped with it, and its digest is the sum of the SHA-256 of
   each row, modulo 2^256.
-* A definition is what `mysql_definitions.canonical` makes of its statement.
+* A definition is what `mysql_definitions.canonical` makes of its statement. That of code is followed by the settings
+  that it runs under, and that of a sequence by its value.
 
 The parser relies on what dump clients guarantee: strings hold no raw newline (it is written ``\\n``), so a line that
 ends with ``;`` ends its INSERT. Rows that it does not understand fail the dump: they would be in no digest.
@@ -37,10 +38,19 @@ from lifeboat.databases.digest_rows import (
 )
 from lifeboat.databases.mysql_definitions import CODE, Column, canonical, is_versioned, read_table
 from lifeboat.databases.mysql_lexis import Session
-from lifeboat.databases.mysql_statements import NAME, classify, name_of, pattern, recognise, statement_ends
+from lifeboat.databases.mysql_statements import (
+    NAME,
+    Kind,
+    classify,
+    created,
+    name_of,
+    pattern,
+    recognise,
+    statement_ends,
+)
 from lifeboat.errors import DumpError, RestoreError
 
-RULES = 2  # their version; a manifest that names none has digests by the first
+RULES = 3  # their version; a manifest that names none has digests by the first
 TRAILER = b"-- Dump completed"
 SERVER = b"-- Server version"
 AT_ONCE = 64 << 10  # bytes of rows that are looked at together; more do not fit into the processor's cache
@@ -55,6 +65,22 @@ _NAME = pattern(NAME)
 _WHEN = (b"row_start", b"row_end")  # what clients call the columns that a versioned table has without naming them
 _HISTORY = re.compile(rb"/\*M?!\d+ SET .*\bsystem_versioning_insert_history=(1|@)")
 _END = re.compile(rb";\n")
+# Of what clients set before each piece of code, what the code keeps; and what means the same by another name.
+_KEPT = re.compile(
+    rb"(?:/\*M?!\d+ )?SET (character_set_client|collation_connection|sql_mode|time_zone)\s*= *'?([^'*; ]*)",
+    re.IGNORECASE,
+)
+_KEPT_BY: dict[Kind, tuple[bytes, ...]] = {
+    "view": (b"character_set_client", b"collation_connection"),
+    "event": (b"character_set_client", b"collation_connection", b"sql_mode", b"time_zone"),
+    **dict.fromkeys(
+        ("trigger", "procedure", "function", "package", "package body"),
+        (b"character_set_client", b"collation_connection", b"sql_mode"),
+    ),
+}
+_OLD_UTF8 = re.compile(rb"^utf8(?=_|$)")
+_FORGOTTEN_MODE = b"NO_AUTO_CREATE_USER"  # MySQL 8 does not know it, and it means nothing for code
+_SETVAL = re.compile(rb"-?\d+")
 _SETTING = re.compile(rb"(?:/\*M?!\d+ )?SET ")
 _USUAL_DELIMITER = b"DELIMITER ;\n"  # clients write it behind what had another
 _PRIMARY_KEY = re.compile(rb"^  PRIMARY KEY ", re.MULTILINE)
@@ -215,7 +241,8 @@ class DumpParser:
         self._statement: list[bytes] = []
         self._delimiter = b";"
         self._tables: dict[str, _Table] = {}
-        self._objects: list[ObjectDigest] = []
+        self._objects: dict[tuple[Kind, str], str] = {}
+        self._kept: dict[bytes, bytes] = {}  # settings of the code that comes next
         self._insert: _Insert | None = None
         self._with_history = False
         self._session = Session()
@@ -242,7 +269,7 @@ class DumpParser:
                 for table in self._tables.values()
                 for rows, sha256 in [table.rows.digest()]
             ),
-            objects=tuple(self._objects),
+            objects=tuple(ObjectDigest(kind, name, sha256) for (kind, name), sha256 in self._objects.items()),
             complete=self._complete,
         )
 
@@ -314,16 +341,24 @@ class DumpParser:
             with contextlib.suppress(RestoreError, ValueError):  # what a load would refuse changes nothing here
                 if setting := classify(statement, self._session.lexis, self._schema):
                     self._session.run(setting.sql)
+            if kept := _KEPT.match(statement):
+                self._kept[kept[1].lower()] = _plain_value(kept[2])
         if history := _HISTORY.match(statement):
             self._with_history = history[1] == b"1"
         if self._see:
             self._see(statement)
         made = recognise(statement)
+        if made and made.kind == "sequence value":
+            of: tuple[Kind, str] = ("sequence", made.name)
+            value = b",".join(_SETVAL.findall(made.sql, created(made).end("name")))
+            self._objects[of] = hashlib.sha256(self._objects.get(of, "").encode() + value).hexdigest()
         if not made or made.kind not in _DEFINITIONS:
             return
-        sha256 = hashlib.sha256(canonical(made, self._schema, of_mariadb=self._of_mariadb)).hexdigest()
+        text = canonical(made, self._schema, of_mariadb=self._of_mariadb)
+        settings = (name + b"=" + self._kept.get(name, b"") for name in _KEPT_BY.get(made.kind, ()))
+        sha256 = hashlib.sha256(b"\0".join((text, *settings))).hexdigest()
         if made.kind != "table":
-            self._objects.append(ObjectDigest(made.kind, made.name, sha256))
+            self._objects[made.kind, made.name] = sha256
             return
         table = self._table(made.name, sha256, ordered=bool(_PRIMARY_KEY.search(made.sql)) and not is_versioned(made))
         table.columns = read_table(made).columns
@@ -333,6 +368,12 @@ class DumpParser:
             rows: _Rows = _OrderedRows() if ordered else UnorderedRows()
             self._tables[name] = _Table(name, definition_sha256, "primary key" if ordered else "none", rows)
         return self._tables[name]
+
+
+def _plain_value(value: bytes) -> bytes:
+    """Return the value of a setting in one spelling."""
+    modes = sorted(set(value.upper().split(b",")) - {_FORGOTTEN_MODE, b""}) if value.upper() == value else [value]
+    return b",".join(_OLD_UTF8.sub(b"utf8mb3", mode) for mode in modes)
 
 
 def _not_understood(sql: bytes) -> DumpError:
