@@ -53,7 +53,7 @@ def differences(
     :param restored: what a fresh dump of the copy says.
     :param tables: compare only these; the whole database when empty.
     :param left_out: kinds and names of what could not be restored; views are forgiven where they may read excluded
-        tables, or the backup reported that no restore makes them.
+        tables, or the backup reported that no restore makes them. Of kind ``rows``: tables that extensions made.
     """
     same_server = _family(captured) == _family(restored)
     found = list(_of_tables(captured, restored, tables, same_server=same_server))
@@ -63,7 +63,12 @@ def differences(
     forgiven = [
         (*each, "is missing") for each in left_out if each[0] != "view" or captured.excluded_tables or each in reported
     ]
-    return [each for each in found if (each.kind, each.name, each.what) not in forgiven]
+    unfilled = {name for kind, name in left_out if kind == "rows"}
+    return [
+        each
+        for each in found
+        if (each.kind, each.name, each.what) not in forgiven and not (each.kind == "table" and each.name in unfilled)
+    ]
 
 
 def _of_tables(captured: Dump, restored: Dump, only: Collection[str], *, same_server: bool) -> Iterable[Difference]:

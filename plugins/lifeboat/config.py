@@ -157,6 +157,8 @@ class Database(_Model):
     :param connection: Airflow connection of type ``mysql``, ``postgres`` or ``sqlite``.
     :param restore_connection: the same for restores, whose user must be allowed to create schemas and accounts;
         `connection` when left out.
+    :param extensions_connection: of PostgreSQL, the same for a user who may make extensions that only superusers make
+        (PostGIS, say); nothing but CREATE EXTENSION runs by it, in a database that is still empty.
     :param exclude_tables: tables left out, structure and rows; of PostgreSQL and SQLite the rows only, for there a
         restore replaces the whole database. Those of PostgreSQL take their partitions, and what inherits, along.
     """
@@ -165,6 +167,7 @@ class Database(_Model):
     engine: EngineName = "mysql"
     connection: ConnectionId
     restore_connection: ConnectionId | None = None
+    extensions_connection: ConnectionId | None = None
     exclude_tables: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -173,6 +176,12 @@ class Database(_Model):
             raise ValueError("name: holds a NUL, which no engine allows")
         if not fits(self.engine, self.name):
             raise ValueError(f"name: is longer than the {LONGEST_NAMES[self.engine]} that {self.engine} allows")
+        return self
+
+    @model_validator(mode="after")
+    def _extensions_of_postgresql(self) -> Database:
+        if self.extensions_connection and self.engine != "postgresql":
+            raise ValueError(f"extensions_connection: {self.engine} has no extensions; remove it, or name the engine")
         return self
 
     @property
@@ -453,6 +462,8 @@ class Drill(_Model):
 
     :param connection: Airflow connection of a server where scratch databases may be made: of MySQL, or of several
         engines by their names.
+    :param extensions_connection: the same of PostgreSQL's scratch server, for a user who may make extensions that only
+        superusers make.
     :param production: use each database's own server instead: an explicit permission.
     :param directory: for the files while they are compared; a folder of staging when left out.
     :param archives: how many of each kind are rehearsed per destination: the newest, then those unproven for longest.
@@ -460,6 +471,7 @@ class Drill(_Model):
     """
 
     connection: ConnectionId | dict[EngineName, ConnectionId] | None = None
+    extensions_connection: ConnectionId | None = None
     production: Switch = False
     directory: AbsolutePath | None = None
     archives: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
@@ -474,6 +486,8 @@ class Drill(_Model):
     def _one_server(self) -> Drill:
         if self.connection and self.production:
             raise ValueError("names a connection of a scratch server and permits production; keep one of them")
+        if self.extensions_connection and not self.connection_of("postgresql"):
+            raise ValueError("extensions_connection: names a login, and connection no scratch server of PostgreSQL")
         return self
 
 

@@ -24,6 +24,8 @@ from lifeboat.storage import Destination
 if TYPE_CHECKING:
     from lifeboat.databases.mysql_engine import MySQL
     from lifeboat.databases.mysql_source import Taker
+    from lifeboat.databases.postgresql import PostgreSQL
+    from lifeboat.databases.postgresql_extensions import Available
     from lifeboat.staging import Staging
     from lifeboat.storage.s3 import Lock
 
@@ -86,7 +88,7 @@ def engine(database: Database, scratch: Path) -> Engine:
         case "mysql":
             return _mysql(database.connection, connection, _taker(database, scratch))
         case "postgresql":
-            return _postgresql(database.connection, connection)
+            return _postgresql(database, connection, scratch)
         case "sqlite":
             return _sqlite(database.connection, connection, scratch)
 
@@ -119,9 +121,26 @@ def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
     return SQLite(path, scratch)
 
 
-def _postgresql(connection_id: str, connection: Any) -> Engine:
+def _postgresql(database: Database, connection: Any, scratch: Path) -> Engine:
     from lifeboat.databases.postgresql import PostgreSQL
 
+    def elevated() -> Server:
+        # Only now: a connection that is missing costs a restore, and no backup.
+        used_for = f"the extensions of database {database.name!r}"
+        return _postgresql_server(used, get(used, used_for, CONNECTION_TYPES["postgresql"]))
+
+    def ask_taker() -> tuple[str, Mapping[str, Available]]:
+        return cast("PostgreSQL", engine(database.for_restore, scratch)).available_extensions()
+
+    used = database.extensions_connection or ""
+    return PostgreSQL(
+        _postgresql_server(database.connection, connection),
+        elevated if used else None,
+        ask_taker if database.restore_connection not in (None, database.connection) else None,
+    )
+
+
+def _postgresql_server(connection_id: str, connection: Any) -> Server:
     extra = _extra(connection_id, connection)
     host = connection.host or "localhost"
     mode = str(extra.get("sslmode") or "prefer")
@@ -131,15 +150,13 @@ def _postgresql(connection_id: str, connection: Any) -> Engine:
         verified=mode.startswith("verify"),
         hint=transport.POSTGRESQL_HINT.format(connection_id),
     )
-    return PostgreSQL(
-        Server(
-            host=host,
-            port=int(connection.port or POSTGRESQL_PORT),
-            user=_login(connection_id, connection),
-            password=connection.password or "",
-            socket=host if host.startswith("/") else "",
-            tls={name: str(extra[name]) for name in TLS_OPTIONS if extra.get(name)},
-        )
+    return Server(
+        host=host,
+        port=int(connection.port or POSTGRESQL_PORT),
+        user=_login(connection_id, connection),
+        password=connection.password or "",
+        socket=host if host.startswith("/") else "",
+        tls={name: str(extra[name]) for name in TLS_OPTIONS if extra.get(name)},
     )
 
 

@@ -14,7 +14,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -190,6 +190,7 @@ def _rehearse_database(
     engine = connections.engine(_scratch_server(settings, application, captured), settings.scratch)
     entry = dump_entry_name(captured.engine, captured.database)
     in_production = not settings.drill.connection_of(captured.engine)
+    captured = replace(captured, extensions=stored_archive.extensions_of(reader, entry, captured))
     with engine.scratch(key, captured, production=in_production) as place:
         with rehearsal.phase("restore"):
             loaded = engine.load(place, stored_archive.sql_of(reader, entry), Load(captured.database))
@@ -217,6 +218,9 @@ def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _R
     if count := left_out["trigger"]:
         triggers = plural(count, "trigger does not fit its table", "triggers do not fit their tables")
         rehearsal.notes.append(f"{triggers}, and cannot be restored")
+    if count := left_out["rows"]:
+        tables = plural(count, "table of an extension is", "tables of extensions are")
+        rehearsal.notes.append(f"rows of {tables} not the restoring role's, and were left out")
     if count := left_out["event"]:
         rehearsal.notes.append(f"the time of {plural(count, 'event')} has passed, so no server makes it")
     for difference in found:
@@ -243,7 +247,12 @@ def _scratch_server(settings: Settings, application: str, captured: Dump) -> Dat
     :raises SettingsError: the settings name none, and do not permit production.
     """
     if connection := settings.drill.connection_of(captured.engine):
-        return Database(name=captured.database, engine=captured.engine, connection=connection)
+        return Database(
+            name=captured.database,
+            engine=captured.engine,
+            connection=connection,
+            extensions_connection=settings.drill.extensions_connection if captured.engine == "postgresql" else None,
+        )
     if not settings.drill.production and captured.engine not in SERVERLESS:
         raise SettingsError(
             f"The settings name no server on which a drill may restore databases of {captured.engine}.",

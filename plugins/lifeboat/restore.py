@@ -300,7 +300,8 @@ def restore_database(
         refuse_by_hand(captured)
         _check_table(step, captured)
         _check_engine(step, database)
-        target = Target(step.schema, plan.key, captured, step.exists, step.in_place)
+        extensions = stored_archive.extensions_of(reader, step.entry, captured)
+        target = Target(step.schema, plan.key, captured, step.exists, step.in_place, extensions)
         with engine.target(target) as place:
             load = Load(step.database, step.table, step.in_place, sequential)
             loaded = _load(engine, target, place.name, stored_archive.sql_of(reader, step.entry), load)

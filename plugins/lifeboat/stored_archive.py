@@ -12,10 +12,10 @@ from typing import Any
 from isal import isal_zlib
 
 from lifeboat import catalog, connections
-from lifeboat.archive import CHUNK, GZIP_WINDOW, dump_entry_name
+from lifeboat.archive import CHUNK, GZIP_WINDOW, dump_entry_name, engine_of_entry
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.config import Settings
-from lifeboat.databases import Dump, digest, postgresql_digest
+from lifeboat.databases import Dump, Extension, digest, postgresql_digest, postgresql_extensions
 from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
 from lifeboat.logs import logger
@@ -144,6 +144,18 @@ def _digest_again(captured: Dump, sql: Iterator[bytes]) -> DumpDigest:
     for chunk in sql:
         parser.feed(chunk)
     return parser.finish()
+
+
+def extensions_of(reader: ArchiveReader, entry: str, captured: Dump | None) -> tuple[Extension, ...]:
+    """Return the extensions that a dump needs; where no manifest tells, as the dump itself does.
+
+    :param captured: what the manifest says of the database; None where there is no manifest.
+    """
+    if captured and captured.extensions is not None:
+        return captured.extensions
+    if engine_of_entry(entry) != "postgresql":
+        return ()
+    return tuple(postgresql_extensions.of_dump(sql_of(reader, entry)))
 
 
 def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:

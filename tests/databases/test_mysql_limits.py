@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from lifeboat import comparison, connections
 from lifeboat.config import Database
-from lifeboat.databases import OTHER_SCHEMA, Dump, Limit, Load, Target, count_limits, mysql, mysql_limits
+from lifeboat.databases import OTHER_SCHEMA, UNASKED, Dump, Limit, Load, Target, count_limits, mysql, mysql_limits
 from lifeboat.databases.mysql import Session
 from lifeboat.databases.mysql_engine import MySQL as Engine
 from lifeboat.databases.mysql_limits import (
@@ -33,7 +33,6 @@ from lifeboat.databases.mysql_limits import (
     PASSED_EVENT,
     REFUSED,
     SERVER,
-    UNASKED,
     UNFIT_TRIGGER,
     UNSEARCHED,
     UNUSABLE_VIEW,

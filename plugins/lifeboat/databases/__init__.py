@@ -17,6 +17,8 @@ UNPROTECTED = "tables without transactions, which no snapshot protects"  # a kin
 OTHER_SCHEMA = "views over other schemas, which no restore makes"  # another
 BY_HAND = "what only the stock client loads, by hand"  # another: no restore takes the dump, and no drill proves it
 CLIENTS: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "psql", "sqlite": "sqlite3"}  # the stock clients
+UNASKED = "restore servers that could not be asked"  # another
+EXTENSION = "extensions that a restore could not make"  # another: what was restored had them all the same
 SERVERLESS: frozenset[EngineName] = frozenset({"sqlite"})  # a drill of theirs touches no server, only staging
 
 
@@ -82,6 +84,20 @@ class Limit:
 
 
 @dataclass(frozen=True)
+class Extension:
+    """What somebody installed in a PostgreSQL database.
+
+    :param schema: that its objects are in.
+    :param version: empty where only a dump tells of it, as is the owner.
+    """
+
+    name: str
+    schema: str
+    version: str = ""
+    owner: str = ""
+
+
+@dataclass(frozen=True)
 class Dump:
     """The facts of one dump, as its archive's manifest keeps them.
 
@@ -92,6 +108,7 @@ class Dump:
     :param unprotected_tables: tables whose engine has no snapshots; they may have changed while they were read.
     :param digest_rules: version of the rules by which the digests were made.
     :param limits: what a restore will not bring back, or not exactly.
+    :param extensions: in the order in which they were made; None where nobody asked.
     """
 
     database: str
@@ -110,6 +127,7 @@ class Dump:
     warnings: tuple[str, ...] = ()
     digest_rules: int = 1
     limits: tuple[Limit, ...] = ()
+    extensions: tuple[Extension, ...] | None = None
 
     @property
     def rows(self) -> int:
@@ -118,8 +136,8 @@ class Dump:
 
     @property
     def inexact(self) -> list[Limit]:
-        """The limits but for tables that no snapshot protects, which come back as they were read."""
-        return [limit for limit in self.limits if limit.kind != UNPROTECTED]
+        """The limits of what a restore brings back: tables that no snapshot protects come back as they were read."""
+        return [limit for limit in self.limits if limit.kind not in (UNPROTECTED, EXTENSION)]
 
     @property
     def by_hand(self) -> list[str]:
@@ -130,7 +148,7 @@ class Dump:
     def notices(self) -> list[str]:
         """What a reader should know first, in sentences: the limits, then the warnings."""
         unprotected = f"{self.database}: no snapshot protects {', '.join(self.unprotected_tables)}"
-        limits = [f"{self.database}: {limit.text}" for limit in self.inexact]
+        limits = [f"{self.database}: {limit.text}" for limit in self.limits if limit.kind != UNPROTECTED]
         return [*([unprotected] if self.unprotected_tables else []), *limits, *self.warnings]
 
     def to_json(self) -> dict[str, Any]:
@@ -164,7 +182,7 @@ class Loaded:
     :param warnings: what is not as the dump has it, or not as its reader may expect.
     :param orphans: foreign keys whose rows lack parents, with how many; the dumped database lacked them, too.
     :param left_out: what no server can have as it is, each with its kind: views that read what the dump does not hold,
-        triggers that do not fit their tables, events whose time has passed.
+        triggers that do not fit their tables, events whose time has passed. Of tables of extensions, only the rows.
     :param below: tables that came with the one that was asked for: its partitions, and what inherits from it.
     """
 
@@ -186,6 +204,7 @@ class Target:
     :param captured: what the manifest says of it; None where there is no manifest.
     :param exists: whether there is one of that name, to be replaced.
     :param in_place: whether it takes the place of the dumped one.
+    :param extensions: that the dump needs.
     """
 
     database: str
@@ -193,6 +212,7 @@ class Target:
     captured: Dump | None = None
     exists: bool = False
     in_place: bool = False
+    extensions: tuple[Extension, ...] = ()
 
 
 @dataclass(frozen=True)

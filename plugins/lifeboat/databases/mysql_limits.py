@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lifeboat.databases import OTHER_SCHEMA, UNPROTECTED, Limit
+from lifeboat.databases import OTHER_SCHEMA, UNASKED, UNPROTECTED, Limit
 from lifeboat.databases.mysql_definitions import members, read_table
 from lifeboat.databases.mysql_lexis import Lexis, Session, tokens
 from lifeboat.databases.mysql_source import UNICODE, Column, Source, Table, Taker, View
@@ -41,7 +41,6 @@ VECTOR = "VECTOR columns that the dump client writes as texts"
 HISTOGRAM = "tables whose histograms are missing"
 MASKING = "masking policies, which are missing"
 REFUSED = "statements that a restore refuses"
-UNASKED = "restore servers that could not be asked"
 SERVER = "demands that the restore server does not meet"
 
 _BLANK = re.compile(rb"(?:\s|--[^\n]*\n|/\*M?!999999\\- [^\n]*\n)+")

@@ -15,6 +15,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifeboat.databases import (
     Dump,
+    Extension,
     Limit,
     Load,
     Loaded,
@@ -29,12 +31,14 @@ from lifeboat.databases import (
     Server,
     Target,
     names,
+    postgresql_extensions,
     postgresql_limits,
     postgresql_load,
     postgresql_role,
 )
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.postgresql_digest import RULES, digest
+from lifeboat.databases.postgresql_extensions import Available, Maker
 from lifeboat.databases.postgresql_load import HINTS
 from lifeboat.databases.postgresql_role import POLL, Role, lock, quoted, try_lock, unlock
 from lifeboat.databases.postgresql_statements import TRAILER
@@ -73,11 +77,22 @@ OWN_SESSIONS_ENDED = (
 
 
 class PostgreSQL:
-    """The databases of one server."""
+    """The databases of one server.
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    :param elevated: returns the server with the login by which extensions are made that only superusers make.
+    :param ask_taker: asks the server of the restore connection, where the settings name another, for its address and
+        the extensions that it could make.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        elevated: Callable[[], Server] | None = None,
+        ask_taker: Callable[[], tuple[str, Mapping[str, Available]]] | None = None,
+    ) -> None:
+        self._server, self._elevated, self._ask_taker = server, elevated, ask_taker
         self._roles: dict[str, Role] = {}  # who fills what is being filled
+        self._warnings: dict[str, Sequence[str]] = {}  # what is not as it was, of what was made for these
 
     def databases(self) -> Mapping[str, bool]:
         with self._session(MAINTENANCE, "Listing of databases", RestoreError) as session:
@@ -96,10 +111,32 @@ class PostgreSQL:
                     "Run that restore again; if the database is whole all the same, remove the mark"
                     f" (COMMENT ON DATABASE {quoted(database)} IS NULL).",
                 )
+            extensions = postgresql_extensions.captured(session)
+            configured = postgresql_extensions.configured(session, session.info.user)
+            limits = self._limits(session, extensions)
         dump = self._dump(self._server, database, excluded, write)
+        limits += postgresql_extensions.limits_of_rows(dump.tables, configured)
         with self._session(database, doing, DumpError) as session:
-            limits = list(postgresql_limits.of_catalog(session, dump.excluded_tables))
-        return replace(dump, limits=(*dump.limits, *limits))
+            limits += postgresql_limits.of_catalog(session, dump.excluded_tables)
+        for limit in limits:
+            log.warning("%s: %s.", database, limit.text)
+        return replace(dump, extensions=extensions, limits=(*dump.limits, *limits))
+
+    def available_extensions(self) -> tuple[str, Mapping[str, Available]]:
+        """Return the server's address, and the extensions that it could make."""
+        with self._session(MAINTENANCE, "The question which extensions it has", RestoreError) as session:
+            return self._server.address, postgresql_extensions.available(session)
+
+    def _limits(self, session: Connection[Any], extensions: Sequence[Extension]) -> list[Limit]:
+        """Return what of a database's extensions a restore could not make."""
+        if not extensions:
+            return []
+        try:
+            ask = self._ask_taker or (lambda: (self._server.address, postgresql_extensions.available(session)))
+            where, known = ask()
+        except LifeboatError as error:
+            return [postgresql_extensions.unasked(error.message)]
+        return list(postgresql_extensions.limits(extensions, known, where, may=self._elevated is not None))
 
     def _dump(
         self,
@@ -107,6 +144,7 @@ class PostgreSQL:
         database: str,
         excluded: Sequence[str],
         write: Callable[[bytes], object],
+        patterns: Sequence[str] = (),
         forced: Sequence[str] = (),
     ) -> Dump:
         doing = f"Dump of database {database!r}"
@@ -121,7 +159,7 @@ class PostgreSQL:
             version, encoding, collation = facts or ("", "", "")
             found, warnings = _excluded(session, database, excluded)
             captured_at = datetime.now(UTC)
-            command = dump_command(conninfo, [pattern for _, pattern in found])
+            command = dump_command(conninfo, [*(pattern for _, pattern in found), *patterns])
             log.info("Dumping %s from %s (%s).", database, self._server.address, version)
             passed = _pump(command, secret, write, Progress(f"Dumping {database}"), forced)
         return Dump(
@@ -146,10 +184,12 @@ class PostgreSQL:
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
         doing, server = f"Dump of database {place!r}", self._roles[place].server
         with self._session(place, doing, DumpError, server) as session:
+            configured = postgresql_extensions.configured(session, server.user)
             forced = _forced(session)
             _force(session, forced, "NO FORCE")
+        hidden = [each.pattern for each in configured if not each.is_readable]
         try:
-            return self._dump(server, place, excluded, lambda chunk: None, forced)
+            return self._dump(server, place, excluded, lambda chunk: None, hidden, forced)
         finally:
             with self._session(place, doing, DumpError, server) as session:
                 _force(session, forced, "FORCE")
@@ -160,14 +200,15 @@ class PostgreSQL:
         place = names.FILLING + hashlib.sha256(name.encode()).hexdigest()[:16]
         stamp = f"_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"
         kept = names.with_suffix("postgresql", name, stamp) if target.exists else ""
+        doing = f"Restore of database {name!r}"
         with (
-            self._session(MAINTENANCE, f"Restore of database {name!r}", RestoreError) as session,
+            self._session(MAINTENANCE, doing, RestoreError) as session,
             lock(session, place),
         ):
             _check_target(session, target)
             _sweep(session)
             _create(session, place, target.captured, MARK + target.key)
-            with self._filled_by(session, place, production=False) as role:
+            with self._filled_by(session, place, doing, target.extensions, production=False) as role:
                 try:
                     yield Place(place, kept)
                     self._finish(session, place, role, target)
@@ -182,8 +223,9 @@ class PostgreSQL:
 
     @contextlib.contextmanager
     def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
+        doing = f"Drill of database {captured.database!r} of {key}"
         with (
-            self._session(MAINTENANCE, f"Drill of database {captured.database!r} of {key}", RestoreError) as session,
+            self._session(MAINTENANCE, doing, RestoreError) as session,
             lock(session, DRILL),
         ):
             _sweep(session)
@@ -194,7 +236,7 @@ class PostgreSQL:
             # Under this name only once it is marked: a crash in between must not leave what stops later drills.
             _create(session, DRILL, captured, MARK + key)
             session.execute(f"ALTER DATABASE {quoted(DRILL)} RENAME TO {quoted(place)}".encode())
-            with self._filled_by(session, place, production=production):
+            with self._filled_by(session, place, doing, captured.extensions or (), production=production):
                 try:
                     yield place
                 except BaseException:
@@ -208,7 +250,10 @@ class PostgreSQL:
         role = self._roles[place]
         doing = f"Restore of database {load.source!r}"
         connect = partial(self._session, place, doing, RestoreError, role.server)
-        return postgresql_load.load(connect, place, sql, load.table, role)
+        loaded = postgresql_load.load(connect, place, sql, load.table, role)
+        with connect() as session:
+            told = postgresql_extensions.told(session, role, loaded)
+        return replace(told, warnings=(*self._warnings[place], *told.warnings))
 
     def check_load(self, database: str) -> None:
         with self._session(MAINTENANCE, f"A load of {database!r}", RestoreError) as session:
@@ -219,18 +264,27 @@ class PostgreSQL:
         return "Nothing has changed; what was loaded so far is dropped, now or by the next restore."
 
     @contextlib.contextmanager
-    def _filled_by(self, session: Connection[Any], place: str, *, production: bool) -> Iterator[Role]:
+    def _filled_by(
+        self, session: Connection[Any], place: str, doing: str, extensions: Sequence[Extension], *, production: bool
+    ) -> Iterator[Role]:
         with contextlib.ExitStack() as made:
             try:
+                with self._session(place, doing, RestoreError) as own:
+                    maker = Maker(own, self._elevated and (lambda: self._elevated_session(place, doing)))
+                    maker.make(extensions)
                 role = made.enter_context(postgresql_role.confined(session, place, self._server, required=production))
-                with self._session(place, f"Restore of database {place!r}", RestoreError) as own:
+                with self._session(place, doing, RestoreError) as own:
                     postgresql_role.take_in(own, role)
+                    postgresql_extensions.give_in(own, role, maker.schemas)
             except BaseException:
                 _drop_after_failure(session, place)
                 raise
-            self._roles[place] = role
+            self._roles[place], self._warnings[place] = role, maker.warnings
             yield role
-            del self._roles[place]
+            del self._roles[place], self._warnings[place]
+
+    def _elevated_session(self, place: str, doing: str) -> AbstractContextManager[Connection[Any]]:
+        return self._session(place, doing, RestoreError, self._elevated() if self._elevated else None)
 
     def _finish(self, session: Connection[Any], place: str, role: Role, target: Target) -> None:
         """Give what was loaded, and the database, to their owners."""

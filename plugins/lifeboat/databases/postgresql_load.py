@@ -137,6 +137,7 @@ class _Loading:
         self._group_bytes = 0
         self._large_object: Statement | None = None  # is being written
         self._filling: Statement | None = None  # a table's COPY
+        self._unfilled = ""  # a table whose rows follow, and which the role may not fill
         self._held: list[bytes] = []  # of its rows
         self._held_bytes = 0
         self._alone: set[str] = set()  # tables whose rows may look at others
@@ -153,7 +154,7 @@ class _Loading:
                 self._take_rows(piece)
                 continue
             self._submit_rows()
-            self._filling = None
+            self._filling, self._unfilled = None, ""
             complete = isinstance(piece, Trailer)
             if isinstance(piece, Statement):
                 self._take(piece)
@@ -177,6 +178,9 @@ class _Loading:
         if self._table:
             self.wanted.see(statement)
         if statement.kind == "skipped" or (self._table and self._is_left_out(statement)):
+            return
+        if self._role.does_without(statement):
+            self._unfilled = statement.name
             return
         if statement.kind in ("owner", "default right"):
             self._role.note(statement)
@@ -244,12 +248,16 @@ class _Loading:
         for statement in group:
             error = refusal(session, [statement.sql])
             if error and error.sqlstate in FORGIVEN:
+                if statement.sql.startswith(b"COMMENT ON EXTENSION"):
+                    continue  # it has its own
                 self.refused[error.diag.message_primary or error.sqlstate] += 1
             elif error:
                 raise _failure(session, statement, error)
 
     def _take_rows(self, piece: bytes) -> None:
         """Gather rows: whole lines, or a part of one that is long."""
+        if self._unfilled:
+            self._role.left_out[self._unfilled] += piece.count(b"\n")
         if not self._filling:
             return
         self._count(piece)

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 from lifeboat.databases import Server
 from lifeboat.databases.postgresql_session import FORGIVEN, groups, refusal
-from lifeboat.databases.postgresql_statements import Statement
+from lifeboat.databases.postgresql_statements import Statement, unquoted
 from lifeboat.errors import RestoreError
 from lifeboat.logs import logger
 from lifeboat.text import listed
@@ -116,6 +116,9 @@ class Role:
     :param noted: statements that give something to an owner, or say what is granted of what an owner makes later.
     :param for_own: those of them that give something to the restore login.
     :param refused: what can be given to nobody, counted by the reason.
+    :param schemas: that are there already, for its extensions.
+    :param closed: tables and sequences of extensions that it may not fill, as dumps name them, each with its owner.
+    :param left_out: rows of these that the dump held, by table.
     """
 
     server: Server
@@ -124,6 +127,9 @@ class Role:
     noted: list[bytes] = field(default_factory=list)
     for_own: list[bytes] = field(default_factory=list)
     refused: Counter[str] = field(default_factory=Counter)
+    schemas: frozenset[str] = frozenset()
+    closed: Mapping[str, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)
 
     @property
     def is_own(self) -> bool:
@@ -132,13 +138,22 @@ class Role:
 
     def note(self, statement: Statement) -> None:
         """Remember a statement that only who owns something can run, if that can be somebody's of this server."""
-        name = statement.name[1:-1].replace('""', '"') if statement.name.startswith('"') else statement.name
+        name = unquoted(statement.name)
         if name == self.own and statement.kind == "owner":
             self.for_own.append(statement.sql)
         elif why := self.owners.get(name, f'role "{name}" does not exist'):
             self.refused[why] += 1
         else:
             self.noted.append(statement.sql)
+
+    def does_without(self, statement: Statement) -> bool:
+        """Whether a statement makes what is there already, or fills what the role may not; such rows are counted."""
+        if statement.kind == "schema":
+            return statement.sql.startswith(b"CREATE") and unquoted(statement.name) in self.schemas
+        if statement.kind in ("rows", "sequence") and statement.name in self.closed:
+            self.left_out[statement.name] += not statement.sql.startswith(b"COPY")  # whose rows follow
+            return True
+        return False
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ END_OF_ROWS = b"\\.\n"
 TRAILER = b"-- PostgreSQL database dump complete"
 TRUST = "If you trust it, load it by hand with psql, as docs/RECOVERY.md shows."
 CREATED = (
-    *("SCHEMA", "EXTENSION", "TYPE", "DOMAIN", "TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "INDEX", "FUNCTION"),
+    *("SCHEMA", "TYPE", "DOMAIN", "TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "INDEX", "FUNCTION"),
     *("PROCEDURE", "AGGREGATE", "OPERATOR CLASS", "OPERATOR FAMILY", "OPERATOR", "CAST", "COLLATION", "CONVERSION"),
     *("TEXT SEARCH CONFIGURATION", "TEXT SEARCH DICTIONARY", "TEXT SEARCH PARSER", "TEXT SEARCH TEMPLATE"),
     *("TRIGGER", "RULE", "POLICY", "STATISTICS", "TRANSFORM", "PUBLICATION", "EVENT TRIGGER"),
@@ -57,6 +57,9 @@ _TOKENS = _pattern(
 _INSIGNIFICANT = _pattern(rf"(?P<keep> --[^\n]* | {_STRING} | {_WORD} ) | :: \s* {_TYPE} | [\s()]+")
 _BLANK = re.compile(rb"[ \t\r\n]+|--(?!" + TRAILER[2:] + rb")[^\n]*\n")
 _RESTRICT = re.compile(rb"\\(un)?restrict ([A-Za-z0-9]+)\n")
+EXTENSION = _pattern(
+    rf"CREATE\ EXTENSION\ IF\ NOT\ EXISTS\ (?P<name> {_NAME} )\ WITH\ SCHEMA\ (?P<schema> {_NAME} );\Z"
+)
 
 # In the order in which they are tried; the first two are followed by rows, or hold them.
 _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
@@ -105,6 +108,7 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
         "optional comment",
         _pattern(r"COMMENT\ ON\ (?:EXTENSION|PUBLICATION|SUBSCRIPTION|EVENT\ TRIGGER|(?:PROCEDURAL\ )?LANGUAGE)\b"),
     ),
+    ("extension", EXTENSION),
     ("comment", _pattern(r"COMMENT\ ON\ (?P<name> (?!DATABASE\b|ROLE\b|TABLESPACE\b) .*? )\ IS\ ")),
     ("refresh", _pattern(rf"REFRESH\ MATERIALIZED\ VIEW\ (?P<name> {_QUALIFIED} );\Z")),
     (
@@ -281,6 +285,11 @@ def recognise(sql: bytes) -> Statement:
 
 def _name(text: bytes) -> str:
     return text.decode("utf-8", "surrogateescape").removeprefix("public.")
+
+
+def unquoted(name: str) -> str:
+    """Return a name as the server's catalog has it."""
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def canonical(statement: Statement) -> bytes:

@@ -1,0 +1,238 @@
+"""Extensions are made in an empty database by a login of their own, or told at the backup to be impossible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat import connections
+from lifeboat.config import Database
+from lifeboat.databases import EXTENSION, UNASKED, Dump, Engine, Extension, Load, Loaded, Target, postgresql_extensions
+from lifeboat.databases.postgresql import PostgreSQL as PostgreSQLEngine
+from lifeboat.databases.postgresql_extensions import Maker
+from lifeboat.databases.postgresql_statements import read
+from lifeboat.errors import RestoreError
+
+from include.demo.stand_ins import PostgreSQL
+from tests.conftest import Configure
+from tests.databases.test_postgresql import HEAD, TAIL, databases, rehearse
+from tests.test_restore import back_up, plan, restored
+
+SOURCE = "shop"
+UNTRUSTED = ("postgres_fdw", "dblink", "pg_stat_statements", "file_fdw", "amcheck", "adminpack")
+FILLED = "SELECT datname FROM pg_database WHERE datname LIKE 'lifeboat\\_filling%'"
+
+
+@pytest.fixture(scope="module")
+def server(postgresql: PostgreSQL) -> Iterator[PostgreSQL]:
+    """The server, with a superuser for extensions, and an application's role that the restore login may act as."""
+    postgresql.run(
+        f"CREATE ROLE extender LOGIN SUPERUSER PASSWORD 'pw'; CREATE ROLE app; GRANT app TO {postgresql.user}"
+    )
+    yield postgresql
+    postgresql.run("DROP ROLE extender; DROP ROLE app")
+
+
+@pytest.fixture
+def pg(server: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgreSQL]:
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", server.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_EXTENDER", server.connection(login="extender", password="pw"))
+    server.run(f"CREATE DATABASE {SOURCE} OWNER app")
+    yield server
+    for name in databases(server):
+        server.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def engine(*, extender: str | None = "extender", **more: Any) -> Engine:
+    settings = Database(name=SOURCE, engine="postgresql", connection="shop_pg", extensions_connection=extender, **more)
+    return connections.engine(settings, Path("/unused"))
+
+
+def take(**more: Any) -> tuple[Dump, bytes]:
+    chunks: list[bytes] = []
+    return engine(**more).dump(SOURCE, (), chunks.append), b"".join(chunks)
+
+
+def load(sql: bytes, *extensions: Extension, extender: str | None = "extender") -> Loaded:
+    """Restore a dump as database ``copy``."""
+    filling = engine(extender=extender)
+    with filling.target(Target("copy", "a key", extensions=extensions)) as place:
+        loaded = filling.load(place.name, [sql], Load(SOURCE))
+        filling.read_back(place.name, ())
+    return loaded
+
+
+def installed(pg: PostgreSQL, database: str) -> str:
+    query = "SELECT extname, extnamespace::regnamespace, extowner::regrole FROM pg_extension ORDER BY 1"
+    return pg.run(query, database)
+
+
+def test_extensions_of_superusers_are_restored_and_proven(pg: PostgreSQL, project: Configure) -> None:
+    shop = {"name": SOURCE, "engine": "postgresql", "connection": "shop_pg", "extensions_connection": "extender"}
+    project(applications={"Shop": {"databases": [shop]}}, drill={"production": True})
+    pg.run('CREATE SCHEMA "Odd ""one" AUTHORIZATION app', SOURCE)
+    pg.run('CREATE EXTENSION cube SCHEMA "Odd ""one"; CREATE EXTENSION earthdistance SCHEMA "Odd ""one"', SOURCE)
+    pg.run("".join(f"CREATE EXTENSION {name};" for name in UNTRUSTED), SOURCE)
+    table = "CREATE TABLE t (a hstore, b cube); INSERT INTO t VALUES ('a=>1', '(1)')"
+    pg.run(
+        f'SET ROLE app; SET search_path = "Odd ""one", public; CREATE EXTENSION hstore SCHEMA public; {table}', SOURCE
+    )
+    before = installed(pg, SOURCE)
+    key = back_up().packed.key
+    proven = rehearse(key, "disk")
+    assert (proven["limits"], proven["notes"]) == (0, [])
+    (done,) = restored(plan())
+    assert (done.compared, done.limits) == (1, 0)
+    assert done.warnings == ("extension 'cube' belongs to 'lifeboat', and belonged to 'postgres'",)
+    line = 'cube\t"Odd ""one"\t{}\n'
+    assert installed(pg, done.schema) == before.replace(line.format("postgres"), line.format("lifeboat"))
+    assert pg.run("SELECT nspowner::regrole FROM pg_namespace WHERE nspname ~ 'Odd'", done.schema) == "app\n"
+
+
+def test_what_the_restore_login_may_not_make_is_told_when_the_backup_is_taken(pg: PostgreSQL) -> None:
+    pg.run("CREATE EXTENSION dblink; CREATE EXTENSION pg_trgm", SOURCE)
+    dump, sql = take(extender=None)
+    ((kind, name, text),) = [(limit.kind, limit.name, limit.text) for limit in dump.limits]
+    assert (kind, name) == (EXTENSION, "dblink")
+    assert "only a superuser makes extension 'dblink' on 127.0.0.1" in text
+    assert "set extensions_connection" in text
+    assert dump.notices == [f"shop: {text}"]
+    assert take()[0].limits == ()
+    with pytest.raises(RestoreError, match="Extension 'dblink' cannot be made: permission denied") as refused:
+        load(sql, *(dump.extensions or ()), extender=None)
+    assert "extensions_connection" in refused.value.hint
+    assert databases(pg) == [SOURCE]
+    assert load(sql, *(dump.extensions or ())).left_out == ()
+
+
+def test_the_restore_server_is_asked_for_its_extensions(pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert take(restore_connection="no_such")[0].limits == ()  # nothing to ask for
+    pg.run("CREATE EXTENSION dblink", SOURCE)
+    (limit,) = take(restore_connection="no_such")[0].limits
+    assert limit.kind == UNASKED
+    monkeypatch.setenv("AIRFLOW_CONN_ELSEWHERE", pg.connection(host="localhost"))
+    assert take(restore_connection="elsewhere")[0].limits == ()
+    (limit,) = take(restore_connection="elsewhere", extender=None)[0].limits
+    assert "on localhost:" in limit.text
+    one = Extension("no_such_thing", "public")
+    (limit,) = postgresql_extensions.limits([one], {}, "there", may=True)
+    assert "there does not have extension 'no_such_thing': a restore there stops" in limit.text
+
+
+def test_an_extension_that_the_server_lacks_stops_a_restore_before_anything_is_loaded(pg: PostgreSQL) -> None:
+    with pytest.raises(RestoreError, match="The server does not have extension 'postgis_of_yesterday'") as refused:
+        load(HEAD + TAIL, Extension("postgis_of_yesterday", "public"))
+    assert "Install its package" in refused.value.hint
+    assert databases(pg) == [SOURCE]
+
+
+@pytest.mark.parametrize(
+    "extension",
+    [
+        Extension('dblink" SCHEMA public; ALTER ROLE lifeboat SUPERUSER; --', "public"),
+        Extension("dblink'; DROP DATABASE shop; --", "public"),
+        Extension("../../../tmp/evil", "public"),
+        Extension("dblink", "pg_catalog"),
+        Extension("dblink", "information_schema"),
+        Extension("dblink", "pg_temp"),
+        Extension("dblink", "pg_toast"),
+        Extension("adminpack", "public"),
+        Extension("cube", "pg_catalog"),
+    ],
+    ids=lambda extension: f"{extension.name} in {extension.schema}",
+)
+def test_no_other_name_and_no_schema_of_the_server_is_taken(pg: PostgreSQL, extension: Extension) -> None:
+    roles = pg.run("SELECT rolname, rolsuper FROM pg_roles WHERE rolname !~ '^lifeboat_load' ORDER BY 1")
+    with pytest.raises(RestoreError, match=r"does not have extension|belongs into no schema"):
+        load(HEAD + TAIL, extension)
+    assert databases(pg) == [SOURCE]
+    assert pg.run("SELECT rolname, rolsuper FROM pg_roles WHERE rolname !~ '^lifeboat_load' ORDER BY 1") == roles
+
+
+def test_a_schema_may_be_called_anything(pg: PostgreSQL) -> None:
+    schema = 'x"; ALTER ROLE lifeboat SUPERUSER; --'
+    load(HEAD + TAIL, Extension("dblink", schema))
+    assert pg.run("SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'dblink'", "copy") == (
+        '"x""; ALTER ROLE lifeboat SUPERUSER; --"\n'
+    )
+    assert pg.run("SELECT rolsuper FROM pg_roles WHERE rolname = 'lifeboat'") == "f\n"
+
+
+MADE_FIRST = (
+    b"CREATE SCHEMA evil;\nCREATE FUNCTION evil.cube(double precision) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS"
+    b" $_$ BEGIN ALTER ROLE lifeboat SUPERUSER; RETURN 1; END $_$;\n"
+)
+
+
+@pytest.mark.parametrize("name", ["dblink", "pg_stat_statements", "earthdistance"])
+def test_an_extension_that_only_the_dump_names_is_made_by_nobody_else_than_its_role(pg: PostgreSQL, name: str) -> None:
+    create = f"CREATE EXTENSION IF NOT EXISTS {name} WITH SCHEMA evil;\n".encode()
+    with pytest.raises(RestoreError, match=f"The dump's extension '{name}' failed with error (42501|42704)"):
+        load(HEAD + MADE_FIRST + create + TAIL)
+    assert pg.run("SELECT rolsuper FROM pg_roles WHERE rolname = 'lifeboat'") == "f\n"
+
+
+def test_extensions_are_there_before_anything_of_the_dump(pg: PostgreSQL) -> None:
+    create = b"CREATE EXTENSION IF NOT EXISTS earthdistance WITH SCHEMA evil;\n"
+    wanted = (Extension("earthdistance", "evil"), Extension("cube", "evil"))  # the one needs the other
+    with pytest.raises(RestoreError, match=r"function 'evil\.cube' failed with error 42723"):
+        load(HEAD + MADE_FIRST + create + TAIL, *wanted)
+    loaded = load(HEAD + b"CREATE SCHEMA evil;\n" + create + TAIL, *wanted)
+    assert loaded.warnings == ()
+
+
+def test_nothing_is_made_where_something_is(pg: PostgreSQL) -> None:
+    pg.run("SET ROLE app; CREATE FUNCTION f() RETURNS integer LANGUAGE sql AS 'SELECT 1'", SOURCE)
+    filling = engine()
+    assert isinstance(filling, PostgreSQLEngine)
+    with (
+        filling._session(SOURCE, "x", RestoreError) as session,
+        pytest.raises(RestoreError, match="Somebody made something in the database before its extensions"),
+    ):
+        Maker(session, None).make([Extension("dblink", "public")])
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        b"CREATE EXTENSION dblink;",
+        b"CREATE EXTENSION IF NOT EXISTS dblink;",
+        b"CREATE EXTENSION IF NOT EXISTS dblink WITH SCHEMA public CASCADE;",
+        b"CREATE EXTENSION IF NOT EXISTS dblink WITH SCHEMA public VERSION '1.0';",
+        b"CREATE EXTENSION IF NOT EXISTS dblink WITH SCHEMA a.b;",
+        b"ALTER EXTENSION dblink UPDATE;",
+        b"ALTER EXTENSION dblink ADD FUNCTION f();",
+        b"ALTER EXTENSION dblink SET SCHEMA public;",
+        b"DROP EXTENSION dblink;",
+    ],
+)
+def test_a_dump_says_nothing_else_of_extensions(statement: bytes) -> None:
+    with pytest.raises(RestoreError, match="that pg_dump does not write"):
+        list(read([HEAD + statement + b"\n" + TAIL]))
+
+
+def test_the_superuser_makes_only_what_needs_one(pg: PostgreSQL) -> None:
+    """Owners that a manifest names are believed only where the restore login may act as them, too."""
+    load(HEAD + TAIL, Extension("citext", "public", owner="postgres"), Extension("dblink", "public", owner="app"))
+    owners = installed(pg, "copy")
+    assert "citext\tpublic\tlifeboat\n" in owners
+    assert "dblink\tpublic\textender\n" in owners
+
+
+def test_what_differs_of_an_extension_is_told(pg: PostgreSQL) -> None:
+    loaded = load(HEAD + TAIL, Extension("dblink", "public", "0.9", "gone"))
+    assert loaded.warnings == (
+        "extension 'dblink' has version 1.2, and had 0.9",
+        "extension 'dblink' belongs to 'extender', and belonged to 'gone'",
+    )
+
+
+def test_rights_that_were_given_to_make_an_extension_are_taken_back(pg: PostgreSQL) -> None:
+    load(HEAD + TAIL, Extension("hstore", "public", owner="app"), Extension("citext", "more", owner="app"))
+    assert pg.run("SELECT has_database_privilege('app', 'copy', 'CREATE')") == "f\n"
+    rights = (
+        "SELECT has_schema_privilege('app', nspname, 'CREATE') FROM pg_namespace WHERE nspname IN ('public', 'more')"
+    )
+    assert pg.run(rights, "copy") == "f\nf\n"
