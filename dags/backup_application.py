@@ -29,12 +29,13 @@ whole, and nothing half-done counts. Failed tasks try again three times by thems
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from airflow.sdk import DAG, CronTriggerTimetable
-from lifeboat import config
-from lifeboat.pipelines import backup_groups, backup_params, dag_options
+from lifeboat import unreadable
+from lifeboat.pipelines import backup_groups, backup_params, compose, dag_options
 
-settings = config.load()
+settings = unreadable.read()
 
 with DAG(
     dag_id="backup_application",
@@ -43,5 +44,9 @@ with DAG(
     doc_md=__doc__,
     **dag_options("backup", "application"),
 ) as dag:
-    backup_groups(settings, "application", interval=timedelta(days=7))
-dag.params.update(backup_params(settings, "application"))  # last: every task that is made after it carries a copy
+    compose(
+        dag,
+        settings,
+        partial(backup_groups, kind="application", interval=timedelta(days=7)),
+        partial(backup_params, kind="application"),
+    )

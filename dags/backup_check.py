@@ -26,10 +26,10 @@ compares their SHA-256). On a worker's shell: `lifeboat check`.
 from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
-from lifeboat import config
-from lifeboat.pipelines import check_groups, check_params, dag_options
+from lifeboat import unreadable
+from lifeboat.pipelines import check_groups, check_params, compose, dag_options
 
-settings = config.load()
+settings = unreadable.read()
 
 with DAG(
     dag_id="backup_check",
@@ -38,5 +38,4 @@ with DAG(
     doc_md=__doc__,
     **dag_options("check"),
 ) as dag:
-    check_groups(settings)
-dag.params.update(check_params(settings))  # last: every task that is made after it carries a copy
+    compose(dag, settings, check_groups, check_params)

@@ -24,10 +24,10 @@ What was deleted before the failure had been named by the plan. Failed tasks try
 from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
-from lifeboat import config
-from lifeboat.pipelines import cleanup_groups, cleanup_params, dag_options
+from lifeboat import unreadable
+from lifeboat.pipelines import cleanup_groups, cleanup_params, compose, dag_options
 
-settings = config.load()
+settings = unreadable.read()
 
 with DAG(
     dag_id="backup_cleanup",
@@ -36,5 +36,4 @@ with DAG(
     doc_md=__doc__,
     **dag_options("cleanup"),
 ) as dag:
-    cleanup_groups(settings)
-dag.params.update(cleanup_params(settings))  # last: every task that is made after it carries a copy
+    compose(dag, settings, cleanup_groups, cleanup_params)

@@ -24,12 +24,13 @@ whole, and nothing half-done counts. Failed tasks try again three times by thems
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 from airflow.sdk import DAG, CronTriggerTimetable
-from lifeboat import config
-from lifeboat.pipelines import backup_groups, backup_params, dag_options
+from lifeboat import unreadable
+from lifeboat.pipelines import backup_groups, backup_params, compose, dag_options
 
-settings = config.load()
+settings = unreadable.read()
 
 with DAG(
     dag_id="backup_database",
@@ -38,5 +39,9 @@ with DAG(
     doc_md=__doc__,
     **dag_options("backup", "database"),
 ) as dag:
-    backup_groups(settings, "database", interval=timedelta(days=1))
-dag.params.update(backup_params(settings, "database"))  # last: every task that is made after it carries a copy
+    compose(
+        dag,
+        settings,
+        partial(backup_groups, kind="database", interval=timedelta(days=1)),
+        partial(backup_params, kind="database"),
+    )

@@ -15,24 +15,15 @@ What to do: fix it, then trigger it anew; it does not try again by itself.
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 from airflow.sdk import DAG
-from lifeboat import config
-from lifeboat.operators.init import InitDestinationOperator
-from lifeboat.pipelines import dag_options, init_params
+from lifeboat import unreadable
+from lifeboat.pipelines import compose, dag_options, init_params, init_step
 
 with DAG(
     dag_id="init_destination",
     description="Mark a disk as ours, once, before its first backup",
     schedule=None,
-    params=init_params(config.load()),
     doc_md=__doc__,
     **dag_options("destinations"),
-):
-    InitDestinationOperator(
-        task_id="init",
-        destination="{{ params.destination }}",
-        retries=0,
-        execution_timeout=timedelta(minutes=5),
-    )
+) as dag:
+    compose(dag, unreadable.read(), init_step, init_params)

@@ -27,19 +27,20 @@ without Airflow and without Lifeboat: docs/RECOVERY.md.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG
-from lifeboat import config
-from lifeboat.alerts import RestoreReport
-from lifeboat.pipelines import dag_options, restore_params, restore_steps
+from functools import partial
 
-settings = config.load()
+from airflow.sdk import DAG
+from lifeboat import unreadable
+from lifeboat.alerts import RestoreReport
+from lifeboat.pipelines import compose, dag_options, queue_of_files, restore_params, restore_steps
+
+settings = unreadable.read()
 
 with DAG(
     dag_id="restore_application",
     description="Databases and files of an application, beside the old ones or over them",
     schedule=None,
     doc_md=__doc__,
-    **dag_options("restore", "application", notice=RestoreReport(), queue=settings.queue_of(settings.applications)),
+    **dag_options("restore", "application", notice=RestoreReport(), queue=queue_of_files(settings)),
 ) as dag:
-    restore_steps(settings, files=True)
-dag.params.update(restore_params(settings, files=True))  # last: every task that is made after it carries a copy
+    compose(dag, settings, partial(restore_steps, files=True), partial(restore_params, files=True))

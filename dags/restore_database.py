@@ -25,12 +25,14 @@ A schema that a restore left half-way holds a table `_lifeboat_restore_unfinishe
 
 from __future__ import annotations
 
-from airflow.sdk import DAG
-from lifeboat import config
-from lifeboat.alerts import RestoreReport
-from lifeboat.pipelines import dag_options, restore_params, restore_steps
+from functools import partial
 
-settings = config.load()
+from airflow.sdk import DAG
+from lifeboat import unreadable
+from lifeboat.alerts import RestoreReport
+from lifeboat.pipelines import compose, dag_options, restore_params, restore_steps
+
+settings = unreadable.read()
 
 with DAG(
     dag_id="restore_database",
@@ -39,5 +41,4 @@ with DAG(
     doc_md=__doc__,
     **dag_options("restore", "database", notice=RestoreReport()),
 ) as dag:
-    restore_steps(settings, files=False)
-dag.params.update(restore_params(settings, files=False))  # last: every task that is made after it carries a copy
+    compose(dag, settings, partial(restore_steps, files=False), partial(restore_params, files=False))

@@ -25,11 +25,11 @@ Without `drill.connection`, or `drill.production: true`, no database is touched.
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from lifeboat import config
+from lifeboat import unreadable
 from lifeboat.alerts import DrillReport
-from lifeboat.pipelines import dag_options, drill_groups, drill_params, drill_schedule
+from lifeboat.pipelines import compose, dag_options, drill_groups, drill_params, drill_schedule
 
-settings = config.load()
+settings = unreadable.read()
 
 with DAG(
     dag_id="restore_drill",
@@ -38,5 +38,4 @@ with DAG(
     doc_md=__doc__,
     **dag_options("restore", "drill", notice=DrillReport()),
 ) as dag:
-    drill_groups(settings)
-dag.params.update(drill_params(settings))  # last: every task that is made after it carries a copy
+    compose(dag, settings, drill_groups, drill_params)

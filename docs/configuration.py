@@ -19,8 +19,10 @@ HEAD = """# Every key of the settings
 
 <!-- `make docs` writes this page from plugins/lifeboat/config.py; a test compares them. -->
 
-One YAML file: `include/backup.yaml` of the project, or what `LIFEBOAT_CONFIG` names. A mistake in it is an import error
-of the DAGs that names the file, the key and the fix; `lifeboat plan-files` and `lifeboat check` say it on a shell. It
+One YAML file: `include/backup.yaml` of the project, or what `LIFEBOAT_CONFIG` names. A mistake in it stops
+no DAG: each keeps its schedule, and its one task fails with the file, the key and the fix; `settings_watch` tells of it
+within a quarter of an hour, by the channels that the file still names, or else by those that were used last.
+`lifeboat plan-files` and `lifeboat check` say it on a shell. The file
 holds no secret: a *connection* is the id of an Airflow connection. Unknown keys are refused, and keys that stand twice.
 
 """

@@ -88,6 +88,17 @@ def restores_and_drills_are_told(
     assert "Shop at offsite: 1 of 1 database archives are proven" in drilled
 
 
+def settings_that_cannot_be_read_are_told(airflow: Standalone, slack: SlackSink, mail: MailSink) -> None:
+    """A file that is no YAML names no channel; those that were used last are told."""
+    path = config.settings_path()
+    good, before = path.read_text(), len(slack.messages())
+    path.write_text(good + "}")
+    airflow.api("POST", "dags/settings_watch/dagRuns", logical_date=None)
+    wait_for(lambda: len(slack.messages()) == len(mail.messages()) == before + 1)
+    assert f"{path} is not valid YAML: line 1" in str(slack.messages()[-1])
+    path.write_text(good)
+
+
 def a_backfill_takes_no_backup_while_the_newest_is_fresh(airflow: Standalone) -> None:
     command = [
         *(str(Path(sys.executable).parent / "airflow"), "backfill", "create", "--dag-id", "backup_database"),
@@ -199,3 +210,4 @@ def test_backups_under_a_real_scheduler(
         assert "Last good backup of Broken: none was found" in told
 
         a_backfill_takes_no_backup_while_the_newest_is_fresh(airflow)
+        settings_that_cannot_be_read_are_told(airflow, slack, mail)

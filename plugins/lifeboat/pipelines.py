@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from airflow.sdk import Asset, AssetAny, BaseNotifier, BaseOperator, CronTriggerTimetable, Param, TaskGroup, XComArg
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetAny,
+    BaseNotifier,
+    BaseOperator,
+    CronTriggerTimetable,
+    Param,
+    TaskGroup,
+    XComArg,
+)
 
 from lifeboat.alerts import FailureAlert, SuccessNotice
 from lifeboat.config import AFTER_BACKUP
@@ -19,6 +29,7 @@ from lifeboat.operators.check import CheckDestinationOperator, CompareDestinatio
 from lifeboat.operators.cleanup import DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.operators.drill import ChooseArchivesOperator, DrillOperator
 from lifeboat.operators.dump import DumpDatabaseOperator
+from lifeboat.operators.init import InitDestinationOperator
 from lifeboat.operators.restore import (
     ANY_DESTINATION,
     APPROVE,
@@ -32,8 +43,10 @@ from lifeboat.operators.restore import (
     SelectArchiveOperator,
     VerifyArchiveOperator,
 )
+from lifeboat.operators.settings import UnreadableSettingsOperator, WatchSettingsOperator
 from lifeboat.operators.staging import PrepareStagingOperator, RemoveStagingOperator
 from lifeboat.operators.upload import UploadArchiveOperator
+from lifeboat.unreadable import Unreadable
 
 if TYPE_CHECKING:
     from lifeboat.config import BackupKind, Settings
@@ -49,6 +62,7 @@ LONGEST_DUMP = timedelta(hours=12)
 LONGEST_RUN = timedelta(hours=24)
 LONGEST_STEP = timedelta(hours=6)
 LONGEST_APPROVAL = timedelta(hours=12)
+LONGEST_LOOK = timedelta(minutes=5)
 
 
 def dag_options(*tags: str, notice: BaseNotifier | None = None, queue: str | None = None) -> dict[str, Any]:
@@ -66,6 +80,34 @@ def dag_options(*tags: str, notice: BaseNotifier | None = None, queue: str | Non
         "on_failure_callback": FailureAlert(),
         "on_success_callback": notice or SuccessNotice(),
     }
+
+
+def compose(
+    dag: DAG,
+    settings: Settings | Unreadable,
+    tasks: Callable[[Settings], None],
+    params: Callable[[Settings], dict[str, Param]],
+) -> None:
+    """Fill the current DAG; where the settings cannot be read, with one task that fails and says why.
+
+    :param tasks: adds what the settings say.
+    :param params: returns the fields of the trigger form.
+    """
+    if isinstance(settings, Unreadable):
+        UnreadableSettingsOperator(task_id="settings", retries=0, execution_timeout=LONGEST_LOOK)
+        return
+    tasks(settings)
+    dag.params.update(params(settings))  # last: every task that is made after it carries a copy
+
+
+def queue_of_files(settings: Settings | Unreadable) -> str | None:
+    """Return the queue of the workers that have the files of all applications, if it is one."""
+    return None if isinstance(settings, Unreadable) else settings.queue_of(settings.applications)
+
+
+def watch_settings() -> None:
+    """Add a look at the settings to the current DAG."""
+    WatchSettingsOperator(task_id="settings", retries=0, execution_timeout=LONGEST_LOOK)
 
 
 def backup_params(settings: Settings, kind: BackupKind) -> dict[str, Param]:
@@ -163,6 +205,13 @@ def cleanup_params(settings: Settings) -> dict[str, Param]:
             description="Where to clean up.",
         ),
     }
+
+
+def init_step(_: Settings) -> None:
+    """Add the task that prepares a destination to the current DAG."""
+    InitDestinationOperator(
+        task_id="init", destination="{{ params.destination }}", retries=0, execution_timeout=LONGEST_LOOK
+    )
 
 
 def init_params(settings: Settings) -> dict[str, Param]:
@@ -315,10 +364,14 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
         [databases, of_files] >> after
 
 
-def drill_schedule(settings: Settings) -> Any:
-    """Return the schedule of drills that the settings ask for."""
+def drill_schedule(settings: Settings | Unreadable) -> Any:
+    """Return the schedule of drills that the settings ask for; none after backups that are not known."""
     if settings.drill.schedule == AFTER_BACKUP:
-        return AssetAny(*(archive_asset(application) for application in settings.applications))
+        return (
+            None
+            if isinstance(settings, Unreadable)
+            else AssetAny(*(archive_asset(application) for application in settings.applications))
+        )
     return CronTriggerTimetable(settings.drill.schedule, timezone=settings.timezone)
 
 

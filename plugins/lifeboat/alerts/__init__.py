@@ -32,15 +32,15 @@ class _RunNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Send the message, if there is one."""
-        from lifeboat import config
+        from lifeboat import unreadable
         from lifeboat.alerts import channels
-        from lifeboat.errors import LifeboatError
 
-        try:
-            alerts = config.load().alerts
-        except LifeboatError as error:
-            self.log.error("No alert was sent: %s", error)
-            return
+        settings = unreadable.read()
+        alerts = settings.alerts
+        if isinstance(settings, unreadable.Unreadable):
+            self.log.error("%s", settings.reason)
+        else:
+            unreadable.remember(alerts)
         if message := self.message(context, alerts):
             for channel, failure in channels.send(alerts, message).items():
                 if failure:

@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from lifeboat import checkup, config
+from lifeboat import checkup, config, unreadable
 from lifeboat.alerts.message import Failure, Message
 from lifeboat.checkup import Examined
 from lifeboat.logs import logger
 from lifeboat.operators.base import FAILURE
 from lifeboat.proof import compared_text, same_text
 from lifeboat.text import age_text, plural, size_text
+from lifeboat.unreadable import Unreadable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -36,12 +37,19 @@ def failed_run(context: Context) -> Message:
             failures = [_failure(ti, name, run_id) for name, state in states.items() if state == "failed"]
     except Exception as error:  # noqa: BLE001  # an alert without details is better than none
         log.warning("The alert has no details: %s.", error)
-    reason = TIMED_OUT if context.get("reason") == "timed_out" else NO_REASON
     if not failures:
-        failures = [Failure(dag_id, "", reason)]
+        failures = [Failure(dag_id, "", _reason(context))]
     note = "Nothing half-done counts as a backup; what was published before is untouched."
     good = last_good([failure.subject for failure in failures])
     return Message(f"{dag_id} failed", run_id, tuple(failures), good, note, _url(context))
+
+
+def _reason(context: Context) -> str:
+    """Return why a run failed whose tasks left no reason."""
+    settings = unreadable.read()
+    if isinstance(settings, Unreadable):
+        return settings.reason
+    return TIMED_OUT if context.get("reason") == "timed_out" else NO_REASON
 
 
 def succeeded_run(context: Context) -> Message:
@@ -151,8 +159,10 @@ def last_good(subjects: Sequence[str] = ()) -> tuple[str, ...]:
 
     :param subjects: what failed; only its applications are told of, or all where it names none.
     """
+    settings, now = unreadable.read(), datetime.now(UTC)
+    if isinstance(settings, Unreadable):
+        return ("The last good backup is not known: the settings cannot be read. No backup is taken until they can.",)
     try:
-        settings, now = config.load(), datetime.now(UTC)
         examined = _examined()
     except Exception as error:  # noqa: BLE001  # an alert without it is better than none
         return (f"The last good backup is not known: {type(error).__name__}.",)
