@@ -17,7 +17,7 @@ from tests.conftest import PROJECT, Configure
 from tests.test_dags import LoadDag, load_dag, run, states  # noqa: F401  # load_dag is a fixture
 
 CHANNELS = {"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}}
-WRONG = {"destinatons": {}}
+WRONG: dict[str, Any] = {"destinatons": {}}
 SENTENCE = "destinatons: unknown key, did you mean 'destinations'?"
 
 
@@ -78,7 +78,9 @@ def test_each_dag_fails_with_the_sentence_and_tells_it(
     done = run(load_dag("backup_database"))
     assert (done.state, states(done)) == ("failed", {"settings": ["failed"]})
     ((posted,), (mailed,)) = slack.messages(), mail.messages()
-    for text in (json.dumps(posted), mailed.get_body(("plain",)).get_content()):
+    letter = mailed.get_body(("plain",))
+    assert letter is not None
+    for text in (json.dumps(posted), letter.get_content()):
         assert SENTENCE in text
         assert str(path) in text
 
@@ -92,7 +94,8 @@ def test_channels_that_the_file_no_longer_names_are_remembered(
     path = project(alerts=CHANNELS)
     watch = load_dag("settings_watch")
     assert run(watch).state == "success"
-    assert slack.messages() == mail.messages() == []
+    assert not slack.messages()
+    assert not mail.messages()
     path.write_text("alerts: [")
     assert run(load_dag("backup_check")).state == "failed"
     assert len(slack.messages()) == len(mail.messages()) == 1
