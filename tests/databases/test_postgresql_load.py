@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
-from lifeboat.databases import Load, Server, Target
+from lifeboat.databases import Dump, Load, Server, Target, postgresql_load, sql_text
 from lifeboat.databases.postgresql import PostgreSQL as Engine
+from lifeboat.databases.postgresql_digest import digest
+from lifeboat.databases.postgresql_statements import read
 
 from include.demo.stand_ins import PostgreSQL
-from tests.databases.test_postgresql import HEAD, TAIL
+from tests.databases.test_postgresql import HEAD, TAIL, everything
+from tests.databases.test_postgresql_role import ROLES
+
+__all__ = ["everything"]
 
 TABLES = 160
 MANY = f"""
@@ -77,3 +83,63 @@ def test_what_has_no_owner_here_is_taken_without_the_locks_of_all_tables(small: 
     with loading.target(Target("copy", "a key")) as place:
         assert loading.load(place.name, [HEAD, *lines, TAIL], Load("x")).tables == 400
     small.run("DROP DATABASE copy")
+
+
+def copied(server: PostgreSQL, chunks: Sequence[bytes], **facts: Any) -> Dump:
+    """Load a dump, and return what was loaded."""
+    loading = engine(server)
+    with loading.target(Target("copy", "a key", **facts)) as place:
+        loading.load(place.name, chunks, Load("x"))
+        held = loading.read_back(place.name, ())
+    server.run("DROP DATABASE copy")
+    return held
+
+
+def test_what_is_spread_over_connections_and_groups_is_whole(
+    postgresql: PostgreSQL, everything: tuple[Dump, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dump, sql = everything
+    monkeypatch.setattr(postgresql_load, "AT_ONCE", 50)  # bytes, fewer than a piece of a large object has
+    monkeypatch.setattr(postgresql_load, "GROUP", 2)
+    monkeypatch.setattr(sql_text, "READ", 400)
+    held = copied(postgresql, [sql[i : i + 100] for i in range(0, len(sql), 100)], captured=dump)
+    assert (held.tables, held.objects) == (dump.tables, dump.objects)
+
+
+def test_a_value_of_any_length_is_never_held(postgresql: PostgreSQL) -> None:
+    value = b"'\\." * 3_000_000
+    rows = b"COPY public.t (a) FROM stdin;\n1\n" + value.replace(b"\\", b"\\\\") + b"\n2\n\\.\n"
+    sql = HEAD + b"CREATE TABLE public.t (a text);\n" + rows + TAIL
+    chunks = [sql[i : i + (1 << 18)] for i in range(0, len(sql), 1 << 18)]
+    assert max(len(piece) for piece in read(chunks) if isinstance(piece, bytes)) <= 2 * sql_text.READ
+    (table,) = copied(postgresql, chunks).tables
+    assert (table.rows, table.sha256) == (3, digest([sql]).tables[0].sha256)
+
+
+def test_a_check_may_look_at_the_tables_before(postgresql: PostgreSQL) -> None:
+    """It finds their rows, as in a load by psql, though other connections bring them."""
+    looks = (
+        b"CREATE TABLE public.a (b integer);\n"
+        b"CREATE FUNCTION public.known(i integer) RETURNS boolean LANGUAGE sql AS"
+        b" 'SELECT i IN (SELECT b FROM public.a)';\n"
+        b"CREATE TABLE public.c (b integer, CONSTRAINT known CHECK (public.known(b)));\n"
+    )
+    numbers = b"".join(b"%d\n" % i for i in range(200_000)) + b"\\.\n"
+    rows = b"COPY public.a (b) FROM stdin;\n" + numbers + b"COPY public.c (b) FROM stdin;\n199999\n0\n\\.\n"
+    tables = copied(postgresql, [HEAD + looks + rows + TAIL]).tables
+    assert [table.rows for table in tables] == [200_000, 2]
+
+
+def test_whatever_ends_a_load_ends_it_on_all_connections(postgresql: PostgreSQL) -> None:
+    def interrupted() -> Iterator[bytes]:
+        yield HEAD + b"CREATE TABLE public.t (a integer);\nCOPY public.t (a) FROM stdin;\n"
+        for _ in range(10):
+            yield b"1\n" * 500_000
+        raise KeyboardInterrupt
+
+    before = postgresql.run(ROLES)
+    loading = engine(postgresql)
+    with pytest.raises(KeyboardInterrupt), loading.target(Target("copy", "a key")) as place:
+        loading.load(place.name, interrupted(), Load("x"))
+    assert postgresql.run(ROLES) == before
+    assert place.name not in postgresql.run("SELECT datname FROM pg_database")

@@ -153,8 +153,9 @@ class UnorderedRows:
         *whole, last = others
         self._rows += len(others)
         self._sum += int.from_bytes(self._open.digest(), "big")
-        self._sum += sum(int.from_bytes(hashlib.sha256(row).digest(), "big") for row in whole)
-        self._open = hashlib.sha256(last)
+        hashed, number = hashlib.sha256, int.from_bytes  # looked up once: this runs for every row
+        self._sum += sum([number(hashed(row).digest(), "big") for row in whole])
+        self._open = hashed(last)
 
     def digest(self) -> tuple[int, str]:
         return self._rows, f"{self._sum % (1 << 256):064x}"

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 
 from lifeboat.databases import ObjectDigest, TableDigest
-from lifeboat.databases.digest import DumpDigest, UnorderedRows
+from lifeboat.databases.digest import AT_ONCE, DumpDigest, UnorderedRows
 from lifeboat.databases.postgresql_statements import (
     OPTIONAL,
     Statement,
@@ -50,7 +50,8 @@ def digest(sql: Iterable[bytes], refused: Callable[[RestoreError], object] | Non
     large_object, place, complete = "", 0, False
     for piece in _readable(sql, refused):
         if isinstance(piece, bytes):
-            filled.feed(piece)
+            for start in range(0, len(piece), AT_ONCE):
+                filled.feed(piece[start : start + AT_ONCE])
             continue
         complete = isinstance(piece, Trailer)
         if not isinstance(piece, Statement):
@@ -101,14 +102,18 @@ class _InOrderOfNames:
     def __init__(self, columns: Sequence[bytes]) -> None:
         self._rows = UnorderedRows(b"\n")
         self._values = itemgetter(*sorted(range(len(columns)), key=columns.__getitem__))
-        self._open = b""  # a row that has not ended yet
+        self._open: list[bytes] = []  # of a row that has not ended yet
 
     def feed(self, text: bytes) -> None:
-        *rows, self._open = (self._open + text).split(b"\n")
-        try:
-            self._rows.feed(b"".join(b"\t".join(self._values(row.split(b"\t"))) + b"\n" for row in rows))
-        except IndexError as error:
-            raise RestoreError("The dump has a row that lacks columns.", "Restore another archive.") from error
+        head, newline, rest = text.rpartition(b"\n")
+        if newline:
+            rows = b"".join((*self._open, head)).split(b"\n")
+            self._open = []
+            try:
+                self._rows.feed(b"".join(b"\t".join(self._values(row.split(b"\t"))) + b"\n" for row in rows))
+            except IndexError as error:
+                raise RestoreError("The dump has a row that lacks columns.", "Restore another archive.") from error
+        self._open.append(rest)
 
     def digest(self) -> tuple[int, str]:
         return self._rows.digest()

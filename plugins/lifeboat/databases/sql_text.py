@@ -102,13 +102,19 @@ class SqlText(Window):
     def lines_until(self, end: bytes) -> Iterator[bytes]:
         """Yield whole lines, many at once, up to a line that is `end`, and pass that.
 
+        A line that is longer than what is read at once comes in pieces, of which only the last ends in a newline.
+
         :raises RestoreError: there is no such line.
         """
-        while not self.starts_with(end):  # a line that is not all there yet is no whole one, and stays
+        begins = True  # a line, not a piece of one
+        while not (begins and self.starts_with(end)):
             found = self._text.find(b"\n" + end, self._position)
             stop = (found if found >= 0 else self._text.rfind(b"\n", self._position)) + 1
+            if stop <= self._position and len(self._text) - self._position >= READ:
+                stop = len(self._text)
             if stop > self._position:
                 yield self._text[self._position : stop]
+                begins = self._text.endswith(b"\n", self._position, stop)
                 self._position = stop
             if found < 0 and not self._more():
                 raise RestoreError("The dump ends in the middle of a table's rows: it is cut short.")
