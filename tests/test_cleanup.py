@@ -205,6 +205,31 @@ def test_a_cap_counts_one_application_at_one_destination(project: Configure, tmp
     assert cleanup.evaluate(destination, settings, ["C"], NOW).plan.held
 
 
+def test_a_proof_that_cannot_be_read_is_a_finding_and_protects_its_archive(
+    project: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(project)
+    destination = disk_destination("disk", tmp_path / "disk")
+    _, proven, older = put(destination, 0.1, 2990, 3000)
+    prove(destination, older)
+    prove(destination, proven)
+    genuine = DiskDestination.open
+
+    def denied(self: DiskDestination, key: str, *arguments: Any, **options: Any) -> Any:
+        if key == f"{proven}.proof.json":
+            raise StorageError(f"{key} at disk cannot be read: Permission denied.")
+        return genuine(self, key, *arguments, **options)
+
+    monkeypatch.setattr(DiskDestination, "open", denied)
+    evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
+    assert [decision.archive.key for decision in evaluation.plan.deletions] == [older]
+    findings = checkup.examine("disk", settings, APPS, NOW).findings
+    (told,) = [each for each in findings if each.check == "database proof"]
+    assert (told.verdict, "Permission denied" in told.text) == ("unhealthy", True)
+    assert checkup.newest_archive(settings, "Shop", "database", NOW, proven=True) is None
+    assert checkup.newest_archive(settings, "Shop", "database", NOW, proven=False)
+
+
 def test_what_a_cap_deletes_of_the_promised_periods_is_told_by_plan_and_check(
     project: Configure, tmp_path: Path
 ) -> None:

@@ -61,12 +61,14 @@ class Proof:
 
     :param recovery: how long the recovery took that it measured.
     :param error: why it is not a proof; empty when it is one.
+    :param unread: whether it could not be read, so that it may be one all the same.
     """
 
     key: str
     proven_at: datetime
     recovery: timedelta
     error: str = ""
+    unread: bool = False
 
 
 class Marked(NamedTuple):

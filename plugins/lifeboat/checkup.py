@@ -157,7 +157,7 @@ def newest_archive(settings: Settings, application: str, kind: Kind, now: dateti
         newest += (
             archive
             for archive in health.dated_until(now, found.of(application))
-            if archive.kind == kind and (archive.proven or not proven)
+            if archive.kind == kind and (not proven or found.proof_of(archive) == "proven")
         )
     if len(errors) == len(settings.destinations_of(application)):
         raise StorageError(next(iter(errors.values())))

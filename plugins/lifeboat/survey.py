@@ -23,7 +23,8 @@ def read(destination: Destination, settings: Settings) -> Catalog:
     """Read a destination. Archives count as proven only when the proofs that matter are authentic.
 
     Nothing is called per object: of each application and kind, the newest proof is read, and that of the newest proven
-    archive; others only where these are forged.
+    archive; others only where these are forged. One that cannot be read is not believed, and yet keeps retention from
+    deleting the archive that it may prove.
 
     :raises StorageError: the destination fails.
     :raises SettingsError: there are proofs, and no password to authenticate them with.
@@ -45,8 +46,11 @@ def read(destination: Destination, settings: Settings) -> Catalog:
             if not proof.error:
                 authentic.add(archive.key)
                 break  # this is the one that protects
+            if proof.unread:
+                break  # and so may this
             forged.add(archive.key)
-        (forged if newest[subject].error else authentic).add(latest.key)
+        if not newest[subject].unread:
+            (forged if newest[subject].error else authentic).add(latest.key)
     archives_found = (a._replace(proven=False) if a.key in forged else a for a in found.archives)
     return replace(
         found,
@@ -100,7 +104,6 @@ def read_proof(
     """Return what the proof of an archive says, or why it is none.
 
     :param stored_at: when it was stored: the time that stands in for the proof's own where it is not one.
-    :raises StorageError: the destination fails.
     """
     from lifeboat import proof
 
@@ -120,5 +123,8 @@ def read_proof(
         error = f"{key + catalog.PROOF} at {destination} lacks what a proof must say"
     except ArchiveError as failure:
         error = str(failure)
+    except StorageError as failure:
+        log.warning("%s", failure)
+        return Proof(key, stored_at, timedelta(), str(failure), unread=True)
     log.warning("%s", error)
     return Proof(key, stored_at, timedelta(), error)
