@@ -16,11 +16,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from lifeboat import swap
-from lifeboat.databases import Dump, Load, Loaded, Place, Target, names, sqlite_text
+from lifeboat.databases import Dump, Load, Loaded, Place, Target, names, sqlite_lacks, sqlite_text
+from lifeboat.databases.sqlite_lacks import Lack
 from lifeboat.directories import locked, sync_names
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.logs import logger
@@ -31,11 +33,18 @@ from lifeboat.text import size_text
 log = logger(__name__)
 
 MAY_READ = "Let the worker's user read the file; where its journal is a WAL, run the worker as the application's user."
+NEWER = f"A newer SQLite than this worker's {sqlite3.sqlite_version} may have written it: give the worker that one."
+BROUGHT = "The application brings it, or a newer SQLite: load the dump by hand, as docs/RECOVERY.md shows."
 HINTS = {
     "locked": "Stop the application, then try again.",
     "unable to open": MAY_READ,
     "readonly database": MAY_READ,
     "disk is full": "Free some space there.",
+    "unsupported file format": NEWER,
+    "malformed database schema": NEWER,
+    "file is not a database": "Is it encrypted by the application? Such files are backed up as files.",
+    "no such function": BROUGHT,
+    "no such module": BROUGHT,
 }
 WAL = b"\x02\x02"  # bytes 18 and 19 of a file whose journal is one
 PATIENCE = 60.0  # seconds to wait for a lock of the application's
@@ -48,7 +57,7 @@ FILE_GROWTH = 64  # how many for each byte of the dump: short rows may have many
 MOST_PAGES = (1 << 32) - 2
 STEP = 4096  # pages copied at once; between two steps, a time limit can end it
 # What a dump may ask for of its own; the full-text index asks for the last ones.
-PRAGMAS = frozenset((*sqlite_text.PRAGMAS, "encoding", "data_version", "page_size", "table_info"))
+PRAGMAS = frozenset((*sqlite_text.PRAGMAS, *sqlite_text.LAYOUT, "encoding", "data_version", "table_info"))
 REFUSED = frozenset(
     (
         sqlite3.SQLITE_ATTACH,
@@ -92,9 +101,9 @@ class SQLite:
                 raise DumpError(said, "The database's name is that of its file, without suffix.")
             with (
                 scratch_directory(self._scratch, "copy_") as folder,
-                _copied(path, folder / "copy", database) as copy,
+                _copied(path, folder / "copy", database) as (copy, is_wal),
             ):
-                return _dump(copy, database, excluded, write)
+                return _dump(copy, database, excluded, write, is_wal=is_wal)
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
         return self._dump(Path(place), place, excluded, lambda chunk: None)
@@ -183,26 +192,55 @@ def _open(path: Path, mode: Literal["ro", "rw"], patience: float = 1) -> sqlite3
 
 
 @contextlib.contextmanager
-def _copied(path: Path, target: Path, database: str) -> Iterator[sqlite3.Connection]:
+def _copied(path: Path, target: Path, database: str) -> Iterator[tuple[sqlite3.Connection, bool]]:
     """Copy a database as it is at one moment, and open the copy.
 
+    :yields: the copy, and whether the original's journal is a WAL.
     :raises DumpError: it is damaged, or the copy would lock its application out.
     """
     _refuse_locking_out(path)
-    progress = Progress(f"Copying {database}")
+    progress, started = Progress(f"Copying {database}"), time.monotonic()
     with closing(sqlite3.connect(target, isolation_level=None)) as copy:
         with closing(_open(path, "ro", PATIENCE)) as source:
             source.execute("BEGIN")
-            source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # from here on, nothing changes for us
+            _read_schema(source)  # from here on, nothing changes for us
+            (mode,) = source.execute("PRAGMA journal_mode").fetchone()
             (size,) = source.execute("PRAGMA page_size").fetchone()
             source.backup(copy, pages=STEP, progress=lambda *_: progress.advance(STEP * size))
+        if mode != "wal":
+            seconds = time.monotonic() - started
+            log.info("%s was copied in %.1f s. Its journal is no WAL: who wrote meanwhile waited.", database, seconds)
+        copy.text_factory = partial(str, encoding="utf-8", errors="replace")
+        _read_schema(copy)
         copy.execute("PRAGMA journal_mode = OFF")
-        (found,) = copy.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise DumpError(
-                f"it is damaged: {found}.", "Restore it from an archive, or recover it by 'sqlite3 .recover'."
-            )
-        yield copy
+        known: set[str] = set()
+        for (sql,) in copy.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall():
+            sqlite_lacks.stand_in(copy, sql, known)
+        yield copy, mode == "wal"
+
+
+def _read_schema(database: sqlite3.Connection) -> None:
+    """Let a connection read what a database holds, but for what this SQLite does not understand of it."""
+    try:
+        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        if "malformed database schema" not in str(error):
+            raise
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+
+def _check_whole(copy: sqlite3.Connection, lacks: Iterable[Lack]) -> None:
+    """:raises DumpError: a database is damaged."""
+    functions = [lack.what for lack in lacks if lack.kind == "function"]
+    for name in functions:
+        copy.create_function(name, -1, lambda *_: None, deterministic=True)
+        copy.execute("PRAGMA ignore_check_constraints = ON")
+    found = [text for (text,) in copy.execute("PRAGMA quick_check").fetchall()]
+    # What is computed by functions that are not there says nothing.
+    damage = next((text for text in found if not (functions and " value in " in text)), "ok")
+    if damage != "ok":
+        raise DumpError(f"it is damaged: {damage}.", "Restore it from an archive, or recover it by 'sqlite3 .recover'.")
 
 
 def _refuse_locking_out(path: Path) -> None:
@@ -229,7 +267,14 @@ def _refuse_locking_out(path: Path) -> None:
         )
 
 
-def _dump(copy: sqlite3.Connection, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+def _dump(
+    copy: sqlite3.Connection,
+    database: str,
+    excluded: Sequence[str],
+    write: Callable[[bytes], object],
+    *,
+    is_wal: bool,
+) -> Dump:
     sha256, sql_bytes, captured_at = hashlib.sha256(), 0, datetime.now(UTC)
 
     def passing(chunk: bytes) -> None:
@@ -241,7 +286,11 @@ def _dump(copy: sqlite3.Connection, database: str, excluded: Sequence[str], writ
     tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     (encoding,) = copy.execute("PRAGMA encoding").fetchone()
     unknown = [table for table in excluded if table not in tables]
-    held = sqlite_text.write(copy, excluded, passing)
+    lacks = sqlite_lacks.lacks(sqlite_text.objects(copy))
+    _refuse_unreadable(lacks)
+    _check_whole(copy, lacks)
+    unmade = {lack.of.name for lack in lacks if lack.of.kind == "virtual"}
+    held = sqlite_text.write(copy, excluded, passing, is_wal=is_wal, unmade=unmade)
     return Dump(
         database=database,
         engine="sqlite",
@@ -256,8 +305,19 @@ def _dump(copy: sqlite3.Connection, database: str, excluded: Sequence[str], writ
         objects=held.objects,
         excluded_tables=tuple(table for table in excluded if table in tables),
         unprotected_tables=(),
-        warnings=tuple(f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown),
+        warnings=(
+            *(f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown),
+            *(f"{database}: {warning}" for warning in sqlite_lacks.warnings(lacks)),
+        ),
+        limits=tuple(sqlite_lacks.limits(lacks)),
     )
+
+
+def _refuse_unreadable(lacks: Iterable[Lack]) -> None:
+    """:raises DumpError: SQLite does not understand a table, so that its rows cannot be read."""
+    for lack in lacks:
+        if lack.of.kind == "table" and not lack.kind:
+            raise DumpError(f"table {lack.of.name!r} cannot be read: {lack.what}.", NEWER)
 
 
 def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
@@ -273,23 +333,32 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
         database.execute("PRAGMA trusted_schema = OFF")
         database.set_authorizer(_authorize)
         database.set_progress_handler(lambda: 0, INSTRUCTIONS)
-        begun = False
+        collations: set[str] = set()
+        begun = is_wal = False
         read = bounded = 0
         for statement in sqlite_text.read(sql):
             read += len(statement.sql)
             if read > bounded:
                 bounded = 2 * read  # seldom: it takes as long as a small statement
                 _bound(database, bounded)
+            is_wal = is_wal or statement.kind == "journal"
             begun = begun or _begins(database, statement)
-            if statement.kind == "skipped" or (statement.kind == "rows" and only not in ("", statement.table)):
+            if statement.kind in ("skipped", "journal") or (
+                statement.kind == "rows" and only not in ("", statement.table)
+            ):
                 continue
-            count = database.execute(sqlite_text.text_of(statement)).rowcount
+            text = sqlite_text.text_of(statement)
+            if statement.kind in ("table", "index"):
+                sqlite_lacks.stand_in(database, text, collations)
+            count = database.execute(text).rowcount
             tables += statement.kind == "table"
             rows += count if statement.sql[:6].upper() == b"INSERT" and statement.table != "sqlite_sequence" else 0
             progress.advance(len(statement.sql))
         database.set_authorizer(None)
         if database.in_transaction:
             database.execute("COMMIT")
+        if is_wal:
+            database.execute("PRAGMA journal_mode = WAL").fetchone()
     return Loaded(place, rows, tables, time.monotonic() - started)
 
 
@@ -308,7 +377,7 @@ def _bound(database: sqlite3.Connection, read: int) -> None:
 
 def _begins(database: sqlite3.Connection, statement: sqlite_text.Statement) -> bool:
     """Begin the transaction before the first statement that makes something: the encoding is set before."""
-    if statement.kind in ("pragma", "skipped"):
+    if statement.kind in ("pragma", "journal", "skipped"):
         return False
     database.set_authorizer(None)
     database.execute("BEGIN")
@@ -332,11 +401,12 @@ def _put_in_place(place: Path, path: Path, kept: Path | None) -> None:
 
     :param kept: the name that what is replaced gets; None where nothing is.
     """
-    if kept:
-        mode = _settle(path)
+    mode = _settle(path) if kept else ""
+    with closing(_open(place, "rw")) as database:  # whoever closes it last removes what is beside it
         if mode == "wal":
-            with closing(_open(place, "rw")) as database:
-                database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA journal_mode = WAL").fetchone()
+        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if kept:
         place.chmod(path.stat().st_mode & 0o777)
         swap.take_owners(path, place)
     with place.open("rb") as file:

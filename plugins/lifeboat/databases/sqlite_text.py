@@ -12,17 +12,20 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 
 from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.sql_text import SqlText
+from lifeboat.databases.sqlite_lacks import Object
 from lifeboat.errors import DumpError, RestoreError
 
 BATCH = 100_000  # bytes of rows in one INSERT
 PRAGMAS = ("user_version", "application_id")
+LAYOUT = {"page_size": 4096, "auto_vacuum": 0}  # what a new file has; what differs is written, and counts
+WAL = b"PRAGMA journal_mode=WAL;"
 BLANKS = " \t\n\f\r"  # SQLite keeps those that end the definition of an index, and none of others
 
 _TOKENS = re.compile(
@@ -37,7 +40,11 @@ _TEXTS = re.compile(
 _BLANK = re.compile(rb"\s+|--[^\n]*\n")
 _NAME = rb"""("(?:[^"]|"")+"|'(?:[^']|'')+'|`[^`]+`|\[[^\]]+\]|\w+)"""
 _SKIPPED = re.compile(rb"(?:BEGIN(?: TRANSACTION)?|COMMIT|PRAGMA foreign_keys ?= ?\w+|ANALYZE [^;]*);", re.IGNORECASE)
-_PRAGMA = re.compile(rb"PRAGMA (?:user_version|application_id) ?= ?-?\d+;|PRAGMA encoding ?= ?'[\w-]+';", re.IGNORECASE)
+_PRAGMA = re.compile(
+    rb"PRAGMA (?:user_version|application_id) ?= ?-?\d+;|PRAGMA encoding ?= ?'[\w-]+';"
+    rb"|PRAGMA (?:page_size|auto_vacuum)=\d+;",
+    re.IGNORECASE,
+)
 _ROWS = re.compile(
     rb"(INSERT INTO|DELETE FROM)\s+" + _NAME + rb"""\s*(?:\((?:"[^"]*+"|[^()"])*+\)\s*)?(?:VALUES\b|;)""", re.IGNORECASE
 )
@@ -48,7 +55,7 @@ _CREATE = re.compile(rb"CREATE\s+(?:UNIQUE\s+)?((?:VIRTUAL\s+)?TABLE|INDEX|TRIGG
 class Statement:
     """One statement of a dump.
 
-    :param kind: ``rows``, ``pragma``, ``skipped``, or what is made: ``table``, ``index`` ...
+    :param kind: ``rows``, ``pragma``, ``journal``, ``skipped``, or what is made: ``table``, ``index`` ...
     :param table: that is filled or emptied.
     """
 
@@ -100,6 +107,8 @@ def recognise(sql: bytes) -> Statement:
         return Statement("skipped", sql)
     if _PRAGMA.fullmatch(sql):
         return Statement("pragma", sql)
+    if sql == WAL:
+        return Statement("journal", sql)
     if (rows := _ROWS.match(sql)) and not _unquoted(rows[2]).lower().startswith(("sqlite_schema", "sqlite_master")):
         return Statement("rows", sql, _unquoted(rows[2]))
     if made := _CREATE.match(sql):
@@ -160,20 +169,26 @@ class _Table:
     without_rowid: bool
 
 
-def write(database: sqlite3.Connection, excluded: Collection[str], write: Callable[[bytes], object]) -> DumpDigest:
+def write(
+    database: sqlite3.Connection,
+    excluded: Collection[str],
+    write: Callable[[bytes], object],
+    *,
+    is_wal: bool = False,
+    unmade: Collection[str] = (),
+) -> DumpDigest:
     """Write a database as SQL, and return what it holds.
 
     :param database: a copy that nobody changes; text_factory is taken over.
     :param excluded: tables whose rows are left out.
+    :param is_wal: whether its journal is a WAL.
+    :param unmade: virtual tables whose modules only the application has.
     """
     (encoding,) = _one(database, "PRAGMA encoding")
     database.text_factory = partial(_text, str(encoding))
-    tables = list(_tables(database))
-    write(b"PRAGMA foreign_keys=OFF;\n")
-    if encoding != "UTF-8":
-        write(f"PRAGMA encoding='{encoding}';\n".encode())
+    tables = list(_tables(database, unmade))
+    objects = list(_write_layout(database, str(encoding), write, is_wal=is_wal))
     write(b"BEGIN TRANSACTION;\n")
-    objects = []
     for pragma in PRAGMAS:
         text = f"PRAGMA {pragma}={_one(database, f'PRAGMA {pragma}')[0]};\n".encode()
         write(text)
@@ -183,6 +198,8 @@ def write(database: sqlite3.Connection, excluded: Collection[str], write: Callab
         if table.type == "shadow":
             # What its index made of nothing gives way to what it was.
             write(f"DELETE FROM {quoted(table.name)};\n".encode())  # noqa: S608  # quoted
+        elif table.name in unmade:
+            write(_as_row(table))
         elif table.sql:
             write(_statement(table.sql))
         if table.type == "virtual":
@@ -196,7 +213,32 @@ def write(database: sqlite3.Connection, excluded: Collection[str], write: Callab
     return DumpDigest(tuple(digests), tuple(objects), complete=True)
 
 
-def _tables(database: sqlite3.Connection) -> Iterator[_Table]:
+def _write_layout(
+    database: sqlite3.Connection, encoding: str, write: Callable[[bytes], object], *, is_wal: bool
+) -> Iterator[ObjectDigest]:
+    """Write what must be set before a file has a table."""
+    write(b"PRAGMA foreign_keys=OFF;\n")
+    if encoding != "UTF-8":
+        write(f"PRAGMA encoding='{encoding}';\n".encode())
+    for pragma, usual in LAYOUT.items():
+        (value,) = _one(database, f"PRAGMA {pragma}")
+        if value != usual:
+            text = f"PRAGMA {pragma}={value};\n".encode()
+            write(text)
+            yield ObjectDigest("pragma", pragma, _sha256(text))
+    if is_wal:
+        write(WAL + b"\n")
+        yield ObjectDigest("pragma", "journal_mode", _sha256(WAL))
+
+
+def _as_row(table: _Table) -> bytes:
+    """Return the statements by which the stock client brings back what no statement can make there."""
+    name, sql = (text.replace("'", "''") for text in (table.name, table.sql))
+    row = f"INSERT INTO sqlite_schema(type,name,tbl_name,rootpage,sql)VALUES('table','{name}','{name}',0,'{sql}');"
+    return f"PRAGMA writable_schema=ON;\n{row}\nPRAGMA writable_schema=OFF;\n".encode()
+
+
+def _tables(database: sqlite3.Connection, unmade: Collection[str]) -> Iterator[_Table]:
     """Yield the tables: those with rows, then what indexes them, then the rows of these indexes."""
     kinds = {
         _plain(name): (_plain(kind), bool(without_rowid))
@@ -204,14 +246,41 @@ def _tables(database: sqlite3.Connection) -> Iterator[_Table]:
         if schema == "'main'"
     }
     found = [
-        _Table(_plain(name), _plain(sql), *kinds[_plain(name)])
+        _Table(_plain(name), _plain(sql), *_kind(kinds, _plain(name)))
         for name, sql in database.execute(
             "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
             " ORDER BY rowid"
         )
     ]
-    for kind in ("table", "virtual", "shadow"):
-        yield from (table for table in found if table.type == kind)
+    belongs = tuple(f"{name}_" for name in unmade)
+    for table in found:
+        if table.type == "shadow" and table.name.startswith(belongs):
+            yield replace(table, type="table")  # which nothing makes by itself there
+        elif table.type == "table":
+            yield table
+    for kind in ("virtual", "shadow"):
+        yield from (
+            table for table in found if table.type == kind and not (kind == "shadow" and table.name.startswith(belongs))
+        )
+
+
+def objects(database: sqlite3.Connection) -> Iterator[Object]:
+    """Yield what a database holds, in the order in which a dump makes it, but for what belongs to virtual tables."""
+    kinds = {name: kind for schema, name, kind, *_ in database.execute("PRAGMA table_list") if schema == "main"}
+    rows = database.execute(
+        "SELECT CASE WHEN sql LIKE 'CREATE VIRTUAL%' THEN 'virtual' ELSE type END, name, tbl_name, sql"
+        " FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
+    ).fetchall()
+    for kind in ("table", "virtual", "index", "view", "trigger"):
+        for row in rows:
+            if row[0] == kind and kinds.get(row[1]) != "shadow":
+                yield Object(*row)
+
+
+def _kind(kinds: Mapping[str, tuple[str, bool]], table: str) -> tuple[str, bool]:
+    if table not in kinds:
+        raise DumpError(f"table {table!r} cannot be read: its definition is damaged, or too new.")
+    return kinds[table]
 
 
 def _write_rows(database: sqlite3.Connection, table: _Table, write: Callable[[bytes], object]) -> tuple[int, int]:
