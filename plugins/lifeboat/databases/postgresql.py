@@ -35,6 +35,7 @@ from lifeboat.databases import (
     postgresql_limits,
     postgresql_load,
     postgresql_role,
+    postgresql_settings,
 )
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.postgresql_digest import RULES, digest
@@ -159,9 +160,11 @@ class PostgreSQL:
             version, encoding, collation = facts or ("", "", "")
             found, warnings = _excluded(session, database, excluded)
             captured_at = datetime.now(UTC)
-            command = dump_command(conninfo, [*(pattern for _, pattern in found), *patterns])
+            command = dump_command(conninfo, encoding, [*(pattern for _, pattern in found), *patterns])
+            # The zone of times is the session's: the same data must be printed alike on every server.
+            variables = {"PGTZ": "UTC", "PGOPTIONS": postgresql_settings.options(session)}
             log.info("Dumping %s from %s (%s).", database, self._server.address, version)
-            passed = _pump(command, secret, write, Progress(f"Dumping {database}"), forced)
+            passed = _pump(command, secret, variables, write, Progress(f"Dumping {database}"), forced)
         return Dump(
             database=database,
             engine="postgresql",
@@ -305,11 +308,12 @@ class PostgreSQL:
         where = f"{doing} on {self._server.address} failed: "
         try:
             with _login(server or self._server, database) as (_, conninfo), _without_variables():
-                connection = psycopg.connect(conninfo, autocommit=True)
+                connection = psycopg.connect(conninfo, autocommit=True, client_encoding="UTF8")
             with connection as session:
                 if session.info.server_version < OLDEST * 10_000:
                     raise ours(f"the server is older than PostgreSQL {OLDEST}.")
                 session.execute("SET search_path = pg_catalog")  # nothing in a database passes for the server's own
+                postgresql_settings.settle(session)
                 yield session
         except ours as error:
             if error.message.startswith(where):
@@ -326,6 +330,7 @@ def _conninfo(server: Server, database: str) -> dict[str, str]:
         "port": str(server.port),
         "user": server.user,
         "dbname": database,
+        **postgresql_settings.KEEPALIVES,
         **server.tls,
     }
 
@@ -357,10 +362,11 @@ def hint_for(text: str) -> str:
     return next((hint for sign, hint in HINTS.items() if sign in text), "")
 
 
-def dump_command(conninfo: str, excluded: Sequence[str]) -> list[str]:
+def dump_command(conninfo: str, encoding: str, excluded: Sequence[str]) -> list[str]:
     """Return the command that writes one consistent, complete dump to its standard output.
 
     :param conninfo: names a password file, and no password.
+    :param encoding: of the database.
     :param excluded: patterns of tables whose rows are left out.
     :raises DumpError: there is no client.
     """
@@ -370,7 +376,8 @@ def dump_command(conninfo: str, excluded: Sequence[str]) -> list[str]:
     return [
         client,
         "--format=plain",
-        "--encoding=UTF8",
+        # Where the server does not know what its bytes mean, nothing can be translated.
+        f"--encoding={encoding if encoding == postgresql_settings.UNKNOWN else 'UTF8'}",
         "--no-password",
         "--no-tablespaces",  # mean nothing elsewhere
         "--no-subscriptions",  # a copy must not take part in replication
@@ -392,6 +399,7 @@ class _Passed:
 def _pump(
     command: Sequence[str],
     secret: int,
+    variables: Mapping[str, str],
     write: Callable[[bytes], object],
     progress: Progress,
     forced: Sequence[str] = (),
@@ -404,8 +412,6 @@ def _pump(
     """
     sha256, sql_bytes, end = hashlib.sha256(), 0, b""
     refused: list[RestoreError] = []
-    # The zone of times is the session's: the same data must be printed alike on every server.
-    zone = {"PGTZ": "UTC"}
 
     def passing() -> Iterator[bytes]:
         nonlocal sql_bytes, end
@@ -419,7 +425,7 @@ def _pump(
         if status := client.wait():
             raise _failure(client.name, status, client.errors)
 
-    with child(command, [secret], variables=zone) as client:
+    with child(command, [secret], variables=variables) as client:
         chunks = passing()
         hidden = (f"ALTER TABLE ONLY {table} FORCE ROW LEVEL SECURITY;\n".encode() for table in forced)
         held = digest(itertools.chain(hidden, chunks), refused.append)
@@ -436,7 +442,7 @@ def _pump(
 def _failure(name: str, status: int, errors: str) -> DumpError:
     if status < 0:
         return DumpError(f"{name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
-    return DumpError(f"{name} ended with status {status}: {errors}.", hint_for(errors))
+    return DumpError(f"{name} ended with status {status}: {errors or 'it did not say why'}.", hint_for(errors))
 
 
 def _client_version(path: str) -> str:

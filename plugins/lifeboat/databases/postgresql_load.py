@@ -65,9 +65,6 @@ HINTS = {
     "57P01": "The server was shut down; the next try starts anew.",
 }
 SETTINGS = (
-    b"SET statement_timeout = 0",
-    b"SET lock_timeout = 0",
-    b"SET idle_in_transaction_session_timeout = 0",
     b"SET client_encoding = 'UTF8'",
     b"SET standard_conforming_strings = on",  # strings end here where they end there
     b"SET client_min_messages = error",

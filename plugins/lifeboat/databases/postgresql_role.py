@@ -30,7 +30,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.databases import Server
+from lifeboat.databases import Server, postgresql_settings
 from lifeboat.databases.postgresql_session import FORGIVEN, groups, refusal
 from lifeboat.databases.postgresql_statements import Statement, unquoted
 from lifeboat.errors import RestoreError
@@ -272,6 +272,7 @@ def hand_over(session: Connection[Any], role: Role) -> None:
 
     :param session: of the restore login, to the database that was filled.
     """
+    postgresql_settings.take_any_bytes(session)
     name = quoted(role.server.user)
     session.execute(b"SET synchronous_commit = off")  # what gives the database its name waits for the disk
     functions = 0

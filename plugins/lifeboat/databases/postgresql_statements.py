@@ -54,6 +54,14 @@ _TOKENS = _pattern(
     | (?P<block> (?<![.\w$]) (?i:BEGIN\s+ATOMIC) (?![\w$]) ) | (?P<word> {_WORD} )
     | (?P<mark> [();] ) | (?P<open> ['"] | {_TAG} ) | (?P<strange> \\ | /\* )"""
 )
+# Options of a column, an index or a table. Those that begin with pg_ are the server's own: it makes them anew.
+_OPTION = rf"(?: {_NAME} = (?: [eE]?'(?:[^']|'')*' | [^\s',()]+ ) )"
+_EACH_OPTION = _pattern(_OPTION)
+_OPTIONS = _pattern(
+    rf"(?P<keep> --[^\n]* | {_STRING} )"
+    rf"| (?P<before> [ \n]* (?: SET | WITH )\ \( ) (?P<options> {_OPTION} (?: ,\ {_OPTION} )* ) \)"
+)
+_OWN_OPTION = re.compile(rb"[( ]pg_\w+=")
 _INSIGNIFICANT = _pattern(rf"(?P<keep> --[^\n]* | {_STRING} | {_WORD} ) | :: \s* {_TYPE} | [\s()]+")
 _BLANK = re.compile(rb"[ \t\r\n]+|--(?!" + TRAILER[2:] + rb")[^\n]*\n")
 _RESTRICT = re.compile(rb"\\(un)?restrict ([A-Za-z0-9]+)\n")
@@ -76,6 +84,8 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
             | SET\ standard_conforming_strings\ =\ on );\Z"""
         ),
     ),
+    # Nothing is left of it: all that it set is the server's own.
+    ("skipped", _pattern(rf"ALTER\ TABLE\ (?:ONLY\ )? {_QUALIFIED} \ ALTER\ COLUMN\ {_NAME};\Z")),
     # Of the other encodings, some have bytes that look like quotes.
     ("setting", _pattern(r"SET\ client_encoding\ =\ '(?:UTF8|SQL_ASCII|LATIN\d+|WIN\d+|ISO_8859_\d|EUC_\w+)';\Z")),
     (
@@ -267,6 +277,8 @@ def recognise(sql: bytes) -> Statement:
 
     :raises RefusedStatementError: it is none that pg_dump writes for one database.
     """
+    if _OWN_OPTION.search(sql):
+        sql = _without_own_options(sql)
     for kind, pattern in _KINDS:
         if found := pattern.match(sql):
             groups = found.groupdict()
@@ -283,8 +295,20 @@ def recognise(sql: bytes) -> Statement:
     )
 
 
+def _without_own_options(sql: bytes) -> bytes:
+    """Return a statement without what a server keeps for itself, and a client that does not know of it prints."""
+
+    def others(found: re.Match[bytes]) -> bytes:
+        if found["keep"]:
+            return found[0]
+        kept = [option for option in _EACH_OPTION.findall(found["options"]) if not option.startswith(b"pg_")]
+        return found["before"] + b", ".join(kept) + b")" if kept else b""
+
+    return _OPTIONS.sub(others, sql)
+
+
 def _name(text: bytes) -> str:
-    return text.decode("utf-8", "surrogateescape").removeprefix("public.")
+    return text.decode("utf-8", "backslashreplace").removeprefix("public.")
 
 
 def unquoted(name: str) -> str:
