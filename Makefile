@@ -31,7 +31,7 @@ test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against rea
 matrix: $(INSTALLED) ## Run the whole path over every server with every client, and vendors' schemas; write README's table.
 	@scripts/system-packages demo test
 	@scripts/server-roots mysql mysql-tests mariadb-11.8 mariadb-tests postgresql-17 postgresql-18
-	.venv/bin/python -m pytest tests/servers -m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
+	.venv/bin/python -m pytest tests/servers tests/databases/test_postgresql_role.py -m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
 	.venv/bin/python -m tests.servers.tested_with $(MATRIX)
 
 torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one table of what was withstood.

@@ -13,10 +13,9 @@ from lifeboat.errors import DumpError, RestoreError
 
 from include.demo.stand_ins import PostgreSQL
 from tests.crash import die, killed
-from tests.databases.test_postgresql import HEAD, TAIL, everything
+from tests.databases.test_postgresql import HEAD, TAIL, make_everything
 
-__all__ = ["everything"]
-
+NEWER = ("postgresql_17", "postgresql_18")  # where members of a role need not be able to act as it
 ROLES = "SELECT rolname FROM pg_roles WHERE rolname LIKE 'lifeboat\\_load%' ORDER BY 1"
 BEYOND = (
     "SELECT datname, datdba::regrole, datacl FROM pg_database WHERE datname !~ '^lifeboat_' ORDER BY 1;"
@@ -27,13 +26,27 @@ BEYOND = (
 DENIED = r"error (42501|25001|28000|0LP01|22012)\b"
 
 
-@pytest.fixture(scope="module")
-def server(postgresql: PostgreSQL) -> Iterator[PostgreSQL]:
+@pytest.fixture(
+    scope="module", params=["postgresql", *(pytest.param(name, marks=pytest.mark.matrix) for name in NEWER)]
+)
+def server(request: pytest.FixtureRequest) -> Iterator[PostgreSQL]:
     """The server, with a database that nothing may reach, of the login that restores."""
-    postgresql.run(f"CREATE DATABASE victim OWNER {postgresql.user}")
-    yield postgresql
-    assert postgresql.run(ROLES) == ""
-    postgresql.run("DROP DATABASE victim")
+    found: PostgreSQL = request.getfixturevalue(request.param)
+    found.run(f"CREATE DATABASE victim OWNER {found.user}")
+    with pytest.MonkeyPatch.context() as patch:
+        if found.path:
+            patch.setenv("PATH", str(found.path), prepend=":")
+        yield found
+    assert found.run(ROLES) == ""
+    found.run("DROP DATABASE victim")
+
+
+@pytest.fixture(scope="module")
+def everything(server: PostgreSQL) -> tuple[Dump, bytes]:
+    """A dump of everything that a dump must carry."""
+    make_everything(server)
+    chunks: list[bytes] = []
+    return engine(server).dump("everything", (), chunks.append), b"".join(chunks)
 
 
 def engine(server: PostgreSQL, user: str = "", password: str = "") -> Engine:
