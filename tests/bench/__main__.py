@@ -5,10 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.bench import database, listing, night, page, parsing, restore, trees
+from tests.bench import database, listing, night, page, parsing, postgresql, restore, trees
 
 with tempfile.TemporaryDirectory(prefix="lifeboat-bench-") as folder:
-    for contest in (trees, database, restore, listing, parsing, page, night):
+    for contest in (trees, database, restore, postgresql, listing, parsing, page, night):
         scratch = Path(folder) / contest.__name__
         scratch.mkdir()
         contest.main(scratch)
