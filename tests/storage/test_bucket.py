@@ -156,3 +156,14 @@ def test_a_copy_that_fails_leaves_nothing(s3: S3, bucket: Bucket, destination: S
     with pytest.raises(StorageError, match=r"Cannot store b at destination 'off'.*InternalError"):
         destination.store(Object(bucket, "a"), "b", hashlib.sha256(b"content").hexdigest())
     assert list(destination.list()) == list(destination.uploads()) == []
+
+
+def test_what_is_open_is_one_object_though_somebody_replaces_it(bucket: Bucket) -> None:
+    upload(bucket, "a", b"verified" + bytes(MIB))
+    with bucket.open("a") as file:
+        assert file.read(8) == b"verified"
+        upload(bucket, "a", b"replaced" + bytes(MIB))
+        file.seek(0)
+        with pytest.raises(StorageError, match=r"Somebody replaced a at .* while it was read"):
+            file.read(8)
+    assert content_of(bucket, "a").startswith(b"replaced")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from lifeboat.errors import AlreadyStoredError, StorageError
@@ -68,22 +68,25 @@ class Bucket:
 
     def find(self, key: str) -> StoredObject | None:
         """Return what is stored under a key, or None."""
+        head = self._head(key)
+        return StoredObject(key, head["ContentLength"], head["LastModified"]) if head else None
+
+    def _head(self, key: str) -> dict[str, Any] | None:
         with self.translated(f"look for {key} in"):
             try:
-                head = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+                return cast(dict[str, Any], self.client.head_object(Bucket=self.bucket, Key=self.prefix + key))
             except self.client.exceptions.ClientError as error:
                 if error_code(error) != "404":
                     raise
                 self.client.head_bucket(Bucket=self.bucket)  # a missing bucket is not a missing object
                 return None
-            return StoredObject(key, head["ContentLength"], head["LastModified"])
 
     def open(self, key: str) -> BinaryIO:
-        """Open an object for reading; the reader seeks without fetching what it skips."""
-        found = self.find(key)
-        if found is None:
+        """Open an object for reading; the reader seeks without fetching what it skips, and reads no other object."""
+        head = self._head(key)
+        if head is None:
             raise StorageError(f"There is no {key} at {self}.")
-        return cast(BinaryIO, _Reader(self, key, found.size))
+        return cast(BinaryIO, _Reader(self, key, head["ContentLength"], _identity(head)))
 
     def delete(self, key: str) -> None:
         """Delete an object; deleting one that does not exist is not an error."""
@@ -112,12 +115,18 @@ class Bucket:
                             Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                         )
 
-    def read_from(self, key: str, start: int) -> Any:
-        """Return the body of an object from a byte on, as a stream."""
+    def read_from(self, key: str, start: int, identity: object) -> Any:
+        """Return the body of an object from a byte on, as a stream.
+
+        :param identity: of the object that is meant.
+        """
         with self.translated(f"read {key} from"):
             answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=f"bytes={start}-")
         if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
             raise StorageError(f"{self} does not answer with the bytes of {key} that it was asked for.")
+        if _identity(answer) != identity:
+            answer["Body"].close()
+            raise StorageError(f"Somebody replaced {key} at {self} while it was read.", "Verify it, then try again.")
         return answer["Body"]
 
     @contextlib.contextmanager
@@ -141,6 +150,11 @@ class Bucket:
             raise StorageError(f"Cannot {doing} {self}: {text}.", HINTS.get(code, "")) from error
 
 
+def _identity(answer: Mapping[str, Any]) -> object:
+    """Return what of an answer is the same as long as nobody replaces the object."""
+    return answer.get("ETag"), answer.get("LastModified")
+
+
 class Object:
     """An object as a source.
 
@@ -160,8 +174,8 @@ class Object:
 class _Reader(io.RawIOBase):
     """Reads an object by ranges: one request as long as reading goes on, a new one after a leap or a cut line."""
 
-    def __init__(self, bucket: Bucket, key: str, size: int) -> None:
-        self._bucket, self._key, self._size = bucket, key, size
+    def __init__(self, bucket: Bucket, key: str, size: int, identity: object) -> None:
+        self._bucket, self._key, self._size, self._identity = bucket, key, size, identity
         self._position = 0
         self._body: Any = None
         self._body_position = 0
@@ -211,7 +225,7 @@ class _Reader(io.RawIOBase):
         if not 0 <= self._position - self._body_position <= READ_ON:
             self._drop()
         if self._body is None:
-            self._body = self._bucket.read_from(self._key, self._position)
+            self._body = self._bucket.read_from(self._key, self._position, self._identity)
             self._body_position = self._position
         while skipped := self._position - self._body_position:
             self._next(skipped)
