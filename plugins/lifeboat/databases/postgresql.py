@@ -241,6 +241,8 @@ class PostgreSQL:
             session.execute(f"ALTER DATABASE {quoted(DRILL)} RENAME TO {quoted(place)}".encode())
             with self._filled_by(session, place, doing, captured.extensions or (), production=production):
                 try:
+                    if production:
+                        _check_owner(session, captured.database)
                     yield place
                 except BaseException:
                     _drop_after_failure(session, place)
@@ -611,14 +613,7 @@ def _check_target(session: Connection[Any], target: Target) -> None:
             f"Somebody made a database {name!r} since this restore was planned; it is left as it is.",
             "Select again, into another name.",
         )
-    owns = session.execute(
-        "SELECT pg_has_role(datdba, 'MEMBER') FROM pg_database WHERE datname = %s", [name]
-    ).fetchone()
-    if owns != (True,):
-        raise RestoreError(
-            f"{session.info.user} is not a member of the role that owns database {name!r}.",
-            "Grant it that role, so that what is restored has the owner that it had.",
-        )
+    _check_owner(session, name)
     users = session.execute(
         "SELECT DISTINCT coalesce(nullif(application_name, ''), 'a client') || ' of ' || usename"
         " FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
@@ -628,6 +623,31 @@ def _check_target(session: Connection[Any], target: Target) -> None:
     if users:
         who = ", ".join(str(user) for (user,) in users)
         raise RestoreError(f"Database {name!r} is in use by {who}.", "Stop the application, then restore again.")
+
+
+def _check_owner(session: Connection[Any], name: str) -> None:
+    """Refuse what only the owner of a database may do: to give it another name, and another database its owner.
+
+    :raises RestoreError: this user cannot act as the owner of the database, if there is one of that name.
+    """
+    has_set = session.info.server_version >= postgresql_role.SET_IS_A_RIGHT
+    row = session.execute(
+        "SELECT pg_get_userbyid(datdba), pg_has_role(datdba, 'MEMBER'), pg_has_role(datdba, 'USAGE')"
+        " AND pg_has_role(datdba, %s) FROM pg_database WHERE datname = %s",
+        ["SET" if has_set else "MEMBER", name],
+    ).fetchone()
+    owner, is_member, may_act = row or ("", True, True)
+    if may_act:
+        return
+    user = session.info.user
+    options = " WITH SET TRUE, INHERIT TRUE" if has_set else ""
+    inherit = "" if has_set or not is_member else f" And: ALTER ROLE {quoted(user)} INHERIT;"
+    how = "may not act as" if is_member else "is not a member of"
+    raise RestoreError(
+        f"{user} {how} the role that owns database {name!r}.",
+        f"Grant it that role, so that what is restored has the owner that it had:"
+        f" GRANT {quoted(owner)} TO {quoted(user)}{options};{inherit}",
+    )
 
 
 def _put_in_place(session: Connection[Any], place: str, name: str, kept: str) -> None:
