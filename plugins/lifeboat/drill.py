@@ -193,7 +193,8 @@ def _rehearse_database(
     captured = replace(captured, extensions=stored_archive.extensions_of(reader, entry, captured))
     with engine.scratch(key, captured, production=in_production) as place:
         with rehearsal.phase("restore"):
-            loaded = engine.load(place, stored_archive.sql_of(reader, entry), Load(captured.database))
+            load = Load(captured.database, unchecked=captured.unchecked)
+            loaded = engine.load(place, stored_archive.sql_of(reader, entry), load)
         with rehearsal.phase("compare"):
             restored = engine.read_back(place, ())
             captured = stored_archive.comparable(reader, captured)

@@ -303,7 +303,8 @@ def restore_database(
         extensions = stored_archive.extensions_of(reader, step.entry, captured)
         target = Target(step.schema, plan.key, captured, step.exists, step.in_place, extensions)
         with engine.target(target) as place:
-            load = Load(step.database, step.table, step.in_place, sequential)
+            unchecked = captured.unchecked if captured else frozenset()
+            load = Load(step.database, step.table, step.in_place, sequential, unchecked)
             loaded = _load(engine, target, place.name, stored_archive.sql_of(reader, step.entry), load)
             warnings = list(loaded.warnings)
             empty = set(captured.excluded_tables) & set(loaded.below) if captured else ()

@@ -14,7 +14,18 @@ from typing import Any, cast
 import pytest
 from lifeboat import comparison, connections
 from lifeboat.config import Database
-from lifeboat.databases import OTHER_SCHEMA, UNASKED, Dump, Limit, Load, Target, count_limits, mysql, mysql_limits
+from lifeboat.databases import (
+    EXCLUDED_PARENT,
+    OTHER_SCHEMA,
+    UNASKED,
+    Dump,
+    Limit,
+    Load,
+    Target,
+    count_limits,
+    mysql,
+    mysql_limits,
+)
 from lifeboat.databases.mysql import Session
 from lifeboat.databases.mysql_engine import MySQL as Engine
 from lifeboat.databases.mysql_limits import (
@@ -23,7 +34,6 @@ from lifeboat.databases.mysql_limits import (
     DEFINER,
     EVENT,
     EXCLUDED_MEMBER,
-    EXCLUDED_PARENT,
     EXCLUDED_VIEW,
     FLOAT,
     HISTOGRAM,

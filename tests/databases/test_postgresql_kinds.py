@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from lifeboat import catalog, checkup, comparison, config, connections, drill, restore, survey
 from lifeboat.config import Database
-from lifeboat.databases import BY_HAND, Dump, Engine, Load, Loaded
+from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, Dump, Engine, Load, Loaded
 from lifeboat.databases.postgresql_digest import digest
 from lifeboat.databases.postgresql_limits import LEFT_OUT, SUBSCRIPTION
 from lifeboat.databases.postgresql_statements import read
@@ -435,3 +435,51 @@ def test_large_objects_of_others_are_read_by_members_of_their_owner(pg: PostgreS
     assert [(each.kind, each.name) for each in dump.objects] == [("large object", "4711")]
     pg.run("DROP OWNED BY clerk", "shop")
     pg.run("DROP ROLE clerk")
+
+
+TO_EXCLUDED = """
+CREATE TABLE sessions (id int PRIMARY KEY); CREATE TABLE ev (sid int REFERENCES sessions);
+CREATE SCHEMA "s 1"; CREATE TABLE "s 1"."e v" (sid int, CONSTRAINT "to; ()" FOREIGN KEY (sid) REFERENCES sessions
+  ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO sessions VALUES (1); INSERT INTO ev VALUES (1); INSERT INTO "s 1"."e v" VALUES (1);
+"""
+
+
+def test_a_foreign_key_to_an_excluded_table_is_told_and_not_checked(pg: PostgreSQL, project: Configure) -> None:
+    fill(pg, TO_EXCLUDED)
+    project(applications={"Shop": {"databases": [SHOP | {"exclude_tables": ["sessions"]}]}}, drill={"production": True})
+    taken = back_up()
+    names = {"ev.ev_sid_fkey", '"s 1"."e v"."to; ()"'}
+    assert {(limit.kind, limit.name) for limit in taken.limits["shop"]} == {(EXCLUDED_PARENT, name) for name in names}
+    (done,) = restored(plan(into="shop_copy"))
+    assert (done.rows, done.compared) == (2, 3)
+    assert {"not brought back exactly" in warning for warning in done.warnings} == {True}
+    keys = "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
+    assert pg.run(keys, "shop_copy") == "ev_sid_fkey\tf\nto; ()\tf\n"
+    (destination,) = connections.destinations(config.load(), "Shop", ("disk",))
+    made = drill.rehearse(config.load(), "Shop", destination, taken.packed.key, "a test", datetime.now(UTC))
+    assert f"not restored exactly: {EXCLUDED_PARENT}: 2" in made["notes"]
+
+
+def test_rows_without_parents_come_back_and_are_named(pg: PostgreSQL) -> None:
+    fill(pg, TO_EXCLUDED)
+    pg.run("SET session_replication_role = replica; INSERT INTO ev VALUES (7)", "shop")
+    dump, text = take()
+    loaded, again = reload(dump, text)
+    assert loaded.orphans == ("foreign key ev.ev_sid_fkey asks for",)
+    assert "rows lack the parents that foreign key ev.ev_sid_fkey asks for" in loaded.warnings
+    assert comparison.differences(dump, again) == []
+
+
+def test_a_partitioned_table_with_a_key_to_an_excluded_one_is_loaded_by_hand(pg: PostgreSQL) -> None:
+    fill(
+        pg,
+        """CREATE TABLE sessions (id int PRIMARY KEY); INSERT INTO sessions VALUES (1);
+        CREATE TABLE m (sid int REFERENCES sessions) PARTITION BY LIST (sid); CREATE TABLE m1 PARTITION OF m DEFAULT;
+        INSERT INTO m VALUES (1);""",
+    )
+    dump, text = take("sessions")
+    ((kind, name),) = {(limit.kind, limit.name) for limit in dump.limits}
+    assert (kind, name) == (BY_HAND, "m.m_sid_fkey")
+    with pytest.raises(RestoreError):
+        reload(dump, text)

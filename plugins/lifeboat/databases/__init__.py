@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 EngineName = Literal["mysql", "postgresql", "sqlite"]  # as laravel-backup begins the names of dumps
 UNPROTECTED = "tables without transactions, which no snapshot protects"  # a kind of limit
 OTHER_SCHEMA = "views over other schemas, which no restore makes"  # another
+EXCLUDED_PARENT = "foreign keys to excluded tables"  # another
 BY_HAND = "what only the stock client loads, by hand"  # another: no restore takes the dump, and no drill proves it
 CLIENTS: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "psql", "sqlite": "sqlite3"}  # the stock clients
 UNASKED = "restore servers that could not be asked"  # another
@@ -145,6 +146,11 @@ class Dump:
         return [limit.text for limit in self.limits if limit.kind == BY_HAND]
 
     @property
+    def unchecked(self) -> frozenset[str]:
+        """Foreign keys, each behind its table, whose parents the dump does not hold."""
+        return frozenset(limit.name for limit in self.limits if limit.kind == EXCLUDED_PARENT)
+
+    @property
     def notices(self) -> list[str]:
         """What a reader should know first, in sentences: the limits, then the warnings."""
         unprotected = f"{self.database}: no snapshot protects {', '.join(self.unprotected_tables)}"
@@ -236,12 +242,14 @@ class Load:
     :param table: only the rows of this table, and of those below it; all when empty.
     :param in_place: the copy takes the place of the dumped database.
     :param sequential: by the stock client.
+    :param unchecked: foreign keys, each behind its table, whose parents the dump does not hold.
     """
 
     source: str
     table: str = ""
     in_place: bool = False
     sequential: bool = False
+    unchecked: frozenset[str] = frozenset()
 
 
 class Engine(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lifeboat.databases import OTHER_SCHEMA, UNASKED, UNPROTECTED, Limit
+from lifeboat.databases import EXCLUDED_PARENT, OTHER_SCHEMA, UNASKED, UNPROTECTED, Limit
 from lifeboat.databases.mysql_definitions import members, read_table
 from lifeboat.databases.mysql_lexis import Lexis, Session, tokens
 from lifeboat.databases.mysql_source import UNICODE, Column, Source, Table, Taker, View
@@ -28,7 +28,6 @@ UNSEARCHED = "columns not searched for characters without a unique Unicode form"
 UNUSABLE_VIEW = "views that nobody can use"
 EXCLUDED_VIEW = "views left out because they read excluded tables"
 OTHER_PARENT = "foreign keys to other schemas, which no restore makes"
-EXCLUDED_PARENT = "foreign keys to excluded tables"
 EXCLUDED_MEMBER = "MERGE tables over excluded tables"
 DEFINER = "definers that do not come back"
 GENERATED_ONLY = "tables that consist of generated columns"

@@ -255,7 +255,7 @@ class PostgreSQL:
         role = self._roles[place]
         doing = f"Restore of database {load.source!r}"
         connect = partial(self._session, place, doing, RestoreError, role.server)
-        loaded = postgresql_load.load(connect, place, sql, load.table, role)
+        loaded = postgresql_load.load(connect, place, sql, load, role)
         with connect() as session:
             told = postgresql_extensions.told(session, role, loaded)
         return replace(told, warnings=(*self._warnings[place], *told.warnings))

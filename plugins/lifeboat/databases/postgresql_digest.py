@@ -8,6 +8,7 @@ The rules, whose version a manifest says:
   columns' names.
 * The definition of a table, or of any other object, is the sum of the SHA-256 of each statement about it, without casts
   and parentheses (see `postgresql_statements.canonical`); values of sequences and large objects count.
+* Whether the rows that are there were checked by a foreign key does not count: a load says so where it cannot.
 * Owners, rights, publications, event triggers and comments on them, on extensions and on languages belong to the
   server, and do not count.
 """

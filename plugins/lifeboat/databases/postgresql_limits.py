@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.databases import BY_HAND, Limit
+from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, Limit
 from lifeboat.databases.postgresql_statements import RefusedStatementError
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 LEFT_OUT = "what only superusers make, and a restore leaves out"
 SUBSCRIPTION = "subscriptions, which a copy must not have"
-EXCLUDED_PARENT = "foreign keys to excluded tables"
 
 IN_SCHEMA = 150_000  # since this version, a publication may be of all tables in a schema
+UNCHECKED_IF_PARTITIONED = 180_000  # since this version, a foreign key of a partitioned table may be NOT VALID
 # Functions, types and the like: the dump does not load without them.
 _SUPERUSERS_ONLY = """
 SELECT what, name FROM (
@@ -63,10 +63,11 @@ SELECT subname FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE 
 """
 _TO_EXCLUDED = """
 WITH named AS (
-  SELECT c.oid, CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname) AS name
+  SELECT c.oid, relkind,
+         CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname) AS name
   FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p')
 )
-SELECT conname, child.name, parent.name
+SELECT quote_ident(conname), child.name, parent.name, child.relkind = 'p'
 FROM pg_constraint JOIN named child ON child.oid = conrelid JOIN named parent ON parent.oid = confrelid
 WHERE contype = 'f' AND convalidated AND conparentid = 0
 AND parent.name = ANY(%(excluded)s) AND child.name <> ALL(%(excluded)s) ORDER BY 2, 1
@@ -89,9 +90,14 @@ def of_catalog(session: Connection[Any], excluded: Iterable[str]) -> Iterator[Li
     for (name,) in session.execute(_SUBSCRIPTIONS).fetchall():
         text = f"subscription {name!r}: a restore leaves it out, for a copy must not take part in replication"
         yield Limit(SUBSCRIPTION, name, text)
-    for key, table, parent in session.execute(_TO_EXCLUDED, {"excluded": list(excluded)}).fetchall():
-        text = f"foreign key {key!r} of table {table!r} refers to table {parent!r}, whose rows are excluded"
-        yield Limit(EXCLUDED_PARENT, f"{table}.{key}", f"{text}: a restore cannot check it")
+    for key, table, parent, is_partitioned in session.execute(_TO_EXCLUDED, {"excluded": list(excluded)}).fetchall():
+        text = f"foreign key {key} of table {table!r} refers to table {parent!r}, whose rows are excluded"
+        if is_partitioned and session.info.server_version < UNCHECKED_IF_PARTITIONED:
+            yield Limit(
+                BY_HAND, f"{table}.{key}", f"{text}, and that of a partitioned table must be checked: leave it out"
+            )
+        else:
+            yield Limit(EXCLUDED_PARENT, f"{table}.{key}", f"{text}: a restore cannot check it, and makes it NOT VALID")
 
 
 def of_refused(refused: Iterable[RestoreError]) -> Iterator[Limit]:

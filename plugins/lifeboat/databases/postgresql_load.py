@@ -17,7 +17,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from lifeboat.databases import Loaded
+from lifeboat.databases import Load, Loaded
 from lifeboat.databases.postgresql_role import CONNECTIONS, Role
 from lifeboat.databases.postgresql_session import FORGIVEN, GROUP, refusal, stopping
 from lifeboat.databases.postgresql_statements import (
@@ -26,9 +26,11 @@ from lifeboat.databases.postgresql_statements import (
     Statement,
     Trailer,
     calls_functions,
+    foreign_key,
     is_foreign_key,
     is_key,
     read,
+    unvalidated,
 )
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
@@ -79,7 +81,7 @@ def load(
     connect: Callable[[], AbstractContextManager[Connection[Any]]],
     place: str,
     sql: Iterable[bytes],
-    table: str,
+    load: Load,
     role: Role,
     *,
     connections: int = CONNECTIONS,
@@ -87,7 +89,7 @@ def load(
     """Load a dump into an empty database.
 
     :param connect: opens a session of the role.
-    :param table: the rows of this table and of those below it only, without foreign keys; the others stay empty.
+    :param load: of one table, only its rows and those of the tables below it come, without foreign keys.
     :param connections: that load at the same time; one more takes what cannot be spread.
     :raises RestoreError: nothing that was loaded counts then.
     """
@@ -100,14 +102,16 @@ def load(
                 session.execute(setting)
         stop = opened.enter_context(stopping(sessions))
         with Workers(serial, parallel, stop) as workers:
-            loading = _Loading(workers, sessions, read(sql), table, role, Progress(f"Restoring {place}"))
+            loading = _Loading(workers, sessions, read(sql), load, role, Progress(f"Restoring {place}"))
             loading.run()
     refused = (loading.refused + role.refused).most_common(REASONS_TOLD)
     told = [f"{count} of owners and rights: {reason}" for reason, count in refused]
     warnings = [f"statements that could not be run, {'; '.join(told)}"] if told else []
-    below = tuple(sorted(loading.wanted.names - {table}))
+    orphans = tuple(sorted(loading.orphans))
+    warnings += [f"rows lack the parents that {each}" for each in orphans]
+    below = tuple(sorted(loading.wanted.names - {load.table}))
     seconds = time.monotonic() - started
-    return Loaded(place, loading.rows, len(loading.tables), seconds, tuple(warnings), below=below)
+    return Loaded(place, loading.rows, len(loading.tables), seconds, tuple(warnings), orphans, below=below)
 
 
 class _Loading:
@@ -122,13 +126,14 @@ class _Loading:
         workers: Workers[Connection[Any]],
         sessions: Sequence[Connection[Any]],
         pieces: Iterator[Statement | Trailer | bytes],
-        table: str,
+        load: Load,
         role: Role,
         progress: Progress,
     ) -> None:
         self._workers, self._sessions, self._pieces = workers, sessions, pieces
-        self._table, self._role, self._progress = table, role, progress
-        self.wanted = Lineage(table)
+        self._table, self._unchecked, self._role, self._progress = load.table, load.unchecked, role, progress
+        self.wanted = Lineage(load.table)
+        self.orphans: list[str] = []
         self._step: Literal["statements", "rows", "keys"] = "statements"
         self._group: list[Statement] = []
         self._group_bytes = 0
@@ -194,7 +199,7 @@ class _Loading:
             self._workers.submit(Job(partial(_run, statement=statement), len(statement.sql), lane))
         else:
             self._begin("statements")
-            self._take_in_order(statement)
+            self._take_in_order(unvalidated(statement) if foreign_key(statement) in self._unchecked else statement)
 
     def _is_left_out(self, statement: Statement) -> bool:
         """Whether a restore of one table does without: it would need, or bring, the rows of others."""
@@ -231,7 +236,7 @@ class _Loading:
         group, self._group = self._group, []
         if not group:
             return
-        run = self._run_optional if group[0].kind in OPTIONAL else _run_together
+        run = self._run_optional if group[0].kind in OPTIONAL else self._run_together
         self._progress.advance(self._group_bytes)
         self._workers.submit(Job(partial(run, group=group), self._group_bytes, lane="statements"))
         self._group_bytes = 0
@@ -250,6 +255,30 @@ class _Loading:
                 self.refused[error.diag.message_primary or error.sqlstate] += 1
             elif error:
                 raise _failure(session, statement, error)
+
+    def _run_together(self, session: Connection[Any], group: Sequence[Statement]) -> None:
+        """Run statements; if the server refuses one, find out which."""
+        if refusal(session, [statement.sql for statement in group]):
+            with session.transaction():
+                for statement in group:
+                    self._run_alone(session, statement)
+
+    def _run_alone(self, session: Connection[Any], statement: Statement) -> None:
+        """Run a statement; a foreign key whose parents the dumped database lacked, too, is not checked."""
+        import psycopg
+
+        key = foreign_key(statement)
+        if not key:
+            _run(session, statement)
+            return
+        try:
+            with session.transaction():
+                session.execute(statement.sql, binary=True)
+        except psycopg.errors.ForeignKeyViolation:
+            _run(session, unvalidated(statement))
+            self.orphans.append(f"foreign key {key} asks for")
+        except psycopg.Error as error:
+            raise _failure(session, statement, error) from error
 
     def _take_rows(self, piece: bytes) -> None:
         """Gather rows: whole lines, or a part of one that is long."""
@@ -309,14 +338,6 @@ def _copy(session: Connection[Any], statement: Statement, pieces: Iterable[bytes
 def _run(session: Connection[Any], statement: Statement) -> None:
     if error := refusal(session, [statement.sql]):
         raise _failure(session, statement, error)
-
-
-def _run_together(session: Connection[Any], group: Sequence[Statement]) -> None:
-    """Run statements; if the server refuses one, find out which."""
-    if refusal(session, [statement.sql for statement in group]):
-        with session.transaction():
-            for statement in group:
-                _run(session, statement)
 
 
 def _failure(session: Connection[Any], statement: Statement, error: Error) -> Exception:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lifeboat.databases.sql_text import SqlText
 from lifeboat.errors import RestoreError
@@ -130,7 +130,10 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ),
     ("", _pattern(rf"ALTER\ (?P<kind> {_CREATED} ) (?:\ ONLY)? {_MADE}")),
 )
-_FOREIGN_KEY = _pattern(rf"ALTER\ TABLE\ (?:ONLY\ )?{_QUALIFIED}\s+ADD\ CONSTRAINT\ {_NAME}\ FOREIGN\ KEY\ ")
+_FOREIGN_KEY = _pattern(
+    rf"ALTER\ TABLE\ (?:ONLY\ )?{_QUALIFIED}\s+ADD\ CONSTRAINT\ (?P<name> {_NAME} )\ FOREIGN\ KEY\ "
+)
+_NOT_VALID = b" NOT VALID"
 _HEIR = _pattern(rf"\n\)\nINHERITS\ \((?P<parents> {_QUALIFIED} (?:,\ {_QUALIFIED})* )\) (?:\nWITH\ \([^\n]*\))?;\Z")
 _PARTITION = _pattern(
     rf"""ALTER\ TABLE\ (?:ONLY\ )? (?P<parent> {_QUALIFIED} )\ ATTACH\ PARTITION\ (?P<child> {_QUALIFIED} )\s
@@ -324,6 +327,8 @@ def canonical(statement: Statement) -> bytes:
     if statement.kind in CODE:
         return statement.sql
     sql = _with_sorted_items(statement.sql) if is_heir(statement) else statement.sql
+    if is_foreign_key(statement):
+        sql = sql.removesuffix(b";").removesuffix(_NOT_VALID) + b";"  # where a load adds it, it says so
     return _INSIGNIFICANT.sub(lambda found: found["keep"] or b"", sql)
 
 
@@ -345,7 +350,18 @@ def _with_sorted_items(sql: bytes) -> bytes:
 
 def is_foreign_key(statement: Statement) -> bool:
     """Whether a statement makes a table depend on the rows of another."""
-    return statement.kind == "table" and bool(_FOREIGN_KEY.match(statement.sql))
+    return bool(foreign_key(statement))
+
+
+def foreign_key(statement: Statement) -> str:
+    """Return the name of the foreign key that a statement makes, behind its table's; empty where it makes none."""
+    found = _FOREIGN_KEY.match(statement.sql) if statement.kind == "table" else None
+    return f"{statement.name}.{found['name'].decode('utf-8', 'surrogateescape')}" if found else ""
+
+
+def unvalidated(statement: Statement) -> Statement:
+    """Return a foreign key that the server does not check for the rows that are there."""
+    return replace(statement, sql=statement.sql.removesuffix(b";").removesuffix(_NOT_VALID) + _NOT_VALID + b";")
 
 
 def is_heir(statement: Statement) -> bool:
