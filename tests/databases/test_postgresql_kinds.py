@@ -483,3 +483,34 @@ def test_a_partitioned_table_with_a_key_to_an_excluded_one_is_loaded_by_hand(pg:
     assert (kind, name) == (BY_HAND, "m.m_sid_fkey")
     with pytest.raises(RestoreError):
         reload(dump, text)
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize(
+    "server", [pytest.param(name, marks=pytest.mark.needs(name)) for name in ("postgresql_17", "postgresql_18")]
+)
+def test_newer_servers_tell_the_same(
+    server: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer: PostgreSQL = request.getfixturevalue(server)
+    monkeypatch.setenv("AIRFLOW_CONN_KINDS_PG", newer.connection())
+    monkeypatch.setenv("PATH", f"{newer.path}:{os.environ['PATH']}")
+    newer.run(f"CREATE DATABASE shop OWNER {newer.user}")
+    try:
+        fill(newer, PARTITIONED + MISLEADING)
+        for number, sql in enumerate((TO_EXCLUDED, *INHERITED.values())):
+            fill(newer, f"CREATE SCHEMA x{number}; SET search_path = x{number}; {sql}")
+        dump, text = take("x0.sessions")
+        assert {limit.kind for limit in dump.limits} == {EXCLUDED_PARENT}
+        loading = engine()
+        with loading.scratch("a key", dump) as place:
+            loading.load(place, [text], Load("shop", unchecked=dump.unchecked))
+            assert comparison.differences(dump, loading.read_back(place, ())) == []
+        for case in ("type", "setting", "operators", "leakproof"):
+            newer.run(f"CREATE SCHEMA {case}; SET search_path = {case}; {BY_HAND_ONLY[case][0]}", "shop")
+            newer.run(f"GRANT ALL ON SCHEMA {case} TO {newer.user}", "shop")
+            newer.run(f"GRANT ALL ON ALL TABLES IN SCHEMA {case} TO {newer.user}", "shop")
+        by_hand = {limit.name for limit in take()[0].limits if limit.kind == BY_HAND}
+        assert by_hand == {"pair", "pair_in", "pair_out", "loud", "kin", "calm"}
+    finally:
+        newer.run("DROP DATABASE shop WITH (FORCE)")
