@@ -62,6 +62,7 @@ class Proof:
     :param recovery: how long the recovery took that it measured.
     :param error: why it is not a proof; empty when it is one.
     :param unread: whether it could not be read, so that it may be one all the same.
+    :param missed: how many owners, rights and settings of databases it does not prove.
     """
 
     key: str
@@ -69,6 +70,7 @@ class Proof:
     recovery: timedelta
     error: str = ""
     unread: bool = False
+    missed: int = 0
 
 
 class Marked(NamedTuple):

@@ -35,7 +35,7 @@ from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
 from lifeboat.config import Database, Settings
-from lifeboat.databases import SERVERLESS, Dump, Load, Loaded, count_limits
+from lifeboat.databases import SERVERLESS, Dump, Load, Loaded, Missed, count_limits
 from lifeboat.databases.names import PREFIX
 from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageError
 from lifeboat.logs import logger
@@ -71,6 +71,7 @@ class _Rehearsal:
     :param digests: of everything that was compared; hashed into the proof.
     :param notes: what its reader should know.
     :param limits: how much the dumps did not carry exactly.
+    :param missed: how much a restore on that server would not make as it was captured, apart from contents.
     """
 
     compared: Compared = field(default_factory=Compared)
@@ -79,6 +80,7 @@ class _Rehearsal:
     notes: list[str] = field(default_factory=list)
     servers: set[str] = field(default_factory=set)
     limits: int = 0
+    missed: int = 0
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -198,10 +200,14 @@ def _rehearse_database(
         with rehearsal.phase("compare"):
             restored = engine.read_back(place, ())
             captured = stored_archive.comparable(reader, captured)
-    _note_database(captured, restored, loaded, rehearsal)
+        with rehearsal.phase("restore"):
+            missed = engine.rehearse(place)
+    _note_database(captured, restored, loaded, missed, rehearsal)
 
 
-def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _Rehearsal) -> None:
+def _note_database(
+    captured: Dump, restored: Dump, loaded: Loaded, missed: Sequence[Missed], rehearsal: _Rehearsal
+) -> None:
     found = comparison.differences(captured, restored, left_out=loaded.left_out)
     comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, HINT)
     if loaded.orphans:
@@ -230,6 +236,10 @@ def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _R
         definitions = plural(len(found), "definition is", "definitions are")
         rehearsal.notes.append(f"{definitions} worded otherwise by server {restored.server}")
     rehearsal.notes += [f"not restored exactly: {kind}" for kind in count_limits(captured.inexact)]
+    for each in missed:
+        log.warning("%s: not proven, a restore to this server would miss it: %s.", captured.database, each.text)
+    rehearsal.notes += [f"not proven, for this server lacks roles or rights: {kind}" for kind in count_limits(missed)]
+    rehearsal.missed += len(missed)
     rehearsal.servers.add(restored.server)
     rehearsal.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
     rehearsal.compared.databases += 1
@@ -239,7 +249,8 @@ def _note_database(captured: Dump, restored: Dump, loaded: Loaded, rehearsal: _R
     rehearsal.compared.bytes += captured.sql_bytes
     rehearsal.limits += len(captured.inexact)
     tables, rows = plural(len(captured.tables), "table"), plural(captured.rows, "row")
-    log.info("%s: %s, %s %s.", captured.database, tables, rows, proof.same_text(len(captured.inexact)))
+    same = proof.same_text(len(captured.inexact), len(missed))
+    log.info("%s: %s, %s %s.", captured.database, tables, rows, same)
 
 
 def _scratch_server(settings: Settings, application: str, captured: Dump) -> Database:
@@ -324,6 +335,7 @@ def _proof(
         },
         "notes": rehearsal.notes,
         "limits": rehearsal.limits,
+        "missed": rehearsal.missed,
     }
     seconds = round(proof.recovery_seconds(facts), 3)
     point = {"proven_at": facts["proven_at"], "key": key, "seconds": seconds}

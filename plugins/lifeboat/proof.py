@@ -83,11 +83,15 @@ def recovery_seconds(made: Mapping[str, Any]) -> float:
     return float(durations["verify"]) + float(durations["restore"])
 
 
-def same_text(limits: int) -> str:
+def same_text(limits: int, missed: int = 0) -> str:
     """Say of what was compared that it is the same, and the same as what.
 
     :param limits: how much a dump did not carry exactly, so that nobody could compare it with what was there.
+    :param missed: how much the database does not have as it was captured, apart from its contents.
     """
+    if missed:
+        others = plural(missed, "owner, right or setting is", "owners, rights or settings are")
+        return f"equal to the dump, but {others} not"
     return "equal to the dump" if limits else "as captured"
 
 

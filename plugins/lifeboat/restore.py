@@ -35,7 +35,7 @@ from lifeboat.archive.read import Verified
 from lifeboat.backup import Taken
 from lifeboat.catalog import Catalog
 from lifeboat.config import Database, Settings
-from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Target
+from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Missed, Place, Target
 from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import LeftOut, Selection
 from lifeboat.logs import logger
@@ -59,6 +59,7 @@ class RestoredDatabase:
     :param compared: tables whose digests equal those of the manifest; None where the archive promises none.
     :param warnings: what the reader of the report should know.
     :param limits: how much the dump did not carry exactly.
+    :param missed: what the database does not have as it was captured, apart from its contents.
     """
 
     database: str
@@ -69,6 +70,7 @@ class RestoredDatabase:
     seconds: float
     warnings: tuple[str, ...] = ()
     limits: int = 0
+    missed: tuple[Missed, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as values that JSON knows."""
@@ -314,6 +316,7 @@ def restore_database(
                 compared = _compare(engine, step, comparable, loaded, warnings)
     if unsigned:
         warnings.append(unsigned)
+    warnings += _not_as_before(place)
     warnings += [f"not brought back exactly: {limit.text}" for limit in captured.inexact] if captured else []
     warnings += place.warnings
     if place.kept:
@@ -322,9 +325,25 @@ def restore_database(
     log.info("Loaded %s: %s of %s in %.1f s.", step.schema, rows, tables, loaded.seconds)
     for warning in warnings:
         log.warning("%s: %s.", step.schema, warning)
+    if sql := [each.sql for each in place.missed if each.sql]:
+        log.warning("%s: an administrator of the server can change that: %s;", step.schema, "; ".join(sql))
     facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
     limits = len(captured.inexact) if captured else 0
-    return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings), limits)
+    if compared is not None:
+        same = proof.same_text(limits, len(place.missed))
+        log.info("Compared %s with the manifest: %s %s.", step.schema, plural(compared, "table"), same)
+    return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings), limits, tuple(place.missed))
+
+
+def _not_as_before(place: Place) -> list[str]:
+    """Return what is not as it was captured, and what is unlike the database that was replaced."""
+    return [
+        *(f"not as captured: {each.text}" for each in place.missed),
+        *(
+            f"as captured, unlike the replaced database: {each.text}" + (f"; to undo: {each.sql}" if each.sql else "")
+            for each in place.replaced
+        ),
+    ]
 
 
 def refuse_by_hand(captured: Dump | None) -> None:
@@ -381,10 +400,7 @@ def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded,
         "It stays for you to look at. Restore another archive, and look for what changed this one.",
     )
     warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
-    equal = len(tables or captured.tables)
-    same = proof.same_text(len(captured.inexact))
-    log.info("Compared %s with the manifest: %s %s.", step.schema, plural(equal, "table"), same)
-    return equal
+    return len(tables or captured.tables)
 
 
 def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:

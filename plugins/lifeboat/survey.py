@@ -118,7 +118,7 @@ def read_proof(
         proven_at = datetime.fromisoformat(facts["proven_at"])
         if proven_at.tzinfo is None:
             raise ValueError("a time of no zone")
-        return Proof(key, proven_at.astimezone(UTC), recovery)
+        return Proof(key, proven_at.astimezone(UTC), recovery, missed=int(facts.get("missed", 0)))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
         error = f"{key + catalog.PROOF} at {destination} lacks what a proof must say"
     except ArchiveError as failure:

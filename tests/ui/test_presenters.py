@@ -91,6 +91,8 @@ def test_safety_is_measured_against_the_limits(project: Configure, tmp_path: Pat
     assert (card.place, card.tone) == ("Directory", "unhealthy")
     (shop,) = card.applications
     assert shop.proof == "Proven 3 days ago, recovered in 1 min 1 s"
+    partly = safety.proof_text(replace(proof, missed=2), NOW)
+    assert partly == "Proven 3 days ago, recovered in 1 min 1 s; not proven: 2 owners, rights or settings"
     assert [(gauge.name, gauge.value, gauge.limit, gauge.percent, gauge.over) for gauge in shop.gauges] == [
         ("Newest database", "12 hours old", "of 30 hours", 40, False),
         ("Newest application", "none yet", "of 8 days", 100, True),

@@ -86,13 +86,14 @@ def _restored_lines(ti: Any, run_id: str) -> Iterator[str]:
         same = (
             "not compared"
             if compared is None
-            else f"{plural(compared, 'table')} compared, all {same_text(facts['limits'])}"
+            else f"{plural(compared, 'table')} compared, all {same_text(facts['limits'], len(facts['missed']))}"
         )
         yield (
             f"Restored database {facts['database']} into {facts['schema']}: {plural(facts['rows'], 'row')} of"
             f" {plural(facts['tables'], 'table')} in {facts['seconds']:.0f} s; {same}."
         )
         yield from (f"Note: {warning}." for warning in facts["warnings"])
+        yield from (f"For an administrator of the server: {each['sql']};" for each in facts["missed"] if each["sql"])
     for facts in left("restore_files"):
         kept = f"; the old tree is kept at {facts['kept']}" if facts["kept"] else ""
         yield (

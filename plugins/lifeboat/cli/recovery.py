@@ -157,7 +157,7 @@ def drill_archives(
 def _proof_line(made: dict[str, Any]) -> str:
     return (
         f"proven: {made['key']} at {made['destination']}: {compared_text(made['compared'])}"
-        f" {same_text(made['limits'])}; recovered in {recovery_seconds(made):.1f} s"
+        f" {same_text(made['limits'], made['missed'])}; recovered in {recovery_seconds(made):.1f} s"
     )
 
 
@@ -200,12 +200,17 @@ def _lines(report: dict[str, Any]) -> list[str]:
     for facts in report["databases"]:
         tables = facts["compared"]
         compared = (
-            f", {plural(tables, 'table')} compared: all {same_text(facts['limits'])}" if tables is not None else ""
+            f", {plural(tables, 'table')} compared: all {same_text(facts['limits'], len(facts['missed']))}"
+            if tables is not None
+            else ""
         )
         lines.append(
             f"  database {facts['database']} into schema {facts['schema']}: {plural(facts['rows'], 'row')} of"
             f" {plural(facts['tables'], 'table')}{compared}; {facts['seconds']:.1f} s"
         )
+        lines += [f"    not as captured: {missed['text']}" for missed in facts["missed"]]
+        if sql := [missed["sql"] for missed in facts["missed"] if missed["sql"]]:
+            lines += ["    an administrator of the server can change that:", *(f"      {each};" for each in sql)]
     if files := report["files"]:
         kept = f"; the old tree is kept at {files['kept']}" if files["kept"] else ""
         size = size_text(files["bytes"])

@@ -84,6 +84,34 @@ class Limit:
     text: str
 
 
+@dataclass(frozen=True, order=True)
+class Property:
+    """One property of a database itself, apart from its contents: its owner, its collation, a setting, a right.
+
+    :param name: of a setting or a right; empty where a database has one of the kind.
+    :param role: whose setting or right it is; empty for everybody's.
+    """
+
+    kind: str
+    value: str
+    name: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Missed:
+    """What a restored database does not have as it was captured, apart from its contents.
+
+    :param kind: public; names nothing.
+    :param text: the fact for the owner of the database; holds no secret.
+    :param sql: with which an administrator of the server can make up for it; empty where nothing can.
+    """
+
+    kind: str
+    text: str
+    sql: str = ""
+
+
 @dataclass(frozen=True)
 class Extension:
     """What somebody installed in a PostgreSQL database.
@@ -110,6 +138,7 @@ class Dump:
     :param digest_rules: version of the rules by which the digests were made.
     :param limits: what a restore will not bring back, or not exactly.
     :param extensions: in the order in which they were made; None where nobody asked.
+    :param properties: of the database itself; empty where they are not known.
     """
 
     database: str
@@ -129,6 +158,7 @@ class Dump:
     digest_rules: int = 1
     limits: tuple[Limit, ...] = ()
     extensions: tuple[Extension, ...] | None = None
+    properties: tuple[Property, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -170,8 +200,8 @@ class Dump:
         return _reader().validate_python(facts)
 
 
-def count_limits(limits: Iterable[Limit]) -> list[str]:
-    """Return the kinds of some limits, each with how many there are; names no table."""
+def count_limits(limits: Iterable[Limit | Missed]) -> list[str]:
+    """Return the kinds of what is not exact, each with how many there are; names no table."""
     return [f"{kind}: {count}" for kind, count in Counter(limit.kind for limit in limits).items()]
 
 
@@ -227,11 +257,15 @@ class Place:
 
     :param kept: the name that the replaced one will have; empty where nothing is kept.
     :param warnings: what a reader of the report should know, once it has its place.
+    :param missed: filled when the place takes its name: what the database does not have as it was captured.
+    :param replaced: filled then, too: what the replaced database had, and the captured one did not.
     """
 
     name: str
     kept: str = ""
     warnings: list[str] = field(default_factory=list)
+    missed: list[Missed] = field(default_factory=list)
+    replaced: list[Missed] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -310,6 +344,13 @@ class Engine(Protocol):
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
         """Return what a dump of a place of this engine holds, taken by who loaded it."""
+        ...
+
+    def rehearse(self, place: str) -> Sequence[Missed]:
+        """Try in a drill what a restore does last, and undo it: give the database and its contents to their owners.
+
+        :returns: what a restore on this server would miss.
+        """
         ...
 
     def left(self, target: Target) -> str:

@@ -13,6 +13,7 @@ from lifeboat.databases import (
     Dump,
     Load,
     Loaded,
+    Missed,
     Place,
     Server,
     Target,
@@ -155,6 +156,9 @@ class MySQL:
             mysql_account.confined(session, database, self._server, self._connect, in_place=True, required=False),
         ):
             pass  # an account was made, and is dropped
+
+    def rehearse(self, place: str) -> Sequence[Missed]:
+        return ()
 
     def left(self, target: Target) -> str:
         name, key = target.database, target.key

@@ -14,9 +14,9 @@ import re
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,13 @@ from lifeboat.databases import (
     Limit,
     Load,
     Loaded,
+    Missed,
     Place,
+    Property,
     Server,
     Target,
     names,
+    postgresql_database,
     postgresql_extensions,
     postgresql_limits,
     postgresql_load,
@@ -38,6 +41,7 @@ from lifeboat.databases import (
     postgresql_settings,
 )
 from lifeboat.databases.digest import DumpDigest
+from lifeboat.databases.postgresql_database import LAST, LOCALE, USE, Properties, changes, literal, value_of, without
 from lifeboat.databases.postgresql_digest import RULES, digest
 from lifeboat.databases.postgresql_extensions import Available, Maker
 from lifeboat.databases.postgresql_load import HINTS
@@ -47,7 +51,7 @@ from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreErro
 from lifeboat.logs import logger
 from lifeboat.processes import child, secret_file
 from lifeboat.progress import Progress
-from lifeboat.text import listed
+from lifeboat.text import listed, plural
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -60,6 +64,13 @@ MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
 MISMATCHED = "A restore of Lifeboat loaded this, and it is not what was captured: "
 SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
 LONGEST_END = 1024  # bytes behind the last statement of a dump, its completion line first
+OWNER = ("owner",)
+OF_OBJECTS = "owners and rights of objects"
+UNKNOWN_LOCALE = ("42809", "22023", "42704", "0A000", "42P17")
+LOCALE_HINT = (
+    "Install that locale where the server runs (Debian: dpkg-reconfigure locales) and restart the server, or restore to"
+    " a server that has it. docs/RECOVERY.md shows how to load a dump with another locale by hand."
+)
 OLDEST = 14  # major version of the oldest server that is known to work
 _EXCLUDED = """
 WITH RECURSIVE named AS (
@@ -75,6 +86,20 @@ OWN_SESSIONS_ENDED = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = %s AND (usename = current_user OR starts_with(usename, %s)) AND pid <> pg_backend_pid()"
 )
+
+
+@dataclass
+class _Wish:
+    """What a database that is being filled should become.
+
+    :param wanted: its properties.
+    :param owner: who owns it where its owner cannot; the restore login when empty.
+    :param refused: properties that it cannot have on this server, with the server's words.
+    """
+
+    wanted: Properties
+    owner: str = ""
+    refused: dict[Property, str] = field(default_factory=dict)
 
 
 class PostgreSQL:
@@ -94,6 +119,7 @@ class PostgreSQL:
         self._server, self._elevated, self._ask_taker = server, elevated, ask_taker
         self._roles: dict[str, Role] = {}  # who fills what is being filled
         self._warnings: dict[str, Sequence[str]] = {}  # what is not as it was, of what was made for these
+        self._wishes: dict[str, _Wish] = {}  # what it should become
 
     def databases(self) -> Mapping[str, bool]:
         with self._session(MAINTENANCE, "Listing of databases", RestoreError) as session:
@@ -158,6 +184,7 @@ class PostgreSQL:
                 " FROM pg_database WHERE datname = current_database()"
             ).fetchone()
             version, encoding, collation = facts or ("", "", "")
+            properties = _properties(session, database)
             found, warnings = _excluded(session, database, excluded)
             captured_at = datetime.now(UTC)
             command = dump_command(conninfo, encoding, [*(pattern for _, pattern in found), *patterns])
@@ -182,6 +209,7 @@ class PostgreSQL:
             warnings=tuple(warnings),
             digest_rules=RULES,
             limits=passed.limits,
+            properties=tuple(sorted(properties)),
         )
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
@@ -210,19 +238,23 @@ class PostgreSQL:
         ):
             _check_target(session, target)
             _sweep(session)
-            _create(session, place, target.captured, MARK + target.key)
-            with self._filled_by(session, place, doing, target.extensions, production=False) as role:
+            wish = _create(session, place, target, MARK + target.key)
+            made = Place(place, kept)
+            with self._filled_by(session, place, doing, wish, target.extensions, production=False) as role:
                 try:
-                    yield Place(place, kept)
-                    self._finish(session, place, role, target)
+                    yield made
+                    self._finish(session, place, role, wish)
                 except MismatchError:
-                    self._finish(session, place, role, target)
+                    self._finish(session, place, role, wish)
                     _comment(session, place, MISMATCHED + target.key)  # it is whole, and stays until its name is needed
                     raise
                 except BaseException:
                     _drop_after_failure(session, place)
                     raise
-            _put_in_place(session, place, target.database, kept)
+            if kept:
+                made.replaced.extend(_replaced(session, name, wish))
+            _put_in_place(session, place, name, kept, wish)
+            made.missed.extend([*_missed(session, name, wish), *_ungiven(role)])
 
     @contextlib.contextmanager
     def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
@@ -237,9 +269,9 @@ class PostgreSQL:
                 _drop(session, left)
             place = names.scratch_name("postgresql", captured.database)
             # Under this name only once it is marked: a crash in between must not leave what stops later drills.
-            _create(session, DRILL, captured, MARK + key)
+            wish = _create(session, DRILL, Target(captured.database, key, captured), MARK + key)
             session.execute(f"ALTER DATABASE {quoted(DRILL)} RENAME TO {quoted(place)}".encode())
-            with self._filled_by(session, place, doing, captured.extensions or (), production=production):
+            with self._filled_by(session, place, doing, wish, captured.extensions or (), production=production):
                 try:
                     if production:
                         _check_owner(session, captured.database)
@@ -253,8 +285,7 @@ class PostgreSQL:
         if load.sequential:
             raise SettingsError("PostgreSQL's stock client is not used for restores.", "Restore without it.")
         role = self._roles[place]
-        doing = f"Restore of database {load.source!r}"
-        connect = partial(self._session, place, doing, RestoreError, role.server)
+        connect = partial(self._loading_session, place, f"Restore of database {load.source!r}")
         loaded = postgresql_load.load(connect, place, sql, load, role)
         with connect() as session:
             told = postgresql_extensions.told(session, role, loaded)
@@ -265,18 +296,42 @@ class PostgreSQL:
             _check_powers(session)
             postgresql_role.check(session)
 
+    @contextlib.contextmanager
+    def _loading_session(self, place: str, doing: str) -> Iterator[Connection[Any]]:
+        with self._session(place, doing, RestoreError, self._roles[place].server) as session:
+            _borrow_settings(session, self._wishes[place])
+            yield session
+
+    def rehearse(self, place: str) -> Sequence[Missed]:
+        role, wish = self._roles[place], self._wishes[place]
+        with self._session(place, f"Drill of database {place!r}", RestoreError) as session:
+            with session.transaction(force_rollback=True):
+                for kinds in (OWNER, USE, LAST):
+                    _apply(session, place, wish, kinds)
+                missed = _missed(session, place, wish)
+            postgresql_role.rehearse(session, role, value_of(wish.wanted, "owner"))
+        return [*missed, *_ungiven(role)]
+
     def left(self, target: Target) -> str:
         return "Nothing has changed; what was loaded so far is dropped, now or by the next restore."
 
     @contextlib.contextmanager
     def _filled_by(
-        self, session: Connection[Any], place: str, doing: str, extensions: Sequence[Extension], *, production: bool
+        self,
+        session: Connection[Any],
+        place: str,
+        doing: str,
+        wish: _Wish,
+        extensions: Sequence[Extension],
+        *,
+        production: bool,
     ) -> Iterator[Role]:
         with contextlib.ExitStack() as made:
             try:
                 with self._session(place, doing, RestoreError) as own:
                     maker = Maker(own, self._elevated and (lambda: self._elevated_session(place, doing)))
                     maker.make(extensions)
+                _apply(session, place, wish, USE)  # now: no setting of a manifest is for who makes extensions
                 role = made.enter_context(postgresql_role.confined(session, place, self._server, required=production))
                 with self._session(place, doing, RestoreError) as own:
                     postgresql_role.take_in(own, role)
@@ -284,16 +339,19 @@ class PostgreSQL:
             except BaseException:
                 _drop_after_failure(session, place)
                 raise
-            self._roles[place], self._warnings[place] = role, maker.warnings
+            self._roles[place], self._wishes[place], self._warnings[place] = role, wish, maker.warnings
             yield role
-            del self._roles[place], self._warnings[place]
+            del self._roles[place], self._wishes[place], self._warnings[place]
 
     def _elevated_session(self, place: str, doing: str) -> AbstractContextManager[Connection[Any]]:
         return self._session(place, doing, RestoreError, self._elevated() if self._elevated else None)
 
-    def _finish(self, session: Connection[Any], place: str, role: Role, target: Target) -> None:
-        """Give what was loaded, and the database, to their owners."""
-        _take_owner(session, place, target)
+    def _finish(self, session: Connection[Any], place: str, role: Role, wish: _Wish) -> None:
+        """Give the database, and what was loaded, to their owners."""
+        _apply(session, place, wish, OWNER)
+        if wish.owner and any(each.kind == "owner" for each in wish.refused):
+            _apply(session, place, _Wish(frozenset({Property("owner", wish.owner)})), OWNER)
+        _apply(session, place, wish, USE)  # the old owner's rights went to the new one
         with self._session(place, f"Restore of database {place!r}", RestoreError) as own:
             postgresql_role.hand_over(own, role)
 
@@ -315,6 +373,7 @@ class PostgreSQL:
                 if session.info.server_version < OLDEST * 10_000:
                     raise ours(f"the server is older than PostgreSQL {OLDEST}.")
                 session.execute("SET search_path = pg_catalog")  # nothing in a database passes for the server's own
+                session.execute("SET role = none")  # nor a role that a database sets for this login
                 postgresql_settings.settle(session)
                 yield session
         except ours as error:
@@ -534,26 +593,137 @@ def _sweep(session: Connection[Any]) -> None:
             unlock(session, name)
 
 
-def _create(session: Connection[Any], place: str, captured: Dump | None, mark: str) -> None:
+def _create(session: Connection[Any], place: str, target: Target, mark: str) -> _Wish:
     """Make an empty database, marked; one of that name is dropped.
 
-    :raises RestoreError: the user's rights reach beyond databases.
+    :returns: what it should become.
+    :raises RestoreError: the user's rights reach beyond databases; or the server cannot have a database like that.
     """
-    from psycopg import errors
-
     _check_powers(session)
+    wish = _wish(session, target)
+    postgresql_database.check(wish.wanted)
     _drop(session, place)
-    create = f"CREATE DATABASE {quoted(place)} TEMPLATE template0 ALLOW_CONNECTIONS false"
-    if captured:
-        create += f" ENCODING {_literal(captured.character_set)}"
-    locale = f" LOCALE {_literal(captured.collation)}" if captured else ""
-    try:
-        session.execute((create + locale).encode())
-    except (errors.WrongObjectType, errors.InvalidParameterValue):
-        log.warning("The server does not know the locale %r; its own sorts texts instead.", locale)
-        session.execute(create.encode())
+    _make(session, place, wish, exactly=bool(target.captured and target.captured.properties))
     _comment(session, place, mark)
     session.execute(f"ALTER DATABASE {quoted(place)} ALLOW_CONNECTIONS true".encode())
+    return wish
+
+
+def _wish(session: Connection[Any], target: Target) -> _Wish:
+    """Return what a database should become: what was captured of it, or what the server has of its name."""
+    captured = target.captured
+    like = _properties(session, target.database if target.exists or not captured else captured.database)
+    wanted = like
+    if captured and captured.properties:
+        wanted = frozenset(captured.properties)
+    elif captured and (captured.character_set, captured.collation) != (
+        value_of(like, "encoding"),
+        value_of(like, "collation"),
+    ):
+        facts = {"encoding": captured.character_set, "collation": captured.collation, "ctype": captured.collation}
+        wanted = without(like, *LOCALE) | {Property(kind, value) for kind, value in facts.items()}
+    # Nobody can drop a template, so copies are none.
+    return _Wish(wanted if target.in_place else without(wanted, "template"), value_of(like, "owner"))
+
+
+def _make(session: Connection[Any], place: str, wish: _Wish, *, exactly: bool) -> None:
+    """Make a database in its tablespace, if this user may, and with its locale.
+
+    :param exactly: with its locale or not at all; otherwise with the server's, where the server lacks it.
+    """
+    import psycopg
+
+    may = session.execute(
+        "SELECT has_tablespace_privilege(oid, 'CREATE') FROM pg_tablespace WHERE spcname = %s",
+        [value_of(wish.wanted, "tablespace")],
+    ).fetchone()
+    wanted = wish.wanted if may == (True,) else without(wish.wanted, "tablespace")
+    create = postgresql_database.creation(place, wanted, session.info.server_version)
+    try:
+        session.execute(create.encode())
+    except psycopg.Error as error:
+        if error.sqlstate not in UNKNOWN_LOCALE:
+            raise
+        if exactly:
+            raise RestoreError(
+                f"the server cannot create a database with {postgresql_database.locale_text(wanted)}:"
+                f" {error.diag.message_primary}.",
+                LOCALE_HINT,
+            ) from error
+        log.warning(
+            "The server does not know the locale %r; its own sorts texts instead.", value_of(wanted, "collation")
+        )
+        wanted = without(wanted, *LOCALE[1:])
+        session.execute(postgresql_database.creation(place, wanted, session.info.server_version).encode())
+
+
+def _properties(session: Connection[Any], database: str) -> Properties:
+    asked = {"database": database, "ours": postgresql_role.PREFIX}
+    return postgresql_database.read(session.execute(postgresql_database.QUERY, asked).fetchall())
+
+
+def _apply(session: Connection[Any], database: str, wish: _Wish, kinds: Collection[str]) -> None:
+    """Give a database properties of some kinds, as far as this user may and the server can."""
+    import psycopg
+
+    for change in changes(database, wish.wanted, _properties(session, database), kinds):
+        if change.what.kind == "owner" and not _may_act_as(session, change.what.value):
+            wish.refused[change.what] = f"{session.info.user} would not have its rights: GRANT ... WITH INHERIT TRUE"
+            continue
+        try:
+            with session.transaction():
+                session.execute(change.sql.encode())
+        except psycopg.Error as error:
+            if session.closed:
+                raise
+            reason = error.diag.message_primary or type(error).__name__
+            quotes = postgresql_database.may_be_secret(change.what) and change.what.value in reason
+            wish.refused[change.what] = "" if quotes else reason
+
+
+def _may_act_as(session: Connection[Any], owner: str) -> bool:
+    """Whether this user could still rename and drop what it gives to a role; what is no role, the server refuses."""
+    query = "SELECT pg_has_role(oid, 'USAGE') OR NOT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s"
+    return session.execute(query, [owner]).fetchone() != (False,)
+
+
+def _borrow_settings(session: Connection[Any], wish: _Wish) -> None:
+    """Set what functions of an application may read, where only a superuser can set it for the database."""
+    for each in wish.refused:
+        if each.kind == "setting" and "." in each.name and not each.role:
+            session.execute("SELECT set_config(%s, %s, false)", [each.name, each.value])
+
+
+def _missed(session: Connection[Any], database: str, wish: _Wish) -> list[Missed]:
+    """Return what a database does not have of what it should."""
+    found = changes(database, wish.wanted, _properties(session, database))
+    known = {name for (name,) in session.execute("SELECT rolname FROM pg_roles").fetchall()}
+    lacking = sorted(postgresql_database.roles(change.what for change in found) - known)
+    return [
+        *(Missed("role", f"the server has no role {name}", f"CREATE ROLE {quoted(name)}") for name in lacking),
+        *(
+            Missed(each.what.kind, f"{each.text}{f' ({reason})' if reason else ''}", each.printed)
+            for each in found
+            for reason in [wish.refused.get(each.what, "")]
+        ),
+    ]
+
+
+def _replaced(session: Connection[Any], database: str, wish: _Wish) -> list[Missed]:
+    """Return what a database that will be replaced has, and the captured one did not."""
+    found = changes(database, _properties(session, database), wish.wanted)
+    return [Missed(each.what.kind, each.text, each.printed) for each in found]
+
+
+def _ungiven(role: Role) -> list[Missed]:
+    """Return which objects have another owner or other rights than those that were dumped, or are not there."""
+    return [
+        Missed(
+            OF_OBJECTS,
+            f"{plural(count, 'statement')} about owners, rights or optional objects could not be run: {reason}",
+        )
+        for reason, count in role.refused.most_common()
+    ]
 
 
 def _check_powers(session: Connection[Any]) -> None:
@@ -572,20 +742,7 @@ def _check_powers(session: Connection[Any]) -> None:
 
 
 def _comment(session: Connection[Any], name: str, text: str) -> None:
-    session.execute(f"COMMENT ON DATABASE {quoted(name)} IS {_literal(text) if text else 'NULL'}".encode())
-
-
-def _take_owner(session: Connection[Any], place: str, target: Target) -> None:
-    """Give a database the owner of the one that it replaces, or of the dumped one: only so may it own what is in it."""
-    like = target.captured.database if target.captured and not target.exists else target.database
-    query = "SELECT datdba::regrole::text FROM pg_database WHERE datname = %s AND pg_has_role(datdba, 'MEMBER')"
-    for (owner,) in session.execute(query, [like]).fetchall():
-        session.execute(f"ALTER DATABASE {quoted(place)} OWNER TO {owner}".encode())
-
-
-def _literal(text: str) -> str:
-    """Return a text as SQL takes it, however the server reads backslashes in others."""
-    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+    session.execute(f"COMMENT ON DATABASE {quoted(name)} IS {literal(text) if text else 'NULL'}".encode())
 
 
 def _drop(session: Connection[Any], name: str) -> None:
@@ -650,19 +807,14 @@ def _check_owner(session: Connection[Any], name: str) -> None:
     )
 
 
-def _put_in_place(session: Connection[Any], place: str, name: str, kept: str) -> None:
-    """Give what was filled its name.
+def _put_in_place(session: Connection[Any], place: str, name: str, kept: str, wish: _Wish) -> None:
+    """Give what was filled its name, and what would have been in the way of filling it.
 
     :param kept: the name that what is replaced gets; empty where nothing is.
     :raises RestoreError: somebody uses it.
     """
     from psycopg import errors
 
-    comment = ""
-    if kept:
-        query = "SELECT coalesce(shobj_description(oid, 'pg_database'), '') FROM pg_database WHERE datname = %s"
-        (comment,) = session.execute(query, [name]).fetchone() or ("",)
-        postgresql_load.take_rights(session, name, place)
     deadline = time.monotonic() + SWAP_PATIENCE
     while True:
         try:
@@ -670,7 +822,8 @@ def _put_in_place(session: Connection[Any], place: str, name: str, kept: str) ->
                 if kept:
                     session.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(kept)}".encode())
                 session.execute(f"ALTER DATABASE {quoted(place)} RENAME TO {quoted(name)}".encode())
-                _comment(session, name, comment)
+                _comment(session, name, "")
+                _apply(session, name, wish, LAST)
             return
         except errors.ObjectInUse:
             if time.monotonic() >= deadline:

@@ -71,8 +71,11 @@ SETTINGS = (
     b"SET standard_conforming_strings = on",  # strings end here where they end there
     b"SET client_min_messages = error",
     b"SET synchronous_commit = off",  # what gives the database its name waits for the disk
+    # What settings of the database would change in the dump's text, and where tables go.
+    b"SET transform_null_equals = off",
+    b"SET intervalstyle = postgres",
+    b"SET default_tablespace = ''",
 )
-REASONS_TOLD = 3
 AT_ONCE = 2 << 20  # bytes of rows, or of statements, that one connection takes at a time
 TO_THE_END = Statement("large object", "", b"SELECT pg_catalog.lo_lseek64(0, 0, 2);")
 
@@ -104,14 +107,12 @@ def load(
         with Workers(serial, parallel, stop) as workers:
             loading = _Loading(workers, sessions, read(sql), load, role, Progress(f"Restoring {place}"))
             loading.run()
-    refused = (loading.refused + role.refused).most_common(REASONS_TOLD)
-    told = [f"{count} of owners and rights: {reason}" for reason, count in refused]
-    warnings = [f"statements that could not be run, {'; '.join(told)}"] if told else []
+    role.refused.update(loading.refused)
     orphans = tuple(sorted(loading.orphans))
-    warnings += [f"rows lack the parents that {each}" for each in orphans]
+    warnings = tuple(f"rows lack the parents that {each}" for each in orphans)
     below = tuple(sorted(loading.wanted.names - {load.table}))
     seconds = time.monotonic() - started
-    return Loaded(place, loading.rows, len(loading.tables), seconds, tuple(warnings), orphans, below=below)
+    return Loaded(place, loading.rows, len(loading.tables), seconds, warnings, orphans, below=below)
 
 
 class _Loading:
@@ -350,29 +351,3 @@ def _failure(session: Connection[Any], statement: Statement, error: Error) -> Ex
     said = "" if statement.kind == "large object" else f": {error.diag.message_primary}"
     what = f"{statement.kind} {statement.name!r}" if statement.name else statement.kind
     return RestoreError(f"The dump's {what} failed with error {number}{said}.", hint)
-
-
-_RIGHTS = """
-WITH old AS (SELECT * FROM pg_database WHERE datname = %(old)s)
-SELECT format('REVOKE ALL ON DATABASE %%I FROM PUBLIC', %(new)s::text) FROM old WHERE datacl IS NOT NULL
-UNION ALL
-SELECT format('GRANT %%s ON DATABASE %%I TO %%s', privilege_type, %(new)s::text,
-              CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END)
-FROM old, aclexplode(datacl)
-UNION ALL
-SELECT format('ALTER DATABASE %%I SET %%I TO %%s', %(new)s::text, split_part(s, '=', 1),
-              CASE WHEN split_part(s, '=', 1) IN ('search_path', 'temp_tablespaces')
-                   THEN substr(s, strpos(s, '=') + 1) ELSE quote_literal(substr(s, strpos(s, '=') + 1)) END)
-FROM old JOIN pg_db_role_setting ON setdatabase = oid AND setrole = 0, unnest(setconfig) s
-"""
-
-
-def take_rights(session: Connection[Any], old: str, new: str) -> None:
-    """Give a database the rights and settings of the one that it replaces, as far as this user may."""
-    import psycopg
-
-    for (statement,) in session.execute(_RIGHTS, {"old": old, "new": new}).fetchall():
-        try:
-            session.execute(statement.encode())
-        except psycopg.Error as error:
-            log.warning("%s: %s.", statement, error.diag.message_primary)

@@ -24,7 +24,7 @@ import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -275,12 +275,9 @@ def hand_over(session: Connection[Any], role: Role) -> None:
     postgresql_settings.take_any_bytes(session)
     name = quoted(role.server.user)
     session.execute(b"SET synchronous_commit = off")  # what gives the database its name waits for the disk
-    functions = 0
-    if not role.is_own:
-        if session.info.server_version >= PUBLIC_IS_OURS:
-            session.execute(f"ALTER SCHEMA public OWNER TO {NOBODY}".encode())
-        ((_, functions),) = session.execute(_OWNED, [name]).fetchall()
-    refused = _give(session, role.noted if functions else (*role.noted, *role.for_own))
+    if not role.is_own and session.info.server_version >= PUBLIC_IS_OURS:
+        session.execute(f"ALTER SCHEMA public OWNER TO {NOBODY}".encode())
+    role.refused.update(_give(session, _givable(session, role)))
     if not role.is_own:
         ((left, _),) = session.execute(_OWNED, [name]).fetchall()
         for (sql,) in session.execute(_ROOM, {"role": name, "nobody": NOBODY}).fetchall() if left else ():
@@ -291,9 +288,11 @@ def hand_over(session: Connection[Any], role: Role) -> None:
         session.execute(f"REASSIGN OWNED BY {name} TO {NOBODY}".encode())
         session.execute(f"DROP OWNED BY {name}".encode())
         why = f"code in the dump would have the rights of {role.own}" if role.for_own else "the owner is not known here"
-        refused[f"{why}, so {NOBODY} has it, and with it who owns the database"] += left
-    for reason, count in (+refused).items():
-        log.warning("%s of %s could not be given to the owner: %s.", count, session.info.dbname, reason)
+        if left:
+            log.warning(
+                "%s of %s could not be given to the owner: %s, so %s has it, and with it who owns the database.",
+                *(left, session.info.dbname, why, NOBODY),
+            )
 
 
 def _give(session: Connection[Any], statements: Iterable[bytes]) -> Counter[str]:
@@ -308,6 +307,65 @@ def _give(session: Connection[Any], statements: Iterable[bytes]) -> Counter[str]
             refused[error.diag.message_primary or error.sqlstate] += 1
         elif error:
             raise error
+    return refused
+
+
+def _givable(session: Connection[Any], role: Role) -> list[bytes]:
+    """Return the statements that give something to its owner, but for what the restore login must not own."""
+    ((_, functions),) = session.execute(_OWNED, [quoted(role.server.user)]).fetchall() if not role.is_own else ((0, 0),)
+    if not functions:
+        return [*role.noted, *role.for_own]
+    owned = session.execute(
+        "SELECT datdba = %s::regrole FROM pg_database WHERE datname = current_database()", [quoted(role.own)]
+    )
+    if role.for_own and owned.fetchone() != (True,):
+        role.refused[f"code in the dump would have the rights of {role.own}"] += len(role.for_own)
+    return role.noted
+
+
+def rehearse(session: Connection[Any], role: Role, owner: str) -> None:
+    """Try what `hand_over` does, and undo it: in a drill, nothing that code can run as gets an owner.
+
+    :param owner: of the database.
+    """
+    givable = _givable(session, role)
+    schemas = [sql for sql in givable if sql.startswith(b"ALTER SCHEMA ")]
+    others = [sql for sql in givable if not sql.startswith(b"ALTER SCHEMA ")]
+    start = [f"ALTER DATABASE {quoted(session.info.dbname)} OWNER TO {quoted(owner)}"]
+    if role.owners.get(owner) != "":
+        start = []
+    if not role.is_own and session.info.server_version >= PUBLIC_IS_OURS:
+        start.append(f"ALTER SCHEMA public OWNER TO {NOBODY}")
+    with session.transaction(force_rollback=True):
+        for sql in start:
+            session.execute(sql.encode())
+        role.refused.update(_tried(session, schemas))
+    for group in groups(others):  # each keeps its locks until it is undone
+        with session.transaction(force_rollback=True):
+            for sql in start:
+                session.execute(sql.encode())
+            _tried(session, schemas)
+            role.refused.update(_tried(session, group))
+
+
+def _tried(session: Connection[Any], statements: Sequence[bytes]) -> Counter[str]:
+    """Do what `_give` does in a transaction that goes on."""
+    import psycopg
+
+    refused: Counter[str] = Counter()
+    with contextlib.suppress(psycopg.Error):
+        with session.transaction(), session.pipeline():
+            for sql in statements:
+                session.execute(sql, binary=True)
+        return refused
+    for sql in statements:
+        try:
+            with session.transaction():
+                session.execute(sql, binary=True)
+        except psycopg.Error as error:
+            if error.sqlstate not in NOT_GIVEN:
+                raise
+            refused[error.diag.message_primary or error.sqlstate] += 1
     return refused
 
 

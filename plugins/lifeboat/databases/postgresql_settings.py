@@ -21,7 +21,7 @@ _PATIENCE = dict.fromkeys(
     ),
     "0",
 )
-OURS = _PATIENCE | {"array_nulls": "on"}
+OURS = _PATIENCE | {"array_nulls": "on", "default_transaction_read_only": "off"}
 # How rows and names are printed, where pg_dump leaves it to the session. It ends the other timeouts by itself, and
 # a pooler that lets no options pass is no hindrance where none are needed.
 OF_DUMPS = {

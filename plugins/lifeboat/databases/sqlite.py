@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from lifeboat import swap
-from lifeboat.databases import Dump, Load, Loaded, Place, Target, names, sqlite_lacks, sqlite_text
+from lifeboat.databases import Dump, Load, Loaded, Missed, Place, Target, names, sqlite_lacks, sqlite_text
 from lifeboat.databases.sqlite_lacks import Lack
 from lifeboat.directories import locked, sync_names
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
@@ -152,6 +152,9 @@ class SQLite:
 
     def check_load(self, database: str) -> None:
         """A file has no accounts."""
+
+    def rehearse(self, place: str) -> Sequence[Missed]:
+        return ()
 
     def left(self, target: Target) -> str:
         return "Nothing has changed; what was loaded so far is removed."

@@ -11,7 +11,7 @@ from lifeboat import checkup, health
 from lifeboat.catalog import Catalog, Kind, Proof
 from lifeboat.config import Settings
 from lifeboat.health import Finding, Verdict
-from lifeboat.text import MEGABYTE, size_text
+from lifeboat.text import MEGABYTE, plural, size_text
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.words import ago, duration
 
@@ -131,7 +131,9 @@ def proof_text(proof: Proof | None, now: datetime) -> str:
     """Say when a restore was last proven, and how long it took."""
     if proof is None:
         return "Never proven to restore"
-    return f"Proven {ago(now - proof.proven_at)} ago, recovered in {duration(proof.recovery.total_seconds())}"
+    missed = f"; not proven: {plural(proof.missed, 'owner, right or setting', 'owners, rights or settings')}"
+    took = duration(proof.recovery.total_seconds())
+    return f"Proven {ago(now - proof.proven_at)} ago, recovered in {took}{missed if proof.missed else ''}"
 
 
 def _gauges(settings: Settings, found: Catalog, application: str, now: datetime) -> Iterator[Gauge]:
