@@ -397,3 +397,14 @@ def test_code_without_an_owner_comes_into_schemas_that_have_one(
     server.run("SET ROLE app; INSERT INTO s.t VALUES (1); INSERT INTO s.u VALUES (s.f())", "copy")
     assert server.run("SELECT datdba::regrole FROM pg_database WHERE datname = 'copy'") == "app\n"
     server.run("DROP DATABASE x")
+
+
+def test_schemas_of_superusers_stay_as_they_are(server: PostgreSQL) -> None:
+    loading = engine(server)
+    with loading.target(Target("copy", "a key")) as place:
+        loading.load(place.name, [HEAD, CODE, TAIL], Load("x"))
+        server.run("CREATE SCHEMA s", place.name)  # as an extension makes one
+    assert server.run("SELECT who(), nspacl IS NULL FROM pg_namespace WHERE nspname = 's'", "copy") == (
+        "pg_database_owner\tt\n"
+    )
+    server.run("DROP DATABASE copy")

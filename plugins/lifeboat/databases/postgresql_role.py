@@ -281,7 +281,7 @@ def hand_over(session: Connection[Any], role: Role) -> None:
     if not role.is_own:
         ((left, _),) = session.execute(_OWNED, [name]).fetchall()
         for (sql,) in session.execute(_ROOM, {"role": name, "nobody": NOBODY}).fetchall() if left else ():
-            session.execute(sql.encode())
+            refusal(session, [sql.encode()])  # schemas of others are of extensions, and hold nothing of the dump
         relations = session.execute(_RELATIONS, {"role": name, "nobody": NOBODY}).fetchall() if left else []
         for group in groups(sql.encode() for (sql,) in relations):
             refusal(session, group)  # what this cannot give, the next statement gives
