@@ -352,12 +352,14 @@ class PostgreSQL(_Program):
         super().__init__(Path(tempfile.mkdtemp(prefix="postgresql-")))
         self.host, self.port = LOCALHOST, free_port()
         self._data = self.directory / "data"
-        self.path = self._linked() if self.suite else None
+        self.path = self.link(self.directory / "programs") if self.suite else None
         newest = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
         self._programs = self.path or newest or Path("/usr/bin")
 
-    def _linked(self) -> Path:
-        return Root(self.suite).link_postgresql(self.package.removeprefix("postgresql-"), self.directory / "programs")
+    @classmethod
+    def link(cls, folder: Path) -> Path:
+        """Write scripts for the programs of a root's server into a folder tree; return what then stands in PATH."""
+        return Root(cls.suite).link_postgresql(cls.package.removeprefix("postgresql-"), folder)
 
     def connection(self, **changes: Any) -> str:
         """Return the Airflow connection as JSON; `changes` replace its fields."""

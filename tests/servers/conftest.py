@@ -14,8 +14,10 @@ import pytest
 from lifeboat.databases import mysql
 
 from include.demo.server_roots import Root
-from include.demo.stand_ins import MariaDB118
+from include.demo.stand_ins import MariaDB118, PostgreSQL, PostgreSQL17, PostgreSQL18
 from tests.servers.subjects import InMySQL, InPostgreSQL, InSQLite, Pair, Subject, clients_first
+
+OF_POSTGRESQL = {"postgresql_17": PostgreSQL17, "postgresql_18": PostgreSQL18}
 
 
 @pytest.fixture
@@ -47,7 +49,9 @@ def subject_of(pair: Pair, request: pytest.FixtureRequest, folder: Path, monkeyp
     if pair.server == "sqlite":
         return InSQLite(folder / "sqlite")
     server: Any = request.getfixturevalue(pair.server)
-    if pair.server == "postgresql":
+    if isinstance(server, PostgreSQL):
+        if kind := OF_POSTGRESQL.get(pair.client or pair.server):
+            monkeypatch.setenv("PATH", f"{kind.link(folder / pair.server / 'clients')}:{os.environ['PATH']}")
         return InPostgreSQL(server)
     if pair.client == "mariadb_118":
         clients = Root(MariaDB118.suite).link(MariaDB118.clients, folder / "clients")

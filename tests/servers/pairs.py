@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.servers.subjects import ACROSS, FURTHER, ORDINARY, Pair
+from tests.servers.subjects import ACROSS_MYSQL, ACROSS_POSTGRESQL, FURTHER, FURTHER_MYSQL, ORDINARY, Pair
 
 
 def _param(pair: Pair, *marks: pytest.MarkDecorator) -> object:
@@ -18,5 +18,6 @@ def over(ordinary: tuple[Pair, ...], further: tuple[Pair, ...]) -> pytest.MarkDe
 
 
 every_pair = over(ORDINARY, FURTHER)
-of_mysql = over(ORDINARY[:2], FURTHER)
-across = over((), ACROSS)
+of_mysql = over(ORDINARY[:2], FURTHER_MYSQL)
+across_mysql = over((), ACROSS_MYSQL)
+across_postgresql = over((), ACROSS_POSTGRESQL)

@@ -49,15 +49,31 @@ class Pair:
         return frozenset(filter(None, (self.server, self.client)))
 
 
-ORDINARY = (Pair("mysql"), Pair("mariadb"), Pair("postgresql"), Pair("sqlite"))  # `make test` runs them
-FURTHER = (
+# `make test` runs them
+ORDINARY = (Pair("mysql"), Pair("mariadb"), Pair("postgresql"), Pair("postgresql_17"), Pair("sqlite"))
+FURTHER_MYSQL = (
     Pair("mysql", "mariadb"),
     Pair("mysql", "mariadb_118"),
     Pair("mariadb_118"),
     Pair("mariadb_118", "mariadb"),
     Pair("mariadb", "mariadb_118"),
 )
-ACROSS = (Pair("mysql", "mariadb_118"), Pair("mariadb", "mariadb_118"))  # dumped here, restored there
+# No pg_dump reads a server newer than itself.
+FURTHER_POSTGRESQL = (
+    Pair("postgresql_18"),
+    Pair("postgresql", "postgresql_17"),
+    Pair("postgresql", "postgresql_18"),
+    Pair("postgresql_17", "postgresql_18"),
+)
+FURTHER = FURTHER_MYSQL + FURTHER_POSTGRESQL
+# Dumped here, restored there.
+ACROSS_MYSQL = (Pair("mysql", "mariadb_118"), Pair("mariadb", "mariadb_118"))
+ACROSS_POSTGRESQL = (
+    Pair("postgresql", "postgresql_17"),
+    Pair("postgresql", "postgresql_18"),
+    Pair("postgresql_17", "postgresql_18"),
+)
+ACROSS = ACROSS_MYSQL + ACROSS_POSTGRESQL
 
 
 class Subject(Protocol):

@@ -10,15 +10,13 @@ import pytest
 
 from include.demo import marketplace
 from tests.conftest import Configure
-from tests.servers.conftest import subject_of, versions
-from tests.servers.pairs import across
-from tests.servers.subjects import InMySQL, Pair
-from tests.servers.test_conformance import rehearse
+from tests.servers.conftest import drop, subject_of, versions
+from tests.servers.pairs import across_mysql, across_postgresql
+from tests.servers.subjects import NAME, InMySQL, InPostgreSQL, Pair
+from tests.servers.test_conformance import differing, rehearse
 from tests.test_restore import back_up, plan, restored
 
 ROWS = 2000
-
-pytestmark = across
 
 
 def load_marketplace(subject: InMySQL) -> None:
@@ -36,6 +34,7 @@ def rows_of(subject: InMySQL, database: str) -> dict[str, str]:
     return {name: text for name, text in subject.fingerprint(database).items() if name.startswith("rows of ")}
 
 
+@across_mysql
 def test_a_database_is_restored_and_proven_on_another_server(
     pair: Pair,
     request: pytest.FixtureRequest,
@@ -72,3 +71,42 @@ def test_a_database_is_restored_and_proven_on_another_server(
     assert rehearse(key)["result"] == "proven"
     target.server.run("DROP DATABASE moved")
     source.server.run(f"DROP DATABASE {marketplace.DATABASE}")
+
+
+@across_postgresql
+def test_a_database_is_restored_and_proven_on_a_newer_postgresql(
+    pair: Pair,
+    request: pytest.FixtureRequest,
+    project: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """Each server has its own client: no client reads a server newer than itself."""
+    with monkeypatch.context() as patch:
+        source = subject_of(Pair(pair.server), request, tmp_path, patch)
+        server, client = versions(source)
+        source.make()
+        patch.setenv("AIRFLOW_CONN_SUBJECT_DB", source.connection())
+        database: dict[str, Any] = {"name": NAME, "engine": "postgresql", "connection": "subject_db"}
+        project(
+            destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk")}},
+            applications={"Shop": {"databases": [database]}},
+            drill={"production": True},
+        )
+        key = back_up().packed.key
+    target = subject_of(Pair(pair.client), request, tmp_path, monkeypatch)
+    assert isinstance(target, InPostgreSQL)
+    for name in target.databases():
+        target.server.run(f'DROP DATABASE "{name}" WITH (FORCE)')
+    restored_to, _ = versions(target)
+    for name, value in {"server": server, "client": client, "restored to": restored_to}.items():
+        record_property(name, value)
+    monkeypatch.setenv("AIRFLOW_CONN_SUBJECT_DB", target.connection())
+    (done,) = restored(plan(into="moved"))
+    assert done.compared == done.tables > 0
+    assert set(differing(target.fingerprint("moved"), source.fingerprint(NAME))) <= {"views"}, "worded otherwise"
+    assert rehearse(key)["result"] == "proven"
+    for subject in (source, target):
+        for name in subject.databases():
+            drop(subject, name)

@@ -1,4 +1,4 @@
-"""The DAGs as Airflow runs them, with MySQL and its own client."""
+"""The DAGs as Airflow runs them, with MySQL, or PostgreSQL, and its own client."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from lifeboat import config, connections
 
 from tests.conftest import Configure
 from tests.servers.pairs import over
-from tests.servers.subjects import BYSTANDER, CONNECTION, NAME, ORDINARY, Subject
+from tests.servers.subjects import BYSTANDER, CONNECTION, NAME, ORDINARY, Pair, Subject
 from tests.servers.test_conformance import configure, differing
 from tests.test_dags import LoadDag, load_dag, run, stored
 
 __all__ = ["load_dag"]
 
-pytestmark = over(ORDINARY[:1], ())
+pytestmark = over(ORDINARY[:1], (Pair("postgresql_17"),))
 
 
 def test_a_database_is_backed_up_rehearsed_and_restored(

@@ -14,6 +14,8 @@ KINDS = {
     "mariadb": "MariaDB",
     "mariadb_118": "MariaDB",
     "postgresql": "PostgreSQL",
+    "postgresql_17": "PostgreSQL",
+    "postgresql_18": "PostgreSQL",
     "sqlite": "SQLite",
 }
 CLIENTS = {"MySQL": "mysqldump", "MariaDB": "mariadb-dump", "PostgreSQL": "pg_dump", "SQLite": "Lifeboat"}
