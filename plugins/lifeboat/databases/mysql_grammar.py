@@ -123,7 +123,7 @@ def refusal(kind: str, sql: bytes, lexis: Lexis) -> str:
     :param kind: of the statement, as `mysql_statements` recognised it.
     """
     if lexis.may_split(sql):
-        return f"letters of the character set {lexis.character_set} that look like quotes"
+        return f"bytes that are no letters of the character set {lexis.character_set}"
     if kind in _HEADS:
         return _head_refusal(kind, sql, lexis)
     if b"\\" in sql and kind != "setting" and (lexis.ansi_quotes or not lexis.backslash_escapes):

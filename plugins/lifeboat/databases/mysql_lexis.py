@@ -11,9 +11,16 @@ from typing import NamedTuple
 
 # Character sets in which no byte of a letter looks like a quote, a backslash or a blank.
 PLAIN_CHARACTER_SETS = frozenset(("utf8mb4", "utf8mb3", "utf8", "ascii", "binary"))
-# Those whose letters may end in a backslash or a backtick: where a string ends depends on them.
-_TREACHEROUS = frozenset(("big5", "cp932", "gb18030", "gbk", "sjis"))
-_SPLIT_LETTER = re.compile(rb"[\x81-\xfe][\\`]")
+# The bytes that begin a letter, and those that end it, in character sets in which the latter may look like a backslash
+# or a backtick: where a string ends depends on them.
+_LETTERS = {
+    "big5": (rb"\xa1-\xf9", rb"[\x40-\x7e\xa1-\xfe]"),
+    "cp932": (rb"\x81-\x9f\xe0-\xfc", rb"[\x40-\x7e\x80-\xfc]"),
+    "gb18030": (rb"\x81-\xfe", rb"(?:[\x40-\x7e\x80-\xfe]|[0-9][\x81-\xfe][0-9])"),
+    "gbk": (rb"\x81-\xfe", rb"[\x40-\x7e\x80-\xfe]"),
+    "sjis": (rb"\x81-\x9f\xe0-\xfc", rb"[\x40-\x7e\x80-\xfc]"),
+}
+_NO_LETTER = rb"(?!)"
 
 
 class Lexis(NamedTuple):
@@ -29,23 +36,47 @@ class Lexis(NamedTuple):
     character_set: str = "utf8mb4"
 
     @property
-    def literals(self) -> bytes:
-        """An expression for what stands between single or double quotes.
+    def letter(self) -> bytes:
+        """An expression for a letter of several bytes, the last of which may look like something else."""
+        if self.character_set not in _LETTERS:
+            return _NO_LETTER
+        first, last = _LETTERS[self.character_set]
+        return rb"[%b]%b" % (first, last)
+
+    @property
+    def singly_quoted(self) -> bytes:
+        """An expression for what stands between single quotes.
 
         A quote in it is doubled, or stands behind a backslash.
         """
-        single = rb"(?:'[^'\\]*+(?:\\.[^'\\]*+)*+')++" if self.backslash_escapes else rb"(?:'[^']*+')++"
+        return self._between(b"'", escaped=self.backslash_escapes)
+
+    @property
+    def literals(self) -> bytes:
+        """An expression for what stands between single or double quotes."""
         escaped = self.backslash_escapes and not self.ansi_quotes
-        return single + (rb'|(?:"[^"\\]*+(?:\\.[^"\\]*+)*+")++' if escaped else rb'|(?:"[^"]*+")++')
+        return self.singly_quoted + b"|" + self._between(b'"', escaped=escaped)
+
+    def _between(self, quote: bytes, *, escaped: bool) -> bytes:
+        others = b"[^%b%b]" % (quote, rb"\\" if escaped else b"")
+        plain = b"(?:%b|%b)*+" % (self.letter, others) if self.character_set in _LETTERS else others + b"*+"
+        escapes = rb"(?:\\.%b)*+" % plain if escaped else b""
+        return b"(?:%b%b%b%b)++" % (quote, plain, escapes, quote)
 
     @property
     def strings(self) -> bytes:
         """An expression for what stands in quotes of any kind."""
-        return self.literals + rb"|(?:`[^`]*+`)++"
+        return self.literals + b"|" + self._between(b"`", escaped=False)
 
     def may_split(self, sql: bytes) -> bool:
-        """Whether a letter of the character set may hide a quote or a backslash of a statement."""
-        return self.character_set in _TREACHEROUS and bool(_SPLIT_LETTER.search(sql))
+        """Whether nobody knows where a letter of a statement ends, so that it may hide a quote or a backslash."""
+        return self.character_set in _LETTERS and not _whole_letters(self).fullmatch(sql)
+
+
+@cache
+def _whole_letters(lexis: Lexis) -> re.Pattern[bytes]:
+    first, _ = _LETTERS[lexis.character_set]
+    return re.compile(rb"(?:%b|[^%b\\]|\\(?![%b]))*+" % (lexis.letter, first, first), re.DOTALL)
 
 
 PLAIN = Lexis()  # as a session begins
@@ -58,7 +89,7 @@ def _tokens(lexis: Lexis) -> re.Pattern[bytes]:
     return re.compile(
         rb"(?P<blank>\s++|%b)|(?P<open>/\*M?!\d*+)|(?P<close>\*/)|(?P<quotes>%b)"
         rb"|(?P<number>(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?(?![\w$])|0x[0-9A-Fa-f]++(?![\w$]))"
-        rb"|(?P<word>[\w$\x80-\xff]++)|(?P<mark>.)" % (COMMENTS, lexis.strings),
+        rb"|(?P<word>(?:%b|[\w$\x80-\xff])++)|(?P<mark>.)" % (COMMENTS, lexis.strings, lexis.letter),
         re.DOTALL,
     )
 
@@ -217,7 +248,7 @@ _LITERAL = rb"\s*(?:%b|NULL|DEFAULT|TRUE|FALSE|%b)\s*"
 
 @cache
 def _plain_rows(lexis: Lexis) -> re.Pattern[bytes]:
-    row = rb"\((?:%b)*+\)" % (_PLAIN_VALUES % lexis.literals.partition(b"|")[0])
+    row = rb"\((?:%b)*+\)" % (_PLAIN_VALUES % lexis.singly_quoted)
     return re.compile(rb"%b(?:,(?:\r?\n)?%b)*+" % (row, row), re.DOTALL)
 
 

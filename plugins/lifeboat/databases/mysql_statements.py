@@ -120,7 +120,8 @@ _DOLLAR = rb"(?<=\bAS )(?P<dollar>\$\w*\$)"  # opens and ends code in JavaScript
 def _hiding(lexis: Lexis) -> re.Pattern[bytes]:
     # What has no end is the last match: looked for behind each of its letters again, it would take for ever.
     return re.compile(
-        rb"(?P<string>%b)|(?P<comment>%b|/\*\+.*?\*/)|(?P<open>(?:['\"`]|/\*(?!!|M!)).*)" % (lexis.strings, COMMENTS),
+        rb"(?P<string>%b)|(?P<comment>%b|/\*\+.*?\*/)|(?P<letter>%b)|(?P<open>(?:['\"`]|/\*(?!!|M!)).*)"
+        % (lexis.strings, COMMENTS, lexis.letter),
         re.DOTALL,
     )
 
@@ -390,8 +391,8 @@ def statement_ends(delimiter: bytes, lexis: Lexis) -> re.Pattern[bytes]:
     end = re.escape(delimiter)
     remark = rb"(?P<remark>%b(?=\ ?(?:\*/\ ?)?%b\r?\n%b))|" % (_REMARK, end, _BEHIND_CODE) if delimiter != b";" else b""
     return re.compile(
-        rb"(?P<end>%b)|%b|%b%b|%b.*?(?P=dollar)|(?P<open>['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$)"
-        % (end, lexis.strings, remark, COMMENTS, _DOLLAR),
+        rb"(?P<end>%b)|%b|%b%b|%b.*?(?P=dollar)|%b|(?P<open>['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$)"
+        % (end, lexis.strings, remark, COMMENTS, _DOLLAR, lexis.letter),
         re.DOTALL,
     )
 
