@@ -171,6 +171,42 @@ def test_tables_of_merged_rows_are_made_behind_those_that_they_name(way: Way) ->
         assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
+EVENT = b"CREATE EVENT `%b` ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01 00:00:00' COMMENT '%b' DO SET @a = '%b'"
+OF_OLD_CLIENTS = (
+    (b"gbk", b"CREATE VIEW a AS SELECT id AS `\xb0\xfc` FROM t"),  # a letter before a backtick
+    (b"gbk", b"CREATE VIEW b AS SELECT id AS `\xd5\\` FROM t"),  # one that ends like a backslash
+    (b"gbk", b"CREATE VIEW z AS SELECT '\xd5\\' AS b"),  # which MySQL itself cannot read again
+    (b"gbk", b"CREATE VIEW c AS SELECT id AS `\x81\x60` FROM t"),  # one that ends like a backtick
+    (b"gbk", b"CREATE PROCEDURE d() SELECT id AS \x81\x60, '\xd5\\' FROM t"),
+    (b"cp932", b"CREATE PROCEDURE e() SELECT id AS `\x95\x5c`, '\x83\x5c' FROM t"),
+    (b"latin1", b"CREATE PROCEDURE `p\xe9`() SELECT '\xe9' FROM t"),
+    (b"latin1", b"CREATE FUNCTION `f\xe9`() RETURNS INT DETERMINISTIC RETURN LENGTH('\xe9')"),
+    (b"latin1", b"CREATE TRIGGER `r\xe9` BEFORE INSERT ON t FOR EACH ROW SET @a = '\xe9'"),
+    (b"latin1", b"CREATE VIEW `v\xe9` AS SELECT '\xe9' AS `\xe9`"),
+    (b"latin1", EVENT % (b"\xe9", b"it''s \xe9", b"\xe9")),
+    (b"utf8mb4", b"SET sql_mode = 'NO_BACKSLASH_ESCAPES'"),
+    (b"utf8mb4", EVENT % (b"n", b"a\\b '' \n \\n", b"c\\d")),
+)
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+def test_code_of_clients_that_write_otherwise_comes_back_as_it_was(way: Way) -> None:
+    way.server.run(T, SOURCE)
+    with contextlib.closing(way.server.connect(database=SOURCE)) as connection, connection.cursor() as cursor:
+        for character_set, sql in OF_OLD_CLIENTS:
+            cursor.execute(b"SET NAMES " + character_set)
+            cursor.execute(sql)
+    captured, dump = way.dump(SOURCE)
+    assert not [limit for limit in captured.limits if "refuse" in limit.kind]
+    assert ("z" in [limit.name for limit in captured.limits]) == isinstance(way.server, MySQL)
+    way.load(dump)
+    assert comparison.differences(captured, way.dump(COPY)[0]) == []
+    for what in ("routine", "trigger", "event"):
+        facts = f"SELECT {what}_name, {'event_comment' if what == 'event' else 1} FROM information_schema.{what}s"
+        here, there = (way.fetch(f"{facts} WHERE {what}_schema = DATABASE() ORDER BY 1", s) for s in (COPY, SOURCE))
+        assert here == there
+
+
 def test_a_table_of_merged_rows_has_none_by_itself(mariadb: MariaDB) -> None:
     with pytest.raises(RestoreError, match=r"'m' is a MERGE table.*Restore the tables whose rows it shows: t1, t`\(2"):
         mariadb.run(f"DROP DATABASE IF EXISTS {SOURCE}; {CREATED.format(SOURCE)}")

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases import mysql_schema
 from lifeboat.databases.mysql import Session, has_roles, is_of_driver, reaches_only
+from lifeboat.databases.mysql_lexis import Lexis
 from lifeboat.databases.mysql_schema import drop_code, quoted
-from lifeboat.databases.mysql_statements import Statement
+from lifeboat.databases.mysql_statements import Statement, as_client_wrote, in_character_set, recognise
 from lifeboat.databases.mysql_target import UNLIMITED
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed
@@ -53,6 +54,7 @@ class _Made:
     """Code as the server prints it.
 
     :param settings: makes a session like the one in which it was made.
+    :param character_set: in which that session reads.
     :param collation: of its schema at that time; empty for views.
     """
 
@@ -60,6 +62,7 @@ class _Made:
     name: str
     sql: bytes
     settings: bytes
+    character_set: str
     collation: str
 
     @property
@@ -91,12 +94,16 @@ class _Made:
         :param status: of an event: whether it runs. The rest of it stays as it is.
         """
         if self.kind == "EVENT":
-            return b"ALTER DEFINER=%b EVENT %b %b" % (_account(owner), quoted(self.name).encode(), status.encode())
+            name = in_character_set(quoted(self.name).encode(), self.character_set)
+            return b"ALTER DEFINER=%b EVENT %b %b" % (_account(owner), name, status.encode())
         if self.kind == "LIBRARY":
             return self.sql
         algorithm, rest = self.body
         create = b"CREATE OR REPLACE " if self.kind == "VIEW" else b"CREATE "
-        return create + algorithm + b"DEFINER=" + _account(owner) + b" " + rest
+        made = recognise(create + algorithm + b"DEFINER=" + _account(owner) + b" " + rest)
+        if made is None:
+            raise RestoreError(f"The server prints {self.kind.lower()} {self.name!r} in a form that nobody knows here.")
+        return (made if self.kind == "VIEW" else as_client_wrote(made, Lexis(character_set=self.character_set))).sql
 
 
 @dataclass(frozen=True)
@@ -305,7 +312,7 @@ def _read(session: Session, kind: str, name: str) -> _Made:
     mode = b"" if kind == "VIEW" else fields.pop(0)
     zone = b", time_zone = '%b'" % fields.pop(0) if kind == "EVENT" else b""
     if kind == "LIBRARY":
-        return _Made(kind, name, fields[0], b"SET SESSION sql_mode = '%b'" % mode, "")
+        return _Made(kind, name, fields[0], b"SET SESSION sql_mode = '%b'" % mode, "utf8mb4", "")
     sql, client, connection, *schema = fields
     settings = b"SET SESSION sql_mode = '%b', character_set_client = '%b', collation_connection = '%b'%b" % (
         mode,
@@ -313,7 +320,7 @@ def _read(session: Session, kind: str, name: str) -> _Made:
         connection,
         zone,
     )
-    return _Made(kind, name, sql, settings, schema[0].decode() if schema else "")
+    return _Made(kind, name, sql, settings, client.decode(), schema[0].decode() if schema else "")
 
 
 def _check(session: Session, code: _Made) -> None:

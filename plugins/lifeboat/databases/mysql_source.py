@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NO_DEFINER = 1449
 VIEW_UNUSABLE = (1356, NO_DEFINER)  # what it names is gone, or its definer may not read it; the definer is gone
+UNREADABLE = 1064  # what the server itself wrote
 LOCKED = 1205
 CONNECTION_LOST = (2006, 2013)
 UNKNOWN_COLLATION = 1273
@@ -247,12 +248,13 @@ def unusable_views(session: Session, schema: str, names: Iterable[str]) -> Itera
 
 
 def unwritable_views(session: Session, schema: str, names: Iterable[str]) -> Iterator[str]:
-    """Yield the views whose columns the server does not name: asked for those, clients end."""
+    """Yield the views that the server does not show: asked for those, clients end."""
     for name in names:
-        _, number = _asked(session, f"SHOW FIELDS FROM {_quoted(name)} FROM {_quoted(schema)}")
-        if number in VIEW_UNUSABLE:
+        view = f"{_quoted(schema)}.{_quoted(name)}"
+        numbers = {_asked(session, f"SHOW {what} {view}")[1] for what in ("FIELDS FROM", "CREATE VIEW")}
+        if numbers & {*VIEW_UNUSABLE, UNREADABLE}:
             yield name
-        if number == LOCKED:
+        if LOCKED in numbers:
             return  # the views that read what is locked would each be waited for
 
 

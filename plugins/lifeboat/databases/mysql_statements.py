@@ -11,6 +11,7 @@ line that ends with ``;`` ends its INSERT. Everything else is read as the stock 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from functools import cache
 from typing import Literal
 
 from lifeboat.databases import mysql_grammar as grammar
-from lifeboat.databases.mysql_lexis import COMMENTS, PLAIN, Lexis, Session, are_literals
+from lifeboat.databases.mysql_lexis import COMMENTS, PLAIN, Lexis, Session, are_literals, tokens
 from lifeboat.databases.sql_text import Window
 from lifeboat.errors import RestoreError
 from lifeboat.text import size_text
@@ -94,6 +95,7 @@ _KINDS: dict[Kind, re.Pattern[bytes]] = {
     # Clients name the dumped schema here; the one that is filled takes its place.
     "schema collation": pattern(rf"{_COMMENT} ALTER\s+DATABASE\s+ (?P<name> {NAME} ) \s+CHARACTER\s+SET\b"),
 }
+_NAMED_IN_UTF8: frozenset[Kind] = frozenset(("trigger", "event", "procedure", "function"))
 # What a load does in its own way, and what belongs to the server that was dumped.
 _SKIPPED = pattern(
     rf"""{_COMMENT} (?:
@@ -208,6 +210,63 @@ def recognise(sql: bytes) -> Statement | None:
         if head[schema]:
             sql = sql[: head.start(schema)] + sql[head.start(what) :]
     return Statement(kind, name_of(head["name"]), sql, name_of(head["table"]))
+
+
+# Servers print names of code, and comments of events, as UTF-8, whatever else is in the character set of its client.
+_CODECS = {
+    "latin1": "cp1252",
+    "latin2": "iso8859_2",
+    "latin5": "iso8859_9",
+    "latin7": "iso8859_13",
+    "greek": "iso8859_7",
+    "hebrew": "iso8859_8",
+    "koi8r": "koi8_r",
+    "koi8u": "koi8_u",
+    "ujis": "euc_jp",
+    "eucjpms": "euc_jp",
+    "euckr": "euc_kr",
+    "sjis": "shift_jis",
+    **{name: name for name in ("big5", "cp932", "gb2312", "gbk", "gb18030", "tis620")},
+    **{name: name for name in ("cp850", "cp852", "cp866", "cp1250", "cp1251", "cp1256", "cp1257")},
+}
+_ESCAPES = {rb"\0": b"\0", rb"\n": b"\n", rb"\r": b"\r", rb"\\": b"\\"}  # as servers print them in any sql_mode
+_ESCAPE = re.compile(rb"\\[0nr\\]")
+
+
+def as_client_wrote(code: Statement, lexis: Lexis) -> Statement:
+    """Return code, as a server printed it, as one reads it: its name, and the comment of an event, as all else.
+
+    :param lexis: how it is read.
+    """
+    sql, head = code.sql, created(code)
+    spans = [head.span(group) for group in ("name", "table") if head.groupdict().get(group)]
+    if code.kind == "event" and (comment := _comment_of(sql, head.end("name"))):
+        spans.append(comment)
+    for start, end in sorted(spans, reverse=True):
+        text = sql[start:end]
+        if not lexis.backslash_escapes and text.startswith(b"'"):
+            text = _ESCAPE.sub(lambda found: _ESCAPES[found[0]], text)
+        sql = sql[:start] + in_character_set(text, lexis.character_set) + sql[end:]
+    return replace(code, sql=sql)
+
+
+def _comment_of(event: bytes, start: int) -> tuple[int, int] | None:
+    """Return where the comment of an event stands, whose name ends at `start`."""
+    found = list(itertools.islice(tokens(event, PLAIN, start), grammar.HEAD_TOKENS))
+    for word, text in itertools.pairwise(found):
+        if word.shape == "DO":
+            return None
+        if word.shape == "COMMENT" and text.shape == "string":
+            return text.start, text.end
+    return None
+
+
+def in_character_set(text: bytes, character_set: str) -> bytes:
+    """Return UTF-8 in a character set; as it is where it is none, or has letters that are not in there."""
+    try:
+        return text.decode().encode(_CODECS.get(character_set, "utf-8"))
+    except UnicodeError:
+        return text
 
 
 def created(statement: Statement) -> re.Match[bytes]:
@@ -416,6 +475,8 @@ def classify(sql: bytes, lexis: Lexis = PLAIN, schema: str = "") -> Statement | 
             f"The dump makes {statement.kind} {statement.name!r} in schema {name_of(other)!r}, wherever it is loaded.",
             "Remove the schema's name from that statement of the dump.",
         )
+    if statement.kind in _NAMED_IN_UTF8:
+        statement = as_client_wrote(statement, lexis)
     if statement.kind == "table" and schema:
         statement = replace(statement, sql=grammar.without_own_schema(sql, quote(schema), lexis))
     if beyond := grammar.refusal(statement.kind, statement.sql, lexis):
