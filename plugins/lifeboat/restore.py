@@ -182,7 +182,10 @@ def _surroundings(settings: Settings, request: RestoreRequest, content: Content)
     found: dict[str, bool] = {}
     if not request.path or request.databases:
         for database in known_databases(settings, request.application, request.databases or tuple(content.dumps)):
-            found |= connections.engine(database, settings.scratch).databases()
+            there = connections.engine(database, settings.scratch).databases()
+            found |= there
+            if database.name in there:  # however the server spells it
+                found[database.name] = there[database.name]
     return Surroundings(
         databases=[database.name for database in application.databases],
         schemas=set(found),

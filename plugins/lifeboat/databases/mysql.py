@@ -41,6 +41,7 @@ NAMED = 20  # tables or routines that a message names
 SEARCH_SECONDS = 60  # for characters without a unique Unicode form, in all tables of a database
 MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 LONGEST_LOCK_NAME = 64
+STORES_LOWER = 1  # of lower_case_table_names, as on Windows and Azure
 SILENCE = 60.0  # seconds without a byte of a dump, after which the log says what the server is doing
 STALLED = 30  # such silences in a row, in which the server does nothing for the dump, after which it is ended
 UNLIMITED = (1 << 64) - 1
@@ -270,6 +271,11 @@ class Session:
         version: str = self.query("SELECT VERSION()")[0][0]
         return version if "MariaDB" in version else f"{version}-MySQL"
 
+    def stored(self, name: str) -> str:
+        """Return the name of a database or table as the server stores it: some keep all in lower case."""
+        ((folds,),) = self.query("SELECT @@lower_case_table_names")
+        return name.lower() if int(folds) == STORES_LOWER else name
+
     def character_set(self, database: str) -> tuple[str, str]:
         """Return the default character set and collation of a database.
 
@@ -486,6 +492,8 @@ def dump(
         session = Session(connection)
         limit = session.prepare()
         version = session.version()
+        called, database = database, session.stored(database)
+        excluded = [session.stored(table) for table in excluded]
         character_set, collation = session.character_set(database)
         warnings = session.check_grants(database)
         excluded = session.check_excluded(database, excluded, warnings)
@@ -516,7 +524,7 @@ def dump(
         else:
             limits += mysql_limits.of_longest(passed.longest_line, longest)
     return Dump(
-        database=database,
+        database=called,
         engine="mysql",
         server=version,
         client=client.version,

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,20 @@ from lifeboat.text import size_text
 log = logger(__name__)
 
 
+class Names(dict[str, bool]):
+    """Names of schemas that the server stores in lower case, however they are asked for."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(str(name).lower())
+
+    def __missing__(self, name: str) -> bool:
+        return super().__getitem__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a name."""
+        return super().get(name.lower(), default)
+
+
 class MySQL:
     """The schemas of one server.
 
@@ -55,7 +70,8 @@ class MySQL:
     def databases(self) -> Mapping[str, bool]:
         with self._session("Listing of databases") as session:
             vacant = mysql_schema.vacant(session)
-            return {name: name not in vacant for name in mysql_schema.names(session)}
+            found = {name: name not in vacant for name in mysql_schema.names(session)}
+            return Names(found) if session.stored("A") == "a" else found
 
     def known_as(self, database: str) -> str:
         return database
@@ -78,14 +94,13 @@ class MySQL:
 
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
-        schema = target.database
-        with (
-            self._session(f"Restore of database {schema!r}") as session,
-            session.lock(schema),
-            self._filled_by(session, schema, in_place=target.in_place, production=False) as account,
-        ):
+        with contextlib.ExitStack() as opened:
+            session = opened.enter_context(self._session(f"Restore of database {target.database!r}"))
+            schema = session.stored(target.database)
+            opened.enter_context(session.lock(schema))
+            account = opened.enter_context(self._filled_by(session, schema, in_place=target.in_place, production=False))
             account.code.note_events(schema)
-            _begin(session, target)
+            _begin(session, replace(target, database=schema))
             place = Place(schema)
             try:
                 yield place
@@ -96,12 +111,11 @@ class MySQL:
 
     @contextlib.contextmanager
     def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
-        schema = names.scratch_name("mysql", captured.database)
-        with (
-            self._session(f"Drill of database {captured.database!r} of {key}") as session,
-            session.lock(names.PREFIX),
-            self._filled_by(session, schema, in_place=False, production=production),
-        ):
+        with contextlib.ExitStack() as opened:
+            session = opened.enter_context(self._session(f"Drill of database {captured.database!r} of {key}"))
+            schema = session.stored(names.scratch_name("mysql", captured.database))
+            opened.enter_context(session.lock(names.PREFIX))
+            opened.enter_context(self._filled_by(session, schema, in_place=False, production=production))
             for left in names.leftovers(mysql_schema.names(session), mysql_schema.vacant(session)):
                 log.warning("Dropping %s, which a drill left that was killed.", left)
                 mysql_schema.drop(session, left)
@@ -118,20 +132,22 @@ class MySQL:
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
         account = self._accounts[place]
+        with self._session(f"Restore of database {place!r}") as session:
+            source = session.stored(load.source)
         if not load.sequential:
             return mysql_load.load(
                 account.connect,
                 account.server,
                 place,
                 sql,
-                source=load.source,
+                source=source,
                 table=load.table,
                 code=account.code,
             )
         if load.table:
             raise SettingsError("The stock client restores whole databases only.", "Restore the table without it.")
         return mysql_stock.load_sequentially(
-            account.connect, account.server, place, sql, source=load.source, code=account.code
+            account.connect, account.server, place, sql, source=source, code=account.code
         )
 
     @contextlib.contextmanager
