@@ -167,8 +167,14 @@ def test_a_database_that_is_gone_comes_back_under_its_name(project: Configure, m
     (done,) = restored(plan(into="shop"))
     assert done.schema == "shop"
     assert checksums(mariadb, shop) == before
-    assert "ENABLE" in mariadb.run("SHOW CREATE EVENT nightly", shop), "it is the original again, not a copy"
+    assert "DISABLE" in mariadb.run("SHOW CREATE EVENT nightly", shop), "root's, and nothing is there to tell it by"
+    (told,) = [warning for warning in done.warnings if "event 'nightly' is disabled" in warning]
+    mariadb.run(told.partition("then: ")[2])
+    assert "ENABLE" in mariadb.run("SHOW CREATE EVENT nightly", shop)
     assert len(keys()) == 1
+    (again,) = restored(plan(overwrite=("shop",)))
+    assert "ENABLE" in mariadb.run("SHOW CREATE EVENT nightly", shop), "it is the original again, not a copy"
+    assert not [warning for warning in again.warnings if "event" in warning]
 
 
 def test_one_table(project: Configure, mariadb: MariaDB, shop: str) -> None:

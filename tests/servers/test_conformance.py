@@ -128,6 +128,9 @@ def test_a_restore_that_was_killed_is_done_by_the_next(
         patch.setattr(stored_archive, "sql_of", until_killed)
         killed(lambda: restore.restore_database(config.load(), made, made.databases[0]))
     (done,) = restored(later(key, **wishes))
+    for warning in done.warnings:  # the killed one emptied the database, so nothing tells which events ran
+        if ": ALTER DEFINER=" in warning:
+            whole.run(warning.partition("then: ")[2], NAME)
     assert differing(whole.fingerprint(done.schema), before) == {}
     assert not [name for name in whole.databases() if name.startswith("lifeboat_")]
 
