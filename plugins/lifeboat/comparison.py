@@ -53,7 +53,8 @@ def differences(
     :param restored: what a fresh dump of the copy says.
     :param tables: compare only these; the whole database when empty.
     :param left_out: kinds and names of what could not be restored; views are forgiven where they may read excluded
-        tables, or the backup reported that no restore makes them. Of kind ``rows``: tables that extensions made.
+        tables, or the backup reported that no restore makes them. Of kind ``rows``: tables and sequences that
+        extensions made.
     """
     same_server = _family(captured) == _family(restored)
     found = list(_of_tables(captured, restored, tables, same_server=same_server))
@@ -67,7 +68,8 @@ def differences(
     return [
         each
         for each in found
-        if (each.kind, each.name, each.what) not in forgiven and not (each.kind == "table" and each.name in unfilled)
+        if (each.kind, each.name, each.what) not in forgiven
+        and not (each.kind in ("table", "sequence") and each.name in unfilled)
     ]
 
 

@@ -140,9 +140,10 @@ class PostgreSQL:
                 )
             extensions = postgresql_extensions.captured(session)
             configured = postgresql_extensions.configured(session, session.info.user)
-            limits = self._limits(session, extensions)
+            known = postgresql_extensions.available(session) if extensions else {}
+            limits = self._limits(extensions, known)
         dump = self._dump(self._server, database, excluded, write)
-        limits += postgresql_extensions.limits_of_rows(dump.tables, configured)
+        limits += postgresql_extensions.limits_of_rows(dump.tables, configured, known)
         with self._session(database, doing, DumpError) as session:
             limits += postgresql_limits.of_catalog(session, dump.excluded_tables)
         for limit in limits:
@@ -154,13 +155,15 @@ class PostgreSQL:
         with self._session(MAINTENANCE, "The question which extensions it has", RestoreError) as session:
             return self._server.address, postgresql_extensions.available(session)
 
-    def _limits(self, session: Connection[Any], extensions: Sequence[Extension]) -> list[Limit]:
-        """Return what of a database's extensions a restore could not make."""
-        if not extensions:
-            return []
+    def _limits(self, extensions: Sequence[Extension], known: Mapping[str, Available]) -> list[Limit]:
+        """Return what of a database's extensions a restore could not make.
+
+        :param known: what its own server could make.
+        """
+        where = self._server.address
         try:
-            ask = self._ask_taker or (lambda: (self._server.address, postgresql_extensions.available(session)))
-            where, known = ask()
+            if extensions and self._ask_taker:
+                where, known = self._ask_taker()
         except LifeboatError as error:
             return [postgresql_extensions.unasked(error.message)]
         return list(postgresql_extensions.limits(extensions, known, where, may=self._elevated is not None))
@@ -287,8 +290,7 @@ class PostgreSQL:
         role = self._roles[place]
         connect = partial(self._loading_session, place, f"Restore of database {load.source!r}")
         loaded = postgresql_load.load(connect, place, sql, load, role)
-        with connect() as session:
-            told = postgresql_extensions.told(session, role, loaded)
+        told = postgresql_extensions.told(role, loaded)
         return replace(told, warnings=(*self._warnings[place], *told.warnings))
 
     def check_load(self, database: str) -> None:

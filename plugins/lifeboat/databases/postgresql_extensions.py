@@ -52,7 +52,7 @@ WHERE datname = current_database() AND deptype = 'o')
 # Tables and sequences whose rows a dump of the database holds; and what its role may do there.
 _CONFIGURED = """
 SELECT extname, CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname),
-       nspname, relname, relkind = 'S', rolname, rolsuper, pg_has_role(relowner, 'USAGE'),
+       nspname, relname, relkind = 'S', rolname, pg_has_role(relowner, 'USAGE'),
        has_schema_privilege(%(role)s, n.oid, 'USAGE') AND has_table_privilege(%(role)s, c.oid, 'SELECT'),
        has_schema_privilege(%(role)s, n.oid, 'USAGE') AND CASE relkind
            WHEN 'S' THEN has_sequence_privilege(%(role)s, c.oid, 'UPDATE')
@@ -91,7 +91,6 @@ class Configured(NamedTuple):
     name: str
     is_sequence: bool
     owner: str
-    is_of_superuser: bool
     is_ours: bool
     is_readable: bool
     is_open: bool
@@ -151,15 +150,15 @@ def limits(
         yield Limit(EXTENSION, extension.name, text)
 
 
-def limits_of_rows(tables: Iterable[TableDigest], configured: Iterable[Configured]) -> Iterator[Limit]:
-    """Yield the tables of extensions whose rows a restore would leave out: who loads has no right there."""
+def limits_of_rows(
+    tables: Iterable[TableDigest], configured: Iterable[Configured], known: Mapping[str, Available]
+) -> Iterator[Limit]:
+    """Yield the tables whose rows a restore would leave out: a superuser makes their extension, and has them."""
     rows = {table.name: table.rows for table in tables}
     for each in configured:
-        if each.is_of_superuser and rows.get(each.table):
+        if each.extension in known and known[each.extension].is_privileged and rows.get(each.table):
             count = plural(rows[each.table], "row")
-            text = (
-                f"{count} of table {each.table!r}, which extension {each.extension!r} has of superuser {each.owner!r}"
-            )
+            text = f"{count} of table {each.table!r}, which a superuser makes with extension {each.extension!r}"
             yield Limit(ROWS, each.table, f"{text}, must be loaded by hand")
 
 
@@ -317,23 +316,16 @@ def give_in(session: Connection[Any], role: Role, schemas: Iterable[str]) -> Non
             if each.is_ours:
                 rights = "SELECT, UPDATE ON SEQUENCE" if each.is_sequence else "SELECT, INSERT ON TABLE"
                 session.execute(f"GRANT {rights} {each.pattern} TO {name}".encode())
-    role.closed = {
-        each.table: each.owner
-        for each in configured(session, role.server.user)
-        if not (each.is_open and each.is_readable)
-    }
+    found = configured(session, role.server.user)
+    role.hidden = frozenset(each.table for each in found if not each.is_readable)
+    role.closed = {each.table: each.owner for each in found if not each.is_open or each.table in role.hidden}
 
 
-def told(session: Connection[Any], role: Role, loaded: Loaded) -> Loaded:
-    """Return the facts of a load with the rows of extensions that were left out, or that nobody could compare.
-
-    :param session: of the role.
-    """
-    hidden = {each.table for each in configured(session, role.server.user) if not each.is_readable}
+def told(role: Role, loaded: Loaded) -> Loaded:
+    """Return the facts of a load with the rows of extensions that were left out, or that nobody could compare."""
     warnings = [
-        f"{plural(count, 'row')} of table {table!r}, which an extension made for {role.closed[table]!r}, must be loaded"
-        " by hand"
+        f"{plural(count, 'row')} of {table!r}, which {role.closed[table]!r} has of an extension, must be loaded by hand"
         for table, count in (+role.left_out).items()
     ]
-    unequal = [("rows", table) for table in sorted({*+role.left_out, *hidden})]
+    unequal = [("rows", table) for table in sorted({*+role.left_out, *role.hidden})]
     return replace(loaded, warnings=(*warnings, *loaded.warnings), left_out=(*loaded.left_out, *unequal))

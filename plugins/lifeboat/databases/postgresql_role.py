@@ -118,6 +118,7 @@ class Role:
     :param refused: what can be given to nobody, counted by the reason.
     :param schemas: that are there already, for its extensions.
     :param closed: tables and sequences of extensions that it may not fill, as dumps name them, each with its owner.
+    :param hidden: those of them that it may not even read.
     :param left_out: rows of these that the dump held, by table.
     """
 
@@ -129,6 +130,7 @@ class Role:
     refused: Counter[str] = field(default_factory=Counter)
     schemas: frozenset[str] = frozenset()
     closed: Mapping[str, str] = field(default_factory=dict)
+    hidden: frozenset[str] = frozenset()
     left_out: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -151,7 +153,8 @@ class Role:
         if statement.kind == "schema":
             return statement.sql.startswith(b"CREATE") and unquoted(statement.name) in self.schemas
         if statement.kind in ("rows", "sequence") and statement.name in self.closed:
-            self.left_out[statement.name] += not statement.sql.startswith(b"COPY")  # whose rows follow
+            is_empty = statement.sql.startswith(b"COPY") or statement.sql.endswith(b", 1, false);")  # rows may follow
+            self.left_out[statement.name] += not is_empty
             return True
         return False
 
