@@ -331,6 +331,7 @@ def rehearse(session: Connection[Any], role: Role, owner: str) -> None:
 
     :param owner: of the database.
     """
+    postgresql_settings.take_any_bytes(session)
     givable = _givable(session, role)
     schemas = [sql for sql in givable if sql.startswith(b"ALTER SCHEMA ")]
     others = [sql for sql in givable if not sql.startswith(b"ALTER SCHEMA ")]
