@@ -270,7 +270,7 @@ def test_who_may_make_no_account_must_reach_nothing_else(
     with pytest.raises(RestoreError, match=said) as refused:
         loading.scratch("a key", CAPTURED, production=True).__enter__()
     assert "CREATE USER" in refused.value.hint
-    server.run("CREATE ROLE helper")
+    server.run("CREATE ROLE helper; GRANT FILE ON *.* TO helper")
     grant(server, login, *rights)
     with pytest.raises(RestoreError, match=r"(?s)may not make an account.* reach beyond 'copy_%'") as refused:
         loading.target(Target(copy, "a key", exists=True)).__enter__()
