@@ -830,6 +830,8 @@ def test_a_server_without_case_has_the_last_word(
             "CREATE DATABASE other; CREATE TABLE other.precious (id INT); INSERT INTO other.precious VALUES (1)"
         )
         monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", caseless.connection())
-        with pytest.raises(RestoreError, match="database exists"):
+        with pytest.raises(
+            RestoreError, match="a database 'other' since this restore was planned; it is left as it is"
+        ):
             restored(plan(into="Other"))
         assert caseless.run("SELECT * FROM other.precious") == "1\n"
