@@ -122,7 +122,7 @@ def test_names_and_notes_are_text(project: Configure, login: Login, tmp_path: Pa
     assert "alert" in pages[-1]
     assert not any("<script>" in page for page in pages)
     isolated = f"<bdi>{escape(name)}</bdi>"  # a name from elsewhere may turn the direction of writing
-    assert all(isolated in pages[FRAGMENTS.index(path)] for path in FRAGMENTS if path not in ("", "plans/disk"))
+    assert [p for p in FRAGMENTS if p not in ("", "plans/disk") and isolated not in pages[FRAGMENTS.index(p)]] == []
     (conf, *_) = re.findall(r'data-conf="(\{&#34;application.*?)"', served(client, "recovery"))
     assert json.loads(conf.replace("&#34;", '"'))["application"] == name
 
@@ -150,7 +150,7 @@ def test_a_finding_stands_where_it_is_seen_first(project: Configure, login: Logi
     publish(tmp_path / "disk", 1.5)
     answers = served(login(), "answers")
     assert '<p class="headline">No</p>' in answers
-    assert "the newest database archive is 36.0 hours old, more than 24.0 hours" in answers
+    assert "the newest database archive is 36.0 hours old, more than 30.0 hours" in answers
     assert "there is no database archive yet" in answers
 
 

@@ -522,8 +522,19 @@ def test_storage_is_drawn_against_the_cap_of_each_application(project: Configure
     ]
     laid = charts.bars(settings, [reading("disk", *listing), Reading("offsite", trouble="down")])
     books, free, own, shop = laid
-    assert (shop.name, shop.text, shop.over) == ("Shop at disk", "1.0 MiB of 4.0 MiB", False)
-    assert (books.name, books.text, books.over) == ("Books at disk", "2.0 MiB of 4.0 MiB", False)
+    assert (shop.application, shop.destination, shop.text, shop.over) == ("Shop", "disk", "1.0 MiB of 4.0 MiB", False)
+    assert (books.application, books.destination, books.text, books.over) == (
+        "Books",
+        "disk",
+        "2.0 MiB of 4.0 MiB",
+        False,
+    )
     assert books.parts == (("application", 0, 25), ("database", 25, 25))
-    assert (own.name, own.text, own.cap, own.over) == ("Own at disk", "2.0 MiB of 1.0 MiB", 50, True)
-    assert (free.name, free.text, free.cap) == ("Free at disk", "1.0 MiB, no cap", None)
+    assert (own.application, own.destination, own.text, own.cap, own.over) == (
+        "Own",
+        "disk",
+        "2.0 MiB of 1.0 MiB",
+        50,
+        True,
+    )
+    assert (free.application, free.destination, free.text, free.cap) == ("Free", "disk", "1.0 MiB, no cap", None)

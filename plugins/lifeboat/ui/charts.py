@@ -83,13 +83,14 @@ class Plot:
 
 @dataclass(frozen=True)
 class Bar:
-    """What is stored against the cap that it shares.
+    """What an application stores at a destination, against its cap.
 
     :param parts: kind, first place, and length in percent of the whole bar.
     :param cap: place of the cap in percent, None where there is none.
     """
 
-    name: str
+    application: str
+    destination: str
     text: str
     parts: tuple[tuple[Kind, float, float], ...]
     cap: float | None
@@ -224,12 +225,11 @@ def bars(settings: Settings, readings: Iterable[Reading]) -> list[Bar]:
                 pools.setdefault(archive.application, []).append(archive)
         for application, members in sorted(pools.items()):
             policy = settings.policy_of(reading.destination, application, members[0].kind)
-            name = f"{application} at {reading.destination}"
-            laid.append(_bar(name, members, policy.delete_oldest_above_megabytes))
+            laid.append(_bar(application, reading.destination, members, policy.delete_oldest_above_megabytes))
     return laid
 
 
-def _bar(name: str, archives: Sequence[Archive], cap: int | None) -> Bar:
+def _bar(application: str, destination: str, archives: Sequence[Archive], cap: int | None) -> Bar:
     sizes: dict[Kind, int] = {}
     for archive in archives:
         sizes[archive.kind] = sizes.get(archive.kind, 0) + archive.size
@@ -241,4 +241,5 @@ def _bar(name: str, archives: Sequence[Archive], cap: int | None) -> Bar:
         parts.append((kind, round(begin, 2), round(share, 2)))
         begin += share
     text = f"{size_text(total)} of {size_text(limit)}" if cap else f"{size_text(total)}, no cap"
-    return Bar(name, text, tuple(parts), round(limit / whole * 100, 2) if cap else None, bool(cap) and total > limit)
+    place = round(limit / whole * 100, 2) if cap else None
+    return Bar(application, destination, text, tuple(parts), place, bool(cap) and total > limit)
