@@ -139,7 +139,7 @@ def test_the_page_answers_inside_airflow(visit: Open) -> None:
     expect(answer(frame, "What do we have?")).to_have_text("5 archives")
     expect(answer(frame, "What will tonight delete?")).to_have_text("Nothing")
     expect(answer(frame, "How do I get it back?")).to_have_text("Unproven")
-    expect(frame.get_by_role("article", name="local").first).to_contain_text("2 hours old of 24 hours")
+    expect(frame.get_by_role("article", name="local").first).to_contain_text("2 hours old of 30 hours")
     expect(frame.locator("[data-next=backup_database]")).to_contain_text("paused")
 
 
