@@ -46,7 +46,7 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def test_it_is_told(
-    server: Any, project: Configure, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    server: Any, project: Configure, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = "postgresql" if isinstance(server, PostgreSQL) else "mysql"
     made, mended, said = NARROW[engine]
@@ -58,7 +58,7 @@ def test_it_is_told(
     database = {"name": "shop", "engine": engine, "connection": "shop_there", "restore_connection": "narrow"}
     project(applications={"Shop": {"databases": [database]}})
     back_up()
-    assert re.search(f"shop: no restore would load this by narrow: .*{said}", "".join(capfd.readouterr()))
+    assert re.search(f"shop: no restore would load this by narrow: .*{said}", caplog.text)
     (finding,) = checkup.compare(config.load(), ["Shop"], {}, datetime.now(UTC))
     assert (finding.application, finding.check, finding.verdict) == ("Shop", "restore connection", "degraded")
     assert said in finding.text
