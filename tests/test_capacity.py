@@ -65,6 +65,11 @@ def test_backups_of_every_hour_are_counted_as_such() -> None:
     assert short.reach < timedelta(days=3)
 
 
+def test_some_backups_by_hand_are_no_habit() -> None:
+    assert shortfall(archives(6, 20 * MEGABYTE, hours=0.01)) is None
+    assert shortfall(archives(6, 20 * MEGABYTE, 0.01, "application")) is None
+
+
 def test_the_shortcut_never_hides_a_shortfall(monkeypatch: pytest.MonkeyPatch) -> None:
     def answers() -> list[str]:
         return [

@@ -10,7 +10,6 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
@@ -20,7 +19,8 @@ from lifeboat.catalog import OWN_KINDS, Archive, Kind
 from lifeboat.retention import Policy
 from lifeboat.text import MEGABYTE, plural, size_text
 
-COMPARED = 6  # newest archives, whose median size and distance are the usual ones
+COMPARED = 6  # newest archives, whose median size is the usual one
+RECENT = 7  # usual distances, within which archives tell how often they come
 DAY = timedelta(days=1)
 USUAL_DISTANCE: Mapping[Kind, timedelta] = {"database": DAY, "application": timedelta(weeks=1)}
 
@@ -112,11 +112,11 @@ def _history(found: Sequence[Archive], now: datetime, policy: Policy) -> Iterato
 
 
 def _distance(found: Sequence[Archive]) -> timedelta:
-    times = sorted((archive.captured_at for archive in found), reverse=True)[:COMPARED]
-    if len(times) == 1:
-        return USUAL_DISTANCE[found[0].kind]
-    seconds = statistics.median((a - b).total_seconds() for a, b in pairwise(times))
-    return timedelta(seconds=max(seconds, 60))
+    """Return how far apart backups are taken; some more by hand, one soon after another, are no habit."""
+    usual = USUAL_DISTANCE[found[0].kind]
+    newest = max(archive.captured_at for archive in found)
+    recent = [archive.captured_at for archive in found if newest - archive.captured_at < RECENT * usual]
+    return max(newest - min(recent), usual) / max(len(recent) - 1, 1)
 
 
 def _size(found: Sequence[Archive]) -> float:
