@@ -66,11 +66,11 @@ class Run:
         for task in tasks:
             self.airflow.api("PATCH", f"{self.path}/taskInstances/{task}", user="user", new_state="success")
 
-    def clear(self, *tasks: object, only_failed: bool = False) -> None:
+    def clear(self, *tasks: object, only_failed: bool = False, reset: bool = True) -> None:
         chosen = {"task_ids": list(tasks)} if tasks else {}
         body = {"dry_run": False, "dag_run_id": self.id, "only_failed": only_failed} | chosen
         path = f"dags/{self.dag_id}/clearTaskInstances"
-        post(self.airflow, path, **body, include_downstream=True, reset_dag_runs=True)
+        post(self.airflow, path, **body, include_downstream=True, reset_dag_runs=reset)
 
     def waits(self) -> None:
         """Wait until the run waits for a second person."""
@@ -203,17 +203,19 @@ def test_a_plan_that_was_changed_replaces_nothing(site: Site) -> None:
     assert "forged_copy" not in site.mariadb.run("SHOW DATABASES").split()
 
 
-def test_an_approval_is_of_one_run_and_holds_when_steps_are_cleared(site: Site) -> None:
+def test_an_approval_is_of_one_run_and_good_once(site: Site) -> None:
     conf = {"application": "Shop", "databases": [PRODUCTION], "into": "approved_copy"}
     run = site.trigger("restore_database", **conf)
     run.approve("op")
     assert run.ended() == "success"
     assert site.mariadb.run("SELECT count(*) FROM customers", "approved_copy") == "2\n"
     site.mariadb.run("DROP DATABASE approved_copy")
-    run.clear("restore")
-    assert run.ended() == "success"
-    assert site.mariadb.run("SELECT count(*) FROM customers", "approved_copy") == "2\n"
-    site.mariadb.run("DROP DATABASE approved_copy")
+    for reset in (True, False):
+        run.clear("restore", reset=reset)
+        if not reset:
+            site.airflow.api("PATCH", run.path, user="user", state="queued")
+        site.refused(run, "The approval was used")
+        assert "approved_copy" not in site.mariadb.run("SHOW DATABASES").split()
 
     replayed = site.trigger("restore_database", **conf)
     replayed.waits()

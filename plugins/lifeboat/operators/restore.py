@@ -110,7 +110,13 @@ def leave_receipt(context: Context, settings: Settings, sealed: dict[str, Any]) 
 
     ti = context["ti"]
     what = _receipt_of(ti.task_id, ti.map_index)
-    ti.xcom_push(key=RECEIPT, value=seal(context, settings, what, {"plan": sealed[SIGNATURE]}))
+    facts = {"plan": sealed[SIGNATURE], "began": _began(context)}
+    ti.xcom_push(key=RECEIPT, value=seal(context, settings, what, facts))
+
+
+def _began(context: Context) -> str:
+    """Return when the run began, which changes when it is cleared and when it is made anew."""
+    return str(context["dag_run"].start_date)
 
 
 def require_receipts(
@@ -129,8 +135,22 @@ def require_receipts(
         task, index = each if isinstance(each, tuple) else (each, -1)
         receipt = context["ti"].xcom_pull(task_ids=task, key=RECEIPT, map_indexes=index)
         what = _receipt_of(task, index)
-        if unseal(context, settings, what, receipt, LONGEST_PLAN)["plan"] != sealed[SIGNATURE]:
+        facts = unseal(context, settings, what, receipt, LONGEST_PLAN)
+        if facts["plan"] != sealed[SIGNATURE]:
             raise UntrustedError(f"The {what} is of another plan.", HINT)
+        if task == APPROVE:
+            _require_first_time(context, facts)
+
+
+def _require_first_time(context: Context, approval: dict[str, Any]) -> None:
+    """:raises UntrustedError: what was approved may have been done already."""
+    from lifeboat.errors import UntrustedError
+
+    ti = context["ti"]
+    if approval.get("began") != _began(context) or ti.max_tries > (ti.task.retries or 0):
+        raise UntrustedError(
+            "The approval was used: this step, or its run, was cleared since.", "Trigger the DAG again, and ask again."
+        )
 
 
 def _receipt_of(task: str, index: int | None) -> str:
