@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifeboat import capacity, catalog, connections, health, stored_archive, survey
+from lifeboat import catalog, cleanup, connections, health, stored_archive, survey
 from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError, StorageError
@@ -89,9 +88,7 @@ def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[
     newest = {}
     for application in applications:
         findings += health.check(application, name, found, settings.limits_of(application), now)
-        policy_of = functools.partial(settings.policy_of, name, application)
-        present = health.dated_until(now, found.of(application))
-        if short := capacity.shortfall(present, now, settings.zone, policy_of):
+        if short := cleanup.cut_short(name, found, settings, application, now):
             findings.append(Finding(application, name, "cap", "degraded", str(short)))
         newest[application] = health.newest_times(found.of(application), now)
     return Examined(name, tuple(findings), newest)

@@ -140,16 +140,21 @@ def decide(
         return old and application in applications and application not in held
 
     unfinished, uploads = (tuple(filter(is_due, remains)) for remains in (found.unfinished, found.uploads))
-    short = {
-        name: shortfall
-        for name in applications
-        if (
-            shortfall := capacity.shortfall(
-                health.dated_until(now, found.of(name)), now, settings.zone, functools.partial(policies, name)
-            )
-        )
-    }
+    short = {name: cut for name in applications if (cut := cut_short(destination, found, settings, name, now))}
     return Evaluation(plan, unfinished, uploads, found.proofs, short)
+
+
+def cut_short(
+    destination: str, found: Catalog, settings: Settings, application: str, now: datetime
+) -> Shortfall | None:
+    """Return what the cap deletes of what the periods promise an application at a destination, if anything.
+
+    :param destination: its name in the settings.
+    """
+    present = health.dated_until(now, found.of(application))
+    return capacity.shortfall(
+        present, now, settings.zone, functools.partial(settings.policy_of, destination, application)
+    )
 
 
 def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Settings, clock: datetime) -> str:

@@ -157,8 +157,8 @@ class Database(_Model):
     :param connection: Airflow connection of type ``mysql``, ``postgres`` or ``sqlite``.
     :param restore_connection: the same for restores, whose user must be allowed to create schemas and accounts;
         `connection` when left out.
-    :param extensions_connection: of PostgreSQL, the same for a user who may make extensions that only superusers make
-        (PostGIS, say); nothing but CREATE EXTENSION runs by it, in a database that is still empty.
+    :param extensions_connection: PostgreSQL only: a user who can create extensions that need a superuser, as PostGIS
+        does. Only CREATE EXTENSION runs as that user, in a database that is still empty.
     :param exclude_tables: tables left out, structure and rows; of PostgreSQL and SQLite the rows only, for there a
         restore replaces the whole database. Those of PostgreSQL take their partitions, and what inherits, along.
     """
