@@ -20,7 +20,7 @@ without Airflow and without Lifeboat: docs/RECOVERY.md.
 | `approve` | nobody else approved | trigger again |
 | any: "not signed" | somebody changed an XCom or a state | see the audit log, trigger again |
 | `safety_backup` | what is there cannot be backed up | nothing was replaced; restore beside it instead |
-| `restore_database` | rights, space, an incompatible server | the log says what it left; clear the task; if approved, trigger it again |
+| `restore_database` | rights, space, another server | see the log; clear the task; if approved, trigger it again |
 | `restore_files` | space, rights | what was there is untouched; fix it; clear the task |
 | `after_restore` | a command failed | everything is restored; run the commands by hand, or clear the task |
 """

@@ -18,7 +18,7 @@ the stock client: docs/RECOVERY.md.
 | `approve` | nobody else approved | trigger again |
 | any: "not signed" | somebody changed an XCom or a state | see the audit log, trigger again |
 | `safety_backup` | what is there cannot be dumped | nothing was replaced; restore into a new schema instead |
-| `restore` | rights, space, an incompatible server | the log says what it left; clear the task; if approved, trigger it again |
+| `restore` | rights, space, another server | see the log; clear the task; if approved, trigger it again |
 
 A schema that a restore left half-way holds a table `_lifeboat_restore_unfinished`; backups of it are refused.
 """
