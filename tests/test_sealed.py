@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -37,6 +38,8 @@ PLAN = {
     "files": None,
 }
 
+BEGAN = datetime(2026, 11, 29, 1, tzinfo=UTC)
+
 
 @dataclass
 class Run:
@@ -45,6 +48,7 @@ class Run:
     conf: dict[str, Any] = field(default_factory=lambda: {"application": "Shop"})
     clear_number: int = 0
     triggering_user_name: str | None = "ada"
+    start_date: datetime = BEGAN
 
 
 @dataclass
@@ -55,6 +59,8 @@ class Task:
     task_id: str = "approve"
     map_index: int = -1
     id: str = "first try"
+    max_tries: int = 0
+    task: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(retries=0))
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcoms[self.task_id, key, self.map_index] = json.loads(json.dumps(value))
@@ -250,6 +256,21 @@ def test_a_second_person_is_shown_the_plan_and_approves_it(project: Configure, m
     assert not approval.is_approved()
     approval.answer("grace")
     restore.require_receipts(approval.context, config.load(), approval.plan, "verify", "approve")
+
+
+def test_an_approval_is_used_up_by_clearing(project: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    project()
+    approval = Approval()
+    approval.ask(monkeypatch)
+    approval.answer("grace")
+    used = "The approval was used: this step, or its run, was cleared since"
+    approval.ti.max_tries = 1
+    with pytest.raises(UntrustedError, match=used):
+        restore.require_receipts(approval.context, config.load(), approval.plan, "approve")
+    approval.ti.max_tries = 0
+    approval.context["dag_run"].start_date = BEGAN + timedelta(hours=1)
+    with pytest.raises(UntrustedError, match=used):
+        restore.require_receipts(approval.context, config.load(), approval.plan, "approve")
 
 
 def test_whoever_starts_a_restore_cannot_approve_it(project: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
