@@ -182,7 +182,8 @@ def _surroundings(settings: Settings, request: RestoreRequest, content: Content)
     found: dict[str, bool] = {}
     if not request.path or request.databases:
         for database in known_databases(settings, request.application, request.databases or tuple(content.dumps)):
-            there = connections.engine(database, settings.scratch).databases()
+            wanted = {database.name, *filter(None, [request.into])}
+            there = connections.engine(database, settings.scratch).databases(wanted)
             found |= there
             if database.name in there:  # however the server spells it
                 found[database.name] = there[database.name]
@@ -281,7 +282,7 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
 
 
 def _is_whole(settings: Settings, database: Database) -> bool:
-    return connections.engine(database, settings.scratch).databases().get(database.name, False)
+    return connections.engine(database, settings.scratch).databases((database.name,)).get(database.name, False)
 
 
 def restore_database(

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from lifeboat import connections
 from lifeboat.config import Database
-from lifeboat.databases import EXTENSION, UNASKED, Dump, Engine, Extension, Load, Loaded, Target, postgresql_extensions
+from lifeboat.databases import (
+    EXTENSION,
+    UNASKED,
+    Dump,
+    Engine,
+    Extension,
+    Load,
+    Loaded,
+    Target,
+    postgresql_extensions,
+    postgresql_prepared,
+)
 from lifeboat.databases.postgresql import PostgreSQL as PostgreSQLEngine
 from lifeboat.databases.postgresql_extensions import Maker
 from lifeboat.databases.postgresql_statements import read
-from lifeboat.errors import RestoreError
+from lifeboat.errors import DumpError, RestoreError
+from psycopg.conninfo import make_conninfo
 
 from include.demo.stand_ins import PostgreSQL
 from tests.conftest import Configure
+from tests.crash import die, killed
 from tests.databases.test_postgresql import HEAD, TAIL, databases, rehearse
+from tests.databases.test_postgresql_database import PROPERTIES
 from tests.test_restore import back_up, plan, restored
 
 SOURCE = "shop"
@@ -236,3 +252,109 @@ def test_rights_that_were_given_to_make_an_extension_are_taken_back(pg: PostgreS
         "SELECT has_schema_privilege('app', nspname, 'CREATE') FROM pg_namespace WHERE nspname IN ('public', 'more')"
     )
     assert pg.run(rights, "copy") == "f\nf\n"
+
+
+DATABASE = (
+    "SELECT datdba::regrole, shobj_description(oid, 'pg_database'), (SELECT string_agg(s, ' ') FROM pg_db_role_setting,"
+    " unnest(setconfig) s WHERE setdatabase = d.oid) FROM pg_database d WHERE datname = 'copy'"
+)
+LOAD_ROLES = "SELECT count(*) FROM pg_roles WHERE rolname ^@ 'lifeboat_load'"
+
+
+def test_a_database_that_an_administrator_prepared_takes_a_dump(pg: PostgreSQL, project: Configure) -> None:
+    project(applications={"Shop": {"databases": [{"name": SOURCE, "engine": "postgresql", "connection": "shop_pg"}]}})
+    pg.run('CREATE SCHEMA "Odd ""one" AUTHORIZATION app; CREATE EXTENSION cube SCHEMA "Odd ""one"', SOURCE)
+    pg.run('CREATE EXTENSION earthdistance SCHEMA "Odd ""one"; CREATE EXTENSION dblink', SOURCE)
+    pg.run('SET ROLE app; CREATE TABLE "Odd ""one".t (a serial); INSERT INTO "Odd ""one".t VALUES (7)', SOURCE)
+    pg.run(f"ALTER DATABASE {SOURCE} SET work_mem TO '7MB'")
+    ((limit, *_),) = back_up().limits.values()
+    assert "let one prepare the database (docs/RECOVERY.md)" in limit.text
+    with pytest.raises(RestoreError, match="Extension 'earthdistance' cannot be made") as refused:
+        restored(plan(into="copy"))
+    said = re.search(r"administrator run (CREATE DATABASE .*?); then run in 'copy': (.*) Then", refused.value.hint)
+    assert said
+    pg.run(said[1])
+    pg.run(said[2], "copy")
+    pg.run("COMMENT ON DATABASE copy IS 'mine'; ALTER DATABASE copy SET lock_timeout TO '1s'")
+    assert engine().databases(["copy", SOURCE]).items() >= {"copy": False, SOURCE: True}.items()
+    (done,) = restored(plan(into="copy"))
+    assert done.compared == 1
+    assert [each.text for each in done.missed] == ["setting lock_timeout is 1s instead of not set", "comment differs"]
+    assert (
+        pg.run(
+            'SELECT a, (SELECT nspowner::regrole FROM pg_namespace WHERE nspname ~ \'Odd\') FROM "Odd ""one".t', "copy"
+        )
+        == "7\tapp\n"
+    )
+    assert pg.run(DATABASE) == "app\tmine\tlock_timeout=1s work_mem=7MB\n"
+    assert engine().databases(["copy"])["copy"] is True
+
+
+def prepare(pg: PostgreSQL) -> None:
+    pg.run("CREATE DATABASE copy OWNER app")
+    pg.run("CREATE SCHEMA more AUTHORIZATION app; CREATE EXTENSION dblink SCHEMA more", "copy")
+    pg.run("COMMENT ON DATABASE copy IS 'mine'")
+
+
+TABLES = b"CREATE SCHEMA more;\nCREATE TABLE more.t (a integer);\nCREATE TABLE public.u (a integer);\n"
+LOBS = b"SELECT pg_catalog.lo_create('77');\n"
+
+
+def test_a_prepared_database_is_left_empty_by_a_load_that_fails_or_is_killed(
+    pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(pg)
+    wanted = Extension("dblink", "more")
+    before = pg.run(PROPERTIES + "'copy'")
+    with pytest.raises(RestoreError, match="table 'nothing' failed"):
+        load(
+            HEAD + TABLES + LOBS + b"ALTER TABLE nothing ADD CONSTRAINT c CHECK (true);\n" + TAIL, wanted, extender=None
+        )
+    assert (pg.run(PROPERTIES + "'copy'"), pg.run(LOAD_ROLES)) == (before, "0\n")
+    assert engine().databases(["copy"])["copy"] is False
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgreSQLEngine, "_finish", die)
+        killed(lambda: load(HEAD + TABLES + TAIL, wanted, extender=None))
+    assert pg.run(LOAD_ROLES) == "1\n"
+    with pytest.raises(DumpError, match="a restore is filling the database"):
+        engine().dump("copy", (), len)
+    load(HEAD + TABLES + TAIL, wanted, extender=None)
+    assert pg.run(LOAD_ROLES) == "0\n"
+    assert (
+        pg.run(
+            "SELECT count(*) FROM more.t, u; SELECT nspowner::regrole FROM pg_namespace WHERE nspname = 'more'", "copy"
+        )
+        == "0\npg_database_owner\n"
+    )
+
+
+THINGS = {
+    "CREATE TABLE u (a int)": "table public.u",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1'": "function public.f()",
+    "CREATE SCHEMA more": "schema more",
+    "CREATE TYPE mood AS ENUM ('a')": "type public.mood",
+    "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO app": "default privileges on new relations",
+    "CREATE PUBLICATION p": "publication p",
+    "SELECT lo_create(7)": "large object 7",
+    "CREATE EXTENSION pg_trgm; CREATE TEMP TABLE u (a int); DROP TABLE u": "",
+}
+
+
+def test_a_database_with_something_in_it_is_not_one_that_was_prepared(pg: PostgreSQL) -> None:
+    pg.run("CREATE DATABASE copy OWNER app")
+    conninfo = make_conninfo(host=pg.host, port=pg.port, user="extender", password="pw", dbname="copy")
+    with psycopg.connect(conninfo, autocommit=True) as session:
+        for made, named in THINGS.items():
+            with session.transaction(force_rollback=True):
+                session.execute("SET LOCAL search_path = public")
+                session.execute(made.encode())
+                session.execute("SET LOCAL search_path = pg_catalog")
+                assert postgresql_prepared.held(session).startswith(named or " ") is bool(named)
+        session.execute("CREATE EXTENSION pg_trgm; COMMENT ON DATABASE copy IS 'mine'")
+        with pytest.raises(RestoreError, match="Database 'copy' is there, and it holds extension pg_trgm; it is left"):
+            load(HEAD + TAIL)
+        session.execute("CREATE TABLE public.u ()")
+        with pytest.raises(RestoreError, match=r"Database 'copy' is there, and it holds table public\.u; it is left"):
+            load(HEAD + TAIL, Extension("pg_trgm", "public"))
+    assert engine().databases(["copy"])["copy"] is True
+    assert pg.run(DATABASE) == "app\tmine\t\n"

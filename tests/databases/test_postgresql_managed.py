@@ -53,6 +53,14 @@ def test_a_drill_fails_where_a_restore_in_place_would_and_both_say_what_to_grant
     assert server.run(
         f"{owner}; SELECT tableowner FROM pg_tables WHERE tablename = 't'; SELECT a FROM t", "managed"
     ) == (f"{OWNER}\n{OWNER}\n7\n")
+    server.run(f'CREATE DATABASE managed_prepared OWNER "{OWNER}"')
+    prepared = Target("managed_prepared", "a key", dump)
+    with pytest.raises(RestoreError, match="what fails"), restoring.target(prepared) as place:
+        restoring.load(place.name, chunks, Load("managed"))
+        raise RestoreError("what fails")
+    with restoring.target(prepared) as place:
+        restoring.load(place.name, chunks, Load("managed"))
+    assert (place.missed, server.run("SELECT a FROM t", "managed_prepared", MASTER)) == ([], "7\n")
 
 
 def drilled(restoring: Engine, dump: Dump, chunks: list[bytes]) -> Dump:

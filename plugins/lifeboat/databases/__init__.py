@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -293,8 +293,11 @@ class Engine(Protocol):
     another that takes its name at the end. All errors are LifeboatErrors that name the database and the server.
     """
 
-    def databases(self) -> Mapping[str, bool]:
-        """Return the names that are taken, each with whether there is anything to lose: no restore left it half-way."""
+    def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
+        """Return the names that are taken, each with whether there is anything to lose: no restore left it half-way.
+
+        :param asked: those of them where it counts whether they are empty; of the others, an engine may not look.
+        """
         ...
 
     def known_as(self, database: str) -> str:

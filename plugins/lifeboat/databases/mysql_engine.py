@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class MySQL:
         self._server, self._connect, self._ask_taker = server, connect, ask_taker
         self._accounts: dict[str, Account] = {}  # who fills what is being filled
 
-    def databases(self) -> Mapping[str, bool]:
+    def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
         with self._session("Listing of databases") as session:
             vacant = mysql_schema.vacant(session)
             found = {name: name not in vacant for name in mysql_schema.names(session)}

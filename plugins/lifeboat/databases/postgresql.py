@@ -37,6 +37,7 @@ from lifeboat.databases import (
     postgresql_extensions,
     postgresql_limits,
     postgresql_load,
+    postgresql_prepared,
     postgresql_role,
     postgresql_settings,
 )
@@ -94,11 +95,13 @@ class _Wish:
 
     :param wanted: its properties.
     :param owner: who owns it where its owner cannot; the restore login when empty.
+    :param before: what it was, where an administrator prepared it: its owner stays, and nothing is taken from it.
     :param refused: properties that it cannot have on this server, with the server's words.
     """
 
     wanted: Properties
     owner: str = ""
+    before: Properties | None = None
     refused: dict[Property, str] = field(default_factory=dict)
 
 
@@ -121,10 +124,19 @@ class PostgreSQL:
         self._warnings: dict[str, Sequence[str]] = {}  # what is not as it was, of what was made for these
         self._wishes: dict[str, _Wish] = {}  # what it should become
 
-    def databases(self) -> Mapping[str, bool]:
+    def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
         with self._session(MAINTENANCE, "Listing of databases", RestoreError) as session:
             unfinished = _unfinished(session)
-            return {name: name not in unfinished for name in _names(session)}
+            found = {name: name not in unfinished for name in _names(session)}
+        return found | {name: found[name] and not self._is_empty(name) for name in asked if name in found}
+
+    def _is_empty(self, database: str) -> bool:
+        """Whether a database holds nothing to lose, as far as this login may look."""
+        try:
+            with self._session(database, "A look into it", RestoreError) as session:
+                return not postgresql_prepared.held(session)
+        except RestoreError:
+            return False
 
     def known_as(self, database: str) -> str:
         return database
@@ -239,11 +251,16 @@ class PostgreSQL:
             self._session(MAINTENANCE, doing, RestoreError) as session,
             lock(session, place),
         ):
-            _check_target(session, target)
+            is_prepared = _check_target(session, target)
             _sweep(session)
-            wish = _create(session, place, target, MARK + target.key)
+            if is_prepared:
+                place, wish = name, self._take_over(session, target, doing)
+            else:
+                wish = _create(session, place, target, MARK + target.key)
             made = Place(place, kept)
-            with self._filled_by(session, place, doing, wish, target.extensions, production=False) as role:
+            by_hand = partial(_by_hand, session, target, wish)
+            required = postgresql_role.IN_PREPARED if is_prepared else None
+            with self._filled_by(session, place, doing, wish, target.extensions, required, by_hand) as role:
                 try:
                     yield made
                     self._finish(session, place, role, wish)
@@ -252,12 +269,52 @@ class PostgreSQL:
                     _comment(session, place, MISMATCHED + target.key)  # it is whole, and stays until its name is needed
                     raise
                 except BaseException:
-                    _drop_after_failure(session, place)
+                    self._undo(session, place, wish)
                     raise
             if kept:
                 made.replaced.extend(_replaced(session, name, wish))
             _put_in_place(session, place, name, kept, wish)
             made.missed.extend([*_missed(session, name, wish), *_ungiven(role)])
+
+    def _take_over(self, session: Connection[Any], target: Target, doing: str) -> _Wish:
+        """Mark a database that an administrator prepared; return what it should become.
+
+        :raises RestoreError: it is not empty, or this user may not act as its owner.
+        """
+        name = target.database
+        _check_powers(session)
+        _check_owner(session, name)
+        wish = _wish(session, target)
+        postgresql_database.check(wish.wanted)
+        with self._session(name, doing, RestoreError) as own:
+            postgresql_prepared.take_back(own)  # what a killed restore left
+            needed = {extension.name for extension in target.extensions}
+            others = [each.name for each in postgresql_extensions.captured(own) if each.name not in needed]
+            if found := postgresql_prepared.held(own) or next((f"extension {each}" for each in others), ""):
+                whose = ", which a killed restore left" if name in _unfinished(session) else ""
+                raise RestoreError(
+                    f"Database {name!r} is there, and it holds {found}{whose}; it is left as it is.",
+                    "Drop it and prepare an empty one, with no extensions but the dump's, or restore into a new name.",
+                )
+        before = _properties(session, name)
+        if value_of(before, "comment").startswith(MARK):
+            before = without(before, "comment")
+        _comment(session, name, MARK + target.key)
+        return replace(wish, before=before)
+
+    def _undo(self, session: Connection[Any], place: str, wish: _Wish) -> None:
+        """Leave nothing of a restore that failed, if that works: what failed first is what to tell."""
+        if wish.before is None:
+            _drop_after_failure(session, place)
+            return
+        with contextlib.suppress(Exception):
+            with self._session(place, f"Clearing of database {place!r}", RestoreError) as own:
+                postgresql_prepared.take_back(own)
+                found = postgresql_prepared.held(own)
+            if found:
+                log.warning("%s still holds %s of this restore: drop it, and prepare it again.", place, found)
+            else:
+                _comment(session, place, value_of(wish.before, "comment"))
 
     @contextlib.contextmanager
     def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
@@ -274,7 +331,8 @@ class PostgreSQL:
             # Under this name only once it is marked: a crash in between must not leave what stops later drills.
             wish = _create(session, DRILL, Target(captured.database, key, captured), MARK + key)
             session.execute(f"ALTER DATABASE {quoted(DRILL)} RENAME TO {quoted(place)}".encode())
-            with self._filled_by(session, place, doing, wish, captured.extensions or (), production=production):
+            required = postgresql_role.ON_PRODUCTION if production else None
+            with self._filled_by(session, place, doing, wish, captured.extensions or (), required):
                 try:
                     if production:
                         _check_owner(session, captured.database)
@@ -325,21 +383,21 @@ class PostgreSQL:
         doing: str,
         wish: _Wish,
         extensions: Sequence[Extension],
-        *,
-        production: bool,
+        required: tuple[str, str] | None,
+        by_hand: Callable[[Sequence[Extension]], str] | None = None,
     ) -> Iterator[Role]:
         with contextlib.ExitStack() as made:
             try:
                 with self._session(place, doing, RestoreError) as own:
-                    maker = Maker(own, self._elevated and (lambda: self._elevated_session(place, doing)))
+                    maker = Maker(own, self._elevated and (lambda: self._elevated_session(place, doing)), by_hand)
                     maker.make(extensions)
                 _apply(session, place, wish, USE)  # now: no setting of a manifest is for who makes extensions
-                role = made.enter_context(postgresql_role.confined(session, place, self._server, required=production))
+                role = made.enter_context(postgresql_role.confined(session, place, self._server, required=required))
                 with self._session(place, doing, RestoreError) as own:
                     postgresql_role.take_in(own, role)
                     postgresql_extensions.give_in(own, role, maker.schemas)
             except BaseException:
-                _drop_after_failure(session, place)
+                self._undo(session, place, wish)
                 raise
             self._roles[place], self._wishes[place], self._warnings[place] = role, wish, maker.warnings
             yield role
@@ -628,6 +686,18 @@ def _wish(session: Connection[Any], target: Target) -> _Wish:
     return _Wish(wanted if target.in_place else without(wanted, "template"), value_of(like, "owner"))
 
 
+def _by_hand(session: Connection[Any], target: Target, wish: _Wish, extensions: Sequence[Extension]) -> str:
+    """Say how an administrator prepares a database with extensions that this user may not make."""
+    user, version = session.info.user, session.info.server_version
+    name = target.database if not target.exists else names.with_suffix("postgresql", target.database, "_restored")
+    owner = value_of(wish.wanted, "owner")
+    may = session.execute("SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = %s", [owner]).fetchone()
+    create = postgresql_database.creation(name, wish.wanted, version, owner if may == (True,) else user)
+    first = "" if wish.before is not None else f"run {create}; then "
+    lines = " ".join(postgresql_prepared.lines(user, extensions))
+    return f" Or let an administrator {first}run in {name!r}: {lines} Then restore into it."
+
+
 def _make(session: Connection[Any], place: str, wish: _Wish, *, exactly: bool) -> None:
     """Make a database in its tablespace, if this user may, and with its locale.
 
@@ -669,6 +739,8 @@ def _apply(session: Connection[Any], database: str, wish: _Wish, kinds: Collecti
     import psycopg
 
     for change in changes(database, wish.wanted, _properties(session, database), kinds):
+        if wish.before is not None and (change.what.kind == "owner" or change.what not in wish.wanted):
+            continue
         if change.what.kind == "owner" and not _may_act_as(session, change.what.value):
             wish.refused[change.what] = f"{session.info.user} would not have its rights: GRANT ... WITH INHERIT TRUE"
             continue
@@ -759,19 +831,17 @@ def _drop_after_failure(session: Connection[Any], name: str) -> None:
         _drop(session, name)
 
 
-def _check_target(session: Connection[Any], target: Target) -> None:
+def _check_target(session: Connection[Any], target: Target) -> bool:
     """Refuse early what would fail at the end.
 
-    :raises RestoreError: somebody made a database of that name since, or uses the one to be replaced.
+    :returns: whether there is a database of that name that is not to be replaced.
+    :raises RestoreError: somebody uses the one to be replaced, or this user may not replace it.
     """
     name = target.database
     if name not in _names(session):
-        return
+        return False
     if not target.exists:
-        raise RestoreError(
-            f"Somebody made a database {name!r} since this restore was planned; it is left as it is.",
-            "Select again, into another name.",
-        )
+        return True
     _check_owner(session, name)
     users = session.execute(
         "SELECT DISTINCT coalesce(nullif(application_name, ''), 'a client') || ' of ' || usename"
@@ -782,6 +852,7 @@ def _check_target(session: Connection[Any], target: Target) -> None:
     if users:
         who = ", ".join(str(user) for (user,) in users)
         raise RestoreError(f"Database {name!r} is in use by {who}.", "Stop the application, then restore again.")
+    return False
 
 
 def _check_owner(session: Connection[Any], name: str) -> None:
@@ -823,8 +894,9 @@ def _put_in_place(session: Connection[Any], place: str, name: str, kept: str, wi
             with session.transaction():
                 if kept:
                     session.execute(f"ALTER DATABASE {quoted(name)} RENAME TO {quoted(kept)}".encode())
-                session.execute(f"ALTER DATABASE {quoted(place)} RENAME TO {quoted(name)}".encode())
-                _comment(session, name, "")
+                if place != name:
+                    session.execute(f"ALTER DATABASE {quoted(place)} RENAME TO {quoted(name)}".encode())
+                _comment(session, name, value_of(wish.before or (), "comment"))
                 _apply(session, name, wish, LAST)
             return
         except errors.ObjectInUse:

@@ -123,10 +123,11 @@ def roles(properties: Iterable[Property]) -> set[str]:
     return {each.value if each.kind == "owner" else each.role for each in properties} - {""}
 
 
-def creation(database: str, wanted: Iterable[Property], version: int) -> str:
+def creation(database: str, wanted: Iterable[Property], version: int, owner: str = "") -> str:
     """Return the statement that creates an empty database with the encoding, locale and tablespace of another.
 
     :param version: of the server, as in 150004.
+    :param owner: of a database to work with at once; without one, it allows no connections yet.
     :raises RestoreError: no server of this version can have such a database.
     """
     known = {each.kind: each.value for each in wanted}
@@ -148,7 +149,8 @@ def creation(database: str, wanted: Iterable[Property], version: int) -> str:
     }
     options = [f"{option} {quoted(name)}" for option, name in names.items() if name]
     options += [f"{option} {literal(text)}" for option, text in texts.items() if text]
-    return " ".join([f"CREATE DATABASE {quoted(database)} TEMPLATE template0 ALLOW_CONNECTIONS false", *options])
+    use = f"OWNER {quoted(owner)}" if owner else "ALLOW_CONNECTIONS false"
+    return " ".join([f"CREATE DATABASE {quoted(database)} TEMPLATE template0 {use}", *options])
 
 
 def changes(database: str, wanted: Properties, actual: Properties, kinds: Collection[str] = ()) -> list[Change]:

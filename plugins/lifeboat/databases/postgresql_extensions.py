@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lifeboat.databases import EXTENSION, UNASKED, Extension, Limit, Loaded, TableDigest
+from lifeboat.databases import EXTENSION, UNASKED, Extension, Limit, Loaded, TableDigest, postgresql_prepared
 from lifeboat.databases.postgresql_role import PUBLIC_IS_OURS, SET_IS_A_RIGHT, Role, quoted
 from lifeboat.databases.postgresql_statements import EXTENSION as STATEMENT
 from lifeboat.databases.postgresql_statements import Statement, read, unquoted
@@ -43,11 +43,6 @@ FROM pg_extension e JOIN pg_namespace n ON n.oid = extnamespace ORDER BY e.oid
 _AVAILABLE = """
 SELECT name, superuser AND NOT trusted, coalesce(schema::text, ''), coalesce(requires, '{}')::text[]
 FROM pg_available_extensions JOIN pg_available_extension_versions v USING (name) WHERE default_version = v.version
-"""
-# Whatever somebody made has an owner; of the server's own superuser, nothing is recorded.
-_IS_FILLED = """
-SELECT EXISTS (SELECT 1 FROM pg_shdepend JOIN pg_database d ON d.oid = dbid
-WHERE datname = current_database() AND deptype = 'o')
 """
 # Tables and sequences whose rows a dump of the database holds; and what its role may do there.
 _CONFIGURED = """
@@ -143,7 +138,7 @@ def limits(
         elif found.is_privileged and not may:
             text = (
                 f"only a superuser makes extension {extension.name!r} on {where}, and the settings name none:"
-                " a restore stops; set extensions_connection"
+                " a restore stops; set extensions_connection, or let one prepare the database (docs/RECOVERY.md)"
             )
         else:
             continue
@@ -177,12 +172,16 @@ class Maker:
 
     :param session: of the restore login, which owns the database.
     :param elevated: opens one of who may make what only superusers make; None where the settings name nobody.
+    :param by_hand: says how an administrator makes extensions instead; None where nobody can.
     """
 
     def __init__(
-        self, session: Connection[Any], elevated: Callable[[], AbstractContextManager[Connection[Any]]] | None
+        self,
+        session: Connection[Any],
+        elevated: Callable[[], AbstractContextManager[Connection[Any]]] | None,
+        by_hand: Callable[[Sequence[Extension]], str] | None = None,
     ) -> None:
-        self._session, self._elevated = session, elevated
+        self._session, self._elevated, self._by_hand = session, elevated, by_hand
         self.schemas: set[str] = set()
         self.warnings: list[str] = []
 
@@ -193,23 +192,30 @@ class Maker:
         """
         if not wanted:
             return
-        if self._session.execute(_IS_FILLED).fetchone() != (False,):
+        if found := postgresql_prepared.held(self._session):
             raise RestoreError(
-                "Somebody made something in the database before its extensions: nothing is loaded into it."
+                f"Somebody made something in the database before its extensions ({found}): nothing is loaded into it."
             )
         known = available(self._session)
+        present = self._present()
+        missing = [extension for extension in _ordered(wanted, known) if extension.name not in present]
         for extension in _ordered(wanted, known):
-            present = {name: schema for name, schema, *_ in self._session.execute(_INSTALLED).fetchall()}
+            present = self._present()
             if extension.name not in present:
-                self._make(extension, known)
+                self._make(extension, known, missing)
             elif present[extension.name] != extension.schema:
                 raise RestoreError(
                     f"Extension {extension.name!r} is in schema {present[extension.name]!r} already, and was in"
                     f" {extension.schema!r}.",
                 )
+            elif extension.schema not in postgresql_prepared.NO_SCHEMA_TO_MAKE:
+                self.schemas.add(extension.schema)
         self._compare(wanted)
 
-    def _make(self, extension: Extension, known: Mapping[str, Available]) -> None:
+    def _present(self) -> dict[str, str]:
+        return {name: schema for name, schema, *_ in self._session.execute(_INSTALLED).fetchall()}
+
+    def _make(self, extension: Extension, known: Mapping[str, Available], missing: Sequence[Extension]) -> None:
         found = known.get(extension.name)
         if found is None:
             raise RestoreError(
@@ -223,7 +229,7 @@ class Maker:
             session = self._session
             if found.is_privileged and self._elevated:
                 session = opened.enter_context(self._elevated())
-            self._create(session, extension, found)
+            self._create(session, extension, found, missing)
 
     def _make_schema(self, name: str) -> None:
         query = "SELECT EXISTS (SELECT 1 FROM pg_namespace WHERE nspname = %s)"
@@ -231,7 +237,9 @@ class Maker:
             self._session.execute(f"CREATE SCHEMA {quoted(name)}".encode())
             self.schemas.add(name)
 
-    def _create(self, session: Connection[Any], extension: Extension, found: Available) -> None:
+    def _create(
+        self, session: Connection[Any], extension: Extension, found: Available, missing: Sequence[Extension]
+    ) -> None:
         import psycopg
 
         owner = _owner(session, extension, found)
@@ -244,8 +252,11 @@ class Maker:
             said = error.diag.message_primary or type(error).__name__
             if error.sqlstate == DENIED and self._elevated:
                 hint = f"{session.info.user}, of extensions_connection, may not; it takes a superuser."
+            elif error.sqlstate == DENIED:
+                instead = self._by_hand(missing) if self._by_hand else ""
+                hint = f"It takes a superuser. {NAME_A_LOGIN}{instead}"
             else:
-                hint = f"It takes a superuser. {NAME_A_LOGIN}" if error.sqlstate == DENIED else ""
+                hint = ""
             raise RestoreError(f"Extension {extension.name!r} cannot be made: {said}.", hint) from error
 
     @contextlib.contextmanager
@@ -305,12 +316,13 @@ def give_in(session: Connection[Any], role: Role, schemas: Iterable[str]) -> Non
     """Let the role that loads a dump use what was made for it.
 
     :param session: of the restore login, to the database.
-    :param schemas: that were made for extensions; the dump may put other things there.
+    :param schemas: of extensions; the dump may put other things there, where they are this login's.
     """
     name = quoted(role.server.user)
     role.schemas = frozenset(schemas)
     if not role.is_own:
-        for schema in schemas:
+        ours = "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s) AND pg_has_role(nspowner, 'USAGE')"
+        for (schema,) in session.execute(ours, [list(schemas)]).fetchall():
             session.execute(f"ALTER SCHEMA {quoted(schema)} OWNER TO {name}".encode())
         for each in configured(session, role.server.user):
             if each.is_ours:

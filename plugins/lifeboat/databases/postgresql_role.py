@@ -52,6 +52,11 @@ POLL = 1.0
 PUBLIC_IS_OURS = 150_000  # since this version, whoever owns a database owns its schema public
 SET_IS_A_RIGHT = 160_000  # and since this one, members of a role need not be able to act as it
 NOBODY = "pg_database_owner"  # owns what has no other owner
+ON_PRODUCTION = ("no drill restores to a server of production", "Or name a scratch server under drill.connection.")
+IN_PREPARED = (
+    "nothing of a load that fails could be taken back from a database that somebody prepared",
+    "Or restore into a database that does not exist yet.",
+)
 GRANTS = "README.md shows what a restore login needs: CREATEDB, CREATEROLE, and to be a member of the owners."
 
 _OURS = re.compile(PREFIX + r"[0-9a-f]{18}")
@@ -160,19 +165,21 @@ class Role:
 
 
 @contextlib.contextmanager
-def confined(session: Connection[Any], place: str, server: Server, *, required: bool) -> Iterator[Role]:
+def confined(
+    session: Connection[Any], place: str, server: Server, *, required: tuple[str, str] | None
+) -> Iterator[Role]:
     """Make a role with rights on one database, for the length of the block; at its end, nothing may be the role's.
 
     :param session: of the restore login, to another database.
-    :param required: the restore login itself will not do, whatever its rights.
+    :param required: why the restore login itself will not do, whatever its rights, and what else helps.
     :raises RestoreError: the restore login may not make one, and has more than the database.
     """
     own = server.user
     if not _may_make_roles(session):
         if required:
             raise RestoreError(
-                f"{own} may not make a role for the load, without which no drill restores to a server of production.",
-                f"{GRANTS} Or name a scratch server under drill.connection.",
+                f"{own} may not make a role for the load, without which {required[0]}.",
+                f"{GRANTS} {required[1]}",
             )
         _check_rights(session, place)
         try:

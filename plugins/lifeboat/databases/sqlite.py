@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import partial
@@ -82,7 +82,7 @@ class SQLite:
         self._folder, self._suffix = path.resolve().parent, path.suffix
         self._scratch = scratch / "sqlite"
 
-    def databases(self) -> Mapping[str, bool]:
+    def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
         with _translated(f"Listing of {str(self._folder)!r} failed: ", RestoreError):
             found = self._folder.iterdir() if self._folder.is_dir() else ()
             files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
