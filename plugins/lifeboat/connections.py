@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from lifeboat.databases.mysql_engine import MySQL
     from lifeboat.databases.mysql_source import Taker
     from lifeboat.databases.postgresql import PostgreSQL
-    from lifeboat.databases.postgresql_extensions import Available
+    from lifeboat.databases.postgresql import Taker as PostgreSQLTaker
+    from lifeboat.databases.postgresql_database import Properties
     from lifeboat.staging import Staging
     from lifeboat.storage.s3 import Lock
 
@@ -129,8 +130,8 @@ def _postgresql(database: Database, connection: Any, scratch: Path) -> Engine:
         used_for = f"the extensions of database {database.name!r}"
         return _postgresql_server(used, get(used, used_for, CONNECTION_TYPES["postgresql"]))
 
-    def ask_taker() -> tuple[str, Mapping[str, Available]]:
-        return cast("PostgreSQL", engine(database.for_restore, scratch)).available_extensions()
+    def ask_taker(wanted: Properties, owned: Collection[str]) -> PostgreSQLTaker:
+        return cast("PostgreSQL", engine(database.for_restore, scratch)).taker(wanted, owned)
 
     used = database.extensions_connection or ""
     return PostgreSQL(

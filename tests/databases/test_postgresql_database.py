@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from lifeboat.cli.recovery import _lines
-from lifeboat.databases import Dump, Load, Missed, Property, Server, Target
+from lifeboat.databases import LACKED, Dump, Load, Missed, Property, Server, Target
 from lifeboat.databases.postgresql import PostgreSQL as Engine
 from lifeboat.databases.postgresql_database import Properties, changes, creation, read
 from lifeboat.errors import RestoreError
@@ -120,6 +120,14 @@ def drill(server: PostgreSQL, taken: tuple[Dump, bytes]) -> list[Missed]:
         return list(restoring.rehearse(place))
 
 
+def lacked(server: PostgreSQL, taken: tuple[Dump, bytes], *owners: str) -> list[str]:
+    """Return what a backup reports that the server, or the login that restores, lacks."""
+    limits = engine(server).taker(frozenset(taken[0].properties), owners).limits
+    assert {each.kind for each in limits} <= {LACKED}
+    assert "hush" not in str(limits)
+    return [each.name for each in limits]
+
+
 def properties(server: PostgreSQL, database: str = "lost") -> str:
     return server.run(f"{PROPERTIES}'{database}'")
 
@@ -138,7 +146,9 @@ def test_a_lost_server_comes_back_with_the_database_as_it_was(
         monkeypatch.setenv(f"AIRFLOW_CONN_LOST_{login.upper()}", server.connection(login=login))
     database = {"name": "lost", "engine": "postgresql", "connection": "lost_app", "restore_connection": "lost_restorer"}
     project(applications={"Shop": {"databases": [database]}}, drill={"production": True})
-    key = back_up().packed.key
+    taken = back_up()
+    assert taken.limits == {}, "the restore connection may do all of it"
+    key = taken.packed.key
     before = properties(server)
     server.run("DROP DATABASE lost")
     (done,) = restored(plan(overwrite=("lost",)))
@@ -261,6 +271,7 @@ def test_roles_that_a_server_lacks_are_named(server: PostgreSQL) -> None:
     make(server, settings=EVERYTHING, tables=TABLES + "GRANT SELECT ON album TO reader;")
     taken = take(server)
     server.run("DROP DATABASE lost; DROP ROLE app; DROP ROLE reader")
+    assert lacked(server, taken, "app") == ["app", "reader"]
     for missed in (bring_back(server, taken)[0], drill(server, taken)):
         texts = [each.text for each in missed]
         assert texts[:3] == [
@@ -286,6 +297,7 @@ def test_what_the_login_cannot_do_is_said_in_sql(server: PostgreSQL) -> None:
     make(server, settings=settings, tables=TABLES + grants, owner="dba")
     before, taken = properties(server), take(server)
     server.run("DROP DATABASE lost")
+    assert lacked(server, taken, "app") == ["dba", "work_mem", "log_statement"]
     missed, _ = bring_back(server, taken)
     assert [each.kind for each in missed] == ["owner", "setting", "setting", "owners and rights of objects"]
     assert server.run(OWNERS, "lost") == "app\n"
@@ -307,6 +319,7 @@ def test_secrets_of_an_application_are_captured_used_and_shown_to_nobody(
     taken = take(server)
     server.run("ALTER DATABASE lost SET app.jwt TO 'hush, newer'")
     missed, replaced = bring_back(server, taken, exists=True)
+    assert lacked(server, taken) == ["app.jwt"]
     assert server.run("SELECT count(*) FROM t", "lost") == "1\n"
     assert [each.sql for each in (*missed, *replaced)] == ["""ALTER DATABASE "lost" SET "app.jwt" TO '...'"""] * 2
     assert "hush" not in caplog.text + str(missed) + str(replaced)
@@ -316,6 +329,7 @@ def test_secrets_of_an_application_are_captured_used_and_shown_to_nobody(
 def test_a_locale_that_a_server_cannot_have_is_refused_before_anything_is_made(server: PostgreSQL) -> None:
     make(server)
     taken = with_values(take(server), ctype="xx_XX.utf8")
+    assert lacked(server, taken) == ["locale"]
     for attempt in (lambda: bring_back(server, taken, exists=True), lambda: drill(server, taken)):
         with pytest.raises(RestoreError, match=r"cannot create a database with .* ctype xx_XX\.utf8") as refused:
             attempt()

@@ -42,9 +42,14 @@ def test_a_drill_fails_where_a_restore_in_place_would_and_both_say_what_to_grant
         pass
     with pytest.raises(RestoreError, match=said), restoring.scratch("a key", dump, production=True):
         pass
-    grant = f'GRANT "{OWNER}" TO "{MASTER}" WITH SET TRUE, INHERIT TRUE;'
-    assert grant in refused.value.hint
+    grant = f'GRANT "{OWNER}" TO "{MASTER}" WITH SET TRUE, INHERIT TRUE'
+    assert f"{grant};" in refused.value.hint
+    asking = Engine(Server(server.host, server.port, "postgres", server.password), ask_taker=restoring.taker)
+    (limit,) = asking.dump("managed", (), len).limits
+    assert limit.text.startswith(f"{MASTER} cannot act as role '{OWNER}' on 127.0.0.1:")
+    assert f"replaces no database that it owns ({grant})" in limit.text
     server.run(grant, user=MASTER)
+    assert asking.dump("managed", (), len).limits == ()
     rehearsed = drilled(restoring, dump, chunks)
     assert (rehearsed.tables, rehearsed.objects) == (dump.tables, dump.objects)
     with restoring.target(target) as place:

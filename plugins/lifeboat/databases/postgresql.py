@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lifeboat.databases import (
     Dump,
@@ -67,7 +67,6 @@ SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
 LONGEST_END = 1024  # bytes behind the last statement of a dump, its completion line first
 OWNER = ("owner",)
 OF_OBJECTS = "owners and rights of objects"
-UNKNOWN_LOCALE = ("42809", "22023", "42704", "0A000", "42P17")
 LOCALE_HINT = (
     "Install that locale where the server runs (Debian: dpkg-reconfigure locales) and restart the server, or restore to"
     " a server that has it. docs/RECOVERY.md shows how to load a dump with another locale by hand."
@@ -87,6 +86,18 @@ OWN_SESSIONS_ENDED = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = %s AND (usename = current_user OR starts_with(usename, %s)) AND pid <> pg_backend_pid()"
 )
+
+
+class Taker(NamedTuple):
+    """What a server could make of a database.
+
+    :param extensions: that it could make.
+    :param limits: what it lacks besides.
+    """
+
+    address: str
+    extensions: Mapping[str, Available]
+    limits: Sequence[Limit] = ()
 
 
 @dataclass
@@ -109,15 +120,15 @@ class PostgreSQL:
     """The databases of one server.
 
     :param elevated: returns the server with the login by which extensions are made that only superusers make.
-    :param ask_taker: asks the server of the restore connection, where the settings name another, for its address and
-        the extensions that it could make.
+    :param ask_taker: asks the server of the restore connection, where the settings name another, what it could make of
+        a database with such properties, in which these roles own something.
     """
 
     def __init__(
         self,
         server: Server,
         elevated: Callable[[], Server] | None = None,
-        ask_taker: Callable[[], tuple[str, Mapping[str, Available]]] | None = None,
+        ask_taker: Callable[[Properties, Collection[str]], Taker] | None = None,
     ) -> None:
         self._server, self._elevated, self._ask_taker = server, elevated, ask_taker
         self._roles: dict[str, Role] = {}  # who fills what is being filled
@@ -153,7 +164,7 @@ class PostgreSQL:
             extensions = postgresql_extensions.captured(session)
             configured = postgresql_extensions.configured(session, session.info.user)
             known = postgresql_extensions.available(session) if extensions else {}
-            limits = self._limits(extensions, known)
+            limits = self._limits(session, database, extensions, known)
         dump = self._dump(self._server, database, excluded, write)
         limits += postgresql_extensions.limits_of_rows(dump.tables, configured, known)
         with self._session(database, doing, DumpError) as session:
@@ -162,23 +173,28 @@ class PostgreSQL:
             log.warning("%s: %s.", database, limit.text)
         return replace(dump, extensions=extensions, limits=(*dump.limits, *limits))
 
-    def available_extensions(self) -> tuple[str, Mapping[str, Available]]:
-        """Return the server's address, and the extensions that it could make."""
-        with self._session(MAINTENANCE, "The question which extensions it has", RestoreError) as session:
-            return self._server.address, postgresql_extensions.available(session)
+    def taker(self, wanted: Properties, owned: Collection[str]) -> Taker:
+        """Return what the server could make of a database with such properties, in which these roles own something."""
+        where = self._server.address
+        with self._session(MAINTENANCE, "The question what it could take", RestoreError) as session:
+            limits = tuple(postgresql_limits.of_server(session, where, wanted, owned))
+            return Taker(where, postgresql_extensions.available(session), limits)
 
-    def _limits(self, extensions: Sequence[Extension], known: Mapping[str, Available]) -> list[Limit]:
-        """Return what of a database's extensions a restore could not make.
+    def _limits(
+        self, session: Connection[Any], database: str, extensions: Sequence[Extension], known: Mapping[str, Available]
+    ) -> list[Limit]:
+        """Return what of a database's extensions, and of the database itself, a restore could not make.
 
         :param known: what its own server could make.
         """
-        where = self._server.address
+        taker = Taker(self._server.address, known)
         try:
-            if extensions and self._ask_taker:
-                where, known = self._ask_taker()
+            if self._ask_taker:
+                taker = self._ask_taker(_properties(session, database), postgresql_limits.owners(session))
         except LifeboatError as error:
-            return [postgresql_extensions.unasked(error.message)]
-        return list(postgresql_extensions.limits(extensions, known, where, may=self._elevated is not None))
+            return [postgresql_limits.unasked(error.message)]
+        may = self._elevated is not None
+        return [*taker.limits, *postgresql_extensions.limits(extensions, taker.extensions, taker.address, may=may)]
 
     def _dump(
         self,
@@ -714,7 +730,7 @@ def _make(session: Connection[Any], place: str, wish: _Wish, *, exactly: bool) -
     try:
         session.execute(create.encode())
     except psycopg.Error as error:
-        if error.sqlstate not in UNKNOWN_LOCALE:
+        if error.sqlstate not in postgresql_limits.UNKNOWN_LOCALE:
             raise
         if exactly:
             raise RestoreError(

@@ -215,7 +215,7 @@ def _do(database: str, each: Property, owner: str) -> str:
         "template": "IS_TEMPLATE true",
     }
     if each.kind == "setting":
-        return f"{_subject(name, each)} SET {quoted(each.name)} TO {_setting(each)}"
+        return f"{_subject(name, each)} SET {quoted(each.name)} TO {setting_value(each)}"
     if each.kind in RIGHTS:
         option = " WITH GRANT OPTION" if value == WITH_OPTION else ""
         return f"GRANT {each.name} ON DATABASE {name} TO {_grantee(each, owner)}{option}"
@@ -240,7 +240,7 @@ def _subject(database: str, each: Property) -> str:
     return f"ALTER ROLE {quoted(each.role)} IN DATABASE {database}" if each.role else f"ALTER DATABASE {database}"
 
 
-def _setting(each: Property) -> str:
+def setting_value(each: Property) -> str:
     """Return the value of a setting as SQL takes it: lists of names item by item, for a comma separates them."""
     if each.name not in LISTS:
         return literal(each.value)

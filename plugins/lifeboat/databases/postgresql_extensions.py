@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lifeboat.databases import EXTENSION, UNASKED, Extension, Limit, Loaded, TableDigest, postgresql_prepared
+from lifeboat.databases import EXTENSION, Extension, Limit, Loaded, TableDigest, postgresql_prepared
 from lifeboat.databases.postgresql_role import PUBLIC_IS_OURS, SET_IS_A_RIGHT, Role, quoted
 from lifeboat.databases.postgresql_statements import EXTENSION as STATEMENT
 from lifeboat.databases.postgresql_statements import Statement, read, unquoted
@@ -113,11 +113,6 @@ def of_dump(sql: Iterable[bytes]) -> Iterator[Extension]:
 def available(session: Connection[Any]) -> Mapping[str, Available]:
     """Return what a server could make, by name."""
     return {row[0]: Available(*row) for row in session.execute(_AVAILABLE).fetchall()}
-
-
-def unasked(reason: str) -> Limit:
-    """Return the limit of a restore server that did not answer."""
-    return Limit(UNASKED, "", f"nobody knows whether the restore server has the extensions: {reason.rstrip('.')}")
 
 
 def limits(

@@ -1,21 +1,32 @@
 """What a restore of a PostgreSQL dump will not bring back, or not at all, as the server's catalog tells.
 
 Restores refuse superusers, because code in a dump would run as one. So what only superusers make is loaded by hand, or
-left out where the dump loads without it.
+left out where the dump loads without it. And the server of the restore connection may lack what the database had: it is
+asked, when the dump is taken, what a restore there would report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, Limit
+from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, LACKED, UNASKED, Limit
+from lifeboat.databases.postgresql_database import (
+    Properties,
+    creation,
+    literal,
+    locale_text,
+    may_be_secret,
+    roles,
+    setting_value,
+    value_of,
+)
+from lifeboat.databases.postgresql_role import SET_IS_A_RIGHT, quoted
 from lifeboat.databases.postgresql_statements import RefusedStatementError
+from lifeboat.errors import RestoreError
 
 if TYPE_CHECKING:
     from psycopg import Connection
-
-    from lifeboat.errors import RestoreError
 
 LEFT_OUT = "what only superusers make, and a restore leaves out"
 SUBSCRIPTION = "subscriptions, which a copy must not have"
@@ -72,6 +83,98 @@ FROM pg_constraint JOIN named child ON child.oid = conrelid JOIN named parent ON
 WHERE contype = 'f' AND convalidated AND conparentid = 0
 AND parent.name = ANY(%(excluded)s) AND child.name <> ALL(%(excluded)s) ORDER BY 2, 1
 """
+# Whoever owns something here; of the server's own superuser, nothing is recorded.
+_OWNERS = """
+SELECT DISTINCT rolname FROM pg_shdepend JOIN pg_database d ON d.oid = dbid JOIN pg_roles r ON r.oid = refobjid
+WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass AND deptype = 'o' ORDER BY 1
+"""
+_ROLES = """
+SELECT rolname, pg_has_role(oid, %(right)s) AND pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = ANY(%(names)s)
+"""
+DENIED = "42501"
+UNKNOWN_LOCALE = ("42809", "22023", "42704", "0A000", "42P17")
+
+
+def owners(session: Connection[Any]) -> set[str]:
+    """Return who owns something in a database."""
+    return {name for (name,) in session.execute(_OWNERS).fetchall()}
+
+
+def unasked(reason: str) -> Limit:
+    """Return the limit of a restore server that did not answer."""
+    return Limit(UNASKED, "", f"nobody knows whether the restore server could take this: {reason.rstrip('.')}")
+
+
+def of_server(session: Connection[Any], where: str, wanted: Properties, owned: Iterable[str]) -> Iterator[Limit]:
+    """Yield what a server, or the login there, lacks of what a restored database would need.
+
+    :param session: of the restore login, to any database of that server; nothing is left of what is tried.
+    :param wanted: properties of the database.
+    :param owned: roles that own something in it.
+    """
+    giving = {value_of(wanted, "owner"), *owned} - {""}
+    names = sorted(giving | roles(wanted))
+    has_set = session.info.server_version >= SET_IS_A_RIGHT
+    asked = {"right": "SET" if has_set else "MEMBER", "names": names}
+    known = dict(session.execute(_ROLES, asked).fetchall())
+    user = session.info.user
+    for name in names:
+        grant = f"GRANT {quoted(name)} TO {quoted(user)}{' WITH SET TRUE, INHERIT TRUE' if has_set else ''}"
+        if name not in known:
+            text = f"{where} has no role {name!r}: a restore there leaves out what it has (CREATE ROLE {quoted(name)})"
+        elif name in giving and not known[name]:
+            text = (
+                f"{user} cannot act as role {name!r} on {where}: a restore there gives it nothing, and replaces no"
+                f" database that it owns ({grant})"
+            )
+        else:
+            continue
+        yield Limit(LACKED, name, text)
+    if reason := _no_such_locale(session, wanted):
+        text = f"{where} cannot have a database with {locale_text(wanted)}: a restore there stops ({reason})"
+        yield Limit(LACKED, "locale", text)
+    for each in sorted(wanted):
+        role = each.role or user
+        if each.kind != "setting" or (each.role and each.role not in known):
+            continue
+        hides = may_be_secret(each)  # and a server logs the statements that it refuses
+        value = "''" if hides else setting_value(each)
+        sql = f"ALTER ROLE {quoted(role)} SET {quoted(each.name)} TO {value}"
+        if reason := _refusal(session, sql, [DENIED] if hides else ()):
+            of = f" of role {each.role}" if each.role else ""
+            yield Limit(LACKED, each.name, f"{user} cannot set {each.name}{of} for a database on {where} ({reason})")
+
+
+def _no_such_locale(session: Connection[Any], wanted: Properties) -> str:
+    """Return why a server cannot have a database's locale; empty where it can, or nobody knows."""
+    try:
+        creation("", wanted, session.info.server_version)
+    except RestoreError as error:
+        return error.message.rstrip(".")
+    same = "SELECT pg_encoding_to_char(encoding) = %s FROM pg_database WHERE datname = current_database()"
+    if session.execute(same, [value_of(wanted, "encoding")]).fetchone() != (True,):
+        return ""  # locales belong to an encoding
+    options = {"LC_COLLATE": value_of(wanted, "collation"), "LC_CTYPE": value_of(wanted, "ctype")}
+    listed = ", ".join(f"{option} = {literal(value)}" for option, value in options.items())
+    return _refusal(session, f"CREATE COLLATION pg_temp.wanted ({listed})", UNKNOWN_LOCALE)
+
+
+def _refusal(session: Connection[Any], sql: str, states: Collection[str] = ()) -> str:
+    """Try a statement, and undo it; return why the server refused it.
+
+    :param states: the SQLSTATEs that count; all when empty.
+    """
+    import psycopg
+
+    try:
+        with session.transaction(force_rollback=True):
+            session.execute(sql.encode())
+    except psycopg.Error as error:
+        if session.closed:
+            raise
+        counts = not states or (error.sqlstate or "") in states
+        return (error.diag.message_primary or type(error).__name__) if counts else ""
+    return ""
 
 
 def of_catalog(session: Connection[Any], excluded: Iterable[str]) -> Iterator[Limit]:
