@@ -230,11 +230,17 @@ def test_since_16_settings_of_a_role_need_its_administrator(server_17: PostgreSQ
 
 
 def test_an_owner_whose_rights_the_login_lacks_gets_nothing(server_17: PostgreSQL) -> None:
-    make(server_17, tables="CREATE TABLE album (a int)")
+    make(server_17, tables="CREATE TABLE album (a int); CREATE SCHEMA one; CREATE VIEW one.v AS SELECT 1 AS a")
     taken = take(server_17)
     server_17.run("DROP DATABASE lost; GRANT app TO restorer WITH INHERIT FALSE, SET TRUE")
+    assert lacked(server_17, taken) == ["app"]
+    rehearsed = drill(server_17, taken)
     missed, _ = bring_back(server_17, taken)
-    assert missed[0].text.startswith("owner is restorer instead of app (restorer would not have its rights")
+    for database, objects in (rehearsed, missed):
+        assert database.text.startswith("owner is restorer instead of app (restorer would not have its rights")
+        assert objects.text.startswith("3 statements about owners")
+        assert objects.text.endswith('must inherit the rights of role "app"')
+    assert server_17.run(OWNERS, "lost") == "pg_database_owner\n"
 
 
 def test_what_was_captured_replaces_what_is_there_which_is_named(server: PostgreSQL) -> None:

@@ -72,9 +72,10 @@ UNION SELECT 'the rights of ' || quote_ident(pg_get_userbyid(roleid)) FROM me, p
 UNION SELECT 'a member ' || quote_ident(pg_get_userbyid(member)) FROM me, pg_auth_members WHERE roleid = me.oid
 """
 
-# Whether the restore login can give something to a role, and whether that could become a superuser.
+# Whether the restore login can give something to a role, and still reach it then; and whether that could become a
+# superuser. What is in a schema is given after the schema.
 _OWNERS = """
-SELECT rolname, pg_has_role(oid, %s),
+SELECT rolname, pg_has_role(oid, %s), pg_has_role(oid, 'USAGE'),
   EXISTS (SELECT FROM pg_roles power WHERE rolsuper AND pg_has_role(role.oid, power.oid, 'MEMBER'))
 FROM pg_roles role
 """
@@ -224,14 +225,16 @@ def _may_make_roles(session: Connection[Any]) -> bool:
 def _owners(session: Connection[Any]) -> dict[str, str]:
     right = "SET" if session.info.server_version >= SET_IS_A_RIGHT else "MEMBER"
     return {
-        name: _why_not(name, may_be_given=may_be_given, is_power=is_power)
-        for name, may_be_given, is_power in session.execute(_OWNERS, [right]).fetchall()
+        name: _why_not(name, may_be_given=may_be_given, is_inherited=is_inherited, is_power=is_power)
+        for name, may_be_given, is_inherited, is_power in session.execute(_OWNERS, [right]).fetchall()
     }
 
 
-def _why_not(name: str, *, may_be_given: bool, is_power: bool) -> str:
+def _why_not(name: str, *, may_be_given: bool, is_inherited: bool, is_power: bool) -> str:
     if not may_be_given:
         return f'must be member of role "{name}"'
+    if not is_inherited:
+        return f'must inherit the rights of role "{name}"'
     return f'role "{name}" has the rights of a superuser, and code in the dump would have them, too' if is_power else ""
 
 
