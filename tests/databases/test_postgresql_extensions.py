@@ -34,7 +34,7 @@ from tests.conftest import Configure
 from tests.crash import die, killed
 from tests.databases.test_postgresql import HEAD, TAIL, databases, rehearse
 from tests.databases.test_postgresql_database import PROPERTIES
-from tests.test_restore import back_up, plan, restored
+from tests.test_restore import back_up, plan, repack, restored
 
 SOURCE = "shop"
 UNTRUSTED = ("postgres_fdw", "dblink", "pg_stat_statements", "file_fdw", "amcheck", "adminpack")
@@ -85,7 +85,7 @@ def installed(pg: PostgreSQL, database: str) -> str:
     return pg.run(query, database)
 
 
-def test_extensions_of_superusers_are_restored_and_proven(pg: PostgreSQL, project: Configure) -> None:
+def test_extensions_of_superusers_are_restored_and_proven(pg: PostgreSQL, project: Configure, tmp_path: Path) -> None:
     shop = {"name": SOURCE, "engine": "postgresql", "connection": "shop_pg", "extensions_connection": "extender"}
     project(applications={"Shop": {"databases": [shop]}}, drill={"production": True})
     pg.run('CREATE SCHEMA "Odd ""one" AUTHORIZATION app', SOURCE)
@@ -105,6 +105,14 @@ def test_extensions_of_superusers_are_restored_and_proven(pg: PostgreSQL, projec
     line = 'cube\t"Odd ""one"\t{}\n'
     assert installed(pg, done.schema) == before.replace(line.format("postgres"), line.format("lifeboat"))
     assert pg.run("SELECT nspowner::regrole FROM pg_namespace WHERE nspname ~ 'Odd'", done.schema) == "app\n"
+    # Of an older archive, only the dump tells.
+    repack(tmp_path / "disk" / key, lambda contents, manifest: manifest["databases"][0].pop("extensions"))
+    (old,) = restored(plan(archive=key, destination="disk", into="old"))
+    assert (old.compared, old.warnings) == (1, ())
+    assert [line.split("\t")[:2] for line in installed(pg, "old").splitlines()] == [
+        line.split("\t")[:2] for line in before.splitlines()
+    ]
+    assert rehearse(key, "disk")["notes"] == []
 
 
 def test_what_the_restore_login_may_not_make_is_told_when_the_backup_is_taken(pg: PostgreSQL) -> None:

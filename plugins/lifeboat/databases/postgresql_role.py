@@ -213,7 +213,8 @@ def check(session: Connection[Any]) -> None:
     :raises RestoreError: the restore login may not make databases; or no role, and has something already.
     """
     if session.execute("SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user").fetchone() != (True,):
-        raise RestoreError(f"{session.info.user} may not make databases.", GRANTS)
+        only = ", so it loads only into one that an administrator prepared" if _may_make_roles(session) else ""
+        raise RestoreError(f"{session.info.user} may not make databases{only}.", GRANTS)
     if not _may_make_roles(session):
         _check_rights(session, "")
 
