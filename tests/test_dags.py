@@ -249,12 +249,20 @@ def test_a_test_alert_arrives_or_says_why_not(
     assert run(dag).state == "failed"
 
 
-def test_a_destination_is_prepared_from_the_form(project: Configure, load_dag: LoadDag) -> None:
-    project(prepared=False)
+def test_an_installation_is_prepared_and_tried_from_the_forms(
+    project: Configure, load_dag: LoadDag, shop: str, slack: SlackSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    project(prepared=False, alerts={"slack": {"connection": "slack"}})
     with pytest.raises(StorageError, match="its disk is not mounted, or it was never prepared"):
         stored()
     assert run(load_dag("init_destination"), destination="disk").state == "success"
     assert stored() == {"disk": [], "offsite": []}
+    assert run(load_dag("doctor")).state == "success"
+    assert "Lifeboat: a test" in str(slack.messages()[-1])
+    monkeypatch.delenv("AIRFLOW_CONN_SHOP_DB")
+    assert run(load_dag("doctor")).state == "failed"
+    assert "doctor failed" in str(slack.messages()[-1])
 
 
 def test_a_success_is_told_where_the_settings_ask_for_it(

@@ -12,6 +12,7 @@ from urllib.request import urlopen
 
 from lifeboat import catalog, cleanup, connections, health, stored_archive, survey
 from lifeboat.catalog import Archive, Catalog, Kind
+from lifeboat.config import Destination as DestinationSettings
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError, StorageError
 from lifeboat.health import Finding
@@ -70,13 +71,21 @@ def examine(
 
 def _try_lock(name: str, settings: Settings) -> tuple[health.Verdict, str]:
     """Say whether the Object Lock of a destination holds."""
-    kept = settings.destinations[name]
     try:
-        destination, deleter = connections.destination(name, kept), connections.destination(name, kept.for_cleanup)
-        cast(S3Destination, destination).prove_lock(cast(S3Destination, deleter))
+        prove_lock(name, settings.destinations[name])
     except LifeboatError as error:
         return "unhealthy", str(error)
     return "healthy", "a locked test object could not be deleted"
+
+
+def prove_lock(name: str, kept: DestinationSettings) -> None:
+    """Store a locked test object at a destination, and try to delete it.
+
+    :param name: of the destination in the settings.
+    :raises LifeboatError: the lock did not hold, or nobody can say.
+    """
+    destination, deleter = connections.destination(name, kept), connections.destination(name, kept.for_cleanup)
+    cast(S3Destination, destination).prove_lock(cast(S3Destination, deleter))
 
 
 def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[str], now: datetime) -> Examined:
@@ -169,15 +178,26 @@ def ping_dead_man_switch(settings: Settings) -> None:
     if settings.alerts.dead_man is None:
         return
     try:
-        url = str(connections.get(settings.alerts.dead_man, "the dead man's switch").password or "")
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise SettingsError(f"The password of Airflow connection {settings.alerts.dead_man!r} is not a URL.")
+        url = dead_man_url(settings.alerts.dead_man)
         with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
             log.info("The dead man's switch was told that all is well.")
     except LifeboatError as error:
         log.error("The dead man's switch could not be told: %s", error)
     except (OSError, ValueError, HTTPException) as error:
         log.error("The dead man's switch could not be told: %s.", type(error).__name__)
+
+
+def dead_man_url(connection_id: str) -> str:
+    """Return the URL of the dead man's switch, which is a secret.
+
+    :raises SettingsError: the connection is missing, or its password is not a URL.
+    """
+    url = str(connections.get(connection_id, "the dead man's switch").password or "")
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError(
+            f"The password of Airflow connection {connection_id!r} is not a URL.", "Set it to the heartbeat URL."
+        )
+    return url
 
 
 def _read_back(

@@ -413,6 +413,9 @@ def _path_or_bucket(text: object) -> Path | Bucket:
     return Bucket(connection=connection, bucket=bucket, prefix=prefix.strip("/"))
 
 
+Place = Annotated[Path | Bucket, BeforeValidator(_path_or_bucket)]
+
+
 class SlackAlerts(_Model):
     """:param connection: Airflow connection of type ``slackwebhook``."""
 
@@ -518,7 +521,7 @@ class Settings(_Model):
     """
 
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
-    staging: Annotated[Path | Bucket, BeforeValidator(_path_or_bucket)]
+    staging: Place
     encryption: Encryption | Literal["none"]
     destinations: dict[Name, Destination] = Field(min_length=1)
     applications: dict[Name, Application] = Field(min_length=1)

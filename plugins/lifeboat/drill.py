@@ -35,7 +35,7 @@ from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import OWN_KINDS, Archive
 from lifeboat.config import Database, Settings
-from lifeboat.databases import SERVERLESS, Dump, Load, Loaded, Missed, count_limits
+from lifeboat.databases import SERVERLESS, Dump, EngineName, Load, Loaded, Missed, count_limits
 from lifeboat.databases.names import PREFIX
 from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageError
 from lifeboat.logs import logger
@@ -189,7 +189,8 @@ def _rehearse_database(
     settings: Settings, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: _Rehearsal
 ) -> None:
     restore.refuse_by_hand(captured)
-    engine = connections.engine(_scratch_server(settings, application, captured), settings.scratch)
+    server = scratch_server(settings, application, captured.engine, captured.database)
+    engine = connections.engine(server, settings.scratch)
     entry = dump_entry_name(captured.engine, captured.database)
     in_production = not settings.drill.connection_of(captured.engine)
     captured = replace(captured, extensions=stored_archive.extensions_of(reader, entry, captured))
@@ -253,24 +254,25 @@ def _note_database(
     log.info("%s: %s, %s %s.", captured.database, tables, rows, same)
 
 
-def _scratch_server(settings: Settings, application: str, captured: Dump) -> Database:
+def scratch_server(settings: Settings, application: str, engine: EngineName, name: str) -> Database:
     """Return a database by which the scratch server is reached.
 
+    :param name: of the database that is rehearsed.
     :raises SettingsError: the settings name none, and do not permit production.
     """
-    if connection := settings.drill.connection_of(captured.engine):
+    if connection := settings.drill.connection_of(engine):
         return Database(
-            name=captured.database,
-            engine=captured.engine,
+            name=name,
+            engine=engine,
             connection=connection,
-            extensions_connection=settings.drill.extensions_connection if captured.engine == "postgresql" else None,
+            extensions_connection=settings.drill.extensions_connection if engine == "postgresql" else None,
         )
-    if not settings.drill.production and captured.engine not in SERVERLESS:
+    if not settings.drill.production and engine not in SERVERLESS:
         raise SettingsError(
-            f"The settings name no server on which a drill may restore databases of {captured.engine}.",
+            f"The settings name no server on which a drill may restore databases of {engine}.",
             "Name its connection under drill.connection, or permit production by 'drill: {production: true}'.",
         )
-    (database,) = restore.known_databases(settings, application, [captured.database])
+    (database,) = restore.known_databases(settings, application, [name])
     return database
 
 

@@ -6,13 +6,17 @@ restore and check that uses it.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
+from contextvars import ContextVar
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from lifeboat.logs import logger
 
 log = logger(__name__)
+_collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
 
 MYSQL_HINT = "Set ssl_mode of Airflow connection {!r} to VERIFY_IDENTITY, and the server's CA under ssl."
 POSTGRESQL_HINT = "Set sslmode of Airflow connection {!r} to verify-full, and sslrootcert."
@@ -34,9 +38,9 @@ def warn_of_database(host: str, *, encrypted: bool, verified: bool, hint: str) -
     if is_local(host) or (encrypted and verified):
         return
     if encrypted:
-        _warn(f"Connections to {host} are encrypted, but nothing verifies that it is the right server. {hint}")
+        _tell(f"Connections to {host} are encrypted, but nothing verifies that it is the right server. {hint}")
     else:
-        _warn(f"Connections to {host} may not be encrypted: rows can be read on the network. {hint}")
+        _tell(f"Connections to {host} may not be encrypted: rows can be read on the network. {hint}")
 
 
 def warn_of_url(url: str, what: str, hint: str) -> None:
@@ -46,14 +50,33 @@ def warn_of_url(url: str, what: str, hint: str) -> None:
     """
     parts = urlsplit(url)
     if parts.scheme == "http" and not is_local(parts.hostname or ""):
-        _warn(f"Requests to {parts.hostname} are not encrypted: {what} can be read on the network. {hint}")
+        _tell(f"Requests to {parts.hostname} are not encrypted: {what} can be read on the network. {hint}")
 
 
 def warn_of_mail(host: str, connection_id: str, *, encrypted: bool) -> None:
     """Warn of mail that is not encrypted on its way to the server."""
     if not encrypted and not is_local(host):
         hint = f"Take disable_ssl or disable_tls out of the extra of Airflow connection {connection_id!r}."
-        _warn(f"Mail to {host} is not encrypted: its login and alerts can be read on the network. {hint}")
+        _tell(f"Mail to {host} is not encrypted: its login and alerts can be read on the network. {hint}")
+
+
+@contextlib.contextmanager
+def collected() -> Iterator[list[str]]:
+    """Collect the warnings of a block, all of them, instead of logging each once."""
+    warnings: list[str] = []
+    token = _collected.set(warnings)
+    try:
+        yield warnings
+    finally:
+        _collected.reset(token)
+
+
+def _tell(text: str) -> None:
+    warnings = _collected.get()
+    if warnings is None:
+        _warn(text)
+    else:
+        warnings.append(text)
 
 
 @functools.cache

@@ -9,22 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from zoneinfo import available_timezones
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from lifeboat import config, strict_yaml
-from lifeboat.config import Alerts, Drill, Settings
+from lifeboat.config import Alerts, Application, Bucket, Destination, Drill, Place, Settings
 from lifeboat.errors import SettingsError
 from lifeboat.logs import logger
 
 log = logger(__name__)
-
-Part = TypeVar("Part", bound=BaseModel)
 
 MEMORY = "lifeboat-alerts.json"  # in Airflow's home: names of connections and addresses, no secret
 
@@ -37,12 +36,21 @@ class Unreadable:
     :param timezone: of the schedules, as far as the file still says it; so is the next.
     :param drill: when drills run.
     :param alerts: who is told: what the file still says, or what was used last.
+    :param staging: where the file still says it; so are the next, one by one.
     """
 
     reason: str
     timezone: str
     drill: Drill
     alerts: Alerts
+    staging: Path | Bucket | None = None
+    destinations: Mapping[str, Destination] = field(default_factory=dict)
+    applications: Mapping[str, Application] = field(default_factory=dict)
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of this machine, for what an engine needs for a while."""
+        return self.staging if isinstance(self.staging, Path) else Path(tempfile.gettempdir())
 
 
 def read(path: Path | None = None) -> Settings | Unreadable:
@@ -63,6 +71,9 @@ def read(path: Path | None = None) -> Settings | Unreadable:
             str(zone) if known else "UTC",
             _part(Drill, content.get("drill")) or Drill(),
             alerts if alerts.slack or alerts.email else recall() or alerts,
+            _part(Place, content.get("staging")),
+            _parts(Destination, content.get("destinations")),
+            _parts(Application, content.get("applications")),
         )
 
 
@@ -102,7 +113,8 @@ def _content(path: Path) -> dict[Any, Any]:
 
 def _alerts(content: Any) -> Alerts:
     """Return the alerts of the settings, or of each channel what is not wrong."""
-    if whole := _part(Alerts, content):
+    whole: Alerts | None = _part(Alerts, content)
+    if whole:
         return whole
     parts = content if isinstance(content, dict) else {}
     channels = (_part(Alerts, {name: parts[name]}) for name in ("slack", "email") if name in parts)
@@ -110,7 +122,15 @@ def _alerts(content: Any) -> Alerts:
     return Alerts.model_validate(given)
 
 
-def _part(model: type[Part], content: Any) -> Part | None:
+def _parts(model: Any, content: Any) -> dict[str, Any]:
+    """Return of named parts those that are not wrong."""
+    named = content.items() if isinstance(content, dict) else ()
+    parts = {name: _part(model, each) for name, each in named if isinstance(name, str)}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _part(model: Any, content: Any) -> Any:
+    """Return a part of the settings; None where it is wrong."""
     with contextlib.suppress(ValidationError):
-        return model.model_validate(content)
+        return TypeAdapter(model).validate_python(content)
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
+from contextvars import copy_context
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from smtplib import SMTP, SMTPRecipientsRefused
@@ -33,7 +34,7 @@ def send(alerts: Alerts, message: Message) -> dict[str, str]:
         deliveries["email"] = lambda: send_email(email, message)
     # Side by side, and none longer than it may: timeouts of libraries count each read, not the whole.
     pool = ThreadPoolExecutor(max(len(deliveries), 1))
-    under_way = {channel: pool.submit(deliver) for channel, deliver in deliveries.items()}
+    under_way = {channel: pool.submit(copy_context().run, deliver) for channel, deliver in deliveries.items()}
     pool.shutdown(wait=False)
     return {channel: _outcome(delivery) for channel, delivery in under_way.items()}
 

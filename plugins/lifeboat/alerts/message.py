@@ -26,6 +26,7 @@ ADVICE = {
     "after_restore": "Everything is restored. Run the commands by hand, or clear the task.",
     "choose_archives": "Nothing was rehearsed. Fix the destination, then clear the task.",
     "drill": "If the archive is damaged, or not as captured, its proof is withdrawn: verify the other copies now.",
+    "look": "Do what each line says, then trigger the DAG again.",
     "send": "Fix the connection of the channel that the reason names, then send another test.",
     "delete_archives": "Fix the destination, then clear this task and evaluate_retention: the plan is made anew.",
 }

@@ -1,7 +1,8 @@
-"""``lifeboat init``: prepare destinations, once."""
+"""``lifeboat init``: prepare destinations, once, and try them."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -21,8 +22,8 @@ def init(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prepare a destination for its first use: mount its disk, then mark it, so that it is known from a mount point."""
-    from lifeboat import connections
+    """Prepare a destination, once, and try it. Mount its disk first: a marker tells it from an empty mount point."""
+    from lifeboat import connections, doctor
 
     settings = terminal.load_settings()
     wanted = settings.destinations
@@ -40,9 +41,14 @@ def init(
         else:
             if not as_json:
                 terminal.output.print(f"{escape(str(found))} {escape(done)}.", soft_wrap=True)
+    names = [each["destination"] for each in prepared]
+    findings = [finding for name in names for finding in doctor.examine_destination(name, wanted[name])]
     if as_json:
-        terminal.print_json({"prepared": prepared, "failed": failures})
+        tried = [asdict(finding) for finding in findings]
+        terminal.print_json({"prepared": prepared, "failed": failures, "findings": tried})
+    else:
+        terminal.print_lines(doctor.report(findings))
     for failure in failures.values():
         terminal.complain(failure)
-    if failures:
+    if failures or doctor.verdict(findings) == "broken":
         raise typer.Exit(FINDING)

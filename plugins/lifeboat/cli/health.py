@@ -1,4 +1,4 @@
-"""``lifeboat check`` and ``alert-test``: whether backups are as they should be, and who would hear of it."""
+"""``lifeboat check``, ``doctor`` and ``alert-test``: whether backups are as they should be, and would work."""
 
 from __future__ import annotations
 
@@ -46,6 +46,27 @@ def check_health(
     else:
         terminal.print_lines([*checkup.report(findings), f"All in all: {verdict}."])
     if verdict != "healthy":
+        raise typer.Exit(FINDING)
+
+
+@app.command("doctor")
+def examine_installation(as_json: AsJson = False) -> None:
+    """Try the whole installation, from connections and grants to a test alert, and say what to do.
+
+    Looks at the settings, dumps definitions without rows, tries whether restores and drills may load, compares versions
+    and clocks, stores, reads and deletes a small object in staging and at each destination, and sends a test alert.
+    """
+    from lifeboat import doctor
+
+    terminal.begin()
+    findings = doctor.examine()
+    if as_json:
+        terminal.print_json(
+            {"verdict": doctor.verdict(findings), "findings": [asdict(finding) for finding in findings]}
+        )
+    else:
+        terminal.print_lines([*doctor.report(findings), doctor.summary(findings)])
+    if doctor.verdict(findings) == "broken":
         raise typer.Exit(FINDING)
 
 

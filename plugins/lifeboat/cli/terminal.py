@@ -56,6 +56,12 @@ def load_settings() -> Settings:
     from lifeboat import config
 
     settings = config.load()
+    begin()
+    return settings
+
+
+def begin() -> None:
+    """Get ready for Airflow's connections, and log to standard error."""
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
     import airflow.sdk  # noqa: F401  # configures logging when it is imported, so it comes before our own
 
@@ -64,7 +70,6 @@ def load_settings() -> Settings:
     own.setLevel(logging.INFO)
     own.propagate = False
     own.addHandler(_log_handler())
-    return settings
 
 
 def _log_handler() -> logging.Handler:

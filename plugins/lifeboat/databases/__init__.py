@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal, Protocol
 
@@ -201,6 +201,27 @@ class Dump:
         return _reader().validate_python(facts)
 
 
+@dataclass(frozen=True)
+class Dumpable:
+    """A database that a dump could read, as far as that shows without its rows.
+
+    :param server: product and version.
+    :param client: what would dump it, with its version.
+    :param ahead: how far the server's clock is ahead of this machine's; None where it is this machine's.
+    :param lacks: what a dump by this client or this user may lack, and a restore by the restore connection.
+    """
+
+    server: str
+    client: str
+    ahead: timedelta | None = None
+    lacks: tuple[str, ...] = ()
+
+
+def limit_texts(limits: Iterable[Limit]) -> Iterator[str]:
+    """Yield what limits say, but for those of a restore server that was not reached: `Engine.check_load` says it."""
+    return (limit.text for limit in limits if limit.kind != UNASKED)
+
+
 def count_limits(limits: Iterable[Limit | Missed]) -> list[str]:
     """Return the kinds of what is not exact, each with how many there are; names no table."""
     return [f"{kind}: {count}" for kind, count in Counter(limit.kind for limit in limits).items()]
@@ -311,6 +332,14 @@ class Engine(Protocol):
         :param excluded: tables to leave out.
         :param write: takes the SQL in chunks; what it raises ends the dump.
         :raises DumpError: nothing that was written counts then.
+        """
+        ...
+
+    def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
+        """Make sure that this connection may dump a database: its definitions are dumped to nowhere, no row is read.
+
+        :param excluded: tables that a dump leaves out.
+        :raises DumpError: a dump would fail, or would silently lack something.
         """
         ...
 

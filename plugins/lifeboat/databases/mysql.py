@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
-from lifeboat.databases import UNPROTECTED, Dump, Limit, Server, mysql_limits, mysql_source
+from lifeboat.databases import UNPROTECTED, Dump, Dumpable, Limit, Server, limit_texts, mysql_limits, mysql_source
 from lifeboat.databases.digest import RULES, DumpDigest, DumpParser
 from lifeboat.databases.mysql_limits import Choice
 from lifeboat.databases.mysql_source import Source, Taker
@@ -28,7 +28,7 @@ from lifeboat.errors import DumpError, LifeboatError
 from lifeboat.logs import logger
 from lifeboat.processes import child, environment, secret_file
 from lifeboat.progress import Progress
-from lifeboat.text import age_text
+from lifeboat.text import age_text, listed
 
 log = logger(__name__)
 
@@ -157,11 +157,21 @@ def all_installed(names: Sequence[str]) -> Iterator[Client]:
 
 
 def dump_command(
-    client: Client, option_file: str, database: str, excluded: Sequence[str], choice: Choice | None = None
+    client: Client,
+    option_file: str,
+    database: str,
+    excluded: Sequence[str],
+    choice: Choice | None = None,
+    *,
+    rows: bool = True,
 ) -> list[str]:
-    """Return the command that writes one consistent, complete dump to its standard output."""
+    """Return the command that writes one consistent, complete dump to its standard output.
+
+    :param rows: without them, it holds definitions only.
+    """
     choice = choice or Choice()
     wanted = {
+        **({} if rows else {"no-data": ""}),
         "single-transaction": "",
         "quick": "",
         "routines": "",
@@ -270,6 +280,11 @@ class Session:
         """Return the server's version, with ``MariaDB`` in it where it is one."""
         version: str = self.query("SELECT VERSION()")[0][0]
         return version if "MariaDB" in version else f"{version}-MySQL"
+
+    def ahead(self) -> timedelta:
+        """Return how far the server's clock is ahead of this machine's."""
+        ((now,),) = self.query("SELECT UTC_TIMESTAMP(6)")
+        return now.replace(tzinfo=UTC) - datetime.now(UTC)  # type: ignore[no-any-return]
 
     def stored(self, name: str) -> str:
         """Return the name of a database or table as the server stores it: some keep all in lower case."""
@@ -489,25 +504,14 @@ def dump(
     """
     where = f"Dump of database {database!r} on {server.address} failed: "
     with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
-        session = Session(connection)
-        limit = session.prepare()
-        version = session.version()
-        called, database = database, session.stored(database)
-        excluded = [session.stored(table) for table in excluded]
-        character_set, collation = session.character_set(database)
-        warnings = session.check_grants(database)
-        excluded = session.check_excluded(database, excluded, warnings)
-        client = find_client(for_mariadb="MariaDB" in version)
-        check_limit(limit, client)
+        begun = _begin(connection, database, excluded)
+        session, version, client = begun.session, begun.version, begun.client
+        called, database, excluded = database, begun.database, begun.excluded
         filling = UNFINISHED in excluded  # it is ours, marked and locked
         with contextlib.nullcontext() if filling else session.lock(database):
             if not filling:
                 session.check_finished(database)
-            source = mysql_source.read(session, database, version)
-            check_routines(source)
-            left_out = mysql_limits.over_excluded(source, excluded)
-            views = [view.name for view in source.views if view.name not in {*excluded, *left_out}]
-            broken = list(mysql_source.unwritable_views(session, database, views))
+            source, left_out, broken = _source(begun)
             limits = [] if filling else _limits(session, source, client, excluded, left_out, broken)
             excluded = [*excluded, *left_out, *broken]
             captured_at = datetime.now(UTC)
@@ -528,19 +532,117 @@ def dump(
         engine="mysql",
         server=version,
         client=client.version,
-        character_set=character_set,
-        collation=collation,
+        character_set=begun.character_set,
+        collation=begun.collation,
         captured_at=captured_at,
         sql_bytes=passed.sql_bytes,
         sha256=passed.sha256,
         tables=passed.digest.tables,
         objects=passed.digest.objects,
         excluded_tables=tuple(excluded),
-        warnings=tuple(warnings),
+        warnings=begun.warnings,
         digest_rules=RULES,
         unprotected_tables=tuple(limit.name for limit in limits if limit.kind == UNPROTECTED),
         limits=tuple(limits),
     )
+
+
+def check_dump(
+    connect: Callable[[], Any],
+    server: Server,
+    database: str,
+    excluded: Sequence[str],
+    ask_taker: Callable[[Iterable[str]], Taker] | None = None,
+) -> Dumpable:
+    """Go through all that a dump does but for its rows.
+
+    :param connect: opens a DB-API connection to `server`.
+    :param excluded: tables to leave out.
+    :param ask_taker: as for `dump`.
+    :raises DumpError: a dump would fail, or would silently lack something.
+    """
+    where = f"Trial dump of database {database!r} on {server.address} failed: "
+    with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
+        begun = _begin(connection, database, excluded)
+        session, version, client = begun.session, begun.version, begun.client
+        ahead = session.ahead()
+        session.check_finished(begun.database)
+        source, left_out, broken = _source(begun)
+        excluded = [*begun.excluded, *left_out, *broken]
+        tables = [table.name for table in source.tables if table.kind != "VIEW" and table.name not in excluded]
+        if denied := list(mysql_source.denied_tables(session, begun.database, tables)):
+            raise DumpError(f"the user may not read the rows of {listed(denied)}.", HINTS[1142])
+        with secret_file(option_file_text(server, client)) as (descriptor, path):
+            choice = mysql_limits.choose(source, client)
+            command = dump_command(client, path, begun.database, excluded, choice, rows=False)
+            watch = _Watch(session, begun.database)
+            passed = _pump(begun.database, excluded, command, descriptor, lambda chunk: None, watch)
+    limits = [*mysql_limits.of_client(source, client, excluded), *passed.limits]
+    if ask_taker:
+        limits += _of_taker(ask_taker, source, excluded, 0)
+    return Dumpable(version, client.version, ahead, (*begun.warnings, *limit_texts(limits), *_older(client, version)))
+
+
+def _older(client: Client, version: str) -> Iterator[str]:
+    """Yield a warning where a client is older than the server of its family.
+
+    :param version: of the server.
+    """
+    release = re.match(r"(\d+)\.(\d+)", version)
+    if release is None or client.is_mariadb != ("MariaDB" in version):
+        return
+    if client.release < (int(release[1]), int(release[2])):
+        yield (
+            f"{client.version} is older than the server, {version}, and may leave out what is new there: install the"
+            " client of the server's version"
+        )
+
+
+class _Begun(NamedTuple):
+    """A session that is about to dump a database.
+
+    :param database: as the server stores its name; so are the excluded tables.
+    :param warnings: what a reader of the dump should know.
+    """
+
+    session: Session
+    version: str
+    database: str
+    character_set: str
+    collation: str
+    excluded: list[str]
+    client: Client
+    warnings: tuple[str, ...]
+
+
+def _begin(connection: Any, database: str, excluded: Sequence[str]) -> _Begun:
+    """Make a session ready to dump a database, and find the client for it.
+
+    :raises DumpError: the user lacks rights, or there is no client that would write all rows.
+    """
+    session = Session(connection)
+    limit = session.prepare()
+    version = session.version()
+    database = session.stored(database)
+    excluded = [session.stored(table) for table in excluded]
+    character_set, collation = session.character_set(database)
+    warnings = session.check_grants(database)
+    excluded = session.check_excluded(database, excluded, warnings)
+    client = find_client(for_mariadb="MariaDB" in version)
+    check_limit(limit, client)
+    return _Begun(session, version, database, character_set, collation, excluded, client, tuple(warnings))
+
+
+def _source(begun: _Begun) -> tuple[Source, list[str], list[str]]:
+    """Return what the catalog says of a database, and its views that cannot be dumped: over excluded tables, broken.
+
+    :raises DumpError: the user may not read all routines.
+    """
+    source = mysql_source.read(begun.session, begun.database, begun.version)
+    check_routines(source)
+    left_out = mysql_limits.over_excluded(source, begun.excluded)
+    views = [view.name for view in source.views if view.name not in {*begun.excluded, *left_out}]
+    return source, left_out, list(mysql_source.unwritable_views(begun.session, begun.database, views))
 
 
 def _limits(

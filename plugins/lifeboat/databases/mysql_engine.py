@@ -12,6 +12,7 @@ from typing import Any
 
 from lifeboat.databases import (
     Dump,
+    Dumpable,
     Load,
     Loaded,
     Missed,
@@ -78,6 +79,9 @@ class MySQL:
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         return mysql.dump(self._connect, self._server, database, excluded, write, self._ask_taker)
+
+    def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
+        return mysql.check_dump(self._connect, self._server, database, excluded, self._ask_taker)
 
     def taker(self, collations: Iterable[str]) -> Taker:
         """Return what the server would take of a dump.

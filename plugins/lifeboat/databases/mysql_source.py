@@ -16,6 +16,7 @@ NO_DEFINER = 1449
 VIEW_UNUSABLE = (1356, NO_DEFINER)  # what it names is gone, or its definer may not read it; the definer is gone
 UNREADABLE = 1064  # what the server itself wrote
 LOCKED = 1205
+DENIED = (1142, 1143)  # a table, or a column of it
 CONNECTION_LOST = (2006, 2013)
 UNKNOWN_COLLATION = 1273
 # Every character of these survives the conversion to UTF-8 and back, so there is nothing to search for.
@@ -256,6 +257,13 @@ def unwritable_views(session: Session, schema: str, names: Iterable[str]) -> Ite
             yield name
         if LOCKED in numbers:
             return  # the views that read what is locked would each be waited for
+
+
+def denied_tables(session: Session, schema: str, names: Iterable[str]) -> Iterator[str]:
+    """Yield the tables whose rows this user may not read."""
+    for name in names:
+        if _asked(session, f"SELECT * FROM {_quoted(schema)}.{_quoted(name)} LIMIT 0")[1] in DENIED:  # noqa: S608  # quoted
+            yield name
 
 
 def lost_characters(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lifeboat.databases import (
     Dump,
+    Dumpable,
     Extension,
     Limit,
     Load,
@@ -32,6 +33,7 @@ from lifeboat.databases import (
     Property,
     Server,
     Target,
+    limit_texts,
     names,
     postgresql_database,
     postgresql_extensions,
@@ -81,6 +83,24 @@ WITH RECURSIVE named AS (
   SELECT oid FROM named WHERE name = ANY(%s) UNION SELECT inhrelid FROM below JOIN pg_inherits ON inhparent = oid
 )
 SELECT name, nspname, relname FROM named JOIN below USING (oid)
+"""
+_FACTS = (
+    "SELECT current_setting('server_version'), pg_encoding_to_char(encoding), clock_timestamp()"
+    " FROM pg_database WHERE datname = current_database()"
+)
+# What pg_dump is refused only once it comes to the rows. Of large objects with rights of their own, nobody is asked.
+_UNREADABLE = """
+SELECT reason, name FROM (
+  SELECT CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname) AS name,
+         CASE WHEN NOT CASE relkind WHEN 'S' THEN has_sequence_privilege(c.oid, 'SELECT')
+                                    ELSE has_table_privilege(c.oid, 'SELECT') END THEN 'permission denied for'
+              WHEN relkind = 'r' AND row_security_active(c.oid) THEN 'row-level security hides rows of' END AS reason
+  FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+  WHERE relkind IN ('r', 'S') AND relpersistence <> 't' AND nspname !~ '^pg_' AND nspname <> 'information_schema'
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+) relation WHERE reason IS NOT NULL
+UNION ALL SELECT 'permission denied for large object', oid::text FROM pg_largeobject_metadata
+WHERE lomacl IS NULL AND NOT pg_has_role(lomowner, 'USAGE') ORDER BY 1, 2
 """
 OWN_SESSIONS_ENDED = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -155,12 +175,7 @@ class PostgreSQL:
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         doing = f"Dump of database {database!r}"
         with self._session(database, doing, DumpError) as session:
-            if database in _unfinished(session):
-                raise DumpError(
-                    "a restore is filling the database, or left it half-way.",
-                    "Run that restore again; if the database is whole all the same, remove the mark"
-                    f" (COMMENT ON DATABASE {quoted(database)} IS NULL).",
-                )
+            _check_finished(session, database)
             extensions = postgresql_extensions.captured(session)
             configured = postgresql_extensions.configured(session, session.info.user)
             known = postgresql_extensions.available(session) if extensions else {}
@@ -172,6 +187,24 @@ class PostgreSQL:
         for limit in limits:
             log.warning("%s: %s.", database, limit.text)
         return replace(dump, extensions=extensions, limits=(*dump.limits, *limits))
+
+    def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
+        doing = f"Trial dump of database {database!r}"
+        with (
+            self._session(database, doing, DumpError) as session,
+            _login(self._server, database) as (secret, conninfo),
+        ):
+            _check_finished(session, database)
+            found, warnings = _excluded(session, database, excluded)
+            _check_readable(session, [table for table, _ in found])
+            version, encoding, now = session.execute(_FACTS).fetchone() or ("", "", datetime.now(UTC))
+            ahead = now - datetime.now(UTC)
+            extensions, known = postgresql_extensions.captured(session), postgresql_extensions.available(session)
+            limits = self._limits(session, database, extensions, known)
+            command = dump_command(conninfo, encoding, [pattern for _, pattern in found], rows=False)
+            passed = _pump(command, secret, {}, lambda chunk: None, Progress(f"Trial dump of {database}"))
+        lacks = (*warnings, *limit_texts([*limits, *passed.limits]))
+        return Dumpable(f"PostgreSQL {version}", _client_version(command[0]), ahead, lacks)
 
     def taker(self, wanted: Properties, owned: Collection[str]) -> Taker:
         """Return what the server could make of a database with such properties, in which these roles own something."""
@@ -499,12 +532,13 @@ def hint_for(text: str) -> str:
     return next((hint for sign, hint in HINTS.items() if sign in text), "")
 
 
-def dump_command(conninfo: str, encoding: str, excluded: Sequence[str]) -> list[str]:
+def dump_command(conninfo: str, encoding: str, excluded: Sequence[str], *, rows: bool = True) -> list[str]:
     """Return the command that writes one consistent, complete dump to its standard output.
 
     :param conninfo: names a password file, and no password.
     :param encoding: of the database.
     :param excluded: patterns of tables whose rows are left out.
+    :param rows: without them, it holds definitions only.
     :raises DumpError: there is no client.
     """
     client = shutil.which("pg_dump")
@@ -518,6 +552,7 @@ def dump_command(conninfo: str, encoding: str, excluded: Sequence[str]) -> list[
         "--no-password",
         "--no-tablespaces",  # mean nothing elsewhere
         "--no-subscriptions",  # a copy must not take part in replication
+        *(() if rows else ("--schema-only",)),
         *(f"--exclude-table-data={pattern}" for pattern in excluded),
         f"--dbname={conninfo}",
     ]
@@ -616,6 +651,24 @@ def _excluded(
         log.warning("exclude_tables names %r, which %s does not have.", table, database)
     warnings = [f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown]
     return [(table, tables[table]) for table in (*excluded, *below) if table in tables], warnings
+
+
+def _check_finished(session: Connection[Any], database: str) -> None:
+    """:raises DumpError: a restore left the database half-way: half a database is not a backup."""
+    if database in _unfinished(session):
+        raise DumpError(
+            "a restore is filling the database, or left it half-way.",
+            "Run that restore again; if the database is whole all the same, remove the mark"
+            f" (COMMENT ON DATABASE {quoted(database)} IS NULL).",
+        )
+
+
+def _check_readable(session: Connection[Any], excluded: Sequence[str]) -> None:
+    """:raises DumpError: there are rows that this user may not read, or not all of them."""
+    found = [row for row in session.execute(_UNREADABLE).fetchall() if row[1] not in excluded]
+    if found:
+        reason = found[0][0]
+        raise DumpError(f"{reason} {listed([name for why, name in found if why == reason])}.", hint_for(reason))
 
 
 def _forced(session: Connection[Any]) -> list[str]:

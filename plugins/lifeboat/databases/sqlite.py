@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from lifeboat import swap
-from lifeboat.databases import Dump, Load, Loaded, Missed, Place, Target, names, sqlite_lacks, sqlite_text
+from lifeboat.databases import Dump, Dumpable, Load, Loaded, Missed, Place, Target, names, sqlite_lacks, sqlite_text
 from lifeboat.databases.sqlite_lacks import Lack
 from lifeboat.directories import locked, sync_names
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
@@ -96,14 +96,32 @@ class SQLite:
 
     def _dump(self, path: Path, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         with _translated(f"Dump of {str(path)!r} failed: ", DumpError):
-            if not path.is_file():  # and nothing else is opened: a pipe would never end
-                said = "it is not a regular file." if os.path.lexists(path) else "there is no such file."
-                raise DumpError(said, "The database's name is that of its file, without suffix.")
+            _check_file(path)
             with (
                 scratch_directory(self._scratch, "copy_") as folder,
                 _copied(path, folder / "copy", database) as (copy, is_wal),
             ):
                 return _dump(copy, database, excluded, write, is_wal=is_wal)
+
+    def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
+        path = self._path(database)
+        with _translated(f"Trial dump of {str(path)!r} failed: ", DumpError):
+            _check_file(path)
+            _refuse_locking_out(path)
+            with scratch_directory(self._scratch, "copy_") as folder:
+                needed, free = path.stat().st_size, shutil.disk_usage(folder).free
+            if needed > free:
+                raise DumpError(
+                    f"its copy needs {size_text(needed)}, and there is {size_text(free)} left in {self._scratch}.",
+                    "Free some space there.",
+                )
+            with closing(_open(path, "ro", PATIENCE)) as source:
+                source.text_factory = partial(str, encoding="utf-8", errors="replace")
+                _read_schema(source)
+                lacks = sqlite_lacks.lacks(sqlite_text.objects(source))
+            _refuse_unreadable(lacks)
+        own = f"SQLite {sqlite3.sqlite_version}"
+        return Dumpable(own, own, lacks=tuple(limit.text for limit in sqlite_lacks.limits(lacks)))
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
         return self._dump(Path(place), place, excluded, lambda chunk: None)
@@ -167,6 +185,13 @@ class SQLite:
                 "Name the file without its folder and suffix; the connection names one of the files.",
             )
         return self._folder / f"{name}{self._suffix}"
+
+
+def _check_file(path: Path) -> None:
+    """:raises DumpError: there is no file; nothing else is opened, for a pipe would never end."""
+    if not path.is_file():
+        said = "it is not a regular file." if os.path.lexists(path) else "there is no such file."
+        raise DumpError(said, "The database's name is that of its file, without suffix.")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Prepare a destination, once."""
+"""Prepare a destination, once, and try it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ if TYPE_CHECKING:
 
 
 class InitDestinationOperator(DestinationOperator):
-    """Prepare a destination for its first use; a second time changes nothing."""
+    """Prepare a destination for its first use, and try it; a second time changes nothing."""
 
     def step(self, context: Context) -> None:
         """Prepare it, and say in the log what came of it."""
-        from lifeboat import connections
+        from lifeboat import connections, doctor
+        from lifeboat.operators.doctor import tell
 
-        destination = connections.destination(self.destination, self.settings().destinations[self.destination])
+        kept = self.settings().destinations[self.destination]
+        destination = connections.destination(self.destination, kept)
         self.log.info("%s %s.", destination, destination.init())
+        tell(self, doctor.examine_destination(self.destination, kept))

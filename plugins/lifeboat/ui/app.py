@@ -35,7 +35,7 @@ LONGEST_WAIT = timedelta(days=366)  # for the next clean-up
 SHORT_TABLE = 12  # rows that are shown without being asked for
 LONGEST_TABLE = 200  # rows; the command line has the rest
 DAGS = ("backup_database", "backup_application", "backup_cleanup", "backup_check")
-ACTIONS = (*DAGS[:2], "restore_database", "restore_application", "restore_drill", "alert_test")
+ACTIONS = (*DAGS[:2], "restore_database", "restore_application", "restore_drill", "doctor", "alert_test")
 STATIC = {
     "page.css": "text/css",
     "page.js": "text/javascript",
