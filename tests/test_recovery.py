@@ -205,7 +205,7 @@ def test_a_plan_travels_as_json() -> None:
                 {"schemas": {name}, "vacant": {name}},
                 f"'{name}' begins like what drills and restores fill, and drop",
             )
-            for name in ("lifeboat_filling_0123456789abcdef", "lifeboat_drill_shop")
+            for name in ("lifeboat_filling_0123456789abcdef", "lifeboat_drill_shop", "Lifeboat_Drill_shop")
         ),
         ({"table": "orders"}, {}, "A table is restored from one database. Hint: Choose one of shop, stock."),
         ({"table": "t", "databases": ("shop",), "overwrite": ("shop",)}, {}, "only restored beside the original"),

@@ -328,7 +328,9 @@ class MySQL(_MySQLFamily):
     _client = "mysql"
 
     def _installation(self, data: Path) -> list[str]:
-        return [*self._program(), f"--datadir={data}", "--initialize-insecure", *self._as_root()]
+        # What decides how names are stored counts from here on, and can never be changed.
+        names = [option for option in self._options if option.startswith("--lower-case-table-names")]
+        return [*self._program(), f"--datadir={data}", "--initialize-insecure", *names, *self._as_root()]
 
     def _program(self) -> list[str]:
         return [*self._of_root("mysqld", "usr/share/mysql"), "--mysqlx=OFF", "--secure-file-priv=NULL"]

@@ -185,8 +185,9 @@ def _surroundings(settings: Settings, request: RestoreRequest, content: Content)
             wanted = {database.name, *filter(None, [request.into])}
             there = connections.engine(database, settings.scratch).databases(wanted)
             found |= there
-            if database.name in there:  # however the server spells it
-                found[database.name] = there[database.name]
+            for name in filter(None, (database.name, request.into)):
+                if name in there:  # however the server spells it
+                    found[name] = there[name]
     return Surroundings(
         databases=[database.name for database in application.databases],
         schemas=set(found),

@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from lifeboat import comparison
 from lifeboat.databases import Load, Target
 from lifeboat.databases.mysql_engine import MySQL as Engine
+from lifeboat.errors import SettingsError
 
-from include.demo.stand_ins import MariaDB
+from include.demo.stand_ins import MariaDB, MySQL
+from tests.conftest import Configure
+from tests.test_restore import back_up, plan, restored
 
-pytestmark = pytest.mark.matrix
+pytestmark = [
+    pytest.mark.matrix,
+    pytest.mark.parametrize(
+        "server",
+        [
+            pytest.param(MariaDB, id="mariadb"),
+            pytest.param(MySQL, marks=pytest.mark.needs("mysql"), id="mysql"),
+        ],
+        indirect=True,
+    ),
+]
 
 SHOP = """
 CREATE TABLE Users (id INT PRIMARY KEY); INSERT INTO Users VALUES (1);
@@ -23,15 +38,20 @@ CREATE TRIGGER T BEFORE INSERT ON Users FOR EACH ROW SET @a = 1;
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
-    with MariaDB(tmp_path_factory.mktemp("lower"), "--lower-case-table-names=1") as found:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB | MySQL]:
+    with (
+        request.param(tmp_path_factory.mktemp("lower"), "--lower-case-table-names=1") as found,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        if found.path:
+            patch.setenv("PATH", f"{found.path}:{os.environ['PATH']}")
         found.run("CREATE DATABASE Shop")
         found.run(SHOP, "Shop")
         yield found
 
 
 @pytest.mark.parametrize("sequential", [False, True], ids=["several connections", "stock client"])
-def test_a_database_is_restored_by_the_name_that_people_use(server: MariaDB, sequential: bool) -> None:
+def test_a_database_is_restored_by_the_name_that_people_use(server: MariaDB | MySQL, sequential: bool) -> None:
     engine, chunks = Engine(server.server, server.connect), list[bytes]()
     captured = engine.dump("Shop", (), chunks.append)
     assert (captured.database, captured.limits) == ("Shop", ())
@@ -45,9 +65,29 @@ def test_a_database_is_restored_by_the_name_that_people_use(server: MariaDB, seq
     server.run("DROP DATABASE Shop_Copy")
 
 
-def test_a_drill_has_a_database_of_its_own(server: MariaDB) -> None:
+def test_a_drill_has_a_database_of_its_own(server: MariaDB | MySQL) -> None:
     engine, chunks = Engine(server.server, server.connect), list[bytes]()
     captured = engine.dump("Shop", (), chunks.append)
     with engine.scratch("a key", captured, production=True) as place:
         engine.load(place, chunks, Load("Shop"))
         assert comparison.differences(captured, engine.read_back(place, ())) == []
+
+
+def test_a_name_in_another_case_is_the_same_name(
+    server: MariaDB | MySQL, project: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", server.connection())
+    project(
+        destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk")}},
+        applications={"Shop": {"databases": [{"name": "Shop", "connection": "shop_db"}]}},
+    )
+    key = back_up().packed.key
+    server.run("CREATE DATABASE other; CREATE TABLE other.t (a INT PRIMARY KEY)")
+    for name in ("Other", "SHOP"):
+        with pytest.raises(SettingsError, match=f"The server has a database '{name}' already"):
+            plan(archive=key, into=name)
+    server.run("DROP TABLE other.t")  # so that there is nothing to lose in it
+    for made in (plan(archive=key, into="Other"), plan(archive=key, overwrite=("Shop",))):
+        (done,) = restored(made)
+        assert (done.compared, server.run(f"SELECT count(*) FROM {done.schema}.USERS").strip()) == (2, "1")
+    server.run("DROP DATABASE other")

@@ -28,8 +28,8 @@ def fits(engine: EngineName, name: str) -> bool:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a name is one that drills and restores give, and drop."""
-    return name.startswith((PREFIX, FILLING))
+    """Whether a name is one that drills and restores give, and drop, in whatever case somebody types it."""
+    return name.casefold().startswith((PREFIX, FILLING))
 
 
 def is_system(engine: EngineName, name: str) -> bool:
