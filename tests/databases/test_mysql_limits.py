@@ -47,6 +47,7 @@ from lifeboat.databases.mysql_limits import (
     UNSEARCHED,
     UNUSABLE_VIEW,
     VECTOR,
+    Choice,
 )
 from lifeboat.databases.mysql_source import Column
 from lifeboat.errors import DumpError, RestoreError
@@ -81,7 +82,7 @@ def own_clients(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], None]:
     return use
 
 
-def fill(server: MySQL | MariaDB | MariaDB118, sql: str) -> None:
+def fill(server: MySQL | MariaDB | MariaDB118, sql: str | bytes) -> None:
     server.run(f"CREATE DATABASE {SOURCE}")
     server.run(sql, SOURCE)
 
@@ -367,7 +368,7 @@ def test_characters_that_take_too_long_are_not_called_whole(
     assert told(dump) == {(UNSEARCHED, "t.a"), (UNSEARCHED, "t.b")}
 
 
-WRONG_CLIENT = {(CLIENT, "client"), (VECTOR, "t.v"), (HISTOGRAM, "t"), (EVENT, "e"), (EVENT, "f")}
+WRONG_CLIENT = {(CLIENT, "client"), (VECTOR, "t.v"), (HISTOGRAM, "t")}
 
 
 def test_a_client_of_another_family_is_a_limit(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,9 +376,7 @@ def test_a_client_of_another_family_is_a_limit(servers: Servers, monkeypatch: py
     fill(
         servers["mysql"],
         "CREATE TABLE t (id INT PRIMARY KEY, v VECTOR(2), g INT AS (id + 1) STORED); INSERT INTO t (id) VALUES (1);"
-        "ANALYZE TABLE t UPDATE HISTOGRAM ON g;"
-        "CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT ';;;';"
-        "CREATE EVENT f ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT 1;",
+        "ANALYZE TABLE t UPDATE HISTOGRAM ON g;",
     )
     dump, _ = take(engine(servers["mysql"]))
     assert {(kind, "client" if kind == CLIENT else name) for kind, name in told(dump)} == WRONG_CLIENT
@@ -404,23 +403,58 @@ def test_the_servers_own_client_is_found_whatever_it_is_called(
     assert found.path == str(other / "mysqldump" if is_mariadb else own / "mariadb-dump")
 
 
-@pytest.mark.parametrize("text", ["DO SELECT ';;'", "DO SELECT 'a;;;b'", "COMMENT ';;' DO SELECT 1"])
+EVENTS = """
+DELIMITER //
+CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT ';;', '*/' //
+SET sql_mode = 'ANSI_QUOTES', time_zone = '+03:00' //
+CREATE EVENT f ON SCHEDULE AT '2036-01-01' ON COMPLETION PRESERVE COMMENT 'x;;;' DO BEGIN SELECT 1; SELECT "x"; END //
+SET NAMES latin1 //
+CREATE EVENT g ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT 'ö' -- a remark
+//
+CREATE PROCEDURE p() SELECT ';;' //
+"""
+ENDLESS = f"CREATE EVENT h ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT '{';' * 15}'"
+
+
 @pytest.mark.parametrize("name", EVERYWHERE)
-def test_an_event_that_a_client_cannot_write_does_not_hang_the_dump(
-    servers: Servers, own_clients: Callable[[Any], None], name: str, text: str
+def test_events_on_which_a_client_hangs_are_dumped(
+    servers: Servers, own_clients: Callable[[Any], None], name: str
 ) -> None:
     server = servers[name]
     own_clients(server)
-    fill(
-        server,
-        f"CREATE EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' {text};"
-        "CREATE PROCEDURE p() SELECT ';;'; CREATE TABLE t (id INT PRIMARY KEY)",
-    )
+    fill(server, EVENTS.encode("latin1"))
     dump, sql = take(engine(server))
-    is_dumped = ("event", "e") in {(entry.kind, entry.name) for entry in dump.objects}
-    assert is_dumped == (name == "mariadb_118")
-    assert told(dump) == (set() if is_dumped else {(EVENT, "e")})
-    load(server, sql)
+    objects = {(entry.kind, entry.name): entry.definition_sha256 for entry in dump.objects}
+    assert {entry for entry in objects if entry[0] == "event"} == {("event", event) for event in "efg"}
+    assert told(dump) == set()
+    for sequential in (False, True):
+        loading = engine(server)
+        with loading.target(Target(COPY, "a key", dump)) as place:
+            loading.load(place.name, [sql], Load(SOURCE, sequential=sequential))
+            assert comparison.differences(dump, loading.read_back(place.name, ())) == []
+        server.run(f"DROP DATABASE {COPY}")
+    server.run(f"CREATE DATABASE {COPY}")
+    server.run(sql, COPY)  # by hand
+    assert server.run(f"SELECT count(*) FROM information_schema.events WHERE event_schema = '{COPY}'") == "3\n"
+    server.run(ENDLESS, SOURCE)
+    dump, _ = take(engine(server))
+    assert told(dump) == (set() if name == "mariadb_118" else {(EVENT, "h")})
+    assert len([entry for entry in dump.objects if entry.kind == "event"]) == (4 if name == "mariadb_118" else 3)
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_events_are_the_same_whoever_writes_them(
+    servers: Servers, own_clients: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    server = servers[name]
+    own_clients(server)
+    fill(server, EVENTS.replace(";;", "::").replace("-- a remark", "").encode("latin1"))
+    server.run(f"ALTER DATABASE {SOURCE} COLLATE utf8mb4_bin")  # events keep that of the day on which they were made
+    by_client, _ = take(engine(server))
+    monkeypatch.setattr(mysql_limits, "choose", lambda source, client: Choice(events=False))
+    by_us, sql = take(engine(server))
+    assert b"written by Lifeboat" in sql
+    assert sorted(by_us.objects, key=str) == sorted(by_client.objects, key=str)
 
 
 @pytest.mark.parametrize("name", ["mysql", "mariadb"])

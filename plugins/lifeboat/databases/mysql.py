@@ -20,7 +20,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from lifeboat.databases import UNPROTECTED, Dump, Dumpable, Limit, Server, limit_texts, mysql_limits, mysql_source
+from lifeboat.databases import (
+    UNPROTECTED,
+    Dump,
+    Dumpable,
+    Limit,
+    Server,
+    limit_texts,
+    mysql_events,
+    mysql_limits,
+    mysql_source,
+)
 from lifeboat.databases.digest import RULES, DumpDigest, DumpParser
 from lifeboat.databases.mysql_limits import Choice
 from lifeboat.databases.mysql_source import Source, Taker
@@ -515,10 +525,12 @@ def dump(
             limits = [] if filling else _limits(session, source, client, excluded, left_out, broken)
             excluded = [*excluded, *left_out, *broken]
             captured_at = datetime.now(UTC)
+            choice = mysql_limits.choose(source, client)
+            events = b"" if choice.events else _events(session, source, client)
             with secret_file(option_file_text(server, client)) as (descriptor, path):
-                command = dump_command(client, path, database, excluded, mysql_limits.choose(source, client))
+                command = dump_command(client, path, database, excluded, choice)
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
-                passed = _pump(database, excluded, command, descriptor, write, _Watch(session, database))
+                passed = _pump(database, excluded, command, descriptor, write, _Watch(session, database), events)
             _check_unaltered(session, source)
             longest = session.longest()
     if not filling:
@@ -576,7 +588,8 @@ def check_dump(
             choice = mysql_limits.choose(source, client)
             command = dump_command(client, path, begun.database, excluded, choice, rows=False)
             watch = _Watch(session, begun.database)
-            passed = _pump(begun.database, excluded, command, descriptor, lambda chunk: None, watch)
+            events = b"" if choice.events else _events(session, source, client)
+            passed = _pump(begun.database, excluded, command, descriptor, lambda chunk: None, watch, events)
     limits = [*mysql_limits.of_client(source, client, excluded), *passed.limits]
     if ask_taker:
         limits += _of_taker(ask_taker, source, excluded, 0)
@@ -643,6 +656,12 @@ def _source(begun: _Begun) -> tuple[Source, list[str], list[str]]:
     left_out = mysql_limits.over_excluded(source, begun.excluded)
     views = [view.name for view in source.views if view.name not in {*begun.excluded, *left_out}]
     return source, left_out, list(mysql_source.unwritable_views(begun.session, begun.database, views))
+
+
+def _events(session: Session, source: Source, client: Client) -> bytes:
+    """Return the events as SQL, for a client that would never end on them."""
+    log.info("%s never ends on an event with ';;': Lifeboat writes the events of %s.", client.version, source.schema)
+    return mysql_events.written(session, source.schema, mysql_limits.writable_events(source))
 
 
 def _limits(
@@ -713,13 +732,17 @@ def _pump(
     secret: int,
     write: Callable[[bytes], object],
     watch: _Watch,
+    events: bytes,
 ) -> _Passed:
-    """Run the client and pass its output on; return what it held."""
+    """Run the client and pass its output on; return what it held.
+
+    :param events: that the client does not write, as SQL.
+    """
     definitions = mysql_limits.Definitions(database, excluded)
     parser, sha256, sql_bytes = DumpParser(definitions.see, schema=database), hashlib.sha256(), 0
     line = longest_line = 0
     with child(command, [secret]) as client:
-        for chunk in client.chunks(silence=SILENCE):
+        for chunk in mysql_events.before_trailer(client.chunks(silence=SILENCE), events):
             if not watch.hears(chunk):
                 continue
             write(chunk)

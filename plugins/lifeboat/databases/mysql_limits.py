@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from lifeboat.databases import EXCLUDED_PARENT, OTHER_SCHEMA, UNASKED, UNPROTECTED, Limit
 from lifeboat.databases.mysql_definitions import members, read_table
 from lifeboat.databases.mysql_lexis import Lexis, Session, tokens
-from lifeboat.databases.mysql_source import UNICODE, Column, Source, Table, Taker, View
-from lifeboat.databases.mysql_statements import Statement, classify, name_of
+from lifeboat.databases.mysql_source import UNICODE, Code, Column, Source, Table, Taker, View
+from lifeboat.databases.mysql_statements import LONGEST_DELIMITER, Statement, classify, name_of
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed, plural, size_text
 
@@ -172,6 +172,7 @@ def _definers(source: Source, excluded: Collection[str]) -> Iterator[tuple[str, 
 class Choice:
     """What a client is asked for in one dump, besides what it always writes.
 
+    :param events: where it is not asked for them, `mysql_events` writes them.
     :param history: all versions of rows in tables WITH SYSTEM VERSIONING.
     :param histograms: statements that compute histograms again.
     """
@@ -185,15 +186,24 @@ def choose(source: Source, client: Client) -> Choice:
     """Choose what a client can write of a database without failing, and without running indefinitely."""
     versioned = any(table.kind == "SYSTEM VERSIONED" for table in source.tables)
     return Choice(
-        events=not _events_with_delimiters(source) or _writes_all_events(client),
+        events=_writes_all_events(client) or not any(map(_has_delimiter, _events(source))),
         history=versioned and "dump-history" in client.options and not _by_transaction(source),
         histograms=bool(source.histograms) and "column-statistics" in client.options,
     )
 
 
-def _events_with_delimiters(source: Source) -> list[str]:
-    """Return the events with two semicolons in their text: looking for another delimiter, some clients never end."""
-    return [code.name for code in source.code if code.kind == "event" and ";;" in (code.text or "")]
+def _events(source: Source) -> list[Code]:
+    return [code for code in source.code if code.kind == "event"]
+
+
+def _has_delimiter(event: Code, delimiter: str = ";;") -> bool:
+    """Whether an event's definition holds a delimiter: looking for another one, some clients never end."""
+    return any(delimiter in text for text in (event.name, event.definer, event.text or ""))
+
+
+def writable_events(source: Source) -> list[str]:
+    """Return the events that a dump can hold: some delimiter tells them from what follows."""
+    return [event.name for event in _events(source) if not _has_delimiter(event, ";" * LONGEST_DELIMITER)]
 
 
 def _writes_all_events(client: Client) -> bool:
@@ -216,7 +226,7 @@ def of_client(source: Source, client: Client, excluded: Collection[str]) -> Iter
     if not choice.history:
         yield from _of_history(source, client, tables)
     if not choice.events:
-        yield from _of_events(source, client)
+        yield from _of_events(source)
     if not choice.histograms:
         for name in source.histograms:
             yield Limit(
@@ -248,12 +258,11 @@ def _of_history(source: Source, client: Client, tables: Iterable[Table]) -> Iter
         yield Limit(HISTORY, name, f"table {name!r} has its current rows only, without their history: {why}")
 
 
-def _of_events(source: Source, client: Client) -> Iterator[Limit]:
-    culprits = ", ".join(map(repr, _events_with_delimiters(source)))
-    for code in source.code:
-        if code.kind == "event":
-            text = f"event {code.name!r} is left out: {client.version} never ends on the ';;' in the text of {culprits}"
-            yield Limit(EVENT, code.name, text)
+def _of_events(source: Source) -> Iterator[Limit]:
+    writable = writable_events(source)
+    for name in (event.name for event in _events(source) if event.name not in writable):
+        text = f"event {name!r} is left out: it has {LONGEST_DELIMITER} semicolons in a row, as long as any delimiter"
+        yield Limit(EVENT, name, text)
 
 
 def _of_wrong_client(source: Source, client: Client) -> str:

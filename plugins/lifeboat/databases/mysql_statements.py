@@ -27,6 +27,7 @@ from lifeboat.text import size_text
 PIECE = 1_000_000  # just below what dump clients write at once, so that theirs are passed on uncut
 LOOKAHEAD = 1 << 16  # comments between statements are shorter
 LONGEST_HEAD = 1 << 20  # of an INSERT, up to VALUES: 4096 columns may be named there
+LONGEST_DELIMITER = 15  # that stock clients know
 ORIGIN_BYTES = 4096
 
 Kind = Literal[
@@ -184,6 +185,12 @@ def name_of(quoted: bytes) -> str:
 def quote(name: str) -> bytes:
     """Return a name as an identifier."""
     return b"`" + name.encode("utf-8", "surrogateescape").replace(b"`", b"``") + b"`"
+
+
+def delimiter_beyond(sql: bytes) -> bytes:
+    """Return a delimiter of stock clients that a definition does not hold; empty where it holds all of them."""
+    marks = (b";" * length for length in range(2, LONGEST_DELIMITER + 1))
+    return next((delimiter for delimiter in marks if delimiter not in sql), b"")
 
 
 def without_strings(sql: bytes, lexis: Lexis = PLAIN) -> bytes:

@@ -22,7 +22,7 @@ from lifeboat.databases.mysql import Client, Session, installed, option_file_tex
 from lifeboat.databases.mysql_code import Code
 from lifeboat.databases.mysql_definitions import Column
 from lifeboat.databases.mysql_rows import loadable
-from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows
+from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows, delimiter_beyond
 from lifeboat.databases.mysql_target import (
     AS_READ,
     HINTS,
@@ -42,7 +42,6 @@ from lifeboat.processes import Child, child, secret_file
 from lifeboat.progress import Progress
 
 LONGEST_PACKET = 1 << 30
-LONGEST_DELIMITER = 15
 SET_UP_SECONDS, SET_UP_POLL = 60, 0.02
 REMEMBERED = 50_000  # statements: more than fit into the pipe and the client's buffer
 _ERROR = re.compile(r"ERROR (\d+) \([^)]*\)(?: at line (\d+))?: (.*)")
@@ -242,9 +241,8 @@ def _delimiter(statement: Statement) -> bytes:
 
     :raises RestoreError: it holds all that the client knows.
     """
-    for length in range(2, LONGEST_DELIMITER + 1):
-        if (delimiter := b";" * length) not in statement.sql:
-            return delimiter
+    if delimiter := delimiter_beyond(statement.sql):
+        return delimiter
     raise RestoreError(
         f"{statement.kind} {statement.name!r} cannot be told from what follows it.", "Restore without the stock client."
     )
