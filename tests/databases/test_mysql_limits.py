@@ -237,8 +237,10 @@ CASES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], set[tuple[str, str
         ("mariadb", "mariadb_118"),
         VERSIONED + COUNTED,
         (),
-        {(HISTORY, "t"), (HISTORY, "counted")},
+        {(HISTORY, "counted")},
     ),
+    "history that counts transactions only": (("mariadb",), COUNTED, (), {(HISTORY, "counted")}),
+    "excluded history that counts transactions": (("mariadb",), VERSIONED + COUNTED, ("counted",), set()),
     "files elsewhere": (
         ("mariadb",),
         "CREATE TABLE t (id INT PRIMARY KEY) DATA DIRECTORY='/tmp';",
@@ -347,15 +349,42 @@ def test_the_history_of_rows_is_dumped_and_comes_back(
     fill(
         server,
         "CREATE TABLE t (id INT PRIMARY KEY, n INT) WITH SYSTEM VERSIONING; INSERT INTO t VALUES (1, 1), (2, 1);"
-        "UPDATE t SET n = 2 WHERE id = 1; UPDATE t SET n = 3 WHERE id = 1; DELETE FROM t WHERE id = 2;",
+        "UPDATE t SET n = 2 WHERE id = 1; UPDATE t SET n = 3 WHERE id = 1; DELETE FROM t WHERE id = 2;"
+        + COUNTED
+        + "INSERT INTO counted (id) VALUES (1), (2); DELETE FROM counted WHERE id = 1; CREATE TABLE u LIKE t;"
+        "INSERT INTO u VALUES (1, 1); UPDATE u SET n = 2;",
     )
     versions = "SELECT id, n, row_start, row_end FROM {}.t FOR SYSTEM_TIME ALL ORDER BY id, n"
     before = server.run(versions.format(SOURCE))
     assert len(before.splitlines()) == 4
     dump, sql = take(engine(server))
-    assert dump.rows == 4
-    load(server, sql)
+    assert {table.name: table.rows for table in dump.tables} == {"t": 4, "counted": 1, "u": 2}
+    (told_ahead,) = engine(server).check_dump(SOURCE, ()).lacks
+    assert "table 'counted' has its current rows only" in told_ahead
+    loading = engine(server)
+    with loading.target(Target(COPY, "a key", dump)) as place:
+        loaded = loading.load(place.name, [sql], Load(SOURCE))
+        assert comparison.differences(dump, loading.read_back(place.name, ())) == []
+    assert [warning for warning in loaded.warnings if "counted" not in warning] == []
     assert server.run(versions.format(COPY)) == before
+
+
+@pytest.mark.parametrize(
+    ("lines", "allowed"),
+    [
+        (["{}`a` {}", "{}`b``c` {}"], True),
+        (["Deprecated program name. Use mariadb-dump.", "{}`b``c` {}", "{}`a` {}"], True),
+        ([], False),
+        (["{}`a` {}"], False),
+        (["{}`a` {}", "{}`b``c` {}", "{}`d` {}"], False),
+        (["{}`a` {}", "{}`b``c` {}", "mariadb-dump: Error 2013: Lost connection when dumping table `e`"], False),
+    ],
+)
+def test_a_client_may_refuse_the_history_that_it_must_and_nothing_else(lines: list[str], allowed: bool) -> None:
+    said = "mariadb-dump: Cannot use --dump-history for table", "with transaction-precise history"
+    choice = Choice(history=True, refused=frozenset({"a", "b`c"}))
+    assert choice.allows([line.format(said[0] + " ", said[1]) for line in lines]) == allowed
+    assert not Choice().allows([])
 
 
 def test_characters_that_take_too_long_are_not_called_whole(
@@ -451,7 +480,7 @@ def test_events_are_the_same_whoever_writes_them(
     fill(server, EVENTS.replace(";;", "::").replace("-- a remark", "").encode("latin1"))
     server.run(f"ALTER DATABASE {SOURCE} COLLATE utf8mb4_bin")  # events keep that of the day on which they were made
     by_client, _ = take(engine(server))
-    monkeypatch.setattr(mysql_limits, "choose", lambda source, client: Choice(events=False))
+    monkeypatch.setattr(mysql_limits, "choose", lambda *_: Choice(events=False))
     by_us, sql = take(engine(server))
     assert b"written by Lifeboat" in sql
     assert sorted(by_us.objects, key=str) == sorted(by_client.objects, key=str)

@@ -187,6 +187,7 @@ def dump_command(
         "routines": "",
         **({"events": ""} if choice.events else {}),
         **({"dump-history": ""} if choice.history else {}),
+        **({"force": ""} if choice.refused else {}),  # or it ends at the first table whose history it refuses
         "triggers": "",
         "hex-blob": "",  # bytes survive whatever the character sets on the way
         "order-by-primary": "",  # gives the digests of tables an order
@@ -525,12 +526,13 @@ def dump(
             limits = [] if filling else _limits(session, source, client, excluded, left_out, broken)
             excluded = [*excluded, *left_out, *broken]
             captured_at = datetime.now(UTC)
-            choice = mysql_limits.choose(source, client)
+            choice = mysql_limits.choose(source, client, excluded)
             events = b"" if choice.events else _events(session, source, client)
             with secret_file(option_file_text(server, client)) as (descriptor, path):
                 command = dump_command(client, path, database, excluded, choice)
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
-                passed = _pump(database, excluded, command, descriptor, write, _Watch(session, database), events)
+                watch = _Watch(session, database)
+                passed = _pump(database, excluded, command, descriptor, write, watch, choice, events)
             _check_unaltered(session, source)
             longest = session.longest()
     if not filling:
@@ -585,11 +587,11 @@ def check_dump(
         if denied := list(mysql_source.denied_tables(session, begun.database, tables)):
             raise DumpError(f"the user may not read the rows of {listed(denied)}.", HINTS[1142])
         with secret_file(option_file_text(server, client)) as (descriptor, path):
-            choice = mysql_limits.choose(source, client)
+            choice = mysql_limits.choose(source, client, excluded)
             command = dump_command(client, path, begun.database, excluded, choice, rows=False)
             watch = _Watch(session, begun.database)
             events = b"" if choice.events else _events(session, source, client)
-            passed = _pump(begun.database, excluded, command, descriptor, lambda chunk: None, watch, events)
+            passed = _pump(begun.database, excluded, command, descriptor, lambda chunk: None, watch, choice, events)
     limits = [*mysql_limits.of_client(source, client, excluded), *passed.limits]
     if ask_taker:
         limits += _of_taker(ask_taker, source, excluded, 0)
@@ -732,10 +734,12 @@ def _pump(
     secret: int,
     write: Callable[[bytes], object],
     watch: _Watch,
+    choice: Choice,
     events: bytes,
 ) -> _Passed:
     """Run the client and pass its output on; return what it held.
 
+    :param choice: of what it was asked for.
     :param events: that the client does not write, as SQL.
     """
     definitions = mysql_limits.Definitions(database, excluded)
@@ -756,7 +760,7 @@ def _pump(
         status = client.wait()
         if status < 0:
             raise DumpError(f"{client.name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
-        if status > 0:
+        if status > 0 and not choice.allows(client.errors.splitlines()):
             raise DumpError(
                 f"{client.name} ended with status {status}: {client.errors}.", hint_for(client.errors, HINTS)
             )

@@ -46,9 +46,12 @@ _BLANK = re.compile(rb"(?:\s|--[^\n]*\n|/\*M?!999999\\- [^\n]*\n)+")
 _STRING = re.compile(r"(`(?:[^`]|``)*`)|'(?:[^'\\]|\\.|'')*'", re.DOTALL)
 _MASKED = re.compile(rb"^  (`(?:[^`]|``)+`) [^\n]*\bMASKING POLICY (`(?:[^`]|``)+`)", re.MULTILINE)
 _CREATE_TABLE = re.compile(rb"CREATE TABLE (`(?:[^`]|``)+`)")
+_REFUSED_HISTORY = re.compile(r": Cannot use --dump-history for table (.+) with transaction-precise history$")
 _WHEN = {"row_start", "row_end"}  # columns that a versioned table has without naming them
 # The first releases of MariaDB's client known to write events with ;; in their text, and vectors.
 SAFE_FOR_EVENTS = (11, 8)
+MOST_REFUSED = 16  # lines of a client's errors that are kept, and some more
+DEPRECATED = "Deprecated program name"  # as MariaDB's client says of mysqldump
 SAFE_FOR_VECTORS = (11, 7)
 
 
@@ -174,20 +177,36 @@ class Choice:
 
     :param events: where it is not asked for them, `mysql_events` writes them.
     :param history: all versions of rows in tables WITH SYSTEM VERSIONING.
+    :param refused: tables of which it writes the current rows only, with a line among its errors.
     :param histograms: statements that compute histograms again.
     """
 
     events: bool = True
     history: bool = False
+    refused: frozenset[str] = frozenset()
     histograms: bool = False
 
+    def allows(self, errors: Sequence[str]) -> bool:
+        """Whether a client that failed did nothing but refuse what it had to."""
+        said = [line for line in errors if DEPRECATED not in line]
+        refused = [found[1] for found in map(_REFUSED_HISTORY.search, said) if found]
+        return (
+            bool(self.refused) and sorted(refused) == sorted(map(_quoted, self.refused)) and len(said) == len(refused)
+        )
 
-def choose(source: Source, client: Client) -> Choice:
-    """Choose what a client can write of a database without failing, and without running indefinitely."""
-    versioned = any(table.kind == "SYSTEM VERSIONED" for table in source.tables)
+
+def choose(source: Source, client: Client, excluded: Collection[str] = ()) -> Choice:
+    """Choose what a client can write of a database without failing, and without running indefinitely.
+
+    :param excluded: tables that it does not write.
+    """
+    versioned = {table.name for table in _tables(source, excluded) if table.kind == "SYSTEM VERSIONED"}
+    refused = versioned & _by_transaction(source)
+    history = versioned > refused and "dump-history" in client.options and len(refused) <= MOST_REFUSED
     return Choice(
         events=_writes_all_events(client) or not any(map(_has_delimiter, _events(source))),
-        history=versioned and "dump-history" in client.options and not _by_transaction(source),
+        history=history,
+        refused=frozenset(refused) if history else frozenset(),
         histograms=bool(source.histograms) and "column-statistics" in client.options,
     )
 
@@ -219,12 +238,11 @@ def _by_transaction(source: Source) -> set[str]:
 
 def of_client(source: Source, client: Client, excluded: Collection[str]) -> Iterator[Limit]:
     """Yield what the client does not write, or not rightly."""
-    choice, tables = choose(source, client), _tables(source, excluded)
+    choice, tables = choose(source, client, excluded), _tables(source, excluded)
     if client.is_mariadb != source.is_mariadb:
         yield Limit(CLIENT, client.version, _of_wrong_client(source, client))
         yield from _of_vectors(source, client, excluded)
-    if not choice.history:
-        yield from _of_history(source, client, tables)
+    yield from _of_history(source, client, tables, choice)
     if not choice.events:
         yield from _of_events(source)
     if not choice.histograms:
@@ -250,12 +268,14 @@ def _of_vectors(source: Source, client: Client, excluded: Collection[str]) -> It
             )
 
 
-def _of_history(source: Source, client: Client, tables: Iterable[Table]) -> Iterator[Limit]:
-    refused = _by_transaction(source)
+def _of_history(source: Source, client: Client, tables: Iterable[Table], choice: Choice) -> Iterator[Limit]:
+    by_transaction = _by_transaction(source)
+    can = "dump-history" in client.options
+    others = "more tables count transactions than it may refuse" if can else f"{client.version} cannot write it"
     for name in (table.name for table in tables if table.kind == "SYSTEM VERSIONED"):
-        why = "it counts transactions" if name in refused else "another table's counts transactions"
-        why = why if refused else f"{client.version} cannot write it"
-        yield Limit(HISTORY, name, f"table {name!r} has its current rows only, without their history: {why}")
+        if name in by_transaction or not choice.history:
+            why = "it counts transactions" if name in by_transaction else others
+            yield Limit(HISTORY, name, f"table {name!r} has its current rows only, without their history: {why}")
 
 
 def _of_events(source: Source) -> Iterator[Limit]:
