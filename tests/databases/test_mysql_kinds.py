@@ -288,7 +288,9 @@ def test_rows_without_parents_are_restored_and_named(way: Way) -> None:
     )
     assert loaded.warnings == tuple(f"rows lack the parents that {orphans}" for orphans in loaded.orphans)
     assert comparison.differences(captured, way.dump(COPY)[0]) == []
-    way.load(dump, sequential=True)
+    by_stock_client = way.load(dump, sequential=True)
+    assert by_stock_client.orphans == loaded.orphans
+    assert [warning for warning in by_stock_client.warnings if "install" not in warning] == list(loaded.warnings)
     assert comparison.differences(captured, way.dump(COPY)[0]) == []
     target = Target(SOURCE, "a key", captured, exists=True, in_place=True)
     with way.engine.target(target) as place:

@@ -518,18 +518,29 @@ def test_a_foreign_key_to_another_schema_is_reported_and_left_out(
     server = servers[name]
     own_clients(server)
     server.run("DROP DATABASE IF EXISTS other; CREATE DATABASE other; CREATE TABLE other.t (n INT PRIMARY KEY)")
-    fill(server, "CREATE TABLE c (n INT, CONSTRAINT k FOREIGN KEY (n) REFERENCES other.t (n));")
-    dump, sql = take(engine(server))
-    assert told(dump) == {(OTHER_PARENT, "c.k")}
-    loading = engine(server)
-    with loading.target(Target(COPY, "a key", dump)) as place:
-        loaded = loading.load(place.name, [sql], Load(SOURCE))
-        restored = loading.read_back(place.name, ())
-    assert "foreign key 'k' of table 'c' was left out: it refers to schema 'other'" in loaded.warnings
-    assert [str(difference) for difference in comparison.differences(dump, restored)] == [
-        "table 'c' is defined otherwise"
-    ]
-    server.run(f"DROP DATABASE {SOURCE}; DROP DATABASE {COPY}; DROP DATABASE other")
+    fill(
+        server,
+        "CREATE TABLE x (n INT PRIMARY KEY);"
+        "CREATE TABLE c (n INT, CONSTRAINT k FOREIGN KEY (n) REFERENCES other.t (n),"
+        " CONSTRAINT l FOREIGN KEY (n) REFERENCES x (n));",
+    )
+    dump, sql = take(engine(server), "x")
+    assert told(dump) == {(OTHER_PARENT, "c.k"), (EXCLUDED_PARENT, "c.l")}
+    warnings = []
+    for sequential in (False, True):
+        loading = engine(server)
+        with loading.target(Target(COPY, "a key", dump)) as place:
+            loaded = loading.load(place.name, [sql], Load(SOURCE, sequential=sequential))
+            restored = loading.read_back(place.name, ())
+        assert [str(difference) for difference in comparison.differences(dump, restored)] == [
+            "table 'c' is defined otherwise"
+        ]
+        warnings.append(sorted(loaded.warnings))
+        server.run(f"DROP DATABASE {COPY}")
+    assert "foreign key 'k' of table 'c' was left out: it refers to schema 'other'" in warnings[0]
+    assert "foreign key 'l' of table 'c' was not checked: there is no table 'x'" in warnings[0]
+    assert warnings[0] == warnings[1]
+    server.run(f"DROP DATABASE {SOURCE}; DROP DATABASE other")
 
 
 REFUSALS = {

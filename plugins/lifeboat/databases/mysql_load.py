@@ -20,16 +20,15 @@ from functools import partial
 from threading import Lock
 from typing import Any
 
-from lifeboat.databases import Loaded, Server
+from lifeboat.databases import Loaded, Server, mysql_foreign_keys
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases.mysql import Session, translated
 from lifeboat.databases.mysql_code import Code
 from lifeboat.databases.mysql_definitions import ForeignKey, Table
 from lifeboat.databases.mysql_rows import loadable
-from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader, name_of
+from lifeboat.databases.mysql_statements import Kind, Statement, StatementReader
 from lifeboat.databases.mysql_target import (
     AS_READ,
-    DENIED,
     HINTS,
     INVALID_DATES,
     Compatibility,
@@ -41,7 +40,7 @@ from lifeboat.databases.mysql_target import (
     left_out,
     make_step,
     passed_events,
-    query,
+    reaches_back,
     read_target,
     run,
     session_in,
@@ -51,7 +50,7 @@ from lifeboat.databases.mysql_workers import stopping
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.progress import Progress
-from lifeboat.text import listed, plural
+from lifeboat.text import listed
 
 CONNECTIONS = 4
 LARGE = 500_000  # bytes of rows from which on keys wait for them; below, defining a table twice takes longer
@@ -377,13 +376,12 @@ class _Loading:
                     add_it = partial(self._add_key_beyond, table=table, key=key, provable=provable)
                     self._workers.submit(Job(add_it, lane="foreign keys"))
                     continue
-                has_parent = name_of(key.parent) in self.tables
-                if has_parent:
-                    provable.append(key)
+                done = "left out" if self._purpose.one_table else "not checked"
+                if warning := mysql_foreign_keys.without_parent(key, self.tables, done=done):
+                    self._warn(warning)
                 else:
-                    done = "left out" if self._purpose.one_table else "not checked"
-                    self._warn(f"{key.title} was {done}: there is no table {name_of(key.parent)!r}")
-                if has_parent or not self._purpose.one_table:
+                    provable.append(key)
+                if not warning or not self._purpose.one_table:
                     kept.append(key)
             if kept:
                 sql = definitions.add_foreign_keys(table, kept)
@@ -394,23 +392,23 @@ class _Loading:
 
     def _add_key_beyond(self, session: Session, table: Table, key: ForeignKey, provable: list[ForeignKey]) -> None:
         """Add a foreign key to a table of another schema, if who loads may reach it."""
-        try:
-            run(session, definitions.add_foreign_keys(table, [key]), f"Adding {key.title}", private=True)
-        except RefusedError as refusal:
-            if refusal.number not in DENIED:
-                raise
-            self._warn(f"{key.title} was left out: it refers to schema {name_of(key.schema)!r}")
+        if warning := mysql_foreign_keys.add_beyond(session, table, key):
+            self._warn(warning)
         else:
             provable.append(key)
 
     def _check_foreign_keys(self, foreign_keys: Sequence[ForeignKey]) -> None:
         """Count the rows that lack a parent: what the dumped database let in is loaded, and told."""
         for key in foreign_keys:
-            self._workers.submit(Job(partial(_count_orphans, key=key, found=self.orphans)))
+            self._workers.submit(Job(partial(self._count_orphans, key=key)))
         self._workers.wait()
         self.orphans.sort()
         for orphans in self.orphans:
-            self._warn(f"rows lack the parents that {orphans}")
+            self._warn(mysql_foreign_keys.warning_of(orphans))
+
+    def _count_orphans(self, session: Session, key: ForeignKey) -> None:
+        if orphans := mysql_foreign_keys.orphans(session, key):
+            self.orphans.append(orphans)
 
     def _define_deferred(self, statement: Statement) -> RefusedError | None:
         """Make what stands on tables, as this server and this schema can have it; return why the server refused."""
@@ -430,15 +428,8 @@ class _Loading:
 
     def _warn_of_references(self, statement: Statement) -> None:
         """Tell what in a copy still means the original."""
-        source = self._purpose.source
-        if source and source != self._purpose.schema and definitions.names_schema(statement, source):
-            self._warn(f"{statement.kind} {statement.name!r} names the schema {source}, and still reaches into it")
-
-
-def _count_orphans(session: Session, key: ForeignKey, found: list[str]) -> None:
-    ((count,),) = query(session, key.orphans, f"Checking {key.title}")
-    if count:
-        found.append(f"{key.title} names: {plural(count, 'row')}")
+        if warning := reaches_back(statement, self._purpose.source, self._purpose.schema):
+            self._warn(warning)
 
 
 def _title(statement: Statement) -> str:

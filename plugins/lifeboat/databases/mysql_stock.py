@@ -11,16 +11,16 @@ import secrets
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from lifeboat.databases import Loaded, Server
+from lifeboat.databases import Loaded, Server, mysql_foreign_keys
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases.mysql import Client, Session, installed, option_file_text, translated
 from lifeboat.databases.mysql_code import Code
-from lifeboat.databases.mysql_definitions import Column
+from lifeboat.databases.mysql_definitions import Table
 from lifeboat.databases.mysql_rows import loadable
 from lifeboat.databases.mysql_statements import Statement, StatementReader, count_rows, delimiter_beyond
 from lifeboat.databases.mysql_target import (
@@ -29,10 +29,13 @@ from lifeboat.databases.mysql_target import (
     INVALID_DATES,
     RefusedError,
     allow,
+    differences,
     in_passes,
     left_out,
     make_step,
     passed_events,
+    reaches_back,
+    read_target,
     run,
     session_in,
     steps_of,
@@ -73,7 +76,8 @@ def load_sequentially(
         reader = StatementReader(sql, LONGEST_PACKET, source)
         of_mysql = bool(reader.origin.server) and "MariaDB" not in reader.origin.server
         fed = _Fed(drop_defaults=of_mysql and not is_mariadb)
-        adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema, code=code)
+        warnings += differences(reader.origin, read_target(session))
+        adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema, code=code, fed=fed)
         statements: Iterable[Statement] = map(adapt, reader)
         if not is_mariadb:
             statements = (definitions.as_mysql_sets(it) if it.kind == "setting" else it for it in statements)
@@ -84,14 +88,14 @@ def load_sequentially(
         ):
             _set_up(process, session, code)
             _feed(process, schema, settings, statements, fed)
+        orphans = list(_check_foreign_keys(session, fed))
         steps, last = steps_of(fed.views)
         _, refused = in_passes(steps, partial(_make, session))
         make_step(last, partial(_make, session))
         without = left_out(refused) | passed_events(session, fed.events)
-    warnings += without.values()
-    warnings += code.warnings()
+    warnings += [*fed.warnings, *map(mysql_foreign_keys.warning_of, orphans), *without.values(), *code.warnings()]
     seconds = time.monotonic() - started
-    return Loaded(schema, fed.rows, fed.tables, seconds, tuple(warnings), left_out=tuple(without))
+    return Loaded(schema, fed.rows, len(fed.tables), seconds, tuple(warnings), tuple(orphans), tuple(without))
 
 
 def _client(*, is_mariadb: bool) -> tuple[Client, list[str]]:
@@ -122,11 +126,14 @@ def _set_up(process: Child, session: Session, code: Code) -> None:
     code.before()
 
 
-def _adapted(statement: Statement, schema: str, source: str, code: Code) -> Statement:
+def _adapted(statement: Statement, schema: str, source: str, code: Code, fed: _Fed) -> Statement:
     """Return a statement of the dumped schema as one of the schema that is filled."""
     if statement.kind == "schema collation":
         return definitions.of_schema(statement, schema)
     within = definitions.within_schema(statement, source)
+    # In views, what is left is an alias of that name.
+    if statement.kind == "table" or statement.kind in definitions.CODE - {"view"}:
+        fed.warnings += filter(None, [reaches_back(within, source, schema)])
     if statement.kind == "table":
         return definitions.without_counter(within)
     return code.as_made(within) if statement.kind in definitions.CODE else within
@@ -160,17 +167,17 @@ class _Fed:
 
     :param drop_defaults: the dump and the server are MySQL's, which tells no default from DEFAULT NULL.
     :param views: what waits for its end, and the settings that they are made with.
-    :param columns: of each table.
+    :param tables: by name; the client gets them without foreign keys to other schemas.
     :param merging: tables whose rows are those of others.
     """
 
     drop_defaults: bool
     rows: int = 0
-    tables: int = 0
     views: list[Statement] = field(default_factory=list)
-    columns: dict[str, tuple[Column, ...]] = field(default_factory=dict)
+    tables: dict[str, Table] = field(default_factory=dict)
     merging: set[str] = field(default_factory=set)
     events: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     def texts(self, statement: Statement) -> list[bytes]:
         """Return what the client reads of a statement."""
@@ -183,13 +190,13 @@ class _Fed:
         if statement.kind == "rows" and statement.name in self.merging:
             return []
         if statement.kind == "rows":
-            rows = replace(statement, sql=loadable(statement.sql, self.columns.get(statement.name, ())))
+            table = self.tables.get(statement.name)
+            rows = replace(statement, sql=loadable(statement.sql, table.columns if table else ()))
             self.rows += count_rows(rows)
             return [_text(rows)]
         if statement.kind == "table":
-            self.tables += 1
-            table = definitions.read_table(statement)
-            self.columns[statement.name] = table.columns
+            table = self.tables[statement.name] = definitions.read_table(statement)
+            statement = definitions.without_foreign_keys(statement, (key for key in table.foreign_keys if key.schema))
             if definitions.merges_others(statement):
                 self.merging.add(statement.name)
             dropped = definitions.without_defaults(table) if self.drop_defaults else ()
@@ -224,6 +231,26 @@ def _feed(process: Child, schema: str, settings: Iterable[bytes], statements: It
         pass  # its last words say why
     if status := process.wait():
         raise _failure(process, status, written)
+
+
+def _check_foreign_keys(session: Session, fed: _Fed) -> Iterator[str]:
+    """Add what the client was not given, and yield the keys whose rows lack parents, as loads over several connections.
+
+    :param fed: takes warnings of keys that could not be added, or checked.
+    """
+    run(session, b"SET foreign_key_checks = 0", "Preparing a connection")
+    provable = []
+    for table in fed.tables.values():
+        for key in table.foreign_keys:
+            if key.schema:
+                warning = mysql_foreign_keys.add_beyond(session, table, key)
+            else:
+                warning = mysql_foreign_keys.without_parent(key, fed.tables, done="not checked")
+            if warning:
+                fed.warnings.append(warning)
+            else:
+                provable.append(key)
+    yield from sorted(filter(None, (mysql_foreign_keys.orphans(session, key) for key in provable)))
 
 
 def _text(statement: Statement) -> bytes:

@@ -270,6 +270,17 @@ def passed_events(session: Session, names: Iterable[str]) -> dict[LeftOut, str]:
     return {("event", name): f"event {name!r} was left out: its time has passed" for name in missing}
 
 
+def reaches_back(statement: Statement, source: str, schema: str) -> str:
+    """Return the warning of a definition that means the original, wherever it is loaded; empty of any other.
+
+    :param source: the schema that was dumped; empty where nobody knows.
+    :param schema: that is filled.
+    """
+    if source in ("", schema) or not definitions.names_schema(statement, source):
+        return ""
+    return f"{statement.kind} {statement.name!r} names the schema {source}, and still reaches into it"
+
+
 @dataclass(frozen=True)
 class Target:
     """What a load must know of the server.
