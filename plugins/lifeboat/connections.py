@@ -199,7 +199,7 @@ def _mysql_connect(connection_id: str, connection: Any, server: Server, user: st
     """Open a connection of the driver, over TLS wherever the server offers it.
 
     :param user: who logs in, with that password; the connection's own when empty.
-    :raises SettingsError: ``ssl_mode`` demands TLS, and there is none: drivers go on without.
+    :raises SettingsError: TLS is demanded, and there is none: drivers go on without.
     """
     from airflow.sdk.log import mask_secret
 
@@ -210,6 +210,8 @@ def _mysql_connect(connection_id: str, connection: Any, server: Server, user: st
         connection = copy.copy(connection)
         connection.login, connection.password = user, password
     mode = server.tls.get("ssl-mode", "").upper()
+    if not mode and server.tls and not server.socket:
+        mode = "REQUIRED"  # what verifies the server is of use only where there is TLS
     if mode in ("", "PREFERRED") and not server.socket:
         try:
             opened = _mysql_driver(connection, "REQUIRED")

@@ -30,7 +30,8 @@ from lifeboat.databases.mysql_engine import MySQL as MySQLEngine
 from lifeboat.errors import DumpError, SettingsError
 from lifeboat.processes import secret_file
 
-from include.demo.stand_ins import MariaDB
+from include.demo.server_roots import Root
+from include.demo.stand_ins import MariaDB, MariaDB118
 
 TEXTS = Path(__file__).with_name("reconstructed")
 MYSQL_HELP = (TEXTS / "mysqldump-8.4.options.txt").read_text()
@@ -205,19 +206,32 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
         yield server
 
 
+@pytest.mark.parametrize("newer", [False, pytest.param(True, marks=pytest.mark.needs("mariadb_118"))])
 @pytest.mark.parametrize(
     ("extra", "refused"),
     [
+        ({}, ""),
         ({"ssl_mode": "REQUIRED"}, ""),
         ({"ssl": {"ca": "ca.pem"}}, ""),
+        ({"ssl": {"ca": "other.pem"}}, "certificate.*Check ssl and ssl_mode"),
         ({"ssl": '{"ca": "ca.pem"}', "ssl_mode": "VERIFY_IDENTITY"}, ""),
         ({"ssl_mode": "DISABLED"}, "Access denied.*needs ssl_mode"),
         ({"ssl": {"ca": "other.pem"}, "ssl_mode": "VERIFY_CA"}, "certificate.*Check ssl and ssl_mode"),
     ],
 )
 def test_tls_as_the_airflow_connection_says(
-    second: MariaDB, monkeypatch: pytest.MonkeyPatch, extra: dict[str, Any], refused: str
+    second: MariaDB,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    extra: dict[str, Any],
+    refused: str,
+    *,
+    newer: bool,
 ) -> None:
+    """By an older client, and by a newer one, which verifies certificates unless it is told not to."""
+    if newer:
+        clients = Root(MariaDB118.suite).link(MariaDB118.clients, tmp_path / "clients")
+        monkeypatch.setenv("PATH", f"{clients}:{os.environ['PATH']}")
     folder = second.directory.parent
     trustme.CA().cert_pem.write_to_path(folder / "other.pem")
     text = json.dumps(extra).replace("ca.pem", str(folder / "ca.pem")).replace("other.pem", str(folder / "other.pem"))
@@ -269,11 +283,13 @@ def test_rows_travel_encrypted_wherever_the_server_offers_it(
 
 
 @pytest.mark.parametrize("client", CLIENTS)
-@pytest.mark.parametrize("mode", ["", "PREFERRED", "DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"])
+@pytest.mark.parametrize("mode", ["", "PREFERRED", "DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY", "a CA"])
 def test_a_server_without_tls_is_refused_where_tls_is_demanded(
-    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, client: str, mode: str
+    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: str, mode: str
 ) -> None:
-    extra = {"client": client} | ({"ssl_mode": mode} if mode else {})
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    asked = {"ssl": {"ca": str(tmp_path / "ca.pem")}} if mode == "a CA" else {"ssl_mode": mode}
+    extra = {"client": client} | (asked if mode else {})
     if mode in ("", "PREFERRED", "DISABLED"):
         assert cipher_of(opened(mariadb, monkeypatch, extra=extra)) == ""
     else:  # a driver may refuse by itself, or go on without a word
