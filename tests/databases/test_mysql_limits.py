@@ -918,3 +918,4 @@ def test_a_row_that_the_server_would_not_take_again_is_told(
     finally:
         server.run("SET GLOBAL max_allowed_packet = 268435456")
     assert told(dump) == ({(SERVER, "max_allowed_packet")} if is_told else set())
+    assert all("a row of table 't' may have 1.5 MiB" in limit.text for limit in dump.limits)

@@ -64,6 +64,8 @@ def _plain(definition: str, *, of_mariadb: bool) -> str:
         "",
         definition,
     )
+    if plain.startswith("CREATE TRIGGER"):  # printed as it was typed, and always in the schema of its table
+        return re.sub(r"^(CREATE TRIGGER )(?:`?\w+`?\.)?(.*?\sON\s+)(?:`?\w+`?\.)?", r"\1\2", plain, flags=re.DOTALL)
     if not plain.startswith("CREATE TABLE"):
         return plain
     plain = re.sub(r" /\*(?!M?!).*?\*/", "", plain)

@@ -183,6 +183,7 @@ class _Insert:
     """
 
     def __init__(self, table: _Table, named: list[bytes] | None, *, with_history: bool, a_line: bool) -> None:
+        self.table = table.name
         self._a_line, self._inside = a_line, 0
         self._has_values = named != []
         stored = {column.name: with_history if column.is_period else not column.is_computed for column in table.columns}
@@ -249,6 +250,11 @@ class DumpParser:
         self._session = Session()
         self._complete = False
         self._of_mariadb = False
+
+    @property
+    def table(self) -> str:
+        """The table of whose rows more will come; empty where none has begun."""
+        return self._insert.table if self._insert else ""
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the dump.

@@ -32,7 +32,7 @@ from lifeboat.databases import (
     mysql_source,
 )
 from lifeboat.databases.digest import RULES, DumpDigest, DumpParser
-from lifeboat.databases.mysql_limits import Choice
+from lifeboat.databases.mysql_limits import Choice, Line
 from lifeboat.databases.mysql_source import Source, Taker
 from lifeboat.errors import DumpError, LifeboatError
 from lifeboat.logs import logger
@@ -594,7 +594,7 @@ def check_dump(
             passed = _pump(begun.database, excluded, command, descriptor, lambda chunk: None, watch, choice, events)
     limits = [*mysql_limits.of_client(source, client, excluded), *passed.limits]
     if ask_taker:
-        limits += _of_taker(ask_taker, source, excluded, 0)
+        limits += _of_taker(ask_taker, source, excluded, Line())
     return Dumpable(version, client.version, ahead, (*begun.warnings, *limit_texts(limits), *_older(client, version)))
 
 
@@ -691,7 +691,7 @@ def _limits(
 
 
 def _of_taker(
-    ask_taker: Callable[[Iterable[str]], Taker], source: Source, excluded: Sequence[str], longest_line: int
+    ask_taker: Callable[[Iterable[str]], Taker], source: Source, excluded: Sequence[str], longest_line: Line
 ) -> list[Limit]:
     """Return what the server of the restore connection would not take; that never fails a backup."""
     try:
@@ -717,14 +717,14 @@ def _check_unaltered(session: Session, source: Source) -> None:
 class _Passed:
     """What passed on its way from the client.
 
-    :param longest_line: in bytes, as far as it is longer than what is read at once.
+    :param longest_line: as far as it is longer than what is read at once.
     """
 
     digest: DumpDigest
     limits: tuple[Limit, ...]
     sql_bytes: int
     sha256: str
-    longest_line: int
+    longest_line: Line
 
 
 def _pump(
@@ -744,19 +744,16 @@ def _pump(
     """
     definitions = mysql_limits.Definitions(database, excluded)
     parser, sha256, sql_bytes = DumpParser(definitions.see, schema=database), hashlib.sha256(), 0
-    line = longest_line = 0
+    lines = _Lines()
     with child(command, [secret]) as client:
         for chunk in mysql_events.before_trailer(client.chunks(silence=SILENCE), events):
             if not watch.hears(chunk):
                 continue
             write(chunk)
             sha256.update(chunk)
+            lines.see(chunk, parser.table)
             parser.feed(chunk)
             sql_bytes += len(chunk)
-            # Lines within a chunk are shorter than any server's limit.
-            end = chunk.find(b"\n")
-            longest_line = max(longest_line, line + (len(chunk) if end < 0 else end))
-            line = line + len(chunk) if end < 0 else len(chunk) - chunk.rfind(b"\n")
         status = client.wait()
         if status < 0:
             raise DumpError(f"{client.name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
@@ -770,7 +767,26 @@ def _pump(
             f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
             "Look at the server's log; the next try starts anew.",
         )
-    return _Passed(digest, tuple(definitions.limits.values()), sql_bytes, sha256.hexdigest(), longest_line)
+    return _Passed(digest, tuple(definitions.limits.values()), sql_bytes, sha256.hexdigest(), lines.longest)
+
+
+class _Lines:
+    """Measures the lines of a dump; those within a chunk are shorter than any server's limit."""
+
+    def __init__(self) -> None:
+        self.longest = Line()
+        self._open = 0
+
+    def see(self, chunk: bytes, table: str) -> None:
+        """Take the next bytes.
+
+        :param table: whose rows were passing when they came.
+        """
+        end = chunk.find(b"\n")
+        size = self._open + (len(chunk) if end < 0 else end)
+        if size > self.longest.size:
+            self.longest = Line(size, table)
+        self._open = size if end < 0 else len(chunk) - chunk.rfind(b"\n")
 
 
 class _Watch:

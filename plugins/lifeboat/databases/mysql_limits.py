@@ -195,6 +195,23 @@ class Choice:
         )
 
 
+@dataclass(frozen=True)
+class Line:
+    """The longest line of a dump, and so its longest row at most.
+
+    :param size: in bytes.
+    :param table: whose row it is; empty where nobody looked.
+    """
+
+    size: int = 0
+    table: str = ""
+
+    @property
+    def row(self) -> str:
+        """The row as messages name it."""
+        return f"a row of table {self.table!r}" if self.table else "a row"
+
+
 def choose(source: Source, client: Client, excluded: Collection[str] = ()) -> Choice:
     """Choose what a client can write of a database without failing, and without running indefinitely.
 
@@ -359,11 +376,8 @@ def _beginning(sql: bytes) -> str:
     return sql[:60].decode("utf-8", "replace").split("\n")[0]
 
 
-def of_taker(source: Source, excluded: Collection[str], taker: Taker, longest_line: int) -> Iterator[Limit]:
-    """Yield what the server of the restore connection would not take.
-
-    :param longest_line: bytes of the dump's longest line, and so of its longest row at most.
-    """
+def of_taker(source: Source, excluded: Collection[str], taker: Taker, longest_line: Line) -> Iterator[Limit]:
+    """Yield what the server of the restore connection would not take."""
     demands = (
         *_of_version(source, taker),
         *_of_tables(source, _tables(source, excluded), taker, longest_line),
@@ -382,15 +396,15 @@ def _of_version(source: Source, taker: Taker) -> Iterator[tuple[str, str]]:
         yield "read_only", "is read-only"
 
 
-def _of_tables(source: Source, tables: Sequence[Table], taker: Taker, longest_line: int) -> Iterator[tuple[str, str]]:
+def _of_tables(source: Source, tables: Sequence[Table], taker: Taker, longest_line: Line) -> Iterator[tuple[str, str]]:
     for name in sorted(taker.unknown_collations):
         yield name, f"does not know the collation {name}"
     for engine in sorted({table.engine for table in tables if table.engine}):
         if engine.lower() not in taker.engines:
             yield engine, f"does not have the storage engine {engine}"
-    if longest_line > taker.longest:
-        limit = f"takes {size_text(taker.longest)} at once, and a row may have {size_text(longest_line)}"
-        yield "max_allowed_packet", f"{limit}: raise its max_allowed_packet"
+    if longest_line.size > taker.longest:
+        limit = f"takes {size_text(taker.longest)} at once, and {longest_line.row} may have as SQL"
+        yield "max_allowed_packet", f"{limit} {size_text(longest_line.size)}: raise its max_allowed_packet"
     keyed = {column.table for column in source.columns if column.key == "PRI"}
     for name in (table.name for table in tables if taker.needs_primary_keys and table.name not in keyed):
         yield name, f"demands a primary key, which table {name!r} does not have"
@@ -414,14 +428,14 @@ def _release(version: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", version)[:2]]
 
 
-def of_longest(longest_line: int, longest: int) -> Iterator[Limit]:
+def of_longest(longest_line: Line, longest: int) -> Iterator[Limit]:
     """Yield that a row is too long to come back to the dumped server itself.
 
-    :param longest_line: bytes of the dump's longest line, and so of its longest row at most.
     :param longest: bytes of the longest statement that the server takes.
     """
-    if longest_line > longest:
-        text = f"a row may have {size_text(longest_line)} as SQL, and the server takes {size_text(longest)} at once"
+    if longest_line.size > longest:
+        sizes = f"{size_text(longest_line.size)} as SQL, and the server takes {size_text(longest)} at once"
+        text = f"{longest_line.row} may have {sizes}"
         yield Limit(SERVER, "max_allowed_packet", f"{text}: raise its max_allowed_packet before you restore")
 
 
