@@ -338,8 +338,8 @@ def _check(session: Session, code: _Made) -> None:
 @contextlib.contextmanager
 def _collated(session: Session, schema: str, collation: str) -> Iterator[None]:
     """Give a schema the collation under which something was made there."""
-    ((now,),) = session.query("SELECT @@collation_database")
-    if not collation or collation == now:
+    now = session.query("SELECT @@collation_database")[0][0] if collation else ""
+    if collation == now:
         yield
         return
     alter = f"ALTER DATABASE {quoted(schema)} COLLATE "

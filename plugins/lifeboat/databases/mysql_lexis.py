@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 # Character sets in which no byte of a letter looks like a quote, a backslash or a blank.
@@ -98,6 +98,8 @@ _QUOTES = {b"`": "name", b'"': "quoted", b"'": "string"}
 _RUN_BY_ALL = re.compile(rb"/\*!(?:(?:[0-4]\d|50)[0-6]\d\d)?")  # since MySQL 5.7 and MariaDB 10
 _OPENS = re.compile(rb"/\*M?!(?:\d{5,6})?")  # of other digits, servers take some for the statement's
 MOST_VERSIONS = 4  # that one statement tells apart
+REPEATED = 256  # settings that are read once: clients write the same around each piece of code
+LONGEST_REPEATED = 1000  # bytes of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,9 +191,10 @@ class Session:
 
         :raises ValueError: it leaves open how the server will read what follows.
         """
-        by_all = not any(token.only for token in tokens(setting, self.lexis))
+        read = _assignments_again if len(setting) <= LONGEST_REPEATED else _assignments
+        by_all, assignments = read(setting, self.lexis)
         known, changed = dict(self._known), set()
-        for target, source in _assignments(setting, self.lexis):
+        for target, source in assignments:
             variable = _variable(target)
             if variable not in (_MODE, _CHARACTER_SET) and not variable.startswith(b"@"):
                 continue
@@ -223,20 +226,26 @@ def _variable(name: bytes) -> bytes:
     return _CHARACTER_SET if plain == b"NAMES" else plain
 
 
-def _assignments(setting: bytes, lexis: Lexis) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the variables and values of a SET statement, in capitals and without white space."""
+def _assignments(setting: bytes, lexis: Lexis) -> tuple[bool, list[tuple[bytes, bytes]]]:
+    """Return whether all servers run a SET statement, and its variables and values, in capitals and without blanks."""
+    found = list(tokens(setting, lexis))
     parts: list[list[bytes]] = [[]]
-    for token in list(tokens(setting, lexis))[1:]:
+    for token in found[1:]:
         if token.shape == ",":
             parts.append([])
         else:
             parts[-1].append(setting[token.start : token.end].upper())
-    for part in parts:
-        if part[0] == b"NAMES":
-            yield part[0], part[1]
-        else:
-            at = part.index(b"=")
-            yield b"".join(part[:at]), b"".join(part[at + 1 :])
+    return not any(token.only for token in found), list(map(_assignment, parts))
+
+
+_assignments_again = lru_cache(REPEATED)(_assignments)
+
+
+def _assignment(part: Sequence[bytes]) -> tuple[bytes, bytes]:
+    if part[0] == b"NAMES":
+        return part[0], part[1]
+    at = part.index(b"=")
+    return b"".join(part[:at]), b"".join(part[at + 1 :])
 
 
 # Values as clients print them, in long runs; and anything that is a value, one by one.

@@ -15,7 +15,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -197,7 +197,9 @@ class _Loading:
         self._code = code
         self._progress = Progress(f"Restoring {purpose.schema}")
         self._head: list[bytes] = []  # settings before the first rows
+        self._before_code: int | None = None  # how many of them stand before the first view or other code
         self._prepared = False  # the inserters have them
+        self._owed: list[Statement] = []  # settings that the next definition needs
         self._pending: list[Statement] = []  # a table that is not made yet, and the settings behind it
         self._filling: _Filling | None = None
         self._deferred: list[Statement] = []
@@ -225,20 +227,21 @@ class _Loading:
                 self._begin_table(definitions.without_counter(statement))
             elif statement.kind in ("sequence", "sequence value"):  # tables draw their defaults from them
                 self._define(statement, statement.sql)
-            elif statement.kind != "view placeholder":  # views that others need are made in another pass
-                self._deferred.append(statement)
+            else:
+                self._before_code = len(self._head) if self._before_code is None else self._before_code
+                if statement.kind != "view placeholder":  # views that others need are made in another pass
+                    self._deferred.append(statement)
 
     def finish(self) -> None:
         """Make what waited for the rows.
 
         :raises RestoreError: it failed.
         """
-        self._prepare_inserters()
+        self._prepare_inserters(self._before_code)  # code has settings of its own, thousands of it many
         self._close_table()
         self._workers.wait()
         self._check_foreign_keys(self._add_foreign_keys())
-        for sql in AS_READ:
-            self._define(Statement("setting", "", sql), sql)
+        self._owed = [Statement("setting", "", sql) for sql in AS_READ]  # the dump's own follow, each before its code
         for statement in self._merging.values():
             self._begin_table(statement)
             self._close_table()
@@ -246,6 +249,7 @@ class _Loading:
         with self._code.making():
             _, refused = in_passes(steps, self._define_deferred)
         make_step(last, self._define_deferred)
+        self._pay()
         events = [statement.name for statement in self._deferred if statement.kind == "event"]
         self.left_out = left_out(refused) | passed_events(self._inserters[0], events)
         for warning in self.left_out.values():
@@ -257,16 +261,25 @@ class _Loading:
             self.warnings[warning] = None
 
     def _define(self, statement: Statement, *definition: bytes) -> None:
+        self._pay()
         for sql in definition:
-            self._workers.run(Job(partial(run, sql=sql, doing=f"Making {_title(statement)}")))
+            self._workers.run(Job(partial(run, sql=sql, doing=f"Making {statement.kind} {statement.name!r}")))
+
+    def _pay(self) -> None:
+        """Run the settings that are owed."""
+        owed, self._owed = self._owed, []
+        if owed:
+            self._workers.run(Job(partial(_set_all, settings=owed)))
 
     def _attempt(self, statement: Statement) -> RefusedError | None:
-        """Make something; return why the server refused."""
+        """Make something, with the settings that it needs; return why the server refused."""
         refusals: list[RefusedError] = []
+        owed, self._owed = self._owed, []
 
         def make(session: Session) -> None:
+            _set_all(session, owed)
             try:
-                run(session, statement.sql, f"Making {_title(statement)}")
+                run(session, statement.sql, f"Making {statement.kind} {statement.name!r}")
             except RefusedError as refusal:
                 refusals.append(refusal)
 
@@ -280,24 +293,30 @@ class _Loading:
         if self._pending:
             self._pending.append(statement)
         else:
-            self._define_setting(statement)
+            self._owe([statement])
 
-    def _define_setting(self, statement: Statement) -> None:
-        sets_mode = b"sql_mode" in statement.sql.lower()
-        self._define(statement, statement.sql, *((INVALID_DATES,) if sets_mode else ()))
+    def _owe(self, settings: Iterable[Statement]) -> None:
+        """Keep settings for the next table; the rows of any may have dates that its mode does not allow."""
+        for setting in settings:
+            self._owed.append(setting)
+            if b"sql_mode" in setting.sql.lower():
+                self._owed.append(replace(setting, sql=INVALID_DATES))
 
     def _begin_table(self, statement: Statement) -> None:
         self.tables[statement.name] = definitions.read_table(statement)
         self._pending = [statement]
         self._warn_of_references(statement)
 
-    def _prepare_inserters(self) -> None:
-        """Give the dump's settings to the connections that insert."""
+    def _prepare_inserters(self, count: int | None = None) -> None:
+        """Give the dump's settings to the connections that insert.
+
+        :param count: of the settings; all when left out.
+        """
         if self._prepared:
             return
         self._prepared = True
         for session in self._inserters:
-            for sql in self._head:
+            for sql in self._head[:count]:
                 run(session, sql, "A setting of the dump")
             # Keys are proven by being built, or by every row: unchecked, InnoDB takes rows that break them.
             run(session, b"SET foreign_key_checks = 0, unique_checks = 1, autocommit = 1", "Preparing a connection")
@@ -311,8 +330,7 @@ class _Loading:
         self._define(statement, *(table.before if large else (table.whole,)))
         if self._purpose.of_mysql and not self._target.is_mariadb:
             self._define(statement, *definitions.without_defaults(table))
-        for setting in settings:
-            self._define_setting(setting)
+        self._owe(settings)
         self._filling = _Filling(
             table.name,
             lane=None if large and table.spreads else table.name,
@@ -412,6 +430,9 @@ class _Loading:
 
     def _define_deferred(self, statement: Statement) -> RefusedError | None:
         """Make what stands on tables, as this server and this schema can have it; return why the server refused."""
+        if statement.kind == "setting":
+            self._owed.append(statement)
+            return None
         if statement.kind == "schema collation":
             statement = definitions.of_schema(statement, self._purpose.schema)
         if statement.kind in definitions.CODE:
@@ -432,5 +453,6 @@ class _Loading:
             self._warn(warning)
 
 
-def _title(statement: Statement) -> str:
-    return f"{statement.kind} {statement.name!r}" if statement.name else "a setting of the dump"
+def _set_all(session: Session, settings: Iterable[Statement]) -> None:
+    for setting in settings:
+        run(session, setting.sql, "A setting of the dump")

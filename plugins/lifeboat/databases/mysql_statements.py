@@ -15,11 +15,20 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from lifeboat.databases import mysql_grammar as grammar
-from lifeboat.databases.mysql_lexis import COMMENTS, PLAIN, Lexis, Session, are_literals, tokens
+from lifeboat.databases.mysql_lexis import (
+    COMMENTS,
+    LONGEST_REPEATED,
+    PLAIN,
+    REPEATED,
+    Lexis,
+    Session,
+    are_literals,
+    tokens,
+)
 from lifeboat.databases.sql_text import Window
 from lifeboat.errors import RestoreError
 from lifeboat.text import size_text
@@ -470,6 +479,17 @@ def classify(sql: bytes, lexis: Lexis = PLAIN, schema: str = "") -> Statement | 
     :param schema: that was dumped.
     :raises RestoreError: it reaches beyond the schema, or is none that dump clients write.
     """
+    if len(sql) <= LONGEST_REPEATED and _SETTING.match(sql):
+        return _setting(sql, lexis)
+    return _classify(sql, lexis, schema)
+
+
+@lru_cache(REPEATED)
+def _setting(sql: bytes, lexis: Lexis) -> Statement | None:
+    return _classify(sql, lexis, "")
+
+
+def _classify(sql: bytes, lexis: Lexis, schema: str) -> Statement | None:
     statement = recognise(sql)
     if not statement:
         if _SKIPPED.match(sql):
