@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lifeboat.databases import Dump, Load, Server, Target, postgresql_load, sql_text
 from lifeboat.databases.postgresql import PostgreSQL as Engine
 from lifeboat.databases.postgresql_digest import digest
-from lifeboat.databases.postgresql_statements import read
+from lifeboat.databases.postgresql_statements import (
+    _BLANK,
+    _INSIGNIFICANT,
+    _TOKENS,
+    Statement,
+    _Ends,
+    canonical,
+    plain_end,
+    read,
+)
+from lifeboat.databases.sql_text import SqlText
+from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import PostgreSQL
 from tests.databases.test_postgresql import HEAD, TAIL, everything
@@ -143,3 +157,45 @@ def test_whatever_ends_a_load_ends_it_on_all_connections(postgresql: PostgreSQL)
         loading.load(place.name, interrupted(), Load("x"))
     assert postgresql.run(ROLES) == before
     assert place.name not in postgresql.run("SELECT datname FROM pg_database")
+
+
+PIECES = (
+    *(
+        "CREATE ",
+        "FUNCTION ",
+        "PROCEDURE ",
+        "begin  atomic ",
+        "BEGIN ",
+        "ATOMIC",
+        "CASE ",
+        "END",
+        "E",
+        "x",
+        "_1",
+        "\xe4",
+    ),
+    *(";", "(", ")", "'", '"', "$", "$a$", "\\", "/", "*", "/*", "-", "--", "\n", " ", ",", "''", "'a;b'", "e'\\''"),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(text=st.lists(st.sampled_from(PIECES), max_size=24).map("".join), canonicalised=st.booleans())
+def test_what_is_read_at_once_is_read_as_token_by_token(text: str, *, canonicalised: bool) -> None:
+    sql = text.encode("latin-1")
+    if canonicalised:
+        quick = canonical(Statement("view", "v", sql))
+        assert quick == _INSIGNIFICANT.sub(lambda found: found["keep"] or b"", sql)
+    else:
+        assert statements(sql, plain_end) == statements(sql, lambda text, start: None)
+
+
+def statements(sql: bytes, plain: Callable[[bytes, int], int | None]) -> list[bytes | str]:
+    found: list[bytes | str] = []
+    with mock.patch.object(sql_text, "READ", 1):
+        text = SqlText([sql[i : i + 9] for i in range(0, len(sql), 9)], _TOKENS, _Ends, plain)
+        try:
+            while text.skip(_BLANK):
+                found.append(text.statement())
+        except RestoreError as error:
+            found.append(error.message)
+    return found

@@ -51,11 +51,18 @@ class SqlText(Window):
 
     :param tokens: of the dialect; its group ``open`` matches what begins and has not ended yet.
     :param ends: makes what follows the tokens of a statement.
+    :param plain: returns where a statement ends that need not be taken apart for it; nothing for another.
     """
 
-    def __init__(self, chunks: Iterable[bytes], tokens: re.Pattern[bytes], ends: Callable[[], Ends]) -> None:
+    def __init__(
+        self,
+        chunks: Iterable[bytes],
+        tokens: re.Pattern[bytes],
+        ends: Callable[[], Ends],
+        plain: Callable[[bytes, int], int | None] = lambda text, start: None,
+    ) -> None:
         super().__init__(chunks)
-        self._tokens, self._ends = tokens, ends
+        self._tokens, self._ends, self._plain = tokens, ends, plain
 
     def skip(self, blank: re.Pattern[bytes]) -> bool:
         """Pass what matches; whether anything follows.
@@ -86,6 +93,10 @@ class SqlText(Window):
         :raises RestoreError: the text ends in its middle, or it is too long.
         """
         while True:
+            if end := self._plain(self._text, self._position):
+                statement = self._text[self._position : end]
+                self._position = end
+                return statement
             ends = self._ends()
             for token in self._tokens.finditer(self._text, self._position):
                 if token.lastgroup == "open":
