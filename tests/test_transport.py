@@ -60,6 +60,9 @@ def test_postgresql_across_the_network(
     monkeypatch.setenv("AIRFLOW_CONN_FAR", json.dumps(facts))
     for _ in range(2):
         connections.engine(Database(name="x", engine="postgresql", connection="far"), Path("/unused"))
+    with transport.collected() as again:
+        connections.engine(Database(name="x", engine="postgresql", connection="far"), Path("/unused"))
+    assert again == warnings
     assert len(warnings) == bool(told)
     assert all(told in warning and "'far' to verify-full" in warning for warning in warnings)
 

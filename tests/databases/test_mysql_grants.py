@@ -78,6 +78,9 @@ def test_readmes_users_back_up_and_restore(server: MySQL | MariaDB | MariaDB118)
     dump, sql = back_up(server, restorer.taker)
     assert {entry.kind for entry in dump.objects} == {"view", "trigger", "procedure", "function", "event"}
     assert (dump.rows, dump.limits, dump.warnings) == (2, (), ())
+    tried = engine(server, "lifeboat_backup", restorer.taker).check_dump(SHOP, ())
+    assert (tried.server, tried.client, tried.lacks) == (dump.server, dump.client, ())
+    restorer.check_load(SHOP)
     with restorer.target(Target(COPY, "key", dump)) as place:
         loaded = restorer.load(place.name, [sql], Load(SHOP))
         restored = restorer.read_back(place.name, ())

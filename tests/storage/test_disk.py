@@ -168,8 +168,11 @@ def test_destinations_are_prepared_by_a_command(project: Configure, tmp_path: Pa
     assert shown.returncode == 0, shown.stderr
     assert f"destination 'disk' ({tmp_path / 'disk'}) is prepared, on the file system" in shown.stdout
     assert "a bucket needs no preparing" in shown.stdout
-    (again,) = answer("init", "disk")["prepared"]
-    assert again["done"].startswith("was prepared before")
+    for name in ("disk", "offsite"):
+        assert f"well     destination '{name}': a test object was stored, listed, read and deleted" in shown.stdout
+    told = answer("init", "disk")
+    assert told["prepared"][0]["done"].startswith("was prepared before")
+    assert [finding["verdict"] for finding in told["findings"]] == ["well", "well"]
     assert list(connections.destination("disk", config.load().destinations["disk"]).list()) == []
     assert lifeboat("init", "elsewhere").returncode == 2
     (tmp_path / "file").touch()

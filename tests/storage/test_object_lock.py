@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
-from lifeboat import backup, catalog, checkup, cleanup, config, connections, proof
+from lifeboat import backup, catalog, checkup, cleanup, config, connections, doctor, proof
 from lifeboat.config import Settings
 from lifeboat.errors import SettingsError, StorageError
 from lifeboat.staging import StagingDirectory
@@ -161,9 +161,13 @@ def test_a_key_that_may_lift_locks_is_found(project: Configure, bucket: str) -> 
 def test_a_governance_lock_holds_for_who_may_not_lift_it(project: Configure, bucket: str, roles: None) -> None:
     settings = locking(project, bucket, "governance", connection="backup_role", cleanup_connection="cleanup_role")
     assert lock_finding(settings) == HOLDS
+    tried = doctor.examine_destination("offsite", settings.destinations["offsite"])
+    assert {finding.verdict for finding in tried} == {"well"}
     # Whose key may lift locks counts, be it the one that only deletes.
     settings = locking(project, bucket, "governance", connection="backup_role", cleanup_connection="backups_s3")
     assert lock_finding(settings)[0] == "unhealthy"
+    tried = doctor.examine_destination("offsite", settings.destinations["offsite"])
+    assert [finding.verdict for finding in tried] == ["well", "well", "broken"]
 
 
 def test_a_bucket_without_object_lock_is_found(project: Configure, s3: S3) -> None:
