@@ -3,8 +3,8 @@
 
 Daily at 04:00. For each destination **check** reads one listing and says, for every application: how old the newest
 archive of each kind is, whether its size is usual, how much is stored, what never finished. **compare** says which
-destination lags behind the others. All findings are in the logs; the bad ones are the error of the failed task, and so
-they are in the alert.
+destination lags behind the others or lacks what they have, and whether Airflow runs the DAGs that protect you. All
+findings are in the logs; the bad ones are the error of the failed task, and so they are in the alert.
 
 **By hand**: *Trigger* opens a form: one application, one destination, a deep check (reads the newest archives back and
 compares their SHA-256). On a worker's shell: `lifeboat check`.
@@ -18,6 +18,10 @@ compares their SHA-256). On a worker's shell: `lifeboat check`.
 | too much stored | retention keeps more than the limit | `lifeboat plan`; change `retention` or `health` |
 | upload never finished | a worker died | nothing, if the next run succeeded: `backup_cleanup` sweeps it |
 | a destination lags | it was down during the last upload | clear that `upload` task |
+| an archive vanished | somebody, or a lifecycle rule, deleted it | the destination's access log; its other copy |
+| an archive is missing at one destination | an upload failed, and was not cleared | clear that `upload` task |
+| room for few days | archives grow, or the disk is shared | a larger disk; keep less: `lifeboat plan` |
+| a DAG is paused, missing or overdue | somebody paused it; its file is gone; a run hangs | Airflow's list of DAGs |
 | not reachable | destination down, credentials | fix it; clear the task |
 
 **Backfills** look at now.

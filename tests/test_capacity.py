@@ -82,3 +82,21 @@ def test_the_shortcut_never_hides_a_shortfall(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(capacity, "_at_most", lambda *_: float("inf"))
     assert answers() == quick
     assert "None" in quick
+
+
+@pytest.mark.parametrize(
+    ("free", "days"),
+    [
+        pytest.param(200 * GIGABYTE, None, id="room-for-all"),
+        pytest.param(10 * GIGABYTE, 5, id="some-days"),
+        pytest.param(2 * GIGABYTE, 1, id="tomorrow"),
+    ],
+)
+def test_a_disk_that_fills_up_says_when(free: int, days: int | None) -> None:
+    stored = [(archives(2, 3 * GIGABYTE), lambda _: Policy(delete_oldest_above_megabytes=None))]
+    assert capacity.days_until_full(stored, free, NOW, ZoneInfo("UTC")) == days
+
+
+def test_what_clean_ups_delete_makes_room() -> None:
+    stored = [(archives(9, 3 * GIGABYTE), lambda _: Policy(7, 0, 0, 0, 0, None))]
+    assert capacity.days_until_full(stored, 4 * GIGABYTE, NOW, ZoneInfo("UTC")) is None

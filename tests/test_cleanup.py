@@ -138,6 +138,20 @@ def test_old_remains_of_uploads_are_swept_and_young_ones_left(project: Configure
     assert not [key for key in keys_at(destination) if "/2020-" in key]
 
 
+def test_the_marker_of_a_vanished_archive_stays_as_long_as_the_archive_would(
+    project: Configure, destination: Destination
+) -> None:
+    later = NOW + timedelta(days=2)
+    settings = settings_of(project)
+    _, kept, due = put(destination, -1.9, 1, 3000)
+    for key in (kept, due):
+        destination.delete(key)
+    order = cleanup.evaluate(destination, settings, APPS, later).order
+    assert list(order.unfinished) == [f"{due}.json"]
+    cleanup.clean(destination, settings, APPS, later, order)
+    assert {f"{kept}.json", f"{due}.json"} & keys_at(destination) == {f"{kept}.json"}
+
+
 def test_abandoned_multipart_uploads_are_aborted(project: Configure, s3: S3) -> None:
     settings = settings_of(project)
     s3.create_bucket("abandoned")

@@ -41,12 +41,24 @@ def load_dag(airflow_db: None) -> LoadDag:
         bag = DagBag(dag_folder=str(PROJECT / "dags"), bundle_name="testing")
         assert bag.import_errors == {}
         sync_bag_to_db(bag, "testing", None)
+        set_paused(False)
         dag = bag.get_dag(dag_id)
         for task in dag.tasks:
             task.retries = 0
         return dag
 
     return load
+
+
+def set_paused(paused: bool, *dag_ids: str) -> None:
+    """Pause or unpause DAGs: those of the ids, or all."""
+    from airflow.models.dag import DagModel
+    from airflow.utils.session import create_session
+    from sqlalchemy import update
+
+    chosen = update(DagModel).where(DagModel.dag_id.in_(dag_ids)) if dag_ids else update(DagModel)
+    with create_session() as session:
+        session.execute(chosen.values(is_paused=paused))
 
 
 def states(run: Any) -> dict[str, list[str]]:
@@ -222,6 +234,13 @@ def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
         assert dead_man.requests == 0
         assert run(load_dag()).state == "success"
         assert run(load_dag("backup_check"), deep=True).state == "success"
+        assert dead_man.requests == 1
+        check = load_dag("backup_check")
+        set_paused(True, "backup_database", "settings_watch")
+        unprotected = run(check)
+        assert [states(unprotected)[task] for task in ("disk.check", "compare")] == [["success"], ["failed"]]
+        assert "backup_database is paused; unpause it in Airflow: no database is backed up" in str(slack.messages()[-1])
+        assert "settings_watch is paused" in str(slack.messages()[-1])
         assert dead_man.requests == 1
         for stored_key in stored()["disk"]:
             (tmp_path / "disk" / f"{stored_key}.json").unlink()

@@ -16,6 +16,7 @@ from lifeboat.text import MEGABYTE
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
+WEEK = timedelta(weeks=1)
 DATABASE: dict[Kind, timedelta] = {"database": DAY}
 
 
@@ -129,17 +130,49 @@ def test_other_applications_do_not_count() -> None:
 
 def test_a_lagging_destination_is_degraded() -> None:
     limits = Limits(DATABASE, recovery_point=DAY)
-    times: dict[str, dict[Kind, datetime]] = {"disk": {"database": NOW}, "s3": {"database": NOW - DAY}, "new": {}}
-    findings = health.compare("Shop", times, limits, NOW)
+    times: dict[str, health.Times] = {"disk": {"database": [NOW]}, "s3": {"database": [NOW - DAY]}, "new": {}}
+    findings = health.compare("Shop", times, limits, NOW, WEEK)
     assert {(each.destination, each.verdict) for each in findings} == {
         *(("s3", "degraded"), ("new", "degraded"), ("", "healthy"))
     }
     assert health.verdict(findings) == "degraded"
     del times["disk"], times["new"]
-    assert [each.verdict for each in health.compare("Shop", times, limits, NOW)] == ["healthy"]
-    assert [each.verdict for each in health.compare("Shop", times, limits, NOW + timedelta(seconds=1))] == ["unhealthy"]
-    assert health.compare("Shop", {}, limits, NOW) == []  # nothing could be read, which is a finding of its own
-    assert "no good backup at all" in health.compare("Shop", {"disk": {}}, limits, NOW)[0].text
+    assert [each.verdict for each in health.compare("Shop", times, limits, NOW, WEEK)] == ["healthy"]
+    late = health.compare("Shop", times, limits, NOW + timedelta(seconds=1), WEEK)
+    assert [each.verdict for each in late] == ["unhealthy"]
+    assert health.compare("Shop", {}, limits, NOW, WEEK) == []  # nothing could be read, which is a finding of its own
+    assert "no good backup at all" in health.compare("Shop", {"disk": {}}, limits, NOW, WEEK)[0].text
+
+
+@pytest.mark.parametrize(
+    ("disk", "told"),
+    [
+        pytest.param((0, 1, 2, 3), "", id="the-same"),
+        pytest.param((0, 1, 3), "the database archive of 2026-11-21 04:00:00 UTC is missing here", id="a-gap"),
+        pytest.param((0, 3), "2026-11-22 04:00:00 UTC, and 1 before it, is missing here", id="two-gaps"),
+        pytest.param((0, 1), "", id="joined-later"),
+        pytest.param((0, 1, 2, 3, 9), "", id="older-than-all-is-kept"),
+    ],
+)
+def test_what_another_destination_has_is_missed(disk: tuple[int, ...], told: str) -> None:
+    def held(*ages: int) -> health.Times:
+        return {"database": [NOW - age * DAY for age in ages]}
+
+    times = {"disk": held(*disk), "s3": held(0, 1, 2, 3, 8)}
+    findings = health.compare("Shop", times, Limits(DATABASE), NOW, WEEK)
+    assert [(each.destination, each.verdict) for each in findings] == ([("disk", "degraded")] if told else [])
+    assert told in "".join(each.text for each in findings)
+
+
+def test_an_archive_that_vanished_is_missed_by_its_marker() -> None:
+    markers = [stored._replace(modified=NOW - 2 * HOUR) for stored in listing((1, 5), (2, 5)) if "json" in stored.key]
+    key = catalog.archive_key("Shop", "database", NOW - DAY)
+    assert bad([*listing((0.5, 5)), *markers]) == {
+        "vanished": f"unhealthy: {key} and 1 older archive vanished: the marker is left, and Lifeboat always deletes"
+        f" that first. Find out who deleted it; to accept the loss, delete {key}.json"
+    }
+    met_an_upload = [stored._replace(modified=NOW - HOUR) for stored in markers]
+    assert bad([*listing((0.5, 5)), *met_an_upload]) == {}
 
 
 def test_the_worst_finding_is_the_verdict() -> None:

@@ -1,4 +1,4 @@
-"""What a retention policy needs in the long run, and how far a cap cuts it short.
+"""What a retention policy needs in the long run, how far a cap cuts it short, and when a disk will be full.
 
 Pure: the archives of an application at a destination tell how often backups come and how large they are; retention
 itself then plans a history of such archives that is as long as the policy promises.
@@ -7,7 +7,7 @@ itself then plans a history of such archives that is as long as the policy promi
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ from lifeboat.text import MEGABYTE, plural, size_text
 COMPARED = 6  # newest archives, whose median size is the usual one
 RECENT = 7  # usual distances, within which archives tell how often they come
 DAY = timedelta(days=1)
+HORIZONS = (1, 2, 3, 5, 7, 10, 14, 21, 30)  # days that a forecast looks at
 USUAL_DISTANCE: Mapping[Kind, timedelta] = {"database": DAY, "application": timedelta(weeks=1)}
 
 
@@ -56,8 +57,7 @@ def shortfall(
     :param archives: of one application at one destination, none dated in the future.
     :param zone: of retention's boundaries.
     """
-    of_kinds = {kind: [archive for archive in archives if archive.kind == kind] for kind in OWN_KINDS}
-    of_kinds = {kind: found for kind, found in of_kinds.items() if found}
+    of_kinds = _of_kinds(archives)
     cap = min((limit for kind in of_kinds if (limit := policy_of(kind).delete_oldest_above_megabytes)), default=None)
     if cap is None or _at_most(of_kinds, policy_of) <= cap * MEGABYTE:
         return None
@@ -80,6 +80,44 @@ def shortfall(
         now - min(each.captured_at for each in group if each.kind == often) for group in (kept(cap), all_kept)
     )
     return Shortfall(cap * MEGABYTE, needed, reach, promised, timedelta(days=policy_of(often).keep_all_for_days))
+
+
+def days_until_full(
+    stored: Sequence[tuple[Sequence[Archive], Callable[[Kind], Policy]]], free: int, now: datetime, zone: ZoneInfo
+) -> int | None:
+    """Say within how many days archives will not fit any more, if backups come and grow old as they did; or None.
+
+    :param stored: the archives of each application at a place, none dated in the future, and their policy.
+    :param free: bytes that the place has room for.
+    """
+    habits = [(archives, _of_kinds(archives), policy_of) for archives, policy_of in stored]
+    daily = sum(_size(found) * (DAY / _distance(found)) for _, kinds, _ in habits for found in kinds.values())
+    for days in HORIZONS:
+        if daily * days <= free:
+            continue  # whatever clean-ups delete
+        then, grown = now + days * DAY, 0
+        for archives, kinds, policy_of in habits:
+            coming = [archive for found in kinds.values() for archive in _repeated(found, then, now)]
+            plan = retention.plan([*archives, *coming], then, zone, lambda _, kind, of=policy_of: of(kind))  # type: ignore[misc]
+            grown += sum(decision.archive.size for decision in plan.decisions if decision.action == "keep")
+            grown -= sum(archive.size for archive in archives)
+        if grown > free:
+            return days
+    return None
+
+
+def _of_kinds(archives: Iterable[Archive]) -> dict[Kind, list[Archive]]:
+    of_kinds = {kind: [archive for archive in archives if archive.kind == kind] for kind in OWN_KINDS}
+    return {kind: found for kind, found in of_kinds.items() if found}
+
+
+def _repeated(found: Sequence[Archive], newest: datetime, since: datetime) -> Iterator[Archive]:
+    """Yield archives as they will come, newest first."""
+    distance, size, time = _distance(found), int(_size(found)), newest
+    while time > since:
+        key = catalog.archive_key(found[0].application, found[0].kind, time)
+        yield found[0]._replace(key=key, captured_at=time, size=size, proven=False)
+        time -= distance
 
 
 def _at_most(of_kinds: Mapping[Kind, Sequence[Archive]], policy_of: Callable[[Kind], Policy]) -> float:

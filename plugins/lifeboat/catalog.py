@@ -97,6 +97,9 @@ class Catalog:
     :param newest_proofs: what the newest proof of an application and kind says, as far as proofs were read.
     :param newest_marked: the same of the newest archive's marker.
     :param unchecked: keys of the archives whose proofs were not read, and may be anything.
+    :param vanished: archives that were published, as their markers say, and are there no more, newest first; their
+        size is not known. Their markers are among the unfinished.
+    :param free: bytes that the place still has room for; None where nobody knows.
     """
 
     archives: tuple[Archive, ...]
@@ -106,6 +109,8 @@ class Catalog:
     newest_proofs: Mapping[tuple[str, Kind], Proof] = field(default_factory=dict)
     newest_marked: Mapping[tuple[str, Kind], Marked] = field(default_factory=dict)
     unchecked: frozenset[str] = frozenset()
+    vanished: tuple[Archive, ...] = ()
+    free: int | None = None
 
     def proof_of(self, archive: Archive) -> Literal["proven", "unchecked", "unproven"]:
         """Say what is known of an archive's proof; one that was not read is unchecked."""
@@ -162,7 +167,7 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
     listing = list(objects)
     keys = {stored.key for stored in listing}
     proofs = {stored.key.removesuffix(PROOF): stored.modified for stored in listing if stored.key.endswith(PROOF)}
-    archives, unfinished = [], []
+    archives, unfinished, vanished = [], [], []
     for stored in listing:
         key = stored.key
         match = _KEY.fullmatch(key)
@@ -176,12 +181,21 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
             continue
         if suffix or (kind and need_markers and key + MARKER not in keys):
             unfinished.append(stored)
+            if suffix == MARKER:  # it is stored after the archive, and deleted before it
+                gone = key.removesuffix(MARKER)
+                vanished.append(Archive(gone, intern(application), _KIND_OF[kind], captured_at, 0, proven=False))
         else:
             # One text for all archives of a name, which is found faster than one each.
             archives.append(Archive(key, intern(application), _KIND_OF[kind], captured_at, stored.size, key in proofs))
     archives.sort(key=attrgetter("key"), reverse=True)
     archives.sort(key=attrgetter("captured_at"), reverse=True)  # stable, and twice as fast as by pairs of both
-    return Catalog(tuple(archives), tuple(sorted(unfinished, key=lambda stored: stored.key)), proofs)
+    vanished.sort(key=attrgetter("captured_at", "key"), reverse=True)
+    return Catalog(
+        tuple(archives),
+        tuple(sorted(unfinished, key=lambda stored: stored.key)),
+        proofs,
+        vanished=tuple(vanished),
+    )
 
 
 def _time(text: str, zone: tzinfo = UTC) -> datetime | None:

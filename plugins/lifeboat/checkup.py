@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from http.client import HTTPException
 from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifeboat import catalog, cleanup, connections, health, stored_archive, survey
+from lifeboat import capacity, catalog, cleanup, connections, health, stored_archive, survey
 from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.config import Settings
@@ -19,29 +20,31 @@ from lifeboat.health import Finding
 from lifeboat.logs import logger
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
+from lifeboat.text import plural, size_text
 
 log = logger(__name__)
 
 DEAD_MAN_SECONDS = 10
+FULL_SOON = 3  # days
 
 
 @dataclass(frozen=True)
 class Examined:
     """What was found at one destination.
 
-    :param newest: by application, when the newest archive of each kind was captured; nothing where the destination
+    :param held: by application, when the newest archives of each kind were captured; nothing where the destination
         could not be read.
     """
 
     destination: str
     findings: tuple[Finding, ...]
-    newest: Mapping[str, Mapping[Kind, datetime]]
+    held: Mapping[str, health.Times]
 
-    def newest_to_json(self) -> dict[str, Any]:
+    def held_to_json(self) -> dict[str, Any]:
         """Return the times as values that JSON knows."""
         return {
-            application: {kind: time.isoformat() for kind, time in kinds.items()}
-            for application, kinds in self.newest.items()
+            application: {kind: [time.isoformat() for time in times] for kind, times in kinds.items()}
+            for application, kinds in self.held.items()
         }
 
 
@@ -94,31 +97,59 @@ def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[
     :param name: of the destination in the settings.
     """
     findings: list[Finding] = []
-    newest = {}
+    held = {}
     for application in applications:
         findings += health.check(application, name, found, settings.limits_of(application), now)
         if short := cleanup.cut_short(name, found, settings, application, now):
             findings.append(Finding(application, name, "cap", "degraded", str(short)))
-        newest[application] = health.newest_times(found.of(application), now)
-    return Examined(name, tuple(findings), newest)
+        held[application] = health.newest_times(found.of(application), now)
+    findings += _room(name, found, settings, now)
+    return Examined(name, tuple(findings), held)
+
+
+def _room(name: str, found: Catalog, settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Yield when a destination will be full, where that is soon."""
+    if found.free is None:
+        return
+    stored = [
+        (health.dated_until(now, found.of(application)), functools.partial(settings.policy_of, name, application))
+        for application in settings.applications
+        if name in settings.destinations_of(application)
+    ]
+    days = capacity.days_until_full(stored, found.free, now, settings.zone)
+    if days is not None:
+        verdict: health.Verdict = "unhealthy" if days <= FULL_SOON else "degraded"
+        text = f"{size_text(found.free)} are free, which at the pace of the last backups lasts {plural(days, 'day')}"
+        yield Finding(health.EVERYTHING, name, "room", verdict, f"{text} at most: make room, or keep less")
 
 
 def compare(
     settings: Settings,
     applications: Iterable[str],
-    newest: Mapping[str, Mapping[str, Mapping[Kind, datetime]]],
+    held: Mapping[str, Mapping[str, health.Times]],
     now: datetime,
 ) -> list[Finding]:
     """Compare what the destinations hold, and ask whether restores could load it.
 
-    :param newest: by destination, what `Examined.newest` said there.
+    :param held: by destination, what `Examined.held` said there.
     """
     findings = []
     for application in applications:
-        times = {name: found[application] for name, found in newest.items() if application in found}
-        findings += health.compare(application, times, settings.limits_of(application), now)
+        times = {name: found[application] for name, found in held.items() if application in found}
+        all_kept = _all_kept(settings, application)
+        findings += health.compare(application, times, settings.limits_of(application), now, all_kept)
         findings += _loads(settings, application)
     return findings
+
+
+def _all_kept(settings: Settings, application: str) -> timedelta:
+    """Return for how long every destination of an application keeps all of its archives."""
+    policies = (
+        settings.policy_of(name, application, kind)
+        for name in settings.destinations_of(application)
+        for kind in catalog.OWN_KINDS
+    )
+    return timedelta(days=min(policy.keep_all_for_days for policy in policies))
 
 
 def _loads(settings: Settings, application: str) -> Iterator[Finding]:
@@ -128,10 +159,10 @@ def _loads(settings: Settings, application: str) -> Iterator[Finding]:
             yield Finding(application, "", "restore connection", "degraded", text)
 
 
-def times_from_json(facts: Mapping[str, Mapping[str, str]]) -> dict[str, dict[Kind, datetime]]:
-    """Read what `Examined.newest_to_json` returned."""
+def times_from_json(facts: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, health.Times]:
+    """Read what `Examined.held_to_json` returned."""
     return {
-        application: {cast(Kind, kind): datetime.fromisoformat(time) for kind, time in kinds.items()}
+        application: {cast(Kind, kind): [*map(datetime.fromisoformat, times)] for kind, times in kinds.items()}
         for application, kinds in facts.items()
     }
 

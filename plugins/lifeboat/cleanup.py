@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -133,15 +133,26 @@ def decide(
 
     archives = [archive for archive in found.archives if archive.application in applications]
     plan = retention.plan(archives, now, settings.zone, policies, held)
+    missed = _missed(found.vanished, archives, lambda all_of: retention.plan(all_of, now, settings.zone, policies))
 
     def is_due(stored: StoredObject) -> bool:
         application = stored.key.partition("/")[0]
         old = now - stored.modified > UNFINISHED_FOR
-        return old and application in applications and application not in held
+        return old and application in applications and application not in held and stored.key not in missed
 
     unfinished, uploads = (tuple(filter(is_due, remains)) for remains in (found.unfinished, found.uploads))
     short = {name: cut for name in applications if (cut := cut_short(destination, found, settings, name, now))}
     return Evaluation(plan, unfinished, uploads, found.proofs, short)
+
+
+def _missed(
+    vanished: Sequence[Archive], archives: Sequence[Archive], plan_of: Callable[[Sequence[Archive]], Plan]
+) -> set[str]:
+    """Return the markers of vanished archives that would be kept: a check names them as long as that."""
+    if not vanished:
+        return set()
+    due = {decision.archive.key for decision in plan_of([*archives, *vanished]).deletions}
+    return {archive.key + catalog.MARKER for archive in vanished if archive.key not in due}
 
 
 def cut_short(

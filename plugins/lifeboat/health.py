@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from lifeboat.catalog import Archive, Catalog, Kind
-from lifeboat.storage import StoredObject
+from lifeboat.catalog import MARKER, Archive, Catalog, Kind
 from lifeboat.text import MEGABYTE, age_text, plural, size_text
 
 COMPARED = 5  # archives before the newest whose median size is the usual one
 SKEW = timedelta(minutes=5)  # between the clocks of two workers; what is dated later is dated wrong
 STILL_RUNNING = timedelta(hours=1)  # an upload younger than this may be under way
+EVERYTHING = "Everything"  # in the place of an application
+COMPARED_TIMES = 50  # newest archives of a kind that destinations are compared by
 
 Verdict = Literal["healthy", "degraded", "unhealthy"]
+Times = Mapping[Kind, Sequence[datetime]]  # when the newest archives of each kind were captured, newest first
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,13 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
     """
     archives = found.of(application)
     present = dated_until(now, archives)
-    unfinished = [stored for stored in (*found.unfinished, *found.uploads) if stored.key.startswith(f"{application}/")]
+    vanished = [archive for archive in found.vanished if archive.application == application]
+    unfinished = {
+        stored.key: stored.modified
+        for stored in (*found.unfinished, *found.uploads)
+        if stored.key.startswith(f"{application}/")
+    }
+    since = {archive.key: unfinished.pop(archive.key + MARKER) for archive in vanished}
     findings: list[tuple[str, Verdict, str]] = []
     for kind, limit in limits.longest_ages.items():
         healthy, text = _age(present, kind, limit, now)
@@ -92,6 +100,9 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
             findings.append(_size(of_kind, limits.size_factor))
     findings.append(_storage(archives, limits.max_storage_megabytes))
     findings.append(_unfinished(unfinished, now))
+    # A listing that met an upload may show its marker alone.
+    if gone := [archive.key for archive in vanished if now - since[archive.key] > STILL_RUNNING]:
+        findings.append(_vanished(gone))
     if early := len(archives) - len(present):
         dated = plural(early, "archive is", "archives are")
         findings.append(("clock", "degraded", f"{dated} dated in the future: some clock is wrong"))
@@ -101,23 +112,29 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
 
 
 def compare(
-    application: str, newest: Mapping[str, Mapping[Kind, datetime]], limits: Limits, now: datetime
+    application: str, held: Mapping[str, Times], limits: Limits, now: datetime, all_kept: timedelta
 ) -> list[Finding]:
     """Compare the destinations of one application with each other.
 
-    :param newest: of each destination that could be read, the time of the newest archive of each kind; nothing is
-        said where none could.
+    :param held: of each destination that could be read, what `newest_times` says; nothing is said where none could.
+    :param all_kept: for how long every destination keeps every archive.
     """
     findings = []
     for kind in limits.longest_ages:
-        times = {name: kinds.get(kind) for name, kinds in newest.items()}
-        best = max((time for time in times.values() if time is not None), default=None)
-        for name, time in times.items():
-            if best is not None and time != best:
-                text = f"its newest {kind} archive is {_when(time)}, while another destination has {_when(best)}"
+        times = {name: kinds.get(kind, ()) for name, kinds in held.items()}
+        best = max((newest[0] for newest in times.values() if newest), default=None)
+        for name, here in times.items():
+            if best is not None and (not here or here[0] != best):
+                newest = f"of {_when(here[0])}" if here else "missing"
+                text = f"its newest {kind} archive is {newest}, while another destination has that of {_when(best)}"
                 findings.append(Finding(application, name, "same newest", "degraded", text))
-    if limits.recovery_point is not None and newest:
-        times_of_all = [time for kinds in newest.values() for kind, time in kinds.items() if kind != "legacy"]
+            elsewhere = {time for other in times.values() for time in other if now - time < all_kept}
+            if gaps := _gaps(here, elsewhere):
+                more = f", and {len(gaps) - 1} before it," if len(gaps) > 1 else ""
+                text = f"the {kind} archive of {_when(gaps[0])}{more} is missing here, and another destination has it"
+                findings.append(Finding(application, name, f"{kind} gaps", "degraded", text))
+    if limits.recovery_point is not None and held:
+        times_of_all = [each[0] for kinds in held.values() for kind, each in kinds.items() if kind != "legacy"]
         age = now - max(times_of_all) if times_of_all else None
         missed = age is None or age > limits.recovery_point
         last = "no good backup at all" if age is None else f"the last good backup is {age_text(age)} old"
@@ -131,12 +148,25 @@ def unreachable(application: str, destination: str, error: str) -> Finding:
     return Finding(application, destination, "reachable", "unhealthy", error)
 
 
-def newest_times(archives: Iterable[Archive], now: datetime) -> dict[Kind, datetime]:
-    """Return when the newest archive of each kind was captured; of one application."""
-    times: dict[Kind, datetime] = {}
-    for archive in dated_until(now, archives):
-        times[archive.kind] = max(times.get(archive.kind, archive.captured_at), archive.captured_at)
+def newest_times(archives: Iterable[Archive], now: datetime) -> dict[Kind, list[datetime]]:
+    """Return when the newest archives of each kind were captured, newest first; at most `COMPARED_TIMES` of a kind.
+
+    :param archives: of one application.
+    """
+    times: dict[Kind, list[datetime]] = {}
+    for archive in sorted(dated_until(now, archives), key=lambda archive: archive.captured_at, reverse=True):
+        of_kind = times.setdefault(archive.kind, [])
+        if len(of_kind) < COMPARED_TIMES:
+            of_kind.append(archive.captured_at)
     return times
+
+
+def _gaps(here: Sequence[datetime], elsewhere: Iterable[datetime]) -> list[datetime]:
+    """Return what is missing between the archives of a destination, newest first.
+
+    Before its oldest, it was not there yet, or a cap has deleted them; after its newest, it lags.
+    """
+    return sorted((time for time in set(elsewhere) - set(here) if here and here[-1] < time < here[0]), reverse=True)
 
 
 def dated_until(now: datetime, archives: Iterable[Archive]) -> list[Archive]:
@@ -173,12 +203,20 @@ def _storage(archives: Iterable[Archive], limit: int | None) -> tuple[str, Verdi
     return "storage", "healthy", f"{size_text(total)} are stored"
 
 
-def _unfinished(unfinished: Iterable[StoredObject], now: datetime) -> tuple[str, Verdict, str]:
-    keys = sorted(stored.key for stored in unfinished if now - stored.modified > STILL_RUNNING)
+def _unfinished(unfinished: Mapping[str, datetime], now: datetime) -> tuple[str, Verdict, str]:
+    """:param unfinished: when what never finished was last written to, by key."""
+    keys = sorted(key for key, modified in unfinished.items() if now - modified > STILL_RUNNING)
     if not keys:
         return "unfinished", "healthy", "no upload is unfinished"
     more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
     return "unfinished", "degraded", f"{keys[0]}{more} never finished; the next clean-up sweeps it after a day"
+
+
+def _vanished(keys: Sequence[str]) -> tuple[str, Verdict, str]:
+    """:param keys: newest first."""
+    more = f" and {plural(len(keys) - 1, 'older archive')}" if len(keys) > 1 else ""
+    text = f"{keys[0]}{more} vanished: the marker is left, and Lifeboat always deletes that first"
+    return "vanished", "unhealthy", f"{text}. Find out who deleted it; to accept the loss, delete {keys[0]}{MARKER}"
 
 
 def _limits(application: str, found: Catalog, known: int) -> Iterator[tuple[str, Verdict, str]]:
@@ -246,5 +284,5 @@ def _recovery(kind: Kind, took: timedelta, stated: timedelta | None) -> tuple[st
     return f"{kind} recovery time", verdict, f"{text}; the stated RTO is {age_text(stated)}"
 
 
-def _when(time: datetime | None) -> str:
-    return f"of {time:%Y-%m-%d %H:%M:%S} UTC" if time else "missing"
+def _when(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"

@@ -62,7 +62,7 @@ def read(destination: Destination, settings: Settings) -> Catalog:
 
 
 def examine(destination: Destination, settings: Settings) -> Catalog:
-    """Read a destination, and the marker of the newest archive of each application and kind.
+    """Read a destination, the marker of the newest archive of each application and kind, and how much room is left.
 
     :raises StorageError: the destination fails.
     :raises SettingsError: there are proofs, and no password to authenticate them with.
@@ -73,7 +73,7 @@ def examine(destination: Destination, settings: Settings) -> Catalog:
         subject = archive.application, archive.kind
         if archive.kind in OWN_KINDS and archive.application in settings.applications and subject not in marked:
             marked[subject] = _marked(destination, archive.key)
-    return replace(found, newest_marked=marked)
+    return replace(found, newest_marked=marked, free=destination.free())
 
 
 def _marked(destination: Destination, key: str) -> Marked:

@@ -135,7 +135,9 @@ def test_the_page_answers_inside_airflow(visit: Open) -> None:
     visited = visit("admin")
     visited.page.get_by_role("link", name="Backups").first.wait_for()
     frame = visited.frame
-    expect(answer(frame, "Are we safe?")).to_have_text("Yes")
+    expect(answer(frame, "Are we safe?")).to_have_text("No")  # nothing but this:
+    expect(frame.locator("ul.attention li")).to_have_count(5)
+    expect(frame.locator("ul.attention")).to_contain_text("backup_database is paused; unpause it in Airflow")
     expect(answer(frame, "What do we have?")).to_have_text("5 archives")
     expect(answer(frame, "What will tonight delete?")).to_have_text("Nothing")
     expect(answer(frame, "How do I get it back?")).to_have_text("Unproven")
@@ -400,14 +402,14 @@ def test_a_link_into_airflow_leaves_the_frame(visit: Open) -> None:
 
 def test_a_destination_that_breaks_is_seen_and_the_rest_stays(site: Site, visit: Open) -> None:
     frame = visit("viewer").frame
-    expect(answer(frame, "Are we safe?")).not_to_have_text("No")
+    expect(frame.locator("ul.attention")).not_to_contain_text("second")
     away = site.second.with_name("away")
     site.second.rename(away)
     site.second.write_text("a file where the directory should be")
     try:
         frame.wait_for_timeout(1500)
         frame.get_by_role("button", name="Refresh").click()
-        expect(answer(frame, "Are we safe?")).to_have_text("No")
+        expect(frame.locator("ul.attention")).to_contain_text("Everything at second")
         broken = frame.locator("#safe article[aria-label=second]")
         expect(broken).to_contain_text("holds no .lifeboat-destination: its disk is not mounted")
         expect(frame.locator("#safe article[aria-label=local]")).to_contain_text("healthy")

@@ -125,6 +125,13 @@ def test_are_we_safe(
     assert (answer.headline, answer.tone) == (headline, tone)
 
 
+def test_nobody_is_safe_while_a_dag_is_paused(settings: Settings) -> None:
+    readings = {name: reading(name, *objects(0.5)) for name in settings.destinations}
+    paused = overview(settings, readings, NOW, None, ["backup_cleanup", "restore_database", "backup_application"])
+    assert (paused.answers[0].headline, len(paused.troubles)) == ("No", 1)
+    assert "backup_cleanup is paused; unpause it in Airflow" in paused.troubles[0].text
+
+
 def test_an_answer_that_misses_a_destination_is_no_yes(settings: Settings) -> None:
     silent = answered(settings, reading("disk", *objects(0.5)), Reading("offsite"))
     assert silent.answers[0].headline == "Not known yet"

@@ -167,10 +167,10 @@ def last_good(subjects: Sequence[str] = ()) -> tuple[str, ...]:
         examined = _examined()
     except Exception as error:  # noqa: BLE001  # an alert without it is better than none
         return (f"The last good backup is not known: {type(error).__name__}.",)
-    silent = [name for name in settings.destinations if name not in examined or not examined[name].newest]
+    silent = [name for name in settings.destinations if name not in examined or not examined[name].held]
     lines = []
     for application in _named_by(subjects, settings.applications) or settings.applications:
-        times = [time for each in examined.values() for time in each.newest.get(application, {}).values()]
+        times = [times[0] for each in examined.values() for times in each.held.get(application, {}).values()]
         unknown = "not known" if silent else "none was found"
         when = f"{max(times):%Y-%m-%d %H:%M} UTC, {age_text(now - max(times))} ago" if times else unknown
         lines.append(f"Last good backup of {application}: {when}")

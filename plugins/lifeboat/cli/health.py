@@ -39,7 +39,7 @@ def check_health(
     with ThreadPoolExecutor(len(wanted)) as pool:
         examined = list(pool.map(examine, wanted))
     findings = [finding for each in examined for finding in each.findings]
-    findings += checkup.compare(settings, names, {each.destination: each.newest for each in examined}, now)
+    findings += checkup.compare(settings, names, {each.destination: each.held for each in examined}, now)
     verdict = health.verdict(findings)
     if as_json:
         terminal.print_json({"verdict": verdict, "findings": [asdict(finding) for finding in findings]})

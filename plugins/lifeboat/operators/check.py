@@ -1,4 +1,4 @@
-"""Check what every destination holds, and compare them."""
+"""Check what every destination holds, compare them, and look whether Airflow runs what protects it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from lifeboat.health import Finding
+    from lifeboat.schedules import Schedule
 
+NOT_FOUND = 404  # of HTTP
 CHECKED = "checked"  # XCom key: whether all was healthy, and by application, when the newest archives were captured
 
 
@@ -30,13 +32,13 @@ class CheckDestinationOperator(DestinationOperator):
         deep = bool(context["params"].get("deep"))
         examined = checkup.examine(self.destination, settings, applications, datetime.now(UTC), deep=deep)
         healthy = health.verdict(examined.findings) == "healthy"
-        facts = {"healthy": healthy, "newest": examined.newest_to_json()}
+        facts = {"healthy": healthy, "held": examined.held_to_json()}
         context["ti"].xcom_push(key=CHECKED, value=seal(context, settings, _check_of(self.destination), facts))
         _tell(self, examined.findings)
 
 
 class CompareDestinationsOperator(LifeboatOperator):
-    """Compare the destinations with each other; when all is healthy, tell the dead man's switch.
+    """Compare the destinations with each other, and look at the DAGs; when all is well, tell the dead man's switch.
 
     :param checks: ids of the tasks that checked the destinations, by destination.
     """
@@ -49,7 +51,7 @@ class CompareDestinationsOperator(LifeboatOperator):
 
     def step(self, context: Context) -> None:
         """Compare."""
-        from lifeboat import checkup
+        from lifeboat import checkup, schedules
         from lifeboat.errors import UnhealthyError
         from lifeboat.operators.sealed import unseal
 
@@ -64,14 +66,34 @@ class CompareDestinationsOperator(LifeboatOperator):
         }
         wanted = context["params"].get("application", ALL)
         applications = list(settings.applications) if wanted == ALL else [wanted]
-        newest = {name: checkup.times_from_json(facts["newest"]) for name, facts in found.items()}
-        _tell(self, checkup.compare(settings, applications, newest, datetime.now(UTC)))
+        held = {name: checkup.times_from_json(facts["held"]) for name, facts in found.items()}
+        now = datetime.now(UTC)
+        findings = checkup.compare(settings, applications, held, now)
+        if wanted == ALL:
+            known = {dag_id: _schedule_of(ti, dag_id) for dag_id in schedules.watched(settings)}
+            findings += schedules.check(known, now)
+        _tell(self, findings)
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
         unhealthy = {name for name, facts in found.items() if not facts["healthy"]}
         if failed := [name for name, task in self.checks.items() if states.get(task) == "failed" or name in unhealthy]:
             raise UnhealthyError(f"Not healthy: {', '.join(failed)}. The check of each says why.")
         if found.keys() == self.checks.keys() and wanted == ALL:
             checkup.ping_dead_man_switch(settings)
+
+
+def _schedule_of(ti: Any, dag_id: str) -> Schedule | None:
+    """Ask Airflow for the schedule of a DAG; None where it has no such DAG."""
+    from airflow.sdk.exceptions import AirflowRuntimeError
+
+    from lifeboat.schedules import Schedule
+
+    try:
+        dag = ti.get_dag(dag_id)
+    except AirflowRuntimeError as error:
+        if (error.error.detail or {}).get("status_code") == NOT_FOUND:
+            return None
+        raise
+    return Schedule(dag.is_paused, dag.next_dagrun)
 
 
 def _check_of(destination: str) -> str:

@@ -73,15 +73,15 @@ class PrepareStagingOperator(ApplicationOperator):
         if others:
             raise AirflowSkipException(f"No backup: run {others[0]} is taking one.")
         now = datetime.now(UTC)
-        newest = []
+        newest: list[Sequence[datetime]] = []
         for destination in connections.destinations(settings, self.application, chosen(context, "destinations")):
             try:
                 found = catalog.read(destination.list(f"{self.application}/")).of(self.application)
             except StorageError as error:
                 self.log.warning("%s", error)
                 continue
-            newest.append(health.newest_times(found, now).get(self.kind))
-        ages = [now - time for time in newest if time]
+            newest.append(health.newest_times(found, now).get(self.kind, ()))
+        ages = [now - times[0] for times in newest if times]
         if len(ages) == len(newest) > 0 and max(ages) < self.interval:
             raise AirflowSkipException(
                 f"No backup: a backfill cannot travel in time, and the newest {self.kind} archive is only"

@@ -30,6 +30,9 @@ class Destination(Protocol):
     def init(self) -> str:
         """Prepare the place for its first use, and say in words what came of it; a second time changes nothing."""
 
+    def free(self) -> int | None:
+        """Return how many more bytes the place has room for; None where nobody knows."""
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """Yield the objects below a prefix, in no order, from one listing."""
 

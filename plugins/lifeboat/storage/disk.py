@@ -59,6 +59,14 @@ class Directory:
     def init(self) -> str:
         return "needs no preparing"
 
+    def free(self) -> int | None:
+        with self._translated("look for room in"):
+            try:
+                disk = os.statvfs(self._root)
+            except FileNotFoundError:
+                return None
+            return disk.f_bavail * disk.f_frsize
+
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         with self._translated("list"):
             try:

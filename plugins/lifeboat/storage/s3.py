@@ -69,6 +69,9 @@ class S3Destination(Bucket):
             self.client.head_bucket(Bucket=self.bucket)
         return "is there; a bucket needs no preparing"
 
+    def free(self) -> int | None:
+        return None
+
     def source(self, key: str) -> Source:
         return Object(self, key)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Annotated, Any
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag, requires_access_view
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lifeboat import __version__, config, health
+from lifeboat import __version__, config, health, schedules
 from lifeboat.config import Settings
 from lifeboat.errors import SettingsError
 from lifeboat.text import plural, size_text
@@ -34,8 +34,15 @@ REFRESH_SECONDS = 1  # how old a reading may be for somebody who asks for a fres
 LONGEST_WAIT = timedelta(days=366)  # for the next clean-up
 SHORT_TABLE = 12  # rows that are shown without being asked for
 LONGEST_TABLE = 200  # rows; the command line has the rest
-DAGS = ("backup_database", "backup_application", "backup_cleanup", "backup_check")
-ACTIONS = (*DAGS[:2], "restore_database", "restore_application", "restore_drill", "doctor", "alert_test")
+ACTIONS = (
+    "backup_database",
+    "backup_application",
+    "restore_database",
+    "restore_application",
+    "restore_drill",
+    "doctor",
+    "alert_test",
+)
 STATIC = {
     "page.css": "text/css",
     "page.js": "text/javascript",
@@ -137,7 +144,7 @@ def whole_page(request: Request, user: GetUserDep) -> Response:
     context = {
         "settings": found,
         "trouble": trouble,
-        "dags": DAGS,
+        "dags": schedules.watched(found) if found else (),
         "may": [dag for dag in ACTIONS if _may_trigger(request, user, dag)],
         "form": plans.policy_form(found) if found else None,
     }
@@ -154,12 +161,19 @@ def _may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
 
 
 @page.get("/answers")
-def answers(found: SettingsDep, readings: ReadingsDep, at: datetime | None = None, fresh: bool = False) -> Response:
-    """The four answers, from the destinations that answer at once."""
+def answers(
+    found: SettingsDep,
+    readings: ReadingsDep,
+    paused: Annotated[Sequence[str], Query()] = (),
+    at: datetime | None = None,
+    fresh: bool = False,
+) -> Response:
+    """The four answers, from the destinations that answer at once, and from the DAGs that Airflow says are paused."""
     now = datetime.now(UTC)
     read = readings.all(found, PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
-    answered = overview(found, read, now, _next_cleanup(at, now))
-    return _html("answers.html", {"overview": answered}, waits=bool(answered.silent))
+    answered = overview(found, read, now, _next_cleanup(at, now), paused)
+    context = {"overview": answered, "with_files": bool(found.applications_of("application"))}
+    return _html("answers.html", context, waits=bool(answered.silent))
 
 
 @page.get("/destinations/{name}")

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lifeboat import health
+from lifeboat import health, schedules
 from lifeboat.config import Settings
 from lifeboat.health import Finding
+from lifeboat.schedules import Schedule
 from lifeboat.text import plural, size_text
 from lifeboat.ui.plans import plan_view
 from lifeboat.ui.readings import Reading
@@ -45,14 +46,20 @@ class Overview:
 
 
 def overview(
-    settings: Settings, readings: Mapping[str, Reading], now: datetime, next_cleanup: datetime | None
+    settings: Settings,
+    readings: Mapping[str, Reading],
+    now: datetime,
+    next_cleanup: datetime | None,
+    paused: Collection[str] = (),
 ) -> Overview:
     """Answer from what is known so far.
 
     :param next_cleanup: when the next clean-up runs, or None when none is due.
+    :param paused: ids of DAGs.
     """
     silent = tuple(name for name, reading in readings.items() if reading.silent)
-    findings = findings_of(settings, readings, now)
+    idle = {dag_id: Schedule(is_paused=True) for dag_id in schedules.watched(settings) if dag_id in paused}
+    findings = [*schedules.check(idle, now), *findings_of(settings, readings, now)]
     troubles = worst_first(findings)
     empty = all(reading.found is not None and not reading.found.archives for reading in readings.values())
     answers = (

@@ -95,15 +95,15 @@ def applications_at(settings: Settings, destination: str) -> list[str]:
 def findings_of(settings: Settings, readings: Mapping[str, Reading], now: datetime) -> list[Finding]:
     """Check every application at every destination that has answered, and compare the destinations."""
     findings: list[Finding] = []
-    newest = {}
+    held = {}
     for name, reading in readings.items():
         if reading.found is not None:
             examined = checkup.judge(name, reading.found, settings, applications_at(settings, name), now)
             findings += examined.findings
-            newest[name] = examined.newest
+            held[name] = examined.held
         elif reading.trouble:
-            findings.append(health.unreachable("Everything", name, reading.trouble))
-    return findings + checkup.compare(settings, settings.applications, newest, now)
+            findings.append(health.unreachable(health.EVERYTHING, name, reading.trouble))
+    return findings + checkup.compare(settings, settings.applications, held, now)
 
 
 def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -141,7 +141,7 @@ def _gauges(settings: Settings, found: Catalog, application: str, now: datetime)
     own = found.of(application)
     newest = health.newest_times(own, now)
     for kind, limit in limits.longest_ages.items():
-        age = max(now - newest[kind], timedelta()) if kind in newest else None
+        age = max(now - newest[kind][0], timedelta()) if kind in newest else None
         yield Gauge(
             f"Newest {kind}",
             "none yet" if age is None else f"{ago(age)} old",

@@ -48,6 +48,7 @@ function query(place, { fresh } = {}) {
   const asks = form && (form.id !== "what-if" || isChanged(form));
   const parameters = new URLSearchParams(asks ? new FormData(form) : {});
   if (place.dataset.for === "tonight" && tonight) parameters.set("at", tonight);
+  if (place.dataset.src === "answers") for (const dag of dags.values()) if (dag.is_paused) parameters.append("paused", dag.dag_id);
   if (fresh) parameters.set("fresh", "true");
   return parameters;
 }
@@ -102,8 +103,8 @@ function complain(place, status) {
 async function refresh() {
   readAt = Date.now();
   if (!find("[data-src]")) return location.reload(); // the settings may have been fixed
-  await load(find("[data-src=answers]"), { fresh: true }); // makes the listings that the other pieces share
   await learnDags().catch(() => {}); // what Airflow said before still stands
+  await load(find("[data-src=answers]"), { fresh: true }); // makes the listings that the other pieces share
   arm();
   await loadTheRest();
 }
@@ -147,7 +148,7 @@ async function learnDags() {
 function nextRun(dag) {
   if (!dag) return ["not here, or not yours to see"];
   if (dag.is_paused) return [element("span", { className: "badge degraded", textContent: "paused" })];
-  return [dag.next_dagrun_run_after ? moment(dag.next_dagrun_run_after) : "by hand"];
+  return [dag.next_dagrun_run_after ? moment(dag.next_dagrun_run_after) : dag.timetable_description || "by hand"];
 }
 
 function moment(text) {
