@@ -21,6 +21,10 @@ may hold, are escaped.
 from lifeboat.text import printable
 
 
+class Lasting(str):
+    """A hint about what no second try mends: somebody must act first."""
+
+
 class LifeboatError(Exception):
     """A failure that its reader can act on.
 
@@ -28,8 +32,12 @@ class LifeboatError(Exception):
     :param hint: what to do about it, or nothing when the sentence says it all.
     """
 
+    lasting = False  # whether trying again changes nothing
+
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message, self.hint = printable(message), printable(hint)
+        self.lasting = type(self).lasting or isinstance(hint, Lasting)
+        self.message = printable(message)
+        self.hint = (Lasting if self.lasting else str)(printable(hint))
         super().__init__(self.message)
 
     def __str__(self) -> str:
@@ -38,6 +46,8 @@ class LifeboatError(Exception):
 
 class SettingsError(LifeboatError):
     """A wrong or missing setting; raised before any work starts."""
+
+    lasting = True
 
 
 class DumpError(LifeboatError):
@@ -57,7 +67,9 @@ class RestoreError(LifeboatError):
 
 
 class MismatchError(LifeboatError):
-    """What was restored is not what was captured; the message names the differences. Trying again changes nothing."""
+    """What was restored is not what was captured; the message names the differences."""
+
+    lasting = True
 
 
 class StorageError(LifeboatError):
@@ -73,11 +85,15 @@ class AlteredError(StorageError):
 
 
 class UntrustedError(LifeboatError):
-    """A step was given something that no step of its run signed. Trying again changes nothing."""
+    """A step was given something that no step of its run signed."""
+
+    lasting = True
 
 
 class UnhealthyError(LifeboatError):
-    """Backups are not as they should be; the message is the report. Trying again changes nothing."""
+    """Backups are not as they should be; the message is the report."""
+
+    lasting = True
 
 
 class StagingError(LifeboatError):

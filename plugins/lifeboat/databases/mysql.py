@@ -34,7 +34,7 @@ from lifeboat.databases import (
 from lifeboat.databases.digest import RULES, DumpDigest, DumpParser
 from lifeboat.databases.mysql_limits import Choice, Line
 from lifeboat.databases.mysql_source import Source, Taker
-from lifeboat.errors import DumpError, LifeboatError
+from lifeboat.errors import DumpError, Lasting, LifeboatError
 from lifeboat.logs import logger
 from lifeboat.processes import child, environment, secret_file
 from lifeboat.progress import Progress
@@ -64,27 +64,35 @@ SETTINGS = (
 IDLE_SECONDS = 31_536_000  # the lock's session is idle while the dump runs; servers allow up to a year
 
 CONNECTION_HINTS = {
-    1045: "Check login and password of the Airflow connection; a user who must use TLS needs ssl_mode in its extras.",
+    1045: Lasting(
+        "Check login and password of the Airflow connection; a user who must use TLS needs ssl_mode in its extras."
+    ),
     2002: "Check host, port and socket of the Airflow connection, and that the server runs.",
     2003: "Check host, port and socket of the Airflow connection, and that the server runs.",
     2005: "Check the host of the Airflow connection.",
     2006: "The server went away; look at its log. The next try starts anew.",
     2013: "The server went away; look at its log. The next try starts anew.",
     2026: "Check ssl and ssl_mode in the extras of the Airflow connection; if the line broke midway, the server's log.",
-    2059: "The client does not know the user's authentication plugin; install the server's own client.",
-    2061: "caching_sha2_password wants TLS: set ssl_mode in the extras of the Airflow connection.",
+    2059: Lasting("The client does not know the user's authentication plugin; install the server's own client."),
+    2061: Lasting("caching_sha2_password wants TLS: set ssl_mode in the extras of the Airflow connection."),
 }
 HINTS = CONNECTION_HINTS | {
-    1044: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
-    1049: "Check the database's name in the settings, and the connection's host.",
-    1104: "The server's sql_big_selects is off, which this client cannot change: SET GLOBAL sql_big_selects = 1.",
-    1142: "Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database.",
+    1044: Lasting("Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database."),
+    1049: Lasting("Check the database's name in the settings, and the connection's host."),
+    1104: Lasting(
+        "The server's sql_big_selects is off, which this client cannot change: SET GLOBAL sql_big_selects = 1."
+    ),
+    1142: Lasting("Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database."),
     1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
-    1168: "A MERGE table names one that is gone, or none of MyISAM; repair or drop it, or list it in exclude_tables.",
-    1356: "A view refers to something that is gone; repair or drop the view, or list it in exclude_tables.",
-    1370: "Grant the connection's user EXECUTE on that database: its views call functions.",
+    1168: Lasting(
+        "A MERGE table names one that is gone, or none of MyISAM; repair or drop it, or list it in exclude_tables."
+    ),
+    1356: Lasting("A view refers to something that is gone; repair or drop the view, or list it in exclude_tables."),
+    1370: Lasting("Grant the connection's user EXECUTE on that database: its views call functions."),
     1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
-    1814: "A table has no tablespace; import it (ALTER TABLE ... IMPORT TABLESPACE), or list it in exclude_tables.",
+    1814: Lasting(
+        "A table has no tablespace; import it (ALTER TABLE ... IMPORT TABLESPACE), or list it in exclude_tables."
+    ),
 }
 
 
@@ -145,7 +153,7 @@ def find_client(*, for_mariadb: bool) -> Client:
         return max(others, key=lambda client: client.release)
     raise DumpError(
         "No dump client on this worker: neither mariadb-dump nor mysqldump is on the PATH.",
-        "Install mariadb-client or mysql-client.",
+        Lasting("Install mariadb-client or mysql-client."),
     )
 
 

@@ -50,7 +50,7 @@ from lifeboat.databases.postgresql_extensions import Available, Maker
 from lifeboat.databases.postgresql_load import HINTS
 from lifeboat.databases.postgresql_role import POLL, Role, lock, quoted, try_lock, unlock
 from lifeboat.databases.postgresql_statements import TRAILER
-from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.errors import DumpError, Lasting, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.logs import logger
 from lifeboat.processes import child, secret_file
 from lifeboat.progress import Progress
@@ -543,7 +543,7 @@ def dump_command(conninfo: str, encoding: str, excluded: Sequence[str], *, rows:
     """
     client = shutil.which("pg_dump")
     if not client:
-        raise DumpError("pg_dump is not on the PATH of this worker.", "Install postgresql-client.")
+        raise DumpError("pg_dump is not on the PATH of this worker.", Lasting("Install postgresql-client."))
     return [
         client,
         "--format=plain",

@@ -33,7 +33,7 @@ from lifeboat.databases.postgresql_statements import (
     unvalidated,
 )
 from lifeboat.databases.workers import Job, Workers
-from lifeboat.errors import RestoreError
+from lifeboat.errors import Lasting, RestoreError
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
 
@@ -43,27 +43,33 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 HINTS = {
-    "28P01": "Check login and password of the Airflow connection.",
-    "password authentication failed": "Check login and password of the Airflow connection.",
-    "no password supplied": "Check the password of the Airflow connection.",
-    "pg_hba.conf": "The server lets this user in from elsewhere only, or with TLS: sslmode in the connection's extras.",
+    "28P01": Lasting("Check login and password of the Airflow connection."),
+    "password authentication failed": Lasting("Check login and password of the Airflow connection."),
+    "no password supplied": Lasting("Check the password of the Airflow connection."),
+    "pg_hba.conf": Lasting(
+        "The server lets this user in from elsewhere only, or with TLS: sslmode in the connection's extras."
+    ),
     "Connection refused": "Check host and port of the Airflow connection, and that the server runs.",
     "could not translate host name": "Check the host of the Airflow connection.",
-    "server version mismatch": "Install the client of the server's version, or a newer one.",
-    "3D000": "Check the database's name in the settings, and the connection's host.",
+    "server version mismatch": Lasting("Install the client of the server's version, or a newer one."),
+    "3D000": Lasting("Check the database's name in the settings, and the connection's host."),
     "does not exist": "Check the database's name in the settings, and the connection's host.",
-    "permission denied for large object": "Make the connection's user a member of the role that owns it, or let that"
-    " role GRANT SELECT ON LARGE OBJECT: pg_read_all_data reads none.",
-    "permission denied for": "Grant the connection's user the role pg_read_all_data, or make it the owner.",
-    "row-level security": "Grant the connection's user BYPASSRLS, or make it the owner of the tables; only BYPASSRLS"
-    " helps where a table has FORCE ROW LEVEL SECURITY, which binds its owner as well.",
-    "42501": "Restore as a role that may do so: restore_connection in the settings.",
+    "permission denied for large object": Lasting(
+        "Make the connection's user a member of the role that owns it, or let that"
+        " role GRANT SELECT ON LARGE OBJECT: pg_read_all_data reads none."
+    ),
+    "permission denied for": Lasting("Grant the connection's user the role pg_read_all_data, or make it the owner."),
+    "row-level security": Lasting(
+        "Grant the connection's user BYPASSRLS, or make it the owner of the tables; only BYPASSRLS"
+        " helps where a table has FORCE ROW LEVEL SECURITY, which binds its owner as well."
+    ),
+    "42501": Lasting("Restore as a role that may do so: restore_connection in the settings."),
     "55006": "Stop the application, then restore again; pg_stat_activity tells who uses the database.",
     "53100": "The server's disk is full.",
     "53300": "The server has no connection left: raise max_connections, or close some.",
-    "0A000": "Restore to a server of the dumped one's version, with its extensions.",
-    "42704": "Restore to a server of the dumped one's version, with its extensions.",
-    "53200": "Raise max_locks_per_transaction on the server.",
+    "0A000": Lasting("Restore to a server of the dumped one's version, with its extensions."),
+    "42704": Lasting("Restore to a server of the dumped one's version, with its extensions."),
+    "53200": Lasting("Raise max_locks_per_transaction on the server."),
     "57P01": "The server was shut down; the next try starts anew.",
 }
 SETTINGS = (

@@ -30,17 +30,15 @@ class LifeboatOperator(BaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Do the step; leave the reason of a failure, its secrets masked, where the alert finds it."""
-        from lifeboat.errors import LifeboatError, MismatchError, SettingsError, UnhealthyError, UntrustedError
+        from lifeboat.errors import LifeboatError
 
         try:
             return self.step(context)
         except AirflowSkipException:
             raise
-        except (SettingsError, UnhealthyError, UntrustedError, MismatchError) as error:
-            # Trying again fixes none of them.
-            raise AirflowFailException(leave_reason(context, self.subject, error)) from None
         except LifeboatError as error:
-            raise AirflowException(leave_reason(context, self.subject, error)) from None
+            ends = AirflowFailException if error.lasting else AirflowException  # the one is not tried again
+            raise ends(leave_reason(context, self.subject, error)) from None
         except BaseException as error:  # execution timeouts are not Exceptions
             leave_reason(context, self.subject, error)
             raise

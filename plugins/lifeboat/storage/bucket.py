@@ -8,7 +8,7 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
-from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.errors import AlreadyStoredError, Lasting, StorageError
 from lifeboat.logs import logger
 from lifeboat.storage import StoredObject
 
@@ -23,15 +23,23 @@ BLOCK = 1 << 20
 TAKEN = ("PreconditionFailed", "412")
 
 HINTS = {
-    "NoSuchBucket": "Create the bucket, or fix its name in the settings.",
-    "404": "Create the bucket, or fix its name in the settings.",
-    "InvalidAccessKeyId": "Check login and password of the connection: they are the access key and its secret.",
-    "SignatureDoesNotMatch": "Check login and password of the connection: they are the access key and its secret.",
-    "AccessDenied": "Give the key the rights to list, read, write and abort uploads in the bucket; clean-ups delete.",
-    "ObjectLockConfigurationNotFoundError": "Enable Object Lock on the bucket: docs/IMMUTABILITY.md says how.",
+    "NoSuchBucket": Lasting("Create the bucket, or fix its name in the settings."),
+    "404": Lasting("Create the bucket, or fix its name in the settings."),
+    "InvalidAccessKeyId": Lasting(
+        "Check login and password of the connection: they are the access key and its secret."
+    ),
+    "SignatureDoesNotMatch": Lasting(
+        "Check login and password of the connection: they are the access key and its secret."
+    ),
+    "AccessDenied": Lasting(
+        "Give the key the rights to list, read, write and abort uploads in the bucket; clean-ups delete."
+    ),
+    "ObjectLockConfigurationNotFoundError": Lasting("Enable Object Lock on the bucket: docs/IMMUTABILITY.md says how."),
     "NoSuchUpload": "Another try, a clean-up or a rule of the bucket has aborted this upload. Clear the task.",
-    "NoCredentialsError": "Set the connection's login and password: access key and secret. Or give the worker a role.",
-    "403": "Check the connection's access key and its secret, and the key's rights to list, read and write.",
+    "NoCredentialsError": Lasting(
+        "Set the connection's login and password: access key and secret. Or give the worker a role."
+    ),
+    "403": Lasting("Check the connection's access key and its secret, and the key's rights to list, read and write."),
 }
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 from lifeboat.directories import FOLDER, LIST, NOT_A_DIRECTORY, sync_names
-from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
+from lifeboat.errors import AlreadyStoredError, AlteredError, Lasting, StorageError
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
@@ -274,8 +274,8 @@ class Directory:
             hint = {
                 errno.ENOSPC: "Free some space there.",
                 errno.EDQUOT: "Free some space there.",
-                errno.EACCES: "Give the worker's user the rights to read and write there.",
-                errno.EROFS: "The disk is mounted read-only.",
+                errno.EACCES: Lasting("Give the worker's user the rights to read and write there."),
+                errno.EROFS: Lasting("The disk is mounted read-only."),
                 errno.EEXIST: NOT_A_DIRECTORY,
                 errno.ENOTDIR: f"{NOT_A_DIRECTORY} {NO_LINKS}",
                 errno.ELOOP: NO_LINKS,
