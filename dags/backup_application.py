@@ -31,16 +31,16 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import partial
 
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG
 from lifeboat import unreadable
-from lifeboat.pipelines import backup_groups, backup_params, compose, dag_options
+from lifeboat.pipelines import backup_groups, backup_params, backup_schedule, compose, dag_options
 
 settings = unreadable.read()
 
 with DAG(
     dag_id="backup_application",
     description="Databases and files of every application, to every destination",
-    schedule=CronTriggerTimetable("0 2 * * 0", timezone=settings.timezone),
+    schedule=backup_schedule(settings, "application", "0 2 * * 0"),
     doc_md=__doc__,
     **dag_options("backup", "application"),
 ) as dag:

@@ -428,6 +428,15 @@ def test_a_second_person_is_asked_before_anything_changes(project: Configure, lo
         assert dag.get_task("safety_backup").upstream_task_ids >= {"approve"}
 
 
+def test_no_backup_is_due_where_no_application_has_any(project: Configure, load_dag: LoadDag, tmp_path: Path) -> None:
+    project(applications={"Shop": SHOP})
+    assert load_dag("backup_application").schedule is None
+    assert load_dag("backup_database").schedule.expression == "0 1 * * *"
+    project(applications={"Site": {"files": {"root": str(tmp_path)}}})
+    assert load_dag("backup_application").schedule.expression == "0 2 * * 0"
+    assert load_dag("backup_database").schedule is None
+
+
 def test_drills_follow_a_schedule_or_backups(project: Configure, load_dag: LoadDag) -> None:
     from airflow.sdk import AssetAny
 

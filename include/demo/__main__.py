@@ -163,8 +163,9 @@ def show(variables: dict[str, str]) -> None:
 
 
 def up() -> None:
-    """Run Airflow with its UI until Ctrl-C."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Run Airflow with its UI until Ctrl-C, or until the terminal closes."""
+    for end in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(end, lambda *_: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt), site() as airflow:
         console.print(f"[green]Airflow is up:[/] {airflow.base}  (no login: a demo, on this machine only)")
         console.print(f"The Backups page: {airflow.base}/plugin/backups. Ctrl-C stops everything.")

@@ -110,6 +110,15 @@ def watch_settings() -> None:
     WatchSettingsOperator(task_id="settings", retries=0, execution_timeout=LONGEST_LOOK)
 
 
+def backup_schedule(settings: Settings | Unreadable, kind: BackupKind, cron: str) -> CronTriggerTimetable | None:
+    """Return when backups of a kind are taken: never, where no application has any.
+
+    :param cron: in the settings' time zone.
+    """
+    needless = not isinstance(settings, Unreadable) and not settings.applications_of(kind)
+    return None if needless else CronTriggerTimetable(cron, timezone=settings.timezone)
+
+
 def backup_params(settings: Settings, kind: BackupKind) -> dict[str, Param]:
     """Return the fields of a backup's trigger form."""
     applications = settings.applications_of(kind)
