@@ -239,8 +239,13 @@ def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
         set_paused(True, "backup_database", "settings_watch")
         unprotected = run(check)
         assert [states(unprotected)[task] for task in ("disk.check", "compare")] == [["success"], ["failed"]]
-        assert "backup_database is paused; unpause it in Airflow: no database is backed up" in str(slack.messages()[-1])
-        assert "settings_watch is paused" in str(slack.messages()[-1])
+        compared = {ti.task_id: ti for ti in unprotected.get_task_instances()}["compare"]
+        reason = compared.xcom_pull(task_ids="compare", key="failure")["reason"]
+        assert reason.splitlines() == [
+            "unhealthy  Everything: backup_database is paused; unpause it in Airflow: no database is backed up",
+            "unhealthy  Everything: settings_watch is paused; unpause it in Airflow: nobody is told when the settings"
+            " break",
+        ]
         assert dead_man.requests == 1
         for stored_key in stored()["disk"]:
             (tmp_path / "disk" / f"{stored_key}.json").unlink()
