@@ -91,3 +91,15 @@ def test_a_name_in_another_case_is_the_same_name(
         (done,) = restored(made)
         assert (done.compared, server.run(f"SELECT count(*) FROM {done.schema}.USERS").strip()) == (2, "1")
     server.run("DROP DATABASE other")
+
+
+def test_what_becomes_of_names_is_told_when_a_dump_is_taken(server: MariaDB | MySQL, mariadb: MariaDB) -> None:
+    mariadb.run("DROP DATABASE IF EXISTS cased; CREATE DATABASE cased")
+    mariadb.run("CREATE TABLE Users (id INT); CREATE TABLE users (id INT); CREATE TABLE Skipped (id INT)", "cased")
+    mariadb.run("CREATE VIEW Seen AS SELECT * FROM Users", "cased")
+    taker = Engine(server.server, server.connect)
+    limits = Engine(mariadb.server, mariadb.connect, taker.taker).dump("cased", ("Skipped",), lambda chunk: None).limits
+    texts = {limit.name: limit.text for limit in limits}
+    assert "table 'Users' takes the place of another" in texts["Users"]
+    assert "stores names in lower case, so 'Seen', 'Users' would not come back" in texts["lower_case_table_names"]
+    mariadb.run("DROP DATABASE cased")

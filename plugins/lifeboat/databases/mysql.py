@@ -51,7 +51,6 @@ NAMED = 20  # tables or routines that a message names
 SEARCH_SECONDS = 60  # for characters without a unique Unicode form, in all tables of a database
 MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 LONGEST_LOCK_NAME = 64
-STORES_LOWER = 1  # of lower_case_table_names, as on Windows and Azure
 SILENCE = 60.0  # seconds without a byte of a dump, after which the log says what the server is doing
 STALLED = 30  # such silences in a row, in which the server does nothing for the dump, after which it is ended
 UNLIMITED = (1 << 64) - 1
@@ -308,7 +307,7 @@ class Session:
     def stored(self, name: str) -> str:
         """Return the name of a database or table as the server stores it: some keep all in lower case."""
         ((folds,),) = self.query("SELECT @@lower_case_table_names")
-        return name.lower() if int(folds) == STORES_LOWER else name
+        return name.lower() if int(folds) == mysql_source.STORES_LOWER else name
 
     def character_set(self, database: str) -> tuple[str, str]:
         """Return the default character set and collation of a database.

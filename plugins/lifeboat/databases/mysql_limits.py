@@ -381,6 +381,7 @@ def of_taker(source: Source, excluded: Collection[str], taker: Taker, longest_li
     demands = (
         *_of_version(source, taker),
         *_of_tables(source, _tables(source, excluded), taker, longest_line),
+        *_of_names(source, excluded, taker),
         *_of_rights(source, excluded, taker),
     )
     for name, text in demands:
@@ -408,9 +409,17 @@ def _of_tables(source: Source, tables: Sequence[Table], taker: Taker, longest_li
     keyed = {column.table for column in source.columns if column.key == "PRI"}
     for name in (table.name for table in tables if taker.needs_primary_keys and table.name not in keyed):
         yield name, f"demands a primary key, which table {name!r} does not have"
-    names = {table.name for table in tables if taker.folds_names}
+
+
+def _of_names(source: Source, excluded: Collection[str], taker: Taker) -> Iterator[tuple[str, str]]:
+    """Yield what becomes of names on a server that does not tell upper from lower case."""
+    names = {table.name for table in source.tables if taker.folds_names} - set(excluded)
     for name in sorted(name for name in names if name.lower() != name and name.lower() in names):
         yield name, f"ignores the case of names, so table {name!r} takes the place of another"
+    changed = sorted(name for name in names if taker.lowers_names and name.lower() != name)
+    if changed:
+        lost = f"stores names in lower case, so {listed(list(map(repr, changed)))} would not come back as captured"
+        yield "lower_case_table_names", f"{lost}: restore to a server that keeps them"
 
 
 def _of_rights(source: Source, excluded: Collection[str], taker: Taker) -> Iterator[tuple[str, str]]:

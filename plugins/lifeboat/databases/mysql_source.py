@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from lifeboat.databases.mysql import Session
 
+STORES_LOWER = 1  # of lower_case_table_names, as on Windows and Azure
 NO_DEFINER = 1449
 VIEW_UNUSABLE = (1356, NO_DEFINER)  # what it names is gone, or its definer may not read it; the definer is gone
 UNREADABLE = 1064  # what the server itself wrote
@@ -133,7 +134,8 @@ class Taker:
     :param accounts: ``user@host`` of those in whose name definitions can be made.
     :param makes_functions: whether triggers and functions can be made although the server writes a binary log.
     :param needs_primary_keys: whether it refuses tables without one.
-    :param folds_names: whether it stores names of tables in lower case.
+    :param folds_names: whether names of tables that differ in case only are the same to it.
+    :param lowers_names: whether it stores them in lower case.
     :param longest: bytes of the longest statement that it takes.
     """
 
@@ -145,6 +147,7 @@ class Taker:
     makes_functions: bool
     needs_primary_keys: bool
     folds_names: bool
+    lowers_names: bool
     read_only: bool
     longest: int
 
@@ -313,6 +316,7 @@ def read_taker(session: Session, address: str, collations: Iterable[str]) -> Tak
         not logs or bool(trusts) or bool(may & {"ALL PRIVILEGES", "SUPER", "SYSTEM_VARIABLES_ADMIN"}),
         _needs_primary_keys(session),
         bool(folds),
+        int(folds) == STORES_LOWER,
         str(read_only).upper() not in ("0", "OFF"),
         longest,
     )
