@@ -826,12 +826,13 @@ def test_a_server_without_case_has_the_last_word(
     project()
     back_up()
     with MariaDB(tmp_path / "caseless", "--lower-case-table-names=1") as caseless:
+        monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", caseless.connection())
+        made = plan(into="Other")
         caseless.run(
             "CREATE DATABASE other; CREATE TABLE other.precious (id INT); INSERT INTO other.precious VALUES (1)"
         )
-        monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", caseless.connection())
         with pytest.raises(
             RestoreError, match="a database 'other' since this restore was planned; it is left as it is"
         ):
-            restored(plan(into="Other"))
+            restored(made)
         assert caseless.run("SELECT * FROM other.precious") == "1\n"
