@@ -6,9 +6,11 @@ import contextlib
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
@@ -17,12 +19,14 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 from lifeboat import config
 from lifeboat.alerts import channels as alert_channels
 from lifeboat.alerts import reports
 from lifeboat.alerts.message import Failure, Message
 
-from include.demo.stand_ins import MailSink, SlackSink
+from include.demo.stand_ins import MailSink, SlackSink, free_port
 from include.demo.standalone import Standalone
 from tests.conftest import Configure
 from tests.endpoint import Endpoint
@@ -160,9 +164,14 @@ def endpoint() -> Iterator[Callable[..., Endpoint]]:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ((500, b"no"), "SlackApiError|Exception"),
-        ((200, b"no_service"), "no_service"),
-        ((200, b"ok", 30), "Time|Error|no answer"),
+        ((404, b"no_service"), "^Slack answered 404: no_service. Hint: Make a new webhook"),
+        ((403, b"invalid_token\n"), "^Slack answered 403: invalid_token. Hint: Make a new webhook"),
+        ((410, b"channel_is_archived"), "^Slack answered 410: channel_is_archived. Hint: Unarchive the channel"),
+        ((429, b""), "^Slack answered 429. Hint: Slack takes about one message a second"),
+        ((200, b"no"), "^Slack answered 200: no. Hint: Look at the webhook"),
+        ((502, b"no\x1bway\n" * 99), r"^Slack answered 502: no\\u001bway no.* \.\.\.\. Hint: Try again later"),
+        ((404, b"no /services/T/B/webhook-canary"), "^Slack answered 404. Hint: Look at the webhook"),
+        ((200, b"ok", 30), "no answer in time"),
     ],
 )
 def test_a_broken_slack_does_not_stop_the_email(
@@ -183,6 +192,118 @@ def test_a_broken_slack_does_not_stop_the_email(
     assert "webhook-canary" not in outcomes["Slack"]
     assert outcomes["email"] == ""
     assert len(mail.messages()) == 1
+
+
+class Refusing:
+    """A mail server's answers: to a sender, to recipients, to a login."""
+
+    def __init__(self, sender: str = "250 OK", recipient: str = "250 OK", login: str = "") -> None:
+        self._sender, self._recipient, self._login = sender, recipient, login
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+        envelope.mail_from = address
+        return self._sender
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+        if address == TO[0]:
+            return self._recipient
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    def authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(success=False, handled=False, message=self._login)
+
+
+PASSWORD = "mail-canary"  # and as it is sent
+SENT = [PASSWORD, b64encode(PASSWORD.encode()).decode().rstrip("="), b64encode(b"\0me\0mail-canary").decode()]
+
+
+@pytest.mark.parametrize(
+    ("answers", "extra", "said"),
+    [
+        (
+            {"login": "535 5.7.8 Bad credentials"},
+            {},
+            "answered 535 5.7.8 Bad credentials. Hint: Look at login",
+        ),
+        ({"login": f"535 no {SENT[0]}"}, {}, "answered 535. Hint: Look at login"),
+        ({"login": f"535 no {SENT[1]}="}, {}, "answered 535. Hint: Look at login"),
+        ({"login": f"535 no {SENT[2]}"}, {}, "answered 535. Hint: Look at login"),
+        ({"login": "454 4.7.0 Busy"}, {}, "answered 454 4.7.0 Busy. Hint: Try again later"),
+        ({"sender": "530 5.7.0 Must issue a STARTTLS command first"}, None, 'first. Hint: Take "disable_tls" out'),
+        ({"sender": "553 5.7.1 Not your address"}, None, "answered 553 5.7.1 Not your address. Hint: Set from_email"),
+        (
+            {"recipient": "554 5.7.1 Relay access denied"},
+            None,
+            "refused ops@example.com: 554 5.7.1 Relay access denied",
+        ),
+        ({}, {"disable_tls": False}, "cannot be used: STARTTLS extension not supported by server. Hint: For a port"),
+        ({}, {"disable_ssl": False}, "TLS: wrong version number. Hint: For a port with TLS from the start (465)"),
+    ],
+)
+def test_a_mail_server_is_quoted(
+    channels: Callable[..., config.Alerts],
+    slack: SlackSink,
+    monkeypatch: pytest.MonkeyPatch,
+    answers: dict[str, str],
+    extra: dict[str, Any] | None,
+    said: str,
+) -> None:
+    """In its own words, with a hint, and never with the password that it repeats.
+
+    :param extra: of the connection that logs in; None where it does not.
+    """
+    settings = channels()
+    handler = Refusing(**answers)
+    server = Controller(
+        handler, hostname="127.0.0.1", port=free_port(), auth_require_tls=False, authenticator=handler.authenticate
+    )
+    server.start()
+    try:
+        connection: dict[str, Any] = {"conn_type": "smtp", "host": "127.0.0.1", "port": server.port}
+        connection["extra"] = {"disable_ssl": True, "disable_tls": True, "from_email": "a@b.c"} | (extra or {})
+        login = {} if extra is None else {"login": "me", "password": PASSWORD}
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP", json.dumps(connection | login))
+        outcomes = alert_channels.send(settings, MESSAGE)
+    finally:
+        server.stop()
+    assert said in outcomes["email"]
+    assert not [secret for secret in SENT if secret in outcomes["email"]]
+    assert outcomes["Slack"] == ""
+
+
+def test_a_lost_connection_and_a_certificate_nobody_signed(
+    channels: Callable[..., config.Alerts], slack: SlackSink, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = channels()
+    key, certificate = tmp_path / "key", tmp_path / "certificate"
+    made = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-subj", "/CN=127.0.0.1", *made],
+        check=True,
+        capture_output=True,
+    )
+    encryption = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    encryption.load_cert_chain(certificate, key)
+
+    def accept(server: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            for turn in range(2):  # hangs up, then shows its certificate
+                line, _ = server.accept()
+                with line:
+                    if turn:
+                        encryption.wrap_socket(line, server_side=True)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        Thread(target=accept, args=[server], daemon=True).start()
+        connection = {"conn_type": "smtp", "host": "127.0.0.1", "port": server.getsockname()[1]}
+        for extra, said in (
+            ({"disable_ssl": True}, "cannot be used: Connection unexpectedly closed. Hint: For a port with TLS"),
+            ({"disable_tls": True}, "TLS: self-signed certificate. Hint: Name the host as its certificate does"),
+        ):
+            given = json.dumps(connection | {"extra": {"from_email": "a@b.c"} | extra})
+            monkeypatch.setenv("AIRFLOW_CONN_SMTP", given)
+            assert said in alert_channels.send(settings, MESSAGE)["email"]
 
 
 def test_a_slack_that_drips_delays_nothing(
@@ -243,10 +364,17 @@ def test_a_dead_mail_server_does_not_stop_slack(
             "Slack",
             "Connection refused. H",
         ),
+        (
+            "SLACK",
+            {"conn_type": "slackwebhook", "password": "http://127.0.0.1:1/can ary-canary"},
+            "Slack",
+            "InvalidURL. Hint: Look at host",
+        ),
+        ("SMTP", {"conn_type": "smtp", "host": "127.0.0.1"}, "email", 'names no sender. Hint: Add "from_email"'),
         ("SMTP", {"conn_type": "http", "host": "127.0.0.1"}, "email", "has the type 'http', not 'smtp'"),
         (
             "SMTP",
-            {"conn_type": "smtp", "host": "127.0.0.1", "port": 1},
+            {"conn_type": "smtp", "host": "127.0.0.1", "port": 1, "extra": {"from_email": "a@b.c"}},
             "email",
             "Connection refused. Hint: Look at host",
         ),
@@ -255,6 +383,7 @@ def test_a_dead_mail_server_does_not_stop_slack(
 def test_a_wrong_connection_says_what_to_do(
     channels: Callable[..., config.Alerts],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
     variable: str,
     connection: dict[str, Any],
     channel: str,
@@ -264,12 +393,16 @@ def test_a_wrong_connection_says_what_to_do(
     monkeypatch.setenv(f"AIRFLOW_CONN_{variable}", json.dumps(connection))
     outcomes = alert_channels.send(settings, MESSAGE)
     assert said in outcomes[channel]
-    assert "canary" not in outcomes[channel]
+    assert "canary" not in outcomes[channel] + caplog.text
     assert [name for name, outcome in outcomes.items() if outcome] == [channel]
 
 
 def test_the_command_sends_a_test(
-    channels: Callable[..., config.Alerts], slack: SlackSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
+    channels: Callable[..., config.Alerts],
+    slack: SlackSink,
+    mail: MailSink,
+    monkeypatch: pytest.MonkeyPatch,
+    endpoint: Callable[..., Endpoint],
 ) -> None:
     channels()
     command: list[str | Path] = [Path(sys.executable).parent / "lifeboat", "alert-test"]
@@ -278,9 +411,11 @@ def test_the_command_sends_a_test(
     assert "sent by Slack" in done.stdout
     assert "sent by email" in done.stdout
     assert (len(slack.messages()), len(mail.messages())) == (1, 1)
-    monkeypatch.setenv("AIRFLOW_CONN_SLACK", '{"conn_type": "slackwebhook", "password": "http://127.0.0.1:1/canary"}')
+    gone = {"conn_type": "slackwebhook", "password": endpoint(404, b"no_service").url}
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps(gone))
     failed = subprocess.run(command, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
+    assert "no_service" in failed.stderr
     assert "canary" not in failed.stdout + failed.stderr
     channels(slack=None, email=None)
     off = subprocess.run(command, capture_output=True, text=True, check=False)

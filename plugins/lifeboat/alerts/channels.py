@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as NotYet
 from contextvars import copy_context
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from smtplib import SMTP, SMTPRecipientsRefused
+from smtplib import SMTP
 from typing import cast
 
 from lifeboat import connections, transport
+from lifeboat.alerts import refusals
 from lifeboat.alerts.message import Message
 from lifeboat.config import Alerts, EmailAlerts, SlackAlerts
 from lifeboat.errors import LifeboatError, SettingsError
@@ -20,6 +21,8 @@ from lifeboat.errors import LifeboatError, SettingsError
 SLACK_SECONDS = 5
 MAIL_SECONDS = 5
 DELIVERY_SECONDS = 12
+
+_UNHEARD = logging.Logger("slack", logging.CRITICAL + 1)  # outside of the tree of loggers: nothing is kept
 
 
 def send(alerts: Alerts, message: Message) -> dict[str, str]:
@@ -53,20 +56,16 @@ def send_test(alerts: Alerts) -> dict[str, str]:
 def _outcome(delivery: Future[str]) -> str:
     try:
         return delivery.result(DELIVERY_SECONDS)
-    except NotYet:
-        return f"no answer within {DELIVERY_SECONDS} seconds."
     except LifeboatError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  # whatever a provider raises
-        # Not its text: libraries put the webhook's URL into it, which is a secret. What the system says holds none.
-        cause = getattr(error, "reason", error)
-        said = cause.strerror if isinstance(cause, OSError) else None
-        why = said if isinstance(said, str) else type(error).__name__  # a mail server's words are bytes
-        return f"{why}. Hint: Look at host, port, login and password of the Airflow connection under alerts."
+        if not delivery.done():  # told so, as what a provider raises may be a TimeoutError as well
+            return f"no answer within {DELIVERY_SECONDS} seconds."
+        return refusals.of_network(error)
 
 
 def send_slack(channel: SlackAlerts, message: Message) -> str:
-    """Post a message to a Slack webhook; return what is wrong with its answer.
+    """Post a message to a Slack webhook; return why Slack did not take it.
 
     :raises SettingsError: the connection is missing, of another type, or has no URL.
     """
@@ -79,14 +78,17 @@ def send_slack(channel: SlackAlerts, message: Message) -> str:
         )
     hint = f"Let the webhook of Airflow connection {channel.connection!r} begin with https://."
     transport.warn_of_url(connection.password, "the webhook and alerts", hint)
-    # Never tried again: Slack may have taken a message whose answer was lost.
-    hook = SlackWebhookHook(slack_webhook_conn_id=channel.connection, timeout=SLACK_SECONDS, retry_handlers=[])
-    answer = hook.send(text=message.title, blocks=message.slack())
-    return "" if answer is None or answer.body.strip() == "ok" else f"Slack answered {answer.body[:100]!r}."
+    # Never tried again: Slack may have taken a message whose answer was lost. Slack's client logs the webhook.
+    hook = SlackWebhookHook(
+        slack_webhook_conn_id=channel.connection, timeout=SLACK_SECONDS, retry_handlers=[], logger=_UNHEARD
+    )
+    # Not by the hook's own sending, which turns what Slack answers into an error of Airflow.
+    answer = hook.client.send(text=message.title, blocks=message.slack())
+    return refusals.of_slack(answer.status_code, answer.body, hook.client.url)
 
 
 def send_email(channel: EmailAlerts, message: Message) -> str:
-    """Mail a message; return which addresses the server refused.
+    """Mail a message; return why the server did not take it, or for which addresses.
 
     :raises SettingsError: the connection is missing, of another type, or names no sender.
     """
@@ -98,21 +100,27 @@ def send_email(channel: EmailAlerts, message: Message) -> str:
         timeout = property(lambda self: MAIL_SECONDS)
         smtp_retry_limit = property(lambda self: 0)
 
-    connections.get(channel.connection, "alerts by email", "smtp")
-    with QuickSmtpHook(smtp_conn_id=channel.connection) as hook:
-        transport.warn_of_mail(hook.host, channel.connection, encrypted=hook.use_ssl or hook.smtp_starttls)
-        if not hook.from_email:
-            raise SettingsError(
-                f"Airflow connection {channel.connection!r} names no sender.", 'Add "from_email" to its extra.'
-            )
-        letter = EmailMessage()
-        letter["Subject"], letter["From"], letter["To"] = message.title, hook.from_email, ", ".join(channel.to)
-        letter["Date"], letter["Message-ID"] = formatdate(localtime=True), make_msgid(domain="lifeboat")
-        letter.set_content(message.text())
-        letter.add_alternative(message.html(), subtype="html")
-        try:
+    connection = connections.get(channel.connection, "alerts by email", "smtp")
+    sender = connection.extra_dejson.get("from_email")
+    if not sender:
+        raise SettingsError(
+            f"Airflow connection {channel.connection!r} names no sender.", 'Add "from_email" to its extra.'
+        )
+    login = connection.login or "", connection.password or ""
+    try:
+        with QuickSmtpHook(smtp_conn_id=channel.connection) as hook:
+            transport.warn_of_mail(hook.host, channel.connection, encrypted=hook.use_ssl or hook.smtp_starttls)
             # The hook's own sending knows no text beside HTML, and hides which addresses were refused.
-            refused = cast(SMTP, hook._smtp_client).send_message(letter)
-        except SMTPRecipientsRefused as error:
-            refused = error.recipients
-    return f"The mail server refused {', '.join(refused)}." if refused else ""
+            refused = cast(SMTP, hook._smtp_client).send_message(_letter(message, sender, channel.to))
+    except Exception as error:  # noqa: BLE001  # of the hook, of the mail server, of TLS
+        return refusals.of_mail(error, *login)
+    return refusals.refused(refused, *login)
+
+
+def _letter(message: Message, sender: str, to: Sequence[str]) -> EmailMessage:
+    letter = EmailMessage()
+    letter["Subject"], letter["From"], letter["To"] = message.title, sender, ", ".join(to)
+    letter["Date"], letter["Message-ID"] = formatdate(localtime=True), make_msgid(domain="lifeboat")
+    letter.set_content(message.text())
+    letter.add_alternative(message.html(), subtype="html")
+    return letter
