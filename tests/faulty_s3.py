@@ -8,7 +8,7 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -29,7 +29,19 @@ class Answer(NamedTuple):
     sent: int | None = None
 
 
-Forward = Callable[[], Answer]
+@dataclass
+class Forward:
+    """A request; calling it passes it on to the server."""
+
+    operation: str
+    path: str
+    headers: Mapping[str, str]
+    send: Callable[[], Answer]
+
+    def __call__(self) -> Answer:
+        return self.send()
+
+
 Act = Callable[[Forward], Answer | None]  # without an answer, the connection is reset
 
 
@@ -124,6 +136,18 @@ def with_headers(**headers: str) -> Act:
     return altered(change)
 
 
+def refusing(headers: Mapping[str, Act]) -> Act:
+    """Break requests with a header whose name begins so, and no others."""
+
+    def act(forward: Forward) -> Answer | None:
+        for start, refuse in headers.items():
+            if any(name.lower().startswith(start) for name in forward.headers):
+                return refuse(forward)
+        return forward()
+
+    return act
+
+
 def operation_of(method: str, target: str) -> str:
     """Return S3's name of a request in path style."""
     parts = urlsplit(target)
@@ -161,8 +185,9 @@ class FaultyS3:
 
             def relay(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-                act = proxy._act_on(operation_of(self.command, self.path))
-                answer = act(lambda: self.forward(body))
+                operation = operation_of(self.command, self.path)
+                act = proxy._act_on(operation)
+                answer = act(Forward(operation, self.path, dict(self.headers), lambda: self.forward(body)))
                 with contextlib.suppress(ConnectionError):  # who waited has given up
                     if answer is None or not self.send(answer):
                         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from lifeboat import backup, catalog, checkup, cleanup, config, connections, drill, proof
+from lifeboat import backup, catalog, checkup, cleanup, config, connections, doctor, drill, proof
 from lifeboat.backup import PackedArchive
 from lifeboat.catalog import MARKER
 from lifeboat.config import Settings
-from lifeboat.errors import StorageError
+from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
@@ -38,6 +40,7 @@ from tests.faulty_s3 import (
     failing,
     hanging,
     lost,
+    refusing,
     reset,
     slow,
     with_headers,
@@ -231,6 +234,82 @@ def test_a_bucket_without_checksums_is_read_back(proxy: FaultyS3, bucket: Destin
     backup.store_archive(scratch, packed, bucket)
     assert "GetObject" in proxy.operations
     assert_published_is_whole(bucket, packed, published=True)
+
+
+LACKS = {"conditions": "has no conditional writes", "checksums": "takes no SHA-256 checksums"}
+HEADERS = {
+    "conditions": {"if-none-match": failing(501, "NotImplemented")},
+    "checksums": {"x-amz-checksum-": failing(400, "InvalidArgument"), "x-amz-sdk-": failing(400, "InvalidRequest")},
+}
+
+
+@pytest.mark.parametrize("lacking", [["conditions"], ["checksums"], ["conditions", "checksums"]], ids="+".join)
+def test_a_server_that_cannot_do_all_of_it_gets_archives_all_the_same(
+    proxy: FaultyS3,
+    settings: Settings,
+    bucket: Destination,
+    pack: Packer,
+    lacking: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("lifeboat.storage.upload.PART", PART)
+    acts = {header: act for lack in lacking for header, act in HEADERS[lack].items()}
+    lesser = Fault(refusing(acts), times=LASTING)
+    proxy.inject(replace(lesser))
+    with caplog.at_level(logging.WARNING, "lifeboat"):
+        for size in (PART + 1, 7):
+            scratch, packed = pack(size)
+            backup.store_archive(scratch, packed, bucket)
+            assert_published_is_whole(bucket, packed, published=True)
+    said = [record.getMessage() for record in caplog.records]
+    assert [sum(words in line for line in said) for words in LACKS.values()] == [lack in lacking for lack in LACKS]
+    with pytest.raises(AlreadyStoredError, match="nothing is overwritten"):
+        bucket.write(packed.key + MARKER, b"other")
+    assert {told.verdict for told in doctor.examine_destination("offsite", settings.destinations["offsite"])} == {"well"}
+
+
+@pytest.mark.parametrize("conditions", [True, False])
+def test_what_is_read_back_otherwise_is_not_published_without_checksums(
+    proxy: FaultyS3, bucket: Destination, pack: Packer, *, conditions: bool
+) -> None:
+    """Without conditional writes it may be another run's, and is not deleted."""
+    acts = HEADERS["checksums"] | ({} if conditions else HEADERS["conditions"])
+
+    def lying(forward: Forward) -> Answer | None:
+        answer = refusing(acts)(forward)
+        lies = answer and forward.operation == "GetObject" and answer.status < HTTPStatus.BAD_REQUEST
+        return flipped(answer) if answer and lies else answer
+
+    scratch, packed = pack()
+    proxy.inject(Fault(lying, times=LASTING))
+    with pytest.raises(StorageError, match=r"holds other bytes for .* than were sent"):
+        backup.store_archive(scratch, packed, bucket)
+    proxy.inject()
+    assert_published_is_whole(bucket, packed, published=False)
+    assert (bucket.find(packed.key) is None) is conditions
+
+
+def test_botos_own_settings_of_checksums_are_honoured(
+    proxy: FaultyS3, settings: Settings, pack: Packer, connection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = json.loads(connection)
+    changed["extra"]["config_kwargs"] |= dict.fromkeys(
+        ("request_checksum_calculation", "response_checksum_validation"), "when_required"
+    )
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(changed))
+    bucket = connections.destination("offsite", settings.destinations["offsite"])
+    with_checksum: list[str] = []
+
+    def note(forward: Forward) -> Answer:
+        with_checksum.append(forward.operation)
+        return forward()
+
+    proxy.inject(Fault(refusing({"x-amz-checksum-": note}), times=LASTING))
+    scratch, packed = pack()
+    backup.store_archive(scratch, packed, bucket)
+    assert_published_is_whole(bucket, packed, published=True)
+    assert with_checksum == []
 
 
 def test_a_slow_bucket_is_waited_for_and_no_request_for_ever(

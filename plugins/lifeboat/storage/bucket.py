@@ -8,9 +8,11 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
-from lifeboat.errors import AlreadyStoredError, Lasting, StorageError
+from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.logs import logger
 from lifeboat.storage import StoredObject
+from lifeboat.storage.abilities import CHECKSUMS, Abilities
+from lifeboat.storage.answers import HINTS, TAKEN, error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -20,27 +22,6 @@ log = logger(__name__)
 READ_TRIES = 5
 READ_ON = 256 << 10  # bytes; to skip fewer takes less time than a new request
 BLOCK = 1 << 20
-TAKEN = ("PreconditionFailed", "412")
-
-HINTS = {
-    "NoSuchBucket": Lasting("Create the bucket, or fix its name in the settings."),
-    "404": Lasting("Create the bucket, or fix its name in the settings."),
-    "InvalidAccessKeyId": Lasting(
-        "Check login and password of the connection: they are the access key and its secret."
-    ),
-    "SignatureDoesNotMatch": Lasting(
-        "Check login and password of the connection: they are the access key and its secret."
-    ),
-    "AccessDenied": Lasting(
-        "Give the key the rights to list, read, write and abort uploads in the bucket; clean-ups delete."
-    ),
-    "ObjectLockConfigurationNotFoundError": Lasting("Enable Object Lock on the bucket: docs/IMMUTABILITY.md says how."),
-    "NoSuchUpload": "Another try, a clean-up or a rule of the bucket has aborted this upload. Clear the task.",
-    "NoCredentialsError": Lasting(
-        "Set the connection's login and password: access key and secret. Or give the worker a role."
-    ),
-    "403": Lasting("Check the connection's access key and its secret, and the key's rights to list, read and write."),
-}
 
 
 class Bucket:
@@ -56,6 +37,7 @@ class Bucket:
         self.client = client
         self.bucket = bucket
         self.prefix = f"{prefix}/" if prefix else ""
+        self.abilities = Abilities(str(self), client)
 
     def __str__(self) -> str:
         return f"{self._what} (s3://{self.bucket}/{self.prefix})"
@@ -78,6 +60,14 @@ class Bucket:
         """Return what is stored under a key, or None."""
         head = self._head(key)
         return StoredObject(key, head["ContentLength"], head["LastModified"]) if head else None
+
+    def require_free(self, key: str) -> None:
+        """Make sure that nothing is stored under a key.
+
+        :raises AlreadyStoredError: it is taken.
+        """
+        if self.find(key):
+            raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.")
 
     def _head(self, key: str) -> dict[str, Any] | None:
         with self.translated(f"look for {key} in"):
@@ -129,7 +119,10 @@ class Bucket:
         :param identity: of the object that is meant.
         """
         with self.translated(f"read {key} from"):
-            answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=f"bytes={start}-")
+            answer = self.abilities.adapted(
+                lambda: self.client.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=f"bytes={start}-"),
+                CHECKSUMS,
+            )
         if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
             raise StorageError(f"{self} does not answer with the bytes of {key} that it was asked for.")
         if _identity(answer) != identity:
@@ -263,9 +256,3 @@ def _cut_lines() -> tuple[type[Exception], ...]:
     from urllib3.exceptions import HTTPError
 
     return OSError, HTTPClientError, IncompleteReadError, HTTPError
-
-
-def error_code(error: BaseException | None) -> str:
-    """Return the code of a server's answer; empty where the error is none."""
-    answer = getattr(error, "response", None) or {}  # those of the connection have none
-    return str(answer.get("Error", {}).get("Code") or type(error).__name__)

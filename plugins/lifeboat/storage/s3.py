@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast
 from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
-from lifeboat.storage.bucket import BLOCK, Bucket, Object, error_code
-from lifeboat.storage.upload import Upload, base64_text, put
+from lifeboat.storage.abilities import CHECKSUMS
+from lifeboat.storage.answers import error_code
+from lifeboat.storage.bucket import BLOCK, Bucket, Object
+from lifeboat.storage.upload import Upload, base64_text, checksum, put
 from lifeboat.streams import Source
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class _Stored(NamedTuple):
 class S3Destination(Bucket):
     """Keeps archives in a bucket. Nothing is ever overwritten: every write carries ``If-None-Match: *``.
 
+    Where the server does not know that, Lifeboat looks for the key before it writes.
+
     :param name: the destination's name in the settings.
     :param client: a boto3 client of S3.
     """
@@ -76,8 +80,7 @@ class S3Destination(Bucket):
         return Object(self, key)
 
     def store(self, source: Source, key: str, sha256: str) -> None:
-        if self.find(key):
-            raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.")
+        self.require_free(key)
         self.abort(key)  # what a killed upload left: its parts cost money
         with source.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -86,6 +89,12 @@ class S3Destination(Bucket):
             return
         if stored.refusal:
             raise stored.refusal
+        if not self.abilities.conditions:
+            raise StorageError(
+                f"{self} holds other bytes for {key} than were sent. It has no conditional writes, so they may be "
+                "another run's.",
+                "Trigger a new run. If no other run has stored that archive, delete it.",
+            )
         self.delete(key)  # made a moment ago by ourselves, and without a marker nothing that counts
         wrong = AlteredError if stored.copied else StorageError
         raise wrong(f"{self} holds other bytes for {key} than were sent.", "Clear the upload to try again.")
@@ -119,12 +128,17 @@ class S3Destination(Bucket):
         return _Stored(upload.composite, refusal, copied=False)
 
     def write(self, key: str, content: bytes) -> None:
+        refusal = StorageError(f"{self} holds other bytes for {key} than were sent.", "Trigger a new run.")
         try:
             put(self, key, content, only_new=True, **self._lock_arguments(key))
-        except AlreadyStoredError:
-            with self.open(key) as file:  # the answer to a first request may have been lost: what is there may be ours
-                if file.read(len(content) + 1) != content:
-                    raise
+        except AlreadyStoredError as error:
+            refusal = error  # the answer to a first request may have been lost: what is there may be ours
+        else:
+            if self.abilities.conditions and self.abilities.sends_checksums:
+                return
+        with self.open(key) as file:
+            if file.read(len(content) + 1) != content:
+                raise refusal
 
     def _lock_arguments(self, key: str) -> dict[str, Any]:
         if self._lock is None or (until := self._lock.until(key)) is None:
@@ -158,14 +172,15 @@ class S3Destination(Bucket):
         with self.translated("ask for the Object Lock of"):
             self.client.get_object_lock_configuration(Bucket=self.bucket)
         until = (datetime.now(UTC) + PROBE_LASTS).replace(microsecond=0)
+        content = b"A test object: whoever finds it may delete it as soon as its lock is over.\n"
+        locked = {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
+
+        def store() -> Mapping[str, Any]:
+            sent = checksum(self, content, hashlib.sha256(content).digest())
+            return self.client.put_object(**at, Body=content, **sent, **locked)
+
         with self.translated("store a locked test object at"):
-            made = self.client.put_object(
-                **at,
-                Body=b"A test object: whoever finds it may delete it as soon as its lock is over.\n",
-                ChecksumAlgorithm="SHA256",
-                ObjectLockMode=self._lock.mode,
-                ObjectLockRetainUntilDate=until,
-            )
+            made = self.abilities.adapted(store, CHECKSUMS)
         if "VersionId" not in made:
             raise StorageError(f"{self} keeps no versions of objects, so it cannot lock them.")
         at["VersionId"] = made["VersionId"]
@@ -206,8 +221,13 @@ class S3Destination(Bucket):
 
     def _holds(self, key: str, size: int, sha256: str, composite: str) -> bool:
         """Whether the bucket says that it holds what it should; read back where it reports nothing to compare."""
+
+        def look() -> Mapping[str, Any]:
+            asking: Any = {"ChecksumMode": "ENABLED"} if self.abilities.asks_for_checksums else {}
+            return self.client.head_object(Bucket=self.bucket, Key=self.prefix + key, **asking)
+
         with self.translated(f"confirm {key} at"):
-            head = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key, ChecksumMode="ENABLED")
+            head = self.abilities.adapted(look, CHECKSUMS)
         if head["ContentLength"] != size:
             return False
         reported = head.get("ChecksumSHA256")

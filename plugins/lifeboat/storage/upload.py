@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.progress import Progress
-from lifeboat.storage.bucket import Bucket, Object, error_code
+from lifeboat.storage.abilities import CHECKSUMS, CONDITIONS
+from lifeboat.storage.answers import error_code
+from lifeboat.storage.bucket import Bucket, Object
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
@@ -36,8 +38,9 @@ class Upload:
         self._bucket = bucket
         self._lock = lock
         self._object: dict[str, Any] = {"Bucket": bucket.bucket, "Key": bucket.prefix + key}
+        self._key = key
         self._doing = f"store {key} at"
-        self._condition: dict[str, Any] = {"IfNoneMatch": "*"} if only_new else {}
+        self._only_new = only_new
         self._upload_id = ""
         self._parts: list[Future[_Part]] = []
         self._buffer = bytearray()
@@ -108,26 +111,24 @@ class Upload:
         if not self._parts:  # too small for parts
             self._digests = [hashlib.sha256(self._buffer).digest()]
             with self._bucket.translated(self._doing):
-                self._bucket.client.put_object(
-                    **self._object,
-                    **self._condition,
-                    **self._lock,
-                    Body=bytes(self._buffer),
-                    ChecksumSHA256=base64_text(self._digests[0]),
-                )
+                self._bucket.abilities.adapted(self._put, CONDITIONS, CHECKSUMS)
             return
         if self._buffer:
             self._send()
         parts = [part.result() for part in self._parts]
         self._digests = [part.digest for part in parts]
+
+        def complete_parts() -> None:
+            self._bucket.client.complete_multipart_upload(
+                **self._object,
+                **self._condition(),
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": [part.named() for part in parts]},
+            )
+
         try:
             with self._bucket.translated(self._doing):
-                self._bucket.client.complete_multipart_upload(
-                    **self._object,
-                    **self._condition,
-                    UploadId=self._upload_id,
-                    MultipartUpload={"Parts": [part.named() for part in parts]},
-                )
+                self._bucket.abilities.adapted(complete_parts, CONDITIONS)
         except StorageError as error:
             if error_code(error.__cause__) != "NoSuchUpload":
                 raise
@@ -140,12 +141,32 @@ class Upload:
         """SHA-256 of the SHA-256s of what was written, by parts, as S3 tells it; once it is complete."""
         return f"{base64_text(hashlib.sha256(b''.join(self._digests)).digest())}-{len(self._digests)}"
 
+    def _condition(self) -> dict[str, Any]:
+        if not self._only_new:
+            return {}
+        if self._bucket.abilities.conditions:
+            return {"IfNoneMatch": "*"}
+        self._bucket.require_free(self._key)
+        return {}
+
+    def _put(self) -> None:
+        content = bytes(self._buffer)
+        self._bucket.client.put_object(
+            **self._object,
+            **self._condition(),
+            **self._lock,
+            Body=content,
+            **checksum(self._bucket, content, self._digests[0]),
+        )
+
     def _begin(self) -> None:
+        def create() -> str:
+            algorithm: Any = {"ChecksumAlgorithm": "SHA256"} if self._bucket.abilities.sends_checksums else {}
+            answer = self._bucket.client.create_multipart_upload(**self._object, **self._lock, **algorithm)
+            return answer["UploadId"]
+
         with self._bucket.translated(self._doing):
-            answer = self._bucket.client.create_multipart_upload(
-                **self._object, **self._lock, ChecksumAlgorithm="SHA256"
-            )
-        self._upload_id = answer["UploadId"]
+            self._upload_id = self._bucket.abilities.adapted(create, CHECKSUMS)
 
     def _send(self) -> None:
         if not self._upload_id:
@@ -160,12 +181,14 @@ class Upload:
 
     def _send_part(self, number: int, content: bytearray) -> _Part:
         digest = hashlib.sha256(content).digest()
-        with self._bucket.translated(self._doing):
-            # The server refuses a part whose SHA-256 differs from the one sent with it.
-            answer = self._bucket.client.upload_part(
-                **self._of_part(number), Body=cast(bytes, content), ChecksumSHA256=base64_text(digest)
+
+        def send() -> Mapping[str, Any]:
+            return self._bucket.client.upload_part(
+                **self._of_part(number), Body=cast(bytes, content), **checksum(self._bucket, content, digest)
             )
-        return _Part(number, answer, digest)
+
+        with self._bucket.translated(self._doing):
+            return _Part(number, self._bucket.abilities.adapted(send, CHECKSUMS), digest)
 
     def _of_part(self, number: int) -> dict[str, Any]:
         return self._object | {"UploadId": self._upload_id, "PartNumber": number}
@@ -200,6 +223,16 @@ def put(bucket: Bucket, key: str, content: bytes, *, only_new: bool, **lock: Any
     with Upload(bucket, key, only_new=only_new, **lock) as upload:
         upload.write(content)
         upload.complete()
+
+
+def checksum(bucket: Bucket, content: bytes | bytearray, sha256: bytes) -> dict[str, Any]:
+    """Return the arguments by which a server refuses content that was damaged on its way.
+
+    MD5, which every server knows, is enough for that where SHA-256 is not taken; what is stored is read back then.
+    """
+    if bucket.abilities.sends_checksums:
+        return {"ChecksumSHA256": base64_text(sha256)}
+    return {"ContentMD5": base64_text(hashlib.md5(content, usedforsecurity=False).digest())}
 
 
 def base64_text(digest: bytes) -> str:
