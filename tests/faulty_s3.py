@@ -70,10 +70,11 @@ class Fault:
         return True
 
 
-def failing(status: int, code: str = "InternalError") -> Act:
-    """Answer with an error, and do nothing."""
+def failing(status: int, code: str = "InternalError", **headers: str) -> Act:
+    """Answer with an error, and do nothing; names of headers have underscores for dashes."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
     body = f"<Error><Code>{code}</Code><Message>As the test wants it</Message></Error>".encode()
-    return lambda _: Answer(status, {"Content-Type": "application/xml"}, body)
+    return lambda _: Answer(status, {"Content-Type": "application/xml"} | named, body)
 
 
 def reset(_: Forward) -> None:
@@ -146,6 +147,11 @@ def refusing(headers: Mapping[str, Act]) -> Act:
         return forward()
 
     return act
+
+
+def demanding(header: str, refuse: Act) -> Act:
+    """Break requests without a header, and no others."""
+    return lambda forward: forward() if header in map(str.lower, forward.headers) else refuse(forward)
 
 
 def operation_of(method: str, target: str) -> str:

@@ -188,6 +188,18 @@ LAST = "databases: [{name: blog, connection: blog_db}]"
         (LAST, f"{LAST}\ndrill: {{schedule: '61 5 1 1 *'}}", "schedule: no clock ever shows this cron expression"),
         (LAST, f"{LAST}\ndrill: {{schedule: '0 0 30 2 *'}}", "schedule: no clock ever shows this cron expression"),
         (LAST, f"{LAST}\ndrill: {{schedule: '@daily'}}", "schedule: must be a cron expression of five fields"),
+        (
+            "bucket: backups",
+            "bucket: backups, storage_class: GLACIER",
+            "storage_class: must be a class that is read",
+        ),
+        (
+            "bucket: backups",
+            "bucket: backups, storage_class: a b",
+            "storage_class: must be the name of a",
+        ),
+        ("bucket: backups", "bucket: backups, kms_key: k", "s3: kms_key needs server_side_encryption: aws:kms"),
+        ("bucket: backups", "bucket: backups, server_side_encryption: x", "encryption: must be 'AES256' or 'aws:kms'"),
         ("bucket: backups", "bucket: s3://backups", "bucket: must be a bucket's name alone"),
         ("bucket: backups", "bucket: b", "bucket: must be a bucket's name alone, of 3 to 63 letters"),
         (LAST, f"{LAST}\nalerts: {{email: {{connection: a, to: [ops]}}}}", "email.to.0: must be one address, as in"),

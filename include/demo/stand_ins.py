@@ -49,6 +49,7 @@ class _Program:
     """A server program: started in a directory, awaited until it answers, stopped for sure."""
 
     patience = 20.0  # seconds between the request to stop and the kill
+    variables: ClassVar[dict[str, str]] = {}  # of its environment, besides those that all children have
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -77,7 +78,7 @@ class _Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment(),  # no server needs the secrets of whoever starts it
+                env=environment() | self.variables,  # no server needs the secrets of whoever starts it
                 preexec_fn=lambda: die_with_parent(parent),
             )
         deadline = time.monotonic() + START_SECONDS
@@ -451,6 +452,7 @@ class S3(_Program):
     """
 
     patience = 2.0  # it waits a quarter of a minute for nobody; its files survive a kill
+    variables: ClassVar = {"WEED_S3_SSE_KEY": "stand-in-key-of-encryption"}
     access_key = "lifeboat"
     secret_key = "stand-in-secret-key"
     roles: ClassVar = {"backup-role": "backup-role-secret", "cleanup-role": "cleanup-role-secret"}

@@ -115,6 +115,14 @@ def _a_bucket(text: str) -> str:
     return text
 
 
+def _a_storage_class(text: str) -> str:
+    if text in ("GLACIER", "DEEP_ARCHIVE"):
+        raise ValueError("must be a class that is read at once, as GLACIER_IR; checks and drills read archives")
+    if not re.fullmatch(r"[\w-]{1,64}", text, re.ASCII):
+        raise ValueError("must be the name of a storage class, as in STANDARD_IA")
+    return text
+
+
 def _an_address(text: str) -> str:
     if not re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", text):
         raise ValueError("must be one address, as in ops@example.com")
@@ -141,6 +149,7 @@ Switch = Annotated[bool, Field(strict=True)]
 Pattern = Annotated[str, AfterValidator(_below_the_root)]
 ConnectionId = Annotated[str, AfterValidator(_a_connection), Field(description="id of an Airflow connection")]
 BucketName = Annotated[str, AfterValidator(_a_bucket)]
+StorageClass = Annotated[str, AfterValidator(_a_storage_class)]
 Address = Annotated[str, AfterValidator(_an_address)]
 
 
@@ -312,6 +321,9 @@ class S3Destination(_Model):
     :param bucket: name of the bucket, which must exist.
     :param prefix: key prefix inside the bucket, without slashes at its ends.
     :param object_lock: for new archives; the bucket must have Object Lock enabled.
+    :param server_side_encryption: asked for with everything that is stored; as the bucket is set when left out.
+    :param kms_key: id or ARN of the key for ``aws:kms``; the provider's own when left out.
+    :param storage_class: of everything that is stored, as in ``STANDARD_IA``; reading must not need a restore before.
     :param retention: overrides the file's ``retention`` for archives here.
     """
 
@@ -321,7 +333,16 @@ class S3Destination(_Model):
     bucket: BucketName
     prefix: Annotated[str, AfterValidator(lambda prefix: prefix.strip("/"))] = ""
     object_lock: ObjectLock | None = None
+    server_side_encryption: Literal["AES256", "aws:kms"] | None = None
+    kms_key: Annotated[str, Field(min_length=1)] | None = None
+    storage_class: StorageClass | None = None
     retention: Retention = Retention()
+
+    @model_validator(mode="after")
+    def _key_of_kms(self) -> S3Destination:
+        if self.kms_key and self.server_side_encryption != "aws:kms":
+            raise ValueError("kms_key needs server_side_encryption: aws:kms")
+        return self
 
     @property
     def for_cleanup(self) -> S3Destination:

@@ -383,7 +383,13 @@ def destination(name: str, settings: DestinationSettings) -> Destination:
         from lifeboat.storage import s3
 
         client = _s3_client(settings.connection, f"destination {name!r}")
-        return s3.S3Destination(name, client, settings.bucket, settings.prefix, _lock(settings.object_lock))
+        kept_as = {
+            "ServerSideEncryption": settings.server_side_encryption,
+            "SSEKMSKeyId": settings.kms_key,
+            "StorageClass": settings.storage_class,
+        }
+        wanted = {argument: value for argument, value in kept_as.items() if value}
+        return s3.S3Destination(name, client, settings.bucket, settings.prefix, _lock(settings.object_lock), wanted)
     from lifeboat.storage import disk
 
     return disk.DiskDestination(name, settings.path)

@@ -37,6 +37,7 @@ from tests.faulty_s3 import (
     Forward,
     altered,
     cut,
+    demanding,
     failing,
     hanging,
     lost,
@@ -266,7 +267,9 @@ def test_a_server_that_cannot_do_all_of_it_gets_archives_all_the_same(
     assert [sum(words in line for line in said) for words in LACKS.values()] == [lack in lacking for lack in LACKS]
     with pytest.raises(AlreadyStoredError, match="nothing is overwritten"):
         bucket.write(packed.key + MARKER, b"other")
-    assert {told.verdict for told in doctor.examine_destination("offsite", settings.destinations["offsite"])} == {"well"}
+    assert {told.verdict for told in doctor.examine_destination("offsite", settings.destinations["offsite"])} == {
+        "well"
+    }
 
 
 @pytest.mark.parametrize("conditions", [True, False])
@@ -310,6 +313,81 @@ def test_botos_own_settings_of_checksums_are_honoured(
     backup.store_archive(scratch, packed, bucket)
     assert_published_is_whole(bucket, packed, published=True)
     assert with_checksum == []
+
+
+def test_a_bucket_that_takes_encrypted_objects_of_a_class_only_gets_them(
+    proxy: FaultyS3, settings: Settings, bucket: Destination, pack: Packer, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lifeboat.storage.upload.PART", PART)
+    refuse = failing(403, "AccessDenied")
+    act = demanding("x-amz-server-side-encryption", demanding("x-amz-storage-class", refuse))
+    policy = [Fault(act, on=operation, times=LASTING) for operation in ("PutObject", "CreateMultipartUpload")]
+    scratch, packed = pack(PART + 1)
+    proxy.inject(*policy)
+    with pytest.raises(StorageError, match="set server_side_encryption of the destination"):
+        backup.store_archive(scratch, packed, bucket)
+    asked = {"server_side_encryption": "AES256", "storage_class": "STANDARD_IA"}
+    encrypting = connections.destination("offsite", settings.destinations["offsite"].model_copy(update=asked))
+    assert isinstance(encrypting, S3Destination)
+    backup.store_archive(scratch, packed, encrypting)
+    assert_published_is_whole(encrypting, packed, published=True)
+    for key in (packed.key, packed.key + MARKER):
+        head = s3.client().head_object(Bucket=BUCKET, Key=encrypting.prefix + key)
+        assert (head["ServerSideEncryption"], head.get("StorageClass")) == ("AES256", "STANDARD_IA")
+
+
+def test_a_key_of_kms_is_named_to_the_server(proxy: FaultyS3, settings: Settings) -> None:
+    headers: dict[str, str] = {}
+
+    def note(forward: Forward) -> Answer | None:
+        headers.update(forward.headers)
+        return failing(400, "KMS.NotFoundException")(forward)
+
+    asked = {"server_side_encryption": "aws:kms", "kms_key": "alias/backups"}
+    place = connections.destination("offsite", settings.destinations["offsite"].model_copy(update=asked))
+    proxy.inject(Fault(note, on="PutObject", times=LASTING))
+    with pytest.raises(StorageError, match=r"Cannot store a at destination 'offsite'.*KMS\.NotFoundException"):
+        place.write("a", b"content")
+    assert headers["x-amz-server-side-encryption"] == "aws:kms"
+    assert headers["x-amz-server-side-encryption-aws-kms-key-id"] == "alias/backups"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "hint"),
+    [
+        (403, "RequestTimeTooSkewed", "Set this machine's clock"),
+        (400, "ExpiredToken", "Renew the session token"),
+        (403, "SignatureDoesNotMatch", "access key and its secret"),
+        (301, "PermanentRedirect", "Set region_name"),
+        (400, "AuthorizationHeaderMalformed", "Set region_name"),
+    ],
+)
+def test_a_refusal_has_its_hint_though_head_tells_a_number_only(
+    proxy: FaultyS3, bucket: Destination, status: int, code: str, hint: str
+) -> None:
+    steps: list[Callable[[], object]] = [bucket.init, lambda: bucket.find("a"), lambda: bucket.lock_of("a")]
+    proxy.inject(Fault(failing(status, code, x_amz_bucket_region="eu-central-1"), times=LASTING))
+    for step in steps:
+        with pytest.raises(StorageError, match=code) as caught:
+            step()
+        assert hint in caught.value.hint
+
+
+def test_what_a_server_lacks_whatever_is_given_up_is_told(proxy: FaultyS3, bucket: Destination) -> None:
+    proxy.inject(Fault(failing(501, "NotImplemented"), on="PutObject", times=LASTING))
+    with pytest.raises(StorageError, match=r"NotImplemented.*This server lacks something"):
+        bucket.write("a", b"content")
+    proxy.inject()
+    bucket.write("a", b"content")
+    assert "GetObject" not in proxy.operations, "nothing was given up"
+
+
+def test_an_archive_class_says_that_it_must_be_restored_first(proxy: FaultyS3, bucket: Destination) -> None:
+    bucket.write("a", b"content")
+    proxy.inject(Fault(failing(403, "InvalidObjectState"), on="GetObject", times=LASTING))
+    with pytest.raises(StorageError, match=r"Cannot read a from .*restore it first") as caught:
+        bucket.open("a").read()
+    assert caught.value.lasting
 
 
 def test_a_slow_bucket_is_waited_for_and_no_request_for_ever(

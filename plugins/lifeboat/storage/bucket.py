@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.logs import logger
 from lifeboat.storage import StoredObject
-from lifeboat.storage.abilities import CHECKSUMS, Abilities
-from lifeboat.storage.answers import HINTS, TAKEN, error_code
+from lifeboat.storage.abilities import CHECKSUMS, Abilities, Answer
+from lifeboat.storage.answers import HINTS, TAKEN, UNNAMED, error_code, http_status
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -69,14 +69,44 @@ class Bucket:
         if self.find(key):
             raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.")
 
-    def _head(self, key: str) -> dict[str, Any] | None:
+    def head(self, key: str, **arguments: Any) -> Mapping[str, Any]:
+        """Return the headers of an object; raises boto's errors."""
+        at: Any = {"Bucket": self.bucket, "Key": self.prefix + key}
+
+        def get() -> None:
+            self.client.get_object(**at, Range="bytes=0-0")["Body"].close()
+
+        return self._headed(lambda: self.client.head_object(**at, **arguments), get)
+
+    def head_bucket(self) -> None:
+        """Look whether the bucket is there; raises boto's errors."""
+        self._headed(
+            lambda: self.client.head_bucket(Bucket=self.bucket),
+            lambda: self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1),
+        )
+
+    def _headed(self, head: Callable[[], Answer], get: Callable[[], object]) -> Answer:
+        """Ask by HEAD; if that is refused, ask by GET for the reason: an answer to HEAD has no body to name it."""
+        try:
+            return head()
+        except self.client.exceptions.ClientError as error:
+            if http_status(error) not in UNNAMED:
+                raise
+            try:
+                get()
+            except self.client.exceptions.ClientError as named:
+                if http_status(named) == http_status(error):
+                    raise
+            raise
+
+    def _head(self, key: str) -> Mapping[str, Any] | None:
         with self.translated(f"look for {key} in"):
             try:
-                return cast(dict[str, Any], self.client.head_object(Bucket=self.bucket, Key=self.prefix + key))
+                return self.head(key)
             except self.client.exceptions.ClientError as error:
                 if error_code(error) != "404":
                     raise
-                self.client.head_bucket(Bucket=self.bucket)  # a missing bucket is not a missing object
+                self.head_bucket()  # a missing bucket is not a missing object
                 return None
 
     def open(self, key: str) -> BinaryIO:

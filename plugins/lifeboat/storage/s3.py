@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast
 
 from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
@@ -61,16 +62,26 @@ class S3Destination(Bucket):
 
     :param name: the destination's name in the settings.
     :param client: a boto3 client of S3.
+    :param kept_as: arguments that say how the server is to keep every object: encryption, storage class.
     """
 
-    def __init__(self, name: str, client: S3Client, bucket: str, prefix: str = "", lock: Lock | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        client: S3Client,
+        bucket: str,
+        prefix: str = "",
+        lock: Lock | None = None,
+        kept_as: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         super().__init__(f"destination {name!r}", client, bucket, prefix)
         self.name = name
         self._lock = lock
+        self._kept_as = kept_as
 
     def init(self) -> str:
         with self.translated("reach"):
-            self.client.head_bucket(Bucket=self.bucket)
+            self.head_bucket()
         return "is there; a bucket needs no preparing"
 
     def free(self) -> int | None:
@@ -104,7 +115,7 @@ class S3Destination(Bucket):
         if not isinstance(source, Object) or source.bucket.client.meta.endpoint_url != self.client.meta.endpoint_url:
             return None
         try:
-            with Upload(self, key, only_new=True, **self._lock_arguments(key)) as upload:
+            with Upload(self, key, only_new=True, **self._arguments(key)) as upload:
                 upload.copy(source, size)
                 return _Stored(source.composite, _completed(upload), copied=True)
         except StorageError as error:
@@ -117,7 +128,7 @@ class S3Destination(Bucket):
         progress = Progress(f"Storing {key} at {self}", file.seek(0, os.SEEK_END))
         file.seek(0)
         sent = hashlib.sha256()
-        with Upload(self, key, only_new=True, **self._lock_arguments(key)) as upload:
+        with Upload(self, key, only_new=True, **self._arguments(key)) as upload:
             while block := file.read(BLOCK):
                 sent.update(block)
                 upload.write(block)
@@ -130,7 +141,7 @@ class S3Destination(Bucket):
     def write(self, key: str, content: bytes) -> None:
         refusal = StorageError(f"{self} holds other bytes for {key} than were sent.", "Trigger a new run.")
         try:
-            put(self, key, content, only_new=True, **self._lock_arguments(key))
+            put(self, key, content, only_new=True, **self._arguments(key))
         except AlreadyStoredError as error:
             refusal = error  # the answer to a first request may have been lost: what is there may be ours
         else:
@@ -139,6 +150,10 @@ class S3Destination(Bucket):
         with self.open(key) as file:
             if file.read(len(content) + 1) != content:
                 raise refusal
+
+    def _arguments(self, key: str) -> dict[str, Any]:
+        """Return the arguments that say how the server is to keep an object."""
+        return {**self._kept_as, **self._lock_arguments(key)}
 
     def _lock_arguments(self, key: str) -> dict[str, Any]:
         if self._lock is None or (until := self._lock.until(key)) is None:
@@ -150,7 +165,7 @@ class S3Destination(Bucket):
     def lock_of(self, key: str) -> str:
         with self.translated(f"look for locks of {key} at"):
             try:
-                head = self.client.head_object(Bucket=self.bucket, Key=self.prefix + key)
+                head = self.head(key)
             except self.client.exceptions.ClientError as error:
                 if error_code(error) == "404":
                     return ""  # gone already
@@ -177,7 +192,7 @@ class S3Destination(Bucket):
 
         def store() -> Mapping[str, Any]:
             sent = checksum(self, content, hashlib.sha256(content).digest())
-            return self.client.put_object(**at, Body=content, **sent, **locked)
+            return self.client.put_object(**at, Body=content, **sent, **locked, **self._kept_as)
 
         with self.translated("store a locked test object at"):
             made = self.abilities.adapted(store, CHECKSUMS)
@@ -223,8 +238,8 @@ class S3Destination(Bucket):
         """Whether the bucket says that it holds what it should; read back where it reports nothing to compare."""
 
         def look() -> Mapping[str, Any]:
-            asking: Any = {"ChecksumMode": "ENABLED"} if self.abilities.asks_for_checksums else {}
-            return self.client.head_object(Bucket=self.bucket, Key=self.prefix + key, **asking)
+            asking = {"ChecksumMode": "ENABLED"} if self.abilities.asks_for_checksums else {}
+            return self.head(key, **asking)
 
         with self.translated(f"confirm {key} at"):
             head = self.abilities.adapted(look, CHECKSUMS)

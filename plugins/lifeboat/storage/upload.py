@@ -31,12 +31,12 @@ class Upload:
     left; the object appears by `complete`.
 
     :param only_new: never replace an object of that key.
-    :param lock: arguments by which S3 locks the object.
+    :param kept_as: arguments that say how S3 is to keep the object: locked, encrypted, of a storage class.
     """
 
-    def __init__(self, bucket: Bucket, key: str, *, only_new: bool, **lock: Any) -> None:
+    def __init__(self, bucket: Bucket, key: str, *, only_new: bool, **kept_as: Any) -> None:
         self._bucket = bucket
-        self._lock = lock
+        self._kept_as = kept_as
         self._object: dict[str, Any] = {"Bucket": bucket.bucket, "Key": bucket.prefix + key}
         self._key = key
         self._doing = f"store {key} at"
@@ -154,7 +154,7 @@ class Upload:
         self._bucket.client.put_object(
             **self._object,
             **self._condition(),
-            **self._lock,
+            **self._kept_as,
             Body=content,
             **checksum(self._bucket, content, self._digests[0]),
         )
@@ -162,7 +162,7 @@ class Upload:
     def _begin(self) -> None:
         def create() -> str:
             algorithm: Any = {"ChecksumAlgorithm": "SHA256"} if self._bucket.abilities.sends_checksums else {}
-            answer = self._bucket.client.create_multipart_upload(**self._object, **self._lock, **algorithm)
+            answer = self._bucket.client.create_multipart_upload(**self._object, **self._kept_as, **algorithm)
             return answer["UploadId"]
 
         with self._bucket.translated(self._doing):
@@ -213,14 +213,14 @@ def part_size(number: int) -> int:
     return PART * (1 + (number - 1) // PARTS_OF_ONE_SIZE)
 
 
-def put(bucket: Bucket, key: str, content: bytes, *, only_new: bool, **lock: Any) -> None:
+def put(bucket: Bucket, key: str, content: bytes, *, only_new: bool, **kept_as: Any) -> None:
     """Store a small object, whole or not at all.
 
     :param only_new: never replace an object of that key.
-    :param lock: arguments by which S3 locks it.
+    :param kept_as: arguments that say how S3 is to keep it.
     :raises AlreadyStoredError: the key is taken, and nothing may be replaced.
     """
-    with Upload(bucket, key, only_new=only_new, **lock) as upload:
+    with Upload(bucket, key, only_new=only_new, **kept_as) as upload:
         upload.write(content)
         upload.complete()
 
