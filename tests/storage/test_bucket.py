@@ -80,11 +80,18 @@ def test_what_was_written_since_a_mark_can_be_taken_back(bucket: Bucket, kept: i
     assert content_of(bucket, "a") == head + tail
 
 
-def test_parts_grow_so_that_all_fit_into_one_upload() -> None:
-    sizes = [upload_module.part_size(number) for number in range(1, upload_module.MOST_PARTS + 1)]
+def test_parts_of_an_unknown_size_grow_so_that_all_fit_into_one_upload() -> None:
+    sizes = [upload_module.growing_part(number) for number in range(1, upload_module.MOST_PARTS + 1)]
     assert sizes[0] == sizes[2499] == upload_module.PART
     assert max(sizes) == 4 * upload_module.PART
     assert sum(sizes) == 25_000 * upload_module.PART  # 419 GB at its real size
+
+
+@pytest.mark.parametrize(
+    ("parts", "times"), [(0, 1), (1, 1), (10_000, 1), (10_000.1, 2), (20_000, 2), (327_680, 33)], ids=str
+)
+def test_parts_of_a_known_size_are_equal_and_all_fit_into_one_upload(parts: float, times: int) -> None:
+    assert upload_module.equal_part(int(parts * upload_module.PART)) == times * upload_module.PART
 
 
 def test_a_block_that_fails_leaves_nothing(bucket: Bucket) -> None:

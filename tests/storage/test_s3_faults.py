@@ -15,6 +15,7 @@ from http import HTTPStatus
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from lifeboat import backup, catalog, checkup, cleanup, config, connections, doctor, drill, proof
@@ -25,6 +26,7 @@ from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
+from lifeboat.storage.upload import Upload
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import Configure, stage
@@ -313,6 +315,46 @@ def test_botos_own_settings_of_checksums_are_honoured(
     backup.store_archive(scratch, packed, bucket)
     assert_published_is_whole(bucket, packed, published=True)
     assert with_checksum == []
+
+
+class EqualParts:
+    """Answers like Cloudflare's R2: all parts of an upload but the last must be equal."""
+
+    def __init__(self) -> None:
+        self.sizes: dict[int, int] = {}
+
+    def __call__(self, forward: Forward) -> Answer | None:
+        if forward.operation == "UploadPart":
+            (number,) = parse_qs(urlsplit(forward.path).query)["partNumber"]
+            copied = re.findall(r"\d+", forward.headers.get("x-amz-copy-source-range", ""))
+            length = int(copied[1]) + 1 - int(copied[0]) if copied else int(forward.headers["Content-Length"])
+            self.sizes[int(number)] = length
+        if forward.operation == "CompleteMultipartUpload":
+            *others, _ = (self.sizes[number] for number in sorted(self.sizes))
+            if len(set(others)) > 1:
+                return failing(400, "InvalidPart")(forward)
+        return forward()
+
+
+def test_all_parts_but_the_last_are_equal(
+    proxy: FaultyS3, bucket: Destination, pack: Packer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lifeboat.storage.upload.PART", PART)
+    monkeypatch.setattr("lifeboat.storage.upload.PARTS_OF_ONE_SIZE", 1)  # those of an unknown size grow at once
+    monkeypatch.setattr("lifeboat.storage.upload.MOST_PARTS", 3)
+    server = EqualParts()
+    proxy.inject(Fault(server, times=LASTING))
+    scratch, packed = pack(3 * PART + 1)
+    backup.store_archive(scratch, packed, bucket)
+    assert server.sizes == {1: 2 * PART, 2: PART + 1}
+    assert_published_is_whole(bucket, packed, published=True)
+    server.sizes.clear()
+    bucket.store(bucket.source(packed.key), "copy", packed.sha256)
+    assert server.sizes == {1: 2 * PART, 2: PART + 1}
+    assert isinstance(bucket, S3Destination)
+    with pytest.raises(StorageError, match="InvalidPart"), Upload(bucket, "streamed", only_new=True) as upload:
+        upload.write(bytes(4 * PART))
+        upload.complete()
 
 
 def test_a_bucket_that_takes_encrypted_objects_of_a_class_only_gets_them(

@@ -72,7 +72,7 @@ class S3Destination(Bucket):
         bucket: str,
         prefix: str = "",
         lock: Lock | None = None,
-        kept_as: Mapping[str, str] = MappingProxyType({}),
+        kept_as: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         super().__init__(f"destination {name!r}", client, bucket, prefix)
         self.name = name
@@ -114,8 +114,9 @@ class S3Destination(Bucket):
         """Let the server copy what it holds itself; None where it does not, or must not."""
         if not isinstance(source, Object) or source.bucket.client.meta.endpoint_url != self.client.meta.endpoint_url:
             return None
+        known = None if source.composite else size  # staged in growing parts: the copy is to have the same composite
         try:
-            with Upload(self, key, only_new=True, **self._arguments(key)) as upload:
+            with Upload(self, key, only_new=True, size=known, **self._arguments(key)) as upload:
                 upload.copy(source, size)
                 return _Stored(source.composite, _completed(upload), copied=True)
         except StorageError as error:
@@ -125,10 +126,11 @@ class S3Destination(Bucket):
             return None
 
     def _send(self, source: Source, file: BinaryIO, key: str, sha256: str) -> _Stored:
-        progress = Progress(f"Storing {key} at {self}", file.seek(0, os.SEEK_END))
+        size = file.seek(0, os.SEEK_END)
+        progress = Progress(f"Storing {key} at {self}", size)
         file.seek(0)
         sent = hashlib.sha256()
-        with Upload(self, key, only_new=True, **self._arguments(key)) as upload:
+        with Upload(self, key, only_new=True, size=size, **self._arguments(key)) as upload:
             while block := file.read(BLOCK):
                 sent.update(block)
                 upload.write(block)
@@ -188,7 +190,7 @@ class S3Destination(Bucket):
             self.client.get_object_lock_configuration(Bucket=self.bucket)
         until = (datetime.now(UTC) + PROBE_LASTS).replace(microsecond=0)
         content = b"A test object: whoever finds it may delete it as soon as its lock is over.\n"
-        locked = {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
+        locked: dict[str, Any] = {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
 
         def store() -> Mapping[str, Any]:
             sent = checksum(self, content, hashlib.sha256(content).digest())

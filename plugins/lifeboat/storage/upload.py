@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PART = 16 << 20  # bytes; parts in flight bound the memory of an upload
 PARALLEL_PARTS = 4
 MOST_PARTS = 10_000
-PARTS_OF_ONE_SIZE = 2500  # then they grow: what is on its way may have 400 GB, and nobody knows beforehand
+PARTS_OF_ONE_SIZE = 2500  # then they grow, if nobody knows beforehand how long the object will be
 
 
 class Upload:
@@ -31,11 +31,14 @@ class Upload:
     left; the object appears by `complete`.
 
     :param only_new: never replace an object of that key.
+    :param size: of the object in bytes, so that all its parts but the last are of one size, as some servers demand
+        (Cloudflare R2); None where nobody knows it yet.
     :param kept_as: arguments that say how S3 is to keep the object: locked, encrypted, of a storage class.
     """
 
-    def __init__(self, bucket: Bucket, key: str, *, only_new: bool, **kept_as: Any) -> None:
+    def __init__(self, bucket: Bucket, key: str, *, only_new: bool, size: int | None = None, **kept_as: Any) -> None:
         self._bucket = bucket
+        self._equal = None if size is None else equal_part(size)
         self._kept_as = kept_as
         self._object: dict[str, Any] = {"Bucket": bucket.bucket, "Key": bucket.prefix + key}
         self._key = key
@@ -62,7 +65,7 @@ class Upload:
         """Append; in memory are the part that fills, those on their way, and the one that holds the mark."""
         rest = memoryview(data)
         while rest:
-            size = part_size(len(self._parts) + 1)
+            size = self._part_size(len(self._parts) + 1)
             room = size - len(self._buffer)
             self._buffer += rest[:room]
             rest = rest[room:]
@@ -99,7 +102,7 @@ class Upload:
         self._begin()
         while start < size:
             number = len(self._parts) + 1
-            end = min(size, start + part_size(number))
+            end = min(size, start + self._part_size(number))
             self._parts.append(self._pool.submit(copy_part, number, start, end))
             start = end
 
@@ -140,6 +143,9 @@ class Upload:
     def composite(self) -> str:
         """SHA-256 of the SHA-256s of what was written, by parts, as S3 tells it; once it is complete."""
         return f"{base64_text(hashlib.sha256(b''.join(self._digests)).digest())}-{len(self._digests)}"
+
+    def _part_size(self, number: int) -> int:
+        return self._equal or growing_part(number)
 
     def _condition(self) -> dict[str, Any]:
         if not self._only_new:
@@ -208,8 +214,13 @@ class _Part(NamedTuple):
         return cast("CompletedPartTypeDef", named | ({"ChecksumSHA256": checksum} if checksum else {}))
 
 
-def part_size(number: int) -> int:
-    """Return the bytes of a part, the first of which is 1; the last may have fewer."""
+def equal_part(size: int) -> int:
+    """Return the bytes of each part of an object of that size; the last part may have fewer."""
+    return PART * max(1, -(-size // (PART * MOST_PARTS)))
+
+
+def growing_part(number: int) -> int:
+    """Return the bytes of a part of an object of unknown size; the first is number 1, the last may have fewer."""
     return PART * (1 + (number - 1) // PARTS_OF_ONE_SIZE)
 
 
@@ -220,7 +231,7 @@ def put(bucket: Bucket, key: str, content: bytes, *, only_new: bool, **kept_as: 
     :param kept_as: arguments that say how S3 is to keep it.
     :raises AlreadyStoredError: the key is taken, and nothing may be replaced.
     """
-    with Upload(bucket, key, only_new=only_new, **kept_as) as upload:
+    with Upload(bucket, key, only_new=only_new, size=len(content), **kept_as) as upload:
         upload.write(content)
         upload.complete()
 
