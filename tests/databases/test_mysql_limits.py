@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any, cast
@@ -25,6 +26,7 @@ from lifeboat.databases import (
     count_limits,
     mysql,
     mysql_limits,
+    watch,
 )
 from lifeboat.databases.mysql import Session
 from lifeboat.databases.mysql_engine import MySQL as Engine
@@ -50,6 +52,7 @@ from lifeboat.databases.mysql_limits import (
     Choice,
 )
 from lifeboat.databases.mysql_source import Column
+from lifeboat.databases.watch import Watch
 from lifeboat.errors import DumpError, RestoreError
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
@@ -745,8 +748,8 @@ def test_a_table_that_is_altered_at_once_while_the_dump_runs_fails_it(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mysql, "SILENCE", 0.2)
-    monkeypatch.setattr(mysql, "STALLED", 4)
+    monkeypatch.setattr(watch, "SILENCE", 0.2)
+    monkeypatch.setattr(watch, "STALLED", 4)
 
 
 @pytest.mark.parametrize("name", EVERYWHERE)
@@ -792,7 +795,7 @@ def test_a_query_that_takes_long_is_waited_for(
     """Sorting a huge table may take longer than any silence that should end a dump."""
     server = servers["mariadb"]
     fill(server, TABLE)
-    watch = mysql._Watch(Session(server.connect()), SOURCE)
+    watched = Watch(SOURCE, partial(Session(server.connect()).doing, SOURCE), "SHOW PROCESSLIST")
     busy = Session(server.connect(database=SOURCE))
     number = busy.id()
 
@@ -808,8 +811,8 @@ def test_a_query_that_takes_long_is_waited_for(
     ):
         time.sleep(0.01)
     try:
-        for _ in range(2 * mysql.STALLED):
-            assert not watch.hears(b"")
+        for _ in range(2 * watch.STALLED):
+            assert not watched.hears(b"")
     finally:
         server.run(f"KILL {number}")
         worker.join()

@@ -12,10 +12,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from lifeboat import catalog, comparison, config, connections, drill, restore
 from lifeboat.config import Database
-from lifeboat.databases import Dump, Engine, Load, Loaded, Server, Target, names, postgresql, postgresql_load
+from lifeboat.databases import (
+    Dump,
+    Engine,
+    Load,
+    Loaded,
+    Server,
+    Target,
+    names,
+    postgresql,
+    postgresql_load,
+    watch,
+)
 from lifeboat.databases.names import FILLING
 from lifeboat.databases.postgresql import MARK
 from lifeboat.databases.postgresql import PostgreSQL as PostgreSQLEngine
@@ -443,6 +455,17 @@ def test_a_drill_on_production_needs_a_role_of_its_own(
         engine().scratch("a key", everything[0], production=True).__enter__()
     assert "drill.connection" in refused.value.hint
     pg.run("DROP ROLE limited")
+
+
+def test_a_dump_that_waits_for_a_lock_says_so_and_ends(pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "SILENCE", 0.2)
+    monkeypatch.setattr(watch, "STALLED", 4)
+    pg.run("CREATE TABLE busy ()", "shop", pg.user)
+    login = {"host": pg.host, "port": pg.port, "user": pg.user, "password": pg.password}
+    with psycopg.connect(dbname="shop", **login) as blocker:
+        blocker.execute("LOCK TABLE busy IN ACCESS EXCLUSIVE MODE")
+        with pytest.raises(DumpError, match=r"has written nothing for .*waiting for Lock: relation.*pg_blocking_pids"):
+            take()
 
 
 @pytest.mark.parametrize(

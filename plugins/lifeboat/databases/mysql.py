@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from lifeboat.databases import (
@@ -34,11 +35,11 @@ from lifeboat.databases import (
 from lifeboat.databases.digest import RULES, DumpDigest, DumpParser
 from lifeboat.databases.mysql_limits import Choice, Line
 from lifeboat.databases.mysql_source import Source, Taker
+from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError
 from lifeboat.logs import logger
 from lifeboat.processes import child, environment, secret_file
-from lifeboat.progress import Progress
-from lifeboat.text import age_text, listed
+from lifeboat.text import listed
 
 log = logger(__name__)
 
@@ -51,8 +52,6 @@ NAMED = 20  # tables or routines that a message names
 SEARCH_SECONDS = 60  # for characters without a unique Unicode form, in all tables of a database
 MULTI_STATEMENTS_OFF = 1  # an option of the protocol
 LONGEST_LOCK_NAME = 64
-SILENCE = 60.0  # seconds without a byte of a dump, after which the log says what the server is doing
-STALLED = 30  # such silences in a row, in which the server does nothing for the dump, after which it is ended
 UNLIMITED = (1 << 64) - 1
 FEWEST_UNLIMITED = (1 << 32) - 1  # what servers of 32 bits call unlimited
 # Whatever the server's own are: nothing may cut the rows short. Comments of versions keep each server's own apart.
@@ -336,15 +335,12 @@ class Session:
         ((longest,),) = self.query("SELECT @@max_allowed_packet")
         return int(longest)
 
-    def doing(self, database: str) -> list[tuple[str, str]]:
-        """Return what the server is doing for those of this user who came later and use the database.
-
-        :returns: command and state of each connection, as the process list has them.
-        """
+    def doing(self, database: str) -> list[Doing]:
+        """Return what the server is doing for those of this user who came later and use the database."""
         ((me, user),) = self.query("SELECT CONNECTION_ID(), SUBSTRING_INDEX(USER(), '@', 1)")
         rows = (row[:7] for row in self.query("SHOW PROCESSLIST"))
         return [
-            (command, state or "")
+            Doing(f"{command}, {state}" if state else command, _waits(command, state or ""))
             for number, name, _, schema, command, _, state in rows
             if number > me and name == user and schema == database
         ]
@@ -538,7 +534,7 @@ def dump(
             with secret_file(option_file_text(server, client)) as (descriptor, path):
                 command = dump_command(client, path, database, excluded, choice)
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
-                watch = _Watch(session, database)
+                watch = Watch(database, partial(session.doing, database), "SHOW PROCESSLIST")
                 passed = _pump(database, excluded, command, descriptor, write, watch, choice, events)
             _check_unaltered(session, source)
             longest = session.longest()
@@ -596,7 +592,7 @@ def check_dump(
         with secret_file(option_file_text(server, client)) as (descriptor, path):
             choice = mysql_limits.choose(source, client, excluded)
             command = dump_command(client, path, begun.database, excluded, choice, rows=False)
-            watch = _Watch(session, begun.database)
+            watch = Watch(begun.database, partial(session.doing, begun.database), "SHOW PROCESSLIST")
             events = b"" if choice.events else _events(session, source, client)
             passed = _pump(begun.database, excluded, command, descriptor, lambda chunk: None, watch, choice, events)
     limits = [*mysql_limits.of_client(source, client, excluded), *passed.limits]
@@ -740,7 +736,7 @@ def _pump(
     command: Sequence[str],
     secret: int,
     write: Callable[[bytes], object],
-    watch: _Watch,
+    watch: Watch,
     choice: Choice,
     events: bytes,
 ) -> _Passed:
@@ -753,9 +749,7 @@ def _pump(
     parser, sha256, sql_bytes = DumpParser(definitions.see, schema=database), hashlib.sha256(), 0
     lines = _Lines()
     with child(command, [secret]) as client:
-        for chunk in mysql_events.before_trailer(client.chunks(silence=SILENCE), events):
-            if not watch.hears(chunk):
-                continue
+        for chunk in mysql_events.before_trailer(watch.passing(client), events):
             write(chunk)
             sha256.update(chunk)
             lines.see(chunk, parser.table)
@@ -796,47 +790,8 @@ class _Lines:
         self._open = size if end < 0 else len(chunk) - chunk.rfind(b"\n")
 
 
-class _Watch:
-    """Watches a dump under way: says how far it has come, and what holds it up.
-
-    :param session: asks the server what it is doing.
-    """
-
-    def __init__(self, session: Session, database: str) -> None:
-        self._session, self._database = session, database
-        self._progress = Progress(f"Dumping {database}")
-        self._silences = self._idle = 0
-
-    def hears(self, chunk: bytes) -> bool:
-        """Take what came of the dump, and say whether it was anything.
-
-        :raises DumpError: nothing comes any more.
-        """
-        if chunk:
-            self._silences = self._idle = 0
-            self._progress.advance(len(chunk))
-            return True
-        self._silences += 1
-        found = self._session.doing(self._database)
-        doing = "; ".join(f"{command}, {state}" if state else command for command, state in found)
-        seconds = self._silences * SILENCE
-        log.warning(
-            "No byte of %s for %s. The server's process list says of the dump's connection: %s.",
-            *(self._database, age_text(timedelta(seconds=seconds)), doing or "there is none"),
-        )
-        self._idle = self._idle + 1 if all(map(_is_idle, found)) else 0
-        if self._idle >= STALLED:
-            raise DumpError(
-                f"The client has written nothing for {age_text(timedelta(seconds=seconds))}, and the server does"
-                f" nothing for it ({doing or 'its connection is gone'}).",
-                "Look at SHOW PROCESSLIST for who holds a lock; if nobody does, at the client.",
-            )
-        return False
-
-
-def _is_idle(found: tuple[str, str]) -> bool:
+def _waits(command: str, state: str) -> bool:
     """Whether a connection waits: for its client, or for a lock."""
-    command, state = found
     return command == "Sleep" or state.startswith(
         ("Waiting", "Writing to net", "Sending to client", "Reading from net")
     )

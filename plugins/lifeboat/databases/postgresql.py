@@ -50,10 +50,10 @@ from lifeboat.databases.postgresql_extensions import Available, Maker
 from lifeboat.databases.postgresql_load import HINTS
 from lifeboat.databases.postgresql_role import POLL, Role, lock, quoted, try_lock, unlock
 from lifeboat.databases.postgresql_statements import TRAILER
+from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.logs import logger
 from lifeboat.processes import child, secret_file
-from lifeboat.progress import Progress
 from lifeboat.text import listed, plural
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ class PostgreSQL:
             extensions, known = postgresql_extensions.captured(session), postgresql_extensions.available(session)
             limits = self._limits(session, database, extensions, known)
             command = dump_command(conninfo, encoding, [pattern for _, pattern in found], rows=False)
-            passed = _pump(command, secret, {}, lambda chunk: None, Progress(f"Trial dump of {database}"))
+            passed = _pump(command, secret, {}, lambda chunk: None, _watch(session, database))
         lacks = (*warnings, *limit_texts([*limits, *passed.limits]))
         return Dumpable(f"PostgreSQL {version}", _client_version(command[0]), ahead, lacks)
 
@@ -255,7 +255,7 @@ class PostgreSQL:
             # The zone of times is the session's: the same data must be printed alike on every server.
             variables = {"PGTZ": "UTC", "PGOPTIONS": postgresql_settings.options(session)}
             log.info("Dumping %s from %s (%s).", database, self._server.address, version)
-            passed = _pump(command, secret, variables, write, Progress(f"Dumping {database}"), forced)
+            passed = _pump(command, secret, variables, write, _watch(session, database), forced)
         return Dump(
             database=database,
             engine="postgresql",
@@ -558,6 +558,22 @@ def dump_command(conninfo: str, encoding: str, excluded: Sequence[str], *, rows:
     ]
 
 
+def _watch(session: Connection[Any], database: str) -> Watch:
+    def ask() -> list[Doing]:
+        rows = session.execute(
+            "SELECT state, wait_event_type, wait_event FROM pg_stat_activity WHERE datname = %s"
+            " AND usename = session_user AND application_name = 'pg_dump' AND backend_start >"
+            " (SELECT backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid())",
+            (database,),
+        )
+        return [
+            Doing(f"{state}, waiting for {kind}: {event}" if kind else str(state), kind in ("Client", "Lock"))
+            for state, kind, event in rows
+        ]
+
+    return Watch(database, ask, "pg_stat_activity and pg_blocking_pids")
+
+
 @dataclass(frozen=True)
 class _Passed:
     """What passed on its way from the client."""
@@ -573,7 +589,7 @@ def _pump(
     secret: int,
     variables: Mapping[str, str],
     write: Callable[[bytes], object],
-    progress: Progress,
+    watch: Watch,
     forced: Sequence[str] = (),
 ) -> _Passed:
     """Run the client and pass its output on; return what it held.
@@ -587,12 +603,11 @@ def _pump(
 
     def passing() -> Iterator[bytes]:
         nonlocal sql_bytes, end
-        for chunk in client.chunks():
+        for chunk in watch.passing(client):
             write(chunk)
             sha256.update(chunk)
             sql_bytes += len(chunk)
             end = (end + chunk)[-LONGEST_END:]
-            progress.advance(len(chunk))
             yield chunk
         if status := client.wait():
             raise _failure(client.name, status, client.errors)
