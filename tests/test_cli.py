@@ -40,6 +40,8 @@ def test_back_up_list_verify_and_restore_by_hand(
     (made,) = answer("backup", "database", "Shop", "--note", "by hand")
     assert made["published"] == ["disk", "offsite"]
     assert made["totals"]["rows"] == 3505
+    heading, *rows = lifeboat("list").stdout.splitlines()
+    assert (heading.split(), len(rows)) == (["destination", "captured", "at", "size", "proof", "key"], 2)
     archives = answer("list")["archives"]
     assert {(archive["destination"], archive["key"]) for archive in archives} == {
         ("disk", made["key"]),
@@ -279,6 +281,14 @@ def test_missing_settings_are_told(
     assert done.returncode == status
     assert said in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
+
+
+def test_the_settings_file_may_be_named(project: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = project()
+    monkeypatch.setenv("LIFEBOAT_CONFIG", "/nowhere.yaml")
+    assert lifeboat("list").returncode == 2
+    done = lifeboat("--config", str(path), "list")
+    assert (done.returncode, done.stdout) == (0, "No archives yet. Take one: lifeboat backup database\n")
 
 
 def test_a_full_staging_disk_fails_and_the_next_run_succeeds(project: Configure, shop: str, tmp_path: Path) -> None:

@@ -413,9 +413,11 @@ def test_the_command_sends_a_test(
     assert (len(slack.messages()), len(mail.messages())) == (1, 1)
     gone = {"conn_type": "slackwebhook", "password": endpoint(404, b"no_service").url}
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps(gone))
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    failed = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert "no_service" in failed.stderr
+    said = json.loads(failed.stdout)
+    assert {name: each["sent"] for name, each in said.items()} == {"Slack": False, "email": True}
+    assert "no_service" in said["Slack"]["error"]
     assert "canary" not in failed.stdout + failed.stderr
     channels(slack=None, email=None)
     off = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -14,7 +15,7 @@ from lifeboat.cli import archives, backup, destinations, health, recovery, reten
 from lifeboat.cli.terminal import FINDING, WRONG_USE
 from lifeboat.errors import LifeboatError, SettingsError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 for group in (destinations, backup, archives, retention, health, recovery):
     app.add_typer(group.app)
 
@@ -27,10 +28,17 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def options(
+    settings: Annotated[
+        Path | None, typer.Option("--config", help="The settings file. Default: what LIFEBOAT_CONFIG names.")
+    ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Keep standard output for the answer."""
     terminal.keep_for_answers()
+    if settings is not None:
+        from lifeboat.config import CONFIG_VARIABLE  # only here: it takes longer than some commands
+
+        os.environ[CONFIG_VARIABLE] = str(settings)  # for the processes that the command starts, too
 
 
 def main() -> NoReturn:

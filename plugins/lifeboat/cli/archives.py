@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from lifeboat.config import Settings
     from lifeboat.storage import Destination
 
+AT = "destination"
+
 app = typer.Typer()
 
 
@@ -188,7 +190,9 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None, *, al
     rows = [row for name, found in catalogs.items() for row in _rows(name, found, application)]
     if not rows and all_read:
         terminal.output.print("No archives yet. Take one: lifeboat backup database")
-    width = max((len(row["destination"]) for row in rows), default=0)
+    width = max(len(AT), *(len(row["destination"]) for row in rows), 0)
+    if rows:
+        terminal.write(f"{AT:{width}}  {'captured at':23}  {'size':>10}  {'proof':9}  key")
     for row in rows:
         captured = row["captured_at"][:19].replace("T", " ")
         size, proof = size_text(row["size"]), row["proof"]

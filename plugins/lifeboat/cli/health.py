@@ -71,13 +71,15 @@ def examine_installation(as_json: AsJson = False) -> None:
 
 
 @app.command("alert-test")
-def alert_test() -> None:
+def alert_test(as_json: AsJson = False) -> None:
     """Send a test message through every channel of the settings."""
     settings = terminal.load_settings()
     from lifeboat.alerts import channels
 
     outcomes = channels.send_test(settings.alerts)
-    for channel, error in outcomes.items():
+    if as_json:
+        terminal.print_json({channel: {"sent": not error, "error": error} for channel, error in outcomes.items()})
+    for channel, error in () if as_json else outcomes.items():
         if error:
             terminal.complain(f"{channel}: {error}")
         else:
