@@ -37,6 +37,8 @@ os.environ |= {
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
 }
 
+import airflow.sdk  # noqa: E402, F401  # configures logging, and during a test that would end what caplog hears
+
 from include.demo import server_roots  # noqa: E402
 from include.demo.stand_ins import (  # noqa: E402
     S3,
