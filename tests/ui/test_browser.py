@@ -260,6 +260,21 @@ def test_what_airflow_refuses_is_told_in_the_form_and_sets_no_schedule_going(sit
     visited.complaints.clear()
 
 
+def test_what_was_read_last_stays_while_airflow_does_not_answer(visit: Open) -> None:
+    visited = visit("viewer")
+    recovery = visited.frame.locator("#recovery [data-src]")
+    expect(recovery).to_contain_text("lifeboat restore")
+    visited.page.route("**/lifeboat/recovery*", lambda route: route.abort())
+    visited.frame.get_by_role("button", name="Refresh").click()
+    expect(recovery.locator(".as-of")).to_contain_text("Airflow does not answer. This is as of ")
+    expect(recovery).to_contain_text("lifeboat restore")
+    visited.page.unroute("**/lifeboat/recovery*")
+    visited.frame.get_by_role("button", name="Refresh").click()
+    expect(recovery.locator(".as-of")).to_have_count(0)
+    assert all("ERR_FAILED" in complaint for complaint in visited.complaints)
+    visited.complaints.clear()
+
+
 def test_a_run_that_waits_for_its_dag_says_so(site: Site, visit: Open) -> None:
     visited = visit("admin")
     visited.page.route("**/api/v2/dags/alert_test", lambda route: route.fulfill(status=403, json={"detail": "No."}))

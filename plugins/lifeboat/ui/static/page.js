@@ -61,6 +61,9 @@ function askAgain(place, seconds, { again }) {
 
 // Whoever reads or types in a piece goes on where he was: what is the same stays, and what is new opens as it was.
 function show(place, text) {
+  place.readAt = new Date();
+  place.classList.remove("stale");
+  find(".as-of", place)?.remove();
   if (place.shown === text) return;
   const opened = all("tr.contents", place).map((row) => [row.previousElementSibling.dataset.keep, row]);
   const folds = new Map(all("details[data-keep]", place).map((fold) => [fold.dataset.keep, fold.open]));
@@ -96,8 +99,17 @@ function bookmark(marked) {
 
 function complain(place, status) {
   const reasons = { 401: "Your session has ended: log in again.", 403: "You may not see this." };
-  place.shown = undefined;
-  place.replaceChildren(element("p", { className: "error", textContent: reasons[status] ?? "Airflow does not answer." }));
+  const reason = reasons[status] ?? "Airflow does not answer.";
+  if (reasons[status] || place.shown === undefined) {
+    place.shown = undefined;
+    place.replaceChildren(element("p", { className: "error", textContent: reason }));
+    return;
+  }
+  // What was read last stays: the way back is for this very day.
+  const asOf = place.readAt.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", timeZone: document.body.dataset.zone });
+  find(".as-of", place)?.remove();
+  place.classList.add("stale");
+  place.prepend(element("p", { className: "error as-of", textContent: `${reason} This is as of ${asOf}, ${document.body.dataset.zone}.` }));
 }
 
 async function refresh() {
