@@ -8,29 +8,18 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 from lifeboat.catalog import archive_key
 
 from include.demo.stand_ins import S3, MariaDB
+from tests.command import answer, lifeboat
 from tests.conftest import ARCHIVE_PASSWORD, Configure, as_root
 
 PERIODS = [
     f"keep_{period}"
     for period in ("all_for_days", "daily_for_days", "weekly_for_weeks", "monthly_for_months", "yearly_for_years")
 ]
-
-
-def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command: list[str | Path] = [Path(sys.executable).parent / "lifeboat", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def answer(*arguments: str, status: int = 0) -> Any:
-    done = lifeboat(*arguments, "--json")
-    assert done.returncode == status, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_back_up_list_verify_and_restore_by_hand(

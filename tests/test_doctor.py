@@ -17,10 +17,10 @@ from lifeboat.databases import mysql
 from lifeboat.doctor import Finding, Verdict
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, PostgreSQL, SlackSink
+from tests.command import answer
 from tests.conftest import Configure
 from tests.databases.test_mysql_grants import statements
 from tests.endpoint import Endpoint
-from tests.test_cli import answer
 
 CANARY = "wrong-secret-canary"
 SHOP = {"name": "shop", "connection": "shop_db", "restore_connection": "shop_restore"}

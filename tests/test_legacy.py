@@ -13,8 +13,8 @@ from lifeboat import catalog, config, connections, drill, restore, stored_archiv
 from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError
 from lifeboat.recovery import RestoreRequest
 
+from tests.command import answer
 from tests.conftest import Configure
-from tests.test_cli import answer
 from tests.test_restore import legacy
 
 TODAY = datetime.now(UTC)

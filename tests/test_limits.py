@@ -15,8 +15,8 @@ from lifeboat.databases.mysql_limits import FLOAT
 from lifeboat.ui import archives
 
 from include.demo.stand_ins import MariaDB
+from tests.command import lifeboat
 from tests.conftest import Configure
-from tests.test_cli import lifeboat
 
 SECRET = "secret_table"
 TOLD = f"{FLOAT}: 1"

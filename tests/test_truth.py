@@ -17,8 +17,8 @@ from lifeboat.ui import archives as page
 from lifeboat.ui import metrics
 from lifeboat.ui.readings import Reading
 
+from tests.command import answer
 from tests.conftest import ARCHIVE_PASSWORD, Configure, disk_destination
-from tests.test_cli import answer
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 FACTS = {"format": 1, "result": "proven", "durations": {"verify": 1, "restore": 2}, "archive": {"size": 1}}

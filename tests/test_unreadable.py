@@ -14,9 +14,10 @@ from lifeboat.unreadable import Unreadable
 
 from include.demo.stand_ins import MailSink, SlackSink
 from tests.conftest import PROJECT, Configure
-from tests.test_dags import LoadDag, load_dag, run, states  # noqa: F401  # load_dag is a fixture
+from tests.test_dags import SHOP, LoadDag, load_dag, run, states  # noqa: F401  # load_dag is a fixture
 
 CHANNELS = {"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}}
+WITH_FILES = {"Shop": SHOP | {"files": {"root": "/var/www/shop"}}}
 WRONG: dict[str, Any] = {"destinatons": {}}
 SENTENCE = "destinatons: unknown key, did you mean 'destinations'?"
 
@@ -42,7 +43,7 @@ def bag() -> Any:
 def test_dag_files_parse_whatever_the_settings_are(
     project: Configure, text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    good = project(timezone="Europe/Berlin", alerts=CHANNELS)
+    good = project(timezone="Europe/Berlin", alerts=CHANNELS, applications=WITH_FILES)
     before = bag()
     if text is None:
         monkeypatch.setenv("LIFEBOAT_CONFIG", str(tmp_path / "nowhere.yaml"))
@@ -59,7 +60,8 @@ def test_dag_files_parse_whatever_the_settings_are(
 
 
 def test_a_wrong_word_changes_no_schedule_and_no_time_zone(project: Configure) -> None:
-    good = {"timezone": "Europe/Berlin", "drill": {"production": True, "schedule": "0 6 * * 1"}}
+    drill = {"production": True, "schedule": "0 6 * * 1"}
+    good: dict[str, Any] = {"timezone": "Europe/Berlin", "drill": drill, "applications": WITH_FILES}
     project(**good)
     before = {dag_id: dag.schedule for dag_id, dag in bag().dags.items()}
     project(**good, **WRONG)

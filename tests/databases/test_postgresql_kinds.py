@@ -20,8 +20,8 @@ from lifeboat.errors import DumpError, RestoreError
 from lifeboat.ui import archives
 
 from include.demo.stand_ins import PostgreSQL
+from tests.command import lifeboat
 from tests.conftest import Configure
-from tests.test_cli import lifeboat
 from tests.test_restore import back_up, plan, restored
 
 RECOVERY = (Path(__file__).parents[2] / "docs" / "RECOVERY.md").read_text(encoding="utf-8")

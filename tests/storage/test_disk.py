@@ -15,8 +15,8 @@ from lifeboat.errors import StorageError
 from lifeboat.storage import StoredObject
 from lifeboat.storage.disk import DiskDestination
 
+from tests.command import answer, lifeboat
 from tests.conftest import Configure, as_root, disk_destination
-from tests.test_cli import answer, lifeboat
 
 KEY = "Shop/database/2026-11-23-01-00-00.zip"
 USES: dict[str, Callable[[DiskDestination, Path], object]] = {

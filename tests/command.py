@@ -1,0 +1,74 @@
+"""Runs the `lifeboat` command in a process of its own, forked from one that has imported what the command imports.
+
+The imports take longer than most commands. Other tests run the program itself: an installed one, or to measure it, or kill it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+CONTEXT = multiprocessing.get_context("forkserver")
+LEVEL = "AIRFLOW__LOGGING__LOGGING_LEVEL"
+IMPORTED = [
+    "airflow.sdk",
+    "airflow.providers.amazon.aws.hooks.s3",
+    "airflow.providers.mysql.hooks.mysql",
+    "lifeboat.cli",
+    "lifeboat.connections",
+    "tests.command",
+]
+
+
+def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    _warm_up()
+    environment = {name: value for name, value in os.environ.items() if name != LEVEL}
+    with tempfile.TemporaryDirectory() as folder:
+        streams = [str(Path(folder, name)) for name in ("stdout", "stderr")]
+        process = CONTEXT.Process(target=_run, args=(arguments, environment, Path.cwd(), streams))
+        process.start()
+        process.join()
+        stdout, stderr = (Path(stream).read_text(encoding="utf-8") for stream in streams)
+    return subprocess.CompletedProcess(arguments, process.exitcode or 0, stdout, stderr)
+
+
+def answer(*arguments: str, status: int = 0) -> Any:
+    """Run a command that must end with a status, and return its answer for programs."""
+    done = lifeboat(*arguments, "--json")
+    assert done.returncode == status, done.stderr
+    return json.loads(done.stdout)
+
+
+@cache
+def _warm_up() -> None:
+    """Start the process that the commands are forked from, with Airflow's logging as the command asks for it."""
+    os.environ[LEVEL] = "ERROR"
+    CONTEXT.set_forkserver_preload(IMPORTED)
+    forkserver.ensure_running()
+    del os.environ[LEVEL]
+
+
+def _run(arguments: tuple[str, ...], environment: dict[str, str], folder: Path, streams: list[str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv = ["lifeboat", *arguments]
+    for descriptor, stream in enumerate(streams, 1):
+        os.dup2(os.open(stream, os.O_WRONLY | os.O_CREAT), descriptor)
+    from lifeboat.cli import main, terminal
+
+    try:
+        main()
+    finally:
+        with contextlib.suppress(ValueError):
+            terminal.output.file.flush()  # this process ends without what an interpreter does at its end
