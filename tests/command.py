@@ -1,6 +1,6 @@
 """Runs the `lifeboat` command in a process of its own, forked from one that has imported what the command imports.
 
-The imports take longer than most commands. Other tests run the program itself: an installed one, or to measure it, or kill it.
+The imports take longer than most commands. Other tests run the program itself: to install, measure or kill it.
 """
 
 from __future__ import annotations

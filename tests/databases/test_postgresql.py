@@ -35,6 +35,7 @@ from lifeboat.databases.postgresql_digest import digest
 from lifeboat.databases.postgresql_statements import Statement, read
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
 from lifeboat.processes import child
+from psycopg.conninfo import make_conninfo
 
 from include.demo.stand_ins import MariaDB, PostgreSQL
 from tests.conftest import Configure
@@ -461,8 +462,8 @@ def test_a_dump_that_waits_for_a_lock_says_so_and_ends(pg: PostgreSQL, monkeypat
     monkeypatch.setattr(watch, "SILENCE", 0.2)
     monkeypatch.setattr(watch, "STALLED", 4)
     pg.run("CREATE TABLE busy ()", "shop", pg.user)
-    login = {"host": pg.host, "port": pg.port, "user": pg.user, "password": pg.password}
-    with psycopg.connect(dbname="shop", **login) as blocker:
+    conninfo = make_conninfo(host=pg.host, port=pg.port, user=pg.user, password=pg.password, dbname="shop")
+    with psycopg.connect(conninfo) as blocker:
         blocker.execute("LOCK TABLE busy IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(DumpError, match=r"has written nothing for .*waiting for Lock: relation.*pg_blocking_pids"):
             take()
