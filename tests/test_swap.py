@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from lifeboat import swap
+from lifeboat import directories, swap
 from lifeboat.errors import RestoreError
 
 from tests.conftest import as_root
@@ -60,7 +60,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
             return -1
 
     if request.param != "exchange":
-        monkeypatch.setattr(swap, "_libc", Libc() if request.param == "no exchange" else object())
+        monkeypatch.setattr(directories, "_libc", Libc() if request.param == "no exchange" else object())
 
 
 def test_what_is_replaced_is_kept_beside_under_a_name_that_is_free(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_who_is_in_the_old_tree_stays_in_it(shop: Path) -> None:
 
 
 def test_a_second_step_that_fails_is_undone(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swap, "_libc", object())
+    monkeypatch.setattr(directories, "_libc", object())
     rename = Path.rename
 
     def failing(path: Path, target: Path) -> Path:
@@ -257,7 +257,7 @@ def test_a_second_step_that_fails_is_undone(shop: Path, monkeypatch: pytest.Monk
 
 
 def test_what_cannot_be_undone_is_told(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swap, "_libc", object())
+    monkeypatch.setattr(directories, "_libc", object())
     rename = Path.rename
 
     def failing(path: Path, target: Path) -> Path:
@@ -282,7 +282,7 @@ def test_names_are_durable_before_anybody_hears_of_them(shop: Path, monkeypatch:
 
 
 def test_killed_between_its_steps_nothing_has_changed_but_a_name(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(swap, "_exchange", lambda *_: os._exit(9))
+    monkeypatch.setattr(swap, "rename_in_one_step", lambda *_: os._exit(9))
     child = os.fork()
     if child == 0:
         replace(shop)

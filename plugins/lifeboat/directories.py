@@ -1,9 +1,10 @@
-"""Open directories: what is below them without following links, and how it becomes durable."""
+"""Open directories: what is below them without following links, how names change, and how that becomes durable."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -12,6 +13,11 @@ from pathlib import Path
 FOLDER = os.O_PATH | os.O_DIRECTORY  # to open something below it
 LIST = os.O_RDONLY | os.O_DIRECTORY
 NOT_A_DIRECTORY = "Something else stands where a directory should be: move it away, or name another directory."
+
+AT_FDCWD = -100
+RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2
+NO_SUCH_RENAME = (errno.EINVAL, errno.ENOSYS)  # the answers of a file system, and of a kernel, that know none
+NO_HARD_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -94,3 +100,46 @@ def sync_file_system(folder: int) -> None:
     if _libc.syncfs(folder):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+
+
+def rename_in_one_step(one: str | Path, other: str | Path, how: int, folder: int = AT_FDCWD) -> None:
+    """Rename as `how` says, which other renames cannot: `RENAME_NOREPLACE`, or `RENAME_EXCHANGE` for two names.
+
+    :param folder: descriptor of the open folder that relative paths start from.
+    :raises OSError: as rename does; one of `NO_SUCH_RENAME` where that is not possible.
+    """
+    function = getattr(_libc, "renameat2", None)  # not every C library has it
+    if function is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if function(folder, os.fsencode(one), folder, os.fsencode(other), how):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def give_free_name(folder: int, name: str, new: str) -> None:
+    """Give a file of an open folder a name that nothing has; whatever has it stays as it is.
+
+    By a hard link, which leaves `name` as well; on file systems without them (FAT, exFAT) by a rename that replaces
+    nothing. Where that is unknown, too, an empty file takes the name first: who is killed right then leaves it.
+
+    :raises FileExistsError: something has the name.
+    :raises OSError: the file system refuses.
+    """
+    try:
+        os.link(name, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        return
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+    try:
+        rename_in_one_step(name, new, RENAME_NOREPLACE, folder)
+        return
+    except OSError as error:
+        if error.errno not in NO_SUCH_RENAME:
+            raise
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640, dir_fd=folder))
+    try:
+        os.rename(name, new, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError:
+        os.unlink(new, dir_fd=folder)
+        raise

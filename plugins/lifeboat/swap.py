@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import errno
 import itertools
 import os
 import re
 import stat
 from pathlib import Path
 
-from lifeboat.directories import sync_names
+from lifeboat.directories import NO_SUCH_RENAME, RENAME_EXCHANGE, rename_in_one_step, sync_names
 from lifeboat.errors import RestoreError
 from lifeboat.logs import logger
 from lifeboat.unfinished import translated
 
 log = logger(__name__)
-
-AT_FDCWD = -100
-RENAME_EXCHANGE = 2
-NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS)  # the answers of a file system, and of a kernel, that know none
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def kept_name(target: Path, stamp: str) -> Path:
@@ -147,10 +139,10 @@ def _swap(place: Path, restored: Path, kept: Path) -> None:
     # two steps then has changed nothing, and nobody who tidies up names of restores throws the old one away.
     restored.rename(kept)
     try:
-        _exchange(place, kept)
+        rename_in_one_step(place, kept, RENAME_EXCHANGE)
     except OSError as error:
         _move_back(kept, restored)
-        if error.errno not in NO_EXCHANGE:
+        if error.errno not in NO_SUCH_RENAME:
             raise
         _swap_in_two_steps(place, restored, kept)
 
@@ -162,19 +154,6 @@ def _swap_in_two_steps(place: Path, restored: Path, kept: Path) -> None:
     except BaseException:
         _move_back(kept, place)
         raise
-
-
-def _exchange(one: Path, other: Path) -> None:
-    """Exchange two names at once.
-
-    :raises OSError: as rename does; one of `NO_EXCHANGE` where that is not possible.
-    """
-    function = getattr(_libc, "renameat2", None)  # not every C library has it
-    if function is None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    if function(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
 
 
 def _move_back(now: Path, before: Path) -> None:

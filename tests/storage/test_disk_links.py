@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog
+from lifeboat import catalog, directories
 from lifeboat.errors import StorageError
 from lifeboat.storage import disk
 from lifeboat.storage.disk import DiskDestination
@@ -77,6 +78,24 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "disk"
 
 
+@pytest.fixture(params=["hard link", "rename", "neither"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """File systems with hard links, those without (exFAT), and those that cannot even rename without replacing."""
+
+    link = os.link
+
+    def refused(*paths: Any, **named: Any) -> None:
+        if named:  # not the test's own
+            raise PermissionError(errno.EPERM, "Operation not permitted")
+        link(*paths)
+
+    if request.param != "hard link":
+        monkeypatch.setattr(os, "link", refused)
+    if request.param == "neither":
+        monkeypatch.setattr(directories, "_libc", object())
+    return str(request.param)
+
+
 def untouched(canary: Path) -> bool:
     return [path.name for path in canary.parent.iterdir()] == ["canary"] and canary.read_text() == CANARY
 
@@ -128,11 +147,28 @@ def test_what_stands_under_the_name_of_a_partial_file_is_not_written(
 
 @pytest.mark.parametrize("thing", THINGS)
 @pytest.mark.parametrize("key", [KEY, KEY + ".json", KEY + ".proof.json"])
+@pytest.mark.usefixtures("way")
 def test_what_stands_under_the_name_itself_is_not_written(root: Path, canary: Path, thing: str, key: str) -> None:
     THINGS[thing](root / key, canary)
     error = in_time(lambda: put(root, key))
     assert untouched(canary)
     assert "nothing is overwritten" in str(error)
+    assert not list(root.rglob("*.partial"))
+
+
+def test_a_disk_without_hard_links_is_stored_to(tmp_path: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "new"
+    destination = disk_destination("usb", root)
+    put(root, KEY)
+    put(root, KEY + ".json")
+    assert [stored.key for stored in destination.list()] == [KEY, KEY + ".json"]
+    assert (root / KEY).read_bytes() == b"an archive"
+    assert not list(root.rglob("*.partial"))
+    if way == "neither":  # and what fails there leaves no empty file under the name
+        monkeypatch.setattr(os, "rename", os.link)  # which is refused
+        with pytest.raises(StorageError, match="Operation not permitted"):
+            put(root, KEY + ".proof.json")
+        assert [stored.key for stored in destination.list()] == [KEY, KEY + ".json"]
 
 
 @pytest.mark.parametrize("thing", ODD)

@@ -188,7 +188,7 @@ WORST = (
     (CLEANUP, Death(named=".zip'")),
     (RESTORES[0], Death(named=MARK)),
     (RESTORES[3], Death(named="start cp")),
-    (RESTORES[3], Death(named="_exchange")),
+    (RESTORES[3], Death(named="rename_in_one_step")),
     (DRILL, Death(named=MARK)),
     (DRILL, Death(named="DROP DATABASE", signal=signal.SIGINT)),
 )

@@ -128,7 +128,7 @@ def run(arguments: list[str], variables: Mapping[str, str], folder: Path, root: 
     for owner in (disk, swap, unfinished):
         counter.wrap(owner, "sync_names")
     counter.wrap(unfinished, "sync_file_system")
-    counter.wrap(swap, "_exchange")
+    counter.wrap(swap, "rename_in_one_step")
     counter.wrap(Session, "execute")
     sys.addaudithook(counter.hear)
     main: Callable[[], object] = cli.main

@@ -18,7 +18,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from lifeboat.directories import FOLDER, LIST, NOT_A_DIRECTORY, sync_names
+from lifeboat.directories import FOLDER, LIST, NOT_A_DIRECTORY, give_free_name, sync_names
 from lifeboat.errors import AlreadyStoredError, AlteredError, Lasting, StorageError
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
@@ -256,7 +256,7 @@ class Directory:
             raise StorageError(f"{self} returns other bytes for {key} than were written.", "Check the disk.")
         name, folder = key.rpartition("/")[2], partial.folder
         try:
-            os.link(partial.name, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+            give_free_name(folder, partial.name, name)
         except FileExistsError as error:
             raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.") from error
         if not os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(file.fileno())):
@@ -274,6 +274,7 @@ class Directory:
             hint = {
                 errno.ENOSPC: "Free some space there.",
                 errno.EDQUOT: "Free some space there.",
+                errno.EFBIG: Lasting("FAT32 takes no file of 4 GiB or more: use exFAT, ext4 or another file system."),
                 errno.EACCES: Lasting("Give the worker's user the rights to read and write there."),
                 errno.EROFS: Lasting("The disk is mounted read-only."),
                 errno.EEXIST: NOT_A_DIRECTORY,
