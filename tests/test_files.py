@@ -484,6 +484,7 @@ def test_more_than_65535_entries(root: Path, capture: Capture) -> None:
     assert "Files: 66001" in tested
 
 
+@pytest.mark.torture
 def test_a_file_beyond_4_gib(root: Path, capture: Capture, tmp_path: Path) -> None:
     make(root, "after")
     size = (4 << 30) + 1

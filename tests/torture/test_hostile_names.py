@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from lifeboat.errors import SettingsError
 from prometheus_client.parser import text_string_to_metric_families
 
 from include.demo.stand_ins import MailSink, MariaDB, SlackSink
+from tests import command
 from tests.conftest import Configure
 from tests.test_dags import LoadDag, load_dag, run
 from tests.torture.conftest import Faults
@@ -30,15 +30,14 @@ CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 
 
 def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command: list[str | Path] = [Path(sys.executable).parent / "lifeboat", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = command.lifeboat(*arguments)
     assert "Traceback" not in done.stderr, done.stderr
     for shown in (done.stdout, done.stderr):
         assert not CONTROL.search(shown), repr(CONTROL.search(shown)) + repr(shown)
     return done
 
 
-@pytest.fixture(params=["mysql", "postgresql", "sqlite"])
+@pytest.fixture(params=[*(pytest.param(name, marks=pytest.mark.torture) for name in ("mysql", "postgresql")), "sqlite"])
 def databases(request: pytest.FixtureRequest, mariadb: MariaDB, tmp_path: Path) -> Iterator[Databases]:
     """Databases of each engine."""
     made: Databases
