@@ -81,18 +81,27 @@ def test_an_application_with_its_files(project: Configure, shop: str, tmp_path: 
     (root / "index.php").write_text("<?php")
     (root / "vendor" / "lib.php").write_text("<?php lib")
     (root / os.fsdecode(b"latin-\xe9")).touch()
+    (tmp_path / "shared" / "storage").mkdir(parents=True)
+    (root / "storage").symlink_to("../shared/storage")
     shop_with_files = {"databases": [{"name": "shop", "connection": "shop_db"}], "files": {"root": str(root)}}
     project(applications={"Shop": shop_with_files})
     plan = answer("plan-files", "Shop")
-    assert plan["goes_in"] == {"count": 2, "bytes": 5}
+    assert plan["goes_in"] == {"count": 3, "bytes": 5}
+    assert plan["links_out"] == ["storage"]
     assert plan["left_out"] == {"count": 1, "bytes": 9}
     assert [row["reason"] for row in plan["files"] if row["path"] == "vendor"] == ["excluded by 'vendor'"]
     shown = lifeboat("plan-files", "Shop").stdout
     assert "+        5 B  index.php" in shown
     assert "-        9 B  vendor  (excluded by 'vendor')" in shown
+    assert "+        0 B  storage  (a link out of the root; what is there does not go in)" in shown
+    assert "not in the archive: 'storage'. files.follow_links: true includes it" in shown
     (made,) = answer("backup", "application", "Shop")
     assert made["published"] == ["disk", "offsite"]
-    assert made["totals"]["file_count"] == 2
+    assert made["totals"]["file_count"] == 3
+    assert made["totals"]["limits"] == 1
+    found = answer("check", status=1)["findings"]
+    limits = [finding["text"] for finding in found if finding["check"] == "application limits"]
+    assert [text.endswith("To accept them: health.known_limits: 1") for text in limits] == [True, True]
     assert made["totals"]["rows"] == 3505
     assert all(check["ok"] for check in answer("verify", made["key"]))
     assert [archive["kind"] for archive in answer("list")["archives"]] == ["application"] * 2

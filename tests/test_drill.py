@@ -32,7 +32,8 @@ BY = "a test"
 
 @pytest.fixture
 def rehearsed(project: Configure, mariadb: MariaDB, shop: str, root: Path) -> Path:
-    """An application with an archive of its database and files; the archive's path on disk."""
+    """An application with an archive of its database and files, a link out among them; the archive's path on disk."""
+    (root / "shared").symlink_to(root.parent)
     project(
         applications={"Shop": SHOP | {"files": {"root": str(root)}}},
         drill={"production": True},
@@ -106,10 +107,11 @@ def test_a_whole_archive_is_proven(rehearsed: Path, mariadb: MariaDB, destinatio
         "tables": 4,
         "rows": 3505,
         "objects": 7,
-        "files": 6,
+        "files": 7,
         "bytes": 0,
     }
     assert set(made["durations"]) == {"verify", "restore", "compare"}
+    assert "not in the archive: what links out of the root lead to: 1" in made["notes"]
     assert made["by"] == BY
     assert made["destination"] == destination
     assert made["versions"]["servers"][0].startswith("10.")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lifeboat import backup
+from lifeboat import backup, catalog
 from lifeboat.archive import pack
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.workers import SMALL
@@ -135,6 +135,40 @@ def test_links_are_kept_as_links_and_loops_survived(root: Path, tmp_path: Path) 
     assert followed == ["a", "a/up", "a/x", "away", "away/secret", "broken"]
     (root / "out").symlink_to("..")  # above the root, which is below it
     assert "out/app/a/x" not in chosen(root, follow_links=True)
+
+
+def test_links_out_of_the_root_are_told(
+    root: Path, tmp_path: Path, capture: Capture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What they lead to is not in the archive: Envoyer's and Capistrano's uploads would be in none."""
+    make(tmp_path, "shared/storage/app/upload", "disk/Shop/a.zip", "app-2/x")
+    make(root, "public/index.php", "x")
+    for name, target in {
+        "storage": "../shared/storage",
+        "public/storage": "../storage/app",  # inside, and from there out
+        "public/x": "../x",
+        "beside": "../app-2",  # begins like the root
+        "absolute": str(root / "x"),
+        "broken": "../nowhere",
+        "null": "/dev/null",
+        "archives": "../disk",
+        "excluded": "../shared",
+    }.items():
+        (root / name).symlink_to(target)
+    options: dict[str, Any] = {"exclude": ("excluded",), "own": (tmp_path / "disk",)}
+    captured = capture(**options)
+    assert captured.manifest["files"]["links_out"] == ["beside", "public/storage", "storage"]
+    named = "'beside', 'public/storage', 'storage'"
+    said = f"3 links lead out of {root}, and what is there is not in the archive: {named}."
+    assert said in caplog.text
+    (warning,) = captured.manifest["warnings"]
+    assert warning == f"files: {said} files.follow_links: true includes it; exclude links that need no backup"
+    public = catalog.public_manifest(captured.manifest, entries=9, size=1, sha256="", encrypted=True)
+    assert public["totals"]["limits"] == 3
+    assert "storage" not in json.dumps(public)
+    followed = capture(**options, follow_links=True)
+    assert "public/storage/upload" in followed.entries  # once, by the first of the two links
+    assert followed.manifest["files"]["links_out"] == []
 
 
 def test_meshed_links_end(root: Path) -> None:

@@ -12,7 +12,7 @@ from lifeboat.archive.manifest import EntryList
 from lifeboat.archive.pack import Outcome, pack_members
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.errors import FilesError
-from lifeboat.files import Member, Selection, select
+from lifeboat.files import Member, Selection, links_out_text, select
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.text import size_text
@@ -32,6 +32,7 @@ class Captured:
     :param missing: files that could not be read.
     :param special: sockets, FIFOs and devices, which have no content to keep; `skipped` counts each kind.
     :param problems: reason by path, of those that changed or are missing.
+    :param links_out: paths of the links to what is outside of the root, which is not in the archive.
     """
 
     root: str
@@ -42,6 +43,7 @@ class Captured:
     special: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    links_out: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as values that JSON knows."""
@@ -54,7 +56,10 @@ class Captured:
             (self.missing, "missing from the archive"),
             (self.special, "skipped: sockets, FIFOs or devices"),
         )
-        return [f"files: {count} {what}" for count, what in counts if count]
+        texts = [f"{count} {what}" for count, what in counts if count]
+        if links := links_out_text(self.root, self.links_out):
+            texts.append(links)
+        return [f"files: {text}" for text in texts]
 
 
 def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList) -> Captured:
@@ -81,6 +86,8 @@ def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList) ->
         )
     if len(captured.problems) > PROBLEMS_LOGGED:
         log.warning("... and %s more; the manifest names them all.", len(captured.problems) - PROBLEMS_LOGGED)
+    if links := links_out_text(selection.root, captured.links_out):
+        log.warning("%s.", links)
     log.info(
         "Captured %s files, directories and links of %s: %s. Changed meanwhile: %s, missing: %s, special: %s.",
         *(captured.count, selection.root, size_text(captured.bytes)),
@@ -92,6 +99,8 @@ def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList) ->
 def _members(selection: Selection, captured: Captured) -> Iterator[tuple[str, Member]]:
     for found in select(selection):
         if isinstance(found, Member):
+            if found.leads_out:
+                captured.links_out.append(found.path)
             yield _entry_name(found), found
         elif found.cause == "unreadable":
             _note(captured, selection, found.path, "missing", found.reason)

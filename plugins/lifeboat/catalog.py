@@ -266,7 +266,8 @@ def public_manifest(
             "sql_bytes": sum(database["sql_bytes"] for database in databases),
             **{f"file_{key}": manifest["files"][key] for key in FILE_TOTALS if "files" in manifest},
             "warnings": len(manifest["warnings"]),
-            "limits": sum(len(database.get("limits", ())) for database in databases),
+            "limits": sum(len(database.get("limits", ())) for database in databases)
+            + len(manifest.get("files", {}).get("links_out", ())),
             "by_hand": sum(
                 any(limit["kind"] == BY_HAND for limit in database.get("limits", ())) for database in databases
             ),

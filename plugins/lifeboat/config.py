@@ -363,7 +363,8 @@ class Files(_Model):
     :param root: directory of the application.
     :param include: what goes in; everything when left out.
     :param exclude: what stays out; replaces the defaults, which suit a Laravel application.
-    :param follow_links: archive what symbolic links point to, instead of the links.
+    :param follow_links: archive what symbolic links point to, instead of the links. Without it, a link out of
+        the root is a finding of the check: what it leads to is not archived.
     :param on_error: what a file that cannot be read whole means for the backup.
     :param queue: of the workers that have the files; Airflow's default queue when left out.
     """

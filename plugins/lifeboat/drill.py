@@ -176,6 +176,8 @@ def rehearse(
                 _rehearse_database(settings, application, reader, captured, key, rehearsal)
             if "files" in manifest:
                 _rehearse_files(settings, reader, key, rehearsal)
+                if links := manifest["files"].get("links_out"):
+                    rehearsal.notes.append(f"not in the archive: what links out of the root lead to: {len(links)}")
     except (ArchiveError, MismatchError):
         proof.withdraw(destination, key)
         raise

@@ -18,6 +18,7 @@ from lifeboat.archive import CHUNK
 from lifeboat.config import Settings
 from lifeboat.directories import FOLDER, open_within
 from lifeboat.errors import FilesError
+from lifeboat.text import plural
 
 GLOB = glob.GLOBSTAR | glob.DOTGLOB | glob.FORCEUNIX | glob.BRACE
 SPECIAL = {
@@ -28,6 +29,8 @@ SPECIAL = {
 }
 # Without O_NONBLOCK, a FIFO that took a file's place would be waited for without end.
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
+LINKS_NAMED = 5  # links that lead out, in one sentence
 
 Kind = Literal["file", "directory", "link"]
 Cause = Literal["excluded", "not included", "our own", "special", "unreadable"]
@@ -62,6 +65,7 @@ class Member:
     :param size: in bytes, when it was listed.
     :param root: the directory that it must not be led out of.
     :param follow: whether a symbolic link that is followed led to it.
+    :param leads_out: whether it is a link to a file or folder outside of the root, which is not archived.
     """
 
     path: str
@@ -72,6 +76,7 @@ class Member:
     modified_ns: int
     root: bytes
     follow: bool = False
+    leads_out: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,22 @@ def select(selection: Selection) -> Iterator[Member | LeftOut]:
     if walk.unmatched:
         names = ", ".join(repr(pattern) for pattern in selection.include if pattern in walk.unmatched)
         raise FilesError(f"files.include {names} matches nothing below {selection.root}.", walk.hint())
+
+
+def links_out_text(root: Path | str, links: Sequence[str]) -> str:
+    """Say that links lead out of the root, so that the archive lacks what they lead to; empty where there are none.
+
+    :param links: their paths.
+    """
+    if not links:
+        return ""
+    named = ", ".join(repr(path) for path in links[:LINKS_NAMED])
+    more = f" and {len(links) - LINKS_NAMED} more" if len(links) > LINKS_NAMED else ""
+    what = plural(len(links), "link leads", "links lead")
+    return (
+        f"{what} out of {root}, and what is there is not in the archive: {named}{more}."
+        " files.follow_links: true includes it; exclude links that need no backup"
+    )
 
 
 def tree_size(location: bytes) -> int:
@@ -243,7 +264,19 @@ class _Walk:
             return None, is_directory, below
         kind: Kind = "directory" if is_directory else "link" if stat.S_ISLNK(status.st_mode) else "file"
         facts = (status.st_mode, status.st_size, status.st_mtime_ns)
-        return Member(path, location, kind, *facts, self._root, below.beyond), is_directory, below
+        leads_out = kind == "link" and not self._selection.follow_links and self._leads_out(location)
+        return Member(path, location, kind, *facts, self._root, below.beyond, leads_out), is_directory, below
+
+    def _leads_out(self, link: bytes) -> bool:
+        """Whether a link leads to content outside of the root, be it over other links; Lifeboat's own is none."""
+        target = os.path.realpath(link)
+        if target == self._root or target.startswith(self._root.rstrip(b"/") + b"/"):
+            return False
+        try:
+            mode = os.stat(target).st_mode  # noqa: PTH116
+        except OSError:
+            return False
+        return (stat.S_ISDIR(mode) or stat.S_ISREG(mode)) and not self.is_own(target)
 
     def _is_included(self, path: str, inherited: bool) -> bool:
         if not (self._excluded and self._excluded.fullmatch(path)):  # what is excluded is no match that counts

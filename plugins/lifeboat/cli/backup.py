@@ -130,6 +130,7 @@ def plan_files(
     selection = files.selection_of(settings, application)
     going, staying = {"count": 0, "bytes": 0}, {"count": 0, "bytes": 0}
     rows = []
+    links_out = []
     for found in files.select(selection):
         goes = isinstance(found, Member)
         size = found.size if isinstance(found, Member) and found.kind == "file" else 0
@@ -138,19 +139,25 @@ def plan_files(
         total["count"] += 1
         total["bytes"] += size
         reason = "" if isinstance(found, Member) else found.reason
+        if isinstance(found, Member) and found.leads_out:
+            links_out.append(found.path)
+            reason = "a link out of the root; what is there does not go in"
         row = {"path": found.path, "goes_in": goes, "size": size, "reason": reason}
         if as_json:
             rows.append(row)
         else:
             _print_file(row)
     if as_json:
-        terminal.print_json({"root": str(selection.root), "goes_in": going, "left_out": staying, "files": rows})
+        totals = {"goes_in": going, "left_out": staying, "links_out": links_out}
+        terminal.print_json({"root": str(selection.root), **totals, "files": rows})
     else:
         terminal.output.print(
             f"Files, directories and links that go in: [bold]{going['count']}[/], {size_text(going['bytes'])};"
             f" that are left out: [bold]{staying['count']}[/], {size_text(staying['bytes'])}.",
             soft_wrap=True,
         )
+        if links := files.links_out_text(selection.root, links_out):
+            terminal.output.print(f"[yellow]{terminal.plain(links)}.[/]", soft_wrap=True)
     if not going["count"]:
         raise FilesError(f"No file of {selection.root} is left to archive.", "Look at files.include and files.exclude.")
 
@@ -158,7 +165,8 @@ def plan_files(
 def _print_file(row: dict[str, Any]) -> None:
     path = row["path"].encode("utf-8", "backslashreplace").decode()
     path = path if path.isprintable() else repr(path)
-    mark, reason = ("+", "") if row["goes_in"] else ("-", f"  ({row['reason']})")
+    mark = "+" if row["goes_in"] else "-"
+    reason = f"  ({row['reason']})" if row["reason"] else ""
     terminal.print_lines([f"{mark} {size_text(row['size']):>10}  {path}{reason}"])
 
 
