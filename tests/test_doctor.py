@@ -257,6 +257,8 @@ def test_channels_that_do_not_answer(installed: Configure, monkeypatch: pytest.M
         "the test alert by Slack",
         "the test alert by email",
     ]
+    assert told[0].text.endswith("Slack answered 403: invalid_token.")
+    assert told[0].advice.startswith("Make a new webhook in Slack")
     assert "webhook-canary" not in str(told)
     installed(**WELL | {"alerts": {}})
     assert {what: finding.advice != "" for what, finding in found("warning").items()} == {
