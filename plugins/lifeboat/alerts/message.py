@@ -8,13 +8,12 @@ from typing import Any
 
 LONGEST_REASON = 500  # characters; Slack refuses sections beyond 3000, and markup may make five of one
 MOST_FAILURES = 40  # Slack refuses messages of more than 50 blocks
+GENERAL_ADVICE = "Fix what the reason names, then clear the task."
 ADVICE = {
-    "prepare_staging": "Fix what the reason names, then clear the task.",
     "dump": "Fix what the reason names, then clear the task; its log ends with a hint.",
-    "archive": "Fix what the reason names, then clear the task.",
     "upload": "When the destination is back, clear only this task: it stores again without a new dump.",
     "check": "Each finding says what is wrong; the DAG's docs say what to do about it.",
-    "compare": "Clear the upload that the lagging destination missed.",
+    "compare": "Each finding says what is wrong; the DAG's docs say what to do about it.",
     "evaluate_retention": "Nothing was deleted there. Fix the destination, then clear the task.",
     "select": "Fix what the reason names, then trigger the restore again. Nothing was changed.",
     "verify": "Nothing was changed. Restore another archive, or take this one from another destination.",
@@ -28,6 +27,7 @@ ADVICE = {
     "drill": "If the archive is damaged, or not as captured, its proof is withdrawn: verify the other copies now.",
     "look": "Do what each line says, then trigger the DAG again.",
     "send": "Fix the connection of the channel that the reason names, then send another test.",
+    "settings": "Fix the settings, then trigger the DAG again.",
     "delete_archives": "Fix the destination, then clear this task and evaluate_retention: the plan is made anew.",
 }
 
@@ -46,7 +46,7 @@ class Failure:
     @property
     def advice(self) -> str:
         """What to do about it."""
-        return ADVICE.get(self.task.rpartition(".")[2].partition("[")[0], "")
+        return ADVICE.get(self.task.rpartition(".")[2].partition("[")[0], GENERAL_ADVICE)
 
 
 @dataclass(frozen=True)
