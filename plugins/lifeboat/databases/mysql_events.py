@@ -41,9 +41,6 @@ def before_trailer(chunks: Iterable[bytes], text: bytes) -> Iterator[bytes]:
     """Yield a dump in chunks, with some text before the line by which its client says that it is complete."""
     held = b""
     for chunk in chunks:
-        if not chunk:
-            yield chunk  # the client is silent
-            continue
         held += chunk
         if len(held) > HELD_BACK:
             yield held[:-HELD_BACK]
