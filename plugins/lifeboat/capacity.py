@@ -64,14 +64,13 @@ def shortfall(
     history = [archive for found in of_kinds.values() for archive in _history(found, now, policy_of(found[0].kind))]
 
     def kept(cap_of_all: int | None) -> list[Archive]:
-        def policies(_: str, kind: Kind) -> Policy:
+        def capped(kind: Kind) -> Policy:
             return replace(policy_of(kind), delete_oldest_above_megabytes=cap_of_all, keep_until_proven=False)
 
-        plan = retention.plan(history, now, zone, policies)
-        return [decision.archive for decision in plan.decisions if decision.action == "keep"]
+        return _kept(history, now, zone, capped)
 
     all_kept = kept(None)
-    needed = sum(archive.size for archive in all_kept)
+    needed = _bytes(all_kept)
     if needed <= cap * MEGABYTE:
         return None
     # The newest of a rare kind stays whatever the cap says; what reaches back is the kind that comes most often.
@@ -98,12 +97,22 @@ def days_until_full(
         then, grown = now + days * DAY, 0
         for archives, kinds, policy_of in habits:
             coming = [archive for found in kinds.values() for archive in _repeated(found, then, now)]
-            plan = retention.plan([*archives, *coming], then, zone, lambda _, kind, of=policy_of: of(kind))  # type: ignore[misc]
-            grown += sum(decision.archive.size for decision in plan.decisions if decision.action == "keep")
-            grown -= sum(archive.size for archive in archives)
+            grown += _bytes(_kept([*archives, *coming], then, zone, policy_of)) - _bytes(archives)
         if grown > free:
             return days
     return None
+
+
+def _kept(
+    archives: Sequence[Archive], now: datetime, zone: ZoneInfo, policy_of: Callable[[Kind], Policy]
+) -> list[Archive]:
+    """Return what retention keeps of an application's archives."""
+    plan = retention.plan(archives, now, zone, lambda _, kind: policy_of(kind))
+    return [decision.archive for decision in plan.decisions if decision.action == "keep"]
+
+
+def _bytes(archives: Iterable[Archive]) -> int:
+    return sum(archive.size for archive in archives)
 
 
 def _of_kinds(archives: Iterable[Archive]) -> dict[Kind, list[Archive]]:

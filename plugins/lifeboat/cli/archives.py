@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lifeboat.config import Settings
     from lifeboat.storage import Destination
 
-AT = "destination"
+AT = "destination"  # heading of a column
 
 app = typer.Typer()
 
@@ -190,7 +190,7 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None, *, al
     rows = [row for name, found in catalogs.items() for row in _rows(name, found, application)]
     if not rows and all_read:
         terminal.output.print("No archives yet. Take one: lifeboat backup database")
-    width = max(len(AT), *(len(row["destination"]) for row in rows), 0)
+    width = max(len(name) for name in [AT, *catalogs])
     if rows:
         terminal.write(f"{AT:{width}}  {'captured at':23}  {'size':>10}  {'proof':9}  key")
     for row in rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -79,10 +80,15 @@ def alert_test(as_json: AsJson = False) -> None:
     outcomes = channels.send_test(settings.alerts)
     if as_json:
         terminal.print_json({channel: {"sent": not error, "error": error} for channel, error in outcomes.items()})
-    for channel, error in () if as_json else outcomes.items():
+    else:
+        _print_outcomes(outcomes)
+    if any(outcomes.values()):
+        raise typer.Exit(FINDING)
+
+
+def _print_outcomes(outcomes: Mapping[str, str]) -> None:
+    for channel, error in outcomes.items():
         if error:
             terminal.complain(f"{channel}: {error}")
         else:
             terminal.output.print(f"[green]sent[/] by {channel}")
-    if any(outcomes.values()):
-        raise typer.Exit(FINDING)

@@ -316,7 +316,7 @@ class Engine(Protocol):
     """
 
     def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
-        """Return the names that are taken, each with whether there is anything to lose: no restore left it half-way.
+        """Return the names that are taken, and for each whether it holds data; a half-finished restore does not count.
 
         :param asked: those of them where it counts whether they are empty; of the others, an engine may not look.
         """

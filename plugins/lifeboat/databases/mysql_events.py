@@ -1,4 +1,4 @@
-"""Events as SQL, where the dump client cannot write them: looking for a delimiter, some never end on ``;;`` in one."""
+"""Events as SQL, where dump clients cannot write them: some look for a delimiter for ever where a text holds ``;;``."""
 
 from __future__ import annotations
 
