@@ -58,3 +58,15 @@ def document(environment: Mapping[str, str]) -> dict[str, Any]:
 
     filled: dict[str, Any] = fill(yaml.safe_load(FILE.read_text(encoding="utf-8")))
     return filled
+
+
+def given(service: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Return the variables that a service's container gets.
+
+    :param folder: holds what ``make env`` wrote.
+    """
+    named = service.get("env_file", [])
+    files = [named] if isinstance(named, str) else named
+    return {name: value for file in files for name, value in variables(folder / file).items()} | dict(
+        service.get("environment", {})
+    )

@@ -28,13 +28,19 @@ def connections_of(settings: config.Settings) -> set[str]:
 
 
 @pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """The variables of an .env that ``make env`` has written."""
+def written(tmp_path: Path) -> list[Path]:
+    """The files that ``make env`` writes, .env first."""
     (tmp_path / "scripts").mkdir()
     shutil.copy(PROJECT / "scripts" / "make-env", tmp_path / "scripts")
     shutil.copy(compose.EXAMPLE, tmp_path)
     subprocess.run([tmp_path / "scripts" / "make-env"], check=True, capture_output=True)
-    return compose.variables(tmp_path / ".env")
+    return [tmp_path / ".env", *(tmp_path / "connections").iterdir()]
+
+
+@pytest.fixture
+def environment(written: list[Path]) -> dict[str, str]:
+    """The variables of all these files."""
+    return {name: value for path in written for name, value in compose.variables(path).items()}
 
 
 @pytest.fixture
@@ -63,17 +69,19 @@ def test_no_secret_has_a_default() -> None:
 
 
 def test_make_env_fills_every_placeholder_and_never_replaces_a_file(
-    environment: dict[str, str], tmp_path: Path
+    environment: dict[str, str], written: list[Path], tmp_path: Path
 ) -> None:
-    written = tmp_path / ".env"
-    assert stat.S_IMODE(written.stat().st_mode) == 0o600
+    assert {stat.S_IMODE(path.stat().st_mode) for path in written} == {0o600}
+    assert environment.keys() == compose.variables(compose.EXAMPLE).keys()
     assert not any(PLACEHOLDER.search(value) for value in environment.values())
     assert json.loads(environment["AIRFLOW_CONN_MARKETPLACE_DB"])["password"] == environment["DEMO_PASSWORD"]
     secrets = [environment[name] for name in compose.asked_for() if re.search("PASSWORD|SECRET|KEY", name)]
     assert len(set(secrets)) == len(secrets)
-    before = written.read_text()
+    before = [path.read_text() for path in written]
+    written[0].rename(tmp_path / "away")  # one that is left is enough
     assert subprocess.run([tmp_path / "scripts" / "make-env"], check=False, capture_output=True).returncode == 1
-    assert written.read_text() == before
+    assert not written[0].exists()
+    assert [path.read_text() for path in written[1:]] == before[1:]
 
 
 def test_setup_refuses_a_placeholder(environment: dict[str, str], everything: dict[str, Any], tmp_path: Path) -> None:
@@ -93,6 +101,44 @@ def test_setup_refuses_a_placeholder(environment: dict[str, str], everything: di
     assert "ADMIN_PASSWORD" in refused.stderr
     assert "AIRFLOW_CONN_LIFEBOAT_ARCHIVE" in refused.stderr
     assert "make env" in refused.stderr
+
+
+SECRETS = {  # by the services that may have them; all others have none of these
+    "databases": ["AIRFLOW_CONN_MARKETPLACE_DB"],
+    "archives": ["AIRFLOW_CONN_BACKUPS_S3", "AIRFLOW_CONN_LIFEBOAT_ARCHIVE"],
+    "alerts": ["AIRFLOW_CONN_BACKUPS_SMTP"],
+    "login": ["ADMIN_PASSWORD"],
+}
+AIRFLOW = ["POSTGRES_PASSWORD", "AIRFLOW_SECRET", "AIRFLOW_FERNET_KEY"]  # all of its parts reach its database
+TASKS = [*SECRETS["databases"], *SECRETS["archives"], *SECRETS["alerts"], *AIRFLOW, "REDIS_PASSWORD", "DEMO_PASSWORD"]
+MAY_HAVE = {
+    "api-server": [*SECRETS["archives"], *SECRETS["login"], *AIRFLOW, "DEMO_PASSWORD"],
+    "scheduler": TASKS,
+    "worker-1": TASKS,
+    "worker-2": TASKS,
+    "dag-processor": [*SECRETS["alerts"], *AIRFLOW],
+    "triggerer": AIRFLOW,
+    "marketplace-files": AIRFLOW,
+    "redis": ["REDIS_PASSWORD"],
+    "postgres": ["POSTGRES_PASSWORD"],
+    "marketplace-db": ["DEMO_PASSWORD"],
+    "s3": ["DEMO_PASSWORD"],
+    "mailpit": [],
+}
+
+
+def test_each_container_has_its_own_secrets_only(
+    environment: dict[str, str], everything: dict[str, Any], tmp_path: Path
+) -> None:
+    connections = {name for name in environment if name.startswith("AIRFLOW_CONN_")}
+    passwords = {name: value for name, value in environment.items() if re.search("PASSWORD|SECRET|KEY", name)}
+    has = {}
+    for service, content in everything.items():
+        given = compose.given(content, tmp_path)
+        text = "\n".join(given.values())
+        has[service] = (connections & given.keys()) | {name for name, value in passwords.items() if value in text}
+    assert has.pop("setup") == connections | passwords.keys(), "it looks for placeholders everywhere, and ends"
+    assert has == {service: set(names) for service, names in MAY_HAVE.items()}
 
 
 def test_ports_are_open_on_this_machine_only(everything: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def write_env(folder: Path) -> None:
-    """Let the script of ``make env`` write an .env into a folder."""
+    """Let the script of ``make env`` write its files into a folder."""
     (folder / "scripts").mkdir(exist_ok=True)
     shutil.copy(PROJECT / "scripts" / "make-env", folder / "scripts")
     shutil.copy(compose.EXAMPLE, folder)

@@ -72,10 +72,12 @@ class Site:
     """The services of docker-compose.yaml for one environment.
 
     :param environment: the variables of .env.
+    :param folder: holds what ``make env`` wrote.
     """
 
-    def __init__(self, root: Root, environment: Mapping[str, str]) -> None:
+    def __init__(self, root: Root, environment: Mapping[str, str], folder: Path) -> None:
         self._root = root
+        self._folder = folder
         self._environment = environment
         self._services = {
             name: service for name, service in compose.services(environment).items() if name not in NOT_HERE
@@ -123,11 +125,9 @@ class Site:
 
     def _variables(self, name: str) -> dict[str, str]:
         service = self._services[name]
-        given = dict(self._environment) if "env_file" in service else {}
-        own: dict[str, str] = service.get("environment", {})
         # The parts that serve logs share one network here.
         ports = {"AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(8800 + list(self._services).index(name))}
-        return self._root.environment | given | ports | own | {"HOSTNAME": name}
+        return self._root.environment | ports | compose.given(service, self._folder) | {"HOSTNAME": name}
 
     def _inside(self, name: str, words: list[str]) -> list[str]:
         user = "airflow" if "build" in self._services[name] else USERS[name]
@@ -217,14 +217,15 @@ def back_up(password: str) -> None:
 
 def main() -> None:
     """Run the file with the LocalExecutor, then with Celery's workers."""
-    root = Root(Path(os.environ["INSIDE"]) / "root")
+    folder = Path(os.environ["INSIDE"])
+    root = Root(folder / "root")
     root.environment["LIFEBOAT_CONFIG"] = "/opt/airflow/include/backup.yaml"
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    environment = compose.variables(Path(os.environ["INSIDE"]) / ".env")
+    environment = compose.variables(folder / ".env")
     for changes in ({}, {"COMPOSE_PROFILES": "demo,celery", "AIRFLOW_EXECUTOR": "CeleryExecutor"}):
         chosen = environment | changes
         console.rule(f"COMPOSE_PROFILES={chosen['COMPOSE_PROFILES']} AIRFLOW_EXECUTOR={chosen['AIRFLOW_EXECUTOR']}")
-        site = Site(root, chosen)
+        site = Site(root, chosen, folder)
         site.prepare()
         with site.running():
             back_up(chosen["ADMIN_PASSWORD"])
