@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -17,10 +18,11 @@ from lifeboat.databases import mysql
 from lifeboat.doctor import Finding, Verdict
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, PostgreSQL, SlackSink
-from tests.command import answer
+from tests.command import answer, lifeboat
 from tests.conftest import Configure
 from tests.databases.test_mysql_grants import statements
 from tests.endpoint import Endpoint
+from tests.faulty_s3 import LASTING, Fault, FaultyS3, failing
 
 CANARY = "wrong-secret-canary"
 SHOP = {"name": "shop", "connection": "shop_db", "restore_connection": "shop_restore"}
@@ -327,3 +329,46 @@ def test_postgresql_and_sqlite(
     finally:
         postgresql.run("DROP DATABASE books")
         postgresql.run("DROP ROLE reader")
+
+
+def test_a_bucket_whose_clock_differs_too_much(installed: Configure, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = "Set this machine's clock, or the server's: they differ by more than 15 minutes."
+    with FaultyS3(s3.endpoint) as proxy:
+        proxy.inject(Fault(failing(403, "RequestTimeTooSkewed"), times=LASTING))
+        connection = json.loads(s3.connection())
+        connection["extra"]["endpoint_url"] = proxy.endpoint
+        monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
+        installed(**WELL)
+        finding = only("broken")
+        assert (finding.what, finding.advice) == ("destination 'offsite'", clock)
+        (unreadable,) = (each for each in answer("check", status=1)["findings"] if each["destination"] == "offsite")
+    assert "RequestTimeTooSkewed" in unreadable["text"]
+    assert unreadable["text"].endswith(f"Hint: {clock}")
+    assert len(unreadable["text"].splitlines()) == 1
+
+
+def test_a_pg_dump_older_than_the_server(
+    installed: Configure, postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    postgresql.run("DROP DATABASE IF EXISTS books")
+    postgresql.run("CREATE DATABASE books")
+    old = tmp_path / "clients" / "pg_dump"
+    old.parent.mkdir()
+    old.write_text(
+        "#!/bin/sh\n[ $1 = --version ] && exec echo 'pg_dump (PostgreSQL) 9.6.24'\n"
+        "echo 'pg_dump: error: aborting because of server version mismatch' >&2; exit 1\n"
+    )
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{old.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", postgresql.connection())
+    books = {"name": "books", "engine": "postgresql", "connection": "books"}
+    installed(**lean(tmp_path) | {"applications": {"Shop": {"databases": [books]}}})
+    finding = found("broken")["backup of books (Shop)"]
+    failed = lifeboat("backup", "database")
+    postgresql.run("DROP DATABASE books")
+    assert finding.advice == "Install the client of the server's version, or a newer one."
+    assert failed.returncode == 1
+    (told,) = (line for line in failed.stderr.splitlines() if line.startswith("Shop: "))
+    assert "aborting because of server version mismatch" in told
+    assert told.endswith(f"Hint: {finding.advice}")
+    assert "Traceback" not in failed.stderr
