@@ -41,7 +41,7 @@ def lay_out(where: str, entries: Sequence[Entry], *, root: str = "", only: str =
     """
     if not entries:
         raise RestoreError(f"{where} holds no files.", "Only archives of kind application do.")
-    located, warnings = _below_root(entries, root)
+    located, warnings = below_root(entries, root)
     top = next((entry for path, entry in located if root and not path and entry.kind == "directory"), None)
     members = _members(where, [(path, entry) for path, entry in located if entry is not top])
     chosen = _chosen(where, members, only)
@@ -62,7 +62,7 @@ def examples(paths: Sequence[str]) -> str:
     return ", ".join(repr(path) for path in paths[:NAMED]) + more
 
 
-def _below_root(entries: Sequence[Entry], root: str) -> tuple[list[tuple[str, Entry]], tuple[str, ...]]:
+def below_root(entries: Sequence[Entry], root: str) -> tuple[list[tuple[str, Entry]], tuple[str, ...]]:
     """Return entries with their paths below a root, and warnings about those that are not."""
     prefix = f"{root.strip('/')}/"
     whole = [(entry.path, entry) for entry in entries]

@@ -33,7 +33,7 @@ from lifeboat import (
 from lifeboat.archive import engine_of_entry
 from lifeboat.archive.read import Verified
 from lifeboat.backup import Taken
-from lifeboat.catalog import Catalog
+from lifeboat.catalog import Archive, Catalog
 from lifeboat.config import Database, Settings
 from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Missed, Place, Target
 from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
@@ -105,15 +105,13 @@ def select(settings: Settings, request: RestoreRequest, now: datetime) -> Restor
     """
     application = settings.application(request.application)
     databases = [database.name for database in application.databases]
-    destinations = _destinations(settings, request)
-    found = _catalogs(settings, destinations)
     reasons: dict[str, str] = {}
     damaged: set[str] = set()
-    for name, archive in recovery.candidates(found, request, now, settings.zone):
+    for destination, archive in candidates(settings, request, now):
         try:
-            content, sha256, is_safety = _content(settings, destinations[name], archive, databases)
+            content, sha256, is_safety = _content(settings, destination, archive, databases)
         except LifeboatError as error:
-            log.warning("%s at %s cannot be used: %s", archive.key, name, error)
+            log.warning("%s at %s cannot be used: %s", archive.key, destination.name, error)
             reasons[archive.key] = str(error)
             damaged.add(archive.key)
             continue
@@ -121,7 +119,7 @@ def select(settings: Settings, request: RestoreRequest, now: datetime) -> Restor
         lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else recovery.lacks(content, request)
         if not lack:
             around = _surroundings(settings, request, content)
-            plan = recovery.plan(request, content, (name, archive), sha256, around, now)
+            plan = recovery.plan(request, content, (destination.name, archive), sha256, around, now)
             newer = sorted(damaged - {archive.key})
             if newer and plan.overwrites:
                 raise RestoreError(
@@ -135,6 +133,18 @@ def select(settings: Settings, request: RestoreRequest, now: datetime) -> Restor
     newest, reason = next(iter(reasons.items()))
     more = f" ({plural(len(reasons) - 1, 'older one was', 'older ones were')} tried, too)" if len(reasons) > 1 else ""
     raise RestoreError(f"{newest} cannot be restored as asked{more}: {reason.rstrip('.')}.")
+
+
+def candidates(settings: Settings, request: RestoreRequest, now: datetime) -> list[tuple[Destination, Archive]]:
+    """Return the archives that may be meant, the best first, each with a destination that has it.
+
+    :raises SettingsError: the archive asked for is neither a key nor a time.
+    :raises RestoreError: no archive fits.
+    :raises StorageError: no destination could be read.
+    """
+    destinations = _destinations(settings, request)
+    found = recovery.candidates(_catalogs(settings, destinations), request, now, settings.zone)
+    return [(destinations[name], archive) for name, archive in found]
 
 
 def _destinations(settings: Settings, request: RestoreRequest) -> dict[str, Destination]:
@@ -166,7 +176,7 @@ def _catalogs(settings: Settings, destinations: dict[str, Destination]) -> dict[
 
 
 def _content(
-    settings: Settings, destination: Destination, archive: catalog.Archive, databases: Sequence[str]
+    settings: Settings, destination: Destination, archive: Archive, databases: Sequence[str]
 ) -> tuple[Content, str, bool]:
     """Return what an archive holds, the SHA-256 that was published of it, and whether it is a safety backup."""
     marker = catalog.read_marker(destination, archive.key) if archive.kind != "legacy" else None
