@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, R
 from include.demo.browser import chromium
 from include.demo.stand_ins import MariaDB
 from include.demo.standalone import Standalone
+from tests import command
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, disk_destination
 from tests.test_scheduler import wait_for, where_it_is_noon
 from tests.ui.conftest import USERS, publish
@@ -455,27 +456,87 @@ def test_a_restore_waits_for_a_second_person(site: Site, mariadb: MariaDB) -> No
     def restore(into: str, approver: str, answer: str = "Approve") -> str:
         run = site.airflow.api("POST", "dags/restore_database/dagRuns", logical_date=None, conf={"into": into})
         path = f"dags/restore_database/dagRuns/{quote(run['dag_run_id'])}"
-        asked = wait_for(lambda: site.airflow.api("GET", f"{path}/hitlDetails")["hitl_details"])
-        assert f"Database page_shop goes into schema {into}" in asked[0]["body"]
+        assert f"Database page_shop goes into schema {into}" in asked(site, path)
         assert into not in mariadb.run("SHOW DATABASES").split(), "nothing is changed before somebody approves"
-
-        def answered() -> str:
-            """Answer as often as it is asked: Airflow asks again when an answer comes at once."""
-            approve = f"{path}/taskInstances/approve"
-            if site.airflow.api("GET", approve)["state"] == "awaiting_input":
-                time.sleep(3)  # as long as a person takes at least
-                site.airflow.api("PATCH", f"{approve}/-1/hitlDetails", user=approver, chosen_options=[answer])
-            return ended(site.airflow.api("GET", path)["state"])
-
-        return str(wait_for(answered))
+        return answered(site, path, approver, answer)
 
     assert restore("page_self", "admin") == "failed"
     assert "page_self" not in mariadb.run("SHOW DATABASES").split()
     assert restore("page_refused", "user", "Reject") == "success"
     assert "page_refused" not in mariadb.run("SHOW DATABASES").split()
-    assert restore("page_other", "user") == "success"
-    assert mariadb.run("SELECT count(*) FROM customers", "page_other") == "2\n"
-    mariadb.run("DROP DATABASE page_other")
+
+
+def test_contents_are_opened_and_one_table_of_them_is_restored(
+    site: Site, visit: Open, mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = with_files(site, mariadb, tmp_path, monkeypatch)
+    visited = visit("user")
+    frame = visited.frame
+    frame.wait_for_timeout(1500)
+    frame.get_by_role("button", name="Refresh").click()
+    frame.locator(f'tr[data-keep="{key}"]').get_by_role("button", name="Contents").click()
+    inside = frame.locator("tr.contents")
+    expect(inside).to_contain_text("from a shell")
+    expect(inside).not_to_contain_text("customers")
+    inside.get_by_role("button", name="Tables and files").click()
+    expect(inside).to_contain_text("customers 2 rows")
+    expect(inside).not_to_contain_text("2026.pdf")
+    inside.get_by_role("button", name="invoices/").click()
+    inside.get_by_role("button", name="Restore… 2026.pdf").click()
+    form = frame.get_by_role("dialog", name="Restore")
+    expect(form).to_contain_text("This triggers restore_application.")
+    expect(form.locator("[name=path]")).to_have_value("invoices/2026.pdf")
+    visited.page.keyboard.press("Escape")
+    inside.get_by_role("button", name="invoices/").click()
+    expect(inside).not_to_contain_text("2026.pdf")
+    inside.get_by_role("button", name="Restore… table customers").click()
+    expect(form.locator("[name=databases]")).to_have_values(["page_shop"])
+    expect(form.locator("[name=table]")).to_have_value("customers")
+    form.locator("[name=into]").fill("page_rescue")
+    with visited.page.expect_response("**/dags/restore_database/dagRuns") as started:
+        form.get_by_role("button", name="Start").click()
+    path = f"dags/restore_database/dagRuns/{quote(started.value.json()['dag_run_id'])}"
+    body = asked(site, path)
+    assert f"From {key} at local" in body
+    assert "Table customers of database page_shop goes into schema page_rescue" in body
+    assert answered(site, path, "admin") == "success", "who started it was another"
+    assert mariadb.run("SELECT count(*) FROM customers", "page_rescue") == "2\n"
+    assert mariadb.run("SHOW TABLES", "page_rescue") == "customers\n"
+    mariadb.run("DROP DATABASE page_rescue")
+
+
+def with_files(site: Site, mariadb: MariaDB, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Back the application up with files from a shell, whose settings name some; return the key."""
+    (folder / "app" / "invoices").mkdir(parents=True)
+    (folder / "app" / "invoices" / "2026.pdf").write_text("paid")
+    settings = json.loads((site.local.parent / "backup.yaml").read_text())
+    settings["applications"]["Shop"]["files"] = {"root": str(folder / "app")}
+    (folder / "backup.yaml").write_text(json.dumps(settings))
+    monkeypatch.setenv("LIFEBOAT_CONFIG", str(folder / "backup.yaml"))
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", mariadb.connection())
+    password = {"conn_type": "generic", "password": ARCHIVE_PASSWORD}
+    monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps(password))
+    (made,) = command.answer("backup", "application", "Shop", "-d", "local", "--note", "from a shell")
+    return str(made["key"])
+
+
+def asked(site: Site, path: str) -> str:
+    """Wait until a run asks for an approval; return what it says it will do."""
+    details = wait_for(lambda: site.airflow.api("GET", f"{path}/hitlDetails")["hitl_details"])
+    return str(details[0]["body"])
+
+
+def answered(site: Site, path: str, approver: str, answer: str = "Approve") -> str:
+    """Answer as often as a run asks, for Airflow asks again when an answer comes at once; return how it ended."""
+
+    def state() -> str:
+        approve = f"{path}/taskInstances/approve"
+        if site.airflow.api("GET", approve)["state"] == "awaiting_input":
+            time.sleep(3)  # as long as a person takes at least
+            site.airflow.api("PATCH", f"{approve}/-1/hitlDetails", user=approver, chosen_options=[answer])
+        return ended(site.airflow.api("GET", path)["state"])
+
+    return str(wait_for(state))
 
 
 def ended(state: str) -> str:

@@ -21,7 +21,8 @@ from lifeboat.config import Settings
 from lifeboat.errors import SettingsError
 from lifeboat.text import plural, size_text
 from lifeboat.ui import archives, charts, metrics, plans, safety
-from lifeboat.ui.archives import KIND_NAMES, Filters
+from lifeboat.ui.archives import KIND_NAMES, Filters, Row
+from lifeboat.ui.inside import PAGE, Insides, file_lines, table_lines
 from lifeboat.ui.overview import overview
 from lifeboat.ui.readings import FRESH_SECONDS, BackgroundCall, Reading, Readings, read_marker
 from lifeboat.ui.recipes import recipes, restore_dag
@@ -46,6 +47,7 @@ ACTIONS = (
 STATIC = {
     "page.css": "text/css",
     "page.js": "text/javascript",
+    "inside.js": "text/javascript",
     "theme.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
@@ -75,6 +77,7 @@ def create_app() -> FastAPI:
     """Return the page as an application of its own, to be mounted by Airflow."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.readings = Readings()
+    app.state.insides = Insides()
     app.include_router(page)
     app.add_api_route("/metrics", exposition, dependencies=[Depends(metrics.may_scrape)])
     app.add_exception_handler(SettingsError, _settings_error)
@@ -219,20 +222,67 @@ def _any_silent(read: Mapping[str, Reading]) -> bool:
 
 
 @page.get("/contents")
-def contents(found: SettingsDep, readings: ReadingsDep, key: str) -> Response:
+def contents(request: Request, user: GetUserDep, found: SettingsDep, readings: ReadingsDep, key: str) -> Response:
     """What is in one archive, in totals, and how to get it back by commands."""
-    rows = archives.rows(found, readings.all(found, PATIENCE_SECONDS).values(), datetime.now(UTC))
-    row = next((row for row in rows if row.archive.key == key), None)
-    if row is None:
-        raise HTTPException(404, "No destination that answers holds this archive.")
+    row = _row(found, readings, key)
     place = row.places[0]
     marker = BackgroundCall(lambda: read_marker(found, place, key)).result(READ_SECONDS)
     context = {
         "row": row,
         "contents": archives.contents(marker),
         "recipes": recipes(found, row.archive, row.places),
+        "opens": not row.foreign and any(_may_restore(request, user)),
     }
     return _html("contents.html", context)
+
+
+def _row(found: Settings, readings: Readings, key: str) -> Row:
+    rows = archives.rows(found, readings.all(found, PATIENCE_SECONDS).values(), datetime.now(UTC))
+    row = next((row for row in rows if row.archive.key == key), None)
+    if row is None:
+        raise HTTPException(404, "No destination that answers holds this archive.")
+    return row
+
+
+def _may_restore(request: Request, user: BaseUser) -> tuple[bool, bool]:
+    """Whether a user may restore databases, and files: only who may restore something may read what it is called."""
+    files = _may_trigger(request, user, "restore_application")
+    return files or _may_trigger(request, user, "restore_database"), files
+
+
+@page.get("/inside")
+def inside(
+    request: Request,
+    user: GetUserDep,
+    found: SettingsDep,
+    readings: ReadingsDep,
+    key: str,
+    folder: str | None = None,
+    start: Annotated[int, Query(ge=0)] = 0,
+) -> Response:
+    """The tables and files of one archive, or what is in one of its folders."""
+    databases, files = _may_restore(request, user)
+    if not databases or (folder is not None and not files):
+        raise HTTPException(403, "You may not restore this.")
+    row = _row(found, readings, key)
+    if row.foreign:
+        raise HTTPException(404, "The archive's application is not in the settings.")
+    insides: Insides = request.app.state.insides
+    read = insides.of(found, row.places[0], row.archive.application, key, PATIENCE_SECONDS)
+    held = read.contents if read else None
+    nodes = held.children(folder or "") if held and files else []
+    context = {
+        "row": row,
+        "read": read,
+        "databases": [(database, table_lines(database)) for database in held.databases] if held else [],
+        "folder": folder or "",
+        "nodes": file_lines(nodes[start : start + PAGE]),
+        "start": start,
+        "further": max(len(nodes) - start - PAGE, 0),
+        "longest": PAGE,
+    }
+    template = "inside.html" if folder is None or held is None else "folder.html"
+    return _html(template, context, waits=read is None)
 
 
 @page.get("/plans/{name}")
