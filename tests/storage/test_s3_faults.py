@@ -415,6 +415,20 @@ def test_a_refusal_has_its_hint_though_head_tells_a_number_only(
         assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize("status", [301, 307])
+def test_a_server_that_sends_elsewhere_is_not_followed(
+    proxy: FaultyS3, bucket: Destination, s3: S3, status: int
+) -> None:
+    """By an answer without a region, botocore ends in a RecursionError."""
+    with FaultyS3(s3.endpoint) as elsewhere:
+        proxy.inject(Fault(failing(status, Location=elsewhere.endpoint), times=LASTING))
+        for use in (lambda: list(bucket.list()), lambda: bucket.write("a", b"x")):
+            with pytest.raises(StorageError, match="sends elsewhere, and does not say where") as caught:
+                use()
+            assert "Set region_name" in caught.value.hint
+    assert elsewhere.operations == []
+
+
 def test_what_a_server_lacks_whatever_is_given_up_is_told(proxy: FaultyS3, bucket: Destination) -> None:
     proxy.inject(Fault(failing(501, "NotImplemented"), on="PutObject", times=LASTING))
     with pytest.raises(StorageError, match=r"NotImplemented.*This server lacks something"):

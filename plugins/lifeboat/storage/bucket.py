@@ -12,7 +12,7 @@ from lifeboat.errors import AlreadyStoredError, StorageError
 from lifeboat.logs import logger
 from lifeboat.storage import StoredObject
 from lifeboat.storage.abilities import CHECKSUMS, Abilities, Answer
-from lifeboat.storage.answers import HINTS, TAKEN, UNNAMED, error_code, http_status
+from lifeboat.storage.answers import HINTS, OTHER_REGION, TAKEN, UNNAMED, error_code, http_status
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -179,6 +179,10 @@ class Bucket:
                 ) from error
             text = str(error).rstrip(".")
             raise StorageError(f"Cannot {doing} {self}: {text}.", HINTS.get(code, "")) from error
+        except RecursionError:  # botocore asks the same server again and again, and itself each time
+            raise StorageError(
+                f"Cannot {doing} {self}: the server sends elsewhere, and does not say where.", OTHER_REGION
+            ) from None
 
 
 def _identity(answer: Mapping[str, Any]) -> object:
