@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import connections, transport
+from lifeboat import checkup, connections, transport
 from lifeboat.config import Database
 
 
@@ -109,6 +109,15 @@ def test_s3_across_the_network(endpoint: str, told: bool, monkeypatch: pytest.Mo
     connections._s3_client("far", "a test")
     assert len(warnings) == told
     assert all("are not encrypted" in warning and "'far' begin with https://" in warning for warning in warnings)
+
+
+def test_the_heartbeat_across_the_network(monkeypatch: pytest.MonkeyPatch, warnings: list[str]) -> None:
+    for url in ("https://hc.example.com/s3cret", "http://localhost/s3cret", "http://hc.example.com/s3cret"):
+        monkeypatch.setenv("AIRFLOW_CONN_ALIVE", json.dumps({"conn_type": "http", "password": url}))
+        assert checkup.dead_man_url("alive") == url
+    (told,) = warnings
+    assert "Requests to hc.example.com are not encrypted: the heartbeat URL" in told
+    assert "s3cret" not in told
 
 
 def test_mail_and_webhooks_across_the_network(warnings: list[str]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifeboat import capacity, catalog, cleanup, connections, health, stored_archive, survey
+from lifeboat import capacity, catalog, cleanup, connections, health, stored_archive, survey, transport
 from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.config import Settings
@@ -228,6 +228,8 @@ def dead_man_url(connection_id: str) -> str:
         raise SettingsError(
             f"The password of Airflow connection {connection_id!r} is not a URL.", "Set it to the heartbeat URL."
         )
+    hint = f"Let the password of Airflow connection {connection_id!r} begin with https://."
+    transport.warn_of_url(url, "the heartbeat URL, by which anybody can say that all is well,", hint)
     return url
 
 

@@ -243,6 +243,15 @@ def _mysql_driver(connection: Any, mode: str) -> Any:
     """
     from airflow.providers.mysql.hooks.mysql import MySqlHook
 
+    class Hook(MySqlHook):
+        """No server gets a file of the worker by LOAD DATA LOCAL, which some drivers allow."""
+
+        def _get_conn_config_mysql_client(self, conn: Any) -> dict[str, Any]:
+            return {**super()._get_conn_config_mysql_client(conn), "local_infile": 0}
+
+        def _get_conn_config_mysql_connector_python(self, conn: Any) -> dict[str, Any]:
+            return {**super()._get_conn_config_mysql_connector_python(conn), "allow_local_infile": False}
+
     extra = {name: value for name, value in connection.extra_dejson.items() if name != "ssl_mode"}
     if extra.get("client") != "mysql-connector-python":
         extra |= {"ssl_mode": mode} if mode else {}
@@ -258,7 +267,7 @@ def _mysql_driver(connection: Any, mode: str) -> Any:
     asked.extra = json.dumps(extra)
     # The settings name the database, and an account that loads may not reach the one that the connection names.
     asked.schema = ""
-    return MySqlHook(connection=asked).get_conn()
+    return Hook(connection=asked).get_conn()
 
 
 def _login(connection_id: str, connection: Any) -> str:

@@ -283,6 +283,22 @@ def test_rows_travel_encrypted_wherever_the_server_offers_it(
 
 
 @pytest.mark.parametrize("client", CLIENTS)
+def test_no_file_of_the_worker_goes_to_a_server(
+    mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: str
+) -> None:
+    (tmp_path / "secret").write_text("secret")
+    mariadb.run("DROP DATABASE IF EXISTS taken; CREATE DATABASE taken; CREATE TABLE taken.t (a TEXT)")
+    connection = opened(mariadb, monkeypatch, extra={"client": client})
+    with (
+        contextlib.closing(connection),
+        contextlib.closing(connection.cursor()) as cursor,
+        pytest.raises(Exception, match="4166"),
+    ):
+        cursor.execute(f"LOAD DATA LOCAL INFILE '{tmp_path}/secret' INTO TABLE taken.t")
+    mariadb.run("DROP DATABASE taken")
+
+
+@pytest.mark.parametrize("client", CLIENTS)
 @pytest.mark.parametrize("mode", ["", "PREFERRED", "DISABLED", "REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY", "a CA"])
 def test_a_server_without_tls_is_refused_where_tls_is_demanded(
     mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, client: str, mode: str

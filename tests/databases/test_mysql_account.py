@@ -226,6 +226,16 @@ def test_what_a_killed_load_left_goes_with_the_next_one(server: Database, copy: 
     server.run("DROP DATABASE other_copy")
 
 
+def test_a_name_that_looks_like_ours_takes_nobody_else_along(server: Database) -> None:
+    """Who may make accounts names their hosts, which stand in what the next restore runs as a mightier one."""
+    evil = f"`lifeboat_load_{'0' * 16}`@`x', 'bystander`"
+    server.run(f"CREATE USER bystander IDENTIFIED BY '{PASSWORD}'; CREATE USER {evil} IDENTIFIED BY '{PASSWORD}'")
+    mysql_account._sweep(Session(server.connect()))
+    assert "bystander" in server.run("SELECT user FROM mysql.user")
+    assert "lifeboat_load_0" not in server.run("SELECT user FROM mysql.user")
+    server.run("DROP USER bystander")
+
+
 SEES = {"MariaDB": "SELECT ON mysql.proc", "MySQL": "SHOW_ROUTINE ON *.*"}
 ENOUGH = ("CREATE USER ON *.*", "SELECT (User, Host) ON mysql.user", "ALL ON `copy\\_%`.* TO {} WITH GRANT OPTION")
 

@@ -193,7 +193,7 @@ def _takes_names_as_they_are(session: Session) -> bool:
 
 
 def _spelled(name: str, hosts: Collection[str]) -> list[str]:
-    return [f"'{name}'@'{host}'" for host in hosts]
+    return [f"{quoted(name)}@{quoted(host)}" for host in hosts]  # hosts, too, are any text that somebody typed
 
 
 def _create_all(session: Session, accounts: Collection[str], secret: str, options: str) -> None:
