@@ -12,11 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lifeboat import backup
 from lifeboat.databases import mysql
+from lifeboat.files import Selection
+from lifeboat.staging import StagingDirectory
 
 from include.demo import marketplace
 from include.demo.stand_ins import MariaDB
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
+from tests.trees import make
 
 RUNBOOK = (PROJECT / "docs" / "RECOVERY.md").read_text(encoding="utf-8")
 APPLICATION = "Aimporo Marketplace"
@@ -104,6 +108,46 @@ def test_every_command_of_the_runbook(
     assert (root / "cache-cleared").exists()
     assert mariadb.run("SELECT count(*) FROM orders", marketplace.DATABASE) == "400\n"
     mariadb.run(f"DROP DATABASE {marketplace.DATABASE}")
+
+
+CHANGES = ("nothing", "a file", "a file more", "a file less", "a link", "no signature", "the manifest")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_is_unpacked_by_hand_is_checked_before_it_is_loaded(tmp_path: Path, change: str) -> None:
+    root, unpacked = tmp_path / "root", tmp_path / "x-by-hand"
+    make(root, "index.php", "sub/ünï code")
+    (root / "link").symlink_to("sub")
+    staging = StagingDirectory(tmp_path / "staging")
+    staging.create()
+    backup.pack_archive(staging, "Shop", "application", [], ARCHIVE_PASSWORD, "", Selection(root, ("**",), ()))
+    command = ["7z", "x", f"-p{ARCHIVE_PASSWORD}", f"-o{unpacked}", str(tmp_path / "staging/archive.zip")]
+    subprocess.run(command, check=True, capture_output=True)
+    manifest = unpacked / "manifest.json"
+    match change:
+        case "a file":
+            (unpacked / "index.php").write_text("another")
+        case "a file more":
+            make(unpacked, "db-dumps/mysql-shop.sql")
+        case "a file less":
+            (unpacked / "index.php").unlink()
+        case "a link":
+            (unpacked / "link").unlink()
+            (unpacked / "link").symlink_to("index.php")
+        case "no signature":
+            manifest.write_text(re.sub(r',\n "hmac_sha256".*"\n', "\n", manifest.read_text()))
+        case "the manifest":
+            manifest.write_text(manifest.read_text().replace('"note": ""', '"note": "x"'))
+    (script,) = (text for _, text in blocks() if "lifeboat manifest" in text)
+    variables = {"PASSWORD": ARCHIVE_PASSWORD, "ROOT": str(tmp_path / "x")}
+    done = subprocess.run(
+        ["bash", "-c", script], env=os.environ | variables, capture_output=True, text=True, check=False
+    )
+    if change == "nothing":
+        assert done.stdout.startswith("As it was captured: Shop application 20"), done.stderr
+    else:
+        assert done.returncode == 1
+        assert done.stderr.startswith("FORGED")
 
 
 def test_every_step_of_the_old_procedure_has_its_counterpart() -> None:

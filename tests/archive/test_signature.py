@@ -152,6 +152,11 @@ def _added(entries: dict[str, Stored], _: dict[str, Stored]) -> list[Stored]:
     return [*entries.values(), renamed(entries["evil.sql"], DUMP)]
 
 
+def _made_a_link(entries: dict[str, Stored], _: dict[str, Stored]) -> list[Stored]:
+    link = entries["b.txt"]._replace(attributes=0o120777 << 16)
+    return [*(each for name, each in entries.items() if name != "b.txt"), link]
+
+
 def _doubled(entries: dict[str, Stored], _: dict[str, Stored]) -> list[Stored]:
     return [*entries.values(), renamed(entries["evil.sql"], "index.php")]
 
@@ -208,6 +213,7 @@ SEEN_WHOLE: dict[str, tuple[Forge, str]] = {
     "names swapped": (_swapped, "is not what its manifest promises"),
     "an entry dropped": (_dropped, "lacks 'b.txt', which its manifest promises"),
     "an entry added": (_added, "which its manifest does not know"),
+    "a file made a link": (_made_a_link, "'b.txt' is not what its manifest promises"),
     "an entry twice": (_doubled, "holds two entries of one name"),
     "an entry added in the clear": (_added_in_the_clear, "which its manifest does not know"),
     "an entry in the clear": (_replaced_in_the_clear, "'index.php' is not encrypted"),

@@ -58,7 +58,7 @@ def entry_of(info: Any, facts: Any) -> Entry:
     :param facts: what the manifest says of it; None where there is no manifest.
     :raises ArchiveError: the manifest contradicts the header, or says nothing of use.
     """
-    name, kind = info.filename, _kind(info)
+    name, kind = info.filename, kind_of(info)
     path = name.removesuffix("/")
     if facts is None:
         mode = (info.external_attr >> 16) & FOREIGN_MODES or (FOLDER_MODE if kind == "directory" else FILE_MODE)
@@ -79,7 +79,8 @@ def entry_of(info: Any, facts: Any) -> Entry:
     raise ArchiveError(f"the manifest does not describe {name!r} as manifests do.")
 
 
-def _kind(info: Any) -> Kind:
+def kind_of(info: Any) -> Kind:
+    """Return what an entry is, as its header says."""
     if info.filename.endswith("/"):
         return "directory"
     file_type = stat.S_IFMT(info.external_attr >> 16)

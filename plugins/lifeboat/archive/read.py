@@ -22,7 +22,7 @@ from lifeboat.archive import CHUNK, MANIFEST_NAME, engine_of_entry, signature
 from lifeboat.archive.directory import LONGEST, MOST_ENTRIES, Directory, as_file, scan
 from lifeboat.archive.encryption import Decrypter
 from lifeboat.archive.entry import ENCRYPTED, UTF8_NAME
-from lifeboat.archive.listing import Entry, entry_of, is_file_name
+from lifeboat.archive.listing import Entry, entry_of, is_file_name, kind_of
 from lifeboat.errors import ArchiveError
 from lifeboat.progress import Progress
 
@@ -440,7 +440,8 @@ class ArchiveReader:
             progress.advance(len(chunk))
         if promised is None or name == MANIFEST_NAME:
             return size
-        if (promised[name].get("size"), promised[name].get("sha256")) != (size, sha256.hexdigest()):
+        facts, kind = promised[name], kind_of(self._zip.getinfo(name))  # by which other tools make a link of a file
+        if (facts.get("size"), facts.get("sha256"), facts.get("type", kind)) != (size, sha256.hexdigest(), kind):
             raise ArchiveError(f"{self.where}: {name!r} is not what its manifest promises.")
         return size
 
