@@ -308,8 +308,10 @@ def test_without_a_root_files_go_below_the_directory_of_the_settings_only() -> N
 
 def test_a_link_in_the_application_leads_to_no_code() -> None:
     around = {name: getattr(PLACES, name) for name in PLACE_FIELDS} | {"root": Path("/var/www")}
-    with pytest.raises(SettingsError, match="which Lifeboat or Airflow uses"):
+    with pytest.raises(SettingsError, match="A link below /var/www leads from /var/www/link to /opt/airflow/dags"):
         plan(files=True, path="link", overwrite=("Shop",), around=around)
+    with pytest.raises(SettingsError, match="which Lifeboat or Airflow uses"):
+        plan(files=True, path="link", overwrite=("Shop",), around=around | {"follows_links": True})
 
 
 @pytest.mark.parametrize("into", ["mysql", "MySQL", "sys", "information_schema", "Performance_Schema", "airflow"])

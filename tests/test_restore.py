@@ -617,6 +617,38 @@ def test_a_folder_and_a_file_in_place(project: Configure, mariadb: MariaDB, shop
     assert not list(root.parent.glob("*_restored_*")), "nothing is left beside it"
 
 
+@pytest.mark.parametrize("since", ["before the plan", "since the plan", "while it is restored"])
+def test_nothing_is_replaced_through_a_link_below_the_root(
+    project: Configure, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: str
+) -> None:
+    """Who could write to the application would choose what a restore replaces: the worker's ~/.ssh, say."""
+    project(applications={"Shop": {"files": {"root": str(root)}}})
+    back_up("application")
+    outside = tmp_path / "outside"
+    (outside / "app").mkdir(parents=True)
+    (outside / "app/key").write_text("as it was")
+    take_owners = swap.take_owners
+
+    def mislead(*paths: Path) -> None:
+        if paths:
+            take_owners(*paths)
+        (root / "storage").rename(root / "moved")
+        (root / "storage").symlink_to(outside)
+
+    if since == "before the plan":
+        mislead()
+        with pytest.raises(SettingsError, match=r"A link below .* leads from .* to .*outside"):
+            plan(files=True, path="storage/app", overwrite=("Shop",))
+    else:
+        made = plan(files=True, path="storage/app", overwrite=("Shop",))
+        if since == "since the plan":
+            mislead()
+        monkeypatch.setattr(swap, "take_owners", mislead)
+        with pytest.raises(LifeboatError, match=r"A link below .* leads|does not lead to .* any more"):
+            restore.restore_files(config.load(), made)
+    assert [str(path.relative_to(outside)) for path in outside.rglob("*")] == ["app", "app/key"]
+
+
 def test_one_file_beside(project: Configure, shop: str, root: Path, tmp_path: Path) -> None:
     project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
     back_up("application")

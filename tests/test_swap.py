@@ -6,7 +6,9 @@ import contextlib
 import ctypes
 import errno
 import os
+import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 from lifeboat import directories, swap
 from lifeboat.errors import RestoreError
 
-from tests.conftest import as_root
+from tests.conftest import PROJECT, as_root
 from tests.trees import as_nobody, facts, make
 
 STAMP = "2026-11-23-01-02-03"
@@ -104,6 +106,27 @@ def test_what_a_link_points_to_is_replaced_and_the_link_stays(shop: Path, tmp_pa
     assert replace(current) == shop
     assert current.is_symlink()
     assert (version(current), version(beside(shop).kept)) == (b"new", b"old")
+
+
+def test_what_is_restored_gets_the_owners_of_the_tree_and_of_nothing_that_a_link_leads_to(
+    shop: Path, tmp_path: Path
+) -> None:
+    restored = beside(shop).restored
+    for folder in (shop, restored, tmp_path / "outside"):
+        make(folder, "index.php", "bin/sh")
+    make(restored, "new/sh")
+    shutil.rmtree(shop / "bin")
+    (shop / "bin").symlink_to(tmp_path / "outside/bin")
+    as_root("chown", "-hR", "nobody", str(shop))
+    as_root("chown", "-R", "root", str(tmp_path / "outside"), str(restored))
+    code = "import sys, pathlib, lifeboat.swap as swap; swap.take_owners(*map(pathlib.Path, sys.argv[1:]))"
+    as_root("env", f"PYTHONPATH={PROJECT / 'plugins'}", sys.executable, "-c", code, str(shop), str(restored))
+    owners = {
+        str(path.relative_to(restored)): path.owner()
+        for path in restored.rglob("*")
+        if path.name in ("sh", "index.php")
+    }
+    assert owners == dict.fromkeys(("index.php", "bin/sh", "new/sh"), "nobody")
 
 
 def test_a_restored_link_takes_the_place_of_a_link(shop: Path, tmp_path: Path) -> None:

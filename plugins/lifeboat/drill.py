@@ -281,7 +281,7 @@ def scratch_server(settings: Settings, application: str, engine: EngineName, nam
 def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehearsal: _Rehearsal) -> None:
     with scratch_directory(_folder(settings), PREFIX) as scratch:
         with rehearsal.phase("restore"):
-            extracted = extract.extract(reader, scratch / "files")
+            extracted = extract.extract(reader, scratch / "files", setuid=True)
         with rehearsal.phase("compare"):
             found = list(trees.differences(scratch / "files", reader.files()))
     comparison.refuse(f"The files of {key} do not restore to what was captured", found, HINT)

@@ -31,6 +31,7 @@ from lifeboat.unfinished import new_directory, translated, unfinished_name
 
 log = logger(__name__)
 
+POWERS = stat.S_ISUID | stat.S_ISGID
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 FOREIGN = (
     "The archive has no manifest: nothing says which files it should hold. Modes are as its tool noted them, less the "
@@ -61,16 +62,19 @@ def extract(
     only: str = "",
     root: str = "",
     publish: Callable[[Path], object] | None = None,
+    setuid: bool = False,
 ) -> Extracted:
     """Extract an application's files into a new directory, which has its name only when all are whole and durable.
 
-    Owners are not restored: everything belongs to who runs this.
+    Owners are not restored: everything belongs to who runs this. So no file gets setuid or setgid bits, by which
+    everybody would have the rights of who runs this.
 
     :param target: does not exist, or is an empty directory, unless `publish` is given.
     :param only: one file or directory, with all that is in it, by its path in the application; it has that path below
         `target`, too.
     :param root: of the application when it was captured, for archives without a manifest, whose entries may carry it.
     :param publish: takes the path of the finished directory and brings it to its place; by renaming it when left out.
+    :param setuid: files get these bits all the same, because nobody else reaches `target`.
     :raises ArchiveError: the archive is damaged, not what its manifest promises, or means to write elsewhere.
     :raises RestoreError: there is no such file in it, the target is taken, or the file system refuses.
     """
@@ -78,7 +82,7 @@ def extract(
     with new_directory(target, publish) as folder:
         _check_lengths(layout, folder, target)
         _check_space(layout, folder, target)
-        tree = _Tree(reader, layout, folder, target)
+        tree = _Tree(reader, layout, folder, target, 0o7777 if setuid else ~POWERS)
         tree.make()
     warnings = (*(() if reader.has_manifest else (FOREIGN,)), *layout.warnings, *tree.warnings())
     files = [entry for entry in layout.contents.values() if entry.kind == "file"]
@@ -122,11 +126,12 @@ class _Tree:
 
     :param folder: descriptor of the directory, empty.
     :param target: what messages call it.
+    :param mask: of the modes of files.
     """
 
-    def __init__(self, reader: ArchiveReader, layout: Layout, folder: int, target: Path) -> None:
+    def __init__(self, reader: ArchiveReader, layout: Layout, folder: int, target: Path, mask: int) -> None:
         self._reader, self._layout = reader, layout
-        self._root, self._target = folder, target
+        self._root, self._target, self._mask = folder, target, mask
         self._targets: dict[bytes, bytes] = {}
         total = sum(entry.size for entry in layout.contents.values())
         self._progress = Progress(f"Extracting {reader.where}", total)
@@ -149,7 +154,7 @@ class _Tree:
         powerful = [
             os.fsdecode(path)
             for path, entry in self._layout.contents.items()
-            if entry.kind == "file" and entry.mode & (stat.S_ISUID | stat.S_ISGID)
+            if entry.kind == "file" and entry.mode & POWERS
         ]
         warnings = []
         if out:
@@ -158,7 +163,7 @@ class _Tree:
         if powerful:
             files = plural(len(powerful), "file")
             warnings.append(
-                f"{files} with the setuid or setgid bit, to run with the rights of whoever restored:"
+                f"{files} had the setuid or setgid bit, which no restore sets, for archives know no owners:"
                 f" {examples(powerful)}."
             )
         return tuple(warnings)
@@ -198,7 +203,7 @@ class _Tree:
                 file.write(chunk)
             file.flush()
             os.utime(file.fileno(), ns=(entry.modified_ns, entry.modified_ns))
-            os.fchmod(file.fileno(), entry.mode)  # last: writing takes setuid away
+            os.fchmod(file.fileno(), entry.mode & self._mask)  # last: writing takes setuid away
 
     def _content(self, entry: Entry, stored: bytes | None) -> Iterator[bytes]:
         sha256 = hashlib.sha256()

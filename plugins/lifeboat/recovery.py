@@ -157,6 +157,7 @@ class Surroundings:
     :param vacant: those that hold nothing to lose: empty, or left half-way by an earlier restore.
     :param exists: whether a path exists.
     :param root: the application's files; None when the settings name none.
+    :param follows_links: whether backups follow links below it.
     :param own_directories: staging and destinations on disk.
     :param code_directories: where Airflow reads code, and the settings.
     :param directory: below which files may go; None where the settings name none.
@@ -169,6 +170,7 @@ class Surroundings:
     vacant: Collection[str] = ()
     exists: Callable[[Path], bool] = field(default=Path.exists)
     root: Path | None = None
+    follows_links: bool = False
     own_directories: tuple[Path, ...] = ()
     code_directories: tuple[Path, ...] = ()
     directory: Path | None = None
@@ -435,8 +437,24 @@ def _over(around: Surroundings, path: str, request: RestoreRequest, stamp: str) 
                 f"{own} lies in {target}: replacing it would take away Lifeboat's own staging or archives.",
                 "Restore into a new directory, or a folder that does not hold them; then keep archives elsewhere.",
             )
+    refuse_links(target, around)
     _refuse_own(around.real(target), around)
     return FilesStep(str(target), stamp, in_place=around.exists(target), path=path)
+
+
+def refuse_links(target: Path, around: Surroundings) -> None:
+    """Refuse to replace what a link leads to that somebody made below the application's root.
+
+    :raises SettingsError: a link below the root leads to the target, and backups follow none.
+    """
+    if around.root is None or around.follows_links:
+        return
+    place = around.real(target)
+    if place != around.real(around.root) / target.relative_to(around.root):
+        raise SettingsError(
+            f"A link below {around.root} leads from {target} to {place}, which no backup followed.",
+            "Look at who made that link. Move it away, or restore into a new directory.",
+        )
 
 
 def close_to(name: str, names: Iterable[str]) -> str:

@@ -212,6 +212,7 @@ def _places(settings: Settings, application: str) -> dict[str, Any]:
     files = settings.application(application).files
     return {
         "root": files.root if files else None,
+        "follows_links": bool(files and files.follow_links),
         "own_directories": settings.own_directories,
         "code_directories": (*connections.code_directories(), config.settings_path()),
         "directory": settings.restore.directory,
@@ -436,6 +437,12 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
     if known:
         sweep(known.root.parent, f".{glob.escape(known.root.name)}_restored_*.unfinished")
     kept = swap.kept_name(target, step.stamp)
+    around = Surroundings(**_places(settings, plan.application))  # links may have changed since the plan
+    if step.in_place:
+        recovery.refuse_links(target, around)
+    else:
+        recovery.refuse_place(target, around)
+    place = Path(os.path.realpath(target)) if step.in_place else target  # what a link points to is replaced
 
     def put_in_place(fresh: Path) -> None:
         carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
@@ -443,13 +450,12 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
             "Copied from %s what no archive holds: %s.", target, plural(carried, "file or folder", "files and folders")
         )
         swap.take_owners(target, fresh / step.path)
+        if Path(os.path.realpath(target)) != place:
+            raise RestoreError(f"{target} does not lead to {place} any more; nothing was replaced.", "Restore again.")
         swap.replace(target, fresh / step.path, kept)
         if step.path:
             shutil.rmtree(fresh)  # the empty folders that led to it
 
-    if not step.in_place:
-        recovery.refuse_place(target, Surroundings(**_places(settings, plan.application)))  # links may have changed
-    place = Path(os.path.realpath(target)) if step.in_place else target  # what a link points to is replaced
     publish = put_in_place if step.in_place else None
     with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         extracted = extract.extract(reader, place, only=step.path, root=root, publish=publish)

@@ -7,9 +7,10 @@ import itertools
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
-from lifeboat.directories import NO_SUCH_RENAME, RENAME_EXCHANGE, rename_in_one_step, sync_names
+from lifeboat.directories import NO_SUCH_RENAME, RENAME_EXCHANGE, folder_of, rename_in_one_step, sync_names
 from lifeboat.errors import RestoreError
 from lifeboat.logs import logger
 from lifeboat.unfinished import translated
@@ -33,31 +34,44 @@ def kept_name(target: Path, stamp: str) -> Path:
 def take_owners(old: Path, new: Path) -> None:
     """Give what was restored the owners that it had: archives do not know them, but what is replaced does.
 
-    What the old tree lacks gets the owner of the folder that it is in. Only root may give files away; for anybody else
-    everything is theirs already.
+    What the old tree lacks gets the owner of the folder that it is in. What a link there leads to is not of the tree.
+    Only root may give files away; for anybody else everything is theirs already.
 
     :raises RestoreError: the file system refuses.
     """
     if os.geteuid() != 0:
         return
-    source, root = os.fsencode(os.path.realpath(old)), os.fsencode(new)
-    with translated(new):
-        _take_owner(source, root, root)
+    root = os.fsencode(new)
+    with translated(new), _opened(os.path.realpath(old)) as source:
+        _take_owner(os.fstat(source), root)
         if new.is_dir() and not new.is_symlink():
-            new.chmod(stat.S_IMODE(os.stat(source).st_mode))  # noqa: PTH116  # bytes
+            new.chmod(stat.S_IMODE(os.fstat(source).st_mode))
         for folder, folders, names in os.walk(root):
             for name in (*folders, *names):
                 path = os.path.join(folder, name)  # noqa: PTH118
-                _take_owner(source + path[len(root) :], path, folder)
+                _take_owner(_status(source, path[len(root) + 1 :]) or os.lstat(folder), path)
 
 
-def _take_owner(old: bytes, new: bytes, folder: bytes) -> None:
-    """Give a path the owner of another one, or of the folder that it is in where there is none."""
-    owner = os.lstat(old if os.path.lexists(old) else folder)
-    before = os.lstat(new)
-    os.lchown(new, owner.st_uid, owner.st_gid)
-    if before.st_mode & (stat.S_ISUID | stat.S_ISGID) and not stat.S_ISLNK(before.st_mode):
-        os.chmod(new, stat.S_IMODE(before.st_mode))  # noqa: PTH101  # another owner takes these bits away
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[int]:
+    descriptor = os.open(path, os.O_PATH)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _status(root: int, path: bytes) -> os.stat_result | None:
+    """Return what is known of a path below an open folder; None where it is not there, or behind a link."""
+    try:
+        with folder_of(root, path) as (folder, name):
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _take_owner(owner: os.stat_result, path: bytes) -> None:
+    os.lchown(path, owner.st_uid, owner.st_gid)
 
 
 def replace(target: Path, restored: Path, kept: Path) -> Path:
