@@ -204,7 +204,8 @@ ATTACKS = [
     "COPY t FROM '/etc/passwd'",
     "SELECT pg_read_file('/etc/passwd')",
     "SELECT lo_export(lo_create(0), '/tmp/lifeboat-attack')",
-    "SELECT 1 / (SELECT count(*)::int FROM pg_stat_activity WHERE usename = 'lifeboat' AND pg_terminate_backend(pid))",
+    # CASE, for a plan that asks for the name last would end the session of this code itself.
+    "SELECT 1 / count(CASE usename WHEN 'lifeboat' THEN pg_terminate_backend(pid) END) FROM pg_stat_activity",
     "CREATE EXTENSION dblink",
     "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RENAME TO gone', current_database()); END $$",
     "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path TO evil', current_database()); END $$",
