@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -190,6 +190,7 @@ def _content(
 def _surroundings(settings: Settings, request: RestoreRequest, content: Content) -> Surroundings:
     application = settings.application(request.application)
     found: dict[str, bool] = {}
+    named = [database.name for database in application.databases]
     if not request.path or request.databases:
         for database in known_databases(settings, request.application, request.databases or tuple(content.dumps)):
             wanted = {database.name, *filter(None, [request.into])}
@@ -198,13 +199,21 @@ def _surroundings(settings: Settings, request: RestoreRequest, content: Content)
             for name in filter(None, (database.name, request.into)):
                 if name in there:  # however the server spells it
                     found[name] = there[name]
+            if database.name in named and _is_spelling(request.into, database.name, there):
+                named.append(request.into)
     return Surroundings(
-        databases=[database.name for database in application.databases],
+        databases=named,
         schemas=set(found),
         vacant={name for name, whole in found.items() if not whole},
         metadata_database=connections.metadata_database(),
         **_places(settings, request.application),
     )
+
+
+def _is_spelling(typed: str, name: str, there: Mapping[str, bool]) -> bool:
+    """Whether a name that is there is another spelling of a database's, to a server that ignores the case of names."""
+    alike = typed.lower() == name.lower() and typed in there and name in there
+    return alike and not {typed, name} <= set(there)
 
 
 def _places(settings: Settings, application: str) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
 from collections.abc import Iterator
 
 import pytest
-from lifeboat.databases import Server, mysql
+from lifeboat.databases import Server, mysql, mysql_events
 from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.databases.mysql_definitions import with_collations_only
 from lifeboat.databases.mysql_statements import Statement
@@ -142,6 +143,15 @@ CREATE EVENT daily ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' COMMENT 'x' DO BE
 CREATE EVENT once ON SCHEDULE AT '2036-01-01' ON COMPLETION PRESERVE DISABLE DO SET @a = 1 ;;
 DELIMITER ;
 """
+# The servers' clients leave remarks out, drivers do not.
+REMARKED = (
+    "CREATE EVENT noted ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO SELECT 1 -- it's `",
+    "CREATE EVENT hashed ON SCHEDULE /* at */ EVERY 1 DAY -- when\nSTARTS '2036-01-01' DO SELECT 1 # it's",
+    "CREATE TRIGGER remarked BEFORE UPDATE ON computed FOR EACH ROW SET @a = 1 -- it's",
+    "CREATE PROCEDURE remarked() # it's\nCOMMENT 'c' SELECT 1 /* one */",
+    "CREATE FUNCTION remarked() RETURNS INT DETERMINISTIC RETURN 1 #",
+    "CREATE VIEW remarked AS SELECT 1 AS n -- it's",
+)
 OF_MYSQL = """
 CREATE TABLE vectors (id INT PRIMARY KEY, v VECTOR(2)); INSERT INTO vectors VALUES (1, TO_VECTOR('[1,2]'));
 CREATE TABLE hidden (id INT PRIMARY KEY, a INT, CHECK (a > 0) NOT ENFORCED, KEY (a) INVISIBLE);
@@ -171,6 +181,9 @@ INSERT INTO all_computed () VALUES (), (), ();
 def everything(server: _MySQLFamily) -> None:
     create(server, SCHEMAS[0], "COLLATE utf8mb4_unicode_ci")
     server.run(EVERYTHING + (OF_MYSQL if isinstance(server, MySQL) else OF_MARIADB), SCHEMAS[0])
+    with contextlib.closing(server.connect(database=SCHEMAS[0])) as connection:
+        for sql in REMARKED:
+            connection.cursor().execute(sql)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +214,18 @@ def test_the_client_does_not_count(
     assert [rows[table] for table in ("rows_of_all", "computed", "counted", "zeros", "all_computed")] == [2, 4, 2, 1, 3]
     if name != "MySQL":
         assert (rows["kept"], rows["dated"]) == ((3, 3) if options else (1, 2))
+
+
+@pytest.mark.parametrize("name", ["MySQL", "MariaDB 10.11"])
+def test_who_writes_an_event_does_not_count(servers: dict[str, _MySQLFamily], name: str) -> None:
+    server = servers[name]
+    everything(server)
+    one = held(dump(server, client_of(server), SCHEMAS[0]), SCHEMAS[0])
+    events = sorted(entry.name for entry in one.objects if entry.kind == "event")
+    with contextlib.closing(server.connect()) as connection:
+        text = mysql_events.written(mysql.Session(connection), SCHEMAS[0], events)
+    other = held(text + b"-- Dump completed\n", SCHEMAS[0])
+    assert {entry for entry in one.objects if entry.kind == "event"} == set(other.objects)
 
 
 @pytest.mark.parametrize("name", ["MySQL", "MariaDB 10.11", "MariaDB 11.8"])

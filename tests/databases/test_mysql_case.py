@@ -65,6 +65,31 @@ def test_a_database_is_restored_by_the_name_that_people_use(server: MariaDB | My
     server.run("DROP DATABASE Shop_Copy")
 
 
+@pytest.mark.parametrize("sequential", [False, True], ids=["several connections", "stock client"])
+def test_a_trigger_finds_its_table_on_a_server_that_keeps_case(
+    server: MariaDB | MySQL, request: pytest.FixtureRequest, sequential: bool
+) -> None:
+    """The dumped server prints the table's name as it was typed, which may not be how it stores that."""
+    chunks: list[bytes] = []
+    captured = Engine(server.server, server.connect).dump("Shop", (), chunks.append)
+    keeping = request.getfixturevalue("mysql" if isinstance(server, MySQL) else "mariadb")
+    engine = Engine(keeping.server, keeping.connect)
+    keeping.run("DROP DATABASE IF EXISTS cased_copy")
+    with engine.target(Target("cased_copy", "a key", captured)) as place:
+        engine.load(place.name, chunks, Load("Shop", sequential=sequential))
+        assert comparison.differences(captured, engine.read_back(place.name, ())) == []
+    keeping.run("DROP DATABASE cased_copy")
+
+
+def test_a_table_is_restored_with_its_triggers_however_they_spell_it(server: MariaDB | MySQL) -> None:
+    engine, chunks = Engine(server.server, server.connect), list[bytes]()
+    engine.dump("Shop", (), chunks.append)
+    with engine.target(Target("Shop_Users", "a key")) as place:
+        engine.load(place.name, chunks, Load("Shop", table="users"))
+    assert server.run("SHOW TRIGGERS IN Shop_Users").startswith("T\tINSERT\tusers\t")
+    server.run("DROP DATABASE Shop_Users")
+
+
 def test_a_drill_has_a_database_of_its_own(server: MariaDB | MySQL) -> None:
     engine, chunks = Engine(server.server, server.connect), list[bytes]()
     captured = engine.dump("Shop", (), chunks.append)
@@ -87,7 +112,11 @@ def test_a_name_in_another_case_is_the_same_name(
         with pytest.raises(SettingsError, match=f"The server has a database '{name}' already"):
             plan(archive=key, into=name)
     server.run("DROP TABLE other.t")  # so that there is nothing to lose in it
-    for made in (plan(archive=key, into="Other"), plan(archive=key, overwrite=("Shop",))):
+    for made in (
+        plan(archive=key, into="Other"),
+        plan(archive=key, overwrite=("Shop",)),
+        plan(archive=key, into="shop", overwrite=("shop",)),
+    ):
         (done,) = restored(made)
         assert (done.compared, server.run(f"SELECT count(*) FROM {done.schema}.USERS").strip()) == (2, "1")
     server.run("DROP DATABASE other")

@@ -47,10 +47,11 @@ from lifeboat.databases.mysql_statements import (
     pattern,
     recognise,
     statement_ends,
+    with_table_of,
 )
 from lifeboat.errors import DumpError, RestoreError
 
-RULES = 3  # their version; a manifest that names none has digests by the first
+RULES = 4  # their version; a manifest that names none has digests by the first
 TRAILER = b"-- Dump completed"
 SERVER = b"-- Server version"
 AT_ONCE = 64 << 10  # bytes of rows that are looked at together; more do not fit into the processor's cache
@@ -361,7 +362,7 @@ class DumpParser:
             self._objects[of] = hashlib.sha256(self._objects.get(of, "").encode() + value).hexdigest()
         if not made or made.kind not in _DEFINITIONS:
             return
-        text = canonical(made, self._schema, of_mariadb=self._of_mariadb)
+        text = canonical(with_table_of(made, self._tables), self._schema, of_mariadb=self._of_mariadb)
         settings = (name + b"=" + self._kept.get(name, b"") for name in _KEPT_BY.get(made.kind, ()))
         sha256 = hashlib.sha256(b"\0".join((text, *settings))).hexdigest()
         if made.kind != "table":

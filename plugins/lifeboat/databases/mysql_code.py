@@ -103,7 +103,8 @@ class _Made:
         made = recognise(create + algorithm + b"DEFINER=" + _account(owner) + b" " + rest)
         if made is None:
             raise RestoreError(f"The server prints {self.kind.lower()} {self.name!r} in a form that nobody knows here.")
-        return (made if self.kind == "VIEW" else as_client_wrote(made, Lexis(character_set=self.character_set))).sql
+        lexis = Lexis(backslash_escapes=b"NO_BACKSLASH_ESCAPES" not in self.settings, character_set=self.character_set)
+        return (made if self.kind == "VIEW" else as_client_wrote(made, lexis)).sql
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,13 @@ _COLUMN = pattern(
 )
 # What has no end ends with the text, as above.
 _STRING = r"'(?: [^'\\] | \\.? )*+ (?: ' | \Z )"
+_BRACKETS = re.compile(
+    rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|`[^`]*+(?:`|\Z)"
+    rb"|(?P<open>\bexists\(|\(not(?= exists\()|\()|(?P<close>\))(?P<said> is (?:true|false)\b)?",
+    re.DOTALL,
+)
+# What MySQL adds to EXISTS, alone in a condition, once the view's definer is gone; the second turns the meaning round.
+_SAID_TWICE = {(b"exists(", b" is true"), (b"(not", b" is false")}
 _VIEW_NAME = re.compile(rb"`(?:[^`]|``)++`")
 _MARKS = r"/\*M?!\d*+ | \*/"  # of comments for some versions of the server
 _COUNTER = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++")
@@ -332,17 +339,17 @@ def is_versioned(table: Statement) -> bool:
 
 
 def within_schema(statement: Statement, schema: str) -> Statement:
-    """Return a definition without the dumped schema's name where the server wrote it before something in that schema.
+    """Return a definition without what the server wrote into it, for one the name of the dumped schema.
 
     MariaDB names it before the columns of a view whose definer lacks rights, and before sequences; MySQL before the
     libraries of a routine. ```schema`.`name``` alone may be a column of an alias, and stays unless a table or a
-    function stands there.
+    function stands there. MySQL says twice that rows are there, or not, in a view whose definer is gone.
     """
     if statement.kind == "table":
         return replace(statement, sql=without_own_schema(statement.sql, quote(schema), PLAIN))
     own = re.escape(quote(schema)) + rb"\."
     if statement.kind == "view":
-        return replace(statement, sql=_unqualified(_OWN_IN_VIEW % (own, own), statement.sql))
+        return replace(statement, sql=_said_once(_unqualified(_OWN_IN_VIEW % (own, own), statement.sql)))
     if statement.kind in ("function", "procedure") and (using := _LIBRARIES.search(statement.sql)):
         start, end = using.span()
         libraries = _unqualified(rb"(?P<before>)(?P<own>(?<=[ (])%b)|`(?:[^`]|``)++`" % own, using[0])
@@ -352,6 +359,18 @@ def within_schema(statement: Statement, schema: str) -> Statement:
 
 def _unqualified(own: bytes, sql: bytes) -> bytes:
     return re.sub(own, lambda found: found["before"] or b"" if found["own"] else found[0], sql, flags=re.DOTALL)
+
+
+def _said_once(view: bytes) -> bytes:
+    opened: list[bytes] = []
+
+    def without_repetition(found: re.Match[bytes]) -> bytes:
+        if found["open"]:
+            opened.append(found["open"])
+        is_repeated = found["close"] and ((opened or [b""]).pop(), found["said"]) in _SAID_TWICE
+        return b")" if is_repeated else found[0]
+
+    return _BRACKETS.sub(without_repetition, view)
 
 
 def readers_first(views: Mapping[bytes, bytes]) -> Iterator[bytes]:
@@ -401,8 +420,7 @@ def disabled(event: Statement) -> Statement:
     parts = _event_parts(event.sql)
     if not parts:
         return event
-    middle = [*parts.schedule, b"DISABLE", *parts.comment]
-    return replace(event, sql=b" ".join([parts.head, *middle, parts.body]))
+    return replace(event, sql=b" ".join([parts.head, *parts.schedule, b"DISABLE", parts.rest]))
 
 
 def status_of(event: Statement) -> str:
@@ -418,34 +436,32 @@ class _EventParts:
     :param head: up to its name.
     :param schedule: the tokens of its schedule, and of what happens at its end.
     :param status: as a shape; '' if it has none.
-    :param comment: its tokens.
-    :param body: from DO on.
+    :param rest: from its comment on, or from DO on; in another sql_mode, these texts end elsewhere.
     """
 
     head: bytes
     schedule: tuple[bytes, ...]
     status: str
-    comment: tuple[bytes, ...]
-    body: bytes
+    rest: bytes
 
 
 def _event_parts(sql: bytes) -> _EventParts | None:
     found = list(itertools.islice(tokens(sql, PLAIN), HEAD_TOKENS))
     shapes = [token.shape for token in found]
-    if "SCHEDULE" not in shapes or "DO" not in shapes[shapes.index("SCHEDULE") :]:
+    start = shapes.index("SCHEDULE") - 1 if "SCHEDULE" in shapes else len(shapes)
+    end = next((place for place in range(start, len(shapes)) if shapes[place] in ("COMMENT", "DO")), 0)
+    if not end:
         return None
-    start = shapes.index("SCHEDULE") - 1
-    end = shapes.index("DO", start)
-    texts = [sql[token.start : token.end] for token in found]
-    comment_at = shapes.index("COMMENT", start, end) if "COMMENT" in shapes[start:end] else end
-    status_at = comment_at
+    status_at = end
     while shapes[status_at - 1] in ("ENABLE", "DISABLE", "SLAVE", "REPLICA") or shapes[status_at - 2] == "DISABLE":
         status_at -= 1
+    # The default, which a server does not understand that reads NOT as it did once (HIGH_NOT_PRECEDENCE).
+    forgets = shapes[status_at - 4 : status_at] == ["ON", "COMPLETION", "NOT", "PRESERVE"]
+    schedule = found[start : status_at - 4 if forgets else status_at]
     return _EventParts(
         sql[: found[start - 1].end],
-        tuple(texts[start:status_at]),
-        " ".join(shapes[status_at:comment_at]),
-        tuple(texts[comment_at:end]),
+        tuple(sql[token.start : token.end] for token in schedule),
+        " ".join(shapes[status_at:end]),
         sql[found[end].start :],
     )
 

@@ -15,7 +15,7 @@ from lifeboat.databases import EXCLUDED_PARENT, OTHER_SCHEMA, UNASKED, UNPROTECT
 from lifeboat.databases.mysql_definitions import members, read_table
 from lifeboat.databases.mysql_lexis import Lexis, Session, tokens
 from lifeboat.databases.mysql_source import UNICODE, Code, Column, Source, Table, Taker, View
-from lifeboat.databases.mysql_statements import LONGEST_DELIMITER, Statement, classify, name_of
+from lifeboat.databases.mysql_statements import LONGEST_DELIMITER, Statement, classify, name_of, with_table_of
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed, plural, size_text
 
@@ -336,7 +336,7 @@ class Definitions:
             if statement and statement.kind == "table":
                 self._see_table(statement)
             if statement and statement.kind == "trigger":
-                self._see_trigger(statement)
+                self._see_trigger(with_table_of(statement, self._columns))
         except (RestoreError, ValueError) as error:
             what = error.message if isinstance(error, RestoreError) else str(error)
             self._add(Limit(REFUSED, _beginning(sql), f"a restore refuses a statement: {what.rstrip('.')}"))

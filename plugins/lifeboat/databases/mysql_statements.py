@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Literal
@@ -228,7 +228,21 @@ def recognise(sql: bytes) -> Statement | None:
     return Statement(kind, name_of(head["name"]), sql, name_of(head["table"]))
 
 
-# Servers print names of code, and comments of events, as UTF-8, whatever else is in the character set of its client.
+def with_table_of(statement: Statement, tables: Collection[str]) -> Statement:
+    """Return a trigger with its table spelled as that table's definition has it; anything else as it is.
+
+    A server that ignores the case of names prints the name as it was typed, and one that does not finds no such table.
+    """
+    if not statement.table or statement.table in tables:
+        return statement
+    alike = [name for name in tables if name.lower() == statement.table.lower()]
+    if len(alike) != 1:
+        return statement
+    start, end = created(statement).span("table")
+    return replace(statement, sql=statement.sql[:start] + quote(alike[0]) + statement.sql[end:], table=alike[0])
+
+
+# Servers print names and comments of code as UTF-8, whatever else is in the character set of its client.
 _CODECS = {
     "latin1": "cp1252",
     "latin2": "iso8859_2",
@@ -247,16 +261,20 @@ _CODECS = {
 }
 _ESCAPES = {rb"\0": b"\0", rb"\n": b"\n", rb"\r": b"\r", rb"\\": b"\\"}  # as servers print them in any sql_mode
 _ESCAPE = re.compile(rb"\\[0nr\\]")
+# Behind the parameters of a routine, what servers print of it has a line each.
+_COMMENT_OF_ROUTINE = re.compile(
+    rb"[^\n]*(?:\n    (?!COMMENT )[^\n]+)*\n    COMMENT (?P<comment>'(?:[^'\\]|\\.|'')*+')", re.DOTALL
+)
 
 
 def as_client_wrote(code: Statement, lexis: Lexis) -> Statement:
-    """Return code, as a server printed it, as one reads it: its name, and the comment of an event, as all else.
+    """Return code, as a server printed it, as one reads it: its name, and its comment, as all else.
 
     :param lexis: how it is read.
     """
     sql, head = code.sql, created(code)
     spans = [head.span(group) for group in ("name", "table") if head.groupdict().get(group)]
-    if code.kind == "event" and (comment := _comment_of(sql, head.end("name"))):
+    if comment := _comment_of(code, head.end("name")):
         spans.append(comment)
     for start, end in sorted(spans, reverse=True):
         text = sql[start:end]
@@ -266,8 +284,14 @@ def as_client_wrote(code: Statement, lexis: Lexis) -> Statement:
     return replace(code, sql=sql)
 
 
-def _comment_of(event: bytes, start: int) -> tuple[int, int] | None:
-    """Return where the comment of an event stands, whose name ends at `start`."""
+def _comment_of(code: Statement, start: int) -> tuple[int, int] | None:
+    """Return where the comment of some code stands, whose name ends at `start`; None where it has none."""
+    if code.kind == "event":
+        return _comment_of_event(code.sql, start)
+    return _comment_of_routine(code.sql, start) if code.kind in ("procedure", "function") else None
+
+
+def _comment_of_event(event: bytes, start: int) -> tuple[int, int] | None:
     found = list(itertools.islice(tokens(event, PLAIN, start), grammar.HEAD_TOKENS))
     for word, text in itertools.pairwise(found):
         if word.shape == "DO":
@@ -275,6 +299,17 @@ def _comment_of(event: bytes, start: int) -> tuple[int, int] | None:
         if word.shape == "COMMENT" and text.shape == "string":
             return text.start, text.end
     return None
+
+
+def _comment_of_routine(routine: bytes, start: int) -> tuple[int, int] | None:
+    depth, end = 0, start
+    for token in tokens(routine, PLAIN, start):
+        depth += {"(": 1, ")": -1}.get(token.shape, 0)
+        if not depth:
+            end = token.end
+            break
+    found = _COMMENT_OF_ROUTINE.match(routine, end)
+    return found.span("comment") if found else None
 
 
 def in_character_set(text: bytes, character_set: str) -> bytes:
@@ -310,6 +345,7 @@ class StatementReader(Window):
         self._piece = min(PIECE, longest)
         self._delimiter = b";"
         self._session = Session()
+        self._tables: set[str] = set()
         self._rows_lexis: Lexis | None = None  # as at the first rows: connections that insert are set up then
         self._more()
         head = self._text[:ORIGIN_BYTES]
@@ -333,7 +369,9 @@ class StatementReader(Window):
             elif statement := classify(self._statement(), self._session.lexis, self._schema):
                 if statement.kind == "setting":
                     self._follow(statement)
-                yield statement
+                elif statement.kind == "table":
+                    self._tables.add(statement.name)
+                yield with_table_of(statement, self._tables)
 
     def _follow(self, setting: Statement) -> None:
         try:

@@ -24,7 +24,10 @@ HINTS = CONNECTION_HINTS | {
     1049: "Create the schema to restore into.",
     1050: "Restore into an empty schema.",
     1054: "A trigger names a column that its table does not have: drop or repair it where the application runs.",
-    1062: "The dump holds a key twice: it is damaged, or the server compares texts otherwise than its source did.",
+    1062: (
+        "The dump holds a key twice: it is damaged, a FLOAT in the key lost digits, or the server compares texts"
+        " otherwise than its source did."
+    ),
     1114: "The server's disk or memory is full.",
     1142: "Grant the connection's user all privileges on the schema to restore into.",
     1146: "The dump refers to something that it does not hold, because it was excluded or lies in another schema.",
