@@ -40,6 +40,7 @@ from lifeboat.databases.mysql_limits import (
     FLOAT,
     HISTOGRAM,
     HISTORY,
+    JSON,
     MASKING,
     OTHER_PARENT,
     PASSED_EVENT,
@@ -174,6 +175,14 @@ CASES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], set[tuple[str, str
         (),
         {(CHARACTER, "t.a")},
     ),
+    "what JSON knows as a number or a string only": (
+        ("mysql",),
+        "CREATE TABLE t (id INT PRIMARY KEY, a JSON, b JSON, c JSON);"
+        "INSERT INTO t VALUES (1, JSON_OBJECT('p', 1.50), CAST(CURRENT_DATE AS JSON), '[1.50, \"x\", null, -0.0]'),"
+        " (2, '{}', NULL, JSON_OBJECT('p', 1.25))",
+        (),
+        {(JSON, "t.a"), (JSON, "t.b")},
+    ),
     "characters that all survive": (
         EVERYWHERE,
         LOST.format("latin1") + "INSERT INTO t VALUES (1, _latin1 0x81, _latin1 0xFF);",
@@ -198,6 +207,14 @@ CASES: dict[str, tuple[tuple[str, ...], str, tuple[str, ...], set[tuple[str, str
         "CREATE VIEW whole AS SELECT id FROM t; CREATE VIEW above AS SELECT id FROM broken; DROP TABLE gone;",
         (),
         {(UNUSABLE_VIEW, "broken"), (UNUSABLE_VIEW, "above")},
+    ),
+    "a view that calls a function of another schema": (
+        EVERYWHERE,
+        f"CREATE DATABASE {COPY}; CREATE FUNCTION {COPY}.f(n INT) RETURNS INT DETERMINISTIC RETURN n; {TABLE}"
+        f"CREATE FUNCTION f(n INT) RETURNS INT DETERMINISTIC RETURN n; CREATE VIEW own AS SELECT f(t.id) AS n FROM t;"
+        f"CREATE VIEW v AS SELECT {COPY}.f(t.id) AS n FROM t WHERE t.id IN (1)",
+        (),
+        {(OTHER_SCHEMA, "v")},
     ),
     "code without its definer": (
         EVERYWHERE,

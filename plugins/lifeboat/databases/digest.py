@@ -84,6 +84,7 @@ _FORGOTTEN_MODE = b"NO_AUTO_CREATE_USER"  # MySQL 8 does not know it, and it mea
 _SETVAL = re.compile(rb"-?\d+")
 _SETTING = re.compile(rb"(?:/\*M?!\d+ )?SET ")
 _USUAL_DELIMITER = b"DELIMITER ;\n"  # clients write it behind what had another
+_BEHIND_EVENT = b"/*!50003 SET "  # as MySQL's client goes on
 _PRIMARY_KEY = re.compile(rb"^  PRIMARY KEY ", re.MULTILINE)
 _DELIMITER = re.compile(rb"DELIMITER (\S+)")
 _DEFINITIONS = frozenset((*CODE, "table", "sequence"))
@@ -325,14 +326,28 @@ class DumpParser:
             if delimiter or line == b"\n" or line.startswith(b"--"):
                 return
             self._complete = False  # the trailer is a trailer only when nothing but comments follows
+        elif line.startswith(_BEHIND_EVENT) and self._has_ended(line):
+            self._define_statement()
         is_over = self._delimiter != b";" and line == _USUAL_DELIMITER  # whatever was read as the beginning of a string
         if not is_over:
             self._statement.append(line)
         if is_over or (line.rstrip().endswith(self._delimiter) and self._ends()):
-            self._define(b"".join(self._statement).rstrip().removesuffix(self._delimiter))
-            self._statement.clear()
+            self._define_statement()
         if is_over:
             self._delimiter = b";"
+
+    def _define_statement(self) -> None:
+        self._define(b"".join(self._statement).rstrip().removesuffix(self._delimiter))
+        self._statement.clear()
+
+    def _has_ended(self, line: bytes) -> bool:
+        """Whether a delimiter in a remark ended the statement, which the next line alone can tell."""
+        if not self._statement[-1].rstrip().endswith(self._delimiter):
+            return False
+        text = b"".join(self._statement)
+        tokens = statement_ends(self._delimiter, self._session.lexis).finditer(text + line)
+        end = next((token.end() for token in tokens if token.lastgroup in ("end", "open")), 0)
+        return 0 < end <= len(text)
 
     def _ends(self) -> bool:
         """Whether the delimiter stands behind the statement, and not in a string or comment of it."""

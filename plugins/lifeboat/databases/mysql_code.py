@@ -38,12 +38,12 @@ Owner = tuple[str, str]  # user and host
 # Of all code but libraries: kind, schema, name, owner. Views come before the routines that they call: an owner of these
 # may have no rights on a copy. Packages come before their bodies, triggers in the order in which they fire.
 _CODE = (
-    "SELECT 'VIEW', table_schema, table_name, definer FROM information_schema.views WHERE table_schema LIKE %s",
+    "SELECT 'VIEW', table_schema, table_name, definer FROM information_schema.views WHERE table_schema {test} %s",
     "SELECT routine_type, routine_schema, routine_name, definer FROM information_schema.routines"
-    " WHERE routine_schema LIKE %s ORDER BY routine_type, routine_name",
+    " WHERE routine_schema {test} %s ORDER BY routine_type, routine_name",
     "SELECT 'TRIGGER', trigger_schema, trigger_name, definer FROM information_schema.triggers"
-    " WHERE trigger_schema LIKE %s ORDER BY event_object_table, action_timing, event_manipulation, action_order",
-    "SELECT 'EVENT', event_schema, event_name, definer FROM information_schema.events WHERE event_schema LIKE %s",
+    " WHERE trigger_schema {test} %s ORDER BY event_object_table, action_timing, event_manipulation, action_order",
+    "SELECT 'EVENT', event_schema, event_name, definer FROM information_schema.events WHERE event_schema {test} %s",
 )
 _NAMED = rb"(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\")"
 _HEAD = re.compile(rb"CREATE (?:OR REPLACE )?((?:ALGORITHM=\w+ )?)DEFINER=%b@%b " % (_NAMED, _NAMED))
@@ -212,7 +212,9 @@ class Code:
             each.one_statement_at_a_time()
             for sql in (UNLIMITED, PLAIN, b"USE " + quoted(schema).encode()):
                 each.execute(sql)
-        found = [_read(reader, kind, name) for kind, _, name in belonging(session, user, schema)]
+        named = belonging(session, user, schema)
+        with _in_bytes(reader):  # once for all: of views, some databases have thousands
+            found = [_printed(reader, kind, name) for kind, _, name in named]
         reader.execute(b"COMMIT")  # a library is locked for who has read it
         views = _readers_first([code for code in found if code.kind == "VIEW"])
         made = [*views, *(code for code in found if code.kind != "VIEW")]
@@ -306,9 +308,21 @@ def _account(owner: Owner) -> bytes:
 
 def _read(session: Session, kind: str, name: str) -> _Made:
     """Ask the server how something was made, in the bytes in which it was."""
+    with _in_bytes(session):
+        return _printed(session, kind, name)
+
+
+@contextlib.contextmanager
+def _in_bytes(session: Session) -> Iterator[None]:
     session.execute(b"SET SESSION character_set_results = binary")
+    try:
+        yield
+    finally:
+        session.execute(PLAIN)
+
+
+def _printed(session: Session, kind: str, name: str) -> _Made:
     ((_, *row),) = session.query(f"SHOW CREATE {kind} {quoted(name)}")
-    session.execute(PLAIN)
     fields = [bytes(field) if isinstance(field, bytes | bytearray) else str(field).encode() for field in row]
     mode = b"" if kind == "VIEW" else fields.pop(0)
     zone = b", time_zone = '%b'" % fields.pop(0) if kind == "EVENT" else b""
@@ -384,9 +398,9 @@ def drop(session: Session, user: str) -> None:
 
 def belonging(session: Session, user: str, schema: str) -> list[tuple[str, str, str]]:
     """Return kind, schema and name of what belongs to an account, in a schema or, without one, anywhere."""
-    pattern = re.sub(r"([\\_%])", r"\\\1", schema) or "%"
+    test = "=" if schema else "<>"  # a pattern would make MariaDB open the views of all schemas
     libraries = [
         ("LIBRARY", *library) for library in mysql_schema.libraries(session) if library[0] == schema or not schema
     ]
-    found = [*libraries, *(row for query in _CODE for row in session.query(query, pattern))]
+    found = [*libraries, *(row for query in _CODE for row in session.query(query.format(test=test), schema))]
     return [(kind, place, name) for kind, place, name, definer in found if definer.rpartition("@")[0] == user]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FLOAT = "FLOAT columns, of whose values six digits are kept"
 CHARACTER = "columns with characters that have no unique Unicode form"
 UNSEARCHED = "columns not searched for characters without a unique Unicode form"
+JSON = "JSON columns with values that SQL does not write exactly"
 UNUSABLE_VIEW = "views that nobody can use"
 EXCLUDED_VIEW = "views left out because they read excluded tables"
 OTHER_PARENT = "foreign keys to other schemas, which no restore makes"
@@ -80,9 +81,10 @@ def _reads(view: View, source: Source, names: Collection[str]) -> bool:
 
 
 def _other_schemas(view: View, schema: str) -> list[str]:
-    """Return the schemas other than its own, and than the one that everybody may read, whose tables a view reads."""
+    """Return the schemas other than its own, and than the one that everybody may read, that a view uses."""
     text = _STRING.sub(lambda found: found[1] or "''", view.definition)
     read = re.findall(r"\b(?:from|join)\s*\(*(`(?:[^`]|``)+`)\.`(?:[^`]|``)+`(?!\.)", text, re.IGNORECASE)
+    read += re.findall(r"(`(?:[^`]|``)+`)\.`(?:[^`]|``)+`\(", text)  # a function
     return sorted({name[1:-1].replace("``", "`") for name in read} - {schema, "information_schema"})
 
 
@@ -454,13 +456,16 @@ def unasked(reason: str) -> Limit:
 
 
 def of_characters(columns: Sequence[Column], counts: Sequence[int] | None) -> Iterator[Limit]:
-    """Yield the columns of a table with characters that would come back as others.
+    """Yield the columns of a table with characters, or values of JSON, that would come back as others.
 
-    :param counts: rows of each column with such characters; None where they were not searched.
+    :param counts: rows of each column with such; None where they were not searched.
     """
     for column, count in zip(columns, counts or (-1,) * len(columns), strict=True):
         name = f"{column.table}.{column.name}"
-        if count < 0:
+        if column.data_type == "json":
+            if count > 0:  # what was not searched differs in a drill, if it does
+                yield _of_json(name, count)
+        elif count < 0:
             text = (
                 f"column {name} ({column.character_set}) was not searched for characters without a unique Unicode form"
             )
@@ -471,12 +476,19 @@ def of_characters(columns: Sequence[Column], counts: Sequence[int] | None) -> It
             yield Limit(CHARACTER, name, f"{text}, and come back as others")
 
 
+def _of_json(name: str, count: int) -> Limit:
+    rows = plural(count, "row has", "rows have")
+    lost = "decimals lose zeros and digits, dates and bytes become strings"
+    return Limit(JSON, name, f"{rows} values in column {name} (JSON) that SQL does not write exactly: restored, {lost}")
+
+
 def searched_columns(source: Source, excluded: Collection[str]) -> dict[str, list[Column]]:
-    """Return the columns whose characters may have no unique Unicode form, by table."""
+    """Return the columns whose values may come back as others, by table."""
     stored = {table.name for table in _tables(source, excluded)}
     found: dict[str, list[Column]] = {}
     for column in source.columns:
-        if column.table in stored and column.character_set and column.character_set not in UNICODE:
+        is_lossy = column.data_type == "json" or (column.character_set and column.character_set not in UNICODE)
+        if column.table in stored and is_lossy:
             found.setdefault(column.table, []).append(column)
     return found
 

@@ -23,6 +23,8 @@ UNKNOWN_COLLATION = 1273
 # Every character of these survives the conversion to UTF-8 and back, so there is nothing to search for.
 UNICODE = frozenset({"utf8mb4", "utf8mb3", "utf8", "ascii", "latin1", "binary"})
 
+WRITTEN_IN_JSON = "'OBJECT', 'ARRAY', 'STRING', 'INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL', 'BOOLEAN', 'NULL'"
+
 
 class Column(NamedTuple):
     """A column of a table or view, as information_schema.columns has it."""
@@ -272,15 +274,11 @@ def denied_tables(session: Session, schema: str, names: Iterable[str]) -> Iterat
 def lost_characters(
     session: Session, source: Source, table: str, columns: Sequence[Column], seconds: float
 ) -> list[int] | None:
-    """Count the rows of a table whose texts do not survive the way through UTF-8, for each of some columns.
+    """Count the rows of a table whose values do not survive the way through SQL in UTF-8, for each of some columns.
 
     :returns: None where it takes longer than so many seconds, or this user may not read the table.
     """
-    sums = ", ".join(
-        f"COALESCE(SUM(CAST({_quoted(column.name)} AS BINARY) <> CAST(CONVERT(CONVERT({_quoted(column.name)}"
-        f" USING utf8mb4) USING {column.character_set}) AS BINARY)), 0)"
-        for column in columns
-    )
+    sums = ", ".join(f"COALESCE(SUM({_is_lost(column)}), 0)" for column in columns)
     limit = (
         f"SET STATEMENT max_statement_time = {seconds:.3f} FOR SELECT"
         if source.is_mariadb
@@ -288,6 +286,16 @@ def lost_characters(
     )
     rows, _ = _asked(session, f"{limit} {sums} FROM {_quoted(source.schema)}.{_quoted(table)}")
     return [int(count) for count in rows[0]] if rows else None
+
+
+def _is_lost(column: Column) -> str:
+    """Return the condition under which a value of a column comes back as another."""
+    name = _quoted(column.name)
+    if column.data_type == "json":
+        text = f"CAST({name} AS CHAR)"
+        return f"{text} <> CAST(CAST({text} AS JSON) AS CHAR) OR JSON_TYPE({name}) NOT IN ({WRITTEN_IN_JSON})"
+    again = f"CONVERT(CONVERT({name} USING utf8mb4) USING {column.character_set})"
+    return f"CAST({name} AS BINARY) <> CAST({again} AS BINARY)"
 
 
 def read_taker(session: Session, address: str, collations: Iterable[str]) -> Taker:
