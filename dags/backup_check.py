@@ -31,7 +31,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
 from lifeboat import unreadable
-from lifeboat.pipelines import check_groups, check_params, compose, dag_options
+from lifeboat.params import check_params
+from lifeboat.pipelines import check_groups, compose, dag_options
 
 settings = unreadable.read()
 

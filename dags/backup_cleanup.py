@@ -25,7 +25,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG, CronTriggerTimetable
 from lifeboat import unreadable
-from lifeboat.pipelines import cleanup_groups, cleanup_params, compose, dag_options
+from lifeboat.params import cleanup_params
+from lifeboat.pipelines import cleanup_groups, compose, dag_options
 
 settings = unreadable.read()
 

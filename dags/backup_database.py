@@ -28,7 +28,8 @@ from functools import partial
 
 from airflow.sdk import DAG
 from lifeboat import unreadable
-from lifeboat.pipelines import backup_groups, backup_params, backup_schedule, compose, dag_options
+from lifeboat.params import backup_params
+from lifeboat.pipelines import backup_groups, backup_schedule, compose, dag_options
 
 settings = unreadable.read()
 

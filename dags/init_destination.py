@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 from lifeboat import unreadable
-from lifeboat.pipelines import compose, dag_options, init_params, init_step
+from lifeboat.params import init_params
+from lifeboat.pipelines import compose, dag_options, init_step
 
 with DAG(
     dag_id="init_destination",

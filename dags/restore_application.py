@@ -32,7 +32,8 @@ from functools import partial
 from airflow.sdk import DAG
 from lifeboat import unreadable
 from lifeboat.alerts import RestoreReport
-from lifeboat.pipelines import compose, dag_options, queue_of_files, restore_params, restore_steps
+from lifeboat.params import restore_params
+from lifeboat.pipelines import compose, dag_options, queue_of_files, restore_steps
 
 settings = unreadable.read()
 

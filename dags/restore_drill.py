@@ -27,7 +27,8 @@ from __future__ import annotations
 from airflow.sdk import DAG
 from lifeboat import unreadable
 from lifeboat.alerts import DrillReport
-from lifeboat.pipelines import compose, dag_options, drill_groups, drill_params, drill_schedule
+from lifeboat.params import drill_params
+from lifeboat.pipelines import compose, dag_options, drill_groups, drill_schedule
 
 settings = unreadable.read()
 

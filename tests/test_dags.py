@@ -95,6 +95,11 @@ def test_every_dag_is_documented_tagged_and_owned(
     assert dag.max_active_runs == 1
     assert all(task.owner == "data-platform" for task in dag.tasks)
     assert all(task.execution_timeout for task in dag.tasks if not task.is_teardown)
+    for name in dag.params:
+        field = dag.params.get_param(name)
+        assert field.schema["title"] not in ("", name), name
+        assert field.description.endswith("."), name
+        assert field.value or "null" in field.schema["type"] or field.value is False, f"Airflow's form asks for {name}"
 
 
 def test_a_run_publishes_one_archive_at_every_destination(project: Configure, load_dag: LoadDag, shop: str) -> None:

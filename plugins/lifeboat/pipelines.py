@@ -24,14 +24,13 @@ from airflow.sdk import (
 from lifeboat.alerts import FailureAlert, SuccessNotice
 from lifeboat.config import AFTER_BACKUP
 from lifeboat.operators.archive import PackArchiveOperator
-from lifeboat.operators.base import ALL, ALL_DESTINATIONS, PREPARE
+from lifeboat.operators.base import PREPARE
 from lifeboat.operators.check import CheckDestinationOperator, CompareDestinationsOperator
 from lifeboat.operators.cleanup import DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.operators.drill import ChooseArchivesOperator, DrillOperator
 from lifeboat.operators.dump import DumpDatabaseOperator
 from lifeboat.operators.init import InitDestinationOperator
 from lifeboat.operators.restore import (
-    ANY_DESTINATION,
     APPROVE,
     PLAN,
     SAFETY_BACKUP,
@@ -119,30 +118,6 @@ def backup_schedule(settings: Settings | Unreadable, kind: BackupKind, cron: str
     return None if needless else CronTriggerTimetable(cron, timezone=settings.timezone)
 
 
-def backup_params(settings: Settings, kind: BackupKind) -> dict[str, Param]:
-    """Return the fields of a backup's trigger form."""
-    applications = settings.applications_of(kind)
-    databases = sorted({found.name for application in applications for found in settings.databases_of(application)})
-    return {
-        "application": Param(ALL, type="string", enum=[ALL, *applications], description="What to back up."),
-        "databases": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            examples=databases,
-            description="Only these databases. Empty: all of the application.",
-        ),
-        "destinations": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            examples=list(settings.destinations),
-            description="Only to these destinations. Empty: to all of the application.",
-        ),
-        "note": Param("", type="string", maxLength=500, description="Kept in the archive's manifest."),
-    }
-
-
 def backup_groups(settings: Settings, kind: BackupKind, interval: timedelta) -> None:
     """Add one task group per application of the settings to the current DAG.
 
@@ -202,35 +177,11 @@ def _in_queue(queue: str | None) -> dict[str, Any]:
     return {"queue": queue} if queue else {}
 
 
-def cleanup_params(settings: Settings) -> dict[str, Param]:
-    """Return the fields of a clean-up's trigger form."""
-    return {
-        "dry_run": Param(False, type="boolean", description="Print the plan and delete nothing."),
-        "application": Param(ALL, type="string", enum=[ALL, *settings.applications], description="What to clean up."),
-        "destination": Param(
-            ALL_DESTINATIONS,
-            type="string",
-            enum=[ALL_DESTINATIONS, *settings.destinations],
-            description="Where to clean up.",
-        ),
-    }
-
-
 def init_step(_: Settings) -> None:
     """Add the task that prepares a destination to the current DAG."""
     InitDestinationOperator(
         task_id="init", destination="{{ params.destination }}", retries=0, execution_timeout=LONGEST_LOOK
     )
-
-
-def init_params(settings: Settings) -> dict[str, Param]:
-    """Return the fields of the trigger form that prepares a destination."""
-    names = list(settings.destinations)
-    disks = [name for name, kept in settings.destinations.items() if kept.type == "disk"]
-    alone: dict[str, Any] = {"default": disks[0]} if len(disks) == 1 else {}
-    return {
-        "destination": Param(type="string", enum=names, description="What to prepare. Mount its disk first.", **alone)
-    }
 
 
 def cleanup_groups(settings: Settings) -> None:
@@ -248,16 +199,6 @@ def cleanup_groups(settings: Settings) -> None:
             )
 
 
-def check_params(settings: Settings) -> dict[str, Param]:
-    """Return the fields of a check's trigger form."""
-    params = cleanup_params(settings)
-    return {
-        "application": params["application"],
-        "destination": params["destination"],
-        "deep": Param(False, type="boolean", description="Read the newest archives back and compare their SHA-256."),
-    }
-
-
 def check_groups(settings: Settings) -> None:
     """Add a check of every destination to the current DAG, and their comparison."""
     checks = {}
@@ -273,67 +214,6 @@ def check_groups(settings: Settings) -> None:
         execution_timeout=LONGEST_STEP,
     )
     list(checks.values()) >> compare
-
-
-def restore_params(settings: Settings, *, files: bool) -> dict[str, Param]:
-    """Return the fields of a restore's trigger form.
-
-    :param files: whether the application's files are restored, too.
-    """
-    applications = settings.applications_of("application" if files else "database") or list(settings.applications)
-    databases = sorted({found.name for name in applications for found in settings.databases_of(name)})
-    alone: dict[str, Any] = {"default": applications[0]} if len(applications) == 1 else {}
-    what, where = (
-        ("Path of a new directory for the files", "<root>_restored_<time>")
-        if files
-        else (
-            "Name of a new schema, for one database",
-            "<database>_restored_<time>",
-        )
-    )
-    typed = (
-        "To replace the application itself, type its name. A safety backup is taken first."
-        if files
-        else "To replace a database, type its name; for several, a line each. A safety backup is taken first."
-    )
-    params = {
-        "application": Param(type="string", enum=applications, description="What to restore.", **alone),
-        "archive": Param(
-            "latest",
-            type="string",
-            minLength=1,
-            description="`latest`, a key, or a time as in 2026-11-23T12:00: the newest archive captured until then.",
-        ),
-        "destination": Param(
-            ANY_DESTINATION,
-            type="string",
-            enum=[ANY_DESTINATION, *settings.destinations],
-            description="Where to take it from.",
-        ),
-        "databases": Param(
-            [],
-            type="array",
-            items={"type": "string"},
-            examples=databases,
-            description="Only these databases. Empty: all that the archive holds.",
-        ),
-        "into": Param(None, type=["null", "string"], description=f"{what}. Empty: {where}, beside the original."),
-        "overwrite": Param(
-            None if files else [],
-            description=f"{typed} Empty: nothing that exists is touched.",
-            **({"type": ["null", "string"]} if files else {"type": "array", "items": {"type": "string"}}),
-        ),
-        "compare": Param(True, type="boolean", description="Dump what was restored, compare it with the manifest."),
-        "sequential": Param(False, type="boolean", description="Load by the stock client, over one connection."),
-    }
-    if files:
-        return params | {
-            "path": Param(None, type=["null", "string"], description="Only this file or folder of the application."),
-            "after_restore": Param(True, type="boolean", description="Run the settings' after_restore commands."),
-        }
-    return params | {
-        "table": Param(None, type=["null", "string"], description="Only this table, into a new schema."),
-    }
 
 
 def restore_steps(settings: Settings, *, files: bool) -> None:
@@ -382,20 +262,6 @@ def drill_schedule(settings: Settings | Unreadable) -> Any:
             else AssetAny(*(archive_asset(application) for application in settings.applications))
         )
     return CronTriggerTimetable(settings.drill.schedule, timezone=settings.timezone)
-
-
-def drill_params(settings: Settings) -> dict[str, Param]:
-    """Return the fields of a drill's trigger form."""
-    params = cleanup_params(settings)
-    return {
-        "application": params["application"],
-        "destination": params["destination"],
-        "archive": Param(
-            None,
-            type=["null", "string"],
-            description="Key of the archive to rehearse. Empty: the newest, then those that were proven longest ago.",
-        ),
-    }
 
 
 def drill_groups(settings: Settings) -> None:
