@@ -17,7 +17,9 @@ from lifeboat.catalog import Kind, Proof
 from lifeboat.storage import StoredObject
 from lifeboat.ui.app import backups_app
 from lifeboat.ui.readings import Reading
+from playwright.sync_api import Browser, sync_playwright
 
+from include.demo.browser import chromium
 from tests.conftest import ARCHIVE_PASSWORD, HOME
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -70,6 +72,13 @@ def airflow(airflow_db: None) -> Iterator[FastAPI]:
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS", roles)
         patch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE", str(passwords))
         yield create_app()
+
+
+@pytest.fixture(scope="module")  # a session's would run an event loop beside all other tests
+def browser() -> Iterator[Browser]:
+    """A browser without a window."""
+    with sync_playwright() as playwright, chromium(playwright) as browser:
+        yield browser
 
 
 class Login(Protocol):

@@ -11,9 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, Route, expect
 
-from include.demo.browser import chromium
 from include.demo.stand_ins import MariaDB
 from include.demo.standalone import Standalone
 from tests import command
@@ -66,12 +65,6 @@ def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator
     }
     with Standalone(variables, home / "airflow.log", users=USERS) as airflow:
         yield Site(airflow, local, second)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright, chromium(playwright) as browser:
-        yield browser
 
 
 @dataclass
@@ -137,8 +130,8 @@ def test_the_page_answers_inside_airflow(visit: Open) -> None:
     visited.page.get_by_role("link", name="Backups").first.wait_for()
     frame = visited.frame
     expect(answer(frame, "Are we safe?")).to_have_text("No")  # nothing but this:
-    expect(frame.locator("ul.attention li")).to_have_count(5)
-    expect(frame.locator("ul.attention")).to_contain_text("backup_database is paused; unpause it in Airflow")
+    expect(frame.locator(".attention li")).to_have_count(5)
+    expect(frame.locator(".attention")).to_contain_text("backup_database is paused; unpause it in Airflow")
     expect(answer(frame, "What do we have?")).to_have_text("5 archives")
     expect(answer(frame, "What will tonight delete?")).to_have_text("Nothing")
     expect(answer(frame, "How do I get it back?")).to_have_text("Unproven")
@@ -215,9 +208,14 @@ def test_restore_leads_to_a_form_that_is_filled_with_the_archive(site: Site, vis
     expect(form).to_contain_text("This triggers restore_database. It is paused")
     expect(form.get_by_label("application")).to_have_value("Shop")
     expect(form.locator("[name=archive]")).to_have_value(key)
-    expect(form.get_by_label("compare")).to_be_checked()
-    form.get_by_label("databases").select_option("page_shop")
-    form.get_by_label("overwrite").fill("page_shop\n  \n")
+    expect(form.get_by_label("Compare afterwards")).to_be_checked()
+    form.get_by_role("group", name="Databases").get_by_label("page_shop").check()
+    apart = form.get_by_role("group", name="Replace what is there")
+    expect(apart.get_by_role("checkbox")).to_be_hidden()
+    apart.get_by_label("Databases to replace").fill("page_shop\n  \n")
+    form.get_by_role("button", name="Start").click()
+    expect(form).to_be_visible()  # nobody has confirmed
+    apart.get_by_label("Yes, replace page_shop.").check()
     form.get_by_role("button", name="Start").click()
     expect(frame.locator("#runs")).to_contain_text("restore_database")
     expect(frame.locator("#runs .badge")).to_have_text("failed", timeout=120_000)  # the past of this site is made up
@@ -288,6 +286,16 @@ def test_a_run_that_waits_for_its_dag_says_so(site: Site, visit: Open) -> None:
     visited.complaints.clear()
 
 
+def test_the_installation_is_tried_by_a_button(site: Site, visit: Open) -> None:
+    frame = visit("admin").frame
+    form = open_action(frame, "Check the installation")
+    expect(form).to_contain_text("This triggers doctor.")
+    form.get_by_role("button", name="Start").click()
+    expect(frame.locator("#runs .badge")).to_have_text("success", timeout=180_000)
+    (run,) = site.airflow.api("GET", "dags/doctor/dagRuns")["dag_runs"]
+    assert run["triggering_user_name"] == "admin"
+
+
 def test_the_form_keeps_the_rules_of_the_parameters(visit: Open) -> None:
     visited = visit("admin")
 
@@ -297,6 +305,8 @@ def test_the_form_keeps_the_rules_of_the_parameters(visit: Open) -> None:
         dag["params"]["application"] |= {"value": None}
         dag["params"]["application"]["schema"]["enum"] = ["Books", "Shop"]
         dag["params"]["archive"]["schema"] |= {"pattern": "^[a-z]", "maxLength": 8}
+        own = {"Books": ["books"], "Shop": ["shop", "stock"]}
+        dag["params"]["databases"]["schema"] |= {"examples": ["books", "shop", "stock"], "by_application": own}
         route.fulfill(response=answer, json=dag)
 
     visited.page.route("**/dags/restore_database/details", several_applications)
@@ -307,13 +317,28 @@ def test_the_form_keeps_the_rules_of_the_parameters(visit: Open) -> None:
     assert not application.evaluate(valid), "nobody restores what only happens to come first"
     form.get_by_role("button", name="Start").click()
     expect(form).to_be_visible()
+    databases = form.get_by_role("group", name="Databases").get_by_role("checkbox")
+    expect(databases).to_have_count(3)
+    application.select_option("Books")
+    databases.check()
     application.select_option("Shop")
     assert application.evaluate(valid)
+    expect(databases).to_have_count(2)
+    expect(databases.and_(form.locator(":checked"))).to_have_count(0)
     for text, fits in (("", False), ("Latest", False), ("latest", True)):
         archive.fill(text)
         assert archive.evaluate(valid) is fits, text
     archive.press_sequentially("est")
     expect(archive).to_have_value("latestes")
+
+
+def test_airflows_own_form_asks_for_nothing_that_may_stay_empty(visit: Open) -> None:
+    page = visit("admin").page
+    page.goto("/dags/backup_database")
+    page.get_by_role("button", name="Trigger").click()
+    form = page.get_by_role("dialog")
+    expect(form).to_contain_text("Kept in the manifest")
+    expect(form.get_by_role("button", name="Trigger")).to_be_enabled()
 
 
 def test_what_is_open_and_has_the_focus_stays_so_while_the_page_asks_again(visit: Open) -> None:
@@ -418,14 +443,14 @@ def test_a_link_into_airflow_leaves_the_frame(visit: Open) -> None:
 
 def test_a_destination_that_breaks_is_seen_and_the_rest_stays(site: Site, visit: Open) -> None:
     frame = visit("viewer").frame
-    expect(frame.locator("ul.attention")).not_to_contain_text("second")
+    expect(frame.locator(".attention")).not_to_contain_text("second")
     away = site.second.with_name("away")
     site.second.rename(away)
     site.second.write_text("a file where the directory should be")
     try:
         frame.wait_for_timeout(1500)
         frame.get_by_role("button", name="Refresh").click()
-        expect(frame.locator("ul.attention")).to_contain_text("Everything at second")
+        expect(frame.locator(".attention")).to_contain_text("Everything at second")
         broken = frame.locator("#safe article[aria-label=second]")
         expect(broken).to_contain_text("holds no .lifeboat-destination: its disk is not mounted")
         expect(frame.locator("#safe article[aria-label=local]")).to_contain_text("healthy")
@@ -490,7 +515,7 @@ def test_contents_are_opened_and_one_table_of_them_is_restored(
     inside.get_by_role("button", name="invoices/").click()
     expect(inside).not_to_contain_text("2026.pdf")
     inside.get_by_role("button", name="Restore… table customers").click()
-    expect(form.locator("[name=databases]")).to_have_values(["page_shop"])
+    expect(form.get_by_role("group", name="Databases").get_by_label("page_shop")).to_be_checked()
     expect(form.locator("[name=table]")).to_have_value("customers")
     form.locator("[name=into]").fill("page_rescue")
     with visited.page.expect_response("**/dags/restore_database/dagRuns") as started:

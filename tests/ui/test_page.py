@@ -162,6 +162,22 @@ def test_a_newcomer_is_told_what_to_do_first(project: Configure, login: Login, t
     assert "there is no database archive yet" in answers
 
 
+def test_first_steps_go_on_until_every_kind_has_arrived(project: Configure, login: Login, tmp_path: Path) -> None:
+    shop = {"databases": [{"name": "shop", "connection": "shop_db"}], "files": {"root": str(tmp_path / "app")}}
+    project(destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk")}}, applications={"Shop": shop})
+    publish(tmp_path / "disk", 0.1)
+    half = served(login("admin"), "answers")
+    assert '<p class="headline">No</p>' in half
+    assert 'data-dag="backup_application"' in half
+    assert 'data-dag="backup_database"' not in half, "that is done"
+    publish(tmp_path / "disk", 0.1, kind="application")
+    backups_app().state.readings = Readings()
+    whole = served(login("admin"), "answers")
+    assert '<p class="headline">Yes</p>' in whole
+    assert "First steps" not in whole
+    assert 'data-dag="backup_application"' in served(login("admin"), ""), "and there is a button for the next one"
+
+
 def test_a_proof_tells_how_long_a_restore_took(project: Configure, login: Login, tmp_path: Path) -> None:
     project()
     old, new = publish(tmp_path / "disk", 3, 0.1)

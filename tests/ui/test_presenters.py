@@ -20,7 +20,7 @@ from lifeboat.ui.charts import Calendar
 from lifeboat.ui.overview import Overview, overview
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.recipes import recipes
-from lifeboat.ui.words import ago, duration
+from lifeboat.ui.words import ago, as_of, clock, duration, in_zone
 
 from tests.conftest import Configure
 from tests.ui.conftest import NOW, objects, reading
@@ -54,6 +54,14 @@ def test_ages_are_said_in_one_round_number(age: timedelta, said: str) -> None:
 )
 def test_durations_are_said_as_they_are_read(seconds: float, said: str) -> None:
     assert duration(seconds) == said
+
+
+def test_times_are_those_of_one_zone() -> None:
+    assert clock(NOW, BERLIN) == "2026-11-24 13:00"
+    assert as_of(NOW, NOW + timedelta(hours=3), BERLIN) == "13:00 CET"
+    assert as_of(NOW, NOW + timedelta(hours=11), BERLIN) == "2026-11-24 13:00 CET"
+    assert in_zone("locked until 2026-07-01 22:30:00 UTC", BERLIN) == "locked until 2026-07-02 00:30:00 CEST"
+    assert in_zone("2026-99-99 10:00 UTC is a name", BERLIN) == "2026-99-99 10:00 UTC is a name"
 
 
 def test_one_thing_has_no_s() -> None:
@@ -145,6 +153,8 @@ def test_an_answer_that_misses_a_destination_is_no_yes(settings: Settings) -> No
 def test_no_archive_anywhere_is_told_as_that(settings: Settings) -> None:
     emptied = answered(settings, reading("disk"), reading("offsite"))
     assert emptied.empty
+    assert emptied.steps
+    assert emptied.steps.backups == {"database": False}
     assert emptied.answers[0].text == "There is no archive at any destination: 2 findings, named below."
 
 
@@ -177,8 +187,37 @@ def test_what_is_not_known_is_not_nothing(settings: Settings) -> None:
     down = Reading("offsite", trouble="It is down.")
     have, tonight = answered(settings, reading("disk", *objects(0.5)), down, tonight=NOW + DAY).answers[1:3]
     assert (have.headline, have.text[-17:]) == ("1 archive", " Without offsite.")
-    assert tonight.text == "Everything stays. Without offsite."
+    assert tonight.text == "Everything stays. Nothing at offsite, which cannot be read."
     assert answered(settings, Reading("disk"), down).answers[1].headline == "Not known"
+
+
+def last(found: Reading, trouble: str = "It is down.") -> Reading:
+    """Return the reading of a destination that told what it holds two hours ago, and does not now."""
+    return Reading(found.destination, trouble=trouble, last=replace(found, read_at=NOW - timedelta(hours=2)))
+
+
+def test_a_destination_that_does_not_answer_keeps_what_it_told_last(settings: Settings) -> None:
+    proofs: dict[tuple[str, Kind], Proof] = {("Shop", "database"): Proof("key", NOW - 3 * DAY, timedelta(seconds=61))}
+    down = last(replace(reading("offsite", *objects(1.2, 3), proofs=proofs), endpoint="https://s3.example.com"))
+    card = safety.destination_card(settings, down, NOW)
+    assert (card.tone, card.trouble, card.as_of) == ("unhealthy", "It is down.", NOW - timedelta(hours=2))
+    assert card.applications[0].gauges[0].value == "27 hours old", "as it was seen"
+    assert safety.destination_card(settings, last(reading("offsite"), trouble=""), NOW).tone == "unknown"
+    here = reading("disk", *objects(0.5, 3))
+    newest, gone, both = archives.rows(settings, [down, here], NOW)
+    assert (newest.stale, gone.stale, both.stale) == (False, True, False)
+    assert both.places == ("disk", "offsite"), "first who answers"
+    safe, have, tonight, back = answered(settings, here, down, tonight=NOW + DAY).answers
+    assert (safe.headline, have.headline) == ("No", "3 archives")
+    assert have.text.endswith(" offsite as of 10:00 UTC.")
+    assert tonight.text.endswith(" Nothing at offsite, which cannot be read.")
+    assert (back.headline, back.text[-25:]) == ("In 1 min 1 s", " offsite as of 10:00 UTC.")
+    (alone,) = archives.recovery(settings, [down], NOW)
+    assert alone.newest[0].stale
+    assert "--endpoint-url https://s3.example.com" in alone.recipes[1].lines[0]
+    plan = plans.plan_view(settings, settings, down, NOW, NOW)
+    assert plan is not None
+    assert plan.kept_count == 2
 
 
 def test_what_will_tonight_delete(settings: Settings) -> None:
@@ -189,13 +228,13 @@ def test_what_will_tonight_delete(settings: Settings) -> None:
         answer = answered(settings, *readings, tonight=at).answers[2]
         return answer.headline, answer.text
 
-    assert told(*old) == ("1 archive", "2.0 MiB become free at 03:00.")
+    assert told(*old) == ("1 archive", "2.0 MiB become free at 03:00 UTC.")
     assert told(*old, at=None) == ("Nothing", "No clean-up is due. One would delete 1 archive.")
     assert told(reading("disk", *objects(0.5))) == ("Nothing", "Everything stays.")
     held = reading("disk", *objects(2, 3000))
     told_held = "Held where the newest archive is too old: Shop."
     assert told(held) == ("Nothing", f"Everything stays. {told_held}")
-    assert told(held, old[1]) == ("1 archive", f"1.0 MiB become free at 03:00. {told_held}")
+    assert told(held, old[1]) == ("1 archive", f"1.0 MiB become free at 03:00 UTC. {told_held}")
 
 
 def test_how_do_i_get_it_back(settings: Settings) -> None:
@@ -323,7 +362,7 @@ def test_recipes_are_quoted_for_the_shell(project: Configure, tmp_path: Path) ->
     name = "It's `ours`"
     settings = config.load(project(applications={name: {"databases": [{"name": "a`b", "connection": "shop_db"}]}}))
     key = f"{name}/database/2026-11-20-01-00-00.zip"
-    lifeboat, by_hand = recipes(settings, archive(key), ["disk"])
+    lifeboat, by_hand = recipes(settings, archive(key), ["disk"], {})
     quoted = "'It'\"'\"'s `ours`"
     assert lifeboat.lines == (
         f"lifeboat verify {quoted}/database/2026-11-20-01-00-00.zip'",
@@ -339,7 +378,7 @@ def test_recipes_of_other_engines_name_their_clients_and_dumps(project: Configur
         {"name": "c", "engine": "sqlite", "connection": "shop_db"},
     ]
     settings = config.load(project(applications={"Shop": {"databases": databases}}))
-    _, by_hand = recipes(settings, archive("Shop/database/2026-11-20-01-00-00.zip"), ["disk"])
+    _, by_hand = recipes(settings, archive("Shop/database/2026-11-20-01-00-00.zip"), ["disk"], {})
     quoted = "'a'\"'\"'b_restored'"
     assert by_hand.lines[2:] == (
         f"createdb -h HOST -U USER {quoted}",
@@ -350,16 +389,35 @@ def test_recipes_of_other_engines_name_their_clients_and_dumps(project: Configur
 
 def test_recipes_fetch_from_where_the_archive_is(settings: Settings) -> None:
     key = "Shop/application/2026-11-20-01-00-00.zip"
-    lifeboat, by_hand = recipes(settings, archive(key), ["offsite", "disk"])
+    ours = {"offsite": "https://s3.example.com:8333"}
+    lifeboat, by_hand = recipes(settings, archive(key), ["offsite", "disk"], ours)
     assert lifeboat.lines[1] == f"lifeboat restore application Shop --archive {key}"
-    assert by_hand.lines[0].startswith("aws s3 cp s3://test-")
+    assert by_hand.lines[0].startswith("aws s3 cp --endpoint-url https://s3.example.com:8333 s3://test-")
+    assert by_hand.hint.startswith("aws needs the keys of the connection backups_s3.")
     assert by_hand.lines[0].endswith(f"/lifeboat/{key} archive.zip")
-    legacy = recipes(settings, archive("Shop/2026-11-20-01-00-00.zip"), ["disk"])
+    legacy = recipes(settings, archive("Shop/2026-11-20-01-00-00.zip"), ["disk"], {})
     assert legacy[0].lines[1].startswith("lifeboat restore database Shop")
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "named"),
+    [
+        ("", False),
+        ("https://s3.amazonaws.com", False),
+        ("https://s3.dualstack.eu-central-1.amazonaws.com", False),
+        ("https://s3.cn-north-1.amazonaws.com.cn", False),
+        ("https://bucket.vpce-1a2b.s3.eu-central-1.vpce.amazonaws.com", True),
+        ("https://s3.amazonaws.com.example.net", True),
+        ("http://127.0.0.1:9000", True),
+    ],
+)
+def test_recipes_name_a_server_that_is_not_amazons(settings: Settings, endpoint: str, named: bool) -> None:
+    found = recipes(settings, archive("Shop/database/2026-11-20-01-00-00.zip"), ["offsite"], {"offsite": endpoint})
+    assert (f"--endpoint-url {endpoint} " in found[1].lines[0]) is named
+
+
 def test_what_is_not_in_the_settings_is_restored_by_hand(settings: Settings) -> None:
-    (by_hand,) = recipes(settings, archive("Gone/database/2026-11-20-01-00-00.zip"), ["disk"])
+    (by_hand,) = recipes(settings, archive("Gone/database/2026-11-20-01-00-00.zip"), ["disk"], {})
     assert [line.split()[0] for line in by_hand.lines] == ["cp", "7z"]
 
 
@@ -487,20 +545,20 @@ def test_a_calendar_ends_today() -> None:
 
 def test_sizes_are_drawn_between_nothing_and_the_largest() -> None:
     found = catalog.read([*objects(4, size=1000), *objects(2, size=500), *objects(0, size=250, kind="application")])
-    plot = charts.plot(found.archives, NOW)
+    plot = charts.plot(found.archives, NOW, BERLIN)
     weekly, daily = plot.lines
     assert [(x, y) for x, y, _ in daily.dots] == [(0, 0), (500, 100)]
     assert [(x, y) for x, y, _ in weekly.dots] == [(1000, 150)]
     assert daily.path == "M0.0 0.0L500.0 100.0"
     assert plot.sizes == ("1000 B", "500 B", "0")
     assert (plot.dates[0], plot.dates[-1]) == ("20 Nov 2026", "24 Nov 2026")
-    assert charts.plot([], NOW).lines == ()
-    (early,) = charts.plot(catalog.read(objects(-1, 1)).archives, NOW).lines
+    assert charts.plot([], NOW, BERLIN).lines == ()
+    (early,) = charts.plot(catalog.read(objects(-1, 1)).archives, NOW, BERLIN).lines
     assert [x for x, _, _ in early.dots] == [0, charts.WIDTH]
 
 
 def test_a_long_line_is_thinned_out() -> None:
-    plot = charts.plot(catalog.read(objects(*range(1000))).archives, NOW)
+    plot = charts.plot(catalog.read(objects(*range(1000))).archives, NOW, BERLIN)
     assert 30 < len(plot.lines[0].dots) <= charts.MOST_DOTS
     assert plot.lines[0].dots[-1][0] == charts.WIDTH
 
@@ -528,7 +586,7 @@ def test_storage_is_drawn_against_the_cap_of_each_application(project: Configure
         *objects(1, size=mib, application="Not in the settings"),
     ]
     laid = charts.bars(settings, [reading("disk", *listing), Reading("offsite", trouble="down")])
-    books, free, own, shop = laid
+    own, books, free, shop = laid  # what is over its cap comes first
     assert (shop.application, shop.destination, shop.text, shop.over) == ("Shop", "disk", "1.0 MiB of 4.0 MiB", False)
     assert (books.application, books.destination, books.text, books.over) == (
         "Books",

@@ -14,6 +14,7 @@ from lifeboat import config, survey
 from lifeboat.config import Settings
 from lifeboat.ui.readings import Reading, Readings, read_destination
 
+from include.demo.stand_ins import S3
 from tests.conftest import Configure
 from tests.ui.conftest import prove, publish, reading
 
@@ -80,6 +81,21 @@ def test_what_hangs_is_waited_for_once(project: Configure) -> None:
     assert look.count == 1
 
 
+def test_what_was_read_last_is_kept_while_a_destination_is_away(project: Configure, tmp_path: Path) -> None:
+    settings, readings = config.load(project()), Readings()
+    publish(tmp_path / "disk", 1)
+    first = readings.of(settings, "disk", 30)
+    (tmp_path / "disk").rename(tmp_path / "unmounted")
+    away = readings.of(settings, "disk", 30, max_age=-1)
+    assert (away.found, away.known.found, away.as_of) == (None, first.found, first.read_at)
+    assert "not mounted" in away.trouble
+    (tmp_path / "unmounted").rename(tmp_path / "disk")
+    assert readings.of(settings, "disk", 30, max_age=-1).last is None
+    other = config.load(project(destinations={"disk": {"type": "disk", "path": str(tmp_path / "other")}}))
+    (tmp_path / "other").rename(tmp_path / "unmounted")
+    assert readings.of(other, "disk", 30).last is None, "that was another disk"
+
+
 def test_destinations_are_read_side_by_side(project: Configure) -> None:
     settings = config.load(project())
     together = threading.Barrier(len(settings.destinations), timeout=10)
@@ -116,6 +132,12 @@ def test_the_newest_proof_of_every_kind_is_read(project: Configure, tmp_path: Pa
         ("Shop", "database"): 10,
         ("Shop", "application"): 11,
     }
+
+
+def test_the_address_of_an_s3_server_is_known(project: Configure, s3: S3) -> None:
+    settings = config.load(project())
+    assert read_destination("offsite", settings).endpoint == s3.endpoint
+    assert read_destination("disk", settings).endpoint == ""
 
 
 def test_a_forged_proof_counts_as_none(project: Configure, tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ from lifeboat.ui import archives, charts, metrics, plans, safety
 from lifeboat.ui.archives import KIND_NAMES, Filters, Row
 from lifeboat.ui.inside import PAGE, Insides, file_lines, table_lines
 from lifeboat.ui.overview import overview
-from lifeboat.ui.readings import FRESH_SECONDS, BackgroundCall, Reading, Readings, read_marker
+from lifeboat.ui.readings import FRESH_SECONDS, BackgroundCall, Reading, Readings, endpoints, read_marker
 from lifeboat.ui.recipes import recipes, restore_dag
-from lifeboat.ui.words import ago
+from lifeboat.ui.words import ago, as_of, clock, in_zone
 
 PATIENCE_SECONDS = 1.0  # browsers open few connections, and what is slow must not take them from the rest
 RETRY_SECONDS = 1  # then the page asks again for what is slow
@@ -34,6 +34,7 @@ READ_SECONDS = 5.0  # for a marker, and for all destinations together when Prome
 REFRESH_SECONDS = 1  # how old a reading may be for somebody who asks for a fresh one
 LONGEST_WAIT = timedelta(days=366)  # for the next clean-up
 SHORT_TABLE = 12  # rows that are shown without being asked for
+FEW = 3  # applications that are shown in full, healthy or not
 LONGEST_TABLE = 200  # rows; the command line has the rest
 ACTIONS = (
     "backup_database",
@@ -48,6 +49,8 @@ STATIC = {
     "page.css": "text/css",
     "page.js": "text/javascript",
     "inside.js": "text/javascript",
+    "search.js": "text/javascript",
+    "form.js": "text/javascript",
     "theme.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
@@ -66,8 +69,15 @@ templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-templates.filters |= {"size": size_text, "ago": ago, "plural": plural}
-templates.globals |= {"version": __version__, "kinds": KIND_NAMES, "restore_dag": restore_dag}
+templates.filters |= {
+    "size": size_text,
+    "ago": ago,
+    "plural": plural,
+    "clock": clock,
+    "as_of": as_of,
+    "in_zone": in_zone,
+}
+templates.globals |= {"version": __version__, "kinds": KIND_NAMES, "restore_dag": restore_dag, "few": FEW}
 
 # Whoever may see the plugins in Airflow's navigation may read the page; static files are no exception.
 page = APIRouter(dependencies=[Depends(requires_access_view(AccessView.PLUGINS))])
@@ -175,7 +185,7 @@ def answers(
     now = datetime.now(UTC)
     read = readings.all(found, PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
     answered = overview(found, read, now, _next_cleanup(at, now), paused)
-    context = {"overview": answered, "with_files": bool(found.applications_of("application"))}
+    context = {"overview": answered, "zone": found.zone, "shown": SHORT_TABLE}
     return _html("answers.html", context, waits=bool(answered.silent))
 
 
@@ -183,8 +193,9 @@ def answers(
 def destination(name: str, found: SettingsDep, readings: ReadingsDep) -> Response:
     """How safe every application is at one destination."""
     reading = _reading(found, readings, name)
-    card = safety.destination_card(found, reading, datetime.now(UTC))
-    return _html("destination.html", {"card": card}, waits=reading.silent)
+    now = datetime.now(UTC)
+    context = {"card": safety.destination_card(found, reading, now), "now": now, "zone": found.zone}
+    return _html("destination.html", context, waits=reading.silent)
 
 
 def _reading(found: Settings, readings: Readings, name: str) -> Reading:
@@ -207,14 +218,16 @@ def archive_list(found: SettingsDep, readings: ReadingsDep, filters: Annotated[F
         "present": {kind: name for kind, name in KIND_NAMES.items() if any(row.archive.kind == kind for row in rows)},
         "lacking": _lacking(read),
         "calendar": charts.calendar(listed, ages, days, now, found.zone),
-        "plot": charts.plot(listed, now),
+        "plot": charts.plot(listed, now, found.zone),
         "bars": charts.bars(found, read.values()),
+        "now": now,
+        "zone": found.zone,
     }
     return _html("archives.html", context, waits=_any_silent(read))
 
 
-def _lacking(read: Mapping[str, Reading]) -> list[str]:
-    return [name for name, reading in read.items() if reading.found is None]
+def _lacking(read: Mapping[str, Reading]) -> list[Reading]:
+    return [reading for reading in read.values() if reading.found is None]
 
 
 def _any_silent(read: Mapping[str, Reading]) -> bool:
@@ -230,7 +243,7 @@ def contents(request: Request, user: GetUserDep, found: SettingsDep, readings: R
     context = {
         "row": row,
         "contents": archives.contents(marker),
-        "recipes": recipes(found, row.archive, row.places),
+        "recipes": recipes(found, row.archive, row.places, endpoints(readings.all(found, PATIENCE_SECONDS).values())),
         "opens": not row.foreign and any(_may_restore(request, user)),
     }
     return _html("contents.html", context)
@@ -240,7 +253,7 @@ def _row(found: Settings, readings: Readings, key: str) -> Row:
     rows = archives.rows(found, readings.all(found, PATIENCE_SECONDS).values(), datetime.now(UTC))
     row = next((row for row in rows if row.archive.key == key), None)
     if row is None:
-        raise HTTPException(404, "No destination that answers holds this archive.")
+        raise HTTPException(404, "No destination that is known holds this archive.")
     return row
 
 
@@ -302,6 +315,8 @@ def plan(
         "several": len(found.applications) > 1,
         "shown": SHORT_TABLE,
         "longest": LONGEST_TABLE,
+        "now": now,
+        "zone": found.zone,
     }
     return _html("plan.html", context, waits=reading.silent)
 
@@ -310,8 +325,10 @@ def plan(
 def recovery(found: SettingsDep, readings: ReadingsDep) -> Response:
     """How to get the newest archive of every application back."""
     read = readings.all(found, PATIENCE_SECONDS)
-    cards = archives.recovery(found, read.values(), datetime.now(UTC))
-    return _html("recovery.html", {"cards": cards, "lacking": _lacking(read)}, waits=_any_silent(read))
+    now = datetime.now(UTC)
+    cards = archives.recovery(found, read.values(), now)
+    context = {"cards": cards, "lacking": _lacking(read), "now": now, "zone": found.zone}
+    return _html("recovery.html", context, waits=_any_silent(read))
 
 
 @page.get("/static/{name}")

@@ -12,7 +12,7 @@ from lifeboat import health
 from lifeboat.catalog import Archive, Kind
 from lifeboat.config import Settings
 from lifeboat.text import size_text
-from lifeboat.ui.readings import Reading
+from lifeboat.ui.readings import Reading, endpoints
 from lifeboat.ui.recipes import Recipe, recipes
 from lifeboat.ui.safety import newest_proof, proof_text
 from lifeboat.ui.words import ago
@@ -44,6 +44,7 @@ class Row:
     :param proven: whether an authentic proof was read of it anywhere.
     :param unchecked: whether a proof stands beside it that was not read.
     :param foreign: whether it belongs to no application of the settings: nobody knows where to restore it to.
+    :param stale: whether no destination that answers now holds it.
     """
 
     archive: Archive
@@ -52,6 +53,7 @@ class Row:
     proven: bool
     unchecked: bool
     foreign: bool
+    stale: bool
 
 
 @dataclass(frozen=True)
@@ -104,17 +106,21 @@ class RecoveryCard:
 
 
 def rows(settings: Settings, readings: Iterable[Reading], now: datetime) -> list[Row]:
-    """Return every archive once, newest first."""
+    """Return every archive once, newest first; its places begin with those that answer."""
     places: dict[str, list[str]] = {}
     archives: dict[str, Archive] = {}
     known: dict[str, set[str]] = defaultdict(set)
-    for reading in readings:
-        if reading.found is None:
+    stale = set()
+    for reading in sorted(readings, key=lambda reading: reading.found is None):
+        found = reading.known.found
+        if found is None:
             continue
-        for archive in reading.found.archives:
+        for archive in found.archives:
+            if archive.key not in archives and reading.found is None:
+                stale.add(archive.key)
             places.setdefault(archive.key, []).append(reading.destination)
             archives.setdefault(archive.key, archive)
-            known[archive.key].add(reading.found.proof_of(archive))
+            known[archive.key].add(found.proof_of(archive))
     dated = {archive.key for archive in health.dated_until(now, archives.values())}
     return [
         Row(
@@ -124,6 +130,7 @@ def rows(settings: Settings, readings: Iterable[Reading], now: datetime) -> list
             "proven" in known[archive.key],
             "proven" not in known[archive.key] and "unchecked" in known[archive.key],
             archive.application not in settings.applications,
+            archive.key in stale,
         )
         for archive in sorted(archives.values(), key=lambda archive: (archive.captured_at, archive.key), reverse=True)
     ]
@@ -176,6 +183,6 @@ def recovery(settings: Settings, readings: Iterable[Reading], now: datetime) -> 
                 newest.setdefault(row.archive.kind, row)
         first = next(iter(newest.values()), None)
         proof = proof_text(newest_proof(readings, application), now)
-        commands = recipes(settings, first.archive, first.places) if first else ()
+        commands = recipes(settings, first.archive, first.places, endpoints(readings)) if first else ()
         cards.append(RecoveryCard(application, tuple(newest.values()), proof, commands))
     return cards

@@ -12,6 +12,7 @@ from lifeboat.catalog import Archive, Kind
 from lifeboat.config import Settings
 from lifeboat.text import MEGABYTE, plural, size_text
 from lifeboat.ui.readings import Reading
+from lifeboat.ui.words import clock, local
 
 DAY = timedelta(days=1)
 WEEKS = 20
@@ -116,7 +117,7 @@ def calendar(
     first = today - timedelta(days=today.weekday(), weeks=WEEKS - 1)
     by_day: dict[date, list[Archive]] = {}
     for archive in archives:
-        by_day.setdefault(_local_date(archive.captured_at, zone), []).append(archive)
+        by_day.setdefault(local(archive.captured_at, zone).date(), []).append(archive)
     lacking = _holes(archives, ages, today - timedelta(days=kept_days), now, zone)
     oldest = min(by_day, default=today)
     cells = []
@@ -160,7 +161,7 @@ def _holes(
         times = sorted(captured.get((application, kind), []))
         if not times:
             continue
-        day = max(since, _local_date(times[0], zone))
+        day = max(since, local(times[0], zone).date())
         while day <= now.astimezone(zone).date():
             begin, end = (datetime.combine(each, time(), zone).astimezone(UTC) for each in (day, day + DAY))
             begin = min(begin, min(end, now) - limit)
@@ -170,13 +171,6 @@ def _holes(
     return holes
 
 
-def _local_date(moment: datetime, zone: ZoneInfo) -> date:
-    try:
-        return moment.astimezone(zone).date()
-    except OverflowError:  # a name may have a time of the first or last day of all
-        return moment.date()
-
-
 def _months(first: date) -> Iterable[tuple[int, str]]:
     for week in range(WEEKS):
         day = first + timedelta(weeks=week)
@@ -184,7 +178,7 @@ def _months(first: date) -> Iterable[tuple[int, str]]:
             yield LEFT + week * CELL, f"{day:%b}"
 
 
-def plot(archives: Sequence[Archive], now: datetime) -> Plot:
+def plot(archives: Sequence[Archive], now: datetime, zone: ZoneInfo) -> Plot:
     """Lay out sizes over time, a line for each application and kind."""
     begin = min((archive.captured_at for archive in archives), default=now)
     span = max(now - begin, timedelta(hours=1))
@@ -196,13 +190,13 @@ def plot(archives: Sequence[Archive], now: datetime) -> Plot:
     def dot(archive: Archive) -> tuple[float, float, str]:
         x = round(min((archive.captured_at - begin) / span, 1) * WIDTH, 1)  # some clock may be wrong
         y = round(HEIGHT - archive.size / top * HEIGHT, 1)
-        when = f"{archive.captured_at:%Y-%m-%d %H:%M} UTC"
+        when = clock(archive.captured_at, zone)
         return x, y, f"{archive.application}, {archive.kind}, {when}: {size_text(archive.size)}"
 
     return Plot(
         tuple(_line(*subject, [dot(archive) for archive in members]) for subject, members in sorted(lines.items())),
         (size_text(top), size_text(top / 2), "0"),
-        tuple(f"{begin + span * part / 4:%d %b %Y}" for part in range(5)),
+        tuple(f"{local(begin + span * part / 4, zone):%d %b %Y}" for part in range(5)),
     )
 
 
@@ -214,19 +208,18 @@ def _line(application: str, kind: Kind, dots: Sequence[tuple[float, float, str]]
 
 
 def bars(settings: Settings, readings: Iterable[Reading]) -> list[Bar]:
-    """Lay out what each application stores at each destination against its cap."""
+    """Lay out what each application stores at each destination against its cap; what is over it comes first."""
     laid = []
     for reading in readings:
-        if reading.found is None:
-            continue
+        found = reading.known.found
         pools: dict[str, list[Archive]] = {}
-        for archive in reading.found.archives:
+        for archive in found.archives if found else ():
             if archive.application in settings.applications:
                 pools.setdefault(archive.application, []).append(archive)
         for application, members in sorted(pools.items()):
             policy = settings.policy_of(reading.destination, application, members[0].kind)
             laid.append(_bar(application, reading.destination, members, policy.delete_oldest_above_megabytes))
-    return laid
+    return sorted(laid, key=lambda bar: not bar.over)
 
 
 def _bar(application: str, destination: str, archives: Sequence[Archive], cap: int | None) -> Bar:

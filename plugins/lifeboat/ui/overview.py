@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from lifeboat import health, schedules
+from lifeboat.catalog import Kind
 from lifeboat.config import Settings
 from lifeboat.health import Finding
 from lifeboat.schedules import Schedule
@@ -14,7 +15,7 @@ from lifeboat.text import plural, size_text
 from lifeboat.ui.plans import plan_view
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.safety import Tone, findings_of, newest_proofs, worst_first
-from lifeboat.ui.words import ago, duration
+from lifeboat.ui.words import ago, as_of, duration
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,31 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class FirstSteps:
+    """What has been done since the installation.
+
+    :param backups: whether there is an archive of each kind that the settings ask for.
+    :param proven: whether a restore has been proven.
+    """
+
+    backups: Mapping[Kind, bool]
+    proven: bool
+
+
+@dataclass(frozen=True)
 class Overview:
     """The four answers, and whatever should be looked at.
 
     :param silent: destinations that have not answered so far.
     :param empty: whether there is no archive anywhere.
+    :param steps: None once there is an archive of every kind, or where a destination does not answer.
     """
 
     answers: tuple[Answer, ...]
     troubles: tuple[Finding, ...]
     silent: tuple[str, ...]
     empty: bool
+    steps: FirstSteps | None
 
 
 def overview(
@@ -64,11 +79,23 @@ def overview(
     empty = all(reading.found is not None and not reading.found.archives for reading in readings.values())
     answers = (
         _are_we_safe(settings, findings, silent, empty),
-        _what_do_we_have(readings.values(), now),
+        _what_do_we_have(settings, readings.values(), now),
         _what_will_tonight_delete(settings, readings.values(), now, next_cleanup),
         _how_do_i_get_it_back(settings, readings.values(), findings, now),
     )
-    return Overview(answers, troubles, silent, empty)
+    return Overview(answers, troubles, silent, empty, _first_steps(settings, readings.values()))
+
+
+def _first_steps(settings: Settings, readings: Collection[Reading]) -> FirstSteps | None:
+    found = [reading.found for reading in readings if reading.found is not None]
+    taken = {archive.kind for catalog in found for archive in catalog.archives}
+    asked: dict[Kind, None] = {
+        kind: None for name in settings.applications for kind in settings.limits_of(name).longest_ages
+    }
+    backups = {kind: kind in taken for kind in asked}
+    if len(found) < len(readings) or all(backups.values()):
+        return None
+    return FirstSteps(backups, bool(newest_proofs(readings)))
 
 
 def _are_we_safe(settings: Settings, findings: Sequence[Finding], silent: Sequence[str], empty: bool) -> Answer:
@@ -87,32 +114,40 @@ def _are_we_safe(settings: Settings, findings: Sequence[Finding], silent: Sequen
     return Answer(question, "Yes", text, "healthy", section)
 
 
-def _what_do_we_have(readings: Collection[Reading], now: datetime) -> Answer:
+def _what_do_we_have(settings: Settings, readings: Collection[Reading], now: datetime) -> Answer:
     question, section = "What do we have?", "archives"
-    found = [reading.found for reading in readings if reading.found is not None]
+    found = [catalog for reading in readings if (catalog := reading.known.found)]
     if not found:
-        return Answer(question, "Not known", "No destination has answered.", "unknown", section)
+        return _not_known(question, section)
+    without = _without(settings, readings, now)
     archives = [archive for catalog in found for archive in catalog.archives]
     if not archives:
-        return Answer(question, "0 archives", f"Nothing is stored.{_without(readings)}", "unknown", section)
+        return Answer(question, "0 archives", f"Nothing is stored.{without}", "unknown", section)
     newest = max((archive.captured_at for archive in health.dated_until(now, archives)), default=None)
     text = f"{size_text(sum(archive.size for archive in archives))} stored; "
     text += f"the newest is {ago(now - newest)} old." if newest else "all are dated in the future."
     count = plural(len({archive.key for archive in archives}), "archive")
-    return Answer(question, count, f"{text}{_without(readings)}", "unknown", section)
+    return Answer(question, count, f"{text}{without}", "unknown", section)
 
 
-def _without(readings: Iterable[Reading]) -> str:
-    """Name the destinations that an answer leaves out, because nothing is known of them."""
-    lacking = [reading.destination for reading in readings if reading.found is None]
-    return f" Without {', '.join(lacking)}." if lacking else ""
+def _not_known(question: str, section: str) -> Answer:
+    return Answer(question, "Not known", "No destination has answered.", "unknown", section)
+
+
+def _without(settings: Settings, readings: Iterable[Reading], now: datetime) -> str:
+    """Name the destinations that an answer leaves out, and those that it takes as they were."""
+    lacking = [reading.destination for reading in readings if reading.known.found is None]
+    text = f" Without {', '.join(lacking)}." if lacking else ""
+    old = {reading.destination: as_of(reading.as_of, now, settings.zone) for reading in readings if reading.as_of}
+    return text + "".join(f" {name} as of {moment}." for name, moment in old.items())
 
 
 def _what_will_tonight_delete(
     settings: Settings, readings: Collection[Reading], now: datetime, next_cleanup: datetime | None
 ) -> Answer:
     question, section = "What will tonight delete?", "tonight"
-    views = (plan_view(settings, settings, reading, now, next_cleanup or now) for reading in readings)
+    answering = [reading for reading in readings if reading.found is not None]
+    views = (plan_view(settings, settings, reading, now, next_cleanup or now) for reading in answering)
     plans = [plan for plan in views if plan]
     keys = {decision.archive.key for plan in plans for decision in plan.deletions}
     deleted, freed = plural(len(keys), "archive"), sum(plan.freed for plan in plans)
@@ -120,13 +155,14 @@ def _what_will_tonight_delete(
         text = f"No clean-up is due. One would delete {deleted}." if keys else "No clean-up is due."
         return Answer(question, "Nothing", text, "unknown", section)
     text = (
-        f"{size_text(freed)} become free at {next_cleanup.astimezone(settings.zone):%H:%M}."
+        f"{size_text(freed)} become free at {next_cleanup.astimezone(settings.zone):%H:%M %Z}."
         if keys
         else "Everything stays."
     )
     held = sorted({application for plan in plans for application in plan.held})
     text += f" Held where the newest archive is too old: {', '.join(held)}." if held else ""
-    text += _without(readings)
+    lacking = [reading.destination for reading in readings if reading.found is None]
+    text += f" Nothing at {', '.join(lacking)}, which cannot be read." if lacking else ""
     return Answer(question, deleted if keys else "Nothing", text, "degraded" if held else "unknown", section)
 
 
@@ -134,6 +170,9 @@ def _how_do_i_get_it_back(
     settings: Settings, readings: Collection[Reading], findings: Iterable[Finding], now: datetime
 ) -> Answer:
     question, section = "How do I get it back?", "recovery"
+    if all(reading.known.found is None for reading in readings):
+        return _not_known(question, section)
+    without = _without(settings, readings, now)
     about = [finding for finding in findings if finding.check.endswith((" proof", " recovery time"))]
     proofs = newest_proofs(readings)
     lacking = [
@@ -143,13 +182,13 @@ def _how_do_i_get_it_back(
     ]
     verdict = health.verdict(about)
     tone: Tone = "degraded" if lacking and verdict == "healthy" else verdict
+    if tone == "healthy" and any(reading.found is None for reading in readings):
+        tone = "unknown"
     if not proofs:
-        text = f"No restore has been rehearsed yet: run a drill.{_without(readings)}"
+        text = f"No restore has been rehearsed yet: run a drill.{without}"
         return Answer(question, "Unproven", text, tone, section)
     (application, _), slowest = max(proofs.items(), key=lambda item: item[1].recovery)
     text = f"{application} takes longest, as a drill measured {ago(now - slowest.proven_at)} ago."
     if lacking:
         text += f" Unproven, in part or whole: {len(lacking)} of {plural(len(settings.applications), 'application')}."
-    return Answer(
-        question, f"In {duration(slowest.recovery.total_seconds())}", text + _without(readings), tone, section
-    )
+    return Answer(question, f"In {duration(slowest.recovery.total_seconds())}", text + without, tone, section)

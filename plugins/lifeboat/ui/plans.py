@@ -91,14 +91,14 @@ class PolicyForm:
 
 
 def plan_view(settings: Settings, tried: Settings, reading: Reading, now: datetime, at: datetime) -> PlanView | None:
-    """Say what a clean-up would do at a destination; None where it could not be read: then it does nothing.
+    """Say what a clean-up would do at a destination, from what is known of it; None where nothing is.
 
     :param tried: settings whose policy is tried; the same where none is.
     :param at: when the clean-up runs.
     """
-    if reading.found is None:
+    name, found = reading.destination, reading.known.found
+    if found is None:
         return None
-    name, found = reading.destination, reading.found
     applications = applications_at(settings, name)
     evaluation = cleanup.decide(name, found, tried, applications, at, now)
     plan = evaluation.plan

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -13,6 +14,7 @@ from lifeboat.catalog import Catalog, Kind, Proof
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError
 from lifeboat.logs import logger
+from lifeboat.storage import Destination
 
 log = logger(__name__)
 
@@ -27,16 +29,32 @@ class Reading:
 
     :param found: None where the destination could not be read, or has not answered.
     :param trouble: why it could not be read.
+    :param endpoint: address of its S3 server.
+    :param read_at: when it answered.
+    :param last: what it held when it last answered, where it does not now.
     """
 
     destination: str
     found: Catalog | None = None
     trouble: str = ""
+    endpoint: str = ""
+    read_at: datetime | None = None
+    last: Reading | None = None
+
+    @property
+    def known(self) -> Reading:
+        """What is known of the destination: what it holds, or else what it held when it last answered."""
+        return self.last or self
+
+    @property
+    def as_of(self) -> datetime | None:
+        """When it last answered, where it does not now."""
+        return self.last.read_at if self.last else None
 
     @property
     def proofs(self) -> Mapping[tuple[str, Kind], Proof]:
-        """Of each application and kind, the newest proof, where that is one."""
-        proofs = self.found.newest_proofs if self.found else {}
+        """Of each application and kind, the newest proof that is known, where that is one."""
+        proofs = found.newest_proofs if (found := self.known.found) else {}
         return {subject: proof for subject, proof in proofs.items() if not proof.error}
 
     @property
@@ -79,7 +97,7 @@ class BackgroundCall(Thread, Generic[T]):
 
 
 class Readings:
-    """Readings of this process, each kept for a while.
+    """Readings of this process, each kept for a while, and the last of each destination that told what it holds.
 
     :param read: reads a destination by its name in the settings.
     """
@@ -87,12 +105,13 @@ class Readings:
     def __init__(self, read: Callable[[str, Settings], Reading] | None = None) -> None:
         self._read = read or read_destination
         self._calls: dict[str, BackgroundCall[Reading]] = {}
+        self._last: dict[str, tuple[object, Reading]] = {}
         self._lock = Lock()
 
     def all(self, settings: Settings, patience: float, max_age: float = FRESH_SECONDS) -> dict[str, Reading]:
         """Return the readings of all destinations, read side by side."""
         calls = {name: self._call(settings, name, max_age) for name in settings.destinations}
-        return {name: call.result(patience) or Reading(name) for name, call in calls.items()}
+        return {name: self._result(call, name, patience) for name, call in calls.items()}
 
     def of(self, settings: Settings, name: str, patience: float, max_age: float = FRESH_SECONDS) -> Reading:
         """Return the reading of a destination.
@@ -103,27 +122,52 @@ class Readings:
         :param patience: seconds from the beginning of the listing.
         :param max_age: seconds; an older reading is taken anew.
         """
-        return self._call(settings, name, max_age).result(patience) or Reading(name)
+        return self._result(self._call(settings, name, max_age), name, patience)
+
+    def _result(self, call: BackgroundCall[Reading], name: str, patience: float) -> Reading:
+        reading = call.result(patience) or Reading(name)
+        subject, last = self._last.get(name, (None, None))
+        return replace(reading, last=last) if reading.found is None and subject == call.subject else reading
 
     def _call(self, settings: Settings, name: str, max_age: float) -> BackgroundCall[Reading]:
         subject = (settings.destinations[name], settings.legacy_zone)
         with self._lock:
             call = self._calls.get(name)
             if call is None or call.age > max_age or call.subject != subject:
-                call = self._calls[name] = BackgroundCall(lambda: self._read(name, settings), subject)
+                call = self._calls[name] = BackgroundCall(lambda: self._keep(subject, name, settings), subject)
             return call
+
+    def _keep(self, subject: object, name: str, settings: Settings) -> Reading:
+        reading = replace(self._read(name, settings), read_at=datetime.now(UTC))
+        if reading.found is not None:
+            self._last[name] = subject, reading
+        return reading
 
 
 def read_destination(name: str, settings: Settings) -> Reading:
     """Read a destination: one listing, the newest proofs and markers. Whatever goes wrong is told in words."""
+    endpoint = ""
     try:
         destination = connections.destination(name, settings.destinations[name])
-        return Reading(name, survey.examine(destination, settings))
+        endpoint = _endpoint(destination)
+        return Reading(name, survey.examine(destination, settings), endpoint=endpoint)
     except LifeboatError as error:
-        return Reading(name, trouble=str(error))
+        return Reading(name, trouble=str(error), endpoint=endpoint)
     except Exception as error:
         log.exception("Destination %r cannot be read.", name)
-        return Reading(name, trouble=f"It cannot be read: {type(error).__name__}; the API server's log tells more.")
+        trouble = f"It cannot be read: {type(error).__name__}; the API server's log tells more."
+        return Reading(name, trouble=trouble, endpoint=endpoint)
+
+
+def _endpoint(destination: Destination) -> str:
+    from lifeboat.storage.s3 import S3Destination  # only here: it imports boto3
+
+    return str(destination.client.meta.endpoint_url) if isinstance(destination, S3Destination) else ""
+
+
+def endpoints(readings: Iterable[Reading]) -> dict[str, str]:
+    """Return the addresses of the S3 servers that are known, by destination."""
+    return {reading.destination: reading.known.endpoint for reading in readings if reading.known.endpoint}
 
 
 def read_marker(settings: Settings, name: str, key: str) -> dict[str, Any] | None:

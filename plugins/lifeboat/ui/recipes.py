@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
+from urllib.parse import urlsplit
 
 from lifeboat.archive import dump_entry_name
 from lifeboat.catalog import Archive
 from lifeboat.config import DiskDestination, Settings
 from lifeboat.databases import EngineName
+
+AMAZON = re.compile(r"s3[\w.-]*\.amazonaws\.com(\.cn)?")  # hosts that the aws command finds by itself
 
 
 @dataclass(frozen=True)
@@ -26,15 +30,23 @@ def restore_dag(archive: Archive) -> str:
     return "restore_application" if archive.kind == "application" else "restore_database"
 
 
-def recipes(settings: Settings, archive: Archive, places: Iterable[str]) -> tuple[Recipe, ...]:
+def recipes(
+    settings: Settings, archive: Archive, places: Sequence[str], endpoints: Mapping[str, str]
+) -> tuple[Recipe, ...]:
     """Return how to get an archive back; by hand only where its application is not in the settings.
 
     :param places: names of destinations that hold it.
+    :param endpoints: addresses of S3 servers, by destination.
     """
     by_hand = Recipe(
         "By hand",
-        "7-Zip asks for the archive password. HOST and USER are those of the database server.",
-        (*_fetch(settings, archive, places), "7z x -orestored archive.zip", *_load(settings, archive)),
+        f"{_credentials(settings, places[0])}7-Zip asks for the archive password."
+        " HOST and USER are those of the database server.",
+        (
+            _fetch(settings, archive, places[0], endpoints.get(places[0], "")),
+            "7z x -orestored archive.zip",
+            *_load(settings, archive),
+        ),
     )
     if archive.application not in settings.applications:
         return (by_hand,)
@@ -48,15 +60,19 @@ def recipes(settings: Settings, archive: Archive, places: Iterable[str]) -> tupl
     return (lifeboat, by_hand)
 
 
-def _fetch(settings: Settings, archive: Archive, places: Iterable[str]) -> Iterable[str]:
-    for place in places:
-        kept = settings.destinations[place]
-        if isinstance(kept, DiskDestination):
-            yield f"cp {quote(str(kept.path / archive.key))} archive.zip"
-        else:
-            path = "/".join(filter(None, [kept.bucket, kept.prefix, archive.key]))
-            yield f"aws s3 cp {quote(f's3://{path}')} archive.zip"
-        return
+def _credentials(settings: Settings, place: str) -> str:
+    kept = settings.destinations[place]
+    return "" if isinstance(kept, DiskDestination) else f"aws needs the keys of the connection {kept.connection}. "
+
+
+def _fetch(settings: Settings, archive: Archive, place: str, endpoint: str) -> str:
+    kept = settings.destinations[place]
+    if isinstance(kept, DiskDestination):
+        return f"cp {quote(str(kept.path / archive.key))} archive.zip"
+    path = "/".join(filter(None, [kept.bucket, kept.prefix, archive.key]))
+    amazons = AMAZON.fullmatch(urlsplit(endpoint).hostname or "s3.amazonaws.com")
+    server = "" if amazons else f"--endpoint-url {quote(endpoint)} "
+    return f"aws s3 cp {server}{quote(f's3://{path}')} archive.zip"
 
 
 def _load(settings: Settings, archive: Archive) -> Iterable[str]:

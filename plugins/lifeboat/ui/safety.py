@@ -16,6 +16,7 @@ from lifeboat.ui.readings import Reading
 from lifeboat.ui.words import ago, duration
 
 Tone = Literal["healthy", "degraded", "unhealthy", "unknown"]
+WORST_FIRST: tuple[Verdict, ...] = ("unhealthy", "degraded", "healthy")
 PLACES = {"disk": "Directory", "s3": "S3 bucket"}
 
 
@@ -56,6 +57,7 @@ class DestinationCard:
 
     :param place: what kind of storage it is.
     :param trouble: why it could not be read.
+    :param as_of: when it last answered, where it does not now; the applications are those of that time.
     """
 
     name: str
@@ -63,28 +65,33 @@ class DestinationCard:
     tone: Tone
     applications: tuple[Safety, ...] = ()
     trouble: str = ""
+    as_of: datetime | None = None
 
 
 def destination_card(settings: Settings, reading: Reading, now: datetime) -> DestinationCard:
     """Say how safe every application is at a destination."""
     name = reading.destination
     place = PLACES[settings.destinations[name].type]
-    if reading.found is None:
-        return DestinationCard(name, place, "unknown" if reading.silent else "unhealthy", trouble=reading.trouble)
-    applications = applications_at(settings, name)
-    findings = checkup.judge(name, reading.found, settings, applications, now).findings
-    safeties = tuple(
+    known, as_of = reading.known, reading.as_of
+    tone: Tone = "unknown" if reading.silent else "unhealthy"
+    if known.found is None:
+        return DestinationCard(name, place, tone, trouble=reading.trouble)
+    applications, looked_at = applications_at(settings, name), as_of or now
+    findings = checkup.judge(name, known.found, settings, applications, looked_at).findings
+    safeties = [
         Safety(
             application,
             health.verdict(own := [finding for finding in findings if finding.application == application]),
-            tuple(_gauges(settings, reading.found, application, now)),
-            proof_text(newest_proof([reading], application), now),
+            tuple(_gauges(settings, known.found, application, looked_at)),
+            proof_text(newest_proof([known], application), looked_at),
             tuple(finding for finding in own if finding.verdict != "healthy"),
             tuple(finding for finding in own if finding.verdict == "healthy"),
         )
         for application in applications
-    )
-    return DestinationCard(name, place, health.verdict(findings), safeties)
+    ]
+    safeties.sort(key=lambda safety: WORST_FIRST.index(safety.verdict))
+    verdict = tone if as_of else health.verdict(findings)
+    return DestinationCard(name, place, verdict, tuple(safeties), reading.trouble, as_of)
 
 
 def applications_at(settings: Settings, destination: str) -> list[str]:
@@ -108,7 +115,7 @@ def findings_of(settings: Settings, readings: Mapping[str, Reading], now: dateti
 
 def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Return the findings that are not healthy."""
-    return tuple(finding for verdict in ("unhealthy", "degraded") for finding in findings if finding.verdict == verdict)
+    return tuple(finding for verdict in WORST_FIRST[:-1] for finding in findings if finding.verdict == verdict)
 
 
 def newest_proofs(readings: Iterable[Reading]) -> dict[tuple[str, Kind], Proof]:
