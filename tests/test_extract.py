@@ -790,7 +790,7 @@ def test_killed_at_any_instant_it_is_whole_or_not_there(root: Path, target: Path
     varied(root)
     archive = packed(root)
     started = time.monotonic()
-    extracted(archive, target)
+    extracted(archive, target, setuid=True)
     takes = time.monotonic() - started
     expected = facts(root)
     for number in range(12):
@@ -798,7 +798,7 @@ def test_killed_at_any_instant_it_is_whole_or_not_there(root: Path, target: Path
         child = os.fork()
         if child == 0:
             with contextlib.suppress(BaseException):
-                extracted(archive, target)
+                extracted(archive, target, setuid=True)
             os._exit(1)
         time.sleep(takes * (number + 1) / 10)
         os.kill(child, signal.SIGKILL)
@@ -807,7 +807,7 @@ def test_killed_at_any_instant_it_is_whole_or_not_there(root: Path, target: Path
             assert facts(target) == expected
             assert not unfinished(target).exists()
     if not target.exists():
-        extracted(archive, target)
+        extracted(archive, target, setuid=True)
     assert facts(target) == expected
 
 
