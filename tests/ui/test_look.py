@@ -153,8 +153,8 @@ def test_what_replaces_something_is_red_and_asks_again(show: Show) -> None:
     page.get_by_role("group", name="Actions").get_by_role("button", name="Restore…").click()
     form = page.get_by_role("dialog")
     expect(form.get_by_label("Application")).to_have_value("Shop")
-    described = "all => all.every(each => document.getElementById(each.getAttribute('aria-describedby')).textContent)"
-    assert form.locator("[name]").evaluate_all(described)
+    described = "all => all.every(each => document.getElementById(each.getAttribute('aria-describedby'))?.textContent)"
+    assert page.locator("#what-if [name], dialog [name]").evaluate_all(described)
     apart = form.get_by_role("group", name=params.DANGER)
     normal = form.get_by_role("group", name="Databases").first.evaluate("each => getComputedStyle(each).borderColor")
     expect(apart).not_to_have_css("border-color", normal)

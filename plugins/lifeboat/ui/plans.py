@@ -22,6 +22,14 @@ LABELS = {
     "keep_yearly_for_years": "Then yearly, for years",
     CAP: "At most, in MiB",
 }
+HELP = {
+    "keep_all_for_days": "Every archive of these days stays.",
+    "keep_daily_for_days": "One of each day stays.",
+    "keep_weekly_for_weeks": "One of each week stays.",
+    "keep_monthly_for_months": "One of each month stays.",
+    "keep_yearly_for_years": "One of each year stays.",
+    CAP: "Of each application at a destination. Empty: no cap.",
+}
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ class PolicyNumber:
 
     name: str
     label: str
+    help: str
     value: str
 
 
@@ -158,7 +167,10 @@ def policy_form(settings: Settings) -> PolicyForm:
     """Return the policy of the settings; of whatever comes first in them where there are several."""
     policies = list(_policies(settings))
     values = {name: getattr(policies[0], name) for name in LABELS}
-    numbers = (PolicyNumber(name, LABELS[name], "" if value is None else str(value)) for name, value in values.items())
+    numbers = [
+        PolicyNumber(name, LABELS[name], HELP[name], "" if value is None else str(value))
+        for name, value in values.items()
+    ]
     return PolicyForm(tuple(numbers), any(policy != policies[0] for policy in policies))
 
 
