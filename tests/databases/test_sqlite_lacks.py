@@ -74,6 +74,17 @@ CREATE VIEW sorted AS SELECT name FROM users ORDER BY note COLLATE NOCASE_UTF8;
 """
 
 
+def test_functions_of_json_come_back_in_checks_columns_and_indexes(engine: Engine, path: Path) -> None:
+    fill(
+        path,
+        """CREATE TABLE t (data TEXT CHECK (json_valid(data) OR data IS NULL), a AS (data ->> '$.a') STORED);
+        CREATE INDEX by_b ON t (json_extract(data, '$.b')); INSERT INTO t VALUES ('{"a": 1, "b": 2}')""",
+    )
+    dump, sql = take(engine)
+    assert dump.limits == ()
+    assert comparison.differences(dump, reload(engine, sql)) == []
+
+
 def test_collations_of_the_application_stand_in_and_are_told(engine: Engine, path: Path) -> None:
     fill(path, COLLATED)
     dump, sql = take(engine)
