@@ -363,6 +363,12 @@ def test_what_a_hostile_dump_made_before_it_was_noticed_is_gone(pg: PostgreSQL, 
     assert not file.exists()
 
 
+def test_default_privileges_of_every_kind_are_known() -> None:
+    for what in ("TABLES", "SEQUENCES", "FUNCTIONS", "TYPES", "SCHEMAS", "LARGE OBJECTS"):
+        sql = f"ALTER DEFAULT PRIVILEGES FOR ROLE app GRANT ALL ON {what} TO reader;\n"
+        assert [each.kind for each in read([sql.encode()]) if isinstance(each, Statement)] == ["default right"]
+
+
 def test_the_server_takes_one_statement_at_a_time(pg: PostgreSQL) -> None:
     """Whatever a dump makes of the reader's idea of where a statement ends."""
     two = Statement("table", "t", b"CREATE TABLE t (a int); CREATE TABLE u (a int);")

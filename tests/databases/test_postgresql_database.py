@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from lifeboat.cli.recovery import _lines
-from lifeboat.databases import LACKED, Dump, Load, Missed, Property, Server, Target
+from lifeboat.databases import LACKED, Dump, Load, Missed, Property, Server, Target, postgresql_limits
 from lifeboat.databases.postgresql import PostgreSQL as Engine
 from lifeboat.databases.postgresql_database import Properties, changes, creation, read
 from lifeboat.errors import RestoreError
@@ -293,6 +293,37 @@ def test_roles_that_a_server_lacks_are_named(server: PostgreSQL) -> None:
     assert bring_back(server, taken) == ([], [])
     server.run(f"ALTER ROLE app PASSWORD '{server.password.replace(chr(39), chr(39) * 2)}'")
     server.run(WRITE + "INSERT INTO album VALUES (2)", "lost", "app")
+
+
+def test_rights_and_owners_come_back_though_they_could_not_be_given_like_that(server: PostgreSQL) -> None:
+    """An owner took rights from itself, and another one could make nothing in the schema of what it owns."""
+    taken_away = 'REVOKE INSERT, UPDATE ON album FROM app; REVOKE ALL ON SCHEMA "Odd, name" FROM app;'
+    make(server, tables=TABLES + taken_away)
+    of_superuser = "REVOKE EXECUTE ON FUNCTION pg_catalog.pg_sleep(float8) FROM PUBLIC"
+    audit = "CREATE TABLE public.audit (a int); ALTER TABLE public.audit OWNER TO reader"
+    server.run(f"{audit}; {of_superuser}; GRANT reader TO restorer", "lost")
+    rights = (
+        "SELECT relname, relowner::regrole, relacl FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " UNION ALL SELECT nspname, nspowner::regrole, nspacl FROM pg_namespace WHERE nspname !~ '^pg_' ORDER BY 1"
+    )
+    before, taken = server.run(rights, "lost"), take(server)
+    drilled = drill(server, taken)
+    missed, _ = bring_back(server, taken, exists=True)
+    assert server.run(rights, "lost") == before
+    (lost,) = {each.text for each in (*drilled, *missed)}
+    assert lost.endswith('could not be run: no privileges could be revoked for "pg_sleep"')
+
+
+def test_what_superusers_own_is_told_when_the_backup_is_taken(server: PostgreSQL) -> None:
+    make(server)
+    with engine(server, "postgres")._session("lost", "A test", RestoreError) as session:
+        assert postgresql_limits.owners(session) == {"app"}
+        server.run("CREATE DOMAIN public.d AS int", "lost")
+        owned = postgresql_limits.owners(session)
+    assert owned == {"app", "postgres"}
+    (limit,) = engine(server).taker(frozenset(take(server)[0].properties), owned).limits
+    assert "'postgres'" in limit.text
+    assert limit.text.endswith("(it is a superuser, and no restore acts as one)")
 
 
 def test_what_the_login_cannot_do_is_said_in_sql(server: PostgreSQL) -> None:

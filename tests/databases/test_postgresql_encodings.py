@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lifeboat.errors import DumpError
 
 from include.demo.stand_ins import PostgreSQL
 from tests.conftest import Configure
-from tests.databases.test_postgresql import SHOP, archive_keys, rehearse
+from tests.databases.test_postgresql import SHOP, archive_keys, rehearse, take
 from tests.test_restore import back_up, plan, restored
 
 BESIDE = "template1"  # where nothing depends on the database postgres
@@ -67,6 +68,20 @@ def test_text_of_other_encodings_comes_back(server: PostgreSQL, encoding: str, t
     server.run(f"{known} CREATE TABLE t (a text); INSERT INTO t VALUES ('{text}')", "shop", server.user)
     server.run(f'{known} CREATE TABLE "{text}" ()', "shop", server.user)
     recovered(server)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "hint"),
+    [("WIN1252", "E'\\x81z'", "Correct the text"), ("MULE_INTERNAL", "'z'", "Move the database to another encoding")],
+)
+def test_text_that_is_none_in_unicode_fails_the_dump_and_says_so(
+    server: PostgreSQL, encoding: str, text: str, hint: str
+) -> None:
+    make(server, encoding)
+    server.run(f"SET client_encoding TO '{encoding}'; CREATE TABLE t AS SELECT {text} AS a", "shop", server.user)
+    with pytest.raises(DumpError, match="shop") as refused:
+        take()
+    assert hint in refused.value.hint
 
 
 def test_a_server_without_an_encoding_has_databases_with_one(server: PostgreSQL, tmp_path: Path) -> None:

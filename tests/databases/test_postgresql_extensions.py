@@ -20,6 +20,7 @@ from lifeboat.databases import (
     Load,
     Loaded,
     Target,
+    postgresql,
     postgresql_extensions,
     postgresql_prepared,
 )
@@ -333,6 +334,29 @@ def test_a_prepared_database_is_left_empty_by_a_load_that_fails_or_is_killed(
         )
         == "0\npg_database_owner\n"
     )
+
+
+def test_what_a_killed_restore_gave_to_its_owners_is_named_and_left(
+    pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(pg)
+    sql, wanted = HEAD + TABLES + b"ALTER TABLE public.u OWNER TO app;\n" + TAIL, Extension("dblink", "more")
+    with monkeypatch.context() as patch:
+        patch.setattr(postgresql, "_put_in_place", die)
+        killed(lambda: load(sql, wanted, extender=None))
+    owners = "SELECT relname, relowner::regrole FROM pg_class WHERE relname IN ('t', 'u') ORDER BY 1"
+    assert pg.run(owners, "copy") == "t\tpg_database_owner\nu\tapp\n"
+    left = r"Database 'copy' is there, and it holds table \S+, which a killed restore left; it is left as it is"
+    with pytest.raises(RestoreError, match=left) as refused:
+        load(sql, wanted, extender=None)
+    assert "Drop it and prepare an empty one" in refused.value.hint
+    with pytest.raises(DumpError, match="a restore is filling the database, or left it half-way"):
+        engine().dump("copy", (), len)
+    assert pg.run(owners, "copy") == "t\tpg_database_owner\nu\tapp\n"
+    pg.run("DROP DATABASE copy")
+    prepare(pg)
+    load(sql, wanted, extender=None)
+    assert (pg.run(owners, "copy"), pg.run(LOAD_ROLES)) == ("t\tpg_database_owner\nu\tapp\n", "0\n")
 
 
 THINGS = {

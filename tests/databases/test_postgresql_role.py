@@ -136,7 +136,7 @@ WAYS = {
         "boolean",
         "true",
         TABLE + b"CREATE POLICY p ON public.t WITH CHECK (public.f());\n"
-        b"ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;\nALTER TABLE ONLY public.t FORCE ROW LEVEL SECURITY;\n"
+        b"ALTER TABLE public.t FORCE ROW LEVEL SECURITY, ENABLE ROW LEVEL SECURITY;\n"
         b"INSERT INTO public.t VALUES (1);\n",
     ),
     "new type": ("integer", "1", TABLE + ROWS + b"ALTER TABLE public.t ALTER COLUMN a TYPE bigint USING public.f();\n"),

@@ -37,9 +37,10 @@ UNCHECKED_IF_PARTITIONED = 180_000  # since this version, a foreign key of a par
 _SUPERUSERS_ONLY = """
 SELECT what, name FROM (
   SELECT p.tableoid AS class, p.oid, proname AS name, 'function ' || p.oid::regprocedure ||
-         CASE WHEN lanpltrusted THEN ' is LEAKPROOF' ELSE ' is in language ' || quote_ident(lanname) END AS what
+         CASE WHEN NOT lanpltrusted THEN ' is in language ' || quote_ident(lanname)
+              WHEN proleakproof THEN ' is LEAKPROOF' ELSE ' has a SUPPORT function' END AS what
   FROM pg_proc p JOIN pg_language l ON l.oid = prolang
-  WHERE (NOT lanpltrusted AND prokind <> 'a') OR proleakproof  -- aggregates have no language of their own
+  WHERE (NOT lanpltrusted AND prokind <> 'a') OR proleakproof OR prosupport <> 0  -- aggregates have no language
   UNION ALL SELECT p.tableoid, p.oid, proname, 'function ' || p.oid::regprocedure || ' sets ' || s.name
   FROM pg_proc p, unnest(proconfig) c JOIN pg_settings s ON s.name = split_part(c, '=', 1)
   WHERE context NOT IN ('user', 'backend')
@@ -55,7 +56,8 @@ SELECT what, name FROM (
   UNION ALL SELECT tableoid, oid, tmplname, 'text search template ' || quote_ident(tmplname) FROM pg_ts_template
 ) made
 WHERE oid >= 16384  -- the server's own are below
-AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = made.class AND objid = made.oid AND deptype = 'e')
+-- those of extensions, and what comes with a range type
+AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = made.class AND objid = made.oid AND deptype IN ('e', 'i'))
 ORDER BY 1
 """
 # What the dump loads without.
@@ -83,13 +85,23 @@ FROM pg_constraint JOIN named child ON child.oid = conrelid JOIN named parent ON
 WHERE contype = 'f' AND convalidated AND conparentid = 0
 AND parent.name = ANY(%(excluded)s) AND child.name <> ALL(%(excluded)s) ORDER BY 2, 1
 """
-# Whoever owns something here; of the server's own superuser, nothing is recorded.
+# Whoever owns something here; of the server's first superuser, nothing is recorded, so it is looked for.
 _OWNERS = """
 SELECT DISTINCT rolname FROM pg_shdepend JOIN pg_database d ON d.oid = dbid JOIN pg_roles r ON r.oid = refobjid
-WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass AND deptype = 'o' ORDER BY 1
+WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass AND deptype = 'o'
+UNION SELECT rolname FROM pg_roles WHERE oid = 10 AND EXISTS (
+  SELECT FROM (
+    SELECT tableoid, oid FROM pg_class WHERE relowner = 10 AND relkind IN ('r', 'p', 'v', 'm', 'S')
+    UNION ALL SELECT tableoid, oid FROM pg_proc WHERE proowner = 10
+    UNION ALL SELECT tableoid, oid FROM pg_namespace WHERE nspowner = 10 AND nspname !~ '^pg_'
+    UNION ALL SELECT tableoid, oid FROM pg_type WHERE typowner = 10 AND typtype IN ('d', 'e', 'r')
+  ) made WHERE oid >= 16384
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = made.tableoid AND objid = made.oid AND deptype IN ('e', 'i'))
+) ORDER BY 1
 """
 _ROLES = """
-SELECT rolname, pg_has_role(oid, %(right)s) AND pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = ANY(%(names)s)
+SELECT rolname, pg_has_role(oid, %(right)s) AND pg_has_role(oid, 'USAGE'), rolsuper
+FROM pg_roles WHERE rolname = ANY(%(names)s)
 """
 DENIED = "42501"
 UNKNOWN_LOCALE = ("42809", "22023", "42704", "0A000", "42P17")
@@ -116,16 +128,17 @@ def of_server(session: Connection[Any], where: str, wanted: Properties, owned: I
     names = sorted(giving | roles(wanted))
     has_set = session.info.server_version >= SET_IS_A_RIGHT
     asked = {"right": "SET" if has_set else "MEMBER", "names": names}
-    known = dict(session.execute(_ROLES, asked).fetchall())
+    known = {name: (may, is_super) for name, may, is_super in session.execute(_ROLES, asked).fetchall()}
     user = session.info.user
     for name in names:
         grant = f"GRANT {quoted(name)} TO {quoted(user)}{' WITH SET TRUE, INHERIT TRUE' if has_set else ''}"
         if name not in known:
             text = f"{where} has no role {name!r}: a restore there leaves out what it has (CREATE ROLE {quoted(name)})"
-        elif name in giving and not known[name]:
+        elif name in giving and known[name] != (True, False):
+            why = "it is a superuser, and no restore acts as one" if known[name][1] else grant
             text = (
                 f"{user} cannot act as role {name!r} on {where}: a restore there gives it nothing, and replaces no"
-                f" database that it owns ({grant})"
+                f" database that it owns ({why})"
             )
         else:
             continue

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from itertools import chain
@@ -26,6 +26,7 @@ from lifeboat.databases.postgresql_statements import (
     Statement,
     Trailer,
     calls_functions,
+    forces_row_security,
     foreign_key,
     is_foreign_key,
     is_key,
@@ -39,6 +40,7 @@ from lifeboat.progress import Progress
 
 if TYPE_CHECKING:
     from psycopg import Connection, Error
+    from psycopg.errors import Diagnostic
 
 log = logger(__name__)
 
@@ -63,6 +65,10 @@ HINTS = {
         "Grant the connection's user BYPASSRLS, or make it the owner of the tables; only BYPASSRLS"
         " helps where a table has FORCE ROW LEVEL SECURITY, which binds its owner as well."
     ),
+    "has no equivalent in encoding": Lasting(
+        "Correct the text: Unicode, in which dumps are written, has no character for its bytes."
+    ),
+    "conversion between": Lasting("Move the database to another encoding: no client can read it in Unicode."),
     "42501": Lasting("Restore as a role that may do so: restore_connection in the settings."),
     "55006": "Stop the application, then restore again; pg_stat_activity tells who uses the database.",
     "53100": "The server's disk is full.",
@@ -75,13 +81,14 @@ HINTS = {
 SETTINGS = (
     b"SET client_encoding = 'UTF8'",
     b"SET standard_conforming_strings = on",  # strings end here where they end there
-    b"SET client_min_messages = error",
+    b"SET client_min_messages = warning",  # it warns of rights that nobody got
     b"SET synchronous_commit = off",  # what gives the database its name waits for the disk
     # What settings of the database would change in the dump's text, and where tables go.
     b"SET transform_null_equals = off",
     b"SET intervalstyle = postgres",
     b"SET default_tablespace = ''",
 )
+UNGRANTED = ("01006", "01007")  # rights that were not, or not all, granted or revoked
 AT_ONCE = 2 << 20  # bytes of rows, or of statements, that one connection takes at a time
 TO_THE_END = Statement("large object", "", b"SELECT pg_catalog.lo_lseek64(0, 0, 2);")
 
@@ -143,6 +150,7 @@ class _Loading:
         self.orphans: list[str] = []
         self._step: Literal["statements", "rows", "keys"] = "statements"
         self._group: list[Statement] = []
+        self._last: list[Statement] = []  # what would hide rows from the refresh of a materialized view
         self._group_bytes = 0
         self._large_object: Statement | None = None  # is being written
         self._filling: Statement | None = None  # a table's COPY
@@ -168,6 +176,8 @@ class _Loading:
             if isinstance(piece, Statement):
                 self._take(piece)
         self._begin("statements")
+        for statement in self._last:
+            self._take_in_order(statement)
         self._submit_group()
         self._workers.wait()
         if not complete:
@@ -190,10 +200,11 @@ class _Loading:
             return
         if self._role.does_without(statement):
             self._unfilled = statement.name
-            return
-        if statement.kind in ("owner", "default right"):
-            self._role.note(statement)
-        elif statement.kind == "setting":
+        elif not self._role.keeps(statement):
+            self._submit(statement)
+
+    def _submit(self, statement: Statement) -> None:
+        if statement.kind == "setting":
             self._set(statement)
         elif statement.kind == "rows" and statement.sql.startswith(b"COPY"):
             self._begin("rows")
@@ -204,6 +215,8 @@ class _Loading:
             self._begin("keys")
             lane = statement.name if statement.kind == "table" else None
             self._workers.submit(Job(partial(_run, statement=statement), len(statement.sql), lane))
+        elif forces_row_security(statement):
+            self._last.append(statement)
         else:
             self._begin("statements")
             self._take_in_order(unvalidated(statement) if foreign_key(statement) in self._unchecked else statement)
@@ -251,17 +264,21 @@ class _Loading:
             self._group = [self._large_object, TO_THE_END]
 
     def _run_optional(self, session: Connection[Any], group: Sequence[Statement]) -> None:
-        """Run statements that a server may refuse."""
-        if not refusal(session, [statement.sql for statement in group]):
-            return
-        for statement in group:
-            error = refusal(session, [statement.sql])
-            if error and error.sqlstate in FORGIVEN:
-                if statement.sql.startswith(b"COMMENT ON EXTENSION"):
-                    continue  # it has its own
+        """Run statements that a server may refuse, or take without doing what they say."""
+        with _warned(session, UNGRANTED) as warnings:
+            if refusal(session, [statement.sql for statement in group]):
+                warnings.clear()
+                for statement in group:
+                    self._run_if_possible(session, statement)
+        self.refused.update(warnings)
+
+    def _run_if_possible(self, session: Connection[Any], statement: Statement) -> None:
+        error = refusal(session, [statement.sql])
+        if error and error.sqlstate in FORGIVEN:
+            if not statement.sql.startswith(b"COMMENT ON EXTENSION"):  # it has its own
                 self.refused[error.diag.message_primary or error.sqlstate] += 1
-            elif error:
-                raise _failure(session, statement, error)
+        elif error:
+            raise _failure(session, statement, error)
 
     def _run_together(self, session: Connection[Any], group: Sequence[Statement]) -> None:
         """Run statements; if the server refuses one, find out which."""
@@ -326,6 +343,20 @@ class _Loading:
 
     def _is_alone(self, table: str) -> bool:
         return self._all_alone or table in self._alone
+
+
+@contextlib.contextmanager
+def _warned(session: Connection[Any], states: Collection[str]) -> Iterator[list[str]]:
+    """Yield what a server warns of, for the length of the block."""
+    found: list[str] = []
+
+    def take(said: Diagnostic) -> None:
+        if said.sqlstate in states and said.message_primary:
+            found.append(said.message_primary)
+
+    session.add_notice_handler(take)
+    yield found
+    session.remove_notice_handler(take)
 
 
 def _copy(session: Connection[Any], statement: Statement, pieces: Iterable[bytes]) -> None:

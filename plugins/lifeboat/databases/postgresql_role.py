@@ -104,6 +104,14 @@ WHERE relowner = %(role)s::regrole AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
     SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = relation.oid
     AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i')))
 """
+# Of the rights that an owner has to what it owns, what it took from itself: until it owns it, there is nothing to take.
+_RIGHT_OF = re.compile(
+    rb'(?:GRANT [A-Z,]+|(?P<takes>REVOKE ALL)) ON (?P<what>.+) (?:TO|FROM) (?P<name>"(?:[^"]|"")+"|\w+)'
+    rb"(?: WITH GRANT OPTION)?;\Z",
+    re.DOTALL,
+)
+_GIVEN = re.compile(rb'ALTER [A-Z ]+ (?P<schema>"(?:[^"]|"")+"|\w+)\..* OWNER TO (?P<owner>.+);\Z', re.DOTALL)
+DENIED = "42501"
 NOT_GIVEN = FORGIVEN | {"0A000"}  # which is a column's sequence, whose table could not be given
 
 
@@ -138,13 +146,24 @@ class Role:
     closed: Mapping[str, str] = field(default_factory=dict)
     hidden: frozenset[str] = frozenset()
     left_out: Counter[str] = field(default_factory=Counter)
+    _owning: set[str] = field(default_factory=set)
+    _taken: set[tuple[bytes, bytes]] = field(default_factory=set)
 
     @property
     def is_own(self) -> bool:
         """Whether the restore login loads by itself."""
         return self.server.user == self.own
 
-    def note(self, statement: Statement) -> None:
+    def keeps(self, statement: Statement) -> bool:
+        """Remember what can only be run in the end; whether that is all that there is to do with a statement."""
+        if statement.kind == "right":
+            self._note_right(statement)
+        elif statement.kind in ("owner", "default right"):
+            self._note(statement)
+            return True
+        return False
+
+    def _note(self, statement: Statement) -> None:
         """Remember a statement that only who owns something can run, if that can be somebody's of this server."""
         name = unquoted(statement.name)
         if name == self.own and statement.kind == "owner":
@@ -152,6 +171,18 @@ class Role:
         elif why := self.owners.get(name, f'role "{name}" does not exist'):
             self.refused[why] += 1
         else:
+            self.noted.append(statement.sql)
+            self._owning.add(name)
+
+    def _note_right(self, statement: Statement) -> None:
+        """Remember what an owner took from itself, and what it left itself, for it has all rights until then."""
+        found = _RIGHT_OF.match(statement.sql)
+        if not found or unquoted(found["name"].decode("utf-8", "replace")) not in self._owning:
+            return
+        taken = (found["what"], found["name"])
+        if found["takes"]:
+            self._taken.add(taken)
+        if taken in self._taken:
             self.noted.append(statement.sql)
 
     def does_without(self, statement: Statement) -> bool:
@@ -317,11 +348,22 @@ def _give(session: Connection[Any], statements: Iterable[bytes]) -> Counter[str]
     refused: Counter[str] = Counter()
     for sql in chain.from_iterable(group for group in groups(statements) if refusal(session, group)):
         error = refusal(session, [sql])
+        if error and error.sqlstate == DENIED:
+            error = refusal(session, _with_room(sql)) and error
         if error and error.sqlstate in NOT_GIVEN:
             refused[error.diag.message_primary or error.sqlstate] += 1
         elif error:
             raise error
     return refused
+
+
+def _with_room(sql: bytes) -> list[bytes]:
+    """Return what gives something to an owner who may make nothing in its schema: the server asks for that right."""
+    found = _GIVEN.match(sql)
+    if not found:
+        return [sql]
+    may = b"CREATE ON SCHEMA " + found["schema"]
+    return [b"GRANT %b TO %b" % (may, found["owner"]), sql, b"REVOKE %b FROM %b" % (may, found["owner"])]
 
 
 def _givable(session: Connection[Any], role: Role) -> list[bytes]:
@@ -380,8 +422,22 @@ def _tried(session: Connection[Any], statements: Sequence[bytes]) -> Counter[str
         except psycopg.Error as error:
             if error.sqlstate not in NOT_GIVEN:
                 raise
-            refused[error.diag.message_primary or error.sqlstate] += 1
+            if error.sqlstate != DENIED or not _runs(session, _with_room(sql)):
+                refused[error.diag.message_primary or error.sqlstate] += 1
     return refused
+
+
+def _runs(session: Connection[Any], statements: Iterable[bytes]) -> bool:
+    """Run statements in a transaction that goes on; whether the server took them all."""
+    import psycopg
+
+    try:
+        with session.transaction():
+            for sql in statements:
+                session.execute(sql, binary=True)
+    except psycopg.Error:
+        return False
+    return True
 
 
 def _drop(session: Connection[Any], name: str) -> None:

@@ -27,6 +27,7 @@ OURS = _PATIENCE | {"array_nulls": "on", "default_transaction_read_only": "off"}
 OF_DUMPS = {
     "bytea_output": "hex",
     "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
 }

@@ -16,6 +16,7 @@ from lifeboat.errors import RestoreError
 
 END_OF_ROWS = b"\\.\n"
 TRAILER = b"-- PostgreSQL database dump complete"
+LONGEST_WORD = 16  # bytes of a statement in which its first word ends
 TRUST = "If you trust it, load it by hand with psql, as docs/RECOVERY.md shows."
 CREATED = (
     *("SCHEMA", "TYPE", "DOMAIN", "TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "INDEX", "FUNCTION"),
@@ -67,18 +68,24 @@ _OWN_OPTION = re.compile(rb"[( ]pg_\w+=")
 _INSIGNIFICANT = _pattern(rf"(?P<keep> --[^\n]* | {_STRING} | {_WORD} ) | :: \s* {_TYPE} | [\s()]+")
 _QUOTED_OR_CAST = re.compile(rb"['\"$]|--|::")
 _BLANKS = b" \t\n\r\f\v()"  # which are all that is insignificant where nothing is quoted or cast
-_BLANK = re.compile(rb"[ \t\r\n]+|--(?!" + TRAILER[2:] + rb")[^\n]*\n")
+_BLANK = re.compile(rb"(?:[ \t\r\n]++|--(?!" + TRAILER[2:] + rb")[^\n]*+\n)++")
 _RESTRICT = re.compile(rb"\\(un)?restrict ([A-Za-z0-9]+)\n")
 EXTENSION = _pattern(
     rf"CREATE\ EXTENSION\ IF\ NOT\ EXISTS\ (?P<name> {_NAME} )\ WITH\ SCHEMA\ (?P<schema> {_NAME} );\Z"
 )
 
-# In the order in which they are tried; the first two are followed by rows, or hold them.
-_KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
-    ("rows", _pattern(rf"COPY\ (?P<name> {_QUALIFIED} ) \ (?:\( {_NAME} (?:,\ {_NAME})* \))? \ FROM\ stdin;\Z")),
-    ("rows", _pattern(rf"INSERT\ INTO\ (?P<name> {_QUALIFIED} )\ ")),
+# In the order in which they are tried, of those that begin with a statement's first word; the first two are followed by
+# rows, or hold them.
+_KINDS: tuple[tuple[str, str, re.Pattern[bytes]], ...] = (
+    (
+        "COPY",
+        "rows",
+        _pattern(rf"COPY\ (?P<name> {_QUALIFIED} ) \ (?:\( {_NAME} (?:,\ {_NAME})* \))? \ FROM\ stdin;\Z"),
+    ),
+    ("INSERT", "rows", _pattern(rf"INSERT\ INTO\ (?P<name> {_QUALIFIED} )\ ")),
     # What a load has set already, and what belongs to the server that was dumped.
     (
+        "BEGIN COMMIT SET RESET",
         "skipped",
         _pattern(
             rf"""(?: BEGIN | COMMIT
@@ -89,19 +96,33 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
         ),
     ),
     # Nothing is left of it: all that it set is the server's own.
-    ("skipped", _pattern(rf"ALTER\ TABLE\ (?:ONLY\ )? {_QUALIFIED} \ ALTER\ COLUMN\ {_NAME};\Z")),
+    ("ALTER", "skipped", _pattern(rf"ALTER\ TABLE\ (?:ONLY\ )? {_QUALIFIED} \ ALTER\ COLUMN\ {_NAME};\Z")),
     # Of the other encodings, some have bytes that look like quotes.
-    ("setting", _pattern(r"SET\ client_encoding\ =\ '(?:UTF8|SQL_ASCII|LATIN\d+|WIN\d+|ISO_8859_\d|EUC_\w+)';\Z")),
     (
+        "SET",
+        "setting",
+        _pattern(r"SET\ client_encoding\ =\ '(?:UTF8|SQL_ASCII|LATIN\d+|WIN\d+|ISO_8859_\d|EUC_\w+)';\Z"),
+    ),
+    (
+        "SET",
         "setting",
         _pattern(r"SET\ (?:check_function_bodies|xmloption|row_security|default_table_access_method)\ =\ \w+;\Z"),
     ),
-    ("setting", _pattern(r"SELECT\ pg_catalog\.set_config\('search_path',\ '[^']*',\ false\);\Z")),
-    ("sequence", _pattern(r"SELECT\ pg_catalog\.setval\('(?P<name> (?:[^']|'')+ )',\ -?\d+,\ (?:true|false)\);\Z")),
-    ("large object", _pattern(r"SELECT\ pg_catalog\.(?:lo_create|lo_open)\('(?P<name> \d+ )'(?:,\ \d+)?\);\Z")),
-    ("large object", _pattern(r"SELECT\ pg_catalog\.(?:lowrite\(0,\ '\\x[0-9a-f]*'\) | lo_close\(0\));\Z")),
-    ("owner", _pattern(rf"ALTER\ (?:{_CREATED}|LARGE\ OBJECT)\ {_OWNED} \ OWNER\ TO\ (?P<name> {_NAME} );\Z")),
+    ("SELECT", "setting", _pattern(r"SELECT\ pg_catalog\.set_config\('search_path',\ '[^']*',\ false\);\Z")),
     (
+        "SELECT",
+        "sequence",
+        _pattern(r"SELECT\ pg_catalog\.setval\('(?P<name> (?:[^']|'')+ )',\ -?\d+,\ (?:true|false)\);\Z"),
+    ),
+    (
+        "SELECT",
+        "large object",
+        _pattern(r"SELECT\ pg_catalog\.(?:lo_create|lo_open)\('(?P<name> \d+ )'(?:,\ \d+)?\);\Z"),
+    ),
+    ("SELECT", "large object", _pattern(r"SELECT\ pg_catalog\.(?:lowrite\(0,\ '\\x[0-9a-f]*'\) | lo_close\(0\));\Z")),
+    ("ALTER", "owner", _pattern(rf"ALTER\ (?:{_CREATED}|LARGE\ OBJECT)\ {_OWNED} \ OWNER\ TO\ (?P<name> {_NAME} );\Z")),
+    (
+        "GRANT REVOKE",
         "right",
         _pattern(
             r"""(?:GRANT|REVOKE)\ (?:"[^"]*+"|[^"])+? \ ON
@@ -110,34 +131,42 @@ _KINDS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
         ),
     ),
     (
+        "ALTER",
         "default right",
         _pattern(
             rf"""ALTER\ DEFAULT\ PRIVILEGES\ FOR\ ROLE\ (?P<name> {_NAME} ) (?:\ IN\ SCHEMA\ {_NAME})?
-            \ (?:GRANT|REVOKE)\ [A-Z,\ ]+ \ ON\ (?:TABLES|SEQUENCES|FUNCTIONS|TYPES|SCHEMAS)
+            \ (?:GRANT|REVOKE)\ [A-Z,\ ]+ \ ON\ (?:TABLES|SEQUENCES|FUNCTIONS|TYPES|SCHEMAS|LARGE\ OBJECTS)
             \ +(?:TO|FROM)\ {_NAME} (?:\ WITH\ GRANT\ OPTION)?;\Z"""
         ),
     ),
-    ("right", _pattern(r"(?: ALTER\ DEFAULT\ PRIVILEGES | SECURITY\ LABEL )\b")),
+    ("ALTER SECURITY", "right", _pattern(r"(?: ALTER\ DEFAULT\ PRIVILEGES | SECURITY\ LABEL )\b")),
     (
+        "COMMENT",
         "optional comment",
         _pattern(r"COMMENT\ ON\ (?:EXTENSION|PUBLICATION|SUBSCRIPTION|EVENT\ TRIGGER|(?:PROCEDURAL\ )?LANGUAGE)\b"),
     ),
-    ("extension", EXTENSION),
-    ("comment", _pattern(r"COMMENT\ ON\ (?P<name> (?!DATABASE\b|ROLE\b|TABLESPACE\b) .*? )\ IS\ ")),
-    ("refresh", _pattern(rf"REFRESH\ MATERIALIZED\ VIEW\ (?P<name> {_QUALIFIED} );\Z")),
+    ("CREATE", "extension", EXTENSION),
+    ("COMMENT", "comment", _pattern(r"COMMENT\ ON\ (?P<name> (?!DATABASE\b|ROLE\b|TABLESPACE\b) .*? )\ IS\ ")),
+    ("REFRESH", "refresh", _pattern(rf"REFRESH\ MATERIALIZED\ VIEW\ (?P<name> {_QUALIFIED} );\Z")),
     (
+        "CREATE",
         "",
         _pattern(
             r"CREATE\ (?:OR\ REPLACE\ )? (?:(?:UNLOGGED|UNIQUE|RECURSIVE|CONSTRAINT|DEFAULT)\ )*"
             rf"(?P<kind> {_CREATED} ) {_MADE}"
         ),
     ),
-    ("", _pattern(rf"ALTER\ (?P<kind> {_CREATED} ) (?:\ ONLY)? {_MADE}")),
+    ("ALTER", "", _pattern(rf"ALTER\ (?P<kind> {_CREATED} ) (?:\ ONLY)? {_MADE}")),
 )
+_BY_WORD = {
+    word: [(kind, pattern) for words, kind, pattern in _KINDS if word in words.encode().split()]
+    for word in {word for words, *_ in _KINDS for word in words.encode().split()}
+}
 _FOREIGN_KEY = _pattern(
     rf"ALTER\ TABLE\ (?:ONLY\ )?{_QUALIFIED}\s+ADD\ CONSTRAINT\ (?P<name> {_NAME} )\ FOREIGN\ KEY\ "
 )
 _NOT_VALID = b" NOT VALID"
+_FORCED = b" FORCE ROW LEVEL SECURITY;"
 _HEIR = _pattern(rf"\n\)\nINHERITS\ \((?P<parents> {_QUALIFIED} (?:,\ {_QUALIFIED})* )\) (?:\nWITH\ \([^\n]*\))?;\Z")
 _PARTITION = _pattern(
     rf"""ALTER\ TABLE\ (?:ONLY\ )? (?P<parent> {_QUALIFIED} )\ ATTACH\ PARTITION\ (?P<child> {_QUALIFIED} )\s
@@ -292,12 +321,13 @@ def recognise(sql: bytes) -> Statement:
 
     :raises RefusedStatementError: it is none that pg_dump writes for one database.
     """
-    if _OWN_OPTION.search(sql):
+    if b"pg_" in sql and _OWN_OPTION.search(sql):
         sql = _without_own_options(sql)
-    for kind, pattern in _KINDS:
+    word = sql[:LONGEST_WORD].partition(b" ")[0].removesuffix(b";")
+    for kind, pattern in _BY_WORD.get(word, ()):
         if found := pattern.match(sql):
-            groups = found.groupdict()
-            return Statement(kind or groups["kind"].decode().lower(), _name(groups.get("name") or b""), sql)
+            name = found["name"] if "name" in pattern.groupindex else None
+            return Statement(kind or found["kind"].decode().lower(), _name(name or b""), sql)
     if elsewhere := _ELSEWHERE.match(sql):
         kind, name = elsewhere["kind"].decode("utf-8", "replace").lower(), _name(elsewhere["name"])
         raise RefusedStatementError(name, f"The dump makes {kind} {name}, which reaches beyond its database.", TRUST)
@@ -376,6 +406,11 @@ def foreign_key(statement: Statement) -> str:
 def unvalidated(statement: Statement) -> Statement:
     """Return a foreign key that the server does not check for the rows that are there."""
     return replace(statement, sql=statement.sql.removesuffix(b";").removesuffix(_NOT_VALID) + _NOT_VALID + b";")
+
+
+def forces_row_security(statement: Statement) -> bool:
+    """Whether a statement hides rows of a table from its owner, too."""
+    return statement.kind == "table" and statement.sql.endswith(_FORCED)
 
 
 def is_heir(statement: Statement) -> bool:
