@@ -1,9 +1,10 @@
-"""How far a long step has come, told in its log now and then."""
+"""How far a long step has come: logged now and then, and known to whoever shows it."""
 
 from __future__ import annotations
 
 import time
 from threading import Lock
+from typing import NamedTuple
 
 from lifeboat.logs import logger
 from lifeboat.text import size_text
@@ -13,6 +14,21 @@ log = logger(__name__)
 SECONDS = 15.0  # between two lines of one step
 
 
+class Reached(NamedTuple):
+    """How far a step has come.
+
+    :param doing: what is going on.
+    :param done: bytes so far.
+    :param total: bytes in all; None where nobody knows.
+    :param seconds: since it began, when the last of these bytes were counted.
+    """
+
+    doing: str
+    done: int
+    total: int | None
+    seconds: float
+
+
 class Progress:
     """Counts bytes and logs the count, at most every `SECONDS`; a step shorter than that logs nothing.
 
@@ -20,18 +36,28 @@ class Progress:
     :param total: bytes in all, where that is known.
     """
 
+    latest: Progress | None = None  # of this process: the one that counted last
+
     def __init__(self, doing: str, total: int | None = None) -> None:
         self._doing, self._total = doing, total
         self._done = 0
-        self._next = time.monotonic() + SECONDS
+        self._began = self._counted = time.monotonic()
+        self._next = self._began + SECONDS
         self._lock = Lock()  # uploads count from several threads
+
+    @property
+    def reached(self) -> Reached:
+        """How far the step has come."""
+        return Reached(self._doing, self._done, self._total, round(self._counted - self._began, 1))
 
     def advance(self, count: int) -> None:
         """Count some more bytes."""
+        Progress.latest = self
         with self._lock:
             self._done += count
-            if time.monotonic() < self._next:
+            self._counted = time.monotonic()
+            if self._counted < self._next:
                 return
-            self._next = time.monotonic() + SECONDS
+            self._next = self._counted + SECONDS
         of = f" of {size_text(self._total)}" if self._total else ""
         log.info("%s: %s%s so far.", self._doing, size_text(self._done), of)

@@ -21,6 +21,7 @@ from lifeboat.archive.entry import EntryInfo, PackedEntry, Payload, pack
 from lifeboat.archive.workers import SMALL, batches, cores, short_switch_interval
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.files import Member, OpenFile
+from lifeboat.progress import Progress
 
 QUEUED_PIECES = 8
 WAIT_SECONDS = 0.1
@@ -255,10 +256,12 @@ def _write_again(archive: ArchiveWriter, name: str, member: Member) -> Outcome:
 
 def _write(archive: ArchiveWriter, pieces: Iterator[_Start | bytes | Outcome]) -> Outcome:
     start = cast(_Start, next(pieces))
+    progress = Progress(f"Packing {start.info.filename}")  # of unknown length: what counts is deflated
     with archive.entry(start.info, start.size) as entry:
         piece = next(pieces)
         while not isinstance(piece, Outcome):
             entry.write(cast(bytes, piece))
+            progress.advance(len(cast(bytes, piece)))
             piece = next(pieces)
         return piece
 

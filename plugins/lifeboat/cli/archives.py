@@ -94,13 +94,16 @@ def verify(
 
     A key is verified at every destination that should hold it.
     """
+    from lifeboat.cli.bar import bar
+
     settings = terminal.load_settings()
     path = Path(archive)
     try:
         is_file = path.is_file()
     except OSError as error:
         raise SettingsError(f"{archive[:100]!r}... is not a path: {error.strerror}.") from error
-    checks = [_check_file(settings, path)] if is_file else _check_key(settings, archive, tuple(destination or ()))
+    with bar(as_json=as_json):
+        checks = [_check_file(settings, path)] if is_file else _check_key(settings, archive, tuple(destination or ()))
     if as_json:
         terminal.print_json(checks)
     else:

@@ -63,6 +63,8 @@ def _back_up_all(
     note: str,
     as_json: bool,
 ) -> None:
+    from lifeboat.cli.bar import bar
+
     settings = terminal.load_settings()
     names = [application] if application is not None else settings.applications_of(kind)
     if databases and application is None:
@@ -77,7 +79,7 @@ def _back_up_all(
     failures: dict[str, LifeboatError] = {}
     for name in names:
         try:
-            with terminal.scratch(settings, name) as scratch:
+            with bar(as_json=as_json), terminal.scratch(settings, name) as scratch:
                 results.append(_back_up(settings, name, kind, databases, destinations, note, scratch))
         except LifeboatError as error:  # one application that fails does not stop the others
             failures[name] = error

@@ -123,6 +123,7 @@ def drill_archives(
 ) -> None:
     """Restore archives to scratch, compare them with what was captured, and sign proofs."""
     from lifeboat import connections, drill
+    from lifeboat.cli.bar import bar
 
     settings = terminal.load_settings()
     names = [application] if application is not None else list(settings.applications)
@@ -137,7 +138,8 @@ def drill_archives(
         for place, key in drill.choices(settings, name, tuple(destination or ()), archive, datetime.now(UTC)):
             try:
                 (where,) = connections.destinations(settings, name, (place,), deleting=True)
-                proofs.append(drill.rehearse(settings, name, where, key, by, datetime.now(UTC)))
+                with bar(as_json=as_json):
+                    proofs.append(drill.rehearse(settings, name, where, key, by, datetime.now(UTC)))
             except LifeboatError as error:  # one archive that fails does not stop the others
                 failures[f"{key or 'everything'} at {place}"] = error
     if as_json:
@@ -175,18 +177,20 @@ def _restore(
     settings: Settings, request: RestoreRequest, *, compare: bool, sequential: bool, commands: bool, as_json: bool
 ) -> None:
     from lifeboat import after_restore, restore
+    from lifeboat.cli.bar import bar
 
     plan = restore.select(settings, request, datetime.now(UTC))
     report: dict[str, Any] = {"plan": plan.to_json()}
-    restore.verify(settings, plan)
-    with terminal.scratch(settings, plan.application) as scratch:
-        taken = restore.safety_backup(settings, plan, scratch)
-    report["safety_backup"] = taken.packed.key if taken else None
-    report["databases"] = [
-        restore.restore_database(settings, plan, step, sequential=sequential, compare=compare).to_json()
-        for step in plan.databases
-    ]
-    report["files"] = restore.restore_files(settings, plan).to_json() if plan.files else None
+    with bar(as_json=as_json):
+        restore.verify(settings, plan)
+        with terminal.scratch(settings, plan.application) as scratch:
+            taken = restore.safety_backup(settings, plan, scratch)
+        report["safety_backup"] = taken.packed.key if taken else None
+        report["databases"] = [
+            restore.restore_database(settings, plan, step, sequential=sequential, compare=compare).to_json()
+            for step in plan.databases
+        ]
+        report["files"] = restore.restore_files(settings, plan).to_json() if plan.files else None
     report["after_restore"] = after_restore.run_commands(settings, plan) if commands else []
     if as_json:
         terminal.print_json(report)

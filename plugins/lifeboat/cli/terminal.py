@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import logging
 import os
@@ -72,12 +73,17 @@ def begin() -> None:
     own.addHandler(_log_handler())
 
 
+@functools.cache
+def errors() -> Console:
+    """Return standard error as a console, which knows from its beginning whether that is a terminal."""
+    return Console(stderr=True)
+
+
 def _log_handler() -> logging.Handler:
-    console = Console(stderr=True)
-    if console.is_terminal:
+    if errors().is_terminal:
         from rich.logging import RichHandler
 
-        return RichHandler(console=console, show_path=False, log_time_format=LOG_TIME)
+        return RichHandler(console=errors(), show_path=False, log_time_format=LOG_TIME)
     handler = logging.StreamHandler()  # a line for each record: rich would break keys in two
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-8s %(message)s", LOG_TIME))
     return handler

@@ -1,0 +1,68 @@
+"""A bar on the terminal that says how far a long step has come, and how fast."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.table import Column
+
+from lifeboat.cli import terminal
+from lifeboat.progress import Progress as Step
+from lifeboat.progress import Reached
+from lifeboat.text import one_line, size_text
+
+
+class Bar(Progress):
+    """Shows, each time it is drawn, how far the step has come that counted last.
+
+    :param console: of the terminal; what is logged there appears above the bar.
+    """
+
+    def __init__(self, console: Console) -> None:
+        whole = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+        columns = (
+            TextColumn("{task.description}", markup=False, table_column=whole),
+            BarColumn(bar_width=20),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[text]}"),
+        )
+        super().__init__(*columns, console=console, transient=True, expand=True)
+        self._step = self.add_task("", total=None, visible=False, text="")
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if Step.latest is not None:
+            reached = Step.latest.reached
+            self.update(
+                self._step,
+                description=one_line(reached.doing),
+                completed=reached.done,
+                total=reached.total,
+                text=text_of(reached),
+                visible=True,
+            )
+        yield from super().get_renderables()
+
+
+def text_of(reached: Reached) -> str:
+    """Say how much was done, how fast, and how long the rest takes at that speed."""
+    done, total, seconds = reached.done, reached.total, reached.seconds
+    if not done or not seconds:
+        return size_text(done)
+    speed = done / seconds
+    minutes, rest = divmod(round(max((total or 0) - done, 0) / speed), 60)
+    left = f", {minutes}:{rest:02} left" if total else ""
+    return f"{size_text(done)}, {size_text(speed)}/s{left}"
+
+
+@contextlib.contextmanager
+def bar(*, as_json: bool) -> Iterator[None]:
+    """Show a bar while the block runs, if people look at a terminal; programs and logs get none."""
+    if as_json or not (sys.stderr.isatty() and terminal.output.file.isatty()):
+        yield
+        return
+    with Bar(terminal.errors()):
+        yield
