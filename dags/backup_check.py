@@ -17,6 +17,7 @@ compares their SHA-256). On a worker's shell: `lifeboat check`.
 | size unusual | tables or files were lost, or added | look at what changed; `lifeboat verify` |
 | too much stored | retention keeps more than the limit | `lifeboat plan`; change `retention` or `health` |
 | upload never finished | a worker died | nothing, if the next run succeeded: `backup_cleanup` sweeps it |
+| a database that nobody backs up | somebody made it | name it under `applications`, or `ignore_databases` |
 | a destination lags | it was down during the last upload | clear that `upload` task |
 | an archive vanished | somebody, or a lifecycle rule, deleted it | the destination's access log; its other copy |
 | an archive is missing at one destination | an upload failed, and was not cleared | clear that `upload` task |

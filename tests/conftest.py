@@ -307,6 +307,7 @@ def project(
                 "offsite": {"type": "s3", "connection": "backups_s3", "bucket": bucket, "prefix": "lifeboat"},
             },
             "applications": {"Shop": {"databases": [{"name": "shop", "connection": "shop_db"}]}},
+            "ignore_databases": ["*"],  # all tests share a server
         } | changes
         for name, kept in settings["destinations"].items() if prepared else ():
             if kept.get("type") == "disk":

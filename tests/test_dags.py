@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, config, connections
+from lifeboat import catalog, config, connections, health
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.errors import StorageError
 from lifeboat.staging import StagingDirectory
@@ -254,6 +254,7 @@ def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
         assert dead_man.requests == 1
         for stored_key in stored()["disk"]:
             (tmp_path / "disk" / f"{stored_key}.json").unlink()
+        monkeypatch.setattr(health, "ARRIVING", timedelta())
         lagging = run(load_dag("backup_check"))
         assert lagging.state == "failed"
         assert states(lagging)["offsite.check"] == ["success"]

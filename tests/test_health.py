@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from lifeboat import catalog, health
 from lifeboat.catalog import Catalog, Kind, Proof
-from lifeboat.health import Limits
+from lifeboat.health import ARRIVING, Limits
 from lifeboat.storage import StoredObject
 from lifeboat.text import MEGABYTE
 
@@ -68,6 +68,11 @@ SECOND = 1 / 86400
             {"longest_proof_age": DAY},
             {"database proof": "unhealthy: no database archive is proven to restore"},
         ),
+        (
+            listing((0, 5)),
+            {"recovery_time": HOUR},
+            {"database proof": "unhealthy: no database archive is proven to restore, so nothing measured the stated"},
+        ),
     ],
 )
 def test_findings(objects: list[StoredObject], limits: dict[str, Any], expected: dict[str, str]) -> None:
@@ -93,6 +98,11 @@ def test_findings(objects: list[StoredObject], limits: dict[str, Any], expected:
             {"database recovery time": "unhealthy: recovery of the proven database archive took 1.0 hours; the stated"},
         ),
         (Proof("key", NOW, HOUR, "it is forged"), {}, {"database proof": "unhealthy: it is forged"}),
+        (
+            Proof("key", NOW + HOUR, HOUR),
+            {"longest_proof_age": DAY},
+            {"database proof": "degraded: the newest database proof is dated in the future: some clock is wrong"},
+        ),
     ],
 )
 def test_proofs(proof: Proof, limits: dict[str, Any], expected: dict[str, str]) -> None:
@@ -103,7 +113,7 @@ def test_proofs(proof: Proof, limits: dict[str, Any], expected: dict[str, str]) 
     assert {check for check, text in told.items() if not text.startswith("healthy")} == set(expected)
     for check, start in expected.items():
         assert told[check].startswith(start)
-    if not proof.error:
+    if not proof.error and proof.proven_at <= NOW:
         assert told["database coverage"] == "healthy: 1 of 2 database archives are proven"
 
 
@@ -131,7 +141,9 @@ def test_other_applications_do_not_count() -> None:
 def test_a_lagging_destination_is_degraded() -> None:
     limits = Limits(DATABASE, recovery_point=DAY)
     times: dict[str, health.Times] = {"disk": {"database": [NOW]}, "s3": {"database": [NOW - DAY]}, "new": {}}
-    findings = health.compare("Shop", times, limits, NOW, WEEK)
+    arriving = health.compare("Shop", times, limits, NOW + ARRIVING - timedelta(seconds=1), WEEK)
+    assert {each.destination for each in arriving if each.verdict != "healthy"} == {"new"}  # it lacks yesterday's
+    findings = health.compare("Shop", times, limits, NOW + ARRIVING, WEEK)
     assert {(each.destination, each.verdict) for each in findings} == {
         *(("s3", "degraded"), ("new", "degraded"), ("", "healthy"))
     }
@@ -171,6 +183,7 @@ def test_an_archive_that_vanished_is_missed_by_its_marker() -> None:
         "vanished": f"unhealthy: {key} and 1 older archive vanished: the marker is left, and Lifeboat always deletes"
         f" that first. Find out who deleted it; to accept the loss, delete {key}.json"
     }
+    assert bad(markers)["database age"] == "unhealthy: no database archive is left"
     met_an_upload = [stored._replace(modified=NOW - HOUR) for stored in markers]
     assert bad([*listing((0.5, 5)), *met_an_upload]) == {}
 

@@ -150,6 +150,7 @@ Pattern = Annotated[str, AfterValidator(_below_the_root)]
 ConnectionId = Annotated[str, AfterValidator(_a_connection), Field(description="id of an Airflow connection")]
 BucketName = Annotated[str, AfterValidator(_a_bucket)]
 StorageClass = Annotated[str, AfterValidator(_a_storage_class)]
+DatabasePattern = Annotated[str, Field(min_length=1)]
 Address = Annotated[str, AfterValidator(_an_address)]
 
 
@@ -537,6 +538,8 @@ class Settings(_Model):
     :param restore: what a restore in Airflow asks for.
     :param drill: how restores are rehearsed.
     :param metrics: who may read the metrics without a login.
+    :param ignore_databases: names of databases on the servers of ``applications`` that need no backup; ``*`` and ``?``
+        stand for any characters. Others that no application backs up are a finding of the check.
     :param legacy_timezone: of the times in the names of laravel-backup's archives; `timezone` when left out.
     :param legacy_until: last day on which laravel-backup's archives, which nobody signs, are verified and restored;
         none are when left out. They are listed and retained all the same.
@@ -553,6 +556,7 @@ class Settings(_Model):
     restore: Restore = Restore()
     drill: Drill = Drill()
     metrics: Metrics | None = None
+    ignore_databases: tuple[DatabasePattern, ...] = ()
     legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
     legacy_until: Day | None = None
 

@@ -15,6 +15,7 @@ from lifeboat.text import MEGABYTE, age_text, plural, size_text
 COMPARED = 5  # archives before the newest whose median size is the usual one
 SKEW = timedelta(minutes=5)  # between the clocks of two workers; what is dated later is dated wrong
 STILL_RUNNING = timedelta(hours=1)  # an upload younger than this may be under way
+ARRIVING = timedelta(hours=2)  # an archive younger than this may still be on its way to another destination
 EVERYTHING = "Everything"  # in the place of an application
 COMPARED_TIMES = 50  # newest archives of a kind that destinations are compared by
 
@@ -91,18 +92,19 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
         if stored.key.startswith(f"{application}/")
     }
     since = {archive.key: unfinished.pop(archive.key + MARKER) for archive in vanished}
+    # A listing that met an upload may show its marker alone.
+    gone = [archive for archive in vanished if now - since[archive.key] > STILL_RUNNING]
     findings: list[tuple[str, Verdict, str]] = []
     for kind, limit in limits.longest_ages.items():
-        healthy, text = _age(present, kind, limit, now)
+        healthy, text = _age(present, kind, limit, now, any(each.kind == kind for each in gone))
         findings.append((f"{kind} age", "healthy" if healthy else "unhealthy", text))
         of_kind = [archive for archive in present if archive.kind == kind]
         if of_kind and limits.size_factor is not None:
             findings.append(_size(of_kind, limits.size_factor))
     findings.append(_storage(archives, limits.max_storage_megabytes))
     findings.append(_unfinished(unfinished, now))
-    # A listing that met an upload may show its marker alone.
-    if gone := [archive.key for archive in vanished if now - since[archive.key] > STILL_RUNNING]:
-        findings.append(_vanished(gone))
+    if gone:
+        findings.append(_vanished([archive.key for archive in gone]))
     if early := len(archives) - len(present):
         dated = plural(early, "archive is", "archives are")
         findings.append(("clock", "degraded", f"{dated} dated in the future: some clock is wrong"))
@@ -122,13 +124,14 @@ def compare(
     findings = []
     for kind in limits.longest_ages:
         times = {name: kinds.get(kind, ()) for name, kinds in held.items()}
-        best = max((newest[0] for newest in times.values() if newest), default=None)
+        arrived = (time for each in times.values() for time in each if now - time >= ARRIVING)
+        best = max(arrived, default=None)
         for name, here in times.items():
-            if best is not None and (not here or here[0] != best):
+            if best is not None and (not here or here[0] < best):
                 newest = f"of {_when(here[0])}" if here else "missing"
                 text = f"its newest {kind} archive is {newest}, while another destination has that of {_when(best)}"
                 findings.append(Finding(application, name, "same newest", "degraded", text))
-            elsewhere = {time for other in times.values() for time in other if now - time < all_kept}
+            elsewhere = {time for other in times.values() for time in other if ARRIVING <= now - time < all_kept}
             if gaps := _gaps(here, elsewhere):
                 more = f", and {len(gaps) - 1} before it," if len(gaps) > 1 else ""
                 text = f"the {kind} archive of {_when(gaps[0])}{more} is missing here, and another destination has it"
@@ -174,10 +177,13 @@ def dated_until(now: datetime, archives: Iterable[Archive]) -> list[Archive]:
     return [archive for archive in archives if archive.captured_at <= now + SKEW]
 
 
-def _age(present: Iterable[Archive], kind: Kind, limit: timedelta, now: datetime) -> tuple[bool, str]:
+def _age(
+    present: Iterable[Archive], kind: Kind, limit: timedelta, now: datetime, had_some: bool = False
+) -> tuple[bool, str]:
+    """:param had_some: whether archives of that kind vanished."""
     newest = max((archive.captured_at for archive in present if archive.kind == kind), default=None)
     if newest is None:
-        return False, f"there is no {kind} archive yet"
+        return False, f"no {kind} archive is left" if had_some else f"there is no {kind} archive yet"
     age = max(now - newest, timedelta())
     if age > limit:
         return False, f"the newest {kind} archive is {age_text(age)} old, more than {age_text(limit)}"
@@ -255,13 +261,19 @@ def _proofs(
         proof = found.newest_proofs.get((application, kind))
         if proof is None:
             if of_kind:
-                missed: Verdict = "healthy" if asked is None else "unhealthy"
-                yield f"{kind} proof", missed, f"no {kind} archive is proven to restore"
+                wanted = asked is not None or limits.recovery_time is not None
+                unmeasured = "" if limits.recovery_time is None else ", so nothing measured the stated RTO: run a drill"
+                text = f"no {kind} archive is proven to restore{unmeasured}"
+                yield f"{kind} proof", "unhealthy" if wanted else "healthy", text
             continue
         if proof.error:
             yield f"{kind} proof", "unhealthy", proof.error
             continue
         age = now - proof.proven_at
+        if age < -SKEW:
+            yield f"{kind} proof", "degraded", f"the newest {kind} proof is dated in the future: some clock is wrong"
+            continue
+        age = max(age, timedelta())
         old = asked is not None and age > asked
         limit = f", more than {age_text(asked)}" if asked is not None and old else ""
         yield (

@@ -27,7 +27,7 @@ def check_health(
     as_json: AsJson = False,
 ) -> None:
     """Say whether the backups are healthy: age, size, storage, unfinished uploads, lagging destinations."""
-    from lifeboat import checkup, health
+    from lifeboat import checkup, health, neglected
 
     settings = terminal.load_settings()
     names, wanted = terminal.applications_and_destinations(settings, application, tuple(destination or ()))
@@ -41,6 +41,8 @@ def check_health(
         examined = list(pool.map(examine, wanted))
     findings = [finding for each in examined for finding in each.findings]
     findings += checkup.compare(settings, names, {each.destination: each.held for each in examined}, now)
+    if application is None and not destination:
+        findings += neglected.check(settings)
     verdict = health.verdict(findings)
     if as_json:
         terminal.print_json({"verdict": verdict, "findings": [asdict(finding) for finding in findings]})

@@ -315,6 +315,11 @@ class Engine(Protocol):
     another that takes its name at the end. All errors are LifeboatErrors that name the database and the server.
     """
 
+    @property
+    def address(self) -> str:
+        """The server, or the directory, as messages name it."""
+        ...
+
     def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
         """Return the names that are taken, and for each whether it holds data; a half-finished restore does not count.
 

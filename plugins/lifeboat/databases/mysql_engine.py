@@ -68,6 +68,10 @@ class MySQL:
         self._server, self._connect, self._ask_taker = server, connect, ask_taker
         self._accounts: dict[str, Account] = {}  # who fills what is being filled
 
+    @property
+    def address(self) -> str:
+        return self._server.address
+
     def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
         with self._session("Listing of databases") as session:
             vacant = mysql_schema.vacant(session)

@@ -5,6 +5,7 @@ These have prefixes of their own, so that what a killed one left can be told fro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -16,7 +17,9 @@ FILLING = "lifeboat_filling_"  # of PostgreSQL, until a restore is whole
 INDEXES = 2  # a restored database takes about this many times the size of its SQL, at most
 SYSTEM: Mapping[EngineName, frozenset[str]] = {
     "mysql": frozenset({"mysql", "sys", "information_schema", "performance_schema", "ndbinfo"}),
-    "postgresql": frozenset({"postgres", "template0", "template1"}),
+    "postgresql": frozenset(
+        {"postgres", "template0", "template1", "rdsadmin", "cloudsqladmin", "azure_maintenance", "azure_sys"}
+    ),
     "sqlite": frozenset(),
 }
 LONGEST_NAMES: Mapping[EngineName, int] = {"mysql": 64, "postgresql": 63, "sqlite": 200}
@@ -35,6 +38,11 @@ def is_reserved(name: str) -> bool:
 def is_system(engine: EngineName, name: str) -> bool:
     """Whether a database belongs to the server itself; MySQL does not tell upper from lower case everywhere."""
     return name.casefold() in SYSTEM[engine]
+
+
+def is_copy(name: str) -> bool:
+    """Return whether a restore gave a database its name: a copy, or the original that it replaced."""
+    return re.search(r"_(restored|before)_\d{8}_\d{6}$", name) is not None
 
 
 def with_suffix(engine: EngineName, name: str, suffix: str) -> str:

@@ -155,6 +155,10 @@ class PostgreSQL:
         self._warnings: dict[str, Sequence[str]] = {}  # what is not as it was, of what was made for these
         self._wishes: dict[str, _Wish] = {}  # what it should become
 
+    @property
+    def address(self) -> str:
+        return self._server.address
+
     def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
         with self._session(MAINTENANCE, "Listing of databases", RestoreError) as session:
             unfinished = _unfinished(session)

@@ -82,6 +82,10 @@ class SQLite:
         self._folder, self._suffix = path.resolve().parent, path.suffix
         self._scratch = scratch / "sqlite"
 
+    @property
+    def address(self) -> str:
+        return str(self._folder)
+
     def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
         with _translated(f"Listing of {str(self._folder)!r} failed: ", RestoreError):
             found = self._folder.iterdir() if self._folder.is_dir() else ()

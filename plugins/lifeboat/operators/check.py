@@ -51,7 +51,7 @@ class CompareDestinationsOperator(LifeboatOperator):
 
     def step(self, context: Context) -> None:
         """Compare."""
-        from lifeboat import checkup, schedules
+        from lifeboat import checkup, neglected, schedules
         from lifeboat.errors import UnhealthyError
         from lifeboat.operators.sealed import unseal
 
@@ -71,7 +71,7 @@ class CompareDestinationsOperator(LifeboatOperator):
         findings = checkup.compare(settings, applications, held, now)
         if wanted == ALL:
             known = {dag_id: _schedule_of(ti, dag_id) for dag_id in schedules.watched(settings)}
-            findings += schedules.check(known, now)
+            findings += [*schedules.check(known, now), *neglected.check(settings)]
         _tell(self, findings)
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
         unhealthy = {name for name, facts in found.items() if not facts["healthy"]}
