@@ -38,6 +38,7 @@ PLACES: dict[type[BaseModel], str] = {  # where a model stands in the file, in t
     config.Retention: "retention",
     config.Periods: "retention.database, .application, .legacy",
     config.Health: "health",
+    config.ReadBack: "read_back",
     config.Restore: "restore",
     config.Drill: "drill",
     config.Alerts: "alerts",

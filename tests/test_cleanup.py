@@ -258,6 +258,11 @@ def test_what_a_cap_deletes_of_the_promised_periods_is_told_by_plan_and_check(
         assert any(f"CAP: Shop: {told}" in line for line in lines) == expected
         findings = checkup.examine("disk", settings, APPS, NOW).findings
         assert any(each.verdict == "degraded" and each.text.startswith(told) for each in findings) == expected
+        # A backup says so after its upload; init of a new destination, by what others hold.
+        empty = disk_destination("empty", tmp_path / "empty")
+        assert cleanup.cap_notice("disk", settings, "Shop", [empty], NOW) == ""
+        notice = cleanup.cap_notice("disk", settings, "Shop", [empty, destination], NOW)
+        assert notice.startswith(f"Shop at disk: {told}") == expected
 
 
 def test_locked_archives_are_skipped_and_reported(project: Configure, s3: S3) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, config, connections, health
+from lifeboat import catalog, config, connections, health, rotation
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.errors import StorageError
 from lifeboat.staging import StagingDirectory
@@ -260,6 +260,24 @@ def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
         assert states(lagging)["offsite.check"] == ["success"]
         assert states(lagging)["compare"] == ["failed"]
         assert dead_man.requests == 1
+
+
+def test_archives_are_read_back_and_the_damaged_one_is_named(
+    project: Configure, load_dag: LoadDag, shop: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    project(applications={"Shop": SHOP})
+    assert run(load_dag()).state == "success"
+    assert run(load_dag("backup_verify")).state == "success"  # whose turn has not come yet
+    (key,) = stored()["disk"]
+    assert not (tmp_path / "disk" / f"{key}.read.json").exists()
+    monkeypatch.setattr(rotation, "known_whole", lambda *_: datetime.min.replace(tzinfo=UTC))
+    path = tmp_path / "disk" / key
+    path.write_bytes(path.read_bytes()[:-30])
+    damaged = run(load_dag("backup_verify"))
+    assert states(damaged) == {"disk.read_back": ["failed"], "offsite.read_back": ["success"]}
+    reading = {ti.task_id: ti for ti in damaged.get_task_instances()}["disk.read_back"]
+    assert key in reading.xcom_pull(task_ids="disk.read_back", key="failure")["reason"]
+    assert (tmp_path / "disk" / f"{key}.damaged.json").exists()
 
 
 def test_a_test_alert_arrives_or_says_why_not(

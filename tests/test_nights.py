@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pendulum
 import pytest
 from airflow.timetables.base import DataInterval, TimeRestriction
 from airflow.timetables.trigger import CronTriggerTimetable
@@ -40,13 +41,13 @@ def times_of(dag_id: str, since: datetime) -> Iterator[datetime]:
     """Yield when a DAG runs by the schedule in its file, from a time on."""
     text = (PROJECT / "dags" / f"{dag_id}.py").read_text(encoding="utf-8")
     (cron,) = re.findall(r'"((?:[\d*/]+ ){4}[\d*/]+)"', text)
-    timetable, last = CronTriggerTimetable(cron, timezone=ZONE.key), DataInterval.exact(since)
+    timetable, last = CronTriggerTimetable(cron, timezone=ZONE.key), DataInterval.exact(pendulum.instance(since))
     while True:
         info = timetable.next_dagrun_info(
             last_automated_data_interval=last, restriction=TimeRestriction(None, None, catchup=True)
         )
         assert info is not None
-        last = info.data_interval
+        last = info.data_interval or last
         yield datetime.fromtimestamp(info.run_after.timestamp(), UTC)
 
 

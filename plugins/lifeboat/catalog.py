@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 MARKER = ".json"
 PROOF = ".proof.json"
+READ = ".read.json"  # of an archive that was read back, and was whole
+DAMAGED = ".damaged.json"  # of one that was not
+RECORDS = (PROOF, READ, DAMAGED)  # what may stand beside an archive, apart from its marker
 TIME = "%Y-%m-%d-%H-%M-%S"
 FILE_TOTALS = ("count", "bytes", "changed", "missing", "special")
 LONGEST_MARKER = 1 << 20  # bytes; a marker holds totals only
@@ -35,7 +38,7 @@ _KIND_OF: dict[str | None, Kind] = {"database": "database", "application": "appl
 
 _KEY = re.compile(
     r"(?P<application>[^/]+)/(?:(?P<kind>database|application)/)?"
-    r"(?P<time>[0-9]{4}(?:-[0-9]{2}){5})\.zip(?P<suffix>(?:\.proof)?(?:\.json)?(?:(?:\.[0-9a-f]{16})?\.partial)?)"
+    r"(?P<time>[0-9]{4}(?:-[0-9]{2}){5})\.zip(?P<suffix>(?:\.(?:proof|read|damaged))?(?:\.json)?(?:(?:\.[0-9a-f]{16})?\.partial)?)"
 )
 
 
@@ -86,6 +89,13 @@ class Marked(NamedTuple):
     error: str = ""
 
 
+class LastRead(NamedTuple):
+    """When an archive was read back last, as the record beside it was stored, and whether it was whole."""
+
+    at: datetime
+    whole: bool
+
+
 @dataclass(frozen=True)
 class Catalog:
     """What a destination holds of ours.
@@ -93,6 +103,7 @@ class Catalog:
     :param archives: newest first.
     :param unfinished: uploads that never finished, and their remains.
     :param proofs: when the proofs of archives were stored, by the archive's key.
+    :param readings: when archives were read back last, by key; nobody has looked at the signatures.
     :param uploads: those that no listing shows, as far as they were asked for.
     :param newest_proofs: what the newest proof of an application and kind says, as far as proofs were read.
     :param newest_marked: the same of the newest archive's marker.
@@ -105,6 +116,7 @@ class Catalog:
     archives: tuple[Archive, ...]
     unfinished: tuple[StoredObject, ...]
     proofs: Mapping[str, datetime] = field(default_factory=dict)
+    readings: Mapping[str, LastRead] = field(default_factory=dict)
     uploads: tuple[StoredObject, ...] = ()
     newest_proofs: Mapping[tuple[str, Kind], Proof] = field(default_factory=dict)
     newest_marked: Mapping[tuple[str, Kind], Marked] = field(default_factory=dict)
@@ -167,6 +179,12 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
     listing = list(objects)
     keys = {stored.key for stored in listing}
     proofs = {stored.key.removesuffix(PROOF): stored.modified for stored in listing if stored.key.endswith(PROOF)}
+    readings = {
+        stored.key.removesuffix(suffix): LastRead(stored.modified, whole)
+        for suffix, whole in ((READ, True), (DAMAGED, False))  # where both are there, the bad news count
+        for stored in listing
+        if stored.key.endswith(suffix)
+    }
     archives, unfinished, vanished = [], [], []
     for stored in listing:
         key = stored.key
@@ -174,7 +192,7 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
         if match is None:
             continue
         application, kind, time, suffix = match.groups()
-        if suffix and (kind is None or (suffix in (MARKER, PROOF) and key.removesuffix(suffix) in keys)):
+        if suffix and (kind is None or (suffix in (MARKER, *RECORDS) and key.removesuffix(suffix) in keys)):
             continue  # beside an archive of laravel-backup, nothing is ours
         captured_at = _time(time, UTC if kind else legacy_zone)
         if captured_at is None:
@@ -194,6 +212,7 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
         tuple(archives),
         tuple(sorted(unfinished, key=lambda stored: stored.key)),
         proofs,
+        readings,
         vanished=tuple(vanished),
     )
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from lifeboat import capacity, catalog, cleanup, connections, health, stored_archive, survey, transport
+from lifeboat import capacity, catalog, cleanup, connections, health, readback, rotation, survey, transport
 from lifeboat.catalog import Archive, Catalog, Kind
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.config import Settings
@@ -68,6 +68,7 @@ def examine(
         examined = replace(examined, findings=(*examined.findings, *of_lock))
     if not deep:
         return examined
+    destination = connections.destination(name, settings.destinations[name].for_cleanup)  # records are replaced
     read_back = [finding for each in applications for finding in _read_back(settings, each, destination, found, now)]
     return replace(examined, findings=(*examined.findings, *read_back))
 
@@ -98,10 +99,12 @@ def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[
     """
     findings: list[Finding] = []
     held = {}
+    here = [application for application in settings.applications if name in settings.destinations_of(application)]
     for application in applications:
         findings += health.check(application, name, found, settings.limits_of(application), now)
         if short := cleanup.cut_short(name, found, settings, application, now):
             findings.append(Finding(application, name, "cap", "degraded", str(short)))
+        findings += rotation.check(application, name, found, here, settings.rotation_of(name), now)
         held[application] = health.newest_times(found.of(application), now)
     findings += _room(name, found, settings, now)
     return Examined(name, tuple(findings), held)
@@ -249,13 +252,7 @@ def _read_back(
 def _differs(settings: Settings, destination: Destination, archive: catalog.Archive) -> str:
     """Verify an archive whole and say what is wrong with it: its marker alone is anybody's."""
     try:
-        marker = catalog.read_marker(destination, archive.key)
-        if marker is None:
-            return f"{archive.key} is published no more"
-        with stored_archive.opened(settings, destination, archive.application, archive.key) as reader:
-            stored_archive.verify_as(reader, archive.key, marker)
+        readback.read_back(settings, destination, archive.application, archive.key)
     except LifeboatError as error:
         return str(error)
-    except OSError as error:
-        return f"{archive.key} at {destination} cannot be read: {error.strerror}"
     return ""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from lifeboat import capacity, catalog, health, retention, survey
 from lifeboat.capacity import Shortfall
-from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind
+from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind, LastRead
 from lifeboat.errors import StorageError
 from lifeboat.logs import logger
 from lifeboat.retention import Plan
@@ -33,6 +33,7 @@ class Evaluation:
     :param unfinished: remains of uploads that are old enough to be swept.
     :param uploads: multipart uploads that are old enough to be aborted.
     :param proofs: when archives were proven, by key.
+    :param readings: when archives were read back last, by key.
     :param short: what a cap deletes within the promised periods, by application.
     """
 
@@ -40,6 +41,7 @@ class Evaluation:
     unfinished: tuple[StoredObject, ...]
     uploads: tuple[StoredObject, ...]
     proofs: Mapping[str, datetime] = field(default_factory=dict)
+    readings: Mapping[str, LastRead] = field(default_factory=dict)
     short: Mapping[str, Shortfall] = field(default_factory=dict)
 
     @property
@@ -142,7 +144,7 @@ def decide(
 
     unfinished, uploads = (tuple(filter(is_due, remains)) for remains in (found.unfinished, found.uploads))
     short = {name: cut for name in applications if (cut := cut_short(destination, found, settings, name, now))}
-    return Evaluation(plan, unfinished, uploads, found.proofs, short)
+    return Evaluation(plan, unfinished, uploads, found.proofs, found.readings, short)
 
 
 def _missed(
@@ -168,6 +170,23 @@ def cut_short(
     )
 
 
+def cap_notice(name: str, settings: Settings, application: str, holding: Iterable[Destination], now: datetime) -> str:
+    """Return what the cap of a destination deletes of the promised periods, or '' if nothing or nobody knows.
+
+    :param name: of the destination in the settings.
+    :param holding: where archives may be that tell how large backups are; the first place that has any counts.
+    """
+    try:
+        for destination in holding:
+            found = catalog.read(destination.list(f"{application}/"), settings.legacy_zone)
+            if found.archives:
+                short = cut_short(name, found, settings, application, now)
+                return f"{application} at {name}: {short}" if short else ""
+    except StorageError as error:  # which fails no backup
+        log.warning("Not compared with the cap: %s", error)
+    return ""
+
+
 def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Settings, clock: datetime) -> str:
     return health.staleness(archives, settings.limits_of(application).longest_ages, clock)
 
@@ -189,7 +208,7 @@ def clean(
     fresh = evaluate(destination, settings, applications, now, clock)
     cleaned = Cleaned()
     try:
-        _delete_archives(destination, fresh.plan, order, cleaned)
+        _delete_archives(destination, fresh, order, cleaned)
         _sweep(destination, fresh, order, cleaned)
     except StorageError as error:
         raise StorageError(f"{error.message} {_remaining(order, cleaned)}", error.hint) from error
@@ -227,13 +246,14 @@ def _sweep(destination: Destination, fresh: Evaluation, order: Order, cleaned: C
 
 def _is_published(destination: Destination, key: str) -> bool:
     """Whether an archive is there with its marker, of which a listing showed the one without the other."""
-    archive = key.removesuffix(catalog.PROOF).removesuffix(catalog.MARKER)
-    return destination.find(archive) is not None and destination.find(archive + catalog.MARKER) is not None
+    for suffix in (*catalog.RECORDS, catalog.MARKER):
+        key = key.removesuffix(suffix)
+    return destination.find(key) is not None and destination.find(key + catalog.MARKER) is not None
 
 
-def _delete_archives(destination: Destination, plan: Plan, order: Order, cleaned: Cleaned) -> None:
+def _delete_archives(destination: Destination, fresh: Evaluation, order: Order, cleaned: Cleaned) -> None:
     is_there = functools.cache(lambda key: destination.find(key) is not None)
-    decisions = {decision.archive.key: decision for decision in plan.decisions}
+    decisions = {decision.archive.key: decision for decision in fresh.plan.decisions}
     for key, size in order.archives.items():
         decision = decisions.get(key)
         if decision is None:
@@ -245,7 +265,7 @@ def _delete_archives(destination: Destination, plan: Plan, order: Order, cleaned
         elif not is_there(decision.superseded_by):  # a listing may show what is gone already
             cleaned.left[key] = f"{decision.superseded_by}, which superseded it, is gone"
         elif not _is_locked(destination, key, cleaned):
-            _delete(destination, decision.archive)
+            _delete(destination, decision.archive, was_read=key in fresh.readings)
             cleaned.deleted.append(key)
             cleaned.freed += size
             log.info("Deleted %s: %s.", key, decision.reason)
@@ -258,13 +278,15 @@ def _is_locked(destination: Destination, key: str, cleaned: Cleaned) -> bool:
     return bool(lock)
 
 
-def _delete(destination: Destination, archive: Archive) -> None:
+def _delete(destination: Destination, archive: Archive, *, was_read: bool) -> None:
     """Delete an archive and what stands beside it; without its marker it counts no more, whatever happens then."""
     if archive.kind in OWN_KINDS:
         destination.delete(archive.key + catalog.MARKER)
     destination.delete(archive.key)
     if archive.proven:
         destination.delete(archive.key + catalog.PROOF)
+    for suffix in (catalog.READ, catalog.DAMAGED) if was_read else ():
+        destination.delete(archive.key + suffix)
 
 
 def lines(evaluation: Evaluation) -> Iterator[str]:

@@ -26,7 +26,8 @@ from lifeboat.databases.names import LONGEST_NAMES, fits
 from lifeboat.errors import SettingsError
 from lifeboat.health import Limits
 from lifeboat.retention import Policy
-from lifeboat.text import one_line
+from lifeboat.rotation import Rotation
+from lifeboat.text import MEGABYTE, one_line
 
 CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
 PROJECT = Path(__file__).resolve().parents[2]
@@ -280,17 +281,32 @@ class Health(_Model):
     proof_max_days: Days | None = None
 
 
+class ReadBack(_Model):
+    """How archives are read back in turn each night. A destination may override each number.
+
+    :param megabytes_per_night: at each destination, in units of 1024 * 1024 bytes; a larger archive is read alone. 0:
+        nothing is read. When left out, 20480 at a disk and 1024 at a bucket, whose provider may charge for reading.
+    :param within_days: time in which every archive is read; what takes longer is a finding. When left out, 30 at a disk
+        and 90 at a bucket.
+    """
+
+    megabytes_per_night: Annotated[int, Field(ge=0, strict=True)] | None = None
+    within_days: Annotated[int, Field(ge=1, le=36_500, strict=True)] | None = None
+
+
 class DiskDestination(_Model):
     """A directory, usually of another disk.
 
     :param type: says that it is one.
     :param path: absolute path of the directory; `lifeboat init` creates and marks it, once.
     :param retention: overrides the file's ``retention`` for archives here.
+    :param read_back: overrides the file's ``read_back``.
     """
 
     type: Literal["disk"]
     path: AbsolutePath
     retention: Retention = Retention()
+    read_back: ReadBack = ReadBack()
 
     @property
     def for_cleanup(self) -> DiskDestination:
@@ -326,6 +342,7 @@ class S3Destination(_Model):
     :param kms_key: id or ARN of the key for ``aws:kms``; the provider's own when left out.
     :param storage_class: of everything that is stored, as in ``STANDARD_IA``; reading must not need a restore before.
     :param retention: overrides the file's ``retention`` for archives here.
+    :param read_back: overrides the file's ``read_back``.
     """
 
     type: Literal["s3"]
@@ -338,6 +355,7 @@ class S3Destination(_Model):
     kms_key: Annotated[str, Field(min_length=1)] | None = None
     storage_class: StorageClass | None = None
     retention: Retention = Retention()
+    read_back: ReadBack = ReadBack()
 
     @model_validator(mode="after")
     def _key_of_kms(self) -> S3Destination:
@@ -351,6 +369,10 @@ class S3Destination(_Model):
         return self.model_copy(update={"connection": self.cleanup_connection or self.connection})
 
 
+READ_BACK_DEFAULTS = {
+    "disk": {"megabytes_per_night": 20_480, "within_days": 30},
+    "s3": {"megabytes_per_night": 1024, "within_days": 90},  # reading may be charged
+}
 BackupKind = Literal["database", "application"]
 Destination = Annotated[DiskDestination | S3Destination, Field(discriminator="type")]
 
@@ -535,6 +557,7 @@ class Settings(_Model):
     :param alerts: who hears of a failed run.
     :param retention: how long archives are kept.
     :param health: when backups are unhealthy.
+    :param read_back: how archives are read back in turn.
     :param restore: what a restore in Airflow asks for.
     :param drill: how restores are rehearsed.
     :param metrics: who may read the metrics without a login.
@@ -553,6 +576,7 @@ class Settings(_Model):
     alerts: Alerts = Alerts()
     retention: Retention = Retention()
     health: Health = Health()
+    read_back: ReadBack = ReadBack()
     restore: Restore = Restore()
     drill: Drill = Drill()
     metrics: Metrics | None = None
@@ -660,6 +684,14 @@ class Settings(_Model):
         )
         lock = self.destinations[destination].object_lock
         return replace(_policy(levels, kind), locked_for_days=lock.days if lock and kind in OWN_KINDS else 0)
+
+    def rotation_of(self, destination: str) -> Rotation:
+        """Return how archives are read back: the default of the storage, the file's numbers, then the destination's."""
+        kept = self.destinations[destination]
+        numbers = dict(READ_BACK_DEFAULTS[kept.type])
+        for level in (self.read_back, kept.read_back):
+            numbers |= {name: number for name in level.model_fields_set if (number := getattr(level, name)) is not None}
+        return Rotation(numbers["megabytes_per_night"] * MEGABYTE, timedelta(days=numbers["within_days"]))
 
     def limits_of(self, application: str) -> Limits:
         """Return when the backups of an application are unhealthy: the file's numbers, then the application's."""

@@ -27,6 +27,7 @@ from lifeboat import (
     connections,
     extract,
     proof,
+    readback,
     restore,
     stored_archive,
     trees,
@@ -178,9 +179,10 @@ def rehearse(
                 _rehearse_files(settings, reader, key, rehearsal)
                 if links := manifest["files"].get("links_out"):
                     rehearsal.notes.append(f"not in the archive: what links out of the root lead to: {len(links)}")
-    except (ArchiveError, MismatchError):
-        proof.withdraw(destination, key)
+    except (ArchiveError, MismatchError) as error:
+        readback.note_failure(settings, destination, application, key, error)
         raise
+    readback.note_whole(settings, destination, application, key)
     made = _proof(settings, destination, key, marker, verified, rehearsal, by, now)
     proof.record(destination, made)
     log.info("Proven: %s at %s, recovered in %.1f s.", key, destination, proof.recovery_seconds(made))
@@ -356,6 +358,6 @@ def _earlier_points(
         try:
             key = stored.key.removesuffix(catalog.PROOF)
             return proof.points_of(proof.read(destination, key, password, previous))
-        except ArchiveError as error:
+        except (ArchiveError, StorageError) as error:
             log.warning("%s", error)
     return []

@@ -5,6 +5,7 @@
     ├── DumpError          a database could not be captured
     ├── FilesError         an application's files could not be captured
     ├── ArchiveError       an archive cannot be written, or is not what it should be
+    │   └── PasswordError  no password of the settings opens it
     ├── RestoreError       a restore could not be done, or went wrong on its way
     ├── MismatchError      what was restored is not what was captured
     ├── StorageError       a destination refused or failed
@@ -60,6 +61,10 @@ class FilesError(LifeboatError):
 
 class ArchiveError(LifeboatError):
     """An archive could not be written, or its content is not what its manifest says."""
+
+
+class PasswordError(ArchiveError):
+    """No password of the settings opens an archive, which says nothing about the archive."""
 
 
 class RestoreError(LifeboatError):

@@ -46,6 +46,11 @@ def cleanup_params(settings: Settings) -> dict[str, Param]:
     }
 
 
+def verify_params(settings: Settings) -> dict[str, Param]:
+    """Return the fields of the trigger form that reads archives back."""
+    return _subject(settings, "read back")
+
+
 def init_params(settings: Settings) -> dict[str, Param]:
     """Return the fields of the trigger form that prepares a destination."""
     disks = [name for name, kept in settings.destinations.items() if kept.type == "disk"]

@@ -45,6 +45,7 @@ from lifeboat.operators.restore import (
 from lifeboat.operators.settings import UnreadableSettingsOperator, WatchSettingsOperator
 from lifeboat.operators.staging import PrepareStagingOperator, RemoveStagingOperator
 from lifeboat.operators.upload import UploadArchiveOperator
+from lifeboat.operators.verify import ReadBackOperator
 from lifeboat.unreadable import Unreadable
 
 if TYPE_CHECKING:
@@ -214,6 +215,13 @@ def check_groups(settings: Settings) -> None:
         execution_timeout=LONGEST_STEP,
     )
     list(checks.values()) >> compare
+
+
+def verify_groups(settings: Settings) -> None:
+    """Add the reading of every destination to the current DAG."""
+    for destination in settings.destinations:
+        with TaskGroup(group_id=group_id(destination, settings.destinations)):
+            ReadBackOperator(task_id="read_back", destination=verbatim(destination), execution_timeout=LONGEST_DUMP)
 
 
 def restore_steps(settings: Settings, *, files: bool) -> None:

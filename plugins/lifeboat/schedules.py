@@ -19,6 +19,7 @@ MISSED: Mapping[str, str] = {
     "backup_application": "no files are backed up",
     "backup_cleanup": "nothing is deleted, so storage fills up",
     "backup_check": "nobody is told when backups are unhealthy",
+    "backup_verify": "no archive is read back, so nobody notices a damaged one",
     "restore_drill": "no backup is proven to restore",
     "settings_watch": "nobody is told when the settings break",
 }

@@ -23,6 +23,10 @@ from lifeboat.storage import Destination
 
 log = logger(__name__)
 
+NOT_ENCRYPTED = (
+    "nobody signed this archive, which is not encrypted: whoever could write to its destination could forge it"
+)
+
 _RULES = {"mysql": digest.RULES, "postgresql": postgresql_digest.RULES}  # the versions of today, by engine
 
 
@@ -57,9 +61,7 @@ def unsigned(reader: ArchiveReader) -> str:
     if not reader.has_manifest:
         return "nobody signed this archive of laravel-backup: whoever could write to its destination could forge it"
     if not reader.is_encrypted:
-        return (
-            "nobody signed this archive, which is not encrypted: whoever could write to its destination could forge it"
-        )
+        return NOT_ENCRYPTED
     return ""
 
 

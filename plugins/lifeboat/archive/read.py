@@ -23,7 +23,7 @@ from lifeboat.archive.directory import LONGEST, MOST_ENTRIES, Directory, as_file
 from lifeboat.archive.encryption import Decrypter
 from lifeboat.archive.entry import ENCRYPTED, UTF8_NAME
 from lifeboat.archive.listing import Entry, entry_of, is_file_name, kind_of
-from lifeboat.errors import ArchiveError
+from lifeboat.errors import ArchiveError, PasswordError
 from lifeboat.progress import Progress
 
 LONGEST_MANIFEST = 1 << 30  # bytes; a manifest beyond this is a bomb, not a list of files
@@ -333,7 +333,7 @@ class ArchiveReader:
         except RuntimeError as error:  # pyzipper's answer to a password that does not fit, or is missing
             missing = "requires a" in str(error) or "required for" in str(error)
             what = "is encrypted and no password was given" if missing else "does not open with this password"
-            raise ArchiveError(f"{self.where}: {name!r} {what}.", CHECK_KEY) from error
+            raise PasswordError(f"{self.where}: {name!r} {what}.", CHECK_KEY) from error
 
     def manifest(self) -> dict[str, Any] | None:
         """Return the manifest, or None where the archive has none (laravel-backup wrote it).

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,6 +79,8 @@ def _rows(destination: str, found: Catalog, application: str | None) -> list[dic
             "size": archive.size,
             "proven": found.proof_of(archive) == "proven",
             "proof": found.proof_of(archive),
+            "last_read": last.at.isoformat(timespec="seconds") if (last := found.readings.get(archive.key)) else None,
+            "whole": last.whole if last else None,
         }
         for archive in found.archives
         if application in (None, archive.application)
@@ -86,17 +89,24 @@ def _rows(destination: str, found: Catalog, application: str | None) -> list[dic
 
 @app.command()
 def verify(
-    archive: Annotated[str, typer.Argument(help="Path of an archive file, or key of an archive at a destination.")],
+    archive: Annotated[
+        str | None,
+        typer.Argument(help="Path of an archive file, or key of an archive at a destination. Default: those due."),
+    ] = None,
     destination: DestinationNames = None,
     as_json: AsJson = False,
 ) -> None:
     """Read a whole archive: decrypt every entry, check every HMAC, and every SHA-256 of the manifest.
 
-    A key is verified at every destination that should hold it.
+    A key is verified at every destination that should hold it, and the result is recorded beside it there. Without one,
+    the archives are read whose turn it is, as the DAG backup_verify does each night.
     """
     from lifeboat.cli.bar import bar
 
     settings = terminal.load_settings()
+    if archive is None:
+        _verify_in_turn(settings, tuple(destination or ()), as_json)
+        return
     path = Path(archive)
     try:
         is_file = path.is_file()
@@ -122,6 +132,32 @@ def verify(
         raise typer.Exit(FINDING)
 
 
+def _verify_in_turn(settings: Settings, chosen: tuple[str, ...], as_json: bool) -> None:
+    from lifeboat import connections, readback
+
+    _, wanted = terminal.applications_and_destinations(settings, None, chosen)
+    destinations, failures = connections.ready_destinations({n: settings.destinations[n].for_cleanup for n in wanted})
+    nights = {}
+    for found in destinations:
+        applications = [name for name in settings.applications if found.name in settings.destinations_of(name)]
+        try:
+            now = datetime.now(UTC)
+            nights[found.name] = readback.read_night(settings, found, applications, now, now)
+        except StorageError as error:
+            failures[found.name] = str(error)
+    if as_json:
+        terminal.print_json({"destinations": {name: vars(night) for name, night in nights.items()}, "failed": failures})
+    else:
+        for name, night in nights.items():
+            terminal.print_lines([f"whole    {key} at {name}" for key in night.read])
+            read = plural(len(night.read), "archive")
+            terminal.print_lines([f"{name}: {read} read back and whole, {len(night.failed)} failed."])
+    for text in (*failures.values(), *(each for night in nights.values() for each in night.failed.values())):
+        terminal.complain(text)
+    if failures or any(night.failed for night in nights.values()):
+        raise typer.Exit(FINDING)
+
+
 def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
     from lifeboat import connections
     from lifeboat.storage.disk import Directory
@@ -135,7 +171,7 @@ def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
 
 
 def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
-    from lifeboat import connections, stored_archive
+    from lifeboat import connections, readback, stored_archive
 
     application = key.partition("/")[0]
     kind = catalog.kind_of(key)
@@ -144,16 +180,18 @@ def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[di
     settings.application(application)
 
     def check(destination: Destination) -> dict[str, Any]:
-        def marker() -> dict[str, Any] | None:
-            found = catalog.read_marker(destination, key)
-            if found is None and kind != "legacy":
-                raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
-            return found
+        where = f"{key} at {destination}"
+        if kind == "legacy":  # beside which nothing is recorded
+            opened = stored_archive.opened(settings, destination, application, key)
+            return _check(where, opened, lambda: catalog.read_marker(destination, key), key)
+        try:
+            verified = readback.read_back(settings, destination, application, key)
+        except (ArchiveError, StorageError) as error:
+            return {"where": where, "ok": False, "error": str(error)}
+        unsigned = "" if verified.encrypted else stored_archive.NOT_ENCRYPTED
+        return {"where": where, "ok": True, **vars(verified), "warning": unsigned}
 
-        opened = stored_archive.opened(settings, destination, application, key)
-        return _check(f"{key} at {destination}", opened, marker, key)
-
-    return [check(destination) for destination in connections.destinations(settings, application, chosen)]
+    return [check(found) for found in connections.destinations(settings, application, chosen, deleting=True)]
 
 
 def _check(
@@ -195,11 +233,12 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None, *, al
         terminal.output.print("No archives yet. Take one: lifeboat backup database")
     width = max(len(name) for name in [AT, *catalogs])
     if rows:
-        terminal.write(f"{AT:{width}}  {'captured at':23}  {'size':>10}  {'proof':9}  key")
+        terminal.write(f"{AT:{width}}  {'captured at':23}  {'size':>10}  {'proof':9}  {'last read':10}  key")
     for row in rows:
         captured = row["captured_at"][:19].replace("T", " ")
         size, proof = size_text(row["size"]), row["proof"]
-        line = f"{row['destination']:{width}}  {captured} UTC  {size:>10}  {proof:9}  {row['key']}"
+        read = "DAMAGED" if row["whole"] is False else (row["last_read"] or "never")[:10]
+        line = f"{row['destination']:{width}}  {captured} UTC  {size:>10}  {proof:9}  {read:10}  {row['key']}"
         terminal.print_lines([line])
     for name, found in catalogs.items():
         for stored in found.unfinished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -115,8 +116,16 @@ def _back_up(
         "totals": taken.totals,
         "published": list(taken.published),
         "failed": taken.failed,
+        "caps": [notice for name in taken.published if (notice := _cap_notice(settings, application, name))],
         "limits": {name: [asdict(limit) for limit in limits] for name, limits in taken.limits.items()},
     }
+
+
+def _cap_notice(settings: Settings, application: str, destination: str) -> str:
+    from lifeboat import cleanup, connections
+
+    holding = connections.destinations(settings, application, (destination,))
+    return cleanup.cap_notice(destination, settings, application, holding, datetime.now(UTC))
 
 
 @app.command("plan-files")
@@ -193,6 +202,8 @@ def _print_backup(result: dict[str, Any]) -> None:
             terminal.print_lines([f"    {text}" for text in by_hand])
     for name in result["published"]:
         terminal.output.print(f"  [green]published[/] at {terminal.plain(name)}")
+    for notice in result["caps"]:
+        terminal.output.print(f"  [yellow]{terminal.plain(notice)}[/]", soft_wrap=True)
     for name, error in result["failed"].items():
         terminal.complain(f"  not published at {name}: {error}")
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -11,6 +13,9 @@ from rich.markup import escape
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, AsJson
 from lifeboat.errors import LifeboatError, SettingsError
+
+if TYPE_CHECKING:
+    from lifeboat.config import Settings
 
 app = typer.Typer()
 
@@ -42,13 +47,28 @@ def init(
             if not as_json:
                 terminal.output.print(f"{escape(str(found))} {escape(done)}.", soft_wrap=True)
     names = [each["destination"] for each in prepared]
+    caps = list(_cap_notices(settings, names))
     findings = [finding for name in names for finding in doctor.examine_destination(name, wanted[name])]
     if as_json:
         tried = [asdict(finding) for finding in findings]
-        terminal.print_json({"prepared": prepared, "failed": failures, "findings": tried})
+        terminal.print_json({"prepared": prepared, "failed": failures, "findings": tried, "caps": caps})
     else:
-        terminal.print_lines(doctor.report(findings))
+        terminal.print_lines([*doctor.report(findings), *(f"cap      {notice}" for notice in caps)])
     for failure in failures.values():
         terminal.complain(failure)
     if failures or doctor.verdict(findings) == "broken":
         raise typer.Exit(FINDING)
+
+
+def _cap_notices(settings: Settings, names: Iterable[str]) -> Iterator[str]:
+    """Yield where a cap is too small for backups of the size that is known, there or at another destination."""
+    from lifeboat import cleanup, connections
+
+    for name in names:
+        for application in settings.applications:
+            places = settings.destinations_of(application)
+            if name in places:
+                here_first = {name: places[name], **places}
+                holding, _ = connections.ready_destinations(here_first)
+                if notice := cleanup.cap_notice(name, settings, application, holding, datetime.now(UTC)):
+                    yield notice

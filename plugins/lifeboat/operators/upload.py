@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowSkipException
@@ -35,7 +36,7 @@ class UploadArchiveOperator(ApplicationOperator):
 
     def step(self, context: Context) -> str:
         """Store and publish, unless the trigger form chose other destinations; return the key."""
-        from lifeboat import backup, connections
+        from lifeboat import backup, cleanup, connections
         from lifeboat.backup import PackedArchive
         from lifeboat.operators.archive import archive_of
         from lifeboat.operators.sealed import unseal
@@ -52,4 +53,6 @@ class UploadArchiveOperator(ApplicationOperator):
             if name != self.destination
         )
         backup.store_archive(self.opened_staging(context), packed, target, others)
+        if notice := cleanup.cap_notice(self.destination, settings, self.application, [target], datetime.now(UTC)):
+            self.log.warning("%s.", notice)
         return packed.key

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from lifeboat import health
-from lifeboat.catalog import Archive, Kind
+from lifeboat.catalog import Archive, Kind, LastRead
 from lifeboat.config import Settings
 from lifeboat.text import size_text
 from lifeboat.ui.readings import Reading, endpoints
@@ -45,6 +45,8 @@ class Row:
     :param unchecked: whether a proof stands beside it that was not read.
     :param foreign: whether it belongs to no application of the settings: nobody knows where to restore it to.
     :param stale: whether no destination that answers now holds it.
+    :param last_read: how long ago it was read back whole, anywhere; empty where never.
+    :param damaged: whether it failed anywhere when it was read back last.
     """
 
     archive: Archive
@@ -54,6 +56,8 @@ class Row:
     unchecked: bool
     foreign: bool
     stale: bool
+    last_read: str
+    damaged: bool
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,7 @@ def rows(settings: Settings, readings: Iterable[Reading], now: datetime) -> list
     archives: dict[str, Archive] = {}
     known: dict[str, set[str]] = defaultdict(set)
     stale = set()
+    reads: dict[str, list[LastRead]] = defaultdict(list)
     for reading in sorted(readings, key=lambda reading: reading.found is None):
         found = reading.known.found
         if found is None:
@@ -121,6 +126,7 @@ def rows(settings: Settings, readings: Iterable[Reading], now: datetime) -> list
             places.setdefault(archive.key, []).append(reading.destination)
             archives.setdefault(archive.key, archive)
             known[archive.key].add(found.proof_of(archive))
+            reads[archive.key] += [last] if (last := found.readings.get(archive.key)) else []
     dated = {archive.key for archive in health.dated_until(now, archives.values())}
     return [
         Row(
@@ -131,9 +137,16 @@ def rows(settings: Settings, readings: Iterable[Reading], now: datetime) -> list
             "proven" not in known[archive.key] and "unchecked" in known[archive.key],
             archive.application not in settings.applications,
             archive.key in stale,
+            _last_read(reads[archive.key], now),
+            any(not last.whole for last in reads[archive.key]),
         )
         for archive in sorted(archives.values(), key=lambda archive: (archive.captured_at, archive.key), reverse=True)
     ]
+
+
+def _last_read(reads: Iterable[LastRead], now: datetime) -> str:
+    whole = [last.at for last in reads if last.whole]
+    return ago(max(now - max(whole), timedelta())) if whole else ""
 
 
 def longest_ages(settings: Settings, filters: Filters) -> dict[tuple[str, Kind], timedelta]:

@@ -18,8 +18,8 @@ from fastapi.security import HTTPAuthorizationCredentials
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from lifeboat import config, connections, health
-from lifeboat.catalog import Archive, Kind
+from lifeboat import config, connections, health, rotation
+from lifeboat.catalog import OWN_KINDS, Archive, Kind
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError
 from lifeboat.logs import logger
@@ -82,12 +82,19 @@ def exposition(settings: Settings, readings: Mapping[str, Reading], now: datetim
     stored = gauge("storage_bytes", "Size of all archives together.")
     proven = gauge("last_proof_timestamp_seconds", "When a restore was last proven, as Unix time.")
     recovery = gauge("recovery_seconds", "How long the restore took that was last proven: the measured RTO.")
+    oldest = gauge("oldest_reading_timestamp_seconds", "When the archive unread for longest was read back or stored.")
+    damaged = gauge("damaged_archives", "Number of archives that failed when they were read back last.")
     for name, reading in readings.items():
         up.labels(name).set(reading.found is not None)
         for (application, kind), archives in _by_subject(settings, reading).items():
             subject = (application, kind, name)
             count.labels(*subject).set(len(archives))
             stored.labels(*subject).set(sum(archive.size for archive in archives))
+            last_reads = reading.found.readings if reading.found else {}
+            damaged.labels(*subject).set(sum(not last_reads[a.key].whole for a in archives if a.key in last_reads))
+            if archives and kind in OWN_KINDS:
+                times = [rotation.known_whole(archive, last_reads, now) for archive in archives]
+                oldest.labels(*subject).set(min(times).timestamp())
             for newest in health.dated_until(now, archives)[:1]:
                 last.labels(*subject).set(newest.captured_at.timestamp())
                 size.labels(*subject).set(newest.size)

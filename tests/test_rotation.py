@@ -1,0 +1,297 @@
+"""Archives are read back in turn: which, when, how many, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat import (
+    backup,
+    catalog,
+    checkup,
+    cleanup,
+    config,
+    connections,
+    drill,
+    proof,
+    readback,
+    rotation,
+    signing,
+)
+from lifeboat.catalog import Archive, Catalog, LastRead
+from lifeboat.cli import terminal
+from lifeboat.config import Settings
+from lifeboat.errors import StorageError
+from lifeboat.rotation import Rotation
+from lifeboat.storage import Destination, StoredObject
+from lifeboat.text import MEGABYTE
+
+from tests.command import answer, lifeboat
+from tests.conftest import ARCHIVE_PASSWORD, Configure
+
+NOW = datetime(2026, 11, 24, 5, tzinfo=UTC)
+DAY = timedelta(days=1)
+MONTH = Rotation(budget=100, within=30 * DAY)
+
+
+def archive(age: float, size: int = 40) -> Archive:
+    time = NOW - age * DAY
+    return Archive(catalog.archive_key("Shop", "database", time), "Shop", "database", time, size, False)
+
+
+def chosen(archives: list[Archive], rotation_: Rotation = MONTH, spent: int = 0, **read: float) -> list[int]:
+    """Return the ages of what is due; keywords are ages of readings, by ``a`` and the archive's age."""
+    readings = {archive(float(name[1:])).key: LastRead(NOW - age * DAY, True) for name, age in read.items()}
+    return [(NOW - each.captured_at).days for each in rotation.due(archives, readings, rotation_, NOW, spent)]
+
+
+def test_what_is_unread_for_longest_comes_first() -> None:
+    kept = [archive(age) for age in (1, 14.9, 15, 20, 60, 90)]
+    assert chosen(kept) == [90, 60]
+    assert chosen(kept, a90=1, a60=16) == [20, 60]
+    assert chosen(kept, replace(MONTH, budget=1000)) == [90, 60, 20, 15]  # the others were stored lately
+    assert chosen(kept, a90=1, a60=1, a20=1, a15=1) == []
+    assert chosen(kept, a90=-1, a60=1, a20=1, a15=1) == [90]  # a reading in the future says nothing
+
+
+def test_at_least_one_is_read_and_the_budget_holds_for_all_others() -> None:
+    kept = [archive(90, 5000), archive(80, 40), archive(70, 61), archive(60, 5)]
+    assert chosen(kept) == [90]
+    assert chosen(kept, a90=1) == [80]
+    assert chosen(kept, a90=1, spent=100) == []  # a run that is tried again has what is left
+    assert chosen(kept, a90=1, spent=60) == [80]
+    assert chosen(kept, replace(MONTH, budget=0)) == []
+
+
+def test_every_archive_is_read_in_time_if_the_budget_suffices() -> None:
+    kept = [archive(100 + number, 10 + number * 7 % 30) for number in range(60)]
+    budget = rotation.enough(kept, MONTH.within)
+    assert budget == MEGABYTE
+    large = [each._replace(size=each.size * MEGABYTE) for each in kept]
+    limits = replace(MONTH, budget=rotation.enough(large, MONTH.within))
+    assert rotation.nights(large, limits.budget) <= 30
+    readings: dict[str, LastRead] = {}
+    for night in range(90):
+        now = NOW + night * DAY
+        read = rotation.due(large, readings, limits, now)
+        assert sum(each.size for each in read) <= max(limits.budget, *(each.size for each in large))
+        readings |= {each.key: LastRead(now, True) for each in read}
+        if night >= 30:
+            assert all(now - readings[each.key].at <= MONTH.within for each in large)
+
+
+def findings(archives: list[Archive], limits: Rotation, readings: dict[str, LastRead]) -> dict[str, str]:
+    found = Catalog(tuple(archives), (), readings=readings)
+    checked = rotation.check("Shop", "disk", found, ["Shop"], limits, NOW)
+    return {each.check: f"{each.verdict}: {each.text}" for each in checked}
+
+
+def test_a_promise_that_is_not_kept_is_a_finding() -> None:
+    kept = [archive(age, 10 * MEGABYTE) for age in range(1, 61)]
+    little = Rotation(MEGABYTE, 30 * DAY)
+    (text,) = findings(kept, little, {}).values()
+    assert text.startswith("degraded: reading back all 600.0 MiB here takes 60 nights at 1.0 MiB each, longer than the")
+    assert "promised 30.0 days; 20.0 MiB would do: raise read_back.megabytes_per_night" in text
+    limits = Rotation(20 * MEGABYTE, 30 * DAY)
+    (text,) = findings(kept, limits, {}).values()
+    assert text == (
+        f"degraded: 30 archives are unread for longer than the promised 30.0 days, first {kept[-1].key}:"
+        " look at the last runs of backup_verify"
+    )
+    goes_on = {kept[-1].key: LastRead(NOW - DAY, True)}
+    (text,) = findings(kept, limits, goes_on).values()
+    assert text.startswith("healthy: 29 archives are unread for longer than the promised 30.0 days; their turn comes")
+    all_read = {each.key: LastRead(NOW - 3 * DAY, True) for each in kept}
+    (text,) = findings(kept, limits, all_read).values()
+    assert text == "healthy: no archive is unread for longer than 3.0 days, of 30.0 days promised"
+    bad = findings(kept, limits, all_read | {kept[0].key: LastRead(NOW - DAY, False)})
+    assert bad["damaged"].startswith(f"unhealthy: {kept[0].key} failed when it was read back on 2026-11-23 05:00 UTC;")
+    (text,) = findings(kept, Rotation(0, 30 * DAY), {}).values()
+    assert text.startswith("healthy: archives are not read back in turn")
+    assert findings([], limits, {}) == {}
+
+
+def test_budgets_by_destination(project: Configure, tmp_path: Path) -> None:
+    settings = config.load(project())
+    assert settings.rotation_of("disk") == Rotation(20_480 * MEGABYTE, 30 * DAY)
+    assert settings.rotation_of("offsite") == Rotation(1024 * MEGABYTE, 90 * DAY)
+    disk = {"type": "disk", "path": str(tmp_path / "disk"), "read_back": {"megabytes_per_night": 0}}
+    settings = config.load(project(destinations={"disk": disk}, read_back={"within_days": 7}))
+    assert settings.rotation_of("disk") == Rotation(0, 7 * DAY)
+    assert settings.rotation_of("disk") == Rotation(0, 7 * DAY)  # and no default was changed by asking
+
+
+def back_up(settings: Settings) -> str:
+    with terminal.scratch(settings, "Shop") as scratch:
+        taken = backup.take(settings, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
+    time.sleep(1)  # two archives of one second would have one key
+    return taken.packed.key
+
+
+def places(settings: Settings) -> list[Destination]:
+    return connections.destinations(settings, "Shop", deleting=True)
+
+
+def test_a_night_at_every_destination(project: Configure, shop: str) -> None:
+    settings = config.load(project())
+    keys = [back_up(settings), back_up(settings)]
+    later = datetime.now(UTC) + 91 * DAY
+    for destination in places(settings):
+        night = readback.read_night(settings, destination, ["Shop"], later, later)
+        assert (night.read, night.failed) == (keys, {})
+        again = readback.read_night(settings, destination, ["Shop"], later, datetime.now(UTC) + DAY)
+        assert again.read == []
+        path = f"{keys[0]}.read.json"
+        facts = json.loads(destination.open(path).read())
+        assert (facts["key"], facts["destination"], facts["result"]) == (keys[0], destination.name, "whole")
+        assert signing.is_authentic(facts, ARCHIVE_PASSWORD, readback.PURPOSE)
+        destination.delete(path)
+        destination.write(path, json.dumps(facts | {"read_at": later.isoformat()}).encode())  # by nobody who knows it
+        read = readback.read_night(settings, destination, ["Shop"], later, datetime.now(UTC) + 50 * DAY).read
+        assert keys[0] in read
+    assert f"{datetime.now(UTC):%Y-%m-%d}  {keys[0]}" in lifeboat("list").stdout
+
+
+def test_a_damaged_archive_is_named_until_it_is_whole_again(project: Configure, shop: str, tmp_path: Path) -> None:
+    settings = config.load(project())
+    bad, good = back_up(settings), back_up(settings)
+    later = datetime.now(UTC) + 31 * DAY
+    (disk, _) = places(settings)
+    path = tmp_path / "disk" / bad
+    content = path.read_bytes()
+    proof.record(disk, {"key": bad})
+    path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    night = readback.read_night(settings, disk, ["Shop"], later, later)
+    assert night.read == [good]
+    assert bad in night.failed[bad]
+    assert disk.find(f"{bad}.proof.json") is None
+    found = checkup.examine("disk", settings, ["Shop"], datetime.now(UTC)).findings
+    (told,) = (each.text for each in found if each.verdict == "unhealthy")
+    assert told.startswith(f"{bad} failed when it was read")
+    assert [row["whole"] for row in answer("list", "--destination", "disk")["archives"]] == [True, False]
+    path.write_bytes(content)
+    assert all(row["ok"] for row in answer("verify", bad))
+    assert not (tmp_path / "disk" / f"{bad}.damaged.json").exists()
+    assert (tmp_path / "disk" / f"{bad}.read.json").exists()
+
+
+def test_no_password_says_nothing_about_an_archive(
+    project: Configure, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config.load(project())
+    key = back_up(settings)
+    wrong = {"conn_type": "generic", "password": "another"}
+    monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps(wrong))
+    (disk, _) = places(settings)
+    later = datetime.now(UTC) + 31 * DAY
+    assert "does not open" in readback.read_night(settings, disk, ["Shop"], later, later).failed[key]
+    assert disk.find(f"{key}.damaged.json") is None
+
+
+def test_a_record_that_stands_beside_nothing_is_swept() -> None:
+    for suffix in (".read.json", ".damaged.json"):
+        left = StoredObject(archive(3).key + suffix, 9, NOW)
+        assert catalog.read([left]).unfinished == (left,)
+
+
+def test_a_reading_goes_with_its_archive(project: Configure, tmp_path: Path) -> None:
+    settings = config.load(project())
+    for destination in places(settings):
+        now = datetime.now(UTC)
+        keys = [catalog.archive_key("Shop", "database", now - age * DAY) for age in (0.1, 3000)]
+        for key in keys:
+            destination.write(key, b"archive")
+            destination.write(f"{key}.json", b"{}")
+            readback.note_whole(settings, destination, "Shop", key)
+        order = cleanup.evaluate(destination, settings, ["Shop"], now).order
+        assert list(order.archives) == keys[1:]
+        cleanup.clean(destination, settings, ["Shop"], now, order)
+        assert {each.key for each in destination.list()} == {keys[0], f"{keys[0]}.json", f"{keys[0]}.read.json"}
+
+
+def test_a_destination_that_fails_ends_the_night_and_nothing_is_called_damaged(
+    project: Configure, shop: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = config.load(project())
+    keys = [back_up(settings), back_up(settings)]
+    (disk, _) = places(settings)
+    later = datetime.now(UTC) + 31 * DAY
+
+    def unplugged(*arguments: Any) -> Any:
+        (tmp_path / "disk" / ".lifeboat-destination").unlink(missing_ok=True)
+        raise StorageError("the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(readback, "verify", unplugged)
+        night = readback.read_night(settings, disk, ["Shop"], later, later)
+    assert list(night.failed) == keys[:1]
+    disk.init()
+    assert readback.read_night(settings, disk, ["Shop"], later, later).read == keys
+
+
+GARBAGE = {
+    "truncated": b'{"archive": {"sha',
+    "types": b'{"archive": 5, "key": [], "read_at": 7, "proven_at": {}, "totals": [1], "hmac_sha256": 1}',
+    "list": b"[1, 2]",
+    "large": b"\xff\x00garbage" * (10 * MEGABYTE // 9),
+    "nul": b"\x00" * 500,
+    "utf-16": json.dumps("ñ").encode("utf-16"),
+    "latin-1": '{"key": "ñ"}'.encode("latin-1"),
+    "deep": b"[" * 100_000,
+}
+
+
+@pytest.mark.parametrize(("place", "variants"), [("disk", [*GARBAGE]), ("offsite", ["types", "large"])])
+def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, place: str, variants: list[str]) -> None:
+    settings = config.load(project())
+    (destination,) = connections.destinations(settings, "Shop", (place,), deleting=True)
+    now = datetime.now(UTC)
+    newest, older, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in (0.1, 3000, 3001))
+    for key in (newest, older, oldest):
+        destination.write(key, b"archive")
+        destination.write(f"{key}.json", b'{"archive": {"sha256": "0"}}')
+    for variant in variants:
+        for suffix in (".json", ".proof.json", ".read.json", ".damaged.json"):
+            destination.delete(newest + suffix)
+            destination.write(newest + suffix, GARBAGE[variant])
+        found = checkup.examine(place, settings, ["Shop"], now).findings
+        named = {each.check for each in found if each.verdict == "unhealthy" and newest in each.text}
+        assert named == {"database limits", "database proof", "damaged"}, variant
+    evaluation = cleanup.evaluate(destination, settings, ["Shop"], now)
+    assert list(evaluation.order.archives) == [oldest, older]
+    assert (place, newest) in drill.choices(settings, "Shop", (place,), "", now)
+    later = now + 91 * DAY
+    failed = readback.read_night(settings, destination, ["Shop"], later, later).failed
+    assert set(failed) == {newest, older, oldest}  # none is an archive, and each is named
+    assert cleanup.clean(destination, settings, ["Shop"], now, evaluation.order).deleted == [oldest, older]
+    assert {each.key for each in destination.list()} == {
+        f"{newest}{s}" for s in ("", ".json", ".proof.json", ".damaged.json")
+    }
+
+
+@pytest.mark.parametrize("suffix", [".json", ".proof.json", ".read.json", ".damaged.json"])
+def test_a_directory_in_the_place_of_a_file_ends_nothing_either(
+    project: Configure, tmp_path: Path, suffix: str
+) -> None:
+    settings = config.load(project())
+    (disk,) = connections.destinations(settings, "Shop", ("disk",), deleting=True)
+    now = datetime.now(UTC)
+    newest, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in (0.1, 3001))
+    for key in (newest, oldest):
+        for each in ("", *{".json", suffix}):
+            disk.write(key + each, b'{"archive": {"sha256": "0"}}')
+    path = tmp_path / "disk" / (newest + suffix)
+    later = now + 91 * DAY
+    path.unlink()
+    path.mkdir()
+    found = checkup.examine("disk", settings, ["Shop"], now).findings
+    assert "storage" in {each.check for each in found}
+    due = [] if suffix == ".json" else [oldest]  # without its marker the newest counts no more
+    assert list(cleanup.evaluate(disk, settings, ["Shop"], now).order.archives) == due
+    assert drill.choices(settings, "Shop", ("disk",), "", now)
+    assert oldest in readback.read_night(settings, disk, ["Shop"], later, later).failed
