@@ -30,7 +30,10 @@ def test_back_up_list_verify_and_restore_by_hand(
     assert made["published"] == ["disk", "offsite"]
     assert made["totals"]["rows"] == 3505
     heading, *rows = lifeboat("list").stdout.splitlines()
-    assert (heading.split(), len(rows)) == (["destination", "captured", "at", "size", "proof", "last", "read", "key"], 2)
+    assert (heading.split(), len(rows)) == (
+        ["destination", "captured", "at", "size", "proof", "last", "read", "key"],
+        2,
+    )
     archives = answer("list")["archives"]
     assert {(archive["destination"], archive["key"]) for archive in archives} == {
         ("disk", made["key"]),

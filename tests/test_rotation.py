@@ -30,9 +30,12 @@ from lifeboat.errors import StorageError
 from lifeboat.rotation import Rotation
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.text import MEGABYTE
+from lifeboat.ui import archives, metrics
+from lifeboat.ui.readings import Reading
 
 from tests.command import answer, lifeboat
 from tests.conftest import ARCHIVE_PASSWORD, Configure
+from tests.test_nights import SETTINGS
 
 NOW = datetime(2026, 11, 24, 5, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -295,3 +298,16 @@ def test_a_directory_in_the_place_of_a_file_ends_nothing_either(
     assert list(cleanup.evaluate(disk, settings, ["Shop"], now).order.archives) == due
     assert drill.choices(settings, "Shop", ("disk",), "", now)
     assert oldest in readback.read_night(settings, disk, ["Shop"], later, later).failed
+
+
+def test_the_page_and_the_metrics_say_when_each_was_read() -> None:
+    kept = (archive(1), archive(2), archive(3))
+    readings = {kept[0].key: LastRead(NOW - 5 * DAY / 24, True), kept[1].key: LastRead(NOW, False)}
+    shown = {"disk": Reading("disk", Catalog(kept, (), readings=readings))}
+    rows = archives.rows(SETTINGS, shown.values(), NOW)
+    assert [(row.last_read, row.damaged) for row in rows] == [("5 hours", False), ("", True), ("", False)]
+    text = metrics.exposition(SETTINGS, shown, NOW).decode()
+    subject = 'application="Shop",destination="disk",kind="database"'
+    assert f"lifeboat_damaged_archives{{{subject}}} 1.0" in text
+    oldest = next(line for line in text.splitlines() if line.startswith("lifeboat_oldest_reading"))
+    assert float(oldest.split()[-1]) == (NOW - 3 * DAY).timestamp()

@@ -68,7 +68,11 @@ def examine(
         examined = replace(examined, findings=(*examined.findings, *of_lock))
     if not deep:
         return examined
-    destination = connections.destination(name, settings.destinations[name].for_cleanup)  # records are replaced
+    try:
+        destination = connections.destination(name, settings.destinations[name].for_cleanup)  # records are replaced
+    except LifeboatError as error:
+        failed = tuple(health.unreachable(each, name, str(error)) for each in applications)
+        return replace(examined, findings=(*examined.findings, *failed))
     read_back = [finding for each in applications for finding in _read_back(settings, each, destination, found, now)]
     return replace(examined, findings=(*examined.findings, *read_back))
 
