@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -615,6 +616,28 @@ def test_a_folder_and_a_file_in_place(project: Configure, mariadb: MariaDB, shop
         assert Path(done.kept).exists()
         assert Path(done.kept).parent == (root / path).parent
     assert not list(root.parent.glob("*_restored_*")), "nothing is left beside it"
+
+
+@pytest.mark.parametrize(
+    ("path", "deleted"),
+    [("storage/app", "storage/app"), ("storage/app", "storage"), ("index.php", "index.php"), ("", ".")],
+)
+def test_what_was_deleted_comes_back_in_its_place(project: Configure, root: Path, path: str, deleted: str) -> None:
+    project(applications={"Shop": {"files": {"root": str(root), "exclude": []}}})
+    back_up("application")
+    as_root("chown", "-hR", "33:34", str(root))
+    before = {each.relative_to(root): each.read_bytes() for each in root.rglob("*") if each.is_file()}
+    lost = root / deleted
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    done = restore.restore_files(config.load(), plan(files=True, path=path, overwrite=("Shop",)))
+    assert done.kept == ""
+    after = {each.relative_to(root): each.read_bytes() for each in root.rglob("*") if each.is_file()}
+    inside = {each for each in before if not path or each.is_relative_to(path)}
+    assert {each: after[each] for each in inside} == {each: before[each] for each in inside}
+    assert set(after) <= set(before)
+    if path:
+        assert {each.lstat()[4:6] for each in (root / deleted, *(root / deleted).rglob("*"))} == {(33, 34)}
+    assert not [each for each in root.parent.iterdir() if "_restored_" in each.name]
 
 
 @pytest.mark.parametrize("since", ["before the plan", "since the plan", "while it is restored"])

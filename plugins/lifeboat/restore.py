@@ -447,11 +447,14 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         sweep(known.root.parent, f".{glob.escape(known.root.name)}_restored_*.unfinished")
     kept = swap.kept_name(target, step.stamp)
     around = Surroundings(**_places(settings, plan.application))  # links may have changed since the plan
-    if step.in_place:
+    deleted = known is not None and target == known.root / step.path and not step.in_place
+    if step.in_place or deleted:
         recovery.refuse_links(target, around)
     else:
         recovery.refuse_place(target, around)
     place = Path(os.path.realpath(target)) if step.in_place else target  # what a link points to is replaced
+    if known and deleted:
+        place = _highest_missing(target, known.root)
 
     def put_in_place(fresh: Path) -> None:
         carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
@@ -465,7 +468,15 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         if step.path:
             shutil.rmtree(fresh)  # the empty folders that led to it
 
-    publish = put_in_place if step.in_place else None
+    def put_back(fresh: Path) -> None:
+        restored = fresh / place.relative_to(root)
+        swap.take_owner_of_folder(place.parent, restored)
+        recovery.refuse_links(place, around)
+        swap.put_back(place, restored)
+        if restored != fresh:
+            shutil.rmtree(fresh)
+
+    publish = put_in_place if step.in_place else put_back if deleted else None
     with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
         extracted = extract.extract(reader, place, only=step.path, root=root, publish=publish)
         warnings = (*extracted.warnings, *filter(None, [stored_archive.unsigned(reader)]))
@@ -473,6 +484,13 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         *(str(target), extracted.files, extracted.bytes, time.monotonic() - started),
         *(str(kept) if step.in_place else "", warnings),
     )
+
+
+def _highest_missing(path: Path, root: Path) -> Path:
+    """Return the highest folder that is missing on the way from an application's root to a path."""
+    while path != root and not os.path.lexists(path.parent):
+        path = path.parent
+    return path
 
 
 def _carry_over(selection: Selection, path: str, fresh: Path) -> int:

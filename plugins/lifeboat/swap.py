@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -10,7 +11,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from lifeboat.directories import NO_SUCH_RENAME, RENAME_EXCHANGE, folder_of, rename_in_one_step, sync_names
+from lifeboat.directories import (
+    NO_SUCH_RENAME,
+    RENAME_EXCHANGE,
+    RENAME_NOREPLACE,
+    folder_of,
+    rename_in_one_step,
+    sync_names,
+)
 from lifeboat.errors import RestoreError
 from lifeboat.logs import logger
 from lifeboat.unfinished import translated
@@ -50,6 +58,21 @@ def take_owners(old: Path, new: Path) -> None:
             for name in (*folders, *names):
                 path = os.path.join(folder, name)  # noqa: PTH118
                 _take_owner(_status(source, path[len(root) + 1 :]) or os.lstat(folder), path)
+
+
+def take_owner_of_folder(folder: Path, new: Path) -> None:
+    """Give what was restored, and all that is in it, the owner of the folder that it comes into.
+
+    :raises RestoreError: the file system refuses.
+    """
+    if os.geteuid() != 0:
+        return
+    with translated(new):
+        owner = folder.stat()
+        _take_owner(owner, os.fsencode(new))
+        for above, folders, names in os.walk(os.fsencode(new)):
+            for name in (*folders, *names):
+                _take_owner(owner, os.path.join(above, name))  # noqa: PTH118
 
 
 @contextlib.contextmanager
@@ -102,6 +125,25 @@ def replace(target: Path, restored: Path, kept: Path) -> Path:
             sync_names(directory)
     log.info("%s is restored; what was there before is %s.", place, kept)
     return place
+
+
+def put_back(place: Path, restored: Path) -> None:
+    """Give `restored` the name of what was deleted, and make that durable.
+
+    :raises RestoreError: something has the name again, or the file system refuses.
+    """
+    with translated(place):
+        try:
+            rename_in_one_step(restored, place, RENAME_NOREPLACE)
+        except OSError as error:
+            if error.errno not in NO_SUCH_RENAME:
+                raise
+            if os.path.lexists(place):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST)) from error
+            restored.rename(place)
+        for directory in {place.parent, restored.parent}:
+            sync_names(directory)
+    log.info("%s is restored; nothing was there.", place)
 
 
 def _check(target: Path, place: Path, restored: Path, kept: Path) -> None:
