@@ -201,7 +201,7 @@ def _rehearse_database(
     with engine.scratch(key, captured, production=in_production) as place:
         with rehearsal.phase("restore"):
             load = Load(captured.database, unchecked=captured.unchecked)
-            loaded = engine.load(place, stored_archive.sql_of(reader, entry), load)
+            loaded = engine.load(place, stored_archive.sql_to_load(reader, entry, place), load)
         with rehearsal.phase("compare"):
             restored = engine.read_back(place, ())
             captured = stored_archive.comparable(reader, captured)

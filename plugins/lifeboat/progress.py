@@ -1,9 +1,11 @@
-"""How far a long step has come: logged now and then, and known to whoever shows it."""
+"""How far a long step has come: logged now and then, and known to whoever shows or reports it."""
 
 from __future__ import annotations
 
 import time
-from threading import Lock
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 from lifeboat.logs import logger
@@ -12,6 +14,7 @@ from lifeboat.text import size_text
 log = logger(__name__)
 
 SECONDS = 15.0  # between two lines of one step
+REPORT_SECONDS = 10.0  # between two reports of one task
 
 
 class Reached(NamedTuple):
@@ -61,3 +64,36 @@ class Progress:
             self._next = self._counted + SECONDS
         of = f" of {size_text(self._total)}" if self._total else ""
         log.info("%s: %s%s so far.", self._doing, size_text(self._done), of)
+
+
+@contextmanager
+def reported(report: Callable[[Reached], object]) -> Iterator[None]:
+    """Report how far the steps inside have come every `REPORT_SECONDS`, where something changed.
+
+    A thread of its own reports: what takes a report may hang, and a dump must not wait for it. The last report says how
+    long a thing was whose length nobody knew before, so that the next one can be measured by it.
+    """
+    Progress.latest = None
+    done = Event()
+    Thread(target=_report_now_and_then, args=(report, done), daemon=True).start()
+    try:
+        yield
+    finally:
+        done.set()
+    if Progress.latest is not None and Progress.latest.reached.total is None:
+        _try(report, Progress.latest.reached)
+
+
+def _report_now_and_then(report: Callable[[Reached], object], done: Event) -> None:
+    told = None
+    while not done.wait(REPORT_SECONDS):
+        if Progress.latest is not None and Progress.latest.reached != told:
+            told = Progress.latest.reached
+            _try(report, told)
+
+
+def _try(report: Callable[[Reached], object], reached: Reached) -> None:
+    try:
+        report(reached)
+    except Exception as error:  # noqa: BLE001  # no backup fails because nobody hears how far it is
+        log.debug("How far the step has come could not be reported: %s.", error)

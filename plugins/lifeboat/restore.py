@@ -332,7 +332,8 @@ def restore_database(
         with engine.target(target) as place:
             unchecked = captured.unchecked if captured else frozenset()
             load = Load(step.database, step.table, step.in_place, sequential, unchecked)
-            loaded = _load(engine, target, place.name, stored_archive.sql_of(reader, step.entry), load)
+            dumped = stored_archive.sql_to_load(reader, step.entry, step.schema)
+            loaded = _load(engine, target, place.name, dumped, load)
             warnings = list(loaded.warnings)
             empty = set(captured.excluded_tables) & set(loaded.below) if captured else ()
             warnings += [f"{name} came back empty: the backup left its rows out" for name in sorted(empty)]

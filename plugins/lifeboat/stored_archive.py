@@ -19,6 +19,7 @@ from lifeboat.databases import Dump, Extension, digest, postgresql_digest, postg
 from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
 from lifeboat.logs import logger
+from lifeboat.progress import Progress
 from lifeboat.storage import Destination
 
 log = logger(__name__)
@@ -158,6 +159,17 @@ def extensions_of(reader: ArchiveReader, entry: str, captured: Dump | None) -> t
     if engine_of_entry(entry) != "postgresql":
         return ()
     return tuple(postgresql_extensions.of_dump(sql_of(reader, entry)))
+
+
+def sql_to_load(reader: ArchiveReader, entry: str, place: str) -> Iterator[bytes]:
+    """Yield the text of a dump for its load, and tell how far that has come.
+
+    :param place: where it is loaded to.
+    """
+    progress = Progress(f"Restoring {place}", None if entry.endswith(".gz") else reader.size(entry))
+    for chunk in sql_of(reader, entry):
+        yield chunk
+        progress.advance(len(chunk))
 
 
 def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:

@@ -310,6 +310,10 @@ class ArchiveReader:
         except DAMAGE as error:
             raise ArchiveError(f"{self.where}: {name!r} is damaged: {_reason(error)}.") from error
 
+    def size(self, name: str) -> int:
+        """Return the length of an entry's content in bytes, as the list of entries says it."""
+        return int(self._zip.getinfo(name).file_size)
+
     def chunks(self, name: str, stored: bytes | None = None) -> Iterator[bytes]:
         """Yield an entry's content.
 
@@ -386,8 +390,7 @@ class ArchiveReader:
         :raises ArchiveError: it is not what it should be.
         """
         promised = self._promised()
-        size = self._zip.getinfo(name).file_size
-        self._verify_entry(name, promised, Progress(f"Verifying {name} of {self.where}", size))
+        self._verify_entry(name, promised, Progress(f"Verifying {name} of {self.where}", self.size(name)))
 
     def verify(self, expected_sha256: str | None = None) -> Verified:
         """Read everything once, in the order of the file.

@@ -23,6 +23,7 @@ from lifeboat.archive.encryption import CHECK_BYTES, HMAC_BYTES, Encrypter
 from lifeboat.archive.entry import EntryInfo, PackedEntry, Payload
 from lifeboat.archive.signature import SALT_BYTES
 from lifeboat.errors import ArchiveError, LifeboatError
+from lifeboat.progress import Progress
 from lifeboat.streams import FileOutput, Output, Source
 
 GZIP_HEADER = 10  # bytes; our own dumps carry no name and no comment
@@ -214,6 +215,7 @@ class ArchiveWriter:
             info.encrypt_with(encrypter)
         with source.open("rb") as file:
             length, info.CRC = _deflated(file, source, size)
+            progress = Progress(f"Packing {name}", length)
             info.file_size = size
             info.compress_size = length + (ENCRYPTION_BYTES if encrypter else 0)
             with self._begun(info, max(size, info.compress_size) > ZIP64_LIMIT) as entry:
@@ -224,6 +226,7 @@ class ArchiveWriter:
                         raise ArchiveError(f"{source} became shorter while it was read.")
                     length -= len(block)
                     entry.write(encrypter.encrypt(block) if encrypter else block)
+                    progress.advance(len(block))
                 entry.write(encrypter.flush() if encrypter else b"")
 
     def add_pieces(self, name: str, pieces: Iterable[bytes], *, size: int, modified: datetime) -> None:

@@ -49,7 +49,6 @@ from lifeboat.databases.mysql_target import (
 from lifeboat.databases.mysql_workers import stopping
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
-from lifeboat.progress import Progress
 from lifeboat.text import listed
 
 CONNECTIONS = 4
@@ -195,7 +194,6 @@ class _Loading:
     ) -> None:
         self._workers, self._inserters, self._target, self._purpose = workers, inserters, target, purpose
         self._code = code
-        self._progress = Progress(f"Restoring {purpose.schema}")
         self._head: list[bytes] = []  # settings before the first rows
         self._before_code: int | None = None  # how many of them stand before the first view or other code
         self._prepared = False  # the inserters have them
@@ -213,7 +211,6 @@ class _Loading:
 
     def take(self, statement: Statement) -> None:
         """Run a statement, or keep it until its time has come."""
-        self._progress.advance(len(statement.sql))
         if statement.kind == "rows":
             if statement.name not in self._merging:  # its rows are those of others
                 self._insert(statement)

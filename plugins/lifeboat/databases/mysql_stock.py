@@ -42,7 +42,6 @@ from lifeboat.databases.mysql_target import (
 )
 from lifeboat.errors import RestoreError
 from lifeboat.processes import Child, child, secret_file
-from lifeboat.progress import Progress
 
 LONGEST_PACKET = 1 << 30
 SET_UP_SECONDS, SET_UP_POLL = 60, 0.02
@@ -211,14 +210,12 @@ def _feed(process: Child, schema: str, settings: Iterable[bytes], statements: It
     """
     line = 1
     written: deque[tuple[int, str]] = deque(maxlen=REMEMBERED)
-    progress = Progress(f"Restoring {schema}")
 
     def write(text: bytes, what: str) -> None:
         nonlocal line
         written.append((line, what))
         line += text.count(b"\n")
         process.write(text)
-        progress.advance(len(text))
 
     try:
         for sql in settings:

@@ -36,7 +36,6 @@ from lifeboat.databases.postgresql_statements import (
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import Lasting, RestoreError
 from lifeboat.logs import logger
-from lifeboat.progress import Progress
 
 if TYPE_CHECKING:
     from psycopg import Connection, Error
@@ -118,7 +117,7 @@ def load(
                 session.execute(setting)
         stop = opened.enter_context(stopping(sessions))
         with Workers(serial, parallel, stop) as workers:
-            loading = _Loading(workers, sessions, read(sql), load, role, Progress(f"Restoring {place}"))
+            loading = _Loading(workers, sessions, read(sql), load, role)
             loading.run()
     role.refused.update(loading.refused)
     orphans = tuple(sorted(loading.orphans))
@@ -142,10 +141,9 @@ class _Loading:
         pieces: Iterator[Statement | Trailer | bytes],
         load: Load,
         role: Role,
-        progress: Progress,
     ) -> None:
         self._workers, self._sessions, self._pieces = workers, sessions, pieces
-        self._table, self._unchecked, self._role, self._progress = load.table, load.unchecked, role, progress
+        self._table, self._unchecked, self._role = load.table, load.unchecked, role
         self.wanted = Lineage(load.table)
         self.orphans: list[str] = []
         self._step: Literal["statements", "rows", "keys"] = "statements"
@@ -257,7 +255,6 @@ class _Loading:
         if not group:
             return
         run = self._run_optional if group[0].kind in OPTIONAL else self._run_together
-        self._progress.advance(self._group_bytes)
         self._workers.submit(Job(partial(run, group=group), self._group_bytes, lane="statements"))
         self._group_bytes = 0
         if self._large_object:  # which a server closes at the end of a transaction
@@ -332,7 +329,6 @@ class _Loading:
 
     def _count(self, piece: bytes) -> None:
         self.rows += piece.count(b"\n")
-        self._progress.advance(len(piece))
 
     def _submit_rows(self) -> None:
         if self._held and self._filling:

@@ -358,7 +358,6 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
     :param only: fill this table only; the others are made and stay empty.
     """
     started, rows, tables = time.monotonic(), 0, 0
-    progress = Progress(f"Restoring {place}")
     os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     with closing(sqlite3.connect(place, isolation_level=None)) as database:
         database.execute("PRAGMA synchronous = OFF")  # a file that is not whole counts for nothing
@@ -385,7 +384,6 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
             count = database.execute(text).rowcount
             tables += statement.kind == "table"
             rows += count if statement.sql[:6].upper() == b"INSERT" and statement.table != "sqlite_sequence" else 0
-            progress.advance(len(statement.sql))
         database.set_authorizer(None)
         if database.in_transaction:
             database.execute("COMMIT")

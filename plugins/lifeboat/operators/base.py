@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lifeboat.storage import Destination
 
 FAILURE = "failure"  # XCom key under which a failed task leaves its reason for the alert
+PROGRESS = "progress"  # XCom key under which a running task leaves how far it has come, for the page
 PREPARE = "prepare_staging"  # task that opens the staging of an application
 ALL = "all applications"
 ALL_DESTINATIONS = "all destinations"
@@ -29,11 +30,13 @@ class LifeboatOperator(BaseOperator):
     ui_color = "#e3f2ef"
 
     def execute(self, context: Context) -> Any:
-        """Do the step; leave the reason of a failure, its secrets masked, where the alert finds it."""
+        """Do the step; leave how far it is, and the reason of a failure, its secrets masked, for page and alert."""
         from lifeboat.errors import LifeboatError
+        from lifeboat.progress import reported
 
         try:
-            return self.step(context)
+            with reported(lambda reached: context["ti"].xcom_push(key=PROGRESS, value=reached._asdict())):
+                return self.step(context)
         except AirflowSkipException:
             raise
         except LifeboatError as error:
