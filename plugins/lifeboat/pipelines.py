@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -46,6 +44,7 @@ from lifeboat.operators.settings import UnreadableSettingsOperator, WatchSetting
 from lifeboat.operators.staging import PrepareStagingOperator, RemoveStagingOperator
 from lifeboat.operators.upload import UploadArchiveOperator
 from lifeboat.operators.verify import ReadBackOperator
+from lifeboat.text import group_id
 from lifeboat.unreadable import Unreadable
 
 if TYPE_CHECKING:
@@ -313,15 +312,3 @@ def _approval(plan: dict[str, Any]) -> BaseOperator:
 def verbatim(name: str) -> str:
     """Return a template that Airflow renders to a name as it is, even where Jinja would take or change a part of it."""
     return name if name.isprintable() and "{" not in name else f"{{{{ {name!a} }}}}"
-
-
-def group_id(name: str, names: Iterable[str]) -> str:
-    """Return a task group id for a name: the name itself, with a number where two of all names become one."""
-    taken: dict[str, str] = {}
-    for other in names:
-        plain = candidate = re.sub(r"[^\w-]+", "_", other, flags=re.ASCII).strip("_") or "unnamed"
-        numbers = itertools.count(2)
-        while candidate in taken.values():
-            candidate = f"{plain}_{next(numbers)}"
-        taken[other] = candidate
-    return taken[name]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 MEGABYTE = 1024 * 1024  # bytes, as the settings count them
@@ -45,6 +46,18 @@ def listed(names: Sequence[str]) -> str:
     """Return names behind one another, as many as a message can hold."""
     shown = ", ".join(names[:NAMES_LISTED])
     return f"{shown} and {len(names) - NAMES_LISTED} more" if len(names) > NAMES_LISTED else shown or "none"
+
+
+def group_id(name: str, names: Iterable[str]) -> str:
+    """Return a task group id for a name: the name itself, with a number where two of all names become one."""
+    taken: dict[str, str] = {}
+    for other in names:
+        plain = candidate = re.sub(r"[^\w-]+", "_", other, flags=re.ASCII).strip("_") or "unnamed"
+        numbers = itertools.count(2)
+        while candidate in taken.values():
+            candidate = f"{plain}_{next(numbers)}"
+        taken[other] = candidate
+    return taken[name]
 
 
 def printable(text: str) -> str:

@@ -137,6 +137,7 @@ def test_the_page_answers_inside_airflow(visit: Open) -> None:
     expect(answer(frame, "How do I get it back?")).to_have_text("Unproven")
     expect(frame.get_by_role("article", name="local").first).to_contain_text("2 hours old of 30 hours")
     expect(frame.locator("[data-next=backup_database]")).to_contain_text("paused")
+    expect(frame.locator("[data-next=restore_drill]")).to_contain_text("paused")
 
 
 def test_the_page_follows_airflows_theme(visit: Open) -> None:
@@ -217,8 +218,12 @@ def test_restore_leads_to_a_form_that_is_filled_with_the_archive(site: Site, vis
     expect(form).to_be_visible()  # nobody has confirmed
     apart.get_by_label("Yes, replace page_shop.").check()
     form.get_by_role("button", name="Start").click()
-    expect(frame.locator("#runs")).to_contain_text("restore_database")
-    expect(frame.locator("#runs .badge")).to_have_text("failed", timeout=120_000)  # the past of this site is made up
+    run = frame.locator("table.archives tr[data-keep]").nth(1).locator("+ tr.attached")
+    expect(run).to_contain_text("restore_database")
+    expect(run.locator(".badge")).to_have_text("failed", timeout=120_000)  # the past of this site is made up
+    expect(run).to_contain_text("cannot be restored as asked")
+    expect(run.get_by_role("link", name="Log of select")).to_be_visible()
+    expect(frame.locator("#now .strips")).to_contain_text("0 of 1 run succeeded")
     (run,) = site.airflow.api("GET", "dags/restore_database/dagRuns")["dag_runs"]
     assert run["triggering_user_name"] == "admin"
     assert run["conf"] == {
@@ -408,12 +413,19 @@ def test_a_backup_is_triggered_and_appears(site: Site, visit: Open) -> None:
     visited.page.keyboard.press("Enter")
     expect(frame.locator("#runs .badge")).to_have_text("success", timeout=180_000)
     expect(archives(frame)).to_have_text(f"{before + 1} archives, newest first", timeout=15_000)
+    visited.page.reload()
+    last = visited.page.frame_locator("iframe").locator("#now table.last")
+    expect(last).to_contain_text("succeeded")
+    frame = visited.frame
     frame.get_by_role("button", name="Contents").first.click()
     expect(frame.locator("tr.contents")).to_contain_text("by hand <b>now</b>")
     expect(frame.locator("tr.contents")).to_contain_text("Rows2")
     (run,) = site.airflow.api("GET", "dags/backup_database/dagRuns?run_type=manual")["dag_runs"]
     assert run["triggering_user_name"] == "user"
-    frame.get_by_role("link", name="Open the run").click()
+    path = f"dags/backup_database/dagRuns/{quote(run['dag_run_id'])}/taskInstances/Shop.dump/xcomEntries/progress"
+    left = site.airflow.api("GET", f"{path}?map_index=0")["value"]
+    assert "Dumping page_shop" in str(left), "the next dump is measured by this one"
+    frame.get_by_role("link", name="Open the run").first.click()
     visited.page.wait_for_url("**/dags/backup_database/runs/**")
 
 
@@ -527,6 +539,10 @@ def test_contents_are_opened_and_one_table_of_them_is_restored(
     assert answered(site, path, "admin") == "success", "who started it was another"
     assert mariadb.run("SELECT count(*) FROM customers", "page_rescue") == "2\n"
     assert mariadb.run("SHOW TABLES", "page_rescue") == "customers\n"
+    run = frame.locator("tr.contents + tr.attached")
+    told = "Table customers of database page_shop is in the new schema page_rescue"
+    expect(run).to_contain_text(told, timeout=30_000)
+    expect(run).to_contain_text("DROP DATABASE `page_rescue`")
     mariadb.run("DROP DATABASE page_rescue")
 
 

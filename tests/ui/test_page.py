@@ -27,7 +27,7 @@ from starlette.routing import Route
 from tests.conftest import Configure
 from tests.ui.conftest import Login, prove, publish
 
-FRAGMENTS = ["", "answers", "destinations/disk", "archives", "plans/disk", "recovery"]
+FRAGMENTS = ["", "answers", "runs", "destinations/disk", "archives", "plans/disk", "recovery"]
 HOSTILE = """<script>alert("x")</script> & 'y'"""
 
 

@@ -7,29 +7,40 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
 from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag, requires_access_view
+from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lifeboat import __version__, config, health, schedules
 from lifeboat.config import Settings
-from lifeboat.errors import SettingsError
+from lifeboat.errors import LifeboatError, SettingsError
+from lifeboat.operators.base import FAILURE, PROGRESS
+from lifeboat.operators.restore import PLAN, RESTORE_PLAN
+from lifeboat.operators.sealed import unseal
+from lifeboat.recovery import RestorePlan
 from lifeboat.text import plural, size_text
-from lifeboat.ui import archives, charts, metrics, plans, safety
+from lifeboat.ui import airflow_runs, archives, charts, metrics, plans, runs, safety
 from lifeboat.ui.archives import KIND_NAMES, Filters, Row
 from lifeboat.ui.inside import PAGE, Insides, file_lines, table_lines
 from lifeboat.ui.overview import overview
 from lifeboat.ui.readings import FRESH_SECONDS, BackgroundCall, Reading, Readings, endpoints, read_marker
 from lifeboat.ui.recipes import recipes, restore_dag
+from lifeboat.ui.restored import restored
+from lifeboat.ui.runs import RESULT, Run
 from lifeboat.ui.words import ago, as_of, clock, in_zone
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
 
 PATIENCE_SECONDS = 1.0  # browsers open few connections, and what is slow must not take them from the rest
 RETRY_SECONDS = 1  # then the page asks again for what is slow
+LIVE_SECONDS = 5  # then it asks again for what runs
 READ_SECONDS = 5.0  # for a marker, and for all destinations together when Prometheus asks
 REFRESH_SECONDS = 1  # how old a reading may be for somebody who asks for a fresh one
 LONGEST_WAIT = timedelta(days=366)  # for the next clean-up
@@ -51,6 +62,7 @@ STATIC = {
     "inside.js": "text/javascript",
     "search.js": "text/javascript",
     "form.js": "text/javascript",
+    "runs.js": "text/javascript",
     "theme.js": "text/javascript",
     "icon.svg": "image/svg+xml",
 }
@@ -133,12 +145,20 @@ SettingsDep = Annotated[Settings, Depends(settings)]
 ReadingsDep = Annotated[Readings, Depends(readings_of)]
 
 
-def _html(template: str, context: Mapping[str, Any], *, waits: bool = False, status_code: int = 200) -> Response:
+def _html(
+    template: str,
+    context: Mapping[str, Any],
+    *,
+    waits: bool = False,
+    pause: int = RETRY_SECONDS,
+    status_code: int = 200,
+) -> Response:
     """Render a template.
 
     :param waits: whether something is missing that may come, so that the page should ask again.
+    :param pause: seconds until then.
     """
-    headers = {"Retry-After": str(RETRY_SECONDS)} if waits else {}
+    headers = {"Retry-After": str(pause)} if waits else {}
     return HTMLResponse(templates.get_template(template).render(context), status_code, headers)
 
 
@@ -187,6 +207,44 @@ def answers(
     answered = overview(found, read, now, _next_cleanup(at, now), paused)
     context = {"overview": answered, "zone": found.zone, "shown": SHORT_TABLE}
     return _html("answers.html", context, waits=bool(answered.silent))
+
+
+@page.get("/runs")
+def run_list(request: Request, user: GetUserDep, found: SettingsDep) -> Response:
+    """What runs and what ran last, of the DAGs whose runs the user may read."""
+    readable = [dag_id for dag_id in airflow_runs.DAGS if airflow_runs.may_read(request, user, dag_id)]
+    with create_session() as session:
+        known = airflow_runs.read(session, found, readable)
+    view = runs.runs(found, known, datetime.now(UTC))
+    context = {"runs": view, "sees": bool(readable), "shown": SHORT_TABLE}
+    return _html("runs.html", context, waits=bool(view.now), pause=LIVE_SECONDS)
+
+
+@page.get("/runs/{dag_id}/{run_id:path}")
+def one_run(request: Request, user: GetUserDep, found: SettingsDep, dag_id: str, run_id: str) -> Response:
+    """How far one run is, why it failed, or what it restored."""
+    if dag_id not in airflow_runs.DAGS:
+        raise HTTPException(404, "There is no such DAG of Lifeboat.")
+    if not airflow_runs.may_read(request, user, dag_id):
+        raise HTTPException(403)
+    with create_session() as session:
+        run = airflow_runs.one(session, dag_id, run_id, (FAILURE, PROGRESS, RESULT, PLAN))
+        lengths = airflow_runs.lengths(session, [run] if run else [])
+    if run is None:
+        raise HTTPException(404, "There is no such run.")
+    plan = _plan_of(found, run)
+    view = runs.view(found, run, lengths, datetime.now(UTC))
+    context = {"view": view, "restored": restored(found, plan, run) if plan else []}
+    return _html("one_run.html", context, waits=not run.is_over, pause=LIVE_SECONDS)
+
+
+def _plan_of(found: Settings, run: Run) -> RestorePlan | None:
+    """Return the plan that a restore follows; None where there is none that a step of its run signed."""
+    sealed = next((task.left[PLAN] for task in run.tasks if PLAN in task.left), None)
+    try:
+        return RestorePlan.from_json(unseal(cast("Context", {"dag_run": run}), found, RESTORE_PLAN, sealed))
+    except LifeboatError:
+        return None
 
 
 @page.get("/destinations/{name}")

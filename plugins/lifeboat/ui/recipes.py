@@ -99,6 +99,38 @@ def _sqlite(name: str, dump: str) -> Iterable[str]:
     yield f"sqlite3 {quote(f'{name}.sqlite')} < {dump}"
 
 
+def restored_recipes(engine: EngineName, name: str) -> tuple[Recipe, ...]:
+    """Return how to use what was restored beside its original, and how to drop it.
+
+    :param name: of the new schema.
+    """
+    use, drop = _RESTORED[engine](name)
+    return (
+        Recipe("Use it", "Copy what you need from there, or let the application connect to it.", (use,)),
+        Recipe("Drop it", "When you are done. Nobody else drops it, and the original stays as it is.", (drop,)),
+    )
+
+
+def _mysql_restored(name: str) -> tuple[str, str]:
+    drop = f"DROP DATABASE `{name.replace('`', '``')}`"
+    return f"mysql -h HOST -u USER -p {quote(name)}", f"mysql -h HOST -u USER -p -e {quote(drop)}"
+
+
+def _postgresql_restored(name: str) -> tuple[str, str]:
+    return f"psql -h HOST -U USER -d {quote(name)}", f"dropdb -h HOST -U USER {quote(name)}"
+
+
+def _sqlite_restored(name: str) -> tuple[str, str]:
+    file = quote(f"{name}.sqlite")
+    return f"sqlite3 FOLDER/{file}", f"rm FOLDER/{file}"
+
+
+_RESTORED: Mapping[EngineName, Callable[[str], tuple[str, str]]] = {
+    "mysql": _mysql_restored,
+    "postgresql": _postgresql_restored,
+    "sqlite": _sqlite_restored,
+}
+
 _BY_HAND: Mapping[EngineName, Callable[[str, str], Iterable[str]]] = {
     "mysql": _mysql,
     "postgresql": _postgresql,

@@ -21,7 +21,7 @@ async function openForm(button) {
   offerOwn(fields);
   find("form", dialog).onsubmit = (event) => {
     event.preventDefault();
-    start(dag, fields);
+    start(dag, fields, button);
   };
   dialog.onclose = bookmark(button);
   dialog.showModal();

@@ -6,7 +6,6 @@ const POLL_SECONDS = 2;
 const STALE_SECONDS = 60; // then the page reads anew by itself, where somebody sees it
 const LONGEST_PAUSE_SECONDS = 30; // between two questions for what does not answer
 const HEAD_START_MILLISECONDS = 400;
-const OVER = ["success", "failed"];
 const FOCUSABLE = "a[href], button, summary, [tabindex]";
 const may = new Set(document.body.dataset.may.split(" "));
 const dags = new Map(); // by id, as Airflow's API tells of them
@@ -55,7 +54,7 @@ function query(place, { fresh } = {}) {
 
 function askAgain(place, seconds, { again }) {
   if (!seconds) return;
-  place.pause = again ? Math.min(place.pause * 2, LONGEST_PAUSE_SECONDS) : seconds;
+  place.pause = again && !("live" in place.dataset) ? Math.min(place.pause * 2, LONGEST_PAUSE_SECONDS) : seconds;
   place.retry = setTimeout(() => load(place, { again: true }), place.pause * 1000);
 }
 
@@ -68,10 +67,12 @@ function show(place, text) {
   const opened = all("tr.contents", place).map((row) => [row.previousElementSibling.dataset.keep, row]);
   const folds = new Map(all("details[data-keep]", place).map((fold) => [fold.dataset.keep, fold.open]));
   const active = document.activeElement;
+  const attached = all("[data-to]", place);
   const focusAgain = active !== place && place.contains(active) ? bookmark(active) : () => {};
   place.innerHTML = text;
   place.shown = text;
   for (const fold of all("details[data-keep]", place)) fold.open = folds.get(fold.dataset.keep) ?? fold.open;
+  for (const run of attached) kept(place, run.dataset.to)?.after(run);
   for (const [key, contents] of opened) {
     const row = kept(place, key);
     row?.after(contents);
@@ -79,6 +80,7 @@ function show(place, text) {
   }
   arm(place);
   focusAgain();
+  place.afterShow?.();
 }
 
 function kept(place, key) {
@@ -114,7 +116,7 @@ function complain(place, status) {
 
 async function refresh() {
   readAt = Date.now();
-  if (!find("[data-src]")) return location.reload(); // the settings may have been fixed
+  if (!find("[data-src=answers]")) return location.reload(); // the settings may have been fixed
   await learnDags().catch(() => {}); // what Airflow said before still stands
   await load(find("[data-src=answers]"), { fresh: true }); // makes the listings that the other pieces share
   arm();
@@ -165,7 +167,8 @@ function nextRun(dag) {
 
 function moment(text) {
   const time = new Date(text);
-  const options = { weekday: "short", hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: document.body.dataset.zone };
+  const day = time - Date.now() > 6 * 86400000 ? { day: "numeric", month: "short", year: "numeric" } : { weekday: "short" };
+  const options = { ...day, hour: "2-digit", minute: "2-digit", hourCycle: "h23", timeZone: document.body.dataset.zone };
   const hours = Math.round((time - Date.now()) / 3600000);
   const distance = hours < 1 ? "within the hour" : hours < 48 ? `in ${hours} h` : `in ${Math.round(hours / 24)} days`;
   return `${time.toLocaleString("en-GB", options)} (${distance})`;
@@ -233,14 +236,14 @@ function toggleContents(button) {
 
 // ---- Runs
 
-async function start(dag, fields) {
+async function start(dag, fields, button) {
   const problem = find("#form-error");
   find("#form-go").disabled = true;
   try {
     const conf = Object.fromEntries(fields.map((made) => [made.name, made.read()]));
     const run = await api("POST", `dags/${dag.dag_id}/dagRuns`, { logical_date: null, conf });
     find("#form").close();
-    follow(run);
+    follow(run, button);
     if (dag.is_paused) await unpause(dag.dag_id);
   } catch (error) {
     problem.textContent = error.message;
@@ -260,22 +263,6 @@ async function unpause(id) {
 
 function tell(tone, ...words) {
   find("#runs").prepend(element("p", { className: `notice ${tone}` }, ...words));
-}
-
-function follow(run) {
-  const path = `dags/${run.dag_id}/dagRuns/${encodeURIComponent(run.dag_run_id)}`;
-  const state = element("span", { className: "badge unknown", textContent: run.state });
-  const link = element("a", { href: `../dags/${run.dag_id}/runs/${encodeURIComponent(run.dag_run_id)}`, textContent: "Open the run" });
-  link.dataset.airflow = "";
-  tell("", element("strong", { textContent: run.dag_id }), " ", state, " ", link);
-  const look = async () => {
-    const { state: now } = await api("GET", path).catch(() => run);
-    state.textContent = now;
-    if (!OVER.includes(now)) return setTimeout(look, POLL_SECONDS * 1000);
-    state.className = `badge ${now === "success" ? "healthy" : "unhealthy"}`;
-    refresh();
-  };
-  setTimeout(look, POLL_SECONDS * 1000);
 }
 
 // ---- Filters, and the policy tried out

@@ -1,0 +1,186 @@
+"""Reads runs, their tasks and what these left from Airflow's database, for those who may read them there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
+from airflow.models.dag import DagModel
+from airflow.models.dagrun import DagRun
+from airflow.models.taskinstance import TaskInstance
+from airflow.models.xcom import XComModel
+from fastapi import HTTPException, Request
+from sqlalchemy import select, tuple_
+from sqlalchemy.orm import Session
+
+from lifeboat.config import Settings
+from lifeboat.operators.base import FAILURE, PREPARE, PROGRESS
+from lifeboat.ui.runs import BACKUPS, RESULT, Known, Run, Task, wanted
+
+HISTORY = 30  # runs of each DAG
+DAGS = (
+    *BACKUPS,
+    "backup_cleanup",
+    "backup_check",
+    "backup_verify",
+    "restore_drill",
+    "restore_database",
+    "restore_application",
+    "init_destination",
+    "doctor",
+    "alert_test",
+)
+READ = (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
+
+
+def may_read(request: Request, user: BaseUser, dag_id: str) -> bool:
+    """Whether Airflow's own endpoints would let the user read a DAG's runs, their tasks and what these left."""
+    try:
+        for entity in READ:
+            requires_access_dag("GET", entity, dag_id)(request, user)
+    except HTTPException:
+        return False
+    return True
+
+
+def read(session: Session, settings: Settings, dag_ids: Iterable[str]) -> Known:
+    """Read what runs and what ran last."""
+    runs = {dag_id: _history(session, dag_id) for dag_id in dag_ids}
+    active = [run for of_dag in runs.values() for run in of_dag if not run.is_over]
+    last = [run for dag_id in BACKUPS if dag_id in runs for run in _last(session, settings, dag_id, runs[dag_id])]
+    looked_at = with_tasks(session, [*active, *last], (FAILURE, PROGRESS, RESULT))
+    whole = {(run.dag_id, run.run_id): run for run in looked_at}
+    return Known(
+        {dag_id: [whole.get((dag_id, run.run_id), run) for run in of_dag] for dag_id, of_dag in runs.items()},
+        lengths(session, [run for run in whole.values() if not run.is_over]),
+    )
+
+
+def one(session: Session, dag_id: str, run_id: str, keys: Collection[str]) -> Run | None:
+    """Read one run with its tasks, and XComs by their keys."""
+    found = session.execute(_RUNS.where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).first()
+    return with_tasks(session, [_run(found)], keys)[0] if found else None
+
+
+_RUNS = select(
+    DagRun.dag_id,
+    DagRun.run_id,
+    DagRun.state,
+    DagRun.run_after,
+    DagRun.start_date,
+    DagRun.end_date,
+    DagRun.triggering_user_name,
+    DagRun.conf,
+    DagModel.is_paused,
+).join(DagModel, DagModel.dag_id == DagRun.dag_id)
+
+_TASK: list[Any] = [
+    *(TaskInstance.dag_id, TaskInstance.run_id, TaskInstance.task_id, TaskInstance.map_index),
+    *(TaskInstance.rendered_map_index, TaskInstance.state, TaskInstance.try_number, TaskInstance.max_tries),
+    *(TaskInstance.start_date, TaskInstance.end_date),
+]
+_XCOM: list[Any] = [
+    *(XComModel.dag_id, XComModel.run_id, XComModel.task_id, XComModel.map_index),
+    *(XComModel.key, XComModel.value, XComModel.timestamp),
+]
+
+
+def _run(row: Any) -> Run:
+    dag_id, run_id, state, asked_at, began, ended, user, conf, is_paused = row
+    return Run(dag_id, run_id, str(state or ""), asked_at, began, ended, user or "", conf or {}, bool(is_paused))
+
+
+def _history(session: Session, dag_id: str) -> list[Run]:
+    newest = _RUNS.where(DagRun.dag_id == dag_id).order_by(DagRun.run_after.desc(), DagRun.id.desc()).limit(HISTORY)
+    return [_run(row) for row in session.execute(newest)]
+
+
+def _last(session: Session, settings: Settings, dag_id: str, of_dag: Sequence[Run]) -> list[Run]:
+    """Return the runs that were the last to back some application up."""
+    over = [run.run_id for run in of_dag if run.is_over]
+    begun = session.execute(
+        select(TaskInstance.run_id, TaskInstance.task_id).where(
+            TaskInstance.dag_id == dag_id,
+            TaskInstance.run_id.in_(over),
+            TaskInstance.task_id.like(f"%.{PREPARE}"),
+            TaskInstance.state.is_not(None) & (TaskInstance.state != "skipped"),
+        )
+    )
+    chosen = wanted(over, ((run_id, task_id.rpartition(".")[0]) for run_id, task_id in begun))
+    return [run for run in of_dag if run.run_id in chosen]
+
+
+def with_tasks(session: Session, runs: Sequence[Run], keys: Collection[str]) -> list[Run]:
+    """Return runs with their tasks, and what these left under some keys."""
+    if not runs:
+        return []
+    pairs = [(run.dag_id, run.run_id) for run in runs]
+    left: dict[tuple[Any, ...], dict[str, Any]] = {}
+    heard = {}
+    for *subject, key, value, at in session.execute(
+        select(*_XCOM).where(tuple_(XComModel.dag_id, XComModel.run_id).in_(pairs), XComModel.key.in_(keys))
+    ):
+        left.setdefault(tuple(subject), {})[key] = _plain(value)
+        if key == PROGRESS:
+            heard[tuple(subject)] = at
+    tasks: dict[tuple[str, str], list[Task]] = {}
+    for dag_id, run_id, task_id, index, name, state, tried, most, began, ended in session.execute(
+        select(*_TASK)
+        .where(tuple_(TaskInstance.dag_id, TaskInstance.run_id).in_(pairs))
+        .order_by(TaskInstance.start_date, TaskInstance.task_id, TaskInstance.map_index)
+    ):
+        key = (dag_id, run_id, task_id, index)
+        task = Task(
+            *(task_id, index, str(name or ""), str(state or ""), tried, most + 1, began, ended),
+            left.get(key, {}),
+            heard.get(key),
+        )
+        tasks.setdefault((dag_id, run_id), []).append(task)
+    return [replace(run, tasks=tuple(tasks.get((run.dag_id, run.run_id), ()))) for run in runs]
+
+
+def lengths(session: Session, active: Sequence[Run]) -> dict[tuple[str, str, str], int]:
+    """Return how long what is being done was the last time, as the tasks left it that did it."""
+    found: dict[tuple[str, str, str], int] = {}
+    for run in active:
+        measured = [task.task_id for task in run.tasks if PROGRESS in task.left]
+        if not measured:
+            continue
+        rows = session.execute(
+            select(XComModel.task_id, XComModel.value)
+            .join(
+                TaskInstance,
+                (XComModel.dag_id == TaskInstance.dag_id)
+                & (XComModel.run_id == TaskInstance.run_id)
+                & (XComModel.task_id == TaskInstance.task_id)
+                & (XComModel.map_index == TaskInstance.map_index),
+            )
+            .where(
+                XComModel.dag_id == run.dag_id,
+                XComModel.key == PROGRESS,
+                XComModel.task_id.in_(measured),
+                TaskInstance.state == "success",
+            )
+            .order_by(XComModel.timestamp.desc())
+            .limit(HISTORY * len(measured))
+        )
+        for task_id, value in rows:
+            left = _plain(value)
+            if isinstance(left, dict) and isinstance(left.get("done"), int):
+                found.setdefault((run.dag_id, task_id, str(left.get("doing"))), left["done"])
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return the value of an XCom, which is kept as JSON, or as the text of it."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
