@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Column
 
 from lifeboat.cli import terminal
@@ -23,6 +23,7 @@ class Bar(Progress):
     """
 
     def __init__(self, console: Console) -> None:
+        self._step: TaskID | None = None  # Rich asks what to draw before it takes a task
         whole = Column(ratio=1, no_wrap=True, overflow="ellipsis")
         columns = (
             TextColumn("{task.description}", markup=False, table_column=whole),
@@ -34,7 +35,7 @@ class Bar(Progress):
         self._step = self.add_task("", total=None, visible=False, text="")
 
     def get_renderables(self) -> Iterable[RenderableType]:
-        if Step.latest is not None:
+        if Step.latest is not None and self._step is not None:
             reached = Step.latest.reached
             self.update(
                 self._step,
