@@ -11,7 +11,9 @@ RUN /tmp/system-packages run \
 
 USER airflow
 COPY --chown=airflow:root requirements.txt requirements.lock /tmp/requirements/
-RUN pip install --no-cache-dir -c /tmp/requirements/requirements.lock -r /tmp/requirements/requirements.txt
+# uv is in Airflow's image; pip takes hashes from constraints only since 26.1.
+RUN uv pip install --no-cache --compile-bytecode --python "$(command -v python)" \
+    -c /tmp/requirements/requirements.lock -r /tmp/requirements/requirements.txt
 
 # The package brings the page and the command; DAG files and settings lie where Airflow's users look for them.
 COPY --chown=airflow:root . /tmp/lifeboat

@@ -7,7 +7,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALLED := .venv/installed
 MATRIX := .venv/matrix.xml
 .DEFAULT_GOAL := help
-.PHONY: help demo up test matrix torture bench docs image-check screenshots env lock clean
+.PHONY: help demo up check test matrix torture bench docs dist image-check screenshots env lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -20,19 +20,22 @@ up: $(INSTALLED) ## The same with Airflow's UI, on 127.0.0.1, until Ctrl-C.
 	@scripts/system-packages demo
 	@.venv/bin/python -m include.demo up
 
-test: $(INSTALLED) ## Everything that CI runs: linters, types, tests against real servers.
-	@scripts/system-packages demo test
-	@scripts/server-roots mysql mariadb-11.8 postgresql-17
+check: $(INSTALLED) ## Linters and types.
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+test: check ## Everything that CI runs: linters, types, tests against real servers.
+	@scripts/system-packages demo test
+	@scripts/server-roots mysql mariadb-11.8 postgresql-17
 	.venv/bin/python -m pytest -n 2 --dist loadfile
 
-matrix: $(INSTALLED) ## Run the whole path over every server with every client, and vendors' schemas; write README's table.
+matrix: $(INSTALLED) ## Run the whole path over every server, client and release of Airflow; write README's table.
 	@scripts/system-packages demo test
 	@scripts/server-roots mysql mysql-tests mariadb-11.8 mariadb-tests postgresql-17 postgresql-18
 	.venv/bin/python -m pytest tests/servers tests/databases/test_postgresql_role.py -m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
 	.venv/bin/python -m tests.servers.tested_with $(MATRIX)
+	.venv/bin/python -m pytest tests/installed -m matrix --timeout=3600
 
 torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one table of what was withstood.
 	@scripts/system-packages demo test torture
@@ -47,6 +50,9 @@ bench: $(INSTALLED) ## Time a backup beside its peers; one table.
 docs: $(INSTALLED) ## Write docs/CONFIGURATION.md from the model of the settings.
 	@.venv/bin/python -m docs.configuration
 
+dist: $(INSTALLED) ## Build the package: a wheel and a source distribution, in dist/.
+	@.venv/bin/uv build -q --out-dir dist
+
 env: ## Write .env for docker compose, with new random passwords.
 	@scripts/make-env
 
@@ -59,11 +65,11 @@ screenshots: $(INSTALLED) ## Take the README's pictures of the Backups page anew
 	@.venv/bin/python -m include.demo screenshots
 
 lock: $(INSTALLED) ## Pin the whole tree of requirements anew.
-	.venv/bin/uv pip compile -q --universal --python-version 3.11 --custom-compile-command "make lock" \
+	.venv/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		requirements-dev.txt -o requirements.lock
 
 clean: ## Remove what make has made, the demo's data included.
-	rm -rf .venv .demo
+	rm -rf .venv .demo build dist
 
 # The stamp comes last: an interrupted installation is taken up again.
 $(INSTALLED): requirements.lock pyproject.toml

@@ -13,7 +13,8 @@ within a minute. On a worker's shell: `lifeboat check`.
 
 from __future__ import annotations
 
-from airflow.sdk import DAG, CronTriggerTimetable
+from airflow.sdk import DAG
+from lifeboat.compat import CronTriggerTimetable
 from lifeboat.pipelines import dag_options, watch_settings
 
 with DAG(

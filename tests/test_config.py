@@ -41,6 +41,11 @@ def load(tmp_path: Path, text: str) -> config.Settings:
     return config.load(path)
 
 
+def test_settings_of_0_1_load_unchanged() -> None:
+    settings = config.load(PROJECT / "tests" / "settings_of_0_1.yaml")
+    assert settings.applications["Shop"].databases[1].engine == "postgresql"
+
+
 def test_several_applications_databases_and_destinations(tmp_path: Path) -> None:
     settings = load(tmp_path, GOOD)
     assert [database.name for database in settings.databases_of("Shop", ("stock",))] == ["stock"]

@@ -81,7 +81,7 @@ def test_every_command_and_option_that_a_page_names_is_there() -> None:
     seen = set()
     for page in PAGES:
         for code in code_of(page):
-            for call in re.findall(r"(?:^|[\s(`/])lifeboat ((?!verify \|)[a-z][\w |-]*.*)", code):
+            for call in re.findall(r"(?:^|[\s(`/])(?<!from )lifeboat ((?!verify \|)[a-z][\w |-]*.*)", code):
                 command: Any = root
                 words = re.split(r" [|#>;&] |\s#", call)[0].replace("|", " ").split()
                 while words and isinstance(command, TyperGroup) and (named := re.fullmatch(r"[a-z-]+", words[0])):

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
+from email import message_from_bytes
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lifeboat import __version__
+from packaging.requirements import Requirement
 
 from tests.conftest import PROJECT
 
-SOURCES = ("pyproject.toml", "README.md", "requirements.txt", ".env.example", "dags", "plugins", "include")
+SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE", ".env.example", "dags", "plugins", "include")
 LEFT_OUT = shutil.ignore_patterns("*.egg-info", "__pycache__")
 DAGS = sorted(path.stem for path in (PROJECT / "dags").glob("*.py"))
 FINDS = """
@@ -28,8 +34,11 @@ from airflow.dag_processing.dagbag import DagBag
 (bundle,) = DagBundlesManager().get_all_dag_bundles()
 bag = DagBag(dag_folder=str(bundle.path), bundle_name=bundle.name)
 plugins, errors = plugins_manager._get_plugins()
+from airflow.providers_manager import ProvidersManager
 import lifeboat
+provider = ProvidersManager().providers.get("airflow-lifeboat")
 print(json.dumps({
+    "provider": provider and [provider.data["name"], provider.version],
     "where": str(Path(lifeboat.__file__).parents[1]),
     "dags": sorted(bag.dag_ids),
     "pages": sum(plugin.name == "lifeboat" for plugin in plugins),
@@ -48,9 +57,22 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(PROJECT / name, folder / name, ignore=LEFT_OUT)
         else:
             shutil.copy(PROJECT / name, folder)
-    build = "from setuptools import build_meta; print(build_meta.build_wheel('.'))"
+    return built("wheel", folder)
+
+
+def built(kind: str, folder: Path) -> Path:
+    """Build a distribution of the project in a folder there."""
+    build = f"from setuptools import build_meta; print(build_meta.build_{kind}('.'))"
     done = subprocess.run([sys.executable, "-c", build], cwd=folder, capture_output=True, text=True, check=True)
     return folder / done.stdout.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    """What a package index reads of the wheel."""
+    with zipfile.ZipFile(wheel) as package:
+        (name,) = (name for name in package.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_bytes(package.read(name))
 
 
 def test_the_package_has_every_file_of_ours(wheel: Path) -> None:
@@ -65,6 +87,48 @@ def test_the_package_has_every_file_of_ours(wheel: Path) -> None:
         names = set(package.namelist())
     assert ours <= names
     assert shared == {name.partition(".data/data/")[2] for name in names if ".data/data/" in name}
+
+
+def test_the_source_distribution_is_the_whole_project(tmp_path: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    names = {name for name in tracked.stdout.split("\0") if name and (PROJECT / name).exists()}
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / name, tmp_path / name)
+    with tarfile.open(built("sdist", tmp_path)) as package:
+        assert names <= {name.partition("/")[2] for name in package.getnames()}
+
+
+def test_requirements_are_those_of_the_package_with_its_engines_and_channels(metadata: Message) -> None:
+    of_package = set()
+    for found in map(Requirement, metadata.get_all("Requires-Dist", [])):
+        if found.name != "airflow-lifeboat" and "celery" not in str(found.marker):
+            found.marker = None
+            of_package.add(str(found))
+    lines = (PROJECT / "requirements.txt").read_text().splitlines()
+    assert {str(Requirement(line)) for line in lines if not line.startswith("#")} == of_package
+    (everything,) = (each for each in metadata.get_all("Requires-Dist", []) if each.startswith("airflow-lifeboat["))
+    assert Requirement(everything).extras == set(metadata.get_all("Provides-Extra", [])) - {"all"}
+
+
+def test_versions_are_pinned_with_hashes_in_the_lock_and_nowhere_else() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt", "pyproject.toml"):
+        assert not re.search(r"==\d", (PROJECT / name).read_text()), name
+    entries = re.split(r"\n(?=\w)", (PROJECT / "requirements.lock").read_text())[1:]
+    assert entries
+    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+
+
+def test_an_index_shows_the_readme_with_links_that_lead_to_this_version(metadata: Message) -> None:
+    page = metadata.get_payload()
+    assert isinstance(page, str)
+    targets = re.findall(r"\]\(([^)\s]+)\)", page) + re.findall(r'(?:src|srcset)="([^"]+)"', page)
+    ours = [target for target in targets if f"/airflow-lifeboat/blob/v{__version__}/" in target]
+    assert len(ours) > 10
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    assert f"/airflow-lifeboat/raw/v{__version__}/docs/images/backups-light.png" in page
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata["License-Expression"] == "Apache-2.0"
 
 
 def airflow_packages(site: Path) -> Path:
@@ -110,7 +174,8 @@ def test_an_installed_package_brings_its_dags_and_its_page_once(
         LIFEBOAT_CONFIG=str(site / "share" / "lifeboat" / "backup.yaml"),
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(BUNDLES),
     )
-    assert found == {"where": str(site), "dags": DAGS, "pages": 1, "errors": [{}, {}]}
+    listed = ["Lifeboat", __version__]
+    assert found == {"provider": listed, "where": str(site), "dags": DAGS, "pages": 1, "errors": [{}, {}]}
 
 
 def test_copied_files_are_a_whole_project(tmp_path: Path) -> None:
@@ -118,4 +183,5 @@ def test_copied_files_are_a_whole_project(tmp_path: Path) -> None:
     for name in ("dags", "plugins", "include"):
         shutil.copytree(PROJECT / name, home / name, ignore=LEFT_OUT)
     found = what_airflow_finds(home, airflow_packages(tmp_path / "site"))
-    assert found == {"where": str(home / "plugins"), "dags": DAGS, "pages": 1, "errors": [{}, {}]}
+    where = str(home / "plugins")
+    assert found == {"provider": None, "where": where, "dags": DAGS, "pages": 1, "errors": [{}, {}]}

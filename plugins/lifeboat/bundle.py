@@ -6,8 +6,7 @@ from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
-from airflow.dag_processing.bundles.local import LocalDagBundle
-
+from lifeboat.compat import LocalDagBundle
 from lifeboat.config import PROJECT
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import unquote, urlsplit
 
-from lifeboat import catalog, transport
+from lifeboat import catalog, compat, transport
 from lifeboat.config import Bucket, Database, Encryption, ObjectLock, S3Destination, Settings
 from lifeboat.config import Destination as DestinationSettings
 from lifeboat.databases import Engine, EngineName, Server
@@ -49,7 +49,8 @@ def get(connection_id: str, used_for: str, conn_type: str = "") -> Any:
     :raises SettingsError: there is none of that id, or it is of another type.
     """
     from airflow.sdk import BaseHook
-    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from lifeboat.compat import AirflowNotFoundException
 
     try:
         connection = BaseHook.get_connection(connection_id)
@@ -123,6 +124,9 @@ def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
 
 
 def _postgresql(database: Database, connection: Any, scratch: Path) -> Engine:
+    with compat.needs_extra("postgres", f"Airflow connection {database.connection!r}"):
+        import psycopg  # noqa: F401  # what the engine asks the server by
+
     from lifeboat.databases.postgresql import PostgreSQL
 
     def elevated() -> Server:
@@ -241,7 +245,8 @@ def _mysql_driver(connection: Any, mode: str) -> Any:
 
     :param mode: of TLS.
     """
-    from airflow.providers.mysql.hooks.mysql import MySqlHook
+    with compat.needs_extra("mysql", f"Airflow connection {connection.conn_id!r}"):
+        from airflow.providers.mysql.hooks.mysql import MySqlHook
 
     class Hook(MySqlHook):
         """No server gets a file of the worker by LOAD DATA LOCAL, which some drivers allow."""
@@ -353,7 +358,7 @@ def signing_secret(settings: Settings) -> str:
     all_of_them = [settings.encryption, *(application.encryption for application in settings.applications.values())]
     if encryption := next((each for each in all_of_them if isinstance(each, Encryption)), None):
         return str(archive_password(encryption))
-    from airflow.sdk import conf
+    from lifeboat.compat import conf
 
     for section, option in AIRFLOW_SECRETS:
         if secret := conf.get(section, option, fallback=""):
@@ -366,7 +371,7 @@ def signing_secret(settings: Settings) -> str:
 
 def code_directories() -> tuple[Path, ...]:
     """Return the directories that Airflow reads code from."""
-    from airflow.sdk import conf
+    from lifeboat.compat import conf
 
     bundles: Any = conf.getjson("dag_processor", "dag_bundle_config_list", fallback=[])
     local = [bundle.get("kwargs", {}).get("path") for bundle in bundles or ()]
@@ -377,7 +382,7 @@ def code_directories() -> tuple[Path, ...]:
 
 def metadata_database() -> str:
     """Return the name of Airflow's own database; empty where this process does not know it, or it is a file."""
-    from airflow.sdk import conf
+    from lifeboat.compat import conf
 
     url = urlsplit(conf.get("database", "sql_alchemy_conn", fallback="") or "")
     return "" if url.scheme.startswith("sqlite") else unquote(url.path.lstrip("/"))
@@ -428,7 +433,8 @@ def staging(place: Path | Bucket) -> Staging:
 
 
 def _s3_client(connection_id: str, used_for: str) -> Any:
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+    with compat.needs_extra("s3", f"Airflow connection {connection_id!r}"):
+        from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     _extra(connection_id, get(connection_id, used_for, "aws"))
     try:

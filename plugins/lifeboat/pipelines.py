@@ -13,13 +13,13 @@ from airflow.sdk import (
     AssetAny,
     BaseNotifier,
     BaseOperator,
-    CronTriggerTimetable,
     Param,
     TaskGroup,
     XComArg,
 )
 
 from lifeboat.alerts import FailureAlert, SuccessNotice
+from lifeboat.compat import BACKOFF, CronTriggerTimetable
 from lifeboat.config import AFTER_BACKUP
 from lifeboat.operators.archive import PackArchiveOperator
 from lifeboat.operators.base import PREPARE
@@ -54,7 +54,7 @@ DEFAULT_ARGS: dict[str, Any] = {
     "owner": "data-platform",
     "retries": 3,
     "retry_delay": timedelta(minutes=2),
-    "retry_exponential_backoff": 2.0,
+    "retry_exponential_backoff": BACKOFF,
     "max_retry_delay": timedelta(minutes=30),
 }
 LONGEST_DUMP = timedelta(hours=12)

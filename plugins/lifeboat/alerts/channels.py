@@ -8,10 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from smtplib import SMTP
-from typing import cast
 
-from lifeboat import connections, transport
+from lifeboat import compat, connections, transport
 from lifeboat.alerts import refusals
 from lifeboat.alerts.message import Message
 from lifeboat.config import Alerts, EmailAlerts, SlackAlerts
@@ -69,7 +67,8 @@ def send_slack(channel: SlackAlerts, message: Message) -> str:
 
     :raises SettingsError: the connection is missing, of another type, or has no URL.
     """
-    from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
+    with compat.needs_extra("slack", "An alert by Slack"):
+        from airflow.providers.slack.hooks.slack_webhook import SlackWebhookHook
 
     connection = connections.get(channel.connection, "alerts by Slack", "slackwebhook")
     if not connection.password:
@@ -92,7 +91,8 @@ def send_email(channel: EmailAlerts, message: Message) -> str:
 
     :raises SettingsError: the connection is missing, of another type, or names no sender.
     """
-    from airflow.providers.smtp.hooks.smtp import SmtpHook
+    with compat.needs_extra("smtp", "An alert by email"):
+        from airflow.providers.smtp.hooks.smtp import SmtpHook
 
     class QuickSmtpHook(SmtpHook):
         """Gives up before Airflow ends the callback."""
@@ -111,7 +111,7 @@ def send_email(channel: EmailAlerts, message: Message) -> str:
         with QuickSmtpHook(smtp_conn_id=channel.connection) as hook:
             transport.warn_of_mail(hook.host, channel.connection, encrypted=hook.use_ssl or hook.smtp_starttls)
             # The hook's own sending knows no text beside HTML, and hides which addresses were refused.
-            refused = cast(SMTP, hook._smtp_client).send_message(_letter(message, sender, channel.to))
+            refused = compat.smtp_client(hook).send_message(_letter(message, sender, channel.to))
     except Exception as error:  # noqa: BLE001  # of the hook, of the mail server, of TLS
         return refusals.of_mail(error, *login)
     return refusals.refused(refused, *login)

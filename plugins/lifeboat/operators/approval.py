@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk.exceptions import AirflowFailException
 
+from lifeboat.compat import AirflowFailException, started_by
 from lifeboat.operators.base import leave_reason
 from lifeboat.operators.restore import LONGEST_PLAN, VERIFY, leave_receipt, planned, require_receipts
 
@@ -84,7 +84,7 @@ class SecondPersonOperator(ApprovalOperator):
         settings = config.load()
         if not by:
             raise SettingsError("Airflow does not say who approved this restore.", HINT)
-        if by == context["dag_run"].triggering_user_name:
+        if by == started_by(context["dag_run"]):
             raise SettingsError(f"{by} started this restore and cannot approve it: ask somebody else.")
         planned(context, settings, self.plan)
         question = context["ti"].xcom_pull(task_ids=self.task_id, key=QUESTION)
@@ -102,7 +102,7 @@ def _question(context: Context) -> str:
 def _lines(context: Context, plan: RestorePlan) -> Iterator[str]:
     """Yield what whoever approves should know."""
     params = context["params"]
-    yield f"{context['dag_run'].triggering_user_name} asks for this restore."
+    yield f"{started_by(context['dag_run'])} asks for this restore."
     yield from plan.lines()
     if not params.get("compare", True):
         yield "What is restored is NOT compared with what was captured."

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+
+from lifeboat.compat import AirflowException, AirflowFailException, AirflowSkipException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -70,7 +71,7 @@ class LifeboatOperator(BaseOperator):
 
 def leave_reason(context: Context, subject: str, error: BaseException) -> str:
     """Leave the reason of a failure, its secrets masked, where the alert finds it; return it."""
-    from airflow.sdk._shared.secrets_masker import redact
+    from lifeboat.compat import redact
 
     text = str(redact(str(error) or type(error).__name__))
     reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may not be UTF-8

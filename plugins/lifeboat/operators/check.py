@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from lifeboat import compat
 from lifeboat.operators.base import ALL, DestinationOperator, LifeboatOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from lifeboat.config import Settings
     from lifeboat.health import Finding
     from lifeboat.schedules import Schedule
 
@@ -51,7 +53,7 @@ class CompareDestinationsOperator(LifeboatOperator):
 
     def step(self, context: Context) -> None:
         """Compare."""
-        from lifeboat import checkup, neglected, schedules
+        from lifeboat import checkup, neglected
         from lifeboat.errors import UnhealthyError
         from lifeboat.operators.sealed import unseal
 
@@ -70,8 +72,7 @@ class CompareDestinationsOperator(LifeboatOperator):
         now = datetime.now(UTC)
         findings = checkup.compare(settings, applications, held, now)
         if wanted == ALL:
-            known = {dag_id: _schedule_of(ti, dag_id) for dag_id in schedules.watched(settings)}
-            findings += [*schedules.check(known, now), *neglected.check(settings)]
+            findings += [*_of_schedules(self, ti, settings, now), *neglected.check(settings)]
         _tell(self, findings)
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
         unhealthy = {name for name, facts in found.items() if not facts["healthy"]}
@@ -81,10 +82,19 @@ class CompareDestinationsOperator(LifeboatOperator):
             checkup.ping_dead_man_switch(settings)
 
 
+def _of_schedules(operator: LifeboatOperator, ti: Any, settings: Settings, now: datetime) -> Iterable[Finding]:
+    """Look whether Airflow runs what protects the applications, as far as its release tells."""
+    from lifeboat import schedules
+
+    if not compat.TELLS_OF_DAGS:
+        operator.log.warning("Airflow 3.1 tells tasks nothing about DAGs: paused, missing or overdue ones go unseen.")
+        return ()
+    return schedules.check({dag_id: _schedule_of(ti, dag_id) for dag_id in schedules.watched(settings)}, now)
+
+
 def _schedule_of(ti: Any, dag_id: str) -> Schedule | None:
     """Ask Airflow for the schedule of a DAG; None where it has no such DAG."""
-    from airflow.sdk.exceptions import AirflowRuntimeError
-
+    from lifeboat.compat import AirflowRuntimeError
     from lifeboat.schedules import Schedule
 
     try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
+from lifeboat.compat import AirflowSkipException
 from lifeboat.operators.base import ApplicationOperator, chosen
 
 if TYPE_CHECKING:

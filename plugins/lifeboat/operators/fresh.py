@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
-from airflow.sdk.exceptions import AirflowFailException
+
+from lifeboat.compat import AirflowFailException
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -11,8 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
+from lifeboat.compat import AirflowSkipException
 from lifeboat.operators.base import ApplicationOperator, LifeboatOperator, chosen
 
 if TYPE_CHECKING:

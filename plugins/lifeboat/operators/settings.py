@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow.sdk.exceptions import AirflowSkipException
-
+from lifeboat.compat import AirflowSkipException
 from lifeboat.operators.base import LifeboatOperator
 
 if TYPE_CHECKING:

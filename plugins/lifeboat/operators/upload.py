@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk.exceptions import AirflowSkipException
-
+from lifeboat.compat import AirflowSkipException
 from lifeboat.operators.base import ApplicationOperator, chosen
 
 if TYPE_CHECKING:

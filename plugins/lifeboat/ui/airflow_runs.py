@@ -7,9 +7,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
-from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.models.dag import DagModel
 from airflow.models.dagrun import DagRun
 from airflow.models.taskinstance import TaskInstance
@@ -18,6 +15,7 @@ from fastapi import HTTPException, Request
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
+from lifeboat.compat import BaseUser, DagAccessEntity, requires_access_dag
 from lifeboat.config import Settings
 from lifeboat.operators.base import FAILURE, PREPARE, PROGRESS
 from lifeboat.ui.runs import BACKUPS, RESULT, Known, Run, Task, wanted

@@ -9,15 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
-from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag, requires_access_view
 from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lifeboat import __version__, config, health, schedules
+from lifeboat.compat import AccessView, BaseUser, DagAccessEntity, GetUserDep, requires_access_dag, requires_access_view
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.operators.base import FAILURE, PROGRESS

@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
-from airflow.api_fastapi.auth.managers.models.resource_details import AccessView
-from airflow.api_fastapi.core_api.security import bearer_scheme, get_user, requires_access_view
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.security import HTTPAuthorizationCredentials
@@ -20,6 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from lifeboat import config, connections, health, rotation
 from lifeboat.catalog import OWN_KINDS, Archive, Kind
+from lifeboat.compat import AccessView, bearer_scheme, get_user, requires_access_view
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError
 from lifeboat.logs import logger

@@ -1,0 +1,136 @@
+"""Names that Airflow moved between 3.1 and 3.3, or keeps for itself: what an update of Airflow may break is here.
+
+Each is imported when it is asked for, because DAG files are parsed often and most of them need few.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from lifeboat.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from smtplib import SMTP
+
+    from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
+    from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
+    from airflow.api_fastapi.core_api.security import (
+        GetUserDep,
+        bearer_scheme,
+        get_user,
+        requires_access_dag,
+        requires_access_view,
+    )
+    from airflow.dag_processing.bundles.local import LocalDagBundle
+    from airflow.providers.smtp.hooks.smtp import SmtpHook
+    from airflow.sdk import CronTriggerTimetable, conf
+    from airflow.sdk._shared.secrets_masker import redact
+    from airflow.sdk.exceptions import (
+        AirflowException,
+        AirflowFailException,
+        AirflowNotFoundException,
+        AirflowRuntimeError,
+        AirflowSkipException,
+    )
+    from airflow.sdk.types import DagRunProtocol
+
+__all__ = [
+    "AccessView",
+    "AirflowException",
+    "AirflowFailException",
+    "AirflowNotFoundException",
+    "AirflowRuntimeError",
+    "AirflowSkipException",
+    "BaseUser",
+    "CronTriggerTimetable",
+    "DagAccessEntity",
+    "GetUserDep",
+    "LocalDagBundle",
+    "bearer_scheme",
+    "conf",
+    "get_user",
+    "redact",
+    "requires_access_dag",
+    "requires_access_view",
+]
+
+OLDEST = (3, 1)
+AIRFLOW: Final = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
+_EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")  # since 3.2, before
+_SECURITY = "airflow.api_fastapi.core_api.security"
+_ACCESS = "airflow.api_fastapi.auth.managers.models"
+PLACES: Mapping[str, tuple[str, ...]] = {
+    "AccessView": (f"{_ACCESS}.resource_details",),
+    "AirflowException": _EXCEPTIONS,
+    "AirflowFailException": _EXCEPTIONS,
+    "AirflowNotFoundException": _EXCEPTIONS,
+    "AirflowRuntimeError": _EXCEPTIONS,
+    "AirflowSkipException": _EXCEPTIONS,
+    "BaseUser": (f"{_ACCESS}.base_user",),
+    "CronTriggerTimetable": ("airflow.sdk", "airflow.timetables.trigger"),
+    "DagAccessEntity": (f"{_ACCESS}.resource_details",),
+    "GetUserDep": (_SECURITY,),
+    "LocalDagBundle": ("airflow.dag_processing.bundles.local",),
+    "bearer_scheme": (_SECURITY,),
+    "conf": ("airflow.sdk", "airflow.configuration"),
+    "get_user": (_SECURITY,),
+    "redact": ("airflow.sdk._shared.secrets_masker",),
+    "requires_access_dag": (_SECURITY,),
+    "requires_access_view": (_SECURITY,),
+}
+
+if AIRFLOW < OLDEST:
+    raise SettingsError(
+        f"Lifeboat needs Airflow 3.1 or later, and this is {version('apache-airflow-core')}.", "Upgrade Airflow."
+    )
+
+BACKOFF: float = 2.0 if AIRFLOW >= (3, 2) else True  # of retries: a factor since 3.2; before, whether to double
+TELLS_OF_DAGS = AIRFLOW >= (3, 2)  # whether a task can ask for the schedule of a DAG
+
+
+if not TYPE_CHECKING:  # type checkers would take every name for one that is here
+
+    def __getattr__(name: str) -> Any:
+        """Return what this release of Airflow calls so, from where it keeps it."""
+        for place in PLACES.get(name, ()):
+            try:
+                return getattr(import_module(place), name)
+            except (ImportError, AttributeError):
+                continue
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+@contextmanager
+def needs_extra(name: str, used_for: str) -> Iterator[None]:
+    """Import what an extra of the package installs.
+
+    :param used_for: what needs it, for the message.
+    :raises SettingsError: it is not installed here.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise SettingsError(
+            f"{used_for} needs a library that cannot be imported here: {error}.",
+            f"Run pip install 'airflow-lifeboat[{name}]' with Airflow's constraints on every worker and API server.",
+        ) from error
+
+
+def smtp_client(hook: SmtpHook) -> SMTP:
+    """Return the connection of a hook that is open: its own sending hides which addresses were refused."""
+    return cast("SMTP", hook._smtp_client)
+
+
+def started_by(run: DagRunProtocol) -> str | None:
+    """Return the name of the user who started a run.
+
+    :raises SettingsError: this release does not say.
+    """
+    if AIRFLOW == OLDEST and not hasattr(run, "triggering_user_name"):
+        raise SettingsError("Airflow 3.1.0 and 3.1.1 do not say who started a run.", "Upgrade Airflow, for approvals.")
+    return run.triggering_user_name

@@ -1,0 +1,69 @@
+"""What `test_releases` runs in an environment that has a release of Airflow and the installed package, and no tests.
+
+Prints what it found as JSON in its last line.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from airflow.api_fastapi.app import create_app
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.providers_manager import ProvidersManager
+from fastapi.testclient import TestClient
+from lifeboat import RequireFreshBackup, compat
+
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:  # before 3.2
+    from airflow.models.dagbag import DagBag  # type: ignore[no-redef]
+
+
+def run(*command: str) -> str:
+    """Run a program of this environment; return what it printed."""
+    program = Path(sys.executable).with_name(command[0])
+    done = subprocess.run([program, *command[1:]], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def page() -> list[int]:
+    """Return how the Backups page answers a stranger, and a user."""
+    api = TestClient(create_app())
+    token = api.post("/auth/token", json={"username": "viewer", "password": "viewer"}).json()["access_token"]
+    signed_in = {"Authorization": f"Bearer {token}"}
+    return [api.get("/lifeboat/", headers=headers).status_code for headers in ({}, signed_in)]
+
+
+def parsed() -> dict[str, Any]:
+    """Return the DAGs of Lifeboat's bundle, and what cannot be imported."""
+    (bundle,) = DagBundlesManager().get_all_dag_bundles()  # type: ignore[no-untyped-call]
+    bag = DagBag(dag_folder=str(bundle.path))
+    return {"dags": sorted(bag.dag_ids), "errors": bag.import_errors}
+
+
+def main() -> None:
+    """Look at everything, and back up, check and rehearse as Airflow's command line does."""
+    run("airflow", "db", "migrate")
+    providers = ProvidersManager().providers  # type: ignore[no-untyped-call]
+    found = {
+        **parsed(),
+        "names": sorted(name for name in compat.PLACES if not hasattr(compat, name)),
+        "public": RequireFreshBackup.__name__,
+        "provider": providers["airflow-lifeboat"].data["name"],
+        "page": page(),
+    }
+    run("lifeboat", "init")
+    run("airflow", "dags", "reserialize")
+    for dag in ("backup_database", "backup_application", "restore_drill", "backup_check"):
+        run("airflow", "dags", "test", dag)
+    archives = json.loads(run("lifeboat", "list", "--json"))
+    proofs = list(Path(os.environ["ARCHIVES"]).rglob("*.proof.json"))
+    sys.stdout.write(json.dumps(found | {"archives": len(archives), "proofs": len(proofs)}))
+
+
+main()

@@ -1,0 +1,114 @@
+"""What Lifeboat asks of Airflow's own names, and what it says where something is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from lifeboat import compat, config, connections
+from lifeboat.alerts import channels
+from lifeboat.alerts.message import Message
+from lifeboat.databases import EngineName
+from lifeboat.errors import SettingsError
+
+MESSAGE = Message("A test", note="A note")
+URI = "AIRFLOW_CONN_WANTED"
+
+
+@pytest.mark.parametrize("name", sorted(compat.PLACES))
+def test_this_airflow_has_the_name(name: str) -> None:
+    assert getattr(compat, name) is not None
+    assert name in compat.__all__
+
+
+@pytest.mark.parametrize("name", sorted(name for name, places in compat.PLACES.items() if len(places) > 1))
+def test_a_name_is_found_where_another_release_keeps_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest, *_ = places = compat.PLACES[name]
+    wanted = object()
+    releases = {newest: SimpleNamespace(), places[1]: SimpleNamespace(**{name: wanted})}
+    monkeypatch.setattr(compat, "import_module", releases.__getitem__)
+    assert getattr(compat, name) is wanted
+
+
+def test_only_one_module_knows_what_airflow_keeps_for_itself() -> None:
+    plugins = Path(compat.__file__).parent
+    private = ("airflow.sdk._", "airflow.sdk.exceptions", "airflow.exceptions", "airflow.api_fastapi", "airflow.dag_p")
+    told = {path.name for path in plugins.rglob("*.py") if any(name in path.read_text() for name in private)}
+    assert told == {"compat.py"}
+
+
+@pytest.mark.parametrize(("release", "backoff"), [("3.1.8", True), ("3.2.0", 2.0), ("3.4.0.dev0", 2.0)])
+def test_retries_back_off_as_the_release_spells_it(
+    release: str, backoff: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = compat_of(release, monkeypatch).BACKOFF
+    assert (found, type(found)) == (backoff, type(backoff)), "Airflow 3.1 wants a bool"
+
+
+def test_airflow_3_0_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingsError, match=r"^Lifeboat needs Airflow 3\.1 or later, and this is 3\.0\.6\."):
+        compat_of("3.0.6", monkeypatch)
+
+
+def test_an_airflow_that_does_not_say_who_started_a_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert compat.started_by(cast("Any", SimpleNamespace(triggering_user_name="ann"))) == "ann"
+    monkeypatch.setattr(compat, "AIRFLOW", (3, 1))
+    with pytest.raises(SettingsError, match="do not say who started a run"):
+        compat.started_by(cast("Any", SimpleNamespace()))
+
+
+@pytest.mark.parametrize(
+    ("extra", "module", "connection", "asks"),
+    [
+        ("mysql", "airflow.providers.mysql.hooks.mysql", "mysql://u:p@127.0.0.1/shop", lambda: engine("mysql")),
+        ("postgres", "psycopg", "postgres://u:p@127.0.0.1/shop", lambda: engine("postgresql")),
+        ("s3", "airflow.providers.amazon.aws.hooks.s3", "aws://", lambda: connections._s3_client("wanted", "a test")),
+        (
+            "slack",
+            "airflow.providers.slack.hooks.slack_webhook",
+            "slackwebhook://:secret@",
+            lambda: channels.send_slack(config.SlackAlerts(connection="wanted"), MESSAGE),
+        ),
+        (
+            "smtp",
+            "airflow.providers.smtp.hooks.smtp",
+            "smtp://127.0.0.1",
+            lambda: channels.send_email(config.EmailAlerts(connection="wanted", to=("a@example.com",)), MESSAGE),
+        ),
+    ],
+)
+def test_a_missing_extra_is_named(
+    extra: str, module: str, connection: str, asks: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URI, connection)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(SettingsError, match=rf"cannot be imported here: .+pip install 'airflow-lifeboat\[{extra}\]'"):
+        asks()
+
+
+def test_the_public_name_is_imported_when_it_is_asked_for() -> None:
+    script = "import sys, lifeboat; print('airflow' in sys.modules); print(lifeboat.RequireFreshBackup.__module__)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "lifeboat.operators.fresh"]
+
+
+def engine(name: EngineName) -> None:
+    """Get ready to ask a server."""
+    connections.engine(config.Database(name="shop", connection="wanted", engine=name), Path()).databases()
+
+
+def compat_of(release: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the module as a release of Airflow gets it."""
+    monkeypatch.setattr("importlib.metadata.version", lambda _: release)
+    spec = importlib.util.find_spec("lifeboat.compat")
+    assert spec is not None
+    assert spec.loader is not None
+    fresh = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fresh)
+    return fresh
