@@ -6,11 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
 from airflow.api_fastapi.core_api.security import get_user
+from axe_playwright_python.sync_playwright import Axe
 from fastapi.testclient import TestClient
 from lifeboat import params
 from lifeboat.config import Settings
@@ -166,3 +167,34 @@ def test_what_replaces_something_is_red_and_asks_again(show: Show) -> None:
     assert not form.locator("form").evaluate("form => form.checkValidity()")
     apart.get_by_label("Databases to replace").fill("")
     assert form.locator("form").evaluate("form => form.checkValidity()")
+
+
+def restore_form(page: Page, _: Look) -> None:
+    page.get_by_role("group", name="Actions").get_by_role("button", name="Restore…").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+def everything_opened(page: Page, _: Look) -> None:
+    page.locator("details").evaluate_all("all => all.forEach(each => { each.open = true })")
+
+
+def destinations_away(page: Page, look: Look) -> None:
+    look.away = {"disk", "offsite"}
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator("#safe article", has_text="as of")).to_have_count(2)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("names", "width", "state"),
+    [(NAMES[:3], 390, everything_opened), (["Shop"], 1200, restore_form), (["Shop"], 390, destinations_away)],
+    ids=["opened", "form", "away"],
+)
+def test_axe_finds_nothing(
+    show: Show, names: list[str], width: int, state: Callable[[Page, Look], None], scheme: Literal["light", "dark"]
+) -> None:
+    page, look = show(*names, width=width)
+    page.emulate_media(color_scheme=scheme)
+    state(page, look)
+    found = Axe().run(page).response["violations"]
+    assert [(each["id"], [node["html"] for node in each["nodes"]]) for each in found] == []

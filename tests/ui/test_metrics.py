@@ -57,10 +57,14 @@ def test_figures_are_told_per_application_kind_and_destination(project: Configur
         ("storage_bytes", *shop): 300,
         ("last_proof_timestamp_seconds", *shop): proven_at.timestamp(),
         ("recovery_seconds", *shop): 61.5,
+        ("oldest_reading_timestamp_seconds", *shop): NOW.timestamp() - 3 * 86400,  # when it was stored
+        ("damaged_archives", *shop): 0,
         ("last_success_timestamp_seconds", "Shop", "application", "disk"): NOW.timestamp() - 43200,
         ("archives", "Shop", "application", "disk"): 1,
         ("newest_archive_bytes", "Shop", "application", "disk"): 7,
         ("storage_bytes", "Shop", "application", "disk"): 7,
+        ("oldest_reading_timestamp_seconds", "Shop", "application", "disk"): NOW.timestamp() - 43200,
+        ("damaged_archives", "Shop", "application", "disk"): 0,
     }
 
 
@@ -73,6 +77,7 @@ def test_what_should_be_there_and_is_not_has_a_nought(project: Configure) -> Non
         ("destination_up", "offsite"): 0,
         ("archives", "Shop", "database", "disk"): 0,
         ("storage_bytes", "Shop", "database", "disk"): 0,
+        ("damaged_archives", "Shop", "database", "disk"): 0,
     }
 
 
