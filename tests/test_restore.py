@@ -312,13 +312,17 @@ def repack(path: Path, change: Any) -> None:
     with path.open("rb") as file:
         reader = ArchiveReader(file, "it", ARCHIVE_PASSWORD)
         contents = {name: b"".join(reader.chunks(name)) for name in reader.names()}
+    with AESZipFile(path) as packed:
+        attributes = {info.filename: info.external_attr for info in packed.infolist()}
     manifest = json.loads(contents.pop("manifest.json"))
     change(contents, manifest)
     with AESZipFile(path, "w", encryption=WZ_AES) as archive:
         archive.setpassword(ARCHIVE_PASSWORD.encode())
         for name, content in contents.items():
             manifest["entries"][name] |= {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-            archive.writestr(name, content)
+            info = archive.zipinfo_cls(name)
+            info.external_attr = attributes.get(name, 0)
+            archive.writestr(info, content)
         archive.writestr("manifest.json", json.dumps(manifest))
     marker = path.with_name(f"{path.name}.json")
     truth = catalog.public_manifest(

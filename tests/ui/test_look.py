@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from fastapi.testclient import TestClient
 from lifeboat import params
 from lifeboat.config import Settings
-from lifeboat.ui import app
+from lifeboat.ui import airflow_runs, app
 from lifeboat.ui.readings import Reading, Readings
 from playwright.sync_api import Browser, Page, Route, expect
 
@@ -52,6 +52,7 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Browser) -> I
     """Open the page of some applications; the browser must have nothing to complain about."""
     complaints: list[str] = []
     monkeypatch.setattr(app, "_may_trigger", lambda *_: True)
+    monkeypatch.setattr(airflow_runs, "may_read", lambda *_: False)
     monkeypatch.setattr(app, "REFRESH_SECONDS", 0)
     monkeypatch.setenv("LIFEBOAT_CONFIG", str(tmp_path / "backup.yaml"))
 

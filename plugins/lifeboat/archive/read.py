@@ -311,8 +311,14 @@ class ArchiveReader:
             raise ArchiveError(f"{self.where}: {name!r} is damaged: {_reason(error)}.") from error
 
     def size(self, name: str) -> int:
-        """Return the length of an entry's content in bytes, as the list of entries says it."""
-        return int(self._zip.getinfo(name).file_size)
+        """Return the length of an entry's content in bytes, as the list of entries says it.
+
+        :raises ArchiveError: there is no such entry.
+        """
+        try:
+            return int(self._zip.getinfo(name).file_size)
+        except KeyError as error:
+            raise ArchiveError(f"{self.where} has no {name!r}.") from error
 
     def chunks(self, name: str, stored: bytes | None = None) -> Iterator[bytes]:
         """Yield an entry's content.
