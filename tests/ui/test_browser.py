@@ -130,7 +130,7 @@ def test_the_page_answers_inside_airflow(visit: Open) -> None:
     visited.page.get_by_role("link", name="Backups").first.wait_for()
     frame = visited.frame
     expect(answer(frame, "Are we safe?")).to_have_text("No")  # nothing but this:
-    expect(frame.locator(".attention li")).to_have_count(5)
+    expect(frame.locator(".attention li")).to_have_count(6)
     expect(frame.locator(".attention")).to_contain_text("backup_database is paused; unpause it in Airflow")
     expect(answer(frame, "What do we have?")).to_have_text("5 archives")
     expect(answer(frame, "What will tonight delete?")).to_have_text("Nothing")
