@@ -18,7 +18,7 @@ from lifeboat.errors import StorageError
 from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, staging_directory
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, staging_directory, where_it_is_noon
 from tests.endpoint import Endpoint
 
 LoadDag = Callable[..., Any]
@@ -230,7 +230,8 @@ def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
     with Endpoint() as dead_man:
         monkeypatch.setenv("AIRFLOW_CONN_ALIVE", json.dumps({"conn_type": "http", "password": dead_man.url}))
-        project(applications={"Shop": SHOP}, alerts={"slack": {"connection": "slack"}, "dead_man": "alive"})
+        alerts = {"slack": {"connection": "slack"}, "dead_man": "alive"}
+        project(timezone=where_it_is_noon(), applications={"Shop": SHOP}, alerts=alerts)
         empty = run(load_dag("backup_check"))
         assert empty.state == "failed"
         assert states(empty)["disk.check"] == states(empty)["offsite.check"] == ["failed"]

@@ -15,8 +15,8 @@ import pytest
 
 from include.demo.stand_ins import MariaDB, SlackSink
 from include.demo.standalone import BUSY, PAUSES, Standalone
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT, disk_destination
-from tests.test_scheduler import wait_for, where_it_is_noon
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, disk_destination, where_it_is_noon
+from tests.test_scheduler import wait_for
 from tests.ui.conftest import publish
 
 pytestmark = pytest.mark.timeout(900)

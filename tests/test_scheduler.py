@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,7 +15,7 @@ from lifeboat import config
 
 from include.demo.stand_ins import MailSink, MariaDB, SlackSink
 from include.demo.standalone import Standalone
-from tests.conftest import Configure, staging_directory
+from tests.conftest import Configure, staging_directory, where_it_is_noon
 from tests.test_dags import stored
 
 pytestmark = pytest.mark.timeout(1800)
@@ -28,12 +27,6 @@ def wait_for(condition: Callable[[], Any], seconds: float = 300) -> Any:
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.5)
     return value
-
-
-def where_it_is_noon() -> str:
-    """Return a time zone in which no schedule of ours is near: an unpaused DAG makes up for a tick just missed."""
-    offset = 12 - datetime.now(UTC).hour
-    return f"Etc/GMT{-offset:+d}"
 
 
 def finished(airflow: Standalone, run_id: str) -> str:

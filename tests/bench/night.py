@@ -15,8 +15,7 @@ from urllib.parse import quote
 from include.demo.stand_ins import PostgreSQL
 from include.demo.standalone import Standalone
 from tests.bench.contest import console
-from tests.conftest import PROJECT, disk_destination
-from tests.test_scheduler import where_it_is_noon
+from tests.conftest import PROJECT, disk_destination, where_it_is_noon
 
 APPLICATIONS = (10, 100)
 SLOTS = 4

@@ -16,8 +16,8 @@ from playwright.sync_api import Browser, BrowserContext, Frame, Locator, Page, R
 from include.demo.stand_ins import MariaDB
 from include.demo.standalone import Standalone
 from tests import command
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT, disk_destination
-from tests.test_scheduler import wait_for, where_it_is_noon
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, disk_destination, where_it_is_noon
+from tests.test_scheduler import wait_for
 from tests.ui.conftest import USERS, publish
 
 pytestmark = pytest.mark.timeout(600)
