@@ -419,7 +419,7 @@ def test_a_refusal_has_its_hint_though_head_tells_a_number_only(
 def test_a_server_that_sends_elsewhere_is_not_followed(
     proxy: FaultyS3, bucket: Destination, s3: S3, status: int
 ) -> None:
-    """By an answer without a region, botocore ends in a RecursionError."""
+    """By an answer without a region, botocore ends in a RecursionError, or in an error about one."""
     with FaultyS3(s3.endpoint) as elsewhere:
         proxy.inject(Fault(failing(status, Location=elsewhere.endpoint), times=LASTING))
         for use in (lambda: list(bucket.list()), lambda: bucket.write("a", b"x")):

@@ -171,7 +171,11 @@ class Bucket:
 
         try:
             yield
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, RecursionError) as error:
+            if _is_endless(error):
+                raise StorageError(
+                    f"Cannot {doing} {self}: the server sends elsewhere, and does not say where.", OTHER_REGION
+                ) from None
             code = error_code(error)
             if code in TAKEN:
                 raise AlreadyStoredError(
@@ -179,10 +183,11 @@ class Bucket:
                 ) from error
             text = str(error).rstrip(".")
             raise StorageError(f"Cannot {doing} {self}: {text}.", HINTS.get(code, "")) from error
-        except RecursionError:  # botocore asks the same server again and again, and itself each time
-            raise StorageError(
-                f"Cannot {doing} {self}: the server sends elsewhere, and does not say where.", OTHER_REGION
-            ) from None
+
+
+def _is_endless(error: Exception) -> bool:
+    """Whether botocore asked the same server again and again, and itself each time; wherever its stack was full."""
+    return isinstance(error, RecursionError) or isinstance(getattr(error, "kwargs", {}).get("error"), RecursionError)
 
 
 def _identity(answer: Mapping[str, Any]) -> object:
