@@ -115,7 +115,8 @@ def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
         cleanup.clean(destination, settings, ["Shop"], now, order)
     assert destination.init().startswith("was prepared before")
     findings = checkup.examine("usb", settings, ["Shop"], datetime.now(UTC), deep=True).findings
-    assert {finding.verdict for finding in findings if "size" not in finding.check} == {"healthy"}
+    expected = ("size", "read back in turn")  # archives of 3000 days, which nothing has read yet
+    assert {each.verdict for each in findings if not any(name in each.check for name in expected)} == {"healthy"}
     plan = restore.select(settings, RestoreRequest("Shop"), datetime.now(UTC))
     assert plan.key == key
     restore.verify(settings, plan)

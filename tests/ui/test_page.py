@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from lifeboat import config
 from lifeboat.config import Settings
+from lifeboat.ui import app
 from lifeboat.ui.app import STATIC, backups_app
 from lifeboat.ui.readings import Reading, Readings, read_destination
 from markupsafe import escape
@@ -36,6 +37,12 @@ def paths() -> list[str]:
     values = {"{name}": "disk"}
     routes = [route.path for route in backups_app().routes if isinstance(route, Route)]
     return [path.replace(name, value).lstrip("/") for path in routes for name, value in values.items()]
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that is busy, a bucket answers late."""
+    monkeypatch.setattr(app, "PATIENCE_SECONDS", 20)
 
 
 def served(client: TestClient, path: str, **query: Any) -> str:
@@ -209,8 +216,11 @@ def test_a_broken_destination_says_so_and_the_others_stay(project: Configure, lo
     assert "its disk is not mounted" in served(client, "answers")
 
 
-def test_a_silent_destination_holds_nothing_up(project: Configure, login: Login, tmp_path: Path) -> None:
+def test_a_silent_destination_holds_nothing_up(
+    project: Configure, login: Login, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project()
+    monkeypatch.setattr(app, "PATIENCE_SECONDS", 1)
     publish(tmp_path / "disk", 0.1)
     client = login()
 
