@@ -1,4 +1,4 @@
-"""What an archive holds, for whoever chooses what to restore: tables by its manifest, files folder by folder."""
+"""The contents of an archive, from which a user picks what to restore: its tables, and its files by folder."""
 
 from __future__ import annotations
 

@@ -106,15 +106,11 @@ def _database_params() -> dict[str, Param]:
             "Name for one database that is restored next to the original. Empty: <database>_restored_<time>.",
         ),
         **_comparison(),
-        "overwrite": Param(
-            None,
+        "overwrite": _replaced(
+            "Databases to replace",
+            "To replace a database, type its name; for several, a line each.",
             type=["null", "array"],
             items={"type": "string"},
-            title="Databases to replace",
-            description="To replace a database, type its name; for several, a line each."
-            " A safety backup is taken first. Empty: nothing that exists is touched.",
-            section=DANGER,
-            dangerous=True,
         ),
     }
 
@@ -125,16 +121,20 @@ def _files_params() -> dict[str, Param]:
         "into": _text("New directory", "Path for the files. Empty: <root>_restored_<time>, next to the original."),
         **_comparison(),
         "after_restore": _switch("Run commands afterwards", "Those of after_restore in the settings.", on=True),
-        "overwrite": Param(
-            None,
+        "overwrite": _replaced(
+            "Application to replace",
+            "To replace the application, databases and files, type its name.",
             type=["null", "string"],
-            title="Application to replace",
-            description="To replace the application, databases and files, type its name."
-            " A safety backup is taken first. Empty: nothing that exists is touched.",
-            section=DANGER,
-            dangerous=True,
         ),
     }
+
+
+def _replaced(title: str, description: str, **shape: Any) -> Param:
+    """Return the field that names what a restore replaces."""
+    consequences = "A safety backup is taken first. Empty: nothing that exists is touched."
+    return Param(
+        None, title=title, description=f"{description} {consequences}", section=DANGER, dangerous=True, **shape
+    )
 
 
 def _comparison() -> dict[str, Param]:

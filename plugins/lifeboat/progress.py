@@ -1,4 +1,4 @@
-"""How far a long step has come: logged now and then, and known to whoever shows or reports it."""
+"""Progress of a long step: logged from time to time, shown on terminals, reported to the page."""
 
 from __future__ import annotations
 

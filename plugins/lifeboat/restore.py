@@ -448,14 +448,15 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         sweep(known.root.parent, f".{glob.escape(known.root.name)}_restored_*.unfinished")
     kept = swap.kept_name(target, step.stamp)
     around = Surroundings(**_places(settings, plan.application))  # links may have changed since the plan
-    deleted = known is not None and target == known.root / step.path and not step.in_place
+    deleted = not step.in_place and bool(root) and target == Path(root, step.path)
     if step.in_place or deleted:
         recovery.refuse_links(target, around)
     else:
         recovery.refuse_place(target, around)
-    place = Path(os.path.realpath(target)) if step.in_place else target  # what a link points to is replaced
-    if known and deleted:
-        place = _highest_missing(target, known.root)
+    if step.in_place:
+        place = Path(os.path.realpath(target))  # what a link points to is replaced
+    else:
+        place = _highest_missing(target, Path(root)) if deleted else target
 
     def put_in_place(fresh: Path) -> None:
         carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)

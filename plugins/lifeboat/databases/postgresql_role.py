@@ -358,7 +358,7 @@ def _give(session: Connection[Any], statements: Iterable[bytes]) -> Counter[str]
 
 
 def _with_room(sql: bytes) -> list[bytes]:
-    """Return what gives something to an owner who may make nothing in its schema: the server asks for that right."""
+    """Return how to give something to an owner without the right to create in its schema, which the server demands."""
     found = _GIVEN.match(sql)
     if not found:
         return [sql]

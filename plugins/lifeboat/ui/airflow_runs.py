@@ -1,4 +1,4 @@
-"""Reads runs, their tasks and what these left from Airflow's database, for those who may read them there."""
+"""Reads runs, their tasks and XComs from Airflow's database, for users whom Airflow lets read them."""
 
 from __future__ import annotations
 

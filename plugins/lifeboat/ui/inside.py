@@ -1,4 +1,4 @@
-"""What is in one archive, for those who may restore it: read when they ask, kept for a while, a folder at a time."""
+"""The contents of one archive, for users who may restore it: read on request, cached for minutes, shown by folder."""
 
 from __future__ import annotations
 
