@@ -108,7 +108,7 @@ def test_a_promise_that_is_not_kept_is_a_finding() -> None:
     )
     goes_on = {kept[-1].key: LastRead(NOW - DAY, True)}
     (text,) = findings(kept, limits, goes_on).values()
-    assert text.startswith("healthy: 29 archives are unread for longer than the promised 30.0 days; their turn comes")
+    assert text.startswith("degraded: 29 archives are unread for longer than the promised 30.0 days; their turn comes")
     all_read = {each.key: LastRead(NOW - 3 * DAY, True) for each in kept}
     (text,) = findings(kept, limits, all_read).values()
     assert text == "healthy: no archive is unread for longer than 3.0 days, of 30.0 days promised"

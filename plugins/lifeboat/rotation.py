@@ -128,6 +128,6 @@ def _turns(
         return "healthy", f"no archive is unread for longer than {age_text(longest)}, of {within} promised"
     unread = f"{plural(len(late), 'archive is', 'archives are')} unread for longer than the promised {within}"
     if any(now - last.at < IN_PROGRESS for last in found.readings.values()):
-        return "healthy", f"{unread}; their turn comes within {plural(taken, 'night')}"
+        return "degraded", f"{unread}; their turn comes within {plural(taken, 'night')}"
     oldest = min(late, key=lambda archive: since[archive.key]).key
     return "degraded", f"{unread}, first {oldest}: look at the last runs of backup_verify"
