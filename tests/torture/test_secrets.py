@@ -209,7 +209,7 @@ def test_no_run_tells_a_secret(
     capfd: pytest.CaptureFixture[str],
     faults: Faults,
 ) -> None:
-    canaries()
+    canaries(timezone=where_it_is_noon())
     copy = {"application": "Shop", "into": str(tmp_path / "copy")}
     with faults.one("secrets: runs of Airflow, pages"), Watch() as watch:
         for dag_id, conf, state in (

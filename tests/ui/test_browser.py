@@ -425,7 +425,7 @@ def test_a_backup_is_triggered_and_appears(site: Site, visit: Open) -> None:
     path = f"dags/backup_database/dagRuns/{quote(run['dag_run_id'])}/taskInstances/Shop.dump/xcomEntries/progress"
     left = site.airflow.api("GET", f"{path}?map_index=0")["value"]
     assert "Dumping page_shop" in str(left), "the next dump is measured by this one"
-    frame.get_by_role("link", name="Open the run").first.click()
+    frame.get_by_role("link", name="Open the run: Shop, database").click()
     visited.page.wait_for_url("**/dags/backup_database/runs/**")
 
 
