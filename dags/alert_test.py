@@ -13,8 +13,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG
-from lifeboat.operators.alert import SendTestAlertOperator
-from lifeboat.pipelines import dag_options
+from lifeboat.airflow.operators.alert import SendTestAlertOperator
+from lifeboat.airflow.pipelines import dag_options
 
 with DAG(
     dag_id="alert_test",

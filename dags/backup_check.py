@@ -31,10 +31,10 @@ compares their SHA-256). On a worker's shell: `lifeboat check`.
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from lifeboat import unreadable
-from lifeboat.compat import CronTriggerTimetable
-from lifeboat.params import check_params
-from lifeboat.pipelines import check_groups, compose, dag_options
+from lifeboat.airflow.compat import CronTriggerTimetable
+from lifeboat.airflow.params import check_params
+from lifeboat.airflow.pipelines import check_groups, compose, dag_options
+from lifeboat.settings import unreadable
 
 settings = unreadable.read()
 

@@ -24,10 +24,10 @@ What was deleted before the failure had been named by the plan. Failed tasks try
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from lifeboat import unreadable
-from lifeboat.compat import CronTriggerTimetable
-from lifeboat.params import cleanup_params
-from lifeboat.pipelines import cleanup_groups, compose, dag_options
+from lifeboat.airflow.compat import CronTriggerTimetable
+from lifeboat.airflow.params import cleanup_params
+from lifeboat.airflow.pipelines import cleanup_groups, compose, dag_options
+from lifeboat.settings import unreadable
 
 settings = unreadable.read()
 

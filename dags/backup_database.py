@@ -27,9 +27,9 @@ from datetime import timedelta
 from functools import partial
 
 from airflow.sdk import DAG
-from lifeboat import unreadable
-from lifeboat.params import backup_params
-from lifeboat.pipelines import backup_groups, backup_schedule, compose, dag_options
+from lifeboat.airflow.params import backup_params
+from lifeboat.airflow.pipelines import backup_groups, backup_schedule, compose, dag_options
+from lifeboat.settings import unreadable
 
 settings = unreadable.read()
 

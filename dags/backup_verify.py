@@ -27,10 +27,10 @@ try again. What a killed run left is read the next night.
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from lifeboat import unreadable
-from lifeboat.compat import CronTriggerTimetable
-from lifeboat.params import verify_params
-from lifeboat.pipelines import compose, dag_options, verify_groups
+from lifeboat.airflow.compat import CronTriggerTimetable
+from lifeboat.airflow.params import verify_params
+from lifeboat.airflow.pipelines import compose, dag_options, verify_groups
+from lifeboat.settings import unreadable
 
 settings = unreadable.read()
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG
-from lifeboat.operators.doctor import DoctorOperator
-from lifeboat.pipelines import dag_options
+from lifeboat.airflow.operators.doctor import DoctorOperator
+from lifeboat.airflow.pipelines import dag_options
 
 with DAG(
     dag_id="doctor",

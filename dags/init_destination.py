@@ -16,9 +16,9 @@ What to do: fix it, then trigger it anew; it does not try again by itself.
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from lifeboat import unreadable
-from lifeboat.params import init_params
-from lifeboat.pipelines import compose, dag_options, init_step
+from lifeboat.airflow.params import init_params
+from lifeboat.airflow.pipelines import compose, dag_options, init_step
+from lifeboat.settings import unreadable
 
 with DAG(
     dag_id="init_destination",

@@ -28,10 +28,10 @@ from __future__ import annotations
 from functools import partial
 
 from airflow.sdk import DAG
-from lifeboat import unreadable
-from lifeboat.alerts import RestoreReport
-from lifeboat.params import restore_params
-from lifeboat.pipelines import compose, dag_options, restore_steps
+from lifeboat.airflow.alerts import RestoreReport
+from lifeboat.airflow.params import restore_params
+from lifeboat.airflow.pipelines import compose, dag_options, restore_steps
+from lifeboat.settings import unreadable
 
 settings = unreadable.read()
 

@@ -25,10 +25,10 @@ Without `drill.connection`, or `drill.production: true`, no database is touched.
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from lifeboat import unreadable
-from lifeboat.alerts import DrillReport
-from lifeboat.params import drill_params
-from lifeboat.pipelines import compose, dag_options, drill_groups, drill_schedule
+from lifeboat.airflow.alerts import DrillReport
+from lifeboat.airflow.params import drill_params
+from lifeboat.airflow.pipelines import compose, dag_options, drill_groups, drill_schedule
+from lifeboat.settings import unreadable
 
 settings = unreadable.read()
 

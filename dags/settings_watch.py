@@ -14,8 +14,8 @@ within a minute. On a worker's shell: `lifeboat check`.
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from lifeboat.compat import CronTriggerTimetable
-from lifeboat.pipelines import dag_options, watch_settings
+from lifeboat.airflow.compat import CronTriggerTimetable
+from lifeboat.airflow.pipelines import dag_options, watch_settings
 
 with DAG(
     dag_id="settings_watch",

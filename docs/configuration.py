@@ -10,14 +10,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from lifeboat import config
-from lifeboat.retention import Policy
+from lifeboat.decide.retention import Policy
+from lifeboat.settings import config
 from pydantic import BaseModel
 
 PAGE = Path(__file__).with_name("CONFIGURATION.md")
 HEAD = """# Every key of the settings
 
-<!-- `make docs` writes this page from plugins/lifeboat/config.py; a test compares them. -->
+<!-- `make docs` writes this page from plugins/lifeboat/settings/config.py; a test compares them. -->
 
 One YAML file: `include/backup.yaml` of the project, or what `LIFEBOAT_CONFIG` names. A mistake in it stops
 no DAG: each keeps its schedule, and its one task fails with the file, the key and the fix; `settings_watch` tells of it

@@ -24,7 +24,7 @@ IMPORTED = [
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.mysql.hooks.mysql",
     "lifeboat.cli",
-    "lifeboat.connections",
+    "lifeboat.airflow.connections",
     "tests.command",
 ]
 

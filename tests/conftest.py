@@ -19,9 +19,9 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from lifeboat.backup import PackedArchive
-from lifeboat.config import Settings
+from lifeboat.actions.backup import PackedArchive
 from lifeboat.errors import StorageError
+from lifeboat.settings.config import Settings
 from lifeboat.staging import Staging
 from lifeboat.storage.disk import DiskDestination
 

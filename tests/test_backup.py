@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import backup, catalog
-from lifeboat.config import Database
-from lifeboat.databases.mysql_engine import MySQL
+from lifeboat.actions import backup
+from lifeboat.catalog import archives
+from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.errors import AlreadyStoredError, DumpError, StagingError
+from lifeboat.settings.config import Database
 from lifeboat.staging import Staged, Staging, StagingBucket, StagingDirectory
 from lifeboat.storage import Destination
 from lifeboat.storage.bucket import Bucket, Object
@@ -99,7 +100,7 @@ def test_an_upload_that_did_not_come_to_its_marker_gets_it(
     destination = disk_destination("here", tmp_path / "disk")
     destination.store(scratch.archive.source(), packed.key, packed.sha256)
     backup.store_archive(scratch, packed, destination)
-    assert catalog.read(destination.list()).archives[0].key == packed.key
+    assert archives.read(destination.list()).archives[0].key == packed.key
 
 
 def test_a_repeated_dump_that_fails_leaves_nothing_that_counts(scratch: Staging, mariadb: MariaDB, shop: str) -> None:

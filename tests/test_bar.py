@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 from lifeboat.cli.bar import Bar, text_of
-from lifeboat.progress import Progress, Reached
+from lifeboat.support.progress import Progress, Reached
 from rich.console import Console
 
 from tests.conftest import PROJECT

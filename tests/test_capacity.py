@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from lifeboat import capacity
-from lifeboat.capacity import Shortfall
-from lifeboat.catalog import Archive, Kind, archive_key
-from lifeboat.retention import Policy
+from lifeboat.catalog.archives import Archive, Kind, archive_key
+from lifeboat.decide import capacity
+from lifeboat.decide.capacity import Shortfall
+from lifeboat.decide.retention import Policy
 from lifeboat.text import MEGABYTE
 
 NOW = datetime(2026, 11, 24, 4, tzinfo=UTC)

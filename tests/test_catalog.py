@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from lifeboat import catalog
+from lifeboat.catalog import archives as catalog
 from lifeboat.storage import StoredObject
 
 NOW = datetime(2026, 11, 23, 4, tzinfo=UTC)

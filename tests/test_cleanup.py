@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, checkup, cleanup, config, proof
-from lifeboat.catalog import Kind
-from lifeboat.cleanup import Order
-from lifeboat.config import Settings
+from lifeboat.actions import check, cleanup
+from lifeboat.actions.cleanup import Order
+from lifeboat.catalog import archives, proof
+from lifeboat.catalog.archives import Kind
 from lifeboat.errors import StorageError
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.storage.disk import DiskDestination
 from lifeboat.storage.s3 import S3Destination
@@ -32,7 +34,7 @@ def settings_of(project: Configure, **changes: Any) -> Settings:
 
 @pytest.fixture(params=["disk", "offsite"])
 def destination(request: pytest.FixtureRequest, project: Configure) -> Destination:
-    from lifeboat import connections
+    from lifeboat.airflow import connections
 
     settings = settings_of(project)
     return connections.destination(request.param, settings.destinations[request.param])
@@ -42,7 +44,7 @@ def put(destination: Destination, *ages: float, application: str = "Shop", kind:
     """Publish archives of so many days of age."""
     keys = []
     for age in ages:
-        key = catalog.archive_key(application, kind, NOW - timedelta(days=age))
+        key = archives.archive_key(application, kind, NOW - timedelta(days=age))
         destination.write(key, b"archive")
         destination.write(f"{key}.json", b"{}")
         keys.append(key)
@@ -68,7 +70,7 @@ def test_what_the_plan_named_is_deleted_and_nothing_else(project: Configure, des
     prove(destination, ancient)
     destination.write(f"{old}.proof.json", json.dumps({"key": old, "result": "proven"}).encode())
     put(destination, 0.2)
-    proofless = catalog.archive_key("Shop", "database", NOW - timedelta(days=2000))
+    proofless = archives.archive_key("Shop", "database", NOW - timedelta(days=2000))
     destination.write(proofless, b"x")
     destination.write(f"{proofless}.json", b"{}")
     evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
@@ -120,7 +122,7 @@ def test_a_destination_with_a_stale_newest_archive_is_held(
 def test_old_remains_of_uploads_are_swept_and_young_ones_left(project: Configure, destination: Destination) -> None:
     settings = settings_of(project)
     put(destination, 0.1)
-    unfinished = catalog.archive_key("Shop", "database", NOW - timedelta(days=3))
+    unfinished = archives.archive_key("Shop", "database", NOW - timedelta(days=3))
     for key in (
         unfinished,
         "Shop/database/2020-01-01-00-00-00.zip.json",
@@ -156,7 +158,7 @@ def test_abandoned_multipart_uploads_are_aborted(project: Configure, s3: S3) -> 
     settings = settings_of(project)
     s3.create_bucket("abandoned")
     client = s3.client()
-    ours = catalog.archive_key("Shop", "database", NOW - timedelta(days=4))
+    ours = archives.archive_key("Shop", "database", NOW - timedelta(days=4))
     for key in (ours, "Shop/videos/film.mp4", "Shop/database/notours.bin", "Other/database/2026-01-01-00-00-00.zip"):
         client.create_multipart_upload(Bucket="abandoned", Key=key)
     destination = S3Destination("offsite", s3.client(), "abandoned")
@@ -237,11 +239,11 @@ def test_a_proof_that_cannot_be_read_is_a_finding_and_protects_its_archive(
     monkeypatch.setattr(DiskDestination, "open", denied)
     evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
     assert [decision.archive.key for decision in evaluation.plan.deletions] == [older]
-    findings = checkup.examine("disk", settings, APPS, NOW).findings
+    findings = check.examine("disk", settings, APPS, NOW).findings
     (told,) = [each for each in findings if each.check == "database proof"]
     assert (told.verdict, "Permission denied" in told.text) == ("unhealthy", True)
-    assert checkup.newest_archive(settings, "Shop", "database", NOW, proven=True) is None
-    assert checkup.newest_archive(settings, "Shop", "database", NOW, proven=False)
+    assert check.newest_archive(settings, "Shop", "database", NOW, proven=True) is None
+    assert check.newest_archive(settings, "Shop", "database", NOW, proven=False)
 
 
 def test_what_a_cap_deletes_of_the_promised_periods_is_told_by_plan_and_check(
@@ -256,7 +258,7 @@ def test_what_a_cap_deletes_of_the_promised_periods_is_told_by_plan_and_check(
             os.truncate(path, size)
         lines = list(cleanup.lines(cleanup.evaluate(destination, settings, APPS, NOW)))
         assert any(f"CAP: Shop: {told}" in line for line in lines) == expected
-        findings = checkup.examine("disk", settings, APPS, NOW).findings
+        findings = check.examine("disk", settings, APPS, NOW).findings
         assert any(each.verdict == "degraded" and each.text.startswith(told) for each in findings) == expected
         # A backup says so after its upload; init of a new destination, by what others hold.
         empty = disk_destination("empty", tmp_path / "empty")
@@ -276,7 +278,7 @@ def test_locked_archives_are_skipped_and_reported(project: Configure, s3: S3) ->
         Bucket="locked-bucket", Key=ancient, Retention={"Mode": "GOVERNANCE", "RetainUntilDate": until}
     )
     client.put_object_legal_hold(Bucket="locked-bucket", Key=held, LegalHold={"Status": "ON"})
-    half = catalog.archive_key("Shop", "database", NOW - timedelta(days=2000))
+    half = archives.archive_key("Shop", "database", NOW - timedelta(days=2000))
     destination.write(half, b"half")
     client.put_object_legal_hold(Bucket="locked-bucket", Key=half, LegalHold={"Status": "ON"})
     order = cleanup.evaluate(destination, settings, APPS, NOW).order
@@ -339,12 +341,12 @@ def test_a_denied_deletion_stops_and_leaves_no_archive_that_counts_half(
     with pytest.raises(StorageError, match="denied"):
         cleanup.clean(faulty, settings, APPS, NOW, order)
     faulty.deletions = None
-    found = catalog.read(faulty.list())
+    found = archives.read(faulty.list())
     for archive in found.archives:
         assert {archive.key, f"{archive.key}.json"} <= keys_at(faulty)
     again = cleanup.evaluate(faulty, settings, APPS, NOW)
     cleanup.clean(faulty, settings, APPS, NOW, again.order)
-    assert [archive.key for archive in catalog.read(faulty.list()).archives] == [found.archives[0].key]
+    assert [archive.key for archive in archives.read(faulty.list()).archives] == [found.archives[0].key]
 
 
 def test_overrides_by_destination_application_and_kind(project: Configure, tmp_path: Path) -> None:
@@ -371,7 +373,7 @@ def test_thousands_of_archives(project: Configure, destination: Destination) -> 
     evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
     cleaned = cleanup.clean(destination, settings, APPS, NOW, evaluation.order)
     assert cleaned.deleted == list(evaluation.order.archives)
-    found = catalog.read(destination.list())
+    found = archives.read(destination.list())
     assert len(found.archives) == len(keys) - len(cleaned.deleted)
     assert 40 <= len(found.archives) <= 60
     assert found.unfinished == ()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lifeboat.catalog import archive_key
+from lifeboat.catalog.archives import archive_key
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.command import answer, lifeboat
@@ -461,7 +461,7 @@ def test_the_command_starts_without_what_only_some_verbs_need(tmp_path: Path) ->
         "from lifeboat import cli\n"
         "with contextlib.suppress(SystemExit):\n"
         "    cli.main()\n"
-        "heavy = 'airflow', 'boto3', 'isal', 'lifeboat.config', 'pyzipper', 'wcmatch', 'yaml'\n"
+        "heavy = 'airflow', 'boto3', 'isal', 'lifeboat.settings.config', 'pyzipper', 'wcmatch', 'yaml'\n"
         "print([name for name in heavy if name in sys.modules], file=sys.stderr)\n"
     )
     command = [sys.executable, "-c", script, "plan", "--inventory", str(inventory), "--json"]

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from lifeboat.comparison import differences
 from lifeboat.databases import Dump, ObjectDigest, TableDigest
+from lifeboat.decide.comparison import differences
 
 ORDERS = TableDigest("orders", 3, "primary key", "a1", "d1")
 LOG = TableDigest("log", 2, "none", "a2", "d2")

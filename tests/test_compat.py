@@ -11,11 +11,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from lifeboat import compat, config, connections
-from lifeboat.alerts import channels
-from lifeboat.alerts.message import Message
+from lifeboat.airflow import compat, connections
+from lifeboat.airflow.alerts import channels
+from lifeboat.airflow.alerts.message import Message
 from lifeboat.databases import EngineName
 from lifeboat.errors import SettingsError
+from lifeboat.settings import config
 
 MESSAGE = Message("A test", note="A note")
 URI = "AIRFLOW_CONN_WANTED"
@@ -95,7 +96,7 @@ def test_a_missing_extra_is_named(
 def test_the_public_name_is_imported_when_it_is_asked_for() -> None:
     script = "import sys, lifeboat; print('airflow' in sys.modules); print(lifeboat.RequireFreshBackup.__module__)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "lifeboat.operators.fresh"]
+    assert done.stdout.split() == ["False", "lifeboat.airflow.operators.fresh"]
 
 
 def engine(name: EngineName) -> None:
@@ -106,7 +107,7 @@ def engine(name: EngineName) -> None:
 def compat_of(release: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the module as a release of Airflow gets it."""
     monkeypatch.setattr("importlib.metadata.version", lambda _: release)
-    spec = importlib.util.find_spec("lifeboat.compat")
+    spec = importlib.util.find_spec("lifeboat.airflow.compat")
     assert spec is not None
     assert spec.loader is not None
     fresh = importlib.util.module_from_spec(spec)

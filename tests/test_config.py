@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lifeboat import config
 from lifeboat.databases import EngineName
 from lifeboat.errors import SettingsError
+from lifeboat.settings import config
 
 from tests.conftest import PROJECT
 

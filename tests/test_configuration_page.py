@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lifeboat import config
+from lifeboat.settings import config
 
 from docs import configuration
 

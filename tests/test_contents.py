@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from lifeboat import config, connections, contents
-from lifeboat.contents import Contents, HeldFile, Node
+from lifeboat.actions import contents
+from lifeboat.actions.contents import Contents, HeldFile, Node
+from lifeboat.airflow import connections
+from lifeboat.settings import config
 
 from tests.command import answer, lifeboat
 from tests.conftest import Configure

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, config, connections, health, rotation
+from lifeboat.airflow import connections
 from lifeboat.archive.read import ArchiveReader
+from lifeboat.catalog import archives
+from lifeboat.decide import health, rotation
 from lifeboat.errors import StorageError
+from lifeboat.settings import config
 from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
@@ -72,7 +75,7 @@ def states(run: Any) -> dict[str, list[str]]:
 def stored(application: str = "Shop") -> dict[str, list[str]]:
     """Return the keys of the published archives at every destination."""
     return {
-        destination.name: [archive.key for archive in catalog.read(destination.list()).archives]
+        destination.name: [archive.key for archive in archives.read(destination.list()).archives]
         for destination in connections.destinations(config.load(), application)
     }
 
@@ -197,7 +200,7 @@ def test_a_cleanup_deletes_at_every_destination_that_is_up(
 ) -> None:
     project(applications={"Shop": SHOP})
     assert run(load_dag()).state == "success"
-    ancient = [catalog.archive_key("Shop", "database", datetime(year, 1, 1, tzinfo=UTC)) for year in (2001, 2002)]
+    ancient = [archives.archive_key("Shop", "database", datetime(year, 1, 1, tzinfo=UTC)) for year in (2001, 2002)]
     for destination in connections.destinations(config.load(), "Shop"):
         for key in ancient:
             destination.write(key, b"x")
@@ -548,7 +551,7 @@ def test_an_upload_without_staging_comes_from_another_destination(
 
 def upload(dag: Any, dag_run: Any, index: int) -> None:
     """Execute one upload of a run again, as Airflow does when the task is cleared."""
-    from lifeboat.operators.upload import UploadArchiveOperator
+    from lifeboat.airflow.operators.upload import UploadArchiveOperator
 
     (archive,) = [ti for ti in dag_run.get_task_instances() if ti.task_id == "Shop.archive"]
     operator = UploadArchiveOperator(
@@ -649,13 +652,13 @@ def test_a_backfilled_run_takes_a_backup_only_when_one_is_due(
     assert not (staging / "backfill__2026-01-01").exists()
     for keys in stored().values():  # the newest archive becomes two days old
         (key,) = keys
-        old = catalog.archive_key("Shop", "database", datetime(2026, 1, 1, tzinfo=UTC))
+        old = archives.archive_key("Shop", "database", datetime(2026, 1, 1, tzinfo=UTC))
         for destination in connections.destinations(config.load(), "Shop"):
             if destination.find(key):
                 destination.delete(key)
                 destination.write(old, b"x")
                 destination.write(f"{old}.json", b"{}")
-                ahead = catalog.archive_key("Shop", "database", datetime.now(UTC) + timedelta(days=9))
+                ahead = archives.archive_key("Shop", "database", datetime.now(UTC) + timedelta(days=9))
                 destination.write(ahead, b"x")  # some clock was wrong
                 destination.write(f"{ahead}.json", b"{}")
     prepare.step(context)

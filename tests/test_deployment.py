@@ -13,7 +13,8 @@ from typing import Any
 import compose_spec
 import pytest
 import yaml
-from lifeboat import __version__, config
+from lifeboat import __version__
+from lifeboat.settings import config
 
 from tests import compose
 from tests.conftest import PROJECT

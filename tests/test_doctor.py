@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import config, doctor
-from lifeboat.databases import mysql
-from lifeboat.doctor import Finding, Verdict
+from lifeboat.airflow import doctor
+from lifeboat.airflow.doctor import Finding, Verdict
+from lifeboat.databases.mysql import dump
+from lifeboat.settings import config
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, PostgreSQL, SlackSink
 from tests.command import answer, lifeboat
@@ -151,7 +152,7 @@ def test_a_grant_that_dumps_lack(installed: Configure, users: MariaDB, tmp_path:
         "SHOW VIEW ON shop.*": "SHOW VIEW command denied",
         "TRIGGER ON shop.*": "lacks TRIGGER",
         "EVENT ON shop.*": "denied",
-        "SELECT ON mysql.proc": "may not read ",
+        "SELECT ON dump.proc": "may not read ",
     }.items():
         users.run(f"REVOKE {right} FROM lifeboat_backup")
         finding = only("broken")
@@ -288,7 +289,7 @@ def test_what_does_not_answer_is_left_behind(
 
 def test_clocks_that_differ_are_told(installed: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     installed(**lean(tmp_path))
-    monkeypatch.setattr(mysql.Session, "ahead", lambda _: timedelta(minutes=-7))
+    monkeypatch.setattr(dump.Session, "ahead", lambda _: timedelta(minutes=-7))
     finding = found("warning")["backup of shop (Shop)"]
     assert finding.text == "its clock is 7 minutes behind this machine's"
 

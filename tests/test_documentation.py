@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import typer
-from lifeboat import config
 from lifeboat.cli import app
+from lifeboat.settings import config
 from pydantic import BaseModel
 from typer.core import TyperGroup
 

@@ -13,12 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, checkup, config, connections, drill, health, proof, trees
-from lifeboat.catalog import Archive, Kind
+from lifeboat.actions import check, drill
+from lifeboat.airflow import connections
+from lifeboat.airflow.operators.fresh import RequireFreshBackup
+from lifeboat.catalog import archives as catalog
+from lifeboat.catalog import proof
+from lifeboat.catalog.archives import Archive, Kind
 from lifeboat.databases import names
-from lifeboat.databases.mysql_engine import MySQL
+from lifeboat.databases.mysql.engine import MySQL
+from lifeboat.decide import health
 from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, RestoreError, SettingsError, StorageError
-from lifeboat.operators.fresh import RequireFreshBackup
+from lifeboat.files import trees
+from lifeboat.settings import config
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, staging_directory
@@ -219,7 +225,7 @@ def test_after_a_new_password_the_old_archives_are_read_and_their_proofs_believe
     rehearse(rehearsed)
 
     def proven() -> Archive | None:
-        return checkup.newest_archive(config.load(), "Shop", "application", datetime.now(UTC), proven=True)
+        return check.newest_archive(config.load(), "Shop", "application", datetime.now(UTC), proven=True)
 
     assert proven()
 
@@ -241,7 +247,7 @@ def test_after_a_new_password_the_old_archives_are_read_and_their_proofs_believe
 
 
 def test_files_that_differ_are_named(rehearsed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lifeboat import extract
+    from lifeboat.files import extract
 
     genuine = extract.extract
 
@@ -269,7 +275,8 @@ def test_files_that_differ_are_named(rehearsed: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_tree_of_other_kinds(rehearsed: Path, tmp_path: Path) -> None:
-    from lifeboat import extract, stored_archive
+    from lifeboat.actions import stored_archive
+    from lifeboat.files import extract
 
     settings = config.load()
     (place,) = connections.destinations(settings, "Shop", ("disk",))
@@ -328,7 +335,7 @@ def test_a_drill_killed_before_its_first_mark_is_swept_by_the_next(rehearsed: Pa
 
 def findings(**limits: Any) -> dict[str, tuple[str, str]]:
     settings = config.load()
-    examined = checkup.examine("disk", settings, ["Shop"], datetime.now(UTC))
+    examined = check.examine("disk", settings, ["Shop"], datetime.now(UTC))
     return {each.check: (each.verdict, each.text) for each in examined.findings}
 
 
@@ -360,7 +367,7 @@ def test_a_forged_proof_is_noticed(rehearsed: Path) -> None:
     verdict, text = findings()["application proof"]
     assert verdict == "unhealthy"
     assert "was not signed with the archive password: it is forged" in text
-    assert health.verdict(checkup.examine("disk", config.load(), ["Shop"], datetime.now(UTC)).findings) == "unhealthy"
+    assert health.verdict(check.examine("disk", config.load(), ["Shop"], datetime.now(UTC)).findings) == "unhealthy"
 
 
 def test_a_fresh_or_proven_backup_can_be_required(rehearsed: Path) -> None:

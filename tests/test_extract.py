@@ -21,19 +21,20 @@ import pytest
 import pyzipper
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeboat import backup, extract
-from lifeboat import unfinished as filling
+from lifeboat.actions import backup
 from lifeboat.archive import MANIFEST_NAME
 from lifeboat.archive.entry import EntryInfo, pack
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.workers import SMALL
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, StorageError
-from lifeboat.extract import Extracted
-from lifeboat.files import Selection
-from lifeboat.layout import leads_out
+from lifeboat.files import extract
+from lifeboat.files.extract import Extracted
+from lifeboat.files.layout import leads_out
+from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
 from lifeboat.storage.s3 import S3Destination
+from lifeboat.support import unfinished as filling
 
 from include.demo.stand_ins import S3
 from tests.conftest import as_root

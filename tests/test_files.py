@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lifeboat import backup, catalog
-from lifeboat.archive import pack
+from lifeboat.actions import backup
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.workers import SMALL
+from lifeboat.catalog import archives
 from lifeboat.errors import FilesError, StagingError
-from lifeboat.files import LeftOut, Member, OpenFile, Selection, select, tree_size
+from lifeboat.files import pack
+from lifeboat.files.selection import LeftOut, Member, OpenFile, Selection, select, tree_size
 from lifeboat.staging import StagingDirectory
 
 from tests.trees import NAMES, PHP, as_nobody, make
@@ -163,7 +164,7 @@ def test_links_out_of_the_root_are_told(
     assert said in caplog.text
     (warning,) = captured.manifest["warnings"]
     assert warning == f"files: {said} files.follow_links: true includes it; exclude links that need no backup"
-    public = catalog.public_manifest(captured.manifest, entries=9, size=1, sha256="", encrypted=True)
+    public = archives.public_manifest(captured.manifest, entries=9, size=1, sha256="", encrypted=True)
     assert public["totals"]["limits"] == 3
     assert "storage" not in json.dumps(public)
     followed = capture(**options, follow_links=True)

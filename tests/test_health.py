@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from lifeboat import catalog, health
-from lifeboat.catalog import Catalog, Kind, Proof
-from lifeboat.health import ARRIVING, Limits
+from lifeboat.catalog import archives as catalog
+from lifeboat.catalog.archives import Catalog, Kind, Proof
+from lifeboat.decide import health
+from lifeboat.decide.health import ARRIVING, Limits
 from lifeboat.storage import StoredObject
 from lifeboat.text import MEGABYTE
 

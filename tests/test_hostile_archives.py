@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, config
 from lifeboat.archive import MANIFEST_NAME
+from lifeboat.catalog import archives
+from lifeboat.settings import config
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
 from tests.conftest import Configure
@@ -26,7 +27,7 @@ DUMP = "db-dumps/mysql-shop.sql"
 
 
 def _in_the_clear(archive: bytes, key: str) -> bytes:
-    captured = datetime.strptime(Path(key).stem, catalog.TIME).replace(tzinfo=UTC).isoformat()
+    captured = datetime.strptime(Path(key).stem, archives.TIME).replace(tzinfo=UTC).isoformat()
     entries = {DUMP: {"size": len(EVIL), "sha256": hashlib.sha256(EVIL).hexdigest()}}
     facts = {"application": "Shop", "kind": "database", "captured_at": captured, "databases": [], "entries": entries}
     return archive_of([clear(DUMP, EVIL), clear(MANIFEST_NAME, json.dumps(facts).encode())])
@@ -72,7 +73,7 @@ def test_a_hostile_archive_is_found_and_touches_nothing(
     settings = config.load()
     disk, offsite = settings.destinations["disk"].path, settings.destinations["offsite"].bucket  # type: ignore[union-attr]
     genuine = back_up().packed.key
-    key = catalog.archive_key("Shop", "database", datetime.now(UTC) + timedelta(seconds=-90))
+    key = archives.archive_key("Shop", "database", datetime.now(UTC) + timedelta(seconds=-90))
     forge, said = FORGERIES[forgery]
     content = forge((disk / genuine).read_bytes(), key)
     facts = {"archive": {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "encrypted": True}}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import connections
-from lifeboat.config import load
+from lifeboat.airflow import connections
+from lifeboat.settings.config import load
 
 from include.demo.stand_ins import MariaDB, MySQL, SlackSink
 from tests.conftest import Configure

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, config, connections, drill, restore, stored_archive
+from lifeboat.actions import drill, restore, stored_archive
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives
+from lifeboat.decide.recovery import RestoreRequest
 from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError
-from lifeboat.recovery import RestoreRequest
+from lifeboat.settings import config
 
 from tests.command import answer
 from tests.conftest import Configure
@@ -125,7 +128,7 @@ def test_the_setting_is_a_date(project: Configure, value: object, said: str) -> 
 def test_a_deep_check_believes_no_marker(project: Configure, tmp_path: Path) -> None:
     """Whoever writes an archive writes its marker, too; the SHA-256 in it says nothing of who that was."""
     project(destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk")}})
-    key = catalog.archive_key("Shop", "database", TODAY)
+    key = archives.archive_key("Shop", "database", TODAY)
     legacy(tmp_path / "disk" / key, DUMP | {"manifest.json": b'{"entries": {}}'}, encrypted=False)
     content = (tmp_path / "disk" / key).read_bytes()
     marker = {"archive": {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "encrypted": True}}

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, checkup, config, connections, drill, health, survey
+from lifeboat.actions import check, drill, survey
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives as catalog
 from lifeboat.databases import Dump, Limit
-from lifeboat.databases.mysql_limits import FLOAT
+from lifeboat.databases.mysql.limits import FLOAT
+from lifeboat.decide import health
+from lifeboat.settings import config
 from lifeboat.ui import archives
 
 from include.demo.stand_ins import MariaDB
@@ -34,7 +38,7 @@ def inexact(mariadb: MariaDB) -> Iterator[str]:
 
 
 def findings(settings: config.Settings) -> list[health.Finding]:
-    found = checkup.examine("disk", settings, ["Shop"], datetime.now(UTC)).findings
+    found = check.examine("disk", settings, ["Shop"], datetime.now(UTC)).findings
     return [finding for finding in found if finding.check == "database limits"]
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from lifeboat import config, neglected
+from lifeboat.actions import neglected
 from lifeboat.databases import EngineName
+from lifeboat.settings import config
 
 from include.demo.stand_ins import MariaDB, PostgreSQL
 from tests.conftest import Configure

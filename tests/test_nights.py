@@ -11,10 +11,12 @@ import pendulum
 import pytest
 from airflow.timetables.base import DataInterval, TimeRestriction
 from airflow.timetables.trigger import CronTriggerTimetable
-from lifeboat import catalog, checkup, cleanup, schedules
-from lifeboat.config import Settings
-from lifeboat.health import Finding
-from lifeboat.schedules import Schedule
+from lifeboat.actions import check, cleanup
+from lifeboat.catalog import archives
+from lifeboat.decide import schedules
+from lifeboat.decide.health import Finding
+from lifeboat.decide.schedules import Schedule
+from lifeboat.settings.config import Settings
 from lifeboat.storage import StoredObject
 
 from tests.conftest import PROJECT
@@ -67,12 +69,12 @@ class World:
         self._next_cleanup = next(self._cleanups)
         self._missed: dict[str, datetime] = {}
         self._stored: dict[str, dict[str, datetime]] = {name: {} for name in SETTINGS.destinations}
-        for kind in catalog.OWN_KINDS:  # installing ends with a first backup of each
+        for kind in archives.OWN_KINDS:  # installing ends with a first backup of each
             self._back_up(kind, begin - lasting - 2 * QUARTER)
 
-    def _back_up(self, kind: catalog.Kind, begun: datetime) -> None:
+    def _back_up(self, kind: archives.Kind, begun: datetime) -> None:
         for name, stored in self._stored.items():
-            stored[catalog.archive_key("Shop", kind, begun)] = begun + self._lasting + LONGER[name]
+            stored[archives.archive_key("Shop", kind, begun)] = begun + self._lasting + LONGER[name]
 
     def forward(self) -> None:
         """Let a quarter of an hour pass: runs begin, archives arrive, a clean-up deletes."""
@@ -92,20 +94,20 @@ class World:
                 for decision in decided.plan.deletions:
                     del self._stored[name][decision.archive.key]
 
-    def _found(self, name: str) -> catalog.Catalog:
+    def _found(self, name: str) -> archives.Catalog:
         objects = []
         for key, published in self._stored[name].items():
             if published <= self.now:
                 objects += [StoredObject(key, SIZE, published), StoredObject(f"{key}.json", 9, published)]
             elif published - LONGER[name] <= self.now:
                 objects.append(StoredObject(key, SIZE // 2, published - LONGER[name]))
-        return catalog.read(objects)
+        return archives.read(objects)
 
     def findings(self) -> list[Finding]:
         """Return all that is not healthy now."""
-        examined = [checkup.judge(name, self._found(name), SETTINGS, ["Shop"], self.now) for name in self._stored]
+        examined = [check.judge(name, self._found(name), SETTINGS, ["Shop"], self.now) for name in self._stored]
         found = [finding for each in examined for finding in each.findings]
-        found += checkup.compare(SETTINGS, ["Shop"], {each.destination: each.held for each in examined}, self.now)
+        found += check.compare(SETTINGS, ["Shop"], {each.destination: each.held for each in examined}, self.now)
         plans = {dag_id: Schedule(False, self._missed.get(dag_id, due)) for dag_id, due in self._next.items()}
         found += schedules.check(plans, self.now)
         return [finding for finding in found if finding.verdict != "healthy"]

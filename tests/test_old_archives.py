@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, config, drill, proof, restore, stored_archive
-from lifeboat.recovery import RestoreRequest
+from lifeboat.actions import drill, restore, stored_archive
+from lifeboat.catalog import archives, proof
+from lifeboat.decide.recovery import RestoreRequest
+from lifeboat.settings import config
 from lifeboat.storage.disk import DiskDestination
 
 from include.demo.stand_ins import MariaDB, MySQL, PostgreSQL
@@ -83,13 +85,13 @@ def key(application: str, place: DiskDestination, monkeypatch: pytest.MonkeyPatc
     """The archive of an application, with the server's own client in PATH that dumped it."""
     if application == "MySQL":
         monkeypatch.setenv("PATH", f"{mysql.path}:{os.environ['PATH']}")
-    (archive,) = [found for found in catalog.read(place.list()).archives if found.application == application]
+    (archive,) = [found for found in archives.read(place.list()).archives if found.application == application]
     return archive.key
 
 
 @applications
 def test_an_old_archive_is_listed_and_verified(key: str, application: str, place: DiskDestination) -> None:
-    marker = catalog.read_marker(place, key)
+    marker = archives.read_marker(place, key)
     assert marker
     with stored_archive.opened(config.load(), place, application, key) as reader:
         assert stored_archive.verify_as(reader, key, marker).sha256 == marker["archive"]["sha256"]
@@ -117,5 +119,5 @@ def test_an_old_archive_is_proven(key: str, application: str, place: DiskDestina
 
 
 def test_an_old_proof_is_believed(place: DiskDestination) -> None:
-    (found,) = catalog.read(place.list()).proofs
+    (found,) = archives.read(place.list()).proofs
     assert proof.read(place, found, PASSWORD)["result"] == "proven"

@@ -45,7 +45,7 @@ print(json.dumps({
     "errors": [bag.import_errors, errors],
 }))
 """
-BUNDLES = [{"name": "lifeboat", "classpath": "lifeboat.bundle.LifeboatBundle", "kwargs": {}}]
+BUNDLES = [{"name": "lifeboat", "classpath": "lifeboat.airflow.bundle.LifeboatBundle", "kwargs": {}}]
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import config, params
-from lifeboat.config import Settings
+from lifeboat.airflow import params
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 
 from tests.conftest import Configure
 

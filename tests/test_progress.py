@@ -6,8 +6,8 @@ import logging
 from threading import Event
 
 import pytest
-from lifeboat import progress
-from lifeboat.progress import Progress, Reached, reported
+from lifeboat.support import progress
+from lifeboat.support.progress import Progress, Reached, reported
 
 
 def test_a_long_step_tells_how_far_it_is(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:

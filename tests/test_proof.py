@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import proof
+from lifeboat.catalog import proof
 from lifeboat.errors import ArchiveError
-from lifeboat.signing import SIGNATURE
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
+from lifeboat.support.signing import SIGNATURE
 
 from include.demo.stand_ins import S3
 from tests.conftest import disk_destination

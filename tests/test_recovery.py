@@ -10,11 +10,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from lifeboat import catalog, recovery
 from lifeboat.archive import database_of_entry, dump_entry_name
-from lifeboat.catalog import Archive, Catalog, Kind
+from lifeboat.catalog import archives as catalog
+from lifeboat.catalog.archives import Archive, Catalog, Kind
+from lifeboat.decide import recovery
+from lifeboat.decide.recovery import Content, RestorePlan, RestoreRequest, Surroundings
 from lifeboat.errors import RestoreError, SettingsError
-from lifeboat.recovery import Content, RestorePlan, RestoreRequest, Surroundings
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ZONE = ZoneInfo("Europe/Berlin")

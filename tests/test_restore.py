@@ -17,15 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import after_restore, backup, catalog, config, connections, restore, swap
+from lifeboat.actions import after_restore, backup, restore
+from lifeboat.actions.backup import Taken
+from lifeboat.airflow import connections
 from lifeboat.archive.read import ArchiveReader
-from lifeboat.backup import Taken
-from lifeboat.catalog import Kind
-from lifeboat.databases import mysql, mysql_schema
-from lifeboat.databases.mysql import UNFINISHED
+from lifeboat.catalog import archives
+from lifeboat.catalog.archives import Kind
+from lifeboat.databases.mysql import dump
+from lifeboat.databases.mysql import schema as mysql_schema
+from lifeboat.databases.mysql.dump import UNFINISHED
+from lifeboat.decide.recovery import RestorePlan, RestoreRequest
 from lifeboat.errors import ArchiveError, DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
-from lifeboat.recovery import RestorePlan, RestoreRequest
+from lifeboat.settings import config
 from lifeboat.staging import StagingDirectory
+from lifeboat.support import swap
 from pyzipper import WZ_AES, AESZipFile
 
 from include.demo.stand_ins import S3, MariaDB
@@ -88,7 +93,7 @@ def schemas(mariadb: MariaDB) -> set[str]:
 
 def keys(kind: Kind = "database") -> list[str]:
     (disk, _) = connections.destinations(config.load(), "Shop")
-    return [archive.key for archive in catalog.read(disk.list()).archives if archive.kind == kind]
+    return [archive.key for archive in archives.read(disk.list()).archives if archive.kind == kind]
 
 
 def checksums(mariadb: MariaDB, database: str) -> str:
@@ -152,7 +157,7 @@ def test_a_copy_is_not_blamed_for_lacking_what_the_settings_exclude(
     excluding = {"name": "shop", "connection": "shop_db", "exclude_tables": ["sessions"]}
     project(applications={"Shop": {"databases": [excluding]}})
     back_up()
-    monkeypatch.setattr(mysql.log, "warning", lambda message, *names: told.append(message % names))
+    monkeypatch.setattr(dump.log, "warning", lambda message, *names: told.append(message % names))
     (copy,) = restored(plan())
     mariadb.run("DROP DATABASE shop")
     (again,) = restored(plan(overwrite=("shop",)))
@@ -209,7 +214,7 @@ def test_an_empty_schema_is_taken_as_one_that_a_killed_restore_left(
 
 
 def test_a_schema_with_anything_in_it_is_not_empty(mariadb: MariaDB, shop: str) -> None:
-    session = mysql.Session(mariadb.connect(autocommit=True))
+    session = dump.Session(mariadb.connect(autocommit=True))
     for what in ("TABLE x (id INT)", "PROCEDURE x() SELECT 1", "EVENT x ON SCHEDULE EVERY 1 DAY DO SELECT 1"):
         mariadb.run("CREATE OR REPLACE DATABASE shop_copy")
         assert "shop_copy" in mysql_schema.vacant(session)
@@ -220,7 +225,7 @@ def test_a_schema_with_anything_in_it_is_not_empty(mariadb: MariaDB, shop: str) 
 def test_the_mark_of_a_schema_goes_last(mariadb: MariaDB, shop: str) -> None:
     left = []
 
-    class Watching(mysql.Session):
+    class Watching(dump.Session):
         def execute(self, sql: bytes) -> int:
             if sql.startswith(b"DROP DATABASE"):
                 left.append(mariadb.run("SHOW TABLES", shop).split())
@@ -325,7 +330,7 @@ def repack(path: Path, change: Any) -> None:
             archive.writestr(info, content)
         archive.writestr("manifest.json", json.dumps(manifest))
     marker = path.with_name(f"{path.name}.json")
-    truth = catalog.public_manifest(
+    truth = archives.public_manifest(
         manifest,
         entries=len(contents),
         size=path.stat().st_size,
@@ -374,7 +379,7 @@ def killed_midway(plan_facts: dict[str, Any], mariadb: MariaDB) -> None:
     script = (
         "import json, sys\n"
         "from lifeboat import config, restore\n"
-        "from lifeboat.recovery import RestorePlan\n"
+        "from lifeboat.decide.recovery import RestorePlan\n"
         "made = RestorePlan.from_json(json.loads(sys.argv[1]))\n"
         "restore.restore_database(config.load(), made, made.databases[0])\n"
     )
@@ -402,7 +407,7 @@ def test_a_killed_restore_is_marked_and_running_it_again_succeeds(
     schema = made.databases[0].schema
     assert UNFINISHED in mariadb.run("SHOW TABLES", schema)
     with pytest.raises(DumpError, match="A restore is filling the database, or left it half-way"):
-        mysql.dump(mariadb.connect, mariadb.server, schema, (), lambda chunk: None)
+        dump.dump(mariadb.connect, mariadb.server, schema, (), lambda chunk: None)
     again = plan(overwrite=over, into="" if over else "shop_copy")
     (done,) = restored(again)
     assert checksums(mariadb, done.schema) == before
@@ -433,7 +438,7 @@ def test_databases_of_laravel_backups_archives(
     def write(chunk: bytes) -> None:
         written[0] += chunk
 
-    mysql.dump(mariadb.connect, mariadb.server, shop, (), write)
+    dump.dump(mariadb.connect, mariadb.server, shop, (), write)
     sql = written[0]
     name = "db-dumps/mysql-connection_name.sql" + (".gz" if compressed else "")
     path = tmp_path / "disk" / "Shop" / "2026-11-20-01-00-00.zip"
@@ -741,7 +746,7 @@ def test_a_safety_backup_that_cannot_be_taken_stops_the_restore(
     made = plan(overwrite=("shop",))
     blocked = tmp_path / "disk/Shop/database"
     time.sleep(1)
-    store = mysql.dump
+    store = dump.dump
 
     def and_close(*arguments: Any) -> Any:
         found = store(*arguments)
@@ -749,7 +754,7 @@ def test_a_safety_backup_that_cannot_be_taken_stops_the_restore(
         (tmp_path / "disk").touch()
         return found
 
-    monkeypatch.setattr(mysql, "dump", and_close)
+    monkeypatch.setattr(dump, "dump", and_close)
     with pytest.raises(RestoreError, match="The safety backup is published nowhere"):
         restored(made)
     assert not blocked.exists()

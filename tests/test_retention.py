@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lifeboat import retention
-from lifeboat.catalog import Archive, Kind, archive_key
-from lifeboat.retention import Decision, Plan, Policy
+from lifeboat.catalog.archives import Archive, Kind, archive_key
+from lifeboat.decide import retention
+from lifeboat.decide.retention import Decision, Plan, Policy
 from lifeboat.text import MEGABYTE
 
 NOW = datetime(2026, 11, 23, 3, 0, tzinfo=UTC)

@@ -10,25 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import (
-    backup,
-    catalog,
-    checkup,
-    cleanup,
-    config,
-    connections,
-    drill,
-    proof,
-    readback,
-    rotation,
-    signing,
-)
-from lifeboat.catalog import Archive, Catalog, LastRead
+from lifeboat.actions import backup, check, cleanup, drill, readback
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives as catalog
+from lifeboat.catalog import proof
+from lifeboat.catalog.archives import Archive, Catalog, LastRead
 from lifeboat.cli import terminal
-from lifeboat.config import Settings
+from lifeboat.decide import rotation
+from lifeboat.decide.rotation import Rotation
 from lifeboat.errors import StorageError
-from lifeboat.rotation import Rotation
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.storage import Destination, StoredObject
+from lifeboat.support import signing
 from lifeboat.text import MEGABYTE
 from lifeboat.ui import archives, metrics
 from lifeboat.ui.readings import Reading
@@ -173,7 +167,7 @@ def test_a_damaged_archive_is_named_until_it_is_whole_again(project: Configure, 
     assert night.read == [good]
     assert bad in night.failed[bad]
     assert disk.find(f"{bad}.proof.json") is None
-    found = checkup.examine("disk", settings, ["Shop"], datetime.now(UTC)).findings
+    found = check.examine("disk", settings, ["Shop"], datetime.now(UTC)).findings
     (told,) = (each.text for each in found if each.verdict == "unhealthy")
     assert told.startswith(f"{bad} failed when it was read")
     assert [row["whole"] for row in answer("list", "--destination", "disk")["archives"]] == [True, False]
@@ -262,7 +256,7 @@ def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, plac
         for suffix in (".json", ".proof.json", ".read.json", ".damaged.json"):
             destination.delete(newest + suffix)
             destination.write(newest + suffix, GARBAGE[variant])
-        found = checkup.examine(place, settings, ["Shop"], now).findings
+        found = check.examine(place, settings, ["Shop"], now).findings
         named = {each.check for each in found if each.verdict == "unhealthy" and newest in each.text}
         assert named == {"database limits", "database proof", "damaged"}, variant
     evaluation = cleanup.evaluate(destination, settings, ["Shop"], now)
@@ -292,7 +286,7 @@ def test_a_directory_in_the_place_of_a_file_ends_nothing_either(
     later = now + 91 * DAY
     path.unlink()
     path.mkdir()
-    found = checkup.examine("disk", settings, ["Shop"], now).findings
+    found = check.examine("disk", settings, ["Shop"], now).findings
     assert "storage" in {each.check for each in found}
     due = [] if suffix == ".json" else [oldest]  # without its marker the newest counts no more
     assert list(cleanup.evaluate(disk, settings, ["Shop"], now).order.archives) == due

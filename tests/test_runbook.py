@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lifeboat import backup
-from lifeboat.databases import mysql
-from lifeboat.files import Selection
+from lifeboat.actions import backup
+from lifeboat.databases.mysql import dump
+from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
 
 from include.demo import marketplace
@@ -77,7 +77,7 @@ def test_every_command_of_the_runbook(
     settings = project(applications={APPLICATION: application}, drill={"production": True})
     home = tmp_path / "home"
     home.mkdir()
-    login = mysql.option_file_text(mariadb.server, mysql.Client("mysql", "MariaDB", frozenset()))
+    login = dump.option_file_text(mariadb.server, dump.Client("mysql", "MariaDB", frozenset()))
     (home / ".my.cnf").touch(mode=0o600)
     (home / ".my.cnf").write_text(login)
     variables = {

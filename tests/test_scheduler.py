@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from lifeboat import config
+from lifeboat.settings import config
 
 from include.demo.stand_ins import MailSink, MariaDB, SlackSink
 from include.demo.standalone import Standalone

@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from lifeboat import schedules
-from lifeboat.schedules import OVERDUE, Schedule
+from lifeboat.decide import schedules
+from lifeboat.decide.schedules import OVERDUE, Schedule
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)

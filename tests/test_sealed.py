@@ -11,10 +11,12 @@ from typing import Any, cast
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
-from lifeboat import config, connections, signing
+from lifeboat.airflow import connections
+from lifeboat.airflow.operators import restore, sealed
+from lifeboat.airflow.operators.sealed import seal, unseal
 from lifeboat.errors import SettingsError, UntrustedError
-from lifeboat.operators import restore, sealed
-from lifeboat.operators.sealed import seal, unseal
+from lifeboat.settings import config
+from lifeboat.support import signing
 
 from tests.conftest import ARCHIVE_PASSWORD, Configure
 
@@ -234,7 +236,7 @@ class Approval:
         self.operator().execute_complete(self.context, event)
 
     def operator(self) -> Any:
-        from lifeboat.operators.approval import SecondPersonOperator
+        from lifeboat.airflow.operators.approval import SecondPersonOperator
 
         return SecondPersonOperator(task_id="approve", plan=self.plan, subject="A restore waits")
 
@@ -329,8 +331,8 @@ def test_nothing_is_selected_for_a_second_person_where_the_first_is_not_known(
 
 
 def test_no_backup_passes_for_a_safety_backup(project: Configure) -> None:
-    from lifeboat.operators.archive import PackArchiveOperator
-    from lifeboat.operators.staging import PrepareStagingOperator
+    from lifeboat.airflow.operators.archive import PackArchiveOperator
+    from lifeboat.airflow.operators.staging import PrepareStagingOperator
 
     project()
     context = context_of(note="safety backup before Shop/database/2026-11-23-01-00-00.zip was restored")
@@ -353,8 +355,8 @@ def test_no_backup_passes_for_a_safety_backup(project: Configure) -> None:
     ],
 )
 def test_a_reason_that_somebody_changed_keeps_no_alert_back(left: dict[str, Any]) -> None:
-    from lifeboat.alerts import reports
-    from lifeboat.alerts.message import Message
+    from lifeboat.airflow.alerts import reports
+    from lifeboat.airflow.alerts.message import Message
 
     failure = reports._failure(type("Ti", (), {"xcom_pull": lambda *_, **__: left}), "restore", "run")
     message = Message("restore_database failed", "run", (failure,))

@@ -10,10 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
-from lifeboat import backup, catalog, config, connections, staging
-from lifeboat.config import Database
-from lifeboat.databases.mysql_engine import MySQL
+from lifeboat import staging
+from lifeboat.actions import backup
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives
+from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.errors import StagingError
+from lifeboat.settings import config
+from lifeboat.settings.config import Database
 from lifeboat.staging import StagingBucket, StagingDirectory
 from lifeboat.storage.bucket import Bucket
 
@@ -87,7 +91,7 @@ def test_each_step_on_a_worker_of_its_own(
     printed, _ = workers.communicate()
     assert workers.returncode == 0, printed.decode()
     (destination,) = connections.destinations(config.load(), "Shop", ("offsite",))
-    (archive,) = catalog.read(destination.list()).archives
+    (archive,) = archives.read(destination.list()).archives
     assert archive.size > 4 << 20  # more than one file of theirs may have
     connections.staging(config.load().staging).of("backup", "run", "Shop").remove()
     assert "Contents" not in s3.client().list_objects_v2(Bucket=bucket)

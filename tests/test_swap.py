@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from lifeboat import directories, swap
 from lifeboat.errors import RestoreError
+from lifeboat.support import directories, swap
 
 from tests.conftest import PROJECT, as_root
 from tests.trees import as_nobody, facts, make
@@ -119,7 +119,7 @@ def test_what_is_restored_gets_the_owners_of_the_tree_and_of_nothing_that_a_link
     (shop / "bin").symlink_to(tmp_path / "outside/bin")
     as_root("chown", "-hR", "nobody", str(shop))
     as_root("chown", "-R", "root", str(tmp_path / "outside"), str(restored))
-    code = "import sys, pathlib, lifeboat.swap as swap; swap.take_owners(*map(pathlib.Path, sys.argv[1:]))"
+    code = "import sys, pathlib, lifeboat.support.swap as swap; swap.take_owners(*map(pathlib.Path, sys.argv[1:]))"
     as_root("env", f"PYTHONPATH={PROJECT / 'plugins'}", sys.executable, "-c", code, str(shop), str(restored))
     owners = {
         str(path.relative_to(restored)): path.owner()

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import checkup, connections, transport
-from lifeboat.config import Database
+from lifeboat.actions import check
+from lifeboat.airflow import connections
+from lifeboat.settings.config import Database
+from lifeboat.support import transport
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_postgresql_across_the_network(
 def test_mysql_across_the_network(
     encrypted: bool, mode: str, told: str, monkeypatch: pytest.MonkeyPatch, warnings: list[str]
 ) -> None:
-    from lifeboat.databases.mysql import Session
+    from lifeboat.databases.mysql.dump import Session
 
     monkeypatch.setattr(connections, "_mysql_driver", lambda *_: None)
     monkeypatch.setattr(Session, "execute", lambda *_: 0)
@@ -114,7 +116,7 @@ def test_s3_across_the_network(endpoint: str, told: bool, monkeypatch: pytest.Mo
 def test_the_heartbeat_across_the_network(monkeypatch: pytest.MonkeyPatch, warnings: list[str]) -> None:
     for url in ("https://hc.example.com/s3cret", "http://localhost/s3cret", "http://hc.example.com/s3cret"):
         monkeypatch.setenv("AIRFLOW_CONN_ALIVE", json.dumps({"conn_type": "http", "password": url}))
-        assert checkup.dead_man_url("alive") == url
+        assert check.dead_man_url("alive") == url
     (told,) = warnings
     assert "Requests to hc.example.com are not encrypted: the heartbeat URL" in told
     assert "s3cret" not in told

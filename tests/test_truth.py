@@ -10,9 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lifeboat import catalog, config, health, proof, survey
-from lifeboat.databases import sqlite
+from lifeboat.actions import survey
+from lifeboat.catalog import archives, proof
+from lifeboat.databases.sqlite import engine
+from lifeboat.decide import health
 from lifeboat.errors import LifeboatError
+from lifeboat.settings import config
 from lifeboat.ui import archives as page
 from lifeboat.ui import metrics
 from lifeboat.ui.readings import Reading
@@ -27,7 +30,7 @@ FACTS = {"format": 1, "result": "proven", "durations": {"verify": 1, "restore": 
 def put(root: Path, age: float, content: bytes | None) -> str:
     """Publish an archive, with anything as its proof; an authentic one where that is None."""
     disk = disk_destination("disk", root)
-    key = catalog.archive_key("Shop", "database", NOW - timedelta(hours=age))
+    key = archives.archive_key("Shop", "database", NOW - timedelta(hours=age))
     disk.write(key, b"x")
     disk.write(f"{key}.json", b"{}")
     facts = FACTS | {"key": key, "destination": "disk", "proven_at": NOW.isoformat()}
@@ -85,13 +88,13 @@ def test_strangers_do_not_make_the_settings_be_read_again(project: Configure, mo
 def test_a_function_of_a_dump_makes_little_of_little(tmp_path: Path, value: str) -> None:
     sql = f"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\nCREATE TABLE t(a);\nINSERT INTO t VALUES({value});\nCOMMIT;\n"
     with contextlib.suppress(sqlite3.Error, LifeboatError):
-        sqlite._load(str(tmp_path / "new"), [sql.encode()], "")
+        engine._load(str(tmp_path / "new"), [sql.encode()], "")
     assert (tmp_path / "new").stat().st_size < 1 << 20
 
 
 def test_many_small_statements_do_not_fill_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "SMALL_FILE", 1 << 20)
+    monkeypatch.setattr(engine, "SMALL_FILE", 1 << 20)
     rows = b"INSERT INTO t VALUES(zeroblob(100000));\n" * 1000
     with pytest.raises((sqlite3.Error, LifeboatError)):
-        sqlite._load(str(tmp_path / "new"), [b"BEGIN TRANSACTION;\nCREATE TABLE t(a);\n", rows, b"COMMIT;\n"], "")
+        engine._load(str(tmp_path / "new"), [b"BEGIN TRANSACTION;\nCREATE TABLE t(a);\n", rows, b"COMMIT;\n"], "")
     assert (tmp_path / "new").stat().st_size < 20 << 20

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import unreadable
-from lifeboat.config import Alerts
-from lifeboat.unreadable import Unreadable
+from lifeboat.settings import unreadable
+from lifeboat.settings.config import Alerts
+from lifeboat.settings.unreadable import Unreadable
 
 from include.demo.stand_ins import MailSink, SlackSink
 from tests.conftest import PROJECT, Configure

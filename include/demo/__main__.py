@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
-from lifeboat.processes import die_with_parent
 from lifeboat.storage.disk import DiskDestination
+from lifeboat.support.processes import die_with_parent
 from rich.console import Console
 
 from include.demo import marketplace

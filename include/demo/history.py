@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from isal import igzip
-from lifeboat import backup, catalog, config, connections, files, proof, retention
-from lifeboat.catalog import Archive, Kind
-from lifeboat.config import Settings
+from lifeboat.actions import backup
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives, proof
+from lifeboat.catalog.archives import Archive, Kind
 from lifeboat.databases import Dump
 from lifeboat.databases.digest import DumpParser
+from lifeboat.decide import retention
+from lifeboat.files import selection as files
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage import Destination
 
@@ -42,7 +47,7 @@ def times(now: datetime) -> Iterator[tuple[Kind, datetime]]:
 def kept(settings: Settings, destination: str, application: str, now: datetime) -> list[Archive]:
     """Return the backups that yesterday's clean-up left, oldest first."""
     taken = [
-        Archive(catalog.archive_key(application, kind, time), application, kind, time, 0, False)
+        Archive(archives.archive_key(application, kind, time), application, kind, time, 0, False)
         for kind, time in times(now)
     ]
 
@@ -59,7 +64,7 @@ def write(settings: Settings, application: str, now: datetime) -> int:
     Nothing is written where there is an archive already.
     """
     destinations = connections.destinations(settings, application)
-    if any(catalog.read(destination.list()).archives for destination in destinations):
+    if any(archives.read(destination.list()).archives for destination in destinations):
         return 0
     past = kept(settings, destinations[0].name, application, now)
     for archive in past:

@@ -24,8 +24,9 @@ from threading import Thread
 from typing import Any, ClassVar, Self
 from urllib.parse import quote
 
-from lifeboat.databases import Server, mysql
-from lifeboat.processes import die_with_parent, environment, secret_file
+from lifeboat.databases import Server
+from lifeboat.databases.mysql import dump
+from lifeboat.support.processes import die_with_parent, environment, secret_file
 
 from include.demo.server_roots import Root
 
@@ -175,9 +176,9 @@ class _MySQLFamily(_Program):
         :param program: another client.
         """
         program = program or self._own_client
-        client = mysql.Client(program, "", frozenset())
+        client = dump.Client(program, "", frozenset())
         options = ["--default-character-set=utf8mb4", "--batch", "--skip-column-names"]
-        text = mysql.option_file_text(Server("", 0, self.user, self.password, str(self.socket)), client)
+        text = dump.option_file_text(Server("", 0, self.user, self.password, str(self.socket)), client)
         with secret_file(text) as (descriptor, path):
             done = subprocess.run(
                 [program, f"--defaults-file={path}", *options, *filter(None, [database])],

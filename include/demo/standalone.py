@@ -15,7 +15,7 @@ from typing import Any, Self
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from lifeboat.processes import die_with_parent
+from lifeboat.support.processes import die_with_parent
 
 from include.demo.stand_ins import LOCALHOST, free_port
 

@@ -6,13 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lifeboat.operators.fresh import RequireFreshBackup
+    from lifeboat.airflow.operators.fresh import RequireFreshBackup
 
 __all__ = ["RequireFreshBackup", "__version__"]
 
 __version__ = "0.2.0"
 
-_PUBLIC = {"RequireFreshBackup": "lifeboat.operators.fresh"}
+_PUBLIC = {"RequireFreshBackup": "lifeboat.airflow.operators.fresh"}
 
 
 if not TYPE_CHECKING:  # type checkers would take every name for one that is here

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, Self
 from urllib.parse import quote, unquote
 
-from lifeboat.directories import NOT_A_DIRECTORY
 from lifeboat.errors import StagingError, StorageError
 from lifeboat.storage.bucket import Bucket, Object
 from lifeboat.storage.upload import Upload, put
-from lifeboat.streams import FileOutput, Output, Source
+from lifeboat.support.directories import NOT_A_DIRECTORY
+from lifeboat.support.streams import FileOutput, Output, Source
 
 FACTS = ".json"
 

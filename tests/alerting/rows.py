@@ -9,9 +9,9 @@ from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Context
+from lifeboat.airflow.operators.base import LifeboatOperator
+from lifeboat.airflow.pipelines import dag_options
 from lifeboat.errors import DumpError
-from lifeboat.operators.base import LifeboatOperator
-from lifeboat.pipelines import dag_options
 
 
 class Row(LifeboatOperator):

@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
-from lifeboat import config
-from lifeboat.alerts import channels as alert_channels
-from lifeboat.alerts import reports
-from lifeboat.alerts.message import Failure, Message
+from lifeboat.airflow.alerts import channels as alert_channels
+from lifeboat.airflow.alerts import reports
+from lifeboat.airflow.alerts.message import Failure, Message
+from lifeboat.settings import config
 
 from include.demo.stand_ins import MailSink, SlackSink, free_port
 from include.demo.standalone import Standalone

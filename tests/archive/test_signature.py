@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import backup, proof, stored_archive
+from lifeboat.actions import backup, stored_archive
 from lifeboat.archive import MANIFEST_NAME, directory, signature
 from lifeboat.archive.encryption import Encrypter
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.write import ArchiveWriter
+from lifeboat.catalog import proof
 from lifeboat.errors import ArchiveError
-from lifeboat.files import Selection
-from lifeboat.signing import SIGNATURE
+from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
+from lifeboat.support.signing import SIGNATURE
 
 from tests.forgery import Stored, archive_of, clear, entries_of, names_of, renamed
 

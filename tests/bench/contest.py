@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from lifeboat.databases import mysql, mysql_load
+from lifeboat.databases.mysql import dump, load
 from rich.console import Console
 from rich.table import Table
 
@@ -63,9 +63,9 @@ def fill(mariadb: MariaDB, server: MariaDB | MySQL, database: str, rows: int) ->
     if server is mariadb:
         return
     chunks: list[bytes] = []
-    mysql.dump(mariadb.connect, mariadb.server, database, (), chunks.append)
+    dump.dump(mariadb.connect, mariadb.server, database, (), chunks.append)
     server.run(f"DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database} CHARACTER SET utf8mb4")
-    mysql_load.load(server.connect, server.server, database, chunks)
+    load.load(server.connect, server.server, database, chunks)
     mariadb.run(f"DROP DATABASE {database}")
 
 

@@ -16,10 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 
-from lifeboat import backup
-from lifeboat.config import Database
-from lifeboat.databases import mysql
-from lifeboat.databases.mysql_engine import MySQL as Engine
+from lifeboat.actions import backup
+from lifeboat.databases.mysql import dump
+from lifeboat.databases.mysql.engine import MySQL as Engine
+from lifeboat.settings.config import Database
 from lifeboat.staging import Staging, StagingBucket, StagingDirectory
 from lifeboat.storage.bucket import Bucket
 from lifeboat.storage.s3 import S3Destination
@@ -48,11 +48,11 @@ class Bench:
     ) -> None:
         self.scratch, self.database = scratch, database
         self.server, self.connect, self.s3 = server.server, server.connect, s3
-        client = mysql.find_client(for_mariadb=isinstance(server, MariaDB))
+        client = dump.find_client(for_mariadb=isinstance(server, MariaDB))
         options = scratch / "options"
         options.touch(mode=0o600)
-        options.write_text(mysql.option_file_text(server.server, client), encoding="utf-8")
-        self.dump = shlex.join(mysql.dump_command(client, str(options), database, []))
+        options.write_text(dump.option_file_text(server.server, client), encoding="utf-8")
+        self.dump = shlex.join(dump.dump_command(client, str(options), database, []))
         settings = scratch / f"{database}.yaml"
         settings.write_text(
             json.dumps(
@@ -106,7 +106,7 @@ class Bench:
 
     def step(self) -> None:
         """Dump as the first task of a DAG does, to nowhere."""
-        mysql.dump(self.connect, self.server, self.database, (), lambda _: None)
+        dump.dump(self.connect, self.server, self.database, (), lambda _: None)
 
     def tasks(self, scratch: Staging) -> None:
         """Dump, pack and store as the tasks of a DAG do, in a process that has Airflow imported already."""

@@ -12,7 +12,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lifeboat import catalog
+from lifeboat.catalog import archives
 from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3
@@ -28,7 +28,7 @@ NOW = datetime(2026, 11, 23, 3, tzinfo=UTC)
 def keys(count: int) -> list[str]:
     """Return keys of ten applications, a quarter of an hour apart, in no order."""
     made = [
-        catalog.archive_key(
+        archives.archive_key(
             f"App {number % 10}", "database" if number % 7 else "application", NOW - timedelta(minutes=15 * number)
         )
         for number in range(count)

@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from lifeboat import catalog
+from lifeboat.catalog import archives
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from include.demo.browser import chromium
@@ -27,8 +27,8 @@ def fill(root: Path, applications: int) -> None:
     now = datetime.now(UTC)
     for number in range(ARCHIVES):
         captured_at = now - timedelta(hours=3 * number)
-        kind: catalog.Kind = "application" if number % 7 == 0 else "database"
-        path = root / catalog.archive_key(f"App {number % applications}", kind, captured_at)
+        kind: archives.Kind = "application" if number % 7 == 0 else "database"
+        path = root / archives.archive_key(f"App {number % applications}", kind, captured_at)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"archive")
         path.with_name(f"{path.name}.json").write_bytes(b"{}")

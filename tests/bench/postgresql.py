@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from lifeboat import backup
-from lifeboat.config import Database
+from lifeboat.actions import backup
 from lifeboat.databases import Load, Server, Target
-from lifeboat.databases.postgresql import PostgreSQL as Engine
+from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
+from lifeboat.settings.config import Database
 from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import PostgreSQL

@@ -12,7 +12,9 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
-from lifeboat.databases import mysql, mysql_load, mysql_stock
+from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql import load
+from lifeboat.databases.mysql import stock as mysql_stock
 
 from include.demo.stand_ins import MariaDB, MySQL
 from tests.bench.contest import console, fill, hold, own_clients, peak_megabytes, shell
@@ -30,7 +32,7 @@ from tests.bench.restore import chunks
 port, password, path = sys.argv[1:]
 server = Server("127.0.0.1", int(port), "root", password)
 connect = lambda: MySQLdb.connect(host=server.host, port=server.port, user=server.user, password=server.password)
-mysql_load.load(connect, server, "restored", chunks(path))
+load.load(connect, server, "restored", chunks(path))
 """
 
 
@@ -66,7 +68,7 @@ class Bench:
         stock = f"{client} --defaults-file={self._options} --max-allowed-packet=1G {COPY} < {dump}"
         loaders: dict[str, Callable[[], object]] = {
             f"Lifeboat, {count} connection{'s' * (count > 1)}": partial(
-                lambda count: mysql_load.load(connect, server, COPY, chunks(dump), connections=count), count
+                lambda count: load.load(connect, server, COPY, chunks(dump), connections=count), count
             )
             for count in (1, 2, 4)
         }

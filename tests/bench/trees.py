@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pyzipper
-from lifeboat import backup
+from lifeboat.actions import backup
 from lifeboat.archive import encryption, signature
 from lifeboat.archive.read import ArchiveReader
-from lifeboat.extract import extract
-from lifeboat.files import Selection
+from lifeboat.files.extract import extract
+from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
 
 from tests.bench.contest import PASSWORD, Repositories, console, hold, peak_megabytes, shell

@@ -11,10 +11,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from lifeboat.databases import Load, Server, Target, mysql, mysql_load, postgresql_statements, sqlite_text
-from lifeboat.databases.mysql_statements import StatementReader
-from lifeboat.databases.postgresql import PostgreSQL as PostgreSQLEngine
-from lifeboat.databases.sqlite import SQLite
+from lifeboat.databases import Load, Server, Target
+from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql import load as mysql_load
+from lifeboat.databases.mysql.statements import StatementReader
+from lifeboat.databases.postgresql import statements
+from lifeboat.databases.postgresql.engine import PostgreSQL as PostgreSQLEngine
+from lifeboat.databases.sqlite import text as sqlite_text
+from lifeboat.databases.sqlite.engine import SQLite
 from lifeboat.errors import LifeboatError
 
 from include.demo.stand_ins import MariaDB, MySQL, PostgreSQL
@@ -185,7 +189,7 @@ def postgresql_victim(server: PostgreSQL) -> Iterator[Victim]:
 
     named = b"ALTER FUNCTION public.attack() OWNER TO %b;"  # the dump of somebody hostile names who restores
     dump = statements_of(b"".join(chunks).replace(named % b"app", named % b"lifeboat"))
-    yield Victim(POSTGRESQL, dump, watched, lambda sql: postgresql_statements.read([sql]), load)
+    yield Victim(POSTGRESQL, dump, watched, lambda sql: statements.read([sql]), load)
     server.run("DROP DATABASE victim")
     server.run("DROP DATABASE source")
     server.run("DROP ROLE app, reader")

@@ -8,11 +8,13 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from lifeboat.databases import Server, mysql, mysql_events
+from lifeboat.databases import Server
 from lifeboat.databases.digest import DumpDigest, DumpParser
-from lifeboat.databases.mysql_definitions import with_collations_only
-from lifeboat.databases.mysql_statements import Statement
-from lifeboat.processes import secret_file
+from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql import events as mysql_events
+from lifeboat.databases.mysql.definitions import with_collations_only
+from lifeboat.databases.mysql.statements import Statement
+from lifeboat.support.processes import secret_file
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL, _MySQLFamily
 

@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 
 import pytest
-from lifeboat.databases import mysql_definitions, postgresql_digest, sqlite_text
 from lifeboat.databases.digest import DumpParser
-from lifeboat.databases.mysql_statements import StatementReader, count_rows
+from lifeboat.databases.mysql import definitions
+from lifeboat.databases.mysql.statements import StatementReader, count_rows
+from lifeboat.databases.postgresql import digest
+from lifeboat.databases.sqlite import text
 from lifeboat.errors import LifeboatError
 
 SMALL, TIMES = 16 << 10, 16
@@ -23,13 +25,13 @@ def mysql(sql: bytes) -> None:
     """All that is asked about a statement when it is restored."""
     for statement in StatementReader([sql], 64 << 20):
         count_rows(statement)
-        mysql_definitions.collations(statement)
-        mysql_definitions.mariadb_only(statement)
+        definitions.collations(statement)
+        definitions.mariadb_only(statement)
         if statement.kind == "table":
-            mysql_definitions.read_table(statement)
-        if statement.kind in mysql_definitions.CODE:
-            mysql_definitions.without_definer(statement)
-            mysql_definitions.names_schema(statement, "shop")
+            definitions.read_table(statement)
+        if statement.kind in definitions.CODE:
+            definitions.without_definer(statement)
+            definitions.names_schema(statement, "shop")
 
 
 def mysql_digest(sql: bytes) -> None:
@@ -39,11 +41,11 @@ def mysql_digest(sql: bytes) -> None:
 
 
 def postgresql(sql: bytes) -> None:
-    postgresql_digest.digest([sql])
+    digest.digest([sql])
 
 
 def sqlite(sql: bytes) -> None:
-    for _ in sqlite_text.read([sql]):
+    for _ in text.read([sql]):
         pass
 
 

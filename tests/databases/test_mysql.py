@@ -22,13 +22,14 @@ import pytest
 import trustme
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lifeboat import connections
-from lifeboat.config import Database
-from lifeboat.databases import Dump, Server, mysql
+from lifeboat.airflow import connections
+from lifeboat.databases import Dump, Server
 from lifeboat.databases.digest import DumpParser
-from lifeboat.databases.mysql_engine import MySQL as MySQLEngine
+from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql.engine import MySQL as MySQLEngine
 from lifeboat.errors import DumpError, SettingsError
-from lifeboat.processes import secret_file
+from lifeboat.settings.config import Database
+from lifeboat.support.processes import secret_file
 
 from include.demo.server_roots import Root
 from include.demo.stand_ins import MariaDB, MariaDB118

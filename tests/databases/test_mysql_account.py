@@ -12,10 +12,13 @@ from functools import partial
 from typing import Any
 
 import pytest
-from lifeboat.databases import Dump, Load, Target, mysql_account, mysql_load, mysql_stock
-from lifeboat.databases.mysql import Session
-from lifeboat.databases.mysql_engine import MySQL as Engine
-from lifeboat.databases.mysql_statements import Origin, Statement
+from lifeboat.databases import Dump, Load, Target
+from lifeboat.databases.mysql import account as mysql_account
+from lifeboat.databases.mysql import load as mysql_load
+from lifeboat.databases.mysql import stock
+from lifeboat.databases.mysql.dump import Session
+from lifeboat.databases.mysql.engine import MySQL as Engine
+from lifeboat.databases.mysql.statements import Origin, Statement
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MariaDB, MySQL
@@ -101,7 +104,7 @@ class Fooled:
 @pytest.fixture
 def fooled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mysql_load, "StatementReader", Fooled)
-    monkeypatch.setattr(mysql_stock, "StatementReader", Fooled)
+    monkeypatch.setattr(stock, "StatementReader", Fooled)
 
 
 def soon(holds: Callable[[], bool], seconds: float = 10) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lifeboat import comparison
 from lifeboat.databases import Load, Target
-from lifeboat.databases.mysql_engine import MySQL as Engine
+from lifeboat.databases.mysql.engine import MySQL as Engine
+from lifeboat.decide import comparison
 from lifeboat.errors import SettingsError
 
 from include.demo.stand_ins import MariaDB, MySQL

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lifeboat.databases import mysql_definitions as definitions
-from lifeboat.databases.mysql_statements import Statement, StatementReader, recognise
+from lifeboat.databases.mysql import definitions
+from lifeboat.databases.mysql.statements import Statement, StatementReader, recognise
 
 TEXTS = Path(__file__).with_name("reconstructed")
 

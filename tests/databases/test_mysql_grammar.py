@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeboat.databases.mysql_definitions import disabled, status_of
-from lifeboat.databases.mysql_lexis import PLAIN, Lexis, are_literals
-from lifeboat.databases.mysql_statements import StatementReader, recognise
+from lifeboat.databases.mysql.definitions import disabled, status_of
+from lifeboat.databases.mysql.lexis import PLAIN, Lexis, are_literals
+from lifeboat.databases.mysql.statements import StatementReader, recognise
 from lifeboat.errors import RestoreError
 
 LONGEST = 16 << 20

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import comparison
-from lifeboat.databases import Dump, Load, Server, Target, mysql
-from lifeboat.databases.mysql_engine import MySQL as Engine
+from lifeboat.databases import Dump, Load, Server, Target
+from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql.engine import MySQL as Engine
+from lifeboat.decide import comparison
 from lifeboat.errors import DumpError
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL

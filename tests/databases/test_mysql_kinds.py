@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from lifeboat import comparison
-from lifeboat.databases import Dump, Load, Loaded, Target, mysql_load
-from lifeboat.databases.mysql_engine import MySQL as Engine
-from lifeboat.databases.mysql_schema import quoted
+from lifeboat.databases import Dump, Load, Loaded, Target
+from lifeboat.databases.mysql import load as mysql_load
+from lifeboat.databases.mysql.engine import MySQL as Engine
+from lifeboat.databases.mysql.schema import quoted
+from lifeboat.decide import comparison
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL

@@ -13,24 +13,13 @@ from threading import Thread
 from typing import Any, cast
 
 import pytest
-from lifeboat import comparison, connections
-from lifeboat.config import Database
-from lifeboat.databases import (
-    EXCLUDED_PARENT,
-    OTHER_SCHEMA,
-    UNASKED,
-    Dump,
-    Limit,
-    Load,
-    Target,
-    count_limits,
-    mysql,
-    mysql_limits,
-    watch,
-)
-from lifeboat.databases.mysql import Session
-from lifeboat.databases.mysql_engine import MySQL as Engine
-from lifeboat.databases.mysql_limits import (
+from lifeboat.airflow import connections
+from lifeboat.databases import EXCLUDED_PARENT, OTHER_SCHEMA, UNASKED, Dump, Limit, Load, Target, count_limits, watch
+from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql import limits as mysql_limits
+from lifeboat.databases.mysql.dump import Session
+from lifeboat.databases.mysql.engine import MySQL as Engine
+from lifeboat.databases.mysql.limits import (
     CHARACTER,
     CLIENT,
     DEFINER,
@@ -52,9 +41,11 @@ from lifeboat.databases.mysql_limits import (
     VECTOR,
     Choice,
 )
-from lifeboat.databases.mysql_source import Column
+from lifeboat.databases.mysql.source import Column
 from lifeboat.databases.watch import Watch
+from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, RestoreError
+from lifeboat.settings.config import Database
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
 

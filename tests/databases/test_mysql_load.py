@@ -18,15 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import connections
-from lifeboat.config import Database
-from lifeboat.databases import Dump, Load, Loaded, mysql, mysql_load, mysql_target
+from lifeboat.airflow import connections
+from lifeboat.databases import Dump, Load, Loaded
 from lifeboat.databases import Target as RestoreTarget
-from lifeboat.databases.mysql_engine import MySQL as MySQLEngine
-from lifeboat.databases.mysql_statements import Origin, recognise
-from lifeboat.databases.mysql_target import Compatibility, Target
+from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql import load as mysql_load
+from lifeboat.databases.mysql import target as mysql_target
+from lifeboat.databases.mysql.engine import MySQL as MySQLEngine
+from lifeboat.databases.mysql.statements import Origin, recognise
+from lifeboat.databases.mysql.target import Compatibility, Target
 from lifeboat.errors import RestoreError
-from lifeboat.processes import secret_file
+from lifeboat.settings.config import Database
+from lifeboat.support.processes import secret_file
 
 from include.demo.stand_ins import MariaDB
 

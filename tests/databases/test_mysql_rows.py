@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeboat.databases.mysql_definitions import Column
-from lifeboat.databases.mysql_rows import loadable
+from lifeboat.databases.mysql.definitions import Column
+from lifeboat.databases.mysql.rows import loadable
 
 ID = Column(b"`id`", is_computed=False, is_floating=False)
 SUM = Column(b"`sum`", is_computed=True, is_floating=False)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeboat.databases import mysql_statements
 from lifeboat.databases.digest import DumpParser
-from lifeboat.databases.mysql_statements import Origin, Statement, StatementReader, count_rows, recognise
+from lifeboat.databases.mysql import statements as mysql_statements
+from lifeboat.databases.mysql.statements import Origin, Statement, StatementReader, count_rows, recognise
 from lifeboat.errors import RestoreError
 
 TEXTS = Path(__file__).with_name("reconstructed")

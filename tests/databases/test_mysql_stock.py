@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lifeboat.databases import Dump, Load, Target, mysql, mysql_stock
-from lifeboat.databases.mysql_engine import MySQL
+from lifeboat.databases import Dump, Load, Target
+from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql import stock
+from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MariaDB
@@ -38,7 +40,7 @@ def test_everything_is_as_it_was(mariadb: MariaDB, copy: str) -> None:
     with mariadb.connect(database="everything").cursor() as cursor:
         cursor.execute("CREATE PROCEDURE commented() BEGIN -- it's ;; one\n  # another\r\n  /* ;; ' */ SELECT 1; END")
     dump, sql = take(mariadb, "everything")
-    loaded = mysql_stock.load_sequentially(mariadb.connect, mariadb.server, copy, [sql])
+    loaded = stock.load_sequentially(mariadb.connect, mariadb.server, copy, [sql])
     assert (loaded.rows, loaded.tables) == (dump.rows, len(dump.tables))
     again, _ = take(mariadb, copy)
     assert set(again.objects) == set(dump.objects)
@@ -56,7 +58,7 @@ def test_the_sandbox_line_is_no_matter(
         fake.write_text(f'#!/bin/sh\n[ "$1" = --no-defaults ] && {{ echo "mysql  Ver 8.0"; exit 0; }}\n{script}\n')
         fake.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    loaded = mysql_stock.load_sequentially(
+    loaded = stock.load_sequentially(
         mariadb.connect, mariadb.server, copy, [SANDBOX, TABLE, b"INSERT INTO `t` VALUES (1,'a');\n"]
     )
     assert (loaded.rows, loaded.tables) == (1, 1)
@@ -97,11 +99,11 @@ def test_events_run_where_they_take_the_place_of_the_original_only(
 
 def test_options_follow_the_client() -> None:
     text = "mariadb  Ver 15.1 Distrib 10.11-MariaDB\n  --sandbox  x\n  --binary-mode  x\n  -c, --comments  x\n"
-    newer = mysql_stock.command(mysql.parse_help("/usr/bin/mariadb", text), "/dev/fd/3", "shop")
+    newer = stock.command(mysql.parse_help("/usr/bin/mariadb", text), "/dev/fd/3", "shop")
     assert newer == [
         *("/usr/bin/mariadb", "--defaults-file=/dev/fd/3", "--binary-mode", "--comments", "--sandbox", "--", "shop")
     ]
-    older = mysql_stock.command(mysql.parse_help("/usr/bin/mysql", "mysql  Ver 8.0\n"), "/dev/fd/3", "shop")
+    older = stock.command(mysql.parse_help("/usr/bin/mysql", "mysql  Ver 8.0\n"), "/dev/fd/3", "shop")
     assert older == ["/usr/bin/mysql", "--defaults-file=/dev/fd/3", "--", "shop"]
 
 
@@ -109,7 +111,7 @@ def test_what_leaves_the_schema_never_reaches_the_client(mariadb: MariaDB, copy:
     mariadb.run("DROP DATABASE IF EXISTS bystander; CREATE DATABASE bystander")
     for leaving in (b"USE bystander;\n", b"DROP DATABASE bystander;\n", b"CREATE TABLE `bystander`.`x` (`a` int);\n"):
         with pytest.raises(RestoreError, match=r"Restore of database 'stock copy' on .*The dump (says|makes)"):
-            mysql_stock.load_sequentially(
+            stock.load_sequentially(
                 mariadb.connect, mariadb.server, copy, [TABLE, leaving, TABLE.replace(b"`t`", b"`u`")]
             )
         assert mariadb.run("SHOW TABLES FROM bystander") == ""
@@ -124,19 +126,19 @@ def test_what_fails_is_told_without_the_values_of_rows(mariadb: MariaDB, copy: s
         mariadb.run(f"DROP TABLE IF EXISTS `{copy}`.t")
         strict = b"SET SQL_MODE='STRICT_TRANS_TABLES';\n"
         with pytest.raises(RestoreError, match=f"mariadb ended with error {number} at rows 't'") as caught:
-            mysql_stock.load_sequentially(mariadb.connect, mariadb.server, copy, [TABLE, strict, sql])
+            stock.load_sequentially(mariadb.connect, mariadb.server, copy, [TABLE, strict, sql])
         assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_connection_that_fails_is_told(mariadb: MariaDB) -> None:
     with pytest.raises(RestoreError, match=r"1049: Unknown database 'nowhere'.*Create the schema"):
-        mysql_stock.load_sequentially(mariadb.connect, mariadb.server, "nowhere", [TABLE])
+        stock.load_sequentially(mariadb.connect, mariadb.server, "nowhere", [TABLE])
 
 
 def test_no_client_is_a_clear_error(mariadb: MariaDB, copy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(RestoreError, match=r"Neither mariadb nor mysql is on the PATH.*Install mariadb-client"):
-        mysql_stock.load_sequentially(mariadb.connect, mariadb.server, copy, [TABLE])
+        stock.load_sequentially(mariadb.connect, mariadb.server, copy, [TABLE])
 
 
 def test_a_stream_that_fails_ends_the_client(mariadb: MariaDB, copy: str) -> None:
@@ -145,6 +147,6 @@ def test_a_stream_that_fails_ends_the_client(mariadb: MariaDB, copy: str) -> Non
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        mysql_stock.load_sequentially(mariadb.connect, mariadb.server, copy, stream())
+        stock.load_sequentially(mariadb.connect, mariadb.server, copy, stream())
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
     assert not [pid for pid in children if re.match(rb"[^\0]*/mariadb\0", Path(f"/proc/{pid}/cmdline").read_bytes())]

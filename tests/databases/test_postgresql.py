@@ -14,27 +14,22 @@ from typing import Any
 
 import psycopg
 import pytest
-from lifeboat import catalog, comparison, config, connections, drill, restore
-from lifeboat.config import Database
-from lifeboat.databases import (
-    Dump,
-    Engine,
-    Load,
-    Loaded,
-    Server,
-    Target,
-    names,
-    postgresql,
-    postgresql_load,
-    watch,
-)
+from lifeboat.actions import drill, restore
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives
+from lifeboat.databases import Dump, Engine, Load, Loaded, Server, Target, names, watch
 from lifeboat.databases.names import FILLING
-from lifeboat.databases.postgresql import MARK
-from lifeboat.databases.postgresql import PostgreSQL as PostgreSQLEngine
-from lifeboat.databases.postgresql_digest import digest
-from lifeboat.databases.postgresql_statements import Statement, read
+from lifeboat.databases.postgresql import engine as postgresql
+from lifeboat.databases.postgresql import load as postgresql_load
+from lifeboat.databases.postgresql.digest import digest
+from lifeboat.databases.postgresql.engine import MARK
+from lifeboat.databases.postgresql.engine import PostgreSQL as PostgreSQLEngine
+from lifeboat.databases.postgresql.statements import Statement, read
+from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
-from lifeboat.processes import child
+from lifeboat.settings import config
+from lifeboat.settings.config import Database
+from lifeboat.support.processes import child
 from psycopg.conninfo import make_conninfo
 
 from include.demo.stand_ins import MariaDB, PostgreSQL
@@ -176,7 +171,7 @@ def test_a_server_that_lacks_the_locale_sorts_by_its_own(pg: PostgreSQL, everyth
 
 def archive_keys() -> list[str]:
     (disk, _) = connections.destinations(config.load(), "Shop")
-    return [archive.key for archive in catalog.read(disk.list()).archives]
+    return [archive.key for archive in archives.read(disk.list()).archives]
 
 
 def test_a_database_in_use_is_not_replaced(shop: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:

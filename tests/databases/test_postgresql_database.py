@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 from lifeboat.cli.recovery import _lines
-from lifeboat.databases import LACKED, Dump, Load, Missed, Property, Server, Target, postgresql_limits
-from lifeboat.databases.postgresql import PostgreSQL as Engine
-from lifeboat.databases.postgresql_database import Properties, changes, creation, read
+from lifeboat.databases import LACKED, Dump, Load, Missed, Property, Server, Target
+from lifeboat.databases.postgresql import limits as postgresql_limits
+from lifeboat.databases.postgresql.database import Properties, changes, creation, read
+from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import PostgreSQL, PostgreSQL17, PostgreSQL18

@@ -9,25 +9,16 @@ from typing import Any
 
 import psycopg
 import pytest
-from lifeboat import connections
-from lifeboat.config import Database
-from lifeboat.databases import (
-    EXTENSION,
-    UNASKED,
-    Dump,
-    Engine,
-    Extension,
-    Load,
-    Loaded,
-    Target,
-    postgresql,
-    postgresql_extensions,
-    postgresql_prepared,
-)
-from lifeboat.databases.postgresql import PostgreSQL as PostgreSQLEngine
-from lifeboat.databases.postgresql_extensions import Maker
-from lifeboat.databases.postgresql_statements import read
+from lifeboat.airflow import connections
+from lifeboat.databases import EXTENSION, UNASKED, Dump, Engine, Extension, Load, Loaded, Target
+from lifeboat.databases.postgresql import engine as postgresql
+from lifeboat.databases.postgresql import extensions as postgresql_extensions
+from lifeboat.databases.postgresql import prepared
+from lifeboat.databases.postgresql.engine import PostgreSQL as PostgreSQLEngine
+from lifeboat.databases.postgresql.extensions import Maker
+from lifeboat.databases.postgresql.statements import read
 from lifeboat.errors import DumpError, RestoreError
+from lifeboat.settings.config import Database
 from psycopg.conninfo import make_conninfo
 
 from include.demo.stand_ins import PostgreSQL
@@ -380,7 +371,7 @@ def test_a_database_with_something_in_it_is_not_one_that_was_prepared(pg: Postgr
                 session.execute("SET LOCAL search_path = public")
                 session.execute(made.encode())
                 session.execute("SET LOCAL search_path = pg_catalog")
-                assert postgresql_prepared.held(session).startswith(named or " ") is bool(named)
+                assert prepared.held(session).startswith(named or " ") is bool(named)
         session.execute("CREATE EXTENSION pg_trgm; COMMENT ON DATABASE copy IS 'mine'")
         with pytest.raises(RestoreError, match="Database 'copy' is there, and it holds extension pg_trgm; it is left"):
             load(HEAD + TAIL)

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import catalog, checkup, comparison, config, connections, drill, restore, survey
-from lifeboat.config import Database
+from lifeboat.actions import check, drill, restore, survey
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives as catalog
 from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, Dump, Engine, Load, Loaded
-from lifeboat.databases.postgresql_digest import digest
-from lifeboat.databases.postgresql_limits import LEFT_OUT, SUBSCRIPTION
-from lifeboat.databases.postgresql_statements import read
+from lifeboat.databases.postgresql.digest import digest
+from lifeboat.databases.postgresql.limits import LEFT_OUT, SUBSCRIPTION
+from lifeboat.databases.postgresql.statements import read
+from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, RestoreError
+from lifeboat.settings import config
+from lifeboat.settings.config import Database
 from lifeboat.ui import archives
 
 from include.demo.stand_ins import PostgreSQL
@@ -261,7 +265,7 @@ def test_a_dump_that_is_loaded_by_hand_only_is_kept_and_told_everywhere(pg: Post
     assert ("Restored by hand only", "1") in archives.contents(marker).facts
     for known in (0, 99):
         health = settings.health.model_copy(update={"known_limits": known})
-        checked = checkup.examine("disk", settings.model_copy(update={"health": health}), ["Shop"], now).findings
+        checked = check.examine("disk", settings.model_copy(update={"health": health}), ["Shop"], now).findings
         (finding,) = [each for each in checked if each.check == "database by hand"]
         assert finding.verdict == "degraded"
         assert "1 database that no restore loads and no drill proves" in finding.text

@@ -9,10 +9,11 @@ from unittest import mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lifeboat.databases import Dump, Load, Server, Target, postgresql_load, sql_text
-from lifeboat.databases.postgresql import PostgreSQL as Engine
-from lifeboat.databases.postgresql_digest import digest
-from lifeboat.databases.postgresql_statements import (
+from lifeboat.databases import Dump, Load, Server, Target, sql_text
+from lifeboat.databases.postgresql import load
+from lifeboat.databases.postgresql.digest import digest
+from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
+from lifeboat.databases.postgresql.statements import (
     _BLANK,
     _INSIGNIFICANT,
     _TOKENS,
@@ -113,8 +114,8 @@ def test_what_is_spread_over_connections_and_groups_is_whole(
     postgresql: PostgreSQL, everything: tuple[Dump, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dump, sql = everything
-    monkeypatch.setattr(postgresql_load, "AT_ONCE", 50)  # bytes, fewer than a piece of a large object has
-    monkeypatch.setattr(postgresql_load, "GROUP", 2)
+    monkeypatch.setattr(load, "AT_ONCE", 50)  # bytes, fewer than a piece of a large object has
+    monkeypatch.setattr(load, "GROUP", 2)
     monkeypatch.setattr(sql_text, "READ", 400)
     held = copied(postgresql, [sql[i : i + 100] for i in range(0, len(sql), 100)], captured=dump)
     assert (held.tables, held.objects) == (dump.tables, dump.objects)

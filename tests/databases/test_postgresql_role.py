@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from lifeboat.databases import Dump, Load, Server, Target
-from lifeboat.databases.postgresql import PostgreSQL as Engine
+from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
 from lifeboat.errors import DumpError, RestoreError
 
 from include.demo.stand_ins import PostgreSQL

@@ -18,11 +18,17 @@ from threading import Event, Thread, Timer
 from typing import Any
 
 import pytest
-from lifeboat import after_restore, comparison, config, connections, drill, restore, swap
-from lifeboat.config import Database
-from lifeboat.databases import Dump, Engine, Load, Loaded, Target, sqlite, sqlite_text
+from lifeboat.actions import after_restore, drill, restore
+from lifeboat.airflow import connections
+from lifeboat.databases import Dump, Engine, Load, Loaded, Target
+from lifeboat.databases.sqlite import engine as sqlite
+from lifeboat.databases.sqlite import text as sqlite_text
+from lifeboat.decide import comparison
+from lifeboat.decide.recovery import RestorePlan
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
-from lifeboat.recovery import RestorePlan
+from lifeboat.settings import config
+from lifeboat.settings.config import Database
+from lifeboat.support import swap
 
 from tests.conftest import Configure, staging_directory
 from tests.crash import die, killed

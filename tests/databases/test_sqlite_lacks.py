@@ -10,11 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from lifeboat import comparison, connections
-from lifeboat.config import Database
+from lifeboat.airflow import connections
 from lifeboat.databases import BY_HAND, Dump, Engine, Load, Target
-from lifeboat.databases.sqlite_lacks import COLLATION
+from lifeboat.databases.sqlite.lacks import COLLATION
+from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, RestoreError
+from lifeboat.settings.config import Database
 
 LIBRARY = sqlite3.sqlite_version
 

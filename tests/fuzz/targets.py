@@ -12,13 +12,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from lifeboat import catalog, config, layout, proof, recovery, stored_archive, survey
+from lifeboat.actions import stored_archive, survey
 from lifeboat.archive import MANIFEST_NAME, database_of_entry
 from lifeboat.archive.read import ArchiveReader
-from lifeboat.databases import mysql_definitions, postgresql_digest, sqlite_text
+from lifeboat.catalog import archives, proof
 from lifeboat.databases.digest import DumpParser
-from lifeboat.databases.mysql_statements import StatementReader, count_rows
+from lifeboat.databases.mysql import definitions
+from lifeboat.databases.mysql.statements import StatementReader, count_rows
+from lifeboat.databases.postgresql import digest
+from lifeboat.databases.sqlite import text as sqlite_text
+from lifeboat.decide import recovery
 from lifeboat.errors import LifeboatError
+from lifeboat.files import layout
+from lifeboat.settings import config
 from lifeboat.storage import StoredObject
 
 KEY = "Shop/database/2026-11-23-01-00-00.zip"
@@ -89,10 +95,10 @@ def key(data: bytes) -> None:
     """The names of a listing."""
     names = data.decode("utf-8", "surrogateescape").split("\n")
     objects = [StoredObject(name, 1, WHEN) for name in names]
-    found = catalog.read(objects)
+    found = archives.read(objects)
     assert len(found.archives) + len(found.unfinished) <= len(objects)
     for name in names:
-        catalog.kind_of(name)
+        archives.kind_of(name)
         database_of_entry(name)
 
 
@@ -112,7 +118,7 @@ def statements(data: bytes) -> None:
         for statement in StatementReader(_chunks(data[1:], size), LONGEST_STATEMENT):
             count_rows(statement)
             if statement.kind == "event":
-                mysql_definitions.disabled(statement)
+                definitions.disabled(statement)
     with contextlib.suppress(LifeboatError):
         parser = DumpParser(schema="shop")
         for chunk in _chunks(data[1:], size):
@@ -123,7 +129,7 @@ def statements(data: bytes) -> None:
 def postgresql(data: bytes) -> None:
     """The text of a dump of PostgreSQL."""
     with contextlib.suppress(LifeboatError):
-        postgresql_digest.digest(_chunks(data[1:], data[0] * 7 + 1 if data else 1))
+        digest.digest(_chunks(data[1:], data[0] * 7 + 1 if data else 1))
 
 
 def sqlite(data: bytes) -> None:
@@ -140,7 +146,7 @@ def _chunks(data: bytes, size: int) -> Iterator[bytes]:
 def marker(data: bytes) -> None:
     """What stands beside a published archive."""
     with contextlib.suppress(LifeboatError):
-        catalog.read_marker(OneObject(data), KEY)  # type: ignore[arg-type]  # what a marker is read by
+        archives.read_marker(OneObject(data), KEY)  # type: ignore[arg-type]  # what a marker is read by
 
 
 def proofs(data: bytes) -> None:
@@ -151,7 +157,7 @@ def proofs(data: bytes) -> None:
         if isinstance(facts := json.loads(data), dict):
             data = json.dumps(proof.signed(facts | {"key": KEY, "result": "proven"}, None)).encode()
     with contextlib.suppress(LifeboatError):
-        survey.read_proof(OneObject(data), catalog.Archive(KEY, "Shop", "database", WHEN, 1, True), WHEN, None)  # type: ignore[arg-type]
+        survey.read_proof(OneObject(data), archives.Archive(KEY, "Shop", "database", WHEN, 1, True), WHEN, None)  # type: ignore[arg-type]
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -14,7 +14,8 @@ from airflow.api_fastapi.app import create_app
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.providers_manager import ProvidersManager
 from fastapi.testclient import TestClient
-from lifeboat import RequireFreshBackup, compat
+from lifeboat import RequireFreshBackup
+from lifeboat.airflow import compat
 
 try:
     from airflow.dag_processing.dagbag import DagBag

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.databases import mysql
+from lifeboat.databases.mysql import dump
 
 from include.demo.server_roots import Root
 from include.demo.stand_ins import MariaDB118, PostgreSQL, PostgreSQL17, PostgreSQL18
@@ -74,7 +74,7 @@ def versions(subject: Subject) -> tuple[str, str]:
         return f"PostgreSQL {server.split()[0]}", f"pg_dump {client.split()[0]}"
     assert isinstance(subject, InMySQL)
     version = subject.server.run("SELECT version()")
-    dumps = mysql.find_client(for_mariadb="MariaDB" in version)
+    dumps = dump.find_client(for_mariadb="MariaDB" in version)
     family, program = ("MariaDB", "mariadb-dump") if dumps.is_mariadb else ("MySQL", "mysqldump")
     (client,) = re.findall(rf"(\d+\.\d+\.\d+)(?:-{family})?", dumps.version)[:1]
     kind = "MariaDB" if "MariaDB" in version else "MySQL"

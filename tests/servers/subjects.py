@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lifeboat import connections
-from lifeboat.config import Database
+from lifeboat.airflow import connections
 from lifeboat.databases import Engine, EngineName
+from lifeboat.settings.config import Database
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL, PostgreSQL
 from tests.servers.independent import fingerprint

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lifeboat import comparison
 from lifeboat.databases import Load, Target
+from lifeboat.decide import comparison
 
 from tests.servers.independent import fingerprint
 from tests.servers.pairs import of_mysql

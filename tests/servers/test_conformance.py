@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import config, connections, drill, restore, stored_archive
+from lifeboat.actions import drill, restore, stored_archive
+from lifeboat.airflow import connections
 from lifeboat.archive.read import ArchiveReader
+from lifeboat.decide.recovery import RestorePlan
 from lifeboat.errors import LifeboatError, RestoreError
-from lifeboat.recovery import RestorePlan
+from lifeboat.settings import config
 
 from tests.conftest import Configure
 from tests.crash import die, killed

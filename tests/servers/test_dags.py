@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lifeboat import config, connections
+from lifeboat.airflow import connections
+from lifeboat.settings import config
 
 from tests.conftest import Configure
 from tests.servers.pairs import over

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lifeboat import comparison, connections
-from lifeboat.config import Database
+from lifeboat.airflow import connections
 from lifeboat.databases import Dump, Engine, Load, Loaded, Target
-from lifeboat.databases.postgresql_extensions import ROWS
+from lifeboat.databases.postgresql.extensions import ROWS
+from lifeboat.decide import comparison
+from lifeboat.settings.config import Database
 
 from include.demo.stand_ins import PostgreSQL17
 

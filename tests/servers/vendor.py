@@ -23,9 +23,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lifeboat import comparison
 from lifeboat.databases import Dump, Load, Target
-from lifeboat.databases.mysql_engine import MySQL as Engine
+from lifeboat.databases.mysql.engine import MySQL as Engine
+from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, LifeboatError
 
 from include.demo.server_roots import cache

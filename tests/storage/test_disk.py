@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat import config, connections
+from lifeboat.airflow import connections
 from lifeboat.errors import StorageError
+from lifeboat.settings import config
 from lifeboat.storage import StoredObject
 from lifeboat.storage.disk import DiskDestination
 

@@ -9,12 +9,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lifeboat import backup, catalog, checkup, cleanup, config, connections, proof, restore
-from lifeboat.backup import PackedArchive
-from lifeboat.config import Database
-from lifeboat.databases.mysql_engine import MySQL
+from lifeboat.actions import backup, check, cleanup, restore
+from lifeboat.actions.backup import PackedArchive
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives, proof
+from lifeboat.databases.mysql.engine import MySQL
+from lifeboat.decide.recovery import RestoreRequest
 from lifeboat.errors import LifeboatError, StagingError, StorageError
-from lifeboat.recovery import RestoreRequest
+from lifeboat.settings import config
+from lifeboat.settings.config import Database
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage.disk import DESTINATION_MARKER, DiskDestination
 
@@ -32,7 +35,7 @@ def pack(tmp_path: Path, age: timedelta) -> tuple[Staging, PackedArchive]:
     """Stage an archive of so many pages."""
     scratch = StagingDirectory(tmp_path / "staging" / str(age))
     scratch.create()
-    return scratch, stage(scratch, catalog.archive_key("Shop", "database", NOW - age), os.urandom(PAGES * PAGE))
+    return scratch, stage(scratch, archives.archive_key("Shop", "database", NOW - age), os.urandom(PAGES * PAGE))
 
 
 def fill(disk: Path, but: int) -> Path:
@@ -52,7 +55,7 @@ def test_a_destination_that_fills_at_any_page_publishes_nothing_half(tiny_disk: 
         filler = fill(tiny_disk, free)
         with pytest.raises(StorageError, match=r"No space left on device.* Hint: Free some space there\."):
             backup.store_archive(scratch, packed, destination)
-        assert packed.key not in {archive.key for archive in catalog.read(destination.list()).archives}
+        assert packed.key not in {archive.key for archive in archives.read(destination.list()).archives}
         assert not list(tiny_disk.rglob("*.partial"))
         stored.append(destination.find(packed.key) is not None)
         filler.unlink()
@@ -60,7 +63,7 @@ def test_a_destination_that_fills_at_any_page_publishes_nothing_half(tiny_disk: 
         with destination.open(packed.key) as file:
             assert hashlib.sha256(file.read()).hexdigest() == packed.sha256
     assert stored == [False] * PAGES + [True], "the last had room for the archive, and none for its marker"
-    assert len(catalog.read(destination.list()).archives) == PAGES + 1
+    assert len(archives.read(destination.list()).archives) == PAGES + 1
 
 
 @pytest.mark.parametrize("free", [0, 1, 3])
@@ -114,7 +117,7 @@ def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
     with pytest.raises(StorageError, match=r"Deleted: 0 of 2; left: .*The disk is mounted read-only"):
         cleanup.clean(destination, settings, ["Shop"], now, order)
     assert destination.init().startswith("was prepared before")
-    findings = checkup.examine("usb", settings, ["Shop"], datetime.now(UTC), deep=True).findings
+    findings = check.examine("usb", settings, ["Shop"], datetime.now(UTC), deep=True).findings
     expected = ("size", "read back in turn")  # archives of 3000 days, which nothing has read yet
     assert {each.verdict for each in findings if not any(name in each.check for name in expected)} == {"healthy"}
     plan = restore.select(settings, RestoreRequest("Shop"), datetime.now(UTC))

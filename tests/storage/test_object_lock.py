@@ -12,9 +12,12 @@ from typing import Any, cast
 
 import pytest
 from botocore.exceptions import ClientError
-from lifeboat import backup, catalog, checkup, cleanup, config, connections, doctor, proof
-from lifeboat.config import Settings
+from lifeboat.actions import backup, check, cleanup
+from lifeboat.airflow import connections, doctor
+from lifeboat.catalog import archives, proof
 from lifeboat.errors import SettingsError, StorageError
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.staging import StagingDirectory
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
@@ -27,7 +30,7 @@ HOLDS = ("healthy", "a locked test object could not be deleted")
 
 
 def key_of(age: float) -> str:
-    return catalog.archive_key("Shop", "database", NOW - timedelta(days=age))
+    return archives.archive_key("Shop", "database", NOW - timedelta(days=age))
 
 
 @pytest.fixture
@@ -96,14 +99,14 @@ def test_a_clean_up_leaves_what_is_locked_and_says_until_when(project: Configure
     assert list(evaluation.order.archives) == [ancient, old]
     cleaned = cleanup.clean(destination, settings, ["Shop"], NOW, evaluation.order)
     assert (cleaned.deleted, cleaned.left) == ([ancient, old], {})
-    assert {archive.key for archive in catalog.read(destination.list()).archives} == {newest, young}
+    assert {archive.key for archive in archives.read(destination.list()).archives} == {newest, young}
     later = cleanup.evaluate(destination, settings, ["Shop"], until, NOW)
     assert list(later.order.archives) == [young]
 
 
 def lock_finding(settings: Settings) -> tuple[str, str]:
     """Return verdict and text of what the check says of the lock."""
-    examined = checkup.examine("offsite", settings, ["Shop"], NOW)
+    examined = check.examine("offsite", settings, ["Shop"], NOW)
     (finding,) = [finding for finding in examined.findings if finding.check == "object lock"]
     return finding.verdict, finding.text
 
@@ -236,7 +239,7 @@ def test_a_lock_outlasts_what_is_all_kept_of_any_application(project: Configure,
     locked = {
         (name, kind): settings.policy_of(name, "Shop", kind).locked_for_days
         for name in destinations
-        for kind in catalog.KINDS
+        for kind in archives.KINDS
     }
     assert {place for place, days in locked.items() if days == 10} == {
         ("offsite", "database"),

@@ -18,11 +18,15 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from lifeboat import backup, catalog, checkup, cleanup, config, connections, doctor, drill, proof
-from lifeboat.backup import PackedArchive
-from lifeboat.catalog import MARKER
-from lifeboat.config import Settings
+from lifeboat.actions import backup, check, cleanup, drill
+from lifeboat.actions.backup import PackedArchive
+from lifeboat.airflow import connections, doctor
+from lifeboat.catalog import archives as catalog
+from lifeboat.catalog import proof
+from lifeboat.catalog.archives import MARKER
 from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
@@ -520,7 +524,7 @@ def test_a_listing_that_fails_decides_nothing(
         order()
     with pytest.raises(StorageError, match=said):
         clean(planned)
-    (finding,) = checkup.examine("offsite", settings, ["Shop"], NOW).findings
+    (finding,) = check.examine("offsite", settings, ["Shop"], NOW).findings
     assert (finding.check, finding.verdict) == ("reachable", "unhealthy")
     assert re.search(said, finding.text)
     proxy.inject()
@@ -640,7 +644,7 @@ def test_everything_works_through_a_bucket_that_breaks_every_third_request(
     key = back_up().packed.key
     flaky, now = config.load(), datetime.now(UTC)
     (place,) = connections.destinations(flaky, "Shop")
-    findings = checkup.examine("offsite", flaky, ["Shop"], now, deep=True).findings
+    findings = check.examine("offsite", flaky, ["Shop"], now, deep=True).findings
     assert {finding.verdict for finding in findings} == {"healthy"}
     assert cleanup.clean(place, flaky, ["Shop"], now, cleanup.evaluate(place, flaky, ["Shop"], now).order).left == {}
     (done,) = restored(plan())
@@ -658,7 +662,7 @@ def test_a_bucket_swapped_for_an_empty_one_is_unhealthy_and_gets_backups(
     planned = order()
     for stored in list(bucket.list()):
         bucket.delete(stored.key)
-    findings = checkup.examine("offsite", settings, ["Shop"], NOW).findings
+    findings = check.examine("offsite", settings, ["Shop"], NOW).findings
     assert [finding.text for finding in findings if finding.verdict == "unhealthy"] == [EMPTY]
     assert cleanup.evaluate(bucket, settings, ["Shop"], NOW).plan.held == {"Shop": EMPTY}
     assert clean(planned).deleted == []

@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Self
 
 import pytest
-from lifeboat import backup, checkup, cleanup, config, connections, proof, restore
-from lifeboat.backup import Taken
-from lifeboat.catalog import PROOF
-from lifeboat.databases import mysql
-from lifeboat.recovery import RestoreRequest
+from lifeboat.actions import backup, check, cleanup, restore
+from lifeboat.actions.backup import Taken
+from lifeboat.airflow import connections
+from lifeboat.catalog import proof
+from lifeboat.catalog.archives import PROOF
+from lifeboat.databases.mysql import dump
+from lifeboat.decide.recovery import RestoreRequest
+from lifeboat.settings import config
 from lifeboat.staging import StagingDirectory
 
 from tests.conftest import staging_directory
@@ -146,21 +149,19 @@ def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.Monk
     world.reset()
     with faults.one("clock set back an hour"):
         with monkeypatch.context() as patched:
-            patched.setattr(mysql, "datetime", Clock)
+            patched.setattr(dump, "datetime", Clock)
             early = back_up()
         late = back_up()
         now = datetime.now(UTC)
         for name, destination in settings.destinations.items():
             place = connections.destination(name, destination)
             assert not cleanup.evaluate(place, settings, ["Shop"], now).plan.deletions
-            told = {
-                finding.check: finding.verdict for finding in checkup.examine(name, settings, ["Shop"], now).findings
-            }
+            told = {finding.check: finding.verdict for finding in check.examine(name, settings, ["Shop"], now).findings}
             assert told["clock"] == "degraded"
             assert told["database age"] == "healthy"
         assert restore.select(settings, RestoreRequest("Shop"), now).key == late.packed.key
         with monkeypatch.context() as patched:
-            patched.setattr(mysql, "datetime", Clock)
+            patched.setattr(dump, "datetime", Clock)
             again = back_up()
         assert not again.published
         assert set(again.failed) == {"disk", "offsite"}

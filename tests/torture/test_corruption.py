@@ -14,10 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from lifeboat import backup, config, connections, drill, proof, restore
-from lifeboat.config import Settings
+from lifeboat.actions import backup, drill, restore
+from lifeboat.airflow import connections
+from lifeboat.catalog import proof
+from lifeboat.decide.recovery import RestorePlan, RestoreRequest
 from lifeboat.errors import LifeboatError
-from lifeboat.recovery import RestorePlan, RestoreRequest
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import MariaDB

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lifeboat import config
 from lifeboat.archive.read import MANIFEST_BASE, ArchiveReader
 from lifeboat.databases.digest import DumpParser
-from lifeboat.databases.mysql_statements import StatementReader, recognise
+from lifeboat.databases.mysql.statements import StatementReader, recognise
 from lifeboat.errors import ArchiveError, LifeboatError, SettingsError
+from lifeboat.settings import config
 
 from tests.fuzz.targets import TARGETS
 from tests.torture.conftest import Faults

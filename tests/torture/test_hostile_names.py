@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lifeboat import config
-from lifeboat.alerts.message import Failure, Message
+from lifeboat.airflow.alerts.message import Failure, Message
 from lifeboat.errors import SettingsError
+from lifeboat.settings import config
 from prometheus_client.parser import text_string_to_metric_families
 
 from include.demo.stand_ins import MailSink, MariaDB, SlackSink

@@ -11,7 +11,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lifeboat import catalog, cleanup, config, connections
+from lifeboat.actions import cleanup
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives
+from lifeboat.settings import config
 
 from tests.torture.conftest import Faults
 from tests.torture.victim import Death
@@ -53,7 +56,7 @@ def new_archives(world: World, kind: str) -> None:
     for destination in connections.destinations(settings, "Shop"):
         order = cleanup.evaluate(destination, settings, ["Shop"], later, datetime.now(UTC)).order
         cleanup.clean(destination, settings, ["Shop"], later, order, datetime.now(UTC))
-        assert not catalog.read(destination.list()).unfinished
+        assert not archives.read(destination.list()).unfinished
         assert not list(destination.uploads())
 
 
@@ -61,11 +64,11 @@ def age(world: World) -> None:
     """Put old archives beside the new one, proofs included, as years of backups would have."""
     for destination in connections.destinations(config.load(), "Shop"):
         key = min(world.baseline[destination.name])
-        with destination.open(key) as archive, destination.open(key + catalog.MARKER) as marker:
+        with destination.open(key) as archive, destination.open(key + archives.MARKER) as marker:
             content, facts = archive.read(), marker.read()
         for days in OLD_DAYS:
-            old = catalog.archive_key("Shop", "application", datetime.now(UTC) - timedelta(days=days))
-            for suffix, data in (("", content), (catalog.MARKER, facts), (catalog.PROOF, b"{}")):
+            old = archives.archive_key("Shop", "application", datetime.now(UTC) - timedelta(days=days))
+            for suffix, data in (("", content), (archives.MARKER, facts), (archives.PROOF, b"{}")):
                 destination.write(old + suffix, data)
             world.copies.add(old)
 

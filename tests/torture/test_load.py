@@ -14,7 +14,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from lifeboat import catalog, config, connections
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives as catalog
+from lifeboat.settings import config
 
 from include.demo.stand_ins import MailSink, MariaDB, SlackSink
 from include.demo.standalone import Standalone

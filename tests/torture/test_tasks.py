@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from lifeboat import config
+from lifeboat.settings import config
 
 from include.demo.stand_ins import MariaDB
 from include.demo.standalone import Standalone

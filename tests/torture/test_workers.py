@@ -13,8 +13,10 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import pytest
-from lifeboat import catalog, config, connections
-from lifeboat.processes import die_with_parent
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives
+from lifeboat.settings import config
+from lifeboat.support.processes import die_with_parent
 
 from include.demo.stand_ins import LOCALHOST, S3, MariaDB, PostgreSQL, free_port
 from include.demo.standalone import Standalone
@@ -181,7 +183,7 @@ def test_a_run_spreads_over_workers_and_survives_the_death_of_one(
     with faults.one("worker killed in mid-dump"):
         one_dies(cluster, mariadb, faults)
     (destination,) = connections.destinations(config.load(), "Shop")
-    found = catalog.read(destination.list())
+    found = archives.read(destination.list())
     assert len(found.archives) == 2
     assert found.unfinished == ()
     assert list(destination.uploads()) == []

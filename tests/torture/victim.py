@@ -23,9 +23,10 @@ import boto3  # noqa: F401
 import MySQLdb  # noqa: F401
 from airflow.providers.amazon.aws.hooks import s3  # noqa: F401
 from airflow.providers.mysql.hooks import mysql  # noqa: F401
-from lifeboat import cli, swap, unfinished
-from lifeboat.databases.mysql import Session
+from lifeboat import cli
+from lifeboat.databases.mysql.dump import Session
 from lifeboat.storage import disk
+from lifeboat.support import swap, unfinished
 
 CHANGES = {"os.rename", "os.link", "os.symlink", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.chown"}
 SETTING = re.compile(rb"(/\*!\d* )?(SET|USE) ")

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
-from lifeboat import catalog, config, connections, stored_archive
-from lifeboat.databases.mysql import UNFINISHED
+from lifeboat.actions import stored_archive
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives
+from lifeboat.databases.mysql.dump import UNFINISHED
+from lifeboat.settings import config
 from lifeboat.storage import Destination
 
 from include.demo.stand_ins import MariaDB
@@ -107,7 +110,7 @@ class World:
 
     def published(self) -> dict[str, set[str]]:
         """Return the keys of all archives that count, by destination."""
-        return {d.name: {a.key for a in catalog.read(d.list()).archives} for d in self._destinations()}
+        return {d.name: {a.key for a in archives.read(d.list()).archives} for d in self._destinations()}
 
     def _destinations(self) -> Iterator[Destination]:
         yield from connections.destinations(config.load(), "Shop")
@@ -116,12 +119,12 @@ class World:
         """Whatever counts as an archive is whole, and what was there is there."""
         settings = config.load()
         for destination in self._destinations():
-            keys = {archive.key for archive in catalog.read(destination.list()).archives}
+            keys = {archive.key for archive in archives.read(destination.list()).archives}
             assert keys >= self.baseline.get(destination.name, set()), f"archives are gone at {destination}"
             for key in keys:
                 if (destination.name, key) in self._verified:
                     continue
-                marker = catalog.read_marker(destination, key)
+                marker = archives.read_marker(destination, key)
                 assert marker is not None
                 if key in self.copies:  # its manifest names the original, so its bytes are compared only
                     with destination.open(key) as file:

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from lifeboat import catalog, proof
-from lifeboat.catalog import Kind, Proof
+from lifeboat.catalog import archives, proof
+from lifeboat.catalog.archives import Kind, Proof
 from lifeboat.storage import StoredObject
 from lifeboat.ui.app import backups_app
 from lifeboat.ui.readings import Reading
@@ -30,20 +30,20 @@ def objects(
     *ages: float, application: str = "Shop", kind: Kind = "database", size: int = 1000, now: datetime = NOW
 ) -> list[StoredObject]:
     """Return what a listing has of archives of so many days of age."""
-    keys = [catalog.archive_key(application, kind, now - timedelta(days=age)) for age in ages]
+    keys = [archives.archive_key(application, kind, now - timedelta(days=age)) for age in ages]
     return [StoredObject(key + suffix, size, now) for key in keys for suffix in ("", ".json")]
 
 
 def reading(destination: str, *listing: StoredObject, proofs: dict[tuple[str, Kind], Proof] | None = None) -> Reading:
     """Return the reading of a destination that holds these."""
-    return Reading(destination, replace(catalog.read(listing), newest_proofs=proofs or {}))
+    return Reading(destination, replace(archives.read(listing), newest_proofs=proofs or {}))
 
 
 def publish(root: Path, *ages: float, application: str = "Shop", kind: Kind = "database", **marker: Any) -> list[str]:
     """Put archives of so many days of age into a directory; keyword arguments go into their markers."""
     keys = []
     for age in ages:
-        key = catalog.archive_key(application, kind, datetime.now(UTC) - timedelta(days=age))
+        key = archives.archive_key(application, kind, datetime.now(UTC) - timedelta(days=age))
         path = root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"an archive")

@@ -13,8 +13,8 @@ import pytest
 from airflow.api_fastapi.core_api.security import get_user
 from axe_playwright_python.sync_playwright import Axe
 from fastapi.testclient import TestClient
-from lifeboat import params
-from lifeboat.config import Settings
+from lifeboat.airflow import params
+from lifeboat.settings.config import Settings
 from lifeboat.ui import airflow_runs, app
 from lifeboat.ui.readings import Reading, Readings
 from playwright.sync_api import Browser, Page, Route, expect

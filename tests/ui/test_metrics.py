@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lifeboat import config
-from lifeboat.catalog import Proof
+from lifeboat.catalog.archives import Proof
+from lifeboat.settings import config
 from lifeboat.ui import metrics
 from lifeboat.ui.readings import Reading
 from prometheus_client.parser import text_string_to_metric_families

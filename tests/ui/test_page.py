@@ -17,8 +17,8 @@ from urllib.parse import quote
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from lifeboat import config
-from lifeboat.config import Settings
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.ui import app
 from lifeboat.ui.app import STATIC, backups_app
 from lifeboat.ui.readings import Reading, Readings, read_destination

@@ -9,9 +9,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from lifeboat import catalog, config
-from lifeboat.catalog import Archive, Kind, Proof
-from lifeboat.config import Settings
+from lifeboat.catalog import archives as catalog
+from lifeboat.catalog.archives import Archive, Kind, Proof
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.storage import StoredObject
 from lifeboat.text import plural
 from lifeboat.ui import archives, charts, plans, safety

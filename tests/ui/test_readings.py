@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from lifeboat import config, survey
-from lifeboat.config import Settings
+from lifeboat.actions import survey
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.ui.readings import Reading, Readings, read_destination
 
 from include.demo.stand_ins import S3

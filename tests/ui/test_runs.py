@@ -12,12 +12,12 @@ from uuid import uuid4
 import pytest
 from airflow.utils.session import create_session
 from fastapi import FastAPI
-from lifeboat import config
-from lifeboat.config import Settings
-from lifeboat.operators.base import FAILURE, PROGRESS
-from lifeboat.operators.restore import PLAN, RESTORE_PLAN
-from lifeboat.operators.sealed import seal
-from lifeboat.recovery import DatabaseStep, FilesStep, RestorePlan
+from lifeboat.airflow.operators.base import FAILURE, PROGRESS
+from lifeboat.airflow.operators.restore import PLAN, RESTORE_PLAN
+from lifeboat.airflow.operators.sealed import seal
+from lifeboat.decide.recovery import DatabaseStep, FilesStep, RestorePlan
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.ui import airflow_runs
 from lifeboat.ui.restored import restored
 from lifeboat.ui.runs import RESULT, Known, Run, Task, runs, view, wanted

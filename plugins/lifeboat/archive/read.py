@@ -17,14 +17,14 @@ from isal import isal_zlib
 from pyzipper import ZIP_DEFLATED, ZIP_STORED, BadZipFile
 from pyzipper.zipfile_aes import AESZipExtFile, AESZipFile
 
-from lifeboat import catalog
 from lifeboat.archive import CHUNK, MANIFEST_NAME, engine_of_entry, signature
 from lifeboat.archive.directory import LONGEST, MOST_ENTRIES, Directory, as_file, scan
 from lifeboat.archive.encryption import Decrypter
 from lifeboat.archive.entry import ENCRYPTED, UTF8_NAME
 from lifeboat.archive.listing import Entry, entry_of, is_file_name, kind_of
+from lifeboat.catalog import archives
 from lifeboat.errors import ArchiveError, PasswordError
-from lifeboat.progress import Progress
+from lifeboat.support.progress import Progress
 
 LONGEST_MANIFEST = 1 << 30  # bytes; a manifest beyond this is a bomb, not a list of files
 MANIFEST_BASE = 64 << 20  # bytes that databases and tables may take in it, and
@@ -376,7 +376,7 @@ class ArchiveReader:
 
     def refuse_another(self, manifest: Mapping[str, Any], key: str) -> None:
         """:raises ArchiveError: the manifest is of another archive than the key's; any will do when that is empty."""
-        if key and catalog.key_of(manifest) != key:
+        if key and archives.key_of(manifest) != key:
             raise ArchiveError(f"{self.where} holds the manifest of another archive: somebody put it under this name.")
 
     def _refuse_unsigned(self, text: bytes) -> None:

@@ -12,8 +12,8 @@ import json
 import os
 import re
 
-from lifeboat import signing
-from lifeboat.signing import SIGNATURE
+from lifeboat.support import signing
+from lifeboat.support.signing import SIGNATURE
 
 MANIFEST = b"lifeboat manifest"
 ENTRY = b"lifeboat entry"

@@ -23,8 +23,8 @@ from lifeboat.archive.encryption import CHECK_BYTES, HMAC_BYTES, Encrypter
 from lifeboat.archive.entry import EntryInfo, PackedEntry, Payload
 from lifeboat.archive.signature import SALT_BYTES
 from lifeboat.errors import ArchiveError, LifeboatError
-from lifeboat.progress import Progress
-from lifeboat.streams import FileOutput, Output, Source
+from lifeboat.support.progress import Progress
+from lifeboat.support.streams import FileOutput, Output, Source
 
 GZIP_HEADER = 10  # bytes; our own dumps carry no name and no comment
 GZIP_TRAILER = 8

@@ -36,7 +36,7 @@ def options(
     """Keep standard output for the answer."""
     terminal.keep_for_answers()
     if settings is not None:
-        from lifeboat.config import CONFIG_VARIABLE  # only here: it takes longer than some commands
+        from lifeboat.settings.config import CONFIG_VARIABLE
 
         os.environ[CONFIG_VARIABLE] = str(settings)  # for the processes that the command starts, too
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lifeboat import catalog
+from lifeboat.catalog import archives
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import ArchiveError, SettingsError, StorageError
@@ -19,8 +19,8 @@ from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.archive.read import ArchiveReader
-    from lifeboat.catalog import Catalog
-    from lifeboat.config import Settings
+    from lifeboat.catalog.archives import Catalog
+    from lifeboat.settings.config import Settings
     from lifeboat.storage import Destination
 
 AT = "destination"  # heading of a column
@@ -33,7 +33,8 @@ def list_archives(
     application: ApplicationName = None, destination: DestinationNames = None, as_json: AsJson = False
 ) -> None:
     """List the archives at the destinations, newest first."""
-    from lifeboat import connections, survey
+    from lifeboat.actions import survey
+    from lifeboat.airflow import connections
 
     settings = terminal.load_settings()
     if application is not None:
@@ -50,7 +51,7 @@ def list_archives(
             failures[found.name] = str(error)
         except SettingsError as error:  # without the archive password, no proof is known to be one
             terminal.complain(str(error))
-            read = catalog.read(found.list(), settings.legacy_zone)
+            read = archives.read(found.list(), settings.legacy_zone)
             catalogs[found.name] = replace(read, unchecked=frozenset(read.proofs))
     if as_json:
         terminal.print_json(
@@ -133,7 +134,8 @@ def verify(
 
 
 def _verify_in_turn(settings: Settings, chosen: tuple[str, ...], as_json: bool) -> None:
-    from lifeboat import connections, readback
+    from lifeboat.actions import readback
+    from lifeboat.airflow import connections
 
     _, wanted = terminal.applications_and_destinations(settings, None, chosen)
     destinations, failures = connections.ready_destinations({n: settings.destinations[n].for_cleanup for n in wanted})
@@ -159,7 +161,7 @@ def _verify_in_turn(settings: Settings, chosen: tuple[str, ...], as_json: bool) 
 
 
 def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
-    from lifeboat import connections
+    from lifeboat.airflow import connections
     from lifeboat.storage.disk import Directory
 
     beside = Directory("file", path.absolute().parent)
@@ -167,14 +169,15 @@ def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
     passwords = connections.archive_passwords(settings.encryption_of(application))
 
     opened = _opened_file(settings, application, path, *passwords)
-    return _check(str(path), opened, lambda: catalog.read_marker(beside, path.name))
+    return _check(str(path), opened, lambda: archives.read_marker(beside, path.name))
 
 
 def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
-    from lifeboat import connections, readback, stored_archive
+    from lifeboat.actions import readback, stored_archive
+    from lifeboat.airflow import connections
 
     application = key.partition("/")[0]
-    kind = catalog.kind_of(key)
+    kind = archives.kind_of(key)
     if kind is None:
         raise SettingsError(f"{key!r} is neither a file nor the key of an archive.", "'lifeboat list' shows the keys.")
     settings.application(application)
@@ -183,7 +186,7 @@ def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[di
         where = f"{key} at {destination}"
         if kind == "legacy":  # beside which nothing is recorded
             opened = stored_archive.opened(settings, destination, application, key)
-            return _check(where, opened, lambda: catalog.read_marker(destination, key), key)
+            return _check(where, opened, lambda: archives.read_marker(destination, key), key)
         try:
             verified = readback.read_back(settings, destination, application, key)
         except (ArchiveError, StorageError) as error:
@@ -200,7 +203,7 @@ def _check(
     read_marker: Callable[[], dict[str, Any] | None],
     key: str = "",
 ) -> dict[str, Any]:
-    from lifeboat import stored_archive
+    from lifeboat.actions import stored_archive
 
     try:
         marker = read_marker()
@@ -216,7 +219,7 @@ def _check(
 def _opened_file(
     settings: Settings, application: str | None, path: Path, password: str | None, previous: tuple[str, ...]
 ) -> Iterator[ArchiveReader]:
-    from lifeboat import stored_archive
+    from lifeboat.actions import stored_archive
     from lifeboat.archive.read import ArchiveReader
 
     with path.open("rb") as file:

@@ -15,7 +15,7 @@ from lifeboat.errors import FilesError, LifeboatError, SettingsError
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
-    from lifeboat.config import BackupKind, Settings
+    from lifeboat.settings.config import BackupKind, Settings
     from lifeboat.staging import Staging
 
 app = typer.Typer()
@@ -106,7 +106,7 @@ def _back_up(
     note: str,
     scratch: Staging,
 ) -> dict[str, Any]:
-    from lifeboat import backup
+    from lifeboat.actions import backup
 
     wanted = settings.databases_of(application, databases)
     taken = backup.take(settings, application, kind, wanted, chosen, note, scratch)
@@ -122,7 +122,8 @@ def _back_up(
 
 
 def _cap_notice(settings: Settings, application: str, destination: str) -> str:
-    from lifeboat import cleanup, connections
+    from lifeboat.actions import cleanup
+    from lifeboat.airflow import connections
 
     holding = connections.destinations(settings, application, (destination,))
     return cleanup.cap_notice(destination, settings, application, holding, datetime.now(UTC))
@@ -134,8 +135,8 @@ def plan_files(
     as_json: AsJson = False,
 ) -> None:
     """List which files of an application would go into its archive, and why the rest would not."""
-    from lifeboat import files
-    from lifeboat.files import Member
+    from lifeboat.files import selection as files
+    from lifeboat.files.selection import Member
 
     settings = terminal.load_settings()
     selection = files.selection_of(settings, application)

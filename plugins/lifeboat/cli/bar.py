@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from rich.table import Column
 
 from lifeboat.cli import terminal
-from lifeboat.progress import Progress as Step
-from lifeboat.progress import Reached
+from lifeboat.support.progress import Progress as Step
+from lifeboat.support.progress import Reached
 from lifeboat.text import one_line, size_text
 
 

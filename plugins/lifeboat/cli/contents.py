@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lifeboat import catalog
+from lifeboat.catalog import archives
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import AsJson
 from lifeboat.errors import RestoreError
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
-    from lifeboat.catalog import Archive
-    from lifeboat.contents import Contents, HeldDatabase, Node
+    from lifeboat.actions.contents import Contents, HeldDatabase, Node
+    from lifeboat.catalog.archives import Archive
 
 DEPTH = 2  # folders that are opened unless told otherwise
 LONGEST_FOLDER = 100  # lines of one folder
@@ -42,11 +42,11 @@ def show_contents(
 
     Reads the archive's list of names and its manifest, and fetches nothing else of it.
     """
-    from lifeboat import contents, restore
-    from lifeboat.recovery import LATEST, RestoreRequest
+    from lifeboat.actions import contents, restore
+    from lifeboat.decide.recovery import LATEST, RestoreRequest
 
     settings = terminal.load_settings()
-    is_key = catalog.kind_of(archive) is not None
+    is_key = archives.kind_of(archive) is not None
     application = archive.partition("/")[0] if is_key else archive
     request = RestoreRequest(application, archive if is_key else LATEST, destination)
     place, found = restore.candidates(settings, request, datetime.now(UTC))[0]

@@ -15,7 +15,7 @@ from lifeboat.cli.terminal import FINDING, AsJson
 from lifeboat.errors import LifeboatError, SettingsError
 
 if TYPE_CHECKING:
-    from lifeboat.config import Settings
+    from lifeboat.settings.config import Settings
 
 app = typer.Typer()
 
@@ -28,7 +28,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Prepare a destination, once, and try it. Mount its disk first: a marker tells it from an empty mount point."""
-    from lifeboat import connections, doctor
+    from lifeboat.airflow import connections, doctor
 
     settings = terminal.load_settings()
     wanted = settings.destinations
@@ -62,7 +62,8 @@ def init(
 
 def _cap_notices(settings: Settings, names: Iterable[str]) -> Iterator[str]:
     """Yield where a cap is too small for backups of the size that is known, there or at another destination."""
-    from lifeboat import cleanup, connections
+    from lifeboat.actions import cleanup
+    from lifeboat.airflow import connections
 
     for name in names:
         for application in settings.applications:

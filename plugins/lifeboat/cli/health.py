@@ -14,7 +14,7 @@ from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 
 if TYPE_CHECKING:
-    from lifeboat.checkup import Examined
+    from lifeboat.actions.check import Examined
 
 app = typer.Typer()
 
@@ -27,7 +27,8 @@ def check_health(
     as_json: AsJson = False,
 ) -> None:
     """Say whether the backups are healthy: age, size, storage, unfinished uploads, lagging destinations."""
-    from lifeboat import checkup, health, neglected
+    from lifeboat.actions import check, neglected
+    from lifeboat.decide import health
 
     settings = terminal.load_settings()
     names, wanted = terminal.applications_and_destinations(settings, application, tuple(destination or ()))
@@ -35,19 +36,19 @@ def check_health(
 
     def examine(name: str) -> Examined:
         here = [each for each in names if name in settings.destinations_of(each)]
-        return checkup.examine(name, settings, here, now, deep=deep)
+        return check.examine(name, settings, here, now, deep=deep)
 
     with ThreadPoolExecutor(len(wanted)) as pool:
         examined = list(pool.map(examine, wanted))
     findings = [finding for each in examined for finding in each.findings]
-    findings += checkup.compare(settings, names, {each.destination: each.held for each in examined}, now)
+    findings += check.compare(settings, names, {each.destination: each.held for each in examined}, now)
     if application is None and not destination:
         findings += neglected.check(settings)
     verdict = health.verdict(findings)
     if as_json:
         terminal.print_json({"verdict": verdict, "findings": [asdict(finding) for finding in findings]})
     else:
-        terminal.print_lines([*checkup.report(findings), f"All in all: {verdict}."])
+        terminal.print_lines([*check.report(findings), f"All in all: {verdict}."])
     if verdict != "healthy":
         raise typer.Exit(FINDING)
 
@@ -59,7 +60,7 @@ def examine_installation(as_json: AsJson = False) -> None:
     Looks at the settings, dumps definitions without rows, tries whether restores and drills may load, compares versions
     and clocks, stores, reads and deletes a small object in staging and at each destination, and sends a test alert.
     """
-    from lifeboat import doctor
+    from lifeboat.airflow import doctor
 
     terminal.begin()
     findings = doctor.examine()
@@ -77,7 +78,7 @@ def examine_installation(as_json: AsJson = False) -> None:
 def alert_test(as_json: AsJson = False) -> None:
     """Send a test message through every channel of the settings."""
     settings = terminal.load_settings()
-    from lifeboat.alerts import channels
+    from lifeboat.airflow.alerts import channels
 
     outcomes = channels.send_test(settings.alerts)
     if as_json:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lifeboat.catalog.proof import compared_text, recovery_seconds, same_text
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
+from lifeboat.decide.recovery import LATEST, RestoreRequest
 from lifeboat.errors import LifeboatError, SettingsError
-from lifeboat.proof import compared_text, recovery_seconds, same_text
-from lifeboat.recovery import LATEST, RestoreRequest
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
-    from lifeboat.config import Settings
+    from lifeboat.settings.config import Settings
 
 app = typer.Typer()
 restore_app = typer.Typer(
@@ -122,7 +122,8 @@ def drill_archives(
     as_json: AsJson = False,
 ) -> None:
     """Restore archives to scratch, compare them with what was captured, and sign proofs."""
-    from lifeboat import connections, drill
+    from lifeboat.actions import drill
+    from lifeboat.airflow import connections
     from lifeboat.cli.bar import bar
 
     settings = terminal.load_settings()
@@ -176,7 +177,7 @@ def _only(settings: Settings, name: str | None) -> str:
 def _restore(
     settings: Settings, request: RestoreRequest, *, compare: bool, sequential: bool, commands: bool, as_json: bool
 ) -> None:
-    from lifeboat import after_restore, restore
+    from lifeboat.actions import after_restore, restore
     from lifeboat.cli.bar import bar
 
     plan = restore.select(settings, request, datetime.now(UTC))

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lifeboat import cleanup, trial
+from lifeboat.actions import cleanup, trial
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import SettingsError, StorageError
 from lifeboat.text import plural
 
 if TYPE_CHECKING:
-    from lifeboat.config import Settings
-    from lifeboat.retention import Decision
+    from lifeboat.decide.retention import Decision
+    from lifeboat.settings.config import Settings
     from lifeboat.storage import Destination
 
 LONG_LIST = 1000
@@ -78,7 +78,7 @@ def clean_up(
 
 
 def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: bool, dry_run: bool) -> None:
-    from lifeboat import connections
+    from lifeboat.airflow import connections
 
     settings = terminal.load_settings()
     names, wanted = terminal.applications_and_destinations(settings, application, chosen)

@@ -24,7 +24,7 @@ from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.text import one_line, printable
 
 if TYPE_CHECKING:
-    from lifeboat.config import Destination, Settings
+    from lifeboat.settings.config import Destination, Settings
 
 PIPELINE = "cli"  # folder of the command's runs in staging
 RUN_TIME = "%Y-%m-%d-%H-%M-%S"
@@ -54,7 +54,7 @@ def keep_for_answers() -> None:
 
 def load_settings() -> Settings:
     """Load the settings, for a command that will need Airflow's connections."""
-    from lifeboat import config
+    from lifeboat.settings import config
 
     settings = config.load()
     begin()
@@ -107,7 +107,7 @@ def scratch(settings: Settings, application: str) -> Iterator[Staging]:
     In a directory, a lock that dies with its process tells a living command's staging from a dead one's; in a bucket,
     its age does.
     """
-    from lifeboat import connections
+    from lifeboat.airflow import connections
 
     root = connections.staging(settings.staging)
     run = f"{datetime.now(UTC):{RUN_TIME}}-{os.getpid()}-{staging.machine()}"

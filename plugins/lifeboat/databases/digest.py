@@ -36,9 +36,9 @@ from lifeboat.databases.digest_rows import (
     one_row_a_line,
     whole_tokens,
 )
-from lifeboat.databases.mysql_definitions import CODE, Column, canonical, is_versioned, read_table
-from lifeboat.databases.mysql_lexis import Session
-from lifeboat.databases.mysql_statements import (
+from lifeboat.databases.mysql.definitions import CODE, Column, canonical, is_versioned, read_table
+from lifeboat.databases.mysql.lexis import Session
+from lifeboat.databases.mysql.statements import (
     NAME,
     Kind,
     classify,

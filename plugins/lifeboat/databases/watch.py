@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from lifeboat.errors import DumpError
-from lifeboat.logs import logger
-from lifeboat.processes import Child
-from lifeboat.progress import Progress
+from lifeboat.support.logs import logger
+from lifeboat.support.processes import Child
+from lifeboat.support.progress import Progress
 from lifeboat.text import age_text
 
 log = logger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import BinaryIO, NamedTuple, Protocol
 
-from lifeboat.streams import Source
+from lifeboat.support.streams import Source
 
 
 class StoredObject(NamedTuple):

@@ -8,8 +8,8 @@ from itertools import chain, combinations
 from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from lifeboat.logs import logger
 from lifeboat.storage.answers import error_code
+from lifeboat.support.logs import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 from lifeboat.errors import AlreadyStoredError, StorageError
-from lifeboat.logs import logger
 from lifeboat.storage import StoredObject
 from lifeboat.storage.abilities import CHECKSUMS, Abilities, Answer
 from lifeboat.storage.answers import HINTS, OTHER_REGION, TAKEN, UNNAMED, error_code, http_status
+from lifeboat.support.logs import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -18,12 +18,12 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from lifeboat.directories import FOLDER, LIST, NOT_A_DIRECTORY, give_free_name, sync_names
 from lifeboat.errors import AlreadyStoredError, AlteredError, Lasting, StorageError
-from lifeboat.logs import logger
-from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
-from lifeboat.streams import Source
+from lifeboat.support.directories import FOLDER, LIST, NOT_A_DIRECTORY, give_free_name, sync_names
+from lifeboat.support.logs import logger
+from lifeboat.support.progress import Progress
+from lifeboat.support.streams import Source
 
 BLOCK = 1 << 20
 LOST_AND_FOUND = "lost+found"  # at the root of every ext4 disk, for root only

@@ -12,13 +12,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast
 
 from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
-from lifeboat.logs import logger
-from lifeboat.progress import Progress
 from lifeboat.storage.abilities import CHECKSUMS
 from lifeboat.storage.answers import error_code
 from lifeboat.storage.bucket import BLOCK, Bucket, Object
 from lifeboat.storage.upload import Upload, base64_text, checksum, put
-from lifeboat.streams import Source
+from lifeboat.support.logs import logger
+from lifeboat.support.progress import Progress
+from lifeboat.support.streams import Source
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

@@ -10,10 +10,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, cast
 
 from lifeboat.errors import AlreadyStoredError, StorageError
-from lifeboat.progress import Progress
 from lifeboat.storage.abilities import CHECKSUMS, CONDITIONS
 from lifeboat.storage.answers import error_code
 from lifeboat.storage.bucket import Bucket, Object
+from lifeboat.support.progress import Progress
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef

@@ -15,9 +15,9 @@ from fastapi import HTTPException, Request
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from lifeboat.compat import BaseUser, DagAccessEntity, requires_access_dag
-from lifeboat.config import Settings
-from lifeboat.operators.base import FAILURE, PREPARE, PROGRESS
+from lifeboat.airflow.compat import BaseUser, DagAccessEntity, requires_access_dag
+from lifeboat.airflow.operators.base import FAILURE, PREPARE, PROGRESS
+from lifeboat.settings.config import Settings
 from lifeboat.ui.runs import BACKUPS, RESULT, Known, Run, Task, wanted
 
 HISTORY = 30  # runs of each DAG

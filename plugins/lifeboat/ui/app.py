@@ -14,14 +14,23 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, 
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from lifeboat import __version__, config, health, schedules
-from lifeboat.compat import AccessView, BaseUser, DagAccessEntity, GetUserDep, requires_access_dag, requires_access_view
-from lifeboat.config import Settings
+from lifeboat import __version__
+from lifeboat.airflow.compat import (
+    AccessView,
+    BaseUser,
+    DagAccessEntity,
+    GetUserDep,
+    requires_access_dag,
+    requires_access_view,
+)
+from lifeboat.airflow.operators.base import FAILURE, PROGRESS
+from lifeboat.airflow.operators.restore import PLAN, RESTORE_PLAN
+from lifeboat.airflow.operators.sealed import unseal
+from lifeboat.decide import health, schedules
+from lifeboat.decide.recovery import RestorePlan
 from lifeboat.errors import LifeboatError, SettingsError
-from lifeboat.operators.base import FAILURE, PROGRESS
-from lifeboat.operators.restore import PLAN, RESTORE_PLAN
-from lifeboat.operators.sealed import unseal
-from lifeboat.recovery import RestorePlan
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
 from lifeboat.text import plural, size_text
 from lifeboat.ui import airflow_runs, archives, charts, metrics, plans, runs, safety
 from lifeboat.ui.archives import KIND_NAMES, Filters, Row

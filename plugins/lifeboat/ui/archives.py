@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from lifeboat import health
-from lifeboat.catalog import Archive, Kind, LastRead
-from lifeboat.config import Settings
+from lifeboat.catalog.archives import Archive, Kind, LastRead
+from lifeboat.decide import health
+from lifeboat.settings.config import Settings
 from lifeboat.text import size_text
 from lifeboat.ui.readings import Reading, endpoints
 from lifeboat.ui.recipes import Recipe, recipes

@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from lifeboat.catalog import Archive, Kind
-from lifeboat.config import Settings
+from lifeboat.catalog.archives import Archive, Kind
+from lifeboat.settings.config import Settings
 from lifeboat.text import MEGABYTE, plural, size_text
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.words import clock, local

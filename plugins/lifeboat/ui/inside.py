@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import Lock
 
-from lifeboat import connections, contents
-from lifeboat.config import Settings
-from lifeboat.contents import Contents, Node
+from lifeboat.actions import contents
+from lifeboat.actions.contents import Contents, Node
+from lifeboat.airflow import connections
 from lifeboat.errors import LifeboatError
-from lifeboat.logs import logger
+from lifeboat.settings.config import Settings
+from lifeboat.support.logs import logger
 from lifeboat.text import one_line, plural, size_text
 from lifeboat.ui.readings import BackgroundCall
 

@@ -16,12 +16,14 @@ from fastapi.security import HTTPAuthorizationCredentials
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from lifeboat import config, connections, health, rotation
-from lifeboat.catalog import OWN_KINDS, Archive, Kind
-from lifeboat.compat import AccessView, bearer_scheme, get_user, requires_access_view
-from lifeboat.config import Settings
+from lifeboat.airflow import connections
+from lifeboat.airflow.compat import AccessView, bearer_scheme, get_user, requires_access_view
+from lifeboat.catalog.archives import OWN_KINDS, Archive, Kind
+from lifeboat.decide import health, rotation
 from lifeboat.errors import LifeboatError
-from lifeboat.logs import logger
+from lifeboat.settings import config
+from lifeboat.settings.config import Settings
+from lifeboat.support.logs import logger
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.safety import applications_at
 

@@ -6,11 +6,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from lifeboat import health, schedules
-from lifeboat.catalog import Kind
-from lifeboat.config import Settings
-from lifeboat.health import Finding
-from lifeboat.schedules import Schedule
+from lifeboat.catalog.archives import Kind
+from lifeboat.decide import health, schedules
+from lifeboat.decide.health import Finding
+from lifeboat.decide.schedules import Schedule
+from lifeboat.settings.config import Settings
 from lifeboat.text import plural, size_text
 from lifeboat.ui.plans import plan_view
 from lifeboat.ui.readings import Reading

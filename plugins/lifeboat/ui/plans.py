@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from lifeboat import cleanup, config
-from lifeboat.catalog import KINDS
-from lifeboat.config import Retention, Settings
-from lifeboat.retention import Decision, Policy
+from lifeboat.actions import cleanup
+from lifeboat.catalog.archives import KINDS
+from lifeboat.decide.retention import Decision, Policy
+from lifeboat.settings import config
+from lifeboat.settings.config import Retention, Settings
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.safety import applications_at
 

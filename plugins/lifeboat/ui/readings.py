@@ -9,12 +9,14 @@ from threading import Lock, Thread
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from lifeboat import catalog, connections, survey
-from lifeboat.catalog import Catalog, Kind, Proof
-from lifeboat.config import Settings
+from lifeboat.actions import survey
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives
+from lifeboat.catalog.archives import Catalog, Kind, Proof
 from lifeboat.errors import LifeboatError
-from lifeboat.logs import logger
+from lifeboat.settings.config import Settings
 from lifeboat.storage import Destination
+from lifeboat.support.logs import logger
 
 log = logger(__name__)
 
@@ -160,7 +162,7 @@ def read_destination(name: str, settings: Settings) -> Reading:
 
 
 def _endpoint(destination: Destination) -> str:
-    from lifeboat.storage.s3 import S3Destination  # only here: it imports boto3
+    from lifeboat.storage.s3 import S3Destination
 
     return str(destination.client.meta.endpoint_url) if isinstance(destination, S3Destination) else ""
 
@@ -173,7 +175,7 @@ def endpoints(readings: Iterable[Reading]) -> dict[str, str]:
 def read_marker(settings: Settings, name: str, key: str) -> dict[str, Any] | None:
     """Return what the marker of an archive says, or None where it has none or cannot be read."""
     try:
-        return catalog.read_marker(connections.destination(name, settings.destinations[name]), key)
+        return archives.read_marker(connections.destination(name, settings.destinations[name]), key)
     except LifeboatError as error:
         log.warning("The marker of %s cannot be read: %s", key, error)
         return None

@@ -9,9 +9,9 @@ from shlex import quote
 from urllib.parse import urlsplit
 
 from lifeboat.archive import dump_entry_name
-from lifeboat.catalog import Archive
-from lifeboat.config import DiskDestination, Settings
+from lifeboat.catalog.archives import Archive
 from lifeboat.databases import EngineName
+from lifeboat.settings.config import DiskDestination, Settings
 
 AMAZON = re.compile(r"s3[\w.-]*\.amazonaws\.com(\.cn)?")  # hosts that the aws command finds by itself
 

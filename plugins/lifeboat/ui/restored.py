@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lifeboat.config import Settings
-from lifeboat.recovery import DatabaseStep, FilesStep, RestorePlan
+from lifeboat.decide.recovery import DatabaseStep, FilesStep, RestorePlan
+from lifeboat.settings.config import Settings
 from lifeboat.text import plural
 from lifeboat.ui.recipes import Recipe, restored_recipes
 from lifeboat.ui.runs import RESULT, Run

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
-from lifeboat.config import BackupKind, Settings
-from lifeboat.operators.base import FAILURE, PROGRESS
+from lifeboat.airflow.operators.base import FAILURE, PROGRESS
+from lifeboat.settings.config import BackupKind, Settings
 from lifeboat.text import group_id, plural, size_text
 from lifeboat.ui.safety import Tone
 from lifeboat.ui.words import ago, clock, duration

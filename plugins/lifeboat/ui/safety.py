@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from lifeboat import checkup, health
-from lifeboat.catalog import Catalog, Kind, Proof
-from lifeboat.config import Settings
-from lifeboat.health import Finding, Verdict
+from lifeboat.actions import check
+from lifeboat.catalog.archives import Catalog, Kind, Proof
+from lifeboat.decide import health
+from lifeboat.decide.health import Finding, Verdict
+from lifeboat.settings.config import Settings
 from lifeboat.text import MEGABYTE, plural, size_text
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.words import ago, duration
@@ -77,7 +78,7 @@ def destination_card(settings: Settings, reading: Reading, now: datetime) -> Des
     if known.found is None:
         return DestinationCard(name, place, tone, trouble=reading.trouble)
     applications, looked_at = applications_at(settings, name), as_of or now
-    findings = checkup.judge(name, known.found, settings, applications, looked_at).findings
+    findings = check.judge(name, known.found, settings, applications, looked_at).findings
     safeties = [
         Safety(
             application,
@@ -105,12 +106,12 @@ def findings_of(settings: Settings, readings: Mapping[str, Reading], now: dateti
     held = {}
     for name, reading in readings.items():
         if reading.found is not None:
-            examined = checkup.judge(name, reading.found, settings, applications_at(settings, name), now)
+            examined = check.judge(name, reading.found, settings, applications_at(settings, name), now)
             findings += examined.findings
             held[name] = examined.held
         elif reading.trouble:
             findings.append(health.unreachable(health.EVERYTHING, name, reading.trouble))
-    return findings + checkup.compare(settings, settings.applications, held, now)
+    return findings + check.compare(settings, settings.applications, held, now)
 
 
 def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:

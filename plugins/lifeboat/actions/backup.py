@@ -1,0 +1,286 @@
+"""The steps of one backup: dump, pack, store. Each can be repeated alone, and none undoes what is published."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from isal import isal_zlib
+
+from lifeboat.airflow import connections
+from lifeboat.archive import GZIP_WINDOW, MANIFEST_NAME, dump_entry_name
+from lifeboat.archive.entry import DEFLATE_LEVEL
+from lifeboat.archive.manifest import EntryList
+from lifeboat.archive.write import ArchiveWriter
+from lifeboat.catalog import archives
+from lifeboat.catalog.archives import Kind
+from lifeboat.databases import Dump, Engine, Limit
+from lifeboat.errors import AlreadyStoredError, AlteredError, LifeboatError, SettingsError, StagingError
+from lifeboat.files import selection as files
+from lifeboat.files.capture import capture
+from lifeboat.files.selection import Selection
+from lifeboat.settings.config import BackupKind, Database, Settings
+from lifeboat.staging import Staging
+from lifeboat.storage import Destination
+from lifeboat.support.logs import logger
+from lifeboat.support.streams import Source
+from lifeboat.text import plural, size_text
+
+log = logger(__name__)
+
+NAMED = 20  # limits that the log names
+
+
+@dataclass(frozen=True)
+class PackedArchive:
+    """A staged archive, ready to be stored; small enough to travel between tasks.
+
+    :param size: of the archive file in bytes.
+    :param sha256: of the archive file, in hex.
+    """
+
+    key: str
+    size: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as values that JSON knows."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A backup that was taken.
+
+    :param totals: of the public manifest.
+    :param limits: what a restore will not bring back, or not exactly, by database.
+    :param published: names of the destinations that have it.
+    :param failed: why the others have not, by name.
+    """
+
+    packed: PackedArchive
+    totals: dict[str, Any]
+    published: tuple[str, ...]
+    failed: dict[str, str]
+    limits: dict[str, tuple[Limit, ...]] = field(default_factory=dict)
+
+
+def take(
+    settings: Settings,
+    application: str,
+    kind: BackupKind,
+    databases: Sequence[Database],
+    chosen: tuple[str, ...],
+    note: str,
+    scratch: Staging,
+) -> Taken:
+    """Take a whole backup in one go: dump, pack, store at every destination side by side.
+
+    :param chosen: only these destinations; all when empty.
+    :raises LifeboatError: there is no archive; what goes wrong at a destination is in the result.
+    """
+    selection = files.selection_of(settings, application) if kind == "application" else None
+    if not databases and selection is None:
+        raise SettingsError(f"Application {application!r} has no databases in the settings.")
+    password = connections.archive_password(settings.encryption_of(application))
+    destinations, failed = connections.ready_destinations(settings.destinations_of(application, chosen))
+    if not destinations:
+        raise SettingsError("; ".join(failed.values()))
+    dumps = [dump_database(scratch, database, *restorable(settings, database)) for database in databases]
+    names = [database.name for database in databases]
+    packed = pack_archive(scratch, application, kind, names, password, note, selection)
+    totals = scratch.archive.facts()["marker"]["totals"]
+
+    def store(destination: Destination) -> str | None:
+        try:
+            store_archive(scratch, packed, destination)
+        except LifeboatError as error:  # one destination that fails does not stop the others
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(len(destinations)) as pool:
+        stored = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
+    failed |= {name: error for name, error in stored.items() if error is not None}
+    limits = {dump.database: dump.limits for dump in dumps if dump.limits}
+    return Taken(packed, totals, tuple(name for name, error in stored.items() if error is None), failed, limits)
+
+
+def restorable(settings: Settings, database: Database) -> tuple[Engine, str]:
+    """Return what dumps a database, and why no restore would load it; empty where one would."""
+    refusal = connections.refusal_to_load(database, settings.scratch)
+    return connections.engine(database, settings.scratch), refusal
+
+
+def dump_database(scratch: Staging, database: Database, engine: Engine, refusal: str = "") -> Dump:
+    """Dump a database into staging, compressed.
+
+    :param refusal: why no restore would load the dump.
+    :raises DumpError: the dump is not whole.
+    :raises StagingError: there is no space for it.
+    """
+    scratch.require()
+    deflate = isal_zlib.compressobj(DEFLATE_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW)
+    stored = 0
+
+    def take(chunk: bytes) -> None:
+        nonlocal stored
+        stored += len(chunk)
+        staged.write(chunk)
+
+    with scratch.dump(database.name).writing() as staged:
+        dump = engine.dump(database.name, database.exclude_tables, lambda chunk: take(deflate.compress(chunk)))
+        take(deflate.flush())
+        if refusal:
+            warning = f"{database.name}: no restore would load this by {database.restore_connection}: {refusal}"
+            log.warning("%s", warning)
+            dump = replace(dump, warnings=(*dump.warnings, warning))
+        staged.facts = dump.to_json()
+    _log_limits(dump)
+    log.info(
+        "Dumped %s: %s of %s, %s of SQL, %s compressed.",
+        *(database.name, plural(dump.rows, "row"), plural(len(dump.tables), "table")),
+        *(size_text(dump.sql_bytes), size_text(stored)),
+    )
+    return dump
+
+
+def _log_limits(dump: Dump) -> None:
+    notices = dump.notices[: len(dump.notices) - len(dump.warnings)]  # the warnings stand in the log already
+    for notice in notices[:NAMED]:
+        log.warning("%s.", notice)
+    if (more := len(notices) - NAMED) > 0:
+        log.warning("... and %s more; the manifest names them all.", more)
+    if dump.by_hand:
+        log.warning("%s comes back BY HAND ONLY: no restore loads this dump.", dump.database)
+
+
+def pack_archive(
+    scratch: Staging,
+    application: str,
+    kind: Kind,
+    databases: Sequence[str],
+    password: str | None,
+    note: str = "",
+    selection: Selection | None = None,
+) -> PackedArchive:
+    """Pack the staged dumps, and an application's files, into one staged archive.
+
+    :param databases: names of the databases whose dumps belong into it.
+    :param password: encrypts the archive; None leaves it open.
+    :param selection: which files belong into it.
+    :raises StagingError: a dump is not there, or there is no space.
+    :raises FilesError: the files cannot be captured.
+    """
+    scratch.require()
+    dumps = [Dump.from_json(scratch.dump(name).facts()) for name in databases]
+    captured_at = min((dump.captured_at for dump in dumps), default=datetime.now(UTC))
+    key = archives.archive_key(application, kind, captured_at)
+    with scratch.archive.writing() as staged, EntryList(scratch.folder) as entries:
+        with ArchiveWriter(staged, password, scratch.folder) as archive:
+            for dump in dumps:
+                name = dump_entry_name(dump.engine, dump.database)
+                source = scratch.dump(dump.database).source()
+                archive.add_gzip(name, source, size=dump.sql_bytes, modified=dump.captured_at)
+                entries.add(name, {"size": dump.sql_bytes, "sha256": dump.sha256})
+            captured = capture(archive, selection, entries) if selection else None
+            warnings = captured.warnings() if captured else []
+            totals = captured.to_json() if captured else None
+            manifest = archives.manifest(application, kind, note, captured_at, dumps, totals, warnings)
+            size = entries.size + len(json.dumps(manifest))
+            text = entries.complete(manifest, archive.password)
+            archive.add_pieces(MANIFEST_NAME, text, size=size, modified=captured_at)
+        packed = PackedArchive(key, archive.size, archive.sha256)
+        public = archives.public_manifest(
+            manifest, entries=entries.count, size=packed.size, sha256=packed.sha256, encrypted=password is not None
+        )
+        staged.facts = {"key": key, "marker": public}
+    packed_entries = plural(entries.count + 1, "entry", "entries")
+    log.info("Packed %s: %s, %s, SHA-256 %s.", key, packed_entries, size_text(packed.size), packed.sha256)
+    return packed
+
+
+def store_archive(
+    scratch: Staging, packed: PackedArchive, destination: Destination, others: Iterable[Destination] = ()
+) -> None:
+    """Store an archive at a destination and publish it there.
+
+    Storing it again is safe: what is whole stays, and what lacks its marker gets it if its bytes are ours; if not, it
+    belongs to another run of the same second, and is left alone. When staging has been cleaned up, the archive comes
+    from another destination, so that no repeated upload ever needs a new dump.
+
+    :param others: destinations that may hold the archive already.
+    :raises StorageError: the destination failed, or holds another archive of that name.
+    :raises StagingError: the archive is neither staged nor at any other destination.
+    """
+    published = archives.read_marker(destination, packed.key)
+    stored = destination.find(packed.key)
+    if published and published["archive"]["sha256"] != packed.sha256:
+        raise AlreadyStoredError(
+            f"{destination} already holds another archive {packed.key}; nothing is overwritten.",
+            "It holds the same capture, packed by an earlier try. Trigger a new run to store a new one everywhere.",
+        )
+    if published and stored and stored.size == packed.size:
+        log.info("%s is published at %s already.", packed.key, destination)
+        return
+    copies = _copies(scratch, packed, others)
+    if stored and _sha256_at(destination, packed.key) == packed.sha256:
+        log.info("%s is stored at %s already; an earlier try did not store its marker.", packed.key, destination)
+        marker, _ = next(copies)
+    else:
+        marker = _store_one_of(copies, packed, destination)
+    if not published:
+        # Last, so that a crash before this line leaves an upload that nothing counts as a backup.
+        destination.write(packed.key + archives.MARKER, json.dumps(marker, ensure_ascii=False, indent=1).encode())
+    log.info("Published %s at %s: %s.", packed.key, destination, size_text(packed.size))
+
+
+def _sha256_at(destination: Destination, key: str) -> str:
+    with destination.open(key) as file:
+        return hashlib.file_digest(cast(io.RawIOBase, file), "sha256").hexdigest()
+
+
+def _store_one_of(
+    copies: Iterator[tuple[dict[str, Any], Source]], packed: PackedArchive, destination: Destination
+) -> dict[str, Any]:
+    """Store the first copy that is whole, and return its marker."""
+    while True:
+        marker, source = next(copies)
+        try:
+            destination.store(source, packed.key, packed.sha256)
+        except AlteredError as error:
+            log.warning("%s", error)
+        else:
+            return marker
+
+
+def _copies(
+    scratch: Staging, packed: PackedArchive, others: Iterable[Destination]
+) -> Iterator[tuple[dict[str, Any], Source]]:
+    """Yield where an archive is, each with its marker: in staging, then at the destinations that have it.
+
+    :raises StagingError: there is no more of them.
+    """
+    gone = StagingError(f"The archive in {scratch} is not {packed.key} any more.", "Clear the run's first task.")
+    try:
+        staged = scratch.archive.facts()
+    except StagingError as error:
+        gone = error
+    else:
+        if staged["key"] == packed.key and staged["marker"]["archive"]["sha256"] == packed.sha256:
+            yield staged["marker"], scratch.archive.source()
+    for other in others:
+        try:
+            marker = archives.read_marker(other, packed.key)
+        except LifeboatError as error:
+            log.warning("Cannot take %s from there: %s", packed.key, error)
+            continue
+        if marker and marker["archive"]["sha256"] == packed.sha256:
+            log.info("Taking %s from %s: staging has it no more.", packed.key, other)
+            yield marker, other.source(packed.key)
+    raise gone

@@ -1,0 +1,266 @@
+"""Look at what every destination holds, and say whether it is what should be there."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from http.client import HTTPException
+from typing import Any, cast
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from lifeboat.actions import cleanup, readback, survey
+from lifeboat.airflow import connections
+from lifeboat.catalog import archives
+from lifeboat.catalog.archives import Archive, Catalog, Kind
+from lifeboat.decide import capacity, health, rotation
+from lifeboat.decide.health import Finding
+from lifeboat.errors import LifeboatError, SettingsError, StorageError
+from lifeboat.settings.config import Destination as DestinationSettings
+from lifeboat.settings.config import Settings
+from lifeboat.storage import Destination
+from lifeboat.storage.s3 import S3Destination
+from lifeboat.support import transport
+from lifeboat.support.logs import logger
+from lifeboat.text import plural, size_text
+
+log = logger(__name__)
+
+DEAD_MAN_SECONDS = 10
+FULL_SOON = 3  # days
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found at one destination.
+
+    :param held: by application, when the newest archives of each kind were captured; nothing where the destination
+        could not be read.
+    """
+
+    destination: str
+    findings: tuple[Finding, ...]
+    held: Mapping[str, health.Times]
+
+    def held_to_json(self) -> dict[str, Any]:
+        """Return the times as values that JSON knows."""
+        return {
+            application: {kind: [time.isoformat() for time in times] for kind, times in kinds.items()}
+            for application, kinds in self.held.items()
+        }
+
+
+def examine(
+    name: str, settings: Settings, applications: Sequence[str], now: datetime, *, deep: bool = False
+) -> Examined:
+    """Read a destination with one listing and check some applications there. Whatever goes wrong is a finding.
+
+    :param name: of the destination in the settings.
+    :param deep: read the newest archives back and compare their SHA-256.
+    """
+    try:
+        destination = connections.destination(name, settings.destinations[name])
+        found = survey.examine(destination, settings)
+    except LifeboatError as error:
+        return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
+    examined = judge(name, found, settings, applications, now)
+    if settings.destinations[name].object_lock:
+        lock = _try_lock(name, settings)
+        of_lock = (Finding(each, name, "object lock", *lock) for each in applications)
+        examined = replace(examined, findings=(*examined.findings, *of_lock))
+    if not deep:
+        return examined
+    try:
+        destination = connections.destination(name, settings.destinations[name].for_cleanup)  # records are replaced
+    except LifeboatError as error:
+        failed = tuple(health.unreachable(each, name, str(error)) for each in applications)
+        return replace(examined, findings=(*examined.findings, *failed))
+    read_back = [finding for each in applications for finding in _read_back(settings, each, destination, found, now)]
+    return replace(examined, findings=(*examined.findings, *read_back))
+
+
+def _try_lock(name: str, settings: Settings) -> tuple[health.Verdict, str]:
+    """Say whether the Object Lock of a destination holds."""
+    try:
+        prove_lock(name, settings.destinations[name])
+    except LifeboatError as error:
+        return "unhealthy", str(error)
+    return "healthy", "a locked test object could not be deleted"
+
+
+def prove_lock(name: str, kept: DestinationSettings) -> None:
+    """Store a locked test object at a destination, and try to delete it.
+
+    :param name: of the destination in the settings.
+    :raises LifeboatError: the lock did not hold, or nobody can say.
+    """
+    destination, deleter = connections.destination(name, kept), connections.destination(name, kept.for_cleanup)
+    cast(S3Destination, destination).prove_lock(cast(S3Destination, deleter))
+
+
+def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[str], now: datetime) -> Examined:
+    """Check some applications in what a destination was found to hold.
+
+    :param name: of the destination in the settings.
+    """
+    findings: list[Finding] = []
+    held = {}
+    here = [application for application in settings.applications if name in settings.destinations_of(application)]
+    for application in applications:
+        findings += health.check(application, name, found, settings.limits_of(application), now)
+        if short := cleanup.cut_short(name, found, settings, application, now):
+            findings.append(Finding(application, name, "cap", "degraded", str(short)))
+        findings += rotation.check(application, name, found, here, settings.rotation_of(name), now)
+        held[application] = health.newest_times(found.of(application), now)
+    findings += _room(name, found, settings, now)
+    return Examined(name, tuple(findings), held)
+
+
+def _room(name: str, found: Catalog, settings: Settings, now: datetime) -> Iterator[Finding]:
+    """Yield when a destination will be full, where that is soon."""
+    if found.free is None:
+        return
+    stored = [
+        (health.dated_until(now, found.of(application)), functools.partial(settings.policy_of, name, application))
+        for application in settings.applications
+        if name in settings.destinations_of(application)
+    ]
+    days = capacity.days_until_full(stored, found.free, now, settings.zone)
+    if days is not None:
+        verdict: health.Verdict = "unhealthy" if days <= FULL_SOON else "degraded"
+        text = f"{size_text(found.free)} are free, which at the pace of the last backups lasts {plural(days, 'day')}"
+        yield Finding(health.EVERYTHING, name, "room", verdict, f"{text} at most: make room, or keep less")
+
+
+def compare(
+    settings: Settings,
+    applications: Iterable[str],
+    held: Mapping[str, Mapping[str, health.Times]],
+    now: datetime,
+) -> list[Finding]:
+    """Compare what the destinations hold, and ask whether restores could load it.
+
+    :param held: by destination, what `Examined.held` said there.
+    """
+    findings = []
+    for application in applications:
+        times = {name: found[application] for name, found in held.items() if application in found}
+        all_kept = _all_kept(settings, application)
+        findings += health.compare(application, times, settings.limits_of(application), now, all_kept)
+        findings += _loads(settings, application)
+    return findings
+
+
+def _all_kept(settings: Settings, application: str) -> timedelta:
+    """Return for how long every destination of an application keeps all of its archives."""
+    policies = (
+        settings.policy_of(name, application, kind)
+        for name in settings.destinations_of(application)
+        for kind in archives.OWN_KINDS
+    )
+    return timedelta(days=min(policy.keep_all_for_days for policy in policies))
+
+
+def _loads(settings: Settings, application: str) -> Iterator[Finding]:
+    for database in settings.databases_of(application):
+        if refusal := connections.refusal_to_load(database, settings.scratch):
+            text = f"no restore of {database.name} would load by {database.restore_connection}: {refusal}"
+            yield Finding(application, "", "restore connection", "degraded", text)
+
+
+def times_from_json(facts: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, health.Times]:
+    """Read what `Examined.held_to_json` returned."""
+    return {
+        application: {cast(Kind, kind): [*map(datetime.fromisoformat, times)] for kind, times in kinds.items()}
+        for application, kinds in facts.items()
+    }
+
+
+def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[str]:
+    """Yield findings as lines for people."""
+    for finding in findings:
+        if not only_bad or finding.verdict != "healthy":
+            where = f"{finding.application} at {finding.destination}" if finding.destination else finding.application
+            yield f"{finding.verdict:9}  {where}: {finding.text}"
+
+
+def newest_archive(settings: Settings, application: str, kind: Kind, now: datetime, *, proven: bool) -> Archive | None:
+    """Return an application's newest archive of a kind at any destination that can be read, or None.
+
+    :param now: what is dated later is left out: some clock is wrong, so its date says nothing about its age.
+    :param proven: only archives with an authentic proof.
+    :raises StorageError: no destination can be read.
+    """
+    ready, errors = connections.ready_destinations(settings.destinations_of(application))
+    newest: list[Archive] = []
+    for destination in ready:
+        try:
+            found = survey.read(destination, settings)
+        except StorageError as error:  # another destination may have it
+            log.warning("%s", error)
+            errors[destination.name] = str(error)
+            continue
+        newest += (
+            archive
+            for archive in health.dated_until(now, found.of(application))
+            if archive.kind == kind and (not proven or found.proof_of(archive) == "proven")
+        )
+    if len(errors) == len(settings.destinations_of(application)):
+        raise StorageError(next(iter(errors.values())))
+    return max(newest, key=lambda archive: archive.captured_at, default=None)
+
+
+def ping_dead_man_switch(settings: Settings) -> None:
+    """Request the URL of the dead man's switch, which alarms somebody when these requests stop.
+
+    A failure is only logged, without the URL, which is a secret: the switch notices the missing request.
+    """
+    if settings.alerts.dead_man is None:
+        return
+    try:
+        url = dead_man_url(settings.alerts.dead_man)
+        with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
+            log.info("The dead man's switch was told that all is well.")
+    except LifeboatError as error:
+        log.error("The dead man's switch could not be told: %s", error)
+    except (OSError, ValueError, HTTPException) as error:
+        log.error("The dead man's switch could not be told: %s.", type(error).__name__)
+
+
+def dead_man_url(connection_id: str) -> str:
+    """Return the URL of the dead man's switch, which is a secret.
+
+    :raises SettingsError: the connection is missing, or its password is not a URL.
+    """
+    url = str(connections.get(connection_id, "the dead man's switch").password or "")
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError(
+            f"The password of Airflow connection {connection_id!r} is not a URL.", "Set it to the heartbeat URL."
+        )
+    hint = f"Let the password of Airflow connection {connection_id!r} begin with https://."
+    transport.warn_of_url(url, "the heartbeat URL, by which anybody can say that all is well,", hint)
+    return url
+
+
+def _read_back(
+    settings: Settings, application: str, destination: Destination, found: Catalog, now: datetime
+) -> Iterator[Finding]:
+    present = health.dated_until(now, found.of(application))
+    for kind in archives.OWN_KINDS:
+        newest = next((archive for archive in present if archive.kind == kind), None)
+        if newest is not None:
+            error = _differs(settings, destination, newest)
+            text = error or f"{newest.key} was read back, and is what was published"
+            verdict: health.Verdict = "unhealthy" if error else "healthy"
+            yield Finding(application, destination.name, "read back", verdict, text)
+
+
+def _differs(settings: Settings, destination: Destination, archive: archives.Archive) -> str:
+    """Verify an archive whole and say what is wrong with it: its marker alone is anybody's."""
+    try:
+        readback.read_back(settings, destination, archive.application, archive.key)
+    except LifeboatError as error:
+        return str(error)
+    return ""

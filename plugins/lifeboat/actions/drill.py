@@ -1,0 +1,357 @@
+"""A drill: an archive restored somewhere harmless, compared with what was captured, and proven by it.
+
+Scratch schemas begin with a prefix and hold the mark of an unfinished restore as long as they exist, which tells ours
+from any other; only those are ever dropped. One drill at a time uses a server: it holds a lock there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lifeboat import __version__
+from lifeboat.actions import cleanup, readback, restore, stored_archive
+from lifeboat.airflow import connections
+from lifeboat.archive import dump_entry_name
+from lifeboat.archive.read import ArchiveReader, Verified
+from lifeboat.catalog import archives as catalog
+from lifeboat.catalog import proof
+from lifeboat.catalog.archives import OWN_KINDS, Archive
+from lifeboat.databases import SERVERLESS, Dump, EngineName, Load, Loaded, Missed, count_limits
+from lifeboat.databases.names import PREFIX
+from lifeboat.decide import comparison
+from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageError
+from lifeboat.files import extract, trees
+from lifeboat.settings.config import Database, Settings
+from lifeboat.storage import Destination
+from lifeboat.support.logs import logger
+from lifeboat.support.scratch import scratch_directory
+from lifeboat.text import plural
+
+log = logger(__name__)
+
+HINT = "Restore another archive, and look for what changed this one."
+
+
+@dataclass
+class Compared:
+    """What a drill compared, in totals.
+
+    :param bytes: of files and SQL.
+    """
+
+    databases: int = 0
+    tables: int = 0
+    rows: int = 0
+    objects: int = 0
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class _Rehearsal:
+    """A drill under way.
+
+    :param seconds: by phase.
+    :param digests: of everything that was compared; hashed into the proof.
+    :param notes: what its reader should know.
+    :param limits: how much the dumps did not carry exactly.
+    :param missed: how much a restore on that server would not make as it was captured, apart from contents.
+    """
+
+    compared: Compared = field(default_factory=Compared)
+    seconds: dict[str, float] = field(default_factory=lambda: {"verify": 0.0, "restore": 0.0, "compare": 0.0})
+    digests: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    servers: set[str] = field(default_factory=set)
+    limits: int = 0
+    missed: int = 0
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] += time.monotonic() - started
+
+
+def choose(archives: Iterable[Archive], proofs: Mapping[str, datetime], count: int) -> list[Archive]:
+    """Choose what to rehearse: of each kind the newest, then those that are unproven or were proven longest ago.
+
+    Archives of laravel-backup are never chosen: nothing says what they should hold.
+
+    :param archives: that retention keeps, of one application at one destination.
+    :param proofs: when archives were proven, by key.
+    :param count: of each kind, at most.
+    """
+    chosen: list[Archive] = []
+    for kind in OWN_KINDS:
+        newest_first = sorted((a for a in archives if a.kind == kind), key=lambda a: a.captured_at, reverse=True)
+        # Of those that nobody ever proved, the oldest has been at risk for longest.
+        debt = sorted(newest_first[1:], key=lambda a: (a.key in proofs, proofs.get(a.key, a.captured_at)))
+        chosen += [*newest_first[:1], *debt][:count]
+    return chosen
+
+
+def choices(
+    settings: Settings, application: str, chosen: tuple[str, ...], archive: str, now: datetime
+) -> list[tuple[str, str]]:
+    """Return which archives to rehearse, each as the name of its destination and its key.
+
+    What retention is about to delete is not chosen. A destination that cannot be read has an empty key.
+
+    :param chosen: only these destinations; all when empty.
+    :param archive: key of the only one to rehearse; empty for a choice by age and coverage debt.
+    :raises SettingsError: `archive` is not the key of an archive that a drill can prove.
+    """
+    if archive and catalog.kind_of(archive) not in OWN_KINDS:
+        raise SettingsError(
+            f"{archive!r} is not the key of an archive that a drill can prove.", "'lifeboat list' shows the keys."
+        )
+    if archive and archive.partition("/")[0] != application:
+        return []
+    found = []
+    for destination in connections.destinations(settings, application, chosen):
+        if archive:
+            found.append((destination.name, archive))
+            continue
+        try:
+            evaluation = cleanup.evaluate(destination, settings, [application], now)
+        except StorageError as error:  # the others are rehearsed all the same, and this one fails by itself
+            log.error("%s", error)
+            found.append((destination.name, ""))
+            continue
+        kept = [decision.archive for decision in evaluation.plan.decisions if decision.action == "keep"]
+        for each in choose(kept, evaluation.proofs, settings.drill.archives):
+            found.append((destination.name, each.key))
+    return found
+
+
+def rehearse(
+    settings: Settings, application: str, destination: Destination, key: str, by: str, now: datetime
+) -> dict[str, Any]:
+    """Restore an archive to scratch, compare it with its manifest, and record the proof; return it.
+
+    A proof that the archive had is withdrawn when the archive turns out to be damaged, or not to restore to what was
+    captured.
+
+    :param by: who asks for it.
+    :param now: of the proof.
+    :raises ArchiveError: the archive is damaged.
+    :raises MismatchError: what was restored is not what was captured.
+    :raises LifeboatError: the drill could not run.
+    """
+    if not key:
+        raise StorageError(f"{destination} could not be read, so nothing there was rehearsed.")
+    rehearsal = _Rehearsal()
+    marker = catalog.read_marker(destination, key)
+    if marker is None:
+        raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
+    log.info("Drill of %s at %s.", key, destination)
+    try:
+        with stored_archive.opened(settings, destination, application, key) as reader:
+            with rehearsal.phase("verify"):
+                verified = stored_archive.verify_as(reader, key, marker)
+            manifest = reader.manifest() or {}
+            if manifest["application"] != application:
+                raise ArchiveError(f"{key} is not an archive of {application}.")
+            for captured in stored_archive.captured_databases(reader, manifest):
+                _rehearse_database(settings, application, reader, captured, key, rehearsal)
+            if "files" in manifest:
+                _rehearse_files(settings, reader, key, rehearsal)
+                if links := manifest["files"].get("links_out"):
+                    rehearsal.notes.append(f"not in the archive: what links out of the root lead to: {len(links)}")
+    except (ArchiveError, MismatchError) as error:
+        readback.note_failure(settings, destination, application, key, error)
+        raise
+    readback.note_whole(settings, destination, application, key)
+    made = _proof(settings, destination, key, marker, verified, rehearsal, by, now)
+    proof.record(destination, made)
+    log.info("Proven: %s at %s, recovered in %.1f s.", key, destination, proof.recovery_seconds(made))
+    return made
+
+
+def _rehearse_database(
+    settings: Settings, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: _Rehearsal
+) -> None:
+    restore.refuse_by_hand(captured)
+    server = scratch_server(settings, application, captured.engine, captured.database)
+    engine = connections.engine(server, settings.scratch)
+    entry = dump_entry_name(captured.engine, captured.database)
+    in_production = not settings.drill.connection_of(captured.engine)
+    captured = replace(captured, extensions=stored_archive.extensions_of(reader, entry, captured))
+    with engine.scratch(key, captured, production=in_production) as place:
+        with rehearsal.phase("restore"):
+            load = Load(captured.database, unchecked=captured.unchecked)
+            loaded = engine.load(place, stored_archive.sql_to_load(reader, entry, place), load)
+        with rehearsal.phase("compare"):
+            restored = engine.read_back(place, ())
+            captured = stored_archive.comparable(reader, captured)
+        with rehearsal.phase("restore"):
+            missed = engine.rehearse(place)
+    _note_database(captured, restored, loaded, missed, rehearsal)
+
+
+def _note_database(
+    captured: Dump, restored: Dump, loaded: Loaded, missed: Sequence[Missed], rehearsal: _Rehearsal
+) -> None:
+    found = comparison.differences(captured, restored, left_out=loaded.left_out)
+    comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, HINT)
+    if loaded.orphans:
+        raise MismatchError(
+            f"Database {captured.database!r} restores to what was captured, but breaks its own rules: rows lack the"
+            f" parents that {'; '.join(loaded.orphans[: comparison.NAMED])}.",
+            "Repair those rows where the application runs, and back up again.",
+        )
+    for kind, name in loaded.left_out:
+        log.warning("%s: %s %r cannot be restored, and was left out.", captured.database, kind, name)
+    left_out = Counter(kind for kind, _ in loaded.left_out)
+    if count := left_out["view"]:
+        views = plural(count, "view reads", "views read")
+        rehearsal.notes.append(f"{views} excluded tables, and cannot be restored beside them")
+    if count := left_out["trigger"]:
+        triggers = plural(count, "trigger does not fit its table", "triggers do not fit their tables")
+        rehearsal.notes.append(f"{triggers}, and cannot be restored")
+    if count := left_out["rows"]:
+        tables = plural(count, "table of an extension is", "tables of extensions are")
+        rehearsal.notes.append(f"rows of {tables} not the restoring role's, and were left out")
+    if count := left_out["event"]:
+        rehearsal.notes.append(f"the time of {plural(count, 'event')} has passed, so no server makes it")
+    for difference in found:
+        log.warning("%s: %s, on a server of version %s.", captured.database, difference, restored.server)
+    if found:
+        definitions = plural(len(found), "definition is", "definitions are")
+        rehearsal.notes.append(f"{definitions} worded otherwise by server {restored.server}")
+    rehearsal.notes += [f"not restored exactly: {kind}" for kind in count_limits(captured.inexact)]
+    for each in missed:
+        log.warning("%s: not proven, a restore to this server would miss it: %s.", captured.database, each.text)
+    rehearsal.notes += [f"not proven, for this server lacks roles or rights: {kind}" for kind in count_limits(missed)]
+    rehearsal.missed += len(missed)
+    rehearsal.servers.add(restored.server)
+    rehearsal.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
+    rehearsal.compared.databases += 1
+    rehearsal.compared.tables += len(captured.tables)
+    rehearsal.compared.rows += captured.rows
+    rehearsal.compared.objects += len(captured.objects)
+    rehearsal.compared.bytes += captured.sql_bytes
+    rehearsal.limits += len(captured.inexact)
+    tables, rows = plural(len(captured.tables), "table"), plural(captured.rows, "row")
+    same = proof.same_text(len(captured.inexact), len(missed))
+    log.info("%s: %s, %s %s.", captured.database, tables, rows, same)
+
+
+def scratch_server(settings: Settings, application: str, engine: EngineName, name: str) -> Database:
+    """Return a database by which the scratch server is reached.
+
+    :param name: of the database that is rehearsed.
+    :raises SettingsError: the settings name none, and do not permit production.
+    """
+    if connection := settings.drill.connection_of(engine):
+        return Database(
+            name=name,
+            engine=engine,
+            connection=connection,
+            extensions_connection=settings.drill.extensions_connection if engine == "postgresql" else None,
+        )
+    if not settings.drill.production and engine not in SERVERLESS:
+        raise SettingsError(
+            f"The settings name no server on which a drill may restore databases of {engine}.",
+            "Name its connection under drill.connection, or permit production by 'drill: {production: true}'.",
+        )
+    (database,) = restore.known_databases(settings, application, [name])
+    return database
+
+
+def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehearsal: _Rehearsal) -> None:
+    with scratch_directory(_folder(settings), PREFIX) as scratch:
+        with rehearsal.phase("restore"):
+            extracted = extract.extract(reader, scratch / "files", setuid=True)
+        with rehearsal.phase("compare"):
+            found = list(trees.differences(scratch / "files", reader.files()))
+    comparison.refuse(f"The files of {key} do not restore to what was captured", found, HINT)
+    entries = reader.files()
+    rehearsal.digests.append([[entry.path, entry.mode, entry.sha256] for entry in entries])
+    rehearsal.compared.files += len(entries)
+    rehearsal.compared.bytes += extracted.bytes
+    rehearsal.notes += extracted.warnings
+    log.info("Files, directories and links as captured: %s.", len(entries))
+
+
+def _folder(settings: Settings) -> Path:
+    if settings.drill.directory:
+        return settings.drill.directory
+    if isinstance(settings.staging, Path):
+        return settings.staging / "drill"
+    raise SettingsError(
+        "Staging is a bucket, so drills have no directory for files while they are compared.",
+        "Name one of the worker's under drill.directory.",
+    )
+
+
+def _proof(
+    settings: Settings,
+    destination: Destination,
+    key: str,
+    marker: Mapping[str, Any],
+    verified: Verified,
+    rehearsal: _Rehearsal,
+    by: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return the proof of an archive, signed: public, so without the name of a table or file."""
+    application = marker["application"]
+    password, previous = connections.archive_passwords(settings.encryption_of(application))
+    facts = {
+        "format": proof.FORMAT,
+        "result": "proven",
+        "key": key,
+        "destination": destination.name,
+        "application": application,
+        "kind": marker["kind"],
+        "captured_at": marker["captured_at"],
+        "archive": {"size": marker["archive"]["size"], "sha256": verified.sha256},
+        "proven_at": now.isoformat(timespec="seconds"),
+        "by": by,
+        "host": socket.gethostname(),
+        "compared": asdict(rehearsal.compared),
+        "digest": hashlib.sha256(json.dumps(rehearsal.digests, sort_keys=True).encode()).hexdigest(),
+        "durations": {phase: round(seconds, 3) for phase, seconds in rehearsal.seconds.items()},
+        "versions": {
+            "lifeboat": __version__,
+            "python": platform.python_version(),
+            "servers": sorted(rehearsal.servers),
+        },
+        "notes": rehearsal.notes,
+        "limits": rehearsal.limits,
+        "missed": rehearsal.missed,
+    }
+    seconds = round(proof.recovery_seconds(facts), 3)
+    point = {"proven_at": facts["proven_at"], "key": key, "seconds": seconds}
+    facts["trend"] = proof.trend(_earlier_points(destination, application, marker["kind"], password, previous), point)
+    return proof.signed(facts, password)
+
+
+def _earlier_points(
+    destination: Destination, application: str, kind: str, password: str | None, previous: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return how long earlier recoveries took, from the newest proof that is there and authentic."""
+    proofs = [stored for stored in destination.list(f"{application}/{kind}/") if stored.key.endswith(catalog.PROOF)]
+    for stored in sorted(proofs, key=lambda stored: stored.modified, reverse=True):
+        try:
+            key = stored.key.removesuffix(catalog.PROOF)
+            return proof.points_of(proof.read(destination, key, password, previous))
+        except (ArchiveError, StorageError) as error:
+            log.warning("%s", error)
+    return []

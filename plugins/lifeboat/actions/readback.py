@@ -1,0 +1,196 @@
+"""Archives read back whole at their destinations, and the record that is kept of it beside each.
+
+A record is public and signed, as a proof is. Listings show when it was stored, which is all that checks, lists and the
+page look at; the nightly reading, which touches each archive anyway, believes only what is signed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from lifeboat.actions import stored_archive
+from lifeboat.airflow import connections
+from lifeboat.archive.read import Verified
+from lifeboat.catalog import archives as catalog
+from lifeboat.catalog import proof
+from lifeboat.catalog.archives import DAMAGED, READ, Archive, LastRead
+from lifeboat.decide import rotation
+from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, PasswordError, StorageError
+from lifeboat.settings.config import Settings
+from lifeboat.storage import Destination
+from lifeboat.support import signing
+from lifeboat.support.logs import logger
+from lifeboat.text import size_text
+
+log = logger(__name__)
+
+FORMAT = 1
+LONGEST_RECORD = 1 << 16  # bytes
+PURPOSE = b"lifeboat reading"
+
+
+@dataclass
+class Night:
+    """What was read back in a night.
+
+    :param read: keys of archives that are as they were published.
+    :param failed: why others are not, or could not be read, by key.
+    """
+
+    read: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    bytes: int = 0
+
+
+def read_night(
+    settings: Settings, destination: Destination, applications: Sequence[str], since: datetime, now: datetime
+) -> Night:
+    """Read back the archives of some applications whose turn it is, and record each.
+
+    Who is killed loses nothing but the archive that was being read; what was read since the night began is not read
+    again, and counts.
+
+    :param destination: as who deletes reaches it, for older records are replaced.
+    :param since: when the night began.
+    :raises StorageError: the destination cannot be listed.
+    """
+    limits = settings.rotation_of(destination.name)
+    found = catalog.read(destination.list(), settings.legacy_zone)
+    archives = rotation.own(found.archives, applications)
+    readings = {
+        archive.key: last
+        for archive in archives
+        if archive.key in found.readings
+        and (last := _authentic(settings, destination, archive, found.readings[archive.key])) is not None
+    }
+    spent = sum(each.size for each in archives if each.key in readings and readings[each.key].at >= since)
+    night = Night()
+    for archive in rotation.due(archives, readings, limits, now, spent):
+        try:
+            read_back(settings, destination, archive.application, archive.key)
+            night.read.append(archive.key)
+        except StorageError as error:
+            night.failed[archive.key] = str(error)
+            if not _answers(destination):
+                break
+        except LifeboatError as error:
+            night.failed[archive.key] = str(error)
+        night.bytes += archive.size
+    log.info("Read back at %s: %s archives, %s.", destination, len(night.read), size_text(night.bytes))
+    return night
+
+
+def read_back(settings: Settings, destination: Destination, application: str, key: str) -> Verified:
+    """Read an archive back whole, compare it with its marker and manifest, and record the result beside it.
+
+    :raises ArchiveError: it is damaged, which is recorded; its proof, which holds no more, is withdrawn.
+    :raises StorageError: it cannot be read, which is recorded if the destination takes that.
+    :raises SettingsError: there is no password.
+    """
+    try:
+        verified = verify(settings, destination, application, key)
+    except (ArchiveError, StorageError) as error:
+        note_failure(settings, destination, application, key, error)
+        raise
+    note_whole(settings, destination, application, key)
+    return verified
+
+
+def verify(settings: Settings, destination: Destination, application: str, key: str) -> Verified:
+    """Read an archive back whole and compare it with its marker and manifest.
+
+    :raises ArchiveError: it is not what was published.
+    :raises StorageError: it cannot be read.
+    """
+    marker = catalog.read_marker(destination, key)
+    if marker is None:
+        raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
+    try:
+        with stored_archive.opened(settings, destination, application, key) as reader:
+            return stored_archive.verify_as(reader, key, marker)
+    except OSError as error:
+        raise StorageError(f"{key} at {destination} cannot be read: {error.strerror or error}.") from error
+
+
+def note_whole(settings: Settings, destination: Destination, application: str, key: str) -> None:
+    """Record that an archive was read back whole; a destination that refuses the record costs nothing else."""
+    try:
+        _record(settings, destination, application, key, whole=True)
+    except StorageError as failure:
+        log.warning("%s at %s is whole, which could not be recorded: %s", key, destination, failure)
+
+
+def note_failure(
+    settings: Settings, destination: Destination, application: str, key: str, error: LifeboatError
+) -> None:
+    """Record that an archive could not be read back, and withdraw its proof if it is not what was captured.
+
+    Whatever fails here is logged: the error itself is the one to report.
+    """
+    if isinstance(error, PasswordError):
+        return  # which says nothing about the archive
+    try:
+        if not isinstance(error, MismatchError):  # that is found after reading
+            _record(settings, destination, application, key, whole=False)
+        if not isinstance(error, StorageError):
+            proof.withdraw(destination, key)
+    except StorageError as failure:
+        log.error("%s", failure)
+
+
+def _record(settings: Settings, destination: Destination, application: str, key: str, *, whole: bool) -> None:
+    """Record beside an archive that it was read back now, in the place of what was recorded before.
+
+    :raises StorageError: the destination refuses.
+    """
+    password, _ = connections.archive_passwords(settings.encryption_of(application))
+    facts: dict[str, Any] = {
+        "format": FORMAT,
+        "result": "whole" if whole else "damaged",
+        "key": key,
+        "destination": destination.name,
+        "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    signed = signing.signed(facts, password, PURPOSE) if password else {**facts, signing.SIGNATURE: None}
+    # A crash in between leaves no record, so that the archive is read again.
+    for suffix in (READ, DAMAGED):
+        if destination.find(key + suffix) is not None:
+            destination.delete(key + suffix)
+    destination.write(key + (READ if whole else DAMAGED), json.dumps(signed, ensure_ascii=False).encode())
+
+
+def _authentic(settings: Settings, destination: Destination, archive: Archive, last: LastRead) -> LastRead | None:
+    """Return what the record of an archive says, or None where nobody signed it or it cannot be read."""
+    name = archive.key + (READ if last.whole else DAMAGED)
+    try:
+        with destination.open(name) as file:
+            facts = json.loads(file.read(LONGEST_RECORD + 1))
+        password, previous = connections.archive_passwords(settings.encryption_of(archive.application))
+        if not _is_signed(facts, (password, *previous)):
+            raise ValueError("nobody signed it")
+        if (facts["key"], facts["destination"]) != (archive.key, destination.name):
+            raise ValueError("it is another archive's")
+        return LastRead(datetime.fromisoformat(facts["read_at"]).astimezone(UTC), facts["result"] == "whole")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError, StorageError) as error:
+        log.warning("%s at %s is not believed, so the archive is read again: %s", name, destination, error)
+        return None
+
+
+def _is_signed(facts: Any, passwords: Iterable[str | None]) -> bool:
+    return isinstance(facts, Mapping) and any(
+        facts.get(signing.SIGNATURE) is None if password is None else signing.is_authentic(facts, password, PURPOSE)
+        for password in passwords
+    )
+
+
+def _answers(destination: Destination) -> bool:
+    """Return whether a destination can be listed: if so, what failed there is about one archive."""
+    try:
+        next(iter(destination.list()), None)
+    except StorageError:
+        return False
+    return True

@@ -1,0 +1,537 @@
+"""The steps of one restore: select, verify, safety backup, databases, files.
+
+Nothing is changed before the whole archive has been read and found whole. Each step can be repeated: what a dead one
+left half-way is marked as such, and begun anew.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from lifeboat.actions import backup, stored_archive
+from lifeboat.actions.backup import Taken
+from lifeboat.airflow import connections
+from lifeboat.archive import engine_of_entry
+from lifeboat.archive.read import Verified
+from lifeboat.catalog import archives, proof
+from lifeboat.catalog.archives import Archive, Catalog
+from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Missed, Place, Target
+from lifeboat.decide import comparison, recovery
+from lifeboat.decide.recovery import Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
+from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
+from lifeboat.files import extract
+from lifeboat.files import selection as files
+from lifeboat.files.selection import LeftOut, Selection
+from lifeboat.settings import config
+from lifeboat.settings.config import Database, Settings
+from lifeboat.staging import Staging
+from lifeboat.storage import Destination
+from lifeboat.support import swap
+from lifeboat.support.logs import logger
+from lifeboat.support.processes import die_with_parent, environment
+from lifeboat.support.unfinished import sweep
+from lifeboat.text import listed, plural, size_text
+
+log = logger(__name__)
+
+SAFETY_NOTE = "safety backup before "
+SAFETY_ONLY_BY_KEY = "it is a safety backup, which holds what somebody wanted to undo; only its key brings it back"
+
+
+@dataclass(frozen=True)
+class RestoredDatabase:
+    """What became of one database.
+
+    :param compared: tables whose digests equal those of the manifest; None where the archive promises none.
+    :param warnings: what the reader of the report should know.
+    :param limits: how much the dump did not carry exactly.
+    :param missed: what the database does not have as it was captured, apart from its contents.
+    """
+
+    database: str
+    schema: str
+    rows: int
+    tables: int
+    compared: int | None
+    seconds: float
+    warnings: tuple[str, ...] = ()
+    limits: int = 0
+    missed: tuple[Missed, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as values that JSON knows."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class RestoredFiles:
+    """What became of the files.
+
+    :param kept: where the tree is that was replaced; empty when none was.
+    """
+
+    target: str
+    files: int
+    bytes: int
+    seconds: float
+    kept: str = ""
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as values that JSON knows."""
+        return asdict(self)
+
+
+def select(settings: Settings, request: RestoreRequest, now: datetime) -> RestorePlan:
+    """Find the newest archive that fits and holds what is asked for, and decide where everything goes.
+
+    :raises SettingsError: the wishes do not fit the settings, each other, or what exists.
+    :raises RestoreError: no archive fits.
+    :raises StorageError: no destination could be read.
+    """
+    application = settings.application(request.application)
+    databases = [database.name for database in application.databases]
+    reasons: dict[str, str] = {}
+    damaged: set[str] = set()
+    for destination, archive in candidates(settings, request, now):
+        try:
+            content, sha256, is_safety = _content(settings, destination, archive, databases)
+        except LifeboatError as error:
+            log.warning("%s at %s cannot be used: %s", archive.key, destination.name, error)
+            reasons[archive.key] = str(error)
+            damaged.add(archive.key)
+            continue
+        is_typed = request.archive == archive.key
+        lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else recovery.lacks(content, request)
+        if not lack:
+            around = _surroundings(settings, request, content)
+            plan = recovery.plan(request, content, (destination.name, archive), sha256, around, now)
+            newer = sorted(damaged - {archive.key})
+            if newer and plan.overwrites:
+                raise RestoreError(
+                    f"{newer[-1]} cannot be used: {reasons[newer[-1]].rstrip('.')}.",
+                    f"The next is {archive.key}; type its key to overwrite what exists with older data.",
+                )
+            for line in plan.lines():
+                log.info("%s", line)
+            return plan
+        reasons.setdefault(archive.key, lack)
+    newest, reason = next(iter(reasons.items()))
+    more = f" ({plural(len(reasons) - 1, 'older one was', 'older ones were')} tried, too)" if len(reasons) > 1 else ""
+    raise RestoreError(f"{newest} cannot be restored as asked{more}: {reason.rstrip('.')}.")
+
+
+def candidates(settings: Settings, request: RestoreRequest, now: datetime) -> list[tuple[Destination, Archive]]:
+    """Return the archives that may be meant, the best first, each with a destination that has it.
+
+    :raises SettingsError: the archive asked for is neither a key nor a time.
+    :raises RestoreError: no archive fits.
+    :raises StorageError: no destination could be read.
+    """
+    destinations = _destinations(settings, request)
+    found = recovery.candidates(_catalogs(settings, destinations), request, now, settings.zone)
+    return [(destinations[name], archive) for name, archive in found]
+
+
+def _destinations(settings: Settings, request: RestoreRequest) -> dict[str, Destination]:
+    chosen = (request.destination,) if request.destination else ()
+    ready = {}
+    failures = []
+    for name, kept in settings.destinations_of(request.application, chosen).items():
+        try:
+            ready[name] = connections.destination(name, kept)
+        except SettingsError as error:  # on a bare host, some connections may not be there yet
+            log.warning("%s", error)
+            failures.append(error)
+    if not ready:
+        raise failures[0]
+    return ready
+
+
+def _catalogs(settings: Settings, destinations: dict[str, Destination]) -> dict[str, Catalog]:
+    found, failures = {}, []
+    for name, destination in destinations.items():
+        try:
+            found[name] = archives.read(destination.list(), settings.legacy_zone)
+        except StorageError as error:  # another destination may have it
+            log.warning("%s", error)
+            failures.append(error)
+    if not found:
+        raise failures[0]
+    return found
+
+
+def _content(
+    settings: Settings, destination: Destination, archive: Archive, databases: Sequence[str]
+) -> tuple[Content, str, bool]:
+    """Return what an archive holds, the SHA-256 that was published of it, and whether it is a safety backup."""
+    marker = archives.read_marker(destination, archive.key) if archive.kind != "legacy" else None
+    with stored_archive.opened(settings, destination, archive.application, archive.key) as reader:
+        content = recovery.content_of(reader.names(), archive.kind, databases)
+    if marker is None:
+        return content, "", False
+    return content, marker["archive"]["sha256"], str(marker.get("note", "")).startswith(SAFETY_NOTE)
+
+
+def _surroundings(settings: Settings, request: RestoreRequest, content: Content) -> Surroundings:
+    application = settings.application(request.application)
+    found: dict[str, bool] = {}
+    named = [database.name for database in application.databases]
+    if not request.path or request.databases:
+        for database in known_databases(settings, request.application, request.databases or tuple(content.dumps)):
+            wanted = {database.name, *filter(None, [request.into])}
+            there = connections.engine(database, settings.scratch).databases(wanted)
+            found |= there
+            for name in filter(None, (database.name, request.into)):
+                if name in there:  # however the server spells it
+                    found[name] = there[name]
+            if database.name in named and _is_spelling(request.into, database.name, there):
+                named.append(request.into)
+    return Surroundings(
+        databases=named,
+        schemas=set(found),
+        vacant={name for name, whole in found.items() if not whole},
+        metadata_database=connections.metadata_database(),
+        **_places(settings, request.application),
+    )
+
+
+def _is_spelling(typed: str, name: str, there: Mapping[str, bool]) -> bool:
+    """Whether a name that is there is another spelling of a database's, to a server that ignores the case of names."""
+    alike = typed.lower() == name.lower() and typed in there and name in there
+    return alike and not {typed, name} <= set(there)
+
+
+def _places(settings: Settings, application: str) -> dict[str, Any]:
+    """Return where files of an application may go, and where they may not."""
+    files = settings.application(application).files
+    return {
+        "root": files.root if files else None,
+        "follows_links": bool(files and files.follow_links),
+        "own_directories": settings.own_directories,
+        "code_directories": (*connections.code_directories(), config.settings_path()),
+        "directory": settings.restore.directory,
+    }
+
+
+def known_databases(settings: Settings, application: str, names: Iterable[str]) -> list[Database]:
+    """Return databases as restores reach them; one that the settings do not know goes where the first one is.
+
+    :raises SettingsError: the application has no database at all, so that there is no server to restore to.
+    """
+    known = {database.name: database for database in settings.application(application).databases}
+    names = list(names)
+    if names and not known:
+        raise SettingsError(
+            f"Application {application!r} has no databases in the settings, so there is no server to restore to.",
+            f"Name one under applications.{application}.databases.",
+        )
+    first = next(iter(known.values()), None)
+    others = {name: first.model_copy(update={"name": name}) for name in names if first is not None}
+    return [(others | known)[name].for_restore for name in names]
+
+
+def verify(settings: Settings, plan: RestorePlan) -> Verified:
+    """Read the whole archive and check every HMAC and every SHA-256.
+
+    :raises ArchiveError: it is not whole, or not what was published.
+    :raises RestoreError: a dump of it is loaded by hand only.
+    """
+    destination = _destination(settings, plan)
+    marker = archives.read_marker(destination, plan.key) if plan.sha256 else None
+    with stored_archive.opened(settings, destination, plan.application, plan.key) as reader:
+        verified = stored_archive.verify_as(reader, plan.key, marker, plan.sha256)
+        for step in plan.databases:
+            refuse_by_hand(stored_archive.captured_database(reader, step.database))
+        if warning := stored_archive.unsigned(reader):
+            log.warning("%s: %s.", plan.key, warning)
+    log.info(
+        "%s at %s is whole: %s, %s.",
+        *(plan.key, destination, plural(verified.entries, "entry", "entries"), size_text(verified.content_bytes)),
+    )
+    return verified
+
+
+def _destination(settings: Settings, plan: RestorePlan) -> Destination:
+    return connections.destination(plan.destination, settings.destinations[plan.destination])
+
+
+def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Taken | None:
+    """Back up what a restore is about to replace; nothing where it replaces nothing.
+
+    Databases that are gone or empty, or that a restore left half-way, are left out: there is nothing to lose in them.
+
+    :raises LifeboatError: it could not be taken, or is published nowhere; nothing was replaced then.
+    """
+    if not plan.overwrites:
+        log.info("Nothing that exists is replaced, so no safety backup is taken.")
+        return None
+    # As restores reach them: what is replaced is backed up, wherever the nightly backup looks.
+    # Whole, too: what backups exclude may be dropped as well.
+    databases = [
+        known.for_restore.model_copy(update={"exclude_tables": ()}) for known in settings.databases_of(plan.application)
+    ]
+    with_files = bool(plan.files and plan.files.in_place)
+    note = f"{SAFETY_NOTE}{plan.key} was restored"
+    taken = backup.take(
+        settings,
+        plan.application,
+        "application" if with_files else "database",
+        [database for database in databases if _is_whole(settings, database)],
+        (),
+        note,
+        scratch,
+    )
+    if not taken.published:
+        raise RestoreError(f"The safety backup is published nowhere: {'; '.join(taken.failed.values())}")
+    log.info("Safety backup %s is published at %s.", taken.packed.key, ", ".join(taken.published))
+    return taken
+
+
+def _is_whole(settings: Settings, database: Database) -> bool:
+    return connections.engine(database, settings.scratch).databases((database.name,)).get(database.name, False)
+
+
+def restore_database(
+    settings: Settings, plan: RestorePlan, step: DatabaseStep, *, sequential: bool = False, compare: bool = True
+) -> RestoredDatabase:
+    """Load one database from the archive, and compare it with what was captured.
+
+    :param sequential: by the stock client instead of over several connections.
+    :param compare: dump the restored schema once more and compare every digest with the manifest.
+    :raises RestoreError: it went wrong; the message says what state it left.
+    :raises MismatchError: the restored database is not the captured one.
+    """
+    started = time.monotonic()
+    (database,) = known_databases(settings, plan.application, [step.database])
+    engine = connections.engine(database, settings.scratch)
+    compared = None
+    with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+        captured = stored_archive.captured_database(reader, step.database)
+        reader.verify_entry(step.entry)  # once more: what runs now must be what was verified
+        unsigned = stored_archive.unsigned(reader)
+        refuse_by_hand(captured)
+        _check_table(step, captured)
+        _check_engine(step, database)
+        extensions = stored_archive.extensions_of(reader, step.entry, captured)
+        target = Target(step.schema, plan.key, captured, step.exists, step.in_place, extensions)
+        with engine.target(target) as place:
+            unchecked = captured.unchecked if captured else frozenset()
+            load = Load(step.database, step.table, step.in_place, sequential, unchecked)
+            dumped = stored_archive.sql_to_load(reader, step.entry, step.schema)
+            loaded = _load(engine, target, place.name, dumped, load)
+            warnings = list(loaded.warnings)
+            empty = set(captured.excluded_tables) & set(loaded.below) if captured else ()
+            warnings += [f"{name} came back empty: the backup left its rows out" for name in sorted(empty)]
+            if captured is not None and compare:
+                comparable = stored_archive.comparable(reader, captured)
+                compared = _compare(engine, step, comparable, loaded, warnings)
+    if unsigned:
+        warnings.append(unsigned)
+    warnings += _not_as_before(place)
+    warnings += [f"not brought back exactly: {limit.text}" for limit in captured.inexact] if captured else []
+    warnings += place.warnings
+    if place.kept:
+        warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
+    rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")
+    log.info("Loaded %s: %s of %s in %.1f s.", step.schema, rows, tables, loaded.seconds)
+    for warning in warnings:
+        log.warning("%s: %s.", step.schema, warning)
+    if sql := [each.sql for each in place.missed if each.sql]:
+        log.warning("%s: an administrator of the server can change that: %s;", step.schema, "; ".join(sql))
+    facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
+    limits = len(captured.inexact) if captured else 0
+    if compared is not None:
+        same = proof.same_text(limits, len(place.missed))
+        log.info("Compared %s with the manifest: %s %s.", step.schema, plural(compared, "table"), same)
+    return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings), limits, tuple(place.missed))
+
+
+def _not_as_before(place: Place) -> list[str]:
+    """Return what is not as it was captured, and what is unlike the database that was replaced."""
+    return [
+        *(f"not as captured: {each.text}" for each in place.missed),
+        *(
+            f"as captured, unlike the replaced database: {each.text}" + (f"; to undo: {each.sql}" if each.sql else "")
+            for each in place.replaced
+        ),
+    ]
+
+
+def refuse_by_hand(captured: Dump | None) -> None:
+    """:raises RestoreError: the backup said of a dump that no restore loads it."""
+    if captured and captured.by_hand:
+        raise RestoreError(
+            f"The dump of {captured.database!r} is loaded by hand only: {listed(captured.by_hand)}.",
+            f"'By hand only' in docs/RECOVERY.md has the lines by which {CLIENTS[captured.engine]} loads it.",
+        )
+
+
+def _check_engine(step: DatabaseStep, database: Database) -> None:
+    if (engine := engine_of_entry(step.entry)) != database.engine:
+        raise SettingsError(
+            f"{step.entry} is a dump of {engine}, and would go to {database.engine} by {database.connection!r}.",
+            f"Name the database {step.database!r} with its engine in the settings.",
+        )
+
+
+def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
+    names = [table.name for table in captured.tables] if captured else []
+    if step.table and captured and step.table in captured.excluded_tables:
+        raise RestoreError(
+            f"The archive has no rows of table {step.table!r} of {step.database!r}: the backup left them out.",
+            "exclude_tables in the settings named it, or a table above it.",
+        )
+    if step.table and captured and step.table not in names:
+        raise RestoreError(
+            f"The archive has no table {step.table!r} of {step.database!r}.",
+            recovery.close_to(step.table, names) or f"It has {', '.join(names[:20])}.",
+        )
+
+
+def _load(engine: Engine, target: Target, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
+    try:
+        return engine.load(place, sql, load)
+    except LifeboatError as error:
+        raise type(error)(f"{error.message} {engine.left(target)}", error.hint) from error
+
+
+def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded, warnings: list[str]) -> int:
+    """Dump what was restored to nowhere and compare every digest; return the number of tables that are equal.
+
+    :param warnings: takes differences that another server version explains.
+    :raises MismatchError: naming what differs.
+    """
+    kept = captured.excluded_tables if step.exists else ()  # they stay where something is replaced
+    restored = engine.read_back(loaded.schema, kept)
+    tables = (step.table, *loaded.below) if step.table else ()
+    found = comparison.differences(captured, restored, tables, loaded.left_out)
+    comparison.refuse(
+        f"What was restored into {loaded.schema!r} is not what was captured of {step.database!r}",
+        found,
+        "It stays for you to look at. Restore another archive, and look for what changed this one.",
+    )
+    warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
+    return len(tables or captured.tables)
+
+
+def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
+    """Bring the files out of the archive, and where they replace something, swap them in by rename.
+
+    The tree that is replaced is kept beside the new one. What the settings exclude from archives (``vendor``, say) is
+    copied over from it, since no archive holds it.
+
+    :raises RestoreError: it went wrong; what was there before is untouched.
+    """
+    step = plan.files
+    if step is None:
+        raise RestoreError(f"No files of {plan.key} were to be restored.")
+    started = time.monotonic()
+    target = Path(step.target)
+    known = settings.application(plan.application).files
+    root = str(known.root) if known else ""
+    if known:
+        sweep(known.root.parent, f".{glob.escape(known.root.name)}_restored_*.unfinished")
+    kept = swap.kept_name(target, step.stamp)
+    around = Surroundings(**_places(settings, plan.application))  # links may have changed since the plan
+    deleted = not step.in_place and bool(root) and target == Path(root, step.path)
+    if step.in_place or deleted:
+        recovery.refuse_links(target, around)
+    else:
+        recovery.refuse_place(target, around)
+    if step.in_place:
+        place = Path(os.path.realpath(target))  # what a link points to is replaced
+    else:
+        place = _highest_missing(target, Path(root)) if deleted else target
+
+    def put_in_place(fresh: Path) -> None:
+        carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
+        log.info(
+            "Copied from %s what no archive holds: %s.", target, plural(carried, "file or folder", "files and folders")
+        )
+        swap.take_owners(target, fresh / step.path)
+        if Path(os.path.realpath(target)) != place:
+            raise RestoreError(f"{target} does not lead to {place} any more; nothing was replaced.", "Restore again.")
+        swap.replace(target, fresh / step.path, kept)
+        if step.path:
+            shutil.rmtree(fresh)  # the empty folders that led to it
+
+    def put_back(fresh: Path) -> None:
+        restored = fresh / place.relative_to(root)
+        swap.take_owner_of_folder(place.parent, restored)
+        recovery.refuse_links(place, around)
+        swap.put_back(place, restored)
+        if restored != fresh:
+            shutil.rmtree(fresh)
+
+    publish = put_in_place if step.in_place else put_back if deleted else None
+    with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+        extracted = extract.extract(reader, place, only=step.path, root=root, publish=publish)
+        warnings = (*extracted.warnings, *filter(None, [stored_archive.unsigned(reader)]))
+    return RestoredFiles(
+        *(str(target), extracted.files, extracted.bytes, time.monotonic() - started),
+        *(str(kept) if step.in_place else "", warnings),
+    )
+
+
+def _highest_missing(path: Path, root: Path) -> Path:
+    """Return the highest folder that is missing on the way from an application's root to a path."""
+    while path != root and not os.path.lexists(path.parent):
+        path = path.parent
+    return path
+
+
+def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
+    """Copy what the settings leave out of archives from the old tree to the new one; return how much it was.
+
+    :param path: only what is below it is replaced; all when empty.
+    :param fresh: the new tree.
+    :raises RestoreError: something could not be copied.
+    """
+    carried = 0
+    parent = os.getpid()
+    for found in files.select(selection):
+        inside = not path or found.path.startswith(f"{path}/")
+        if not isinstance(found, LeftOut) or found.cause not in ("excluded", "not included") or not inside:
+            continue
+        target = fresh / found.path
+        if os.path.lexists(target) or _leads_through_a_link(fresh, Path(found.path)):
+            log.warning("%s is not copied from the old tree: the archive has something else there.", found.path)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Not shutil, which forgets owners and fills disks that could share blocks.
+        copy: list[str | bytes | Path] = [
+            "cp",
+            "--archive",
+            "--reflink=auto",
+            "--no-target-directory",
+            "--",
+            found.location,
+            target,
+        ]
+        done = subprocess.run(
+            copy,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            preexec_fn=lambda: die_with_parent(parent),
+        )
+        if done.returncode:
+            raise RestoreError(f"{found.path} could not be copied to the restored tree: {done.stderr.strip()}")
+        carried += 1
+    return carried
+
+
+def _leads_through_a_link(tree: Path, path: Path) -> bool:
+    return any((tree / above).is_symlink() for above in path.parents)

@@ -1,0 +1,193 @@
+"""An archive at its destination: opened, verified, and what its manifest says of its databases."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from isal import isal_zlib
+
+from lifeboat.airflow import connections
+from lifeboat.archive import CHUNK, GZIP_WINDOW, dump_entry_name, engine_of_entry
+from lifeboat.archive.read import ArchiveReader, Verified
+from lifeboat.catalog import archives
+from lifeboat.databases import Dump, Extension, digest
+from lifeboat.databases.digest import DumpDigest, DumpParser
+from lifeboat.databases.postgresql import digest as postgresql_digest
+from lifeboat.databases.postgresql import extensions
+from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
+from lifeboat.settings.config import Settings
+from lifeboat.storage import Destination
+from lifeboat.support.logs import logger
+from lifeboat.support.progress import Progress
+
+log = logger(__name__)
+
+NOT_ENCRYPTED = (
+    "nobody signed this archive, which is not encrypted: whoever could write to its destination could forge it"
+)
+
+_RULES = {"mysql": digest.RULES, "postgresql": postgresql_digest.RULES}  # the versions of today, by engine
+
+
+@contextlib.contextmanager
+def opened(settings: Settings, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
+    """Open an archive at its destination, by range reads.
+
+    :raises ArchiveError: it is not an archive, or is one of ours without a manifest, or of laravel-backup and the
+        settings do not accept these.
+    """
+    foreign = archives.kind_of(key) == "legacy"
+    if foreign:
+        refuse_legacy(settings, application, f"{key} at {destination}")
+    passwords = connections.archive_passwords(settings.encryption_of(application))
+    with destination.open(key) as file:
+        reader = ArchiveReader(file, f"{key} at {destination}", *passwords, foreign=foreign, key="" if foreign else key)
+        if not foreign and not reader.has_manifest:
+            raise ArchiveError(f"{reader.where} holds no manifest, so nothing says what it should restore to.")
+        yield reader
+
+
+def refuse_legacy(settings: Settings, application: str | None, where: str) -> None:
+    """:raises ArchiveError: the settings do not accept archives of laravel-backup."""
+    try:
+        settings.refuse_legacy(application, datetime.now(UTC))
+    except SettingsError as error:
+        raise ArchiveError(f"{where} is not read. {error.message}", error.hint) from error
+
+
+def unsigned(reader: ArchiveReader) -> str:
+    """Say why nobody vouches for an archive; nothing where it is signed."""
+    if not reader.has_manifest:
+        return "nobody signed this archive of laravel-backup: whoever could write to its destination could forge it"
+    if not reader.is_encrypted:
+        return NOT_ENCRYPTED
+    return ""
+
+
+def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None, sha256: str = "") -> Verified:
+    """Verify that an archive is whole, and the one of that key, and that its marker tells the truth about it.
+
+    :param key: empty for a file of any name.
+    :param marker: that stands beside it; None where none does.
+    :param sha256: that it must have; by default what the marker says.
+    :raises ArchiveError: it is not.
+    """
+    verified = reader.verify(sha256 or (marker["archive"]["sha256"] if marker else None))
+    manifest = reader.manifest()
+    if manifest is None:
+        return verified
+    reader.refuse_another(manifest, key)
+    captured_databases(reader, manifest)
+    wrong = archives.wrong_fields(marker, manifest, verified) if marker is not None else []
+    if wrong:
+        raise ArchiveError(
+            f"{reader.where} is not as its marker says: {', '.join(wrong)} differ.",
+            "Somebody changed the marker; the archive is whole. Copy the marker from another destination.",
+        )
+    return verified
+
+
+def captured_database(reader: ArchiveReader, database: str) -> Dump | None:
+    """Return what the manifest says of a database, or None where there is no manifest."""
+    manifest = reader.manifest()
+    if manifest is None:
+        return None
+    found = next((dump for dump in captured_databases(reader, manifest) if dump.database == database), None)
+    if found is None:
+        raise RestoreError(f"The manifest does not know the database {database!r}.")
+    return found
+
+
+def captured_databases(reader: ArchiveReader, manifest: Mapping[str, Any]) -> list[Dump]:
+    """Return what a manifest says of all databases.
+
+    :raises ArchiveError: it says nothing of use.
+    """
+    facts = manifest.get("databases")
+    try:
+        return [Dump.from_json(each) for each in (facts if isinstance(facts, list) else [facts])]
+    except ValueError as error:
+        raise ArchiveError(f"{reader.where}: its manifest does not describe databases as manifests do.") from error
+
+
+def comparable(reader: ArchiveReader, captured: Dump) -> Dump:
+    """Return what was captured of a database with digests by the rules of today.
+
+    Where its digests were made by other rules, they are made again from the SQL in the archive, which verification and
+    the manifest vouch for.
+
+    :raises ArchiveError: the SQL is not what the manifest promises.
+    """
+    rules = _RULES.get(captured.engine, captured.digest_rules)
+    if captured.digest_rules == rules:
+        return captured
+    log.info("Digests of %s were made by older rules; making them again from the archive.", captured.database)
+    sha256 = hashlib.sha256()
+
+    def passing() -> Iterator[bytes]:
+        for chunk in sql_of(reader, dump_entry_name(captured.engine, captured.database)):
+            sha256.update(chunk)
+            yield chunk
+
+    try:
+        held = _digest_again(captured, passing())
+    except (DumpError, RestoreError) as error:
+        raise ArchiveError(f"{reader.where}: {error.message}", "Restore another archive.") from error
+    if sha256.hexdigest() != captured.sha256:
+        raise ArchiveError(f"{reader.where}: the dump of {captured.database!r} is not what the manifest promises.")
+    return replace(captured, tables=held.tables, objects=held.objects, digest_rules=rules)
+
+
+def _digest_again(captured: Dump, sql: Iterator[bytes]) -> DumpDigest:
+    if captured.engine == "postgresql":
+        return postgresql_digest.digest(sql)
+    parser = DumpParser(schema=captured.database)
+    for chunk in sql:
+        parser.feed(chunk)
+    return parser.finish()
+
+
+def extensions_of(reader: ArchiveReader, entry: str, captured: Dump | None) -> tuple[Extension, ...]:
+    """Return the extensions that a dump needs; where no manifest tells, as the dump itself does.
+
+    :param captured: what the manifest says of the database; None where there is no manifest.
+    """
+    if captured and captured.extensions is not None:
+        return captured.extensions
+    if engine_of_entry(entry) != "postgresql":
+        return ()
+    return tuple(extensions.of_dump(sql_of(reader, entry)))
+
+
+def sql_to_load(reader: ArchiveReader, entry: str, place: str) -> Iterator[bytes]:
+    """Yield the text of a dump for its load, and tell how far that has come.
+
+    :param place: where it is loaded to.
+    """
+    progress = Progress(f"Restoring {place}", None if entry.endswith(".gz") else reader.size(entry))
+    for chunk in sql_of(reader, entry):
+        yield chunk
+        progress.advance(len(chunk))
+
+
+def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
+    """Yield the text of a dump; those of laravel-backup may be compressed once more."""
+    if not entry.endswith(".gz"):
+        yield from reader.chunks(entry)
+        return
+    inflate = isal_zlib.decompressobj(wbits=GZIP_WINDOW)
+    for chunk in reader.chunks(entry):
+        waiting = chunk
+        while waiting:
+            try:
+                yield inflate.decompress(waiting, 4 * CHUNK)
+            except isal_zlib.error as error:  # type: ignore[misc]  # the library carries no types
+                raise RestoreError(f"{entry} is not a gzip file.") from error
+            waiting = inflate.unconsumed_tail
+    if not inflate.eof:
+        raise RestoreError(f"{entry} is cut short.")

@@ -1,0 +1,130 @@
+"""What a destination holds, read once: one listing, uploads that no listing shows, and the newest proofs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from lifeboat.catalog import archives as catalog
+from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, Marked, Proof
+from lifeboat.errors import ArchiveError, StorageError
+from lifeboat.storage import Destination
+from lifeboat.support.logs import logger
+
+if TYPE_CHECKING:
+    from lifeboat.settings.config import Settings
+
+log = logger(__name__)
+
+
+def read(destination: Destination, settings: Settings) -> Catalog:
+    """Read a destination. Archives count as proven only when the proofs that matter are authentic.
+
+    Nothing is called per object: of each application and kind, the newest proof is read, and that of the newest proven
+    archive; others only where these are forged. One that cannot be read is not believed, and yet keeps retention from
+    deleting the archive that it may prove.
+
+    :raises StorageError: the destination fails.
+    :raises SettingsError: there are proofs, and no password to authenticate them with.
+    """
+    found = catalog.read(destination.list(), settings.legacy_zone)
+    uploads = tuple(upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS)
+    proven: dict[tuple[str, Kind], list[Archive]] = {}
+    for archive in found.archives:
+        if archive.proven and archive.application in settings.applications:
+            proven.setdefault((archive.application, archive.kind), []).append(archive)
+    newest: dict[tuple[str, Kind], Proof] = {}
+    forged: set[str] = set()
+    authentic: set[str] = set()
+    for subject, archives in proven.items():
+        latest = max(archives, key=lambda archive: found.proofs[archive.key])
+        newest[subject] = _proof_of(destination, settings, found, latest)
+        for archive in archives:
+            proof = newest[subject] if archive is latest else _proof_of(destination, settings, found, archive)
+            if not proof.error:
+                authentic.add(archive.key)
+                break  # this is the one that protects
+            if proof.unread:
+                break  # and so may this
+            forged.add(archive.key)
+        if not newest[subject].unread:
+            (forged if newest[subject].error else authentic).add(latest.key)
+    archives_found = (a._replace(proven=False) if a.key in forged else a for a in found.archives)
+    return replace(
+        found,
+        archives=tuple(archives_found),
+        uploads=uploads,
+        newest_proofs=newest,
+        unchecked=frozenset(found.proofs) - authentic,
+    )
+
+
+def examine(destination: Destination, settings: Settings) -> Catalog:
+    """Read a destination, the marker of the newest archive of each application and kind, and how much room is left.
+
+    :raises StorageError: the destination fails.
+    :raises SettingsError: there are proofs, and no password to authenticate them with.
+    """
+    found = read(destination, settings)
+    marked: dict[tuple[str, Kind], Marked] = {}
+    for archive in found.archives:
+        subject = archive.application, archive.kind
+        if archive.kind in OWN_KINDS and archive.application in settings.applications and subject not in marked:
+            marked[subject] = _marked(destination, archive.key)
+    return replace(found, newest_marked=marked, free=destination.free())
+
+
+def _marked(destination: Destination, key: str) -> Marked:
+    try:
+        marker = catalog.read_marker(destination, key) or {}
+    except StorageError as error:
+        return Marked(error=str(error))
+    totals = marker.get("totals")
+    limits, by_hand = (totals.get(name) if isinstance(totals, dict) else None for name in ("limits", "by_hand"))
+    # Older versions counted none.
+    return Marked(limits if type(limits) is int else 0, by_hand if type(by_hand) is int else 0)
+
+
+def _proof_of(destination: Destination, settings: Settings, found: Catalog, archive: Archive) -> Proof:
+    from lifeboat.airflow import connections
+
+    passwords = connections.archive_passwords(settings.encryption_of(archive.application))
+    return read_proof(destination, archive, found.proofs[archive.key], *passwords)
+
+
+def read_proof(
+    destination: Destination,
+    archive: Archive,
+    stored_at: datetime,
+    password: str | None,
+    previous: Sequence[str] = (),
+) -> Proof:
+    """Return what the proof of an archive says, or why it is none.
+
+    :param stored_at: when it was stored: the time that stands in for the proof's own where it is not one.
+    """
+    from lifeboat.catalog import proof
+
+    key = archive.key
+    try:
+        facts = proof.read(destination, key, password, previous)
+        if facts.get("destination", destination.name) != destination.name:
+            raise ArchiveError(f"{key + catalog.PROOF} at {destination} is the proof of a copy elsewhere.")
+        if facts.get("archive", {}).get("size", archive.size) != archive.size:
+            raise ArchiveError(f"{key} at {destination} is not the archive that was proven: its size differs.")
+        recovery = timedelta(seconds=proof.recovery_seconds(facts))
+        proven_at = datetime.fromisoformat(facts["proven_at"])
+        if proven_at.tzinfo is None:
+            raise ValueError("a time of no zone")
+        return Proof(key, proven_at.astimezone(UTC), recovery, missed=int(facts.get("missed", 0)))
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        error = f"{key + catalog.PROOF} at {destination} lacks what a proof must say"
+    except ArchiveError as failure:
+        error = str(failure)
+    except StorageError as failure:
+        log.warning("%s", failure)
+        return Proof(key, stored_at, timedelta(), str(failure), unread=True)
+    log.warning("%s", error)
+    return Proof(key, stored_at, timedelta(), error)

@@ -1,0 +1,91 @@
+"""One Slack message and one email for a run that failed, whatever killed it, or that somebody wants to hear of.
+
+This module holds what a DAG is given, and imports the rest only when a run has ended: DAG files must parse fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from airflow.sdk import BaseNotifier
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+    from jinja2 import Environment
+
+    from lifeboat.airflow.alerts.message import Message
+    from lifeboat.settings.config import Alerts
+
+
+class _RunNotifier(BaseNotifier):
+    """Tells every channel of the settings about a run; for a DAG, not for its tasks.
+
+    Only on the DAG it is called once a run, also when a task was killed. A channel that fails is logged and stops
+    neither the other channel nor the backup.
+    """
+
+    template_fields: Sequence[str] = ()
+
+    def render_template_fields(self, context: Context, jinja_env: Environment | None = None) -> None:
+        """Render nothing: there is nothing to render, and `airflow dags test` passes a DAG that could not."""
+
+    def notify(self, context: Context) -> None:
+        """Send the message, if there is one."""
+        from lifeboat.airflow.alerts import channels
+        from lifeboat.settings import unreadable
+
+        settings = unreadable.read()
+        alerts = settings.alerts
+        if isinstance(settings, unreadable.Unreadable):
+            self.log.error("%s", settings.reason)
+        else:
+            unreadable.remember(alerts)
+        if message := self.message(context, alerts):
+            for channel, failure in channels.send(alerts, message).items():
+                if failure:
+                    self.log.error("The alert by %s failed: %s", channel, failure)
+
+    def message(self, context: Context, alerts: Alerts) -> Message | None:
+        """Return what to send."""
+        raise NotImplementedError
+
+
+class FailureAlert(_RunNotifier):
+    """Tell that a run failed, and why; for a DAG's ``on_failure_callback``."""
+
+    def message(self, context: Context, alerts: Alerts) -> Message:
+        """Return what failed, and when the last good backups were."""
+        from lifeboat.airflow.alerts import reports
+
+        return reports.failed_run(context)
+
+
+class RestoreReport(_RunNotifier):
+    """Tell what a restore brought back; for the ``on_success_callback`` of a restore."""
+
+    def message(self, context: Context, alerts: Alerts) -> Message:
+        """Return what was restored from where, how long it took, and what was compared."""
+        from lifeboat.airflow.alerts import reports
+
+        return reports.restored_run(context)
+
+
+class DrillReport(_RunNotifier):
+    """Tell what a drill proved; for the ``on_success_callback`` of a drill."""
+
+    def message(self, context: Context, alerts: Alerts) -> Message:
+        """Return what was proven, how long recovery took, and what is still unproven."""
+        from lifeboat.airflow.alerts import reports
+
+        return reports.drilled_run(context)
+
+
+class SuccessNotice(_RunNotifier):
+    """Tell that a run succeeded, where the settings ask for it; for a DAG's ``on_success_callback``."""
+
+    def message(self, context: Context, alerts: Alerts) -> Message | None:
+        """Return the good news, or nothing for a DAG that is not asked for."""
+        from lifeboat.airflow.alerts import reports
+
+        return reports.succeeded_run(context) if context["dag"].dag_id in alerts.on_success else None

@@ -1,0 +1,195 @@
+"""Collect what is to be told of a run that has ended, from what its tasks left in XComs and from the destinations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.actions import check
+from lifeboat.actions.check import Examined
+from lifeboat.airflow.alerts.message import Failure, Message
+from lifeboat.airflow.operators.base import FAILURE
+from lifeboat.catalog.proof import compared_text, same_text
+from lifeboat.settings import config, unreadable
+from lifeboat.settings.unreadable import Unreadable
+from lifeboat.support.logs import logger
+from lifeboat.text import age_text, plural, size_text
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+log = logger(__name__)
+
+EXAMINE_SECONDS = 6  # for the last good backups, which a dead destination must not delay
+NO_REASON = "It left no reason: it was killed, timed out, or marked failed. The task's log tells more."
+TIMED_OUT = "The run took longer than its limit, and was ended."
+
+
+def failed_run(context: Context) -> Message:
+    """Collect what failed in a run, and why, from what its tasks left."""
+    dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
+    ti = context.get("ti")
+    failures: list[Failure] = []
+    try:
+        if ti is not None:
+            states = ti.get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {})
+            failures = [_failure(ti, name, run_id) for name, state in states.items() if state == "failed"]
+    except Exception as error:  # noqa: BLE001  # an alert without details is better than none
+        log.warning("The alert has no details: %s.", error)
+    if not failures:
+        failures = [Failure(dag_id, "", _reason(context))]
+    note = "Nothing half-done counts as a backup; what was published before is untouched."
+    good = last_good([failure.subject for failure in failures])
+    return Message(f"{dag_id} failed", run_id, tuple(failures), good, note, _url(context))
+
+
+def _reason(context: Context) -> str:
+    """Return why a run failed whose tasks left no reason."""
+    settings = unreadable.read()
+    if isinstance(settings, Unreadable):
+        return settings.reason
+    return TIMED_OUT if context.get("reason") == "timed_out" else NO_REASON
+
+
+def succeeded_run(context: Context) -> Message:
+    """Return that a run succeeded, and when the last good backups were."""
+    title = f"{context['dag'].dag_id} succeeded"
+    return Message(title, str(context["run_id"]), last_good=last_good(), url=_url(context))
+
+
+def restored_run(context: Context) -> Message:
+    """Collect what a restore's tasks left."""
+    dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
+    title = f"{dag_id} succeeded"
+    lines: list[str] = []
+    try:
+        lines = list(_restored_lines(context["ti"], run_id))
+        if not any(line.startswith("Restored") for line in lines):
+            title = f"{dag_id} restored nothing: nobody approved it"
+    except Exception as error:  # noqa: BLE001  # a report without details is better than none
+        log.warning("The report has no details: %s.", error)
+    return Message(title, run_id, note="\n".join(lines), url=_url(context))
+
+
+def _restored_lines(ti: Any, run_id: str) -> Iterator[str]:
+    def left(task: str, key: str = "return_value") -> list[Any]:
+        return [value for value in ti.xcom_pull(task_ids=[task], key=key, run_id=run_id) or [] if value]
+
+    for sealed in left("select", "plan"):
+        plan = sealed["facts"]
+        yield f"From {plan['key']} at {plan['destination']}, captured {plan['captured_at']}."
+    for key in left("safety_backup"):
+        yield f"Safety backup: {key}"
+    for facts in (*left("restore"), *left("restore_database")):
+        compared = facts["compared"]
+        same = (
+            "not compared"
+            if compared is None
+            else f"{plural(compared, 'table')} compared, all {same_text(facts['limits'], len(facts['missed']))}"
+        )
+        yield (
+            f"Restored database {facts['database']} into {facts['schema']}: {plural(facts['rows'], 'row')} of"
+            f" {plural(facts['tables'], 'table')} in {facts['seconds']:.0f} s; {same}."
+        )
+        yield from (f"Note: {warning}." for warning in facts["warnings"])
+        yield from (f"For an administrator of the server: {each['sql']};" for each in facts["missed"] if each["sql"])
+    for facts in left("restore_files"):
+        kept = f"; the old tree is kept at {facts['kept']}" if facts["kept"] else ""
+        yield (
+            f"Restored {plural(facts['files'], 'file')}, {size_text(facts['bytes'])}, to {facts['target']}"
+            f" in {facts['seconds']:.0f} s{kept}."
+        )
+        yield from (f"Note: {warning}." for warning in facts["warnings"])
+    for commands in left("after_restore"):
+        yield f"Ran {'; '.join(commands)}."
+
+
+def drilled_run(context: Context) -> Message:
+    """Collect what a drill's tasks left, and what is still unproven."""
+    dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
+    title = f"{dag_id} succeeded"
+    lines: list[str] = []
+    try:
+        tasks = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill"]
+        proven = filter(None, context["ti"].xcom_pull(task_ids=tasks, run_id=run_id) or [])
+        lines = [_drill_line(facts) for facts in proven]
+        title = f"{dag_id}: {plural(len(lines), 'archive')} proven" if lines else f"{dag_id}: nothing to prove yet"
+    except Exception as error:  # noqa: BLE001  # a report without details is better than none
+        log.warning("The report has no details: %s.", error)
+    return Message(title, run_id, last_good=_coverage(), note="\n".join(lines), url=_url(context))
+
+
+def _drill_line(facts: dict[str, Any]) -> str:
+    notes = "".join(f" Note: {note}." for note in facts["notes"])
+    return (
+        f"Proven: {facts['key']} at {facts['destination']}; recovered in {facts['seconds']:.0f} s; compared"
+        f" {compared_text(facts['compared'])}.{notes}"
+    )
+
+
+def _coverage() -> tuple[str, ...]:
+    """Return what is proven, and what is not, as far as destinations can be read in time."""
+    return tuple(
+        line
+        for each in _examined().values()
+        for line in check.report(finding for finding in each.findings if finding.check.endswith(" coverage"))
+    )
+
+
+def _url(context: Context) -> str:
+    ti = context.get("ti")
+    return str(ti.log_url).partition("/tasks/")[0] if ti is not None else ""
+
+
+def _failure(ti: Any, name: str, run_id: str) -> Failure:
+    """Return what a failed task left; mapped tasks are named ``<task id>_<map index>``."""
+    task_id, _, index = name.rpartition("_")
+    candidates = [(task_id, int(index)), (name, -1)] if index.isdigit() else [(name, -1)]
+    for task, map_index in candidates:
+        left = ti.xcom_pull(task_ids=task, key=FAILURE, map_indexes=map_index, run_id=run_id)
+        if isinstance(left, dict):
+            # As text, whatever somebody may have made of it: nothing may keep an alert from being sent.
+            subject, reason = (str(left.get(part) or "") for part in ("subject", "reason"))
+            return Failure(task if map_index < 0 else f"{task}[{map_index}]", subject, reason or NO_REASON)
+    return Failure(name, "", NO_REASON)
+
+
+def last_good(subjects: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return when the newest archives of applications were captured, as far as that can be found out in time.
+
+    :param subjects: what failed; only its applications are told of, or all where it names none.
+    """
+    settings, now = unreadable.read(), datetime.now(UTC)
+    if isinstance(settings, Unreadable):
+        return ("The last good backup is not known: the settings cannot be read. No backup is taken until they can.",)
+    try:
+        examined = _examined()
+    except Exception as error:  # noqa: BLE001  # an alert without it is better than none
+        return (f"The last good backup is not known: {type(error).__name__}.",)
+    silent = [name for name in settings.destinations if name not in examined or not examined[name].held]
+    lines = []
+    for application in _named_by(subjects, settings.applications) or settings.applications:
+        times = [times[0] for each in examined.values() for times in each.held.get(application, {}).values()]
+        unknown = "not known" if silent else "none was found"
+        when = f"{max(times):%Y-%m-%d %H:%M} UTC, {age_text(now - max(times))} ago" if times else unknown
+        lines.append(f"Last good backup of {application}: {when}")
+    return (*lines, *([f"Could not be read: {', '.join(silent)}."] if silent else []))
+
+
+def _named_by(subjects: Sequence[str], applications: Iterable[str]) -> list[str]:
+    """Return the applications whose name or key begins a subject."""
+    starts = [subject + "," for subject in subjects]
+    return [name for name in applications if any(start.startswith((f"{name},", f"{name}/")) for start in starts)]
+
+
+def _examined() -> dict[str, Examined]:
+    """Look at every destination that answers in time; return what was found, by name."""
+    settings, now = config.load(), datetime.now(UTC)
+    names = list(settings.applications)
+    pool = ThreadPoolExecutor(len(settings.destinations))
+    pending = {name: pool.submit(check.examine, name, settings, names, now) for name in settings.destinations}
+    pool.shutdown(wait=False)
+    done, _ = wait(pending.values(), EXAMINE_SECONDS)
+    return {name: examination.result() for name, examination in pending.items() if examination in done}

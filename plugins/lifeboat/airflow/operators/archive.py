@@ -1,0 +1,66 @@
+"""Pack what is staged into one archive."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.airflow.operators.base import ApplicationOperator, chosen
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from lifeboat.catalog.archives import Kind
+
+
+class PackArchiveOperator(ApplicationOperator):
+    """Pack the staged dumps of an application into one encrypted archive.
+
+    :param kind: kind of the archive.
+    """
+
+    template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "kind")
+
+    def __init__(self, *, kind: Kind, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def step(self, context: Context) -> dict[str, Any]:
+        """Pack; return key, size in bytes and SHA-256 of the archive, sealed."""
+        from lifeboat.actions import backup
+        from lifeboat.airflow import connections
+        from lifeboat.airflow.operators.sealed import seal
+        from lifeboat.files import selection as files
+
+        settings = self.settings()
+        only = chosen(context, "databases")
+        databases = [
+            database.name for database in settings.databases_of(self.application) if not only or database.name in only
+        ]
+        password = connections.archive_password(settings.encryption_of(self.application))
+        note = note_of(context)
+        selection = files.selection_of(settings, self.application) if self.kind == "application" else None
+        staging = self.opened_staging(context)
+        packed = backup.pack_archive(staging, self.application, self.kind, databases, password, note, selection)
+        return seal(context, settings, archive_of(self.application), packed.to_json())
+
+
+def note_of(context: Context) -> str:
+    """Return the note of the trigger form.
+
+    :raises SettingsError: it is like that of safety backups, which are never restored as the latest.
+    """
+    from lifeboat.actions.restore import SAFETY_NOTE
+    from lifeboat.errors import SettingsError
+
+    note = str(context["params"].get("note") or "")
+    if note.startswith(SAFETY_NOTE):
+        raise SettingsError(
+            f"A note that begins with {SAFETY_NOTE!r} marks what a restore backed up.", "Write another note."
+        )
+    return note
+
+
+def archive_of(application: str) -> str:
+    """Return what the archive of an application is sealed as."""
+    return f"packed archive of {application}"

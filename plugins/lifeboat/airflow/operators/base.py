@@ -1,0 +1,178 @@
+"""What the operators share: settings, staging, what the trigger form chose, and how a failure is told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+
+from lifeboat.airflow.compat import AirflowException, AirflowFailException, AirflowSkipException
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from lifeboat.settings.config import Settings
+    from lifeboat.staging import Staging
+    from lifeboat.storage import Destination
+
+FAILURE = "failure"  # XCom key under which a failed task leaves its reason for the alert
+PROGRESS = "progress"  # XCom key under which a running task leaves how far it has come, for the page
+PREPARE = "prepare_staging"  # task that opens the staging of an application
+ALL = "all applications"
+ALL_DESTINATIONS = "all destinations"
+ACTIVE = ["queued", "running"]
+LONGEST_REASON = 20_000  # characters
+
+
+class LifeboatOperator(BaseOperator):
+    """A step of a pipeline."""
+
+    ui_color = "#e3f2ef"
+
+    def execute(self, context: Context) -> Any:
+        """Do the step; leave how far it is, and the reason of a failure, its secrets masked, for page and alert."""
+        from lifeboat.errors import LifeboatError
+        from lifeboat.support.progress import reported
+
+        try:
+            with reported(lambda reached: context["ti"].xcom_push(key=PROGRESS, value=reached._asdict())):
+                return self.step(context)
+        except AirflowSkipException:
+            raise
+        except LifeboatError as error:
+            ends = AirflowFailException if error.lasting else AirflowException  # the one is not tried again
+            raise ends(leave_reason(context, self.subject, error)) from None
+        except BaseException as error:  # execution timeouts are not Exceptions
+            leave_reason(context, self.subject, error)
+            raise
+
+    def step(self, context: Context) -> Any:
+        """Do the step itself."""
+        raise NotImplementedError
+
+    @property
+    def subject(self) -> str:
+        """What the step works on, as an alert names it."""
+        return ""
+
+    def tell_missing_alerts(self, settings: Settings) -> None:
+        """Say which channels are off; for one task at the start of a run."""
+        for channel in ("slack", "email"):
+            if getattr(settings.alerts, channel) is None:
+                self.log.warning("No %s alerts: the settings name none under alerts.%s.", channel, channel)
+
+    def settings(self) -> Settings:
+        """Read the settings anew: they may have changed since the DAG was parsed."""
+        from lifeboat.settings import config
+
+        return config.load()
+
+
+def leave_reason(context: Context, subject: str, error: BaseException) -> str:
+    """Leave the reason of a failure, its secrets masked, where the alert finds it; return it."""
+    from lifeboat.airflow.compat import redact
+
+    text = str(redact(str(error) or type(error).__name__))
+    reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may not be UTF-8
+    context["ti"].xcom_push(key=FAILURE, value={"subject": subject, "reason": reason[:LONGEST_REASON]})
+    return reason
+
+
+class ApplicationOperator(LifeboatOperator):
+    """A step for one application.
+
+    :param application: name of the application in the settings.
+    """
+
+    template_fields: Sequence[str] = ("application",)
+
+    def __init__(self, *, application: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.application = application
+
+    @property
+    def subject(self) -> str:
+        return self.application
+
+    def staging(self, context: Context, opened_on: str = "") -> Staging:
+        """Return the staging of this application in this run.
+
+        :param opened_on: name of the machine that opened it.
+        """
+        from lifeboat.airflow import connections
+
+        run = context["dag_run"]
+        root = connections.staging(self.settings().staging)
+        return root.of(run.dag_id, run.run_id, self.application, opened_on)
+
+    def opened_staging(self, context: Context) -> Staging:
+        """Return the same, for a step that can tell where it was opened when it does not find it."""
+        group = f"{self.task_group.group_id}." if self.task_group and self.task_group.group_id else ""
+        return self.staging(context, context["ti"].xcom_pull(task_ids=group + PREPARE) or "")
+
+    def sweep(self, context: Context, settings: Settings) -> list[str]:
+        """Remove the staging of runs that have ended; return the runs that have not."""
+        from lifeboat import staging
+        from lifeboat.airflow import connections
+
+        run = context["dag_run"]
+        alive: list[str] = []
+
+        def is_over(run_id: str) -> bool:
+            if run_id == run.run_id:
+                return False
+            # Counting, because asking for the state of a run that somebody deleted is an error.
+            over = context["ti"].get_dr_count(run.dag_id, run_ids=[run_id], states=ACTIVE) == 0
+            if not over:
+                alive.append(run_id)
+            return over
+
+        for run_id in staging.sweep(connections.staging(settings.staging), run.dag_id, is_over):
+            self.log.info("Removed the staging that run %s left.", run_id)
+        return alive
+
+
+class DestinationOperator(LifeboatOperator):
+    """A step for one destination, for the applications that the trigger form chose.
+
+    :param destination: name of the destination in the settings.
+    """
+
+    template_fields: Sequence[str] = ("destination",)
+
+    def __init__(self, *, destination: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+
+    @property
+    def subject(self) -> str:
+        return f"destination {self.destination}"
+
+    def begin(self, settings: Settings) -> None:
+        """Tell once in a run what concerns all of it."""
+        if self.destination == next(iter(settings.destinations)):
+            self.tell_missing_alerts(settings)
+
+    def applications(self, context: Context, settings: Settings) -> list[str]:
+        """Return the chosen applications that keep archives at this destination; skip where there is none."""
+        wanted = context["params"].get("destination", ALL_DESTINATIONS)
+        if wanted not in (ALL_DESTINATIONS, self.destination):
+            raise AirflowSkipException(f"The run was asked for {wanted} only.")
+        application = context["params"].get("application", ALL)
+        names = list(settings.applications) if application == ALL else [application]
+        here = [name for name in names if self.destination in settings.destinations_of(name)]
+        if not here:
+            raise AirflowSkipException(f"{application} keeps no archives at {self.destination}.")
+        return here
+
+    def target(self, settings: Settings) -> Destination:
+        """Return the destination, ready for what deletes."""
+        from lifeboat.airflow import connections
+
+        return connections.destination(self.destination, settings.destinations[self.destination].for_cleanup)
+
+
+def chosen(context: Context, param: str) -> tuple[str, ...]:
+    """Return the names that the trigger form chose; empty when it left the choice open."""
+    return tuple(context["params"].get(param) or ())

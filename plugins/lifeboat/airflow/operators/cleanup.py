@@ -1,0 +1,72 @@
+"""Plan what retention deletes at one destination, and delete exactly that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.airflow.compat import AirflowSkipException
+from lifeboat.airflow.operators.base import DestinationOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class EvaluateRetentionOperator(DestinationOperator):
+    """Decide about every archive of a destination, and print the plan.
+
+    Plans are made for now, also in backfilled runs.
+    """
+
+    def step(self, context: Context) -> dict[str, Any]:
+        """Plan; return what is to be deleted, and for when that was decided, sealed."""
+        from lifeboat.actions import cleanup
+        from lifeboat.airflow.operators.sealed import seal
+
+        settings = self.settings()
+        self.begin(settings)
+        now = datetime.now(UTC)
+        evaluation = cleanup.evaluate(self.target(settings), settings, self.applications(context, settings), now)
+        for line in cleanup.lines(evaluation):
+            self.log.info("%s", line)
+        facts = {"now": now.isoformat(), **evaluation.order.to_json()}
+        return seal(context, settings, _plan_of(self.destination), facts)
+
+
+class DeleteArchivesOperator(DestinationOperator):
+    """Delete what the plan named, as far as a fresh listing still says so.
+
+    :param order: what `EvaluateRetentionOperator` returned.
+    """
+
+    template_fields: Sequence[str] = (*DestinationOperator.template_fields, "order")
+
+    def __init__(self, *, order: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.order = order
+
+    def step(self, context: Context) -> dict[str, Any]:
+        """Delete; return the totals."""
+        from lifeboat.actions import cleanup
+        from lifeboat.actions.cleanup import Order
+        from lifeboat.airflow.operators.sealed import unseal
+
+        if context["params"].get("dry_run"):
+            raise AirflowSkipException("A dry run deletes nothing.")
+        settings = self.settings()
+        facts = unseal(context, settings, _plan_of(self.destination), self.order)
+        now = datetime.fromisoformat(facts.pop("now"))
+        cleaned = cleanup.clean(
+            self.target(settings),
+            settings,
+            self.applications(context, settings),
+            now,
+            Order.from_json(facts),
+            datetime.now(UTC),
+        )
+        return {"deleted": len(cleaned.deleted), "left": len(cleaned.left), "freed": cleaned.freed}
+
+
+def _plan_of(destination: str) -> str:
+    return f"clean-up plan of {destination}"

@@ -1,0 +1,49 @@
+"""Dump one database into staging."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.airflow.compat import AirflowSkipException
+from lifeboat.airflow.operators.base import ApplicationOperator, chosen
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class DumpDatabaseOperator(ApplicationOperator):
+    """Dump one database of an application into staging: one snapshot, compressed, nothing locked.
+
+    :param database: name of the database in the settings.
+    """
+
+    template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "database")
+
+    def __init__(self, *, database: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.database = database
+
+    @property
+    def subject(self) -> str:
+        return f"{self.application}, database {self.database}"
+
+    def step(self, context: Context) -> dict[str, Any]:
+        """Dump, unless the trigger form chose other databases; return the totals."""
+        from lifeboat.actions import backup
+        from lifeboat.databases import count_limits
+
+        only = chosen(context, "databases")
+        if only and self.database not in only:
+            raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
+        settings = self.settings()
+        (database,) = settings.databases_of(self.application, (self.database,))
+        engine, refusal = backup.restorable(settings, database)
+        dump = backup.dump_database(self.opened_staging(context), database, engine, refusal)
+        return {
+            "database": dump.database,
+            "tables": len(dump.tables),
+            "rows": dump.rows,
+            "sql_bytes": dump.sql_bytes,
+            "limits": count_limits(dump.limits),
+        }

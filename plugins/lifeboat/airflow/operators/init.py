@@ -1,0 +1,24 @@
+"""Prepare a destination, once, and try it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lifeboat.airflow.operators.base import DestinationOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class InitDestinationOperator(DestinationOperator):
+    """Prepare a destination for its first use, and try it; a second time changes nothing."""
+
+    def step(self, context: Context) -> None:
+        """Prepare it, and say in the log what came of it."""
+        from lifeboat.airflow import connections, doctor
+        from lifeboat.airflow.operators.doctor import tell
+
+        kept = self.settings().destinations[self.destination]
+        destination = connections.destination(self.destination, kept)
+        self.log.info("%s %s.", destination, destination.init())
+        tell(self, doctor.examine_destination(self.destination, kept))

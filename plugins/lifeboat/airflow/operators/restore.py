@@ -1,0 +1,317 @@
+"""The steps of a restore: select, verify, approve, safety backup, databases, files, what comes after.
+
+Each step is given the plan that `select` sealed, and leaves a receipt, sealed as well, that names that plan. A step
+goes on only when all that must come before it left theirs: what Airflow shows as a task's state, somebody may have set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.airflow.compat import AirflowSkipException
+from lifeboat.airflow.operators.base import ApplicationOperator, LifeboatOperator, chosen
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from lifeboat.decide.recovery import DatabaseStep, RestorePlan
+    from lifeboat.settings.config import Settings
+
+PLAN = "plan"  # XCom key of `select`
+RECEIPT = "receipt"  # XCom key of the other steps
+RESTORE_PLAN = "restore plan"  # what a plan is sealed as
+VERIFY, APPROVE, SAFETY_BACKUP = "verify", "approve", "safety_backup"  # task ids
+LONGEST_PLAN = timedelta(hours=24)  # as long as a run; later, what a plan says of what exists may be wrong
+ANY_DESTINATION = "any destination"
+
+
+class SelectArchiveOperator(LifeboatOperator):
+    """Find the archive that the trigger form asks for, and decide where everything goes.
+
+    :param files: whether the application's files are restored, too.
+    """
+
+    template_fields: Sequence[str] = ("files",)
+
+    def __init__(self, *, files: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.files = files
+
+    def step(self, context: Context) -> list[dict[str, Any]]:
+        """Select; leave the plan, and return the databases to restore.
+
+        :raises SettingsError: a second person is to approve, and nobody knows who the first one is.
+        """
+        from lifeboat.actions import restore
+        from lifeboat.airflow.operators.sealed import seal
+        from lifeboat.decide.recovery import LATEST, RestoreRequest
+
+        settings = self.settings()
+        self.tell_missing_alerts(settings)
+        if settings.restore.require_approval:
+            _require_requester(context["dag_run"])
+        params = context["params"]
+        destination = params["destination"]
+        request = RestoreRequest(
+            application=params["application"],
+            archive=params["archive"] or LATEST,
+            destination="" if destination == ANY_DESTINATION else destination,
+            databases=chosen(context, "databases"),
+            table=params.get("table") or "",
+            files=self.files,
+            path=params.get("path") or "",
+            into=params["into"] or "",
+            overwrite=_names(params["overwrite"]),
+        )
+        # The run's own time names what is new, so that a task that is tried again makes no second copy.
+        plan = restore.select(settings, request, context["dag_run"].run_after or datetime.now(UTC))
+        facts = plan.to_json()
+        context["ti"].xcom_push(key=PLAN, value=seal(context, settings, RESTORE_PLAN, facts))
+        return list(facts["databases"])
+
+
+def _require_requester(run: Any) -> None:
+    """Make sure that somebody is known to ask for a restore, so that another person can approve it."""
+    from lifeboat.errors import SettingsError
+
+    hint = "Trigger the DAG again yourself: then another person can approve it."
+    if run.clear_number:
+        raise SettingsError("This run was cleared, so whoever asks for this restore may not be who started it.", hint)
+    if not run.triggering_user_name:
+        raise SettingsError("No person started this run, so nobody would be the second one.", hint)
+
+
+def _names(typed: str | Sequence[str] | None) -> tuple[str, ...]:
+    return (typed,) if isinstance(typed, str) and typed else tuple(typed or ())
+
+
+def planned(context: Context, settings: Settings, sealed: object) -> RestorePlan:
+    """Return the plan that `select` sealed.
+
+    :raises UntrustedError: it did not seal this one.
+    """
+    from lifeboat.airflow.operators.sealed import unseal
+    from lifeboat.decide.recovery import RestorePlan
+
+    return RestorePlan.from_json(unseal(context, settings, RESTORE_PLAN, sealed, LONGEST_PLAN))
+
+
+def leave_receipt(context: Context, settings: Settings, sealed: dict[str, Any]) -> None:
+    """Leave word that the current task has done its part of a plan.
+
+    :param sealed: the plan, which `planned` accepted.
+    """
+    from lifeboat.airflow.operators.sealed import seal
+    from lifeboat.support.signing import SIGNATURE
+
+    ti = context["ti"]
+    what = _receipt_of(ti.task_id, ti.map_index)
+    facts = {"plan": sealed[SIGNATURE], "began": _began(context)}
+    ti.xcom_push(key=RECEIPT, value=seal(context, settings, what, facts))
+
+
+def _began(context: Context) -> str:
+    """Return when the run began, which changes when it is cleared and when it is made anew."""
+    return str(context["dag_run"].start_date)
+
+
+def require_receipts(
+    context: Context, settings: Settings, sealed: dict[str, Any], *tasks: str | tuple[str, int]
+) -> None:
+    """Make sure that tasks have done their part of a plan.
+
+    :param tasks: their ids, with the index of those that are mapped.
+    :raises UntrustedError: one did not, or for another plan.
+    """
+    from lifeboat.airflow.operators.sealed import HINT, unseal
+    from lifeboat.errors import UntrustedError
+    from lifeboat.support.signing import SIGNATURE
+
+    for each in tasks:
+        task, index = each if isinstance(each, tuple) else (each, -1)
+        receipt = context["ti"].xcom_pull(task_ids=task, key=RECEIPT, map_indexes=index)
+        what = _receipt_of(task, index)
+        facts = unseal(context, settings, what, receipt, LONGEST_PLAN)
+        if facts["plan"] != sealed[SIGNATURE]:
+            raise UntrustedError(f"The {what} is of another plan.", HINT)
+        if task == APPROVE:
+            _require_first_time(context, facts)
+
+
+def _require_first_time(context: Context, approval: dict[str, Any]) -> None:
+    """:raises UntrustedError: what was approved may have been done already."""
+    from lifeboat.errors import UntrustedError
+
+    ti = context["ti"]
+    if approval.get("began") != _began(context) or ti.max_tries > (ti.task.retries or 0):
+        raise UntrustedError(
+            "The approval was used: this step, or its run, was cleared since.", "Trigger the DAG again, and ask again."
+        )
+
+
+def _receipt_of(task: str, index: int | None) -> str:
+    return f"receipt of {task}" if index in (None, -1) else f"receipt of {task}[{index}]"
+
+
+class RestoreStepOperator(ApplicationOperator):
+    """A step of a restore that was planned.
+
+    :param plan: what `SelectArchiveOperator` left.
+    """
+
+    template_fields: Sequence[str] = ("plan",)
+
+    def __init__(self, *, plan: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(application="", **kwargs)
+        self.plan = plan
+        self.known_plan: RestorePlan | None = None
+
+    @property
+    def subject(self) -> str:
+        return f"{self.known_plan.application}, {self.known_plan.key}" if self.known_plan else ""
+
+    def step(self, context: Context) -> Any:
+        """Check the plan and what must come before this step, do the step, and leave its receipt."""
+        settings = self.settings()
+        self.known_plan = plan = planned(context, settings, self.plan)
+        require_receipts(context, settings, self.plan, *self.before(settings, plan))
+        try:
+            result = self.carry_out(context, settings, plan)
+        except AirflowSkipException:
+            leave_receipt(context, settings, self.plan)  # there was nothing to do
+            raise
+        leave_receipt(context, settings, self.plan)
+        return result
+
+    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        """Return the tasks whose receipts this step needs."""
+        return (VERIFY, *((APPROVE,) if settings.restore.require_approval else ()), SAFETY_BACKUP)
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> Any:
+        """Do the step itself."""
+        raise NotImplementedError
+
+
+class VerifyArchiveOperator(RestoreStepOperator):
+    """Read the whole archive before anything is changed."""
+
+    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        return ()
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> None:
+        """Verify."""
+        from lifeboat.actions import restore
+
+        restore.verify(settings, plan)
+
+
+class SafetyBackupOperator(RestoreStepOperator):
+    """Back up what the restore is about to replace."""
+
+    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        return super().before(settings, plan)[:-1]
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> str:
+        """Take and publish the backup; return its key. Skipped where nothing is replaced."""
+        from lifeboat.actions import restore
+        from lifeboat.airflow import connections
+
+        run = context["dag_run"]
+        scratch = connections.staging(settings.staging).of(run.dag_id, run.run_id, plan.application)
+        self.sweep(context, settings)
+        scratch.create()
+        try:
+            taken = restore.safety_backup(settings, plan, scratch)
+        finally:
+            scratch.remove()
+        if taken is None:
+            raise AirflowSkipException("Nothing that exists is replaced.")
+        return taken.packed.key
+
+
+class RestoreDatabaseOperator(RestoreStepOperator):
+    """Load one database from the archive and compare it with what was captured.
+
+    :param database: the one of the plan's databases that has this task's index.
+    """
+
+    template_fields: Sequence[str] = (*RestoreStepOperator.template_fields, "database")
+
+    def __init__(self, *, database: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.database = database
+        self.schema = ""
+
+    @property
+    def subject(self) -> str:
+        return f"{self.known_plan.application}, database {self.schema}" if self.known_plan else ""
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> dict[str, Any]:
+        """Restore; return the facts for the report."""
+        from lifeboat.actions import restore
+
+        params = context["params"]
+        database = self._database(plan, context["ti"].map_index)
+        self.schema = database.schema
+        restored = restore.restore_database(
+            settings,
+            plan,
+            database,
+            sequential=bool(params.get("sequential")),
+            compare=bool(params.get("compare", True)),
+        )
+        return restored.to_json()
+
+    def _database(self, plan: RestorePlan, index: int | None) -> DatabaseStep:
+        """Return the database of the plan that this task restores.
+
+        :raises UntrustedError: the task was given another one.
+        """
+        from lifeboat.airflow.operators.sealed import HINT
+        from lifeboat.errors import UntrustedError
+
+        step = dict(enumerate(plan.databases)).get(-1 if index is None else index)
+        if step is None or self.database != asdict(step):
+            raise UntrustedError(f"The database that restore[{index}] was given is not the one of the plan.", HINT)
+        return step
+
+
+class RestoreFilesOperator(RestoreStepOperator):
+    """Bring the files out of the archive, and swap them in where they replace something."""
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> dict[str, Any]:
+        """Restore; return the facts for the report."""
+        from lifeboat.actions import restore
+
+        return restore.restore_files(settings, plan).to_json()
+
+
+class AfterRestoreOperator(RestoreStepOperator):
+    """Run the commands that the settings name for a restored application.
+
+    :param databases: id of the task that restores databases.
+    :param files: id of the task that restores files.
+    """
+
+    def __init__(self, *, databases: str, files: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.databases = databases
+        self.files = files
+
+    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        restored = ((self.databases, index) for index in range(len(plan.databases)))
+        return (*super().before(settings, plan), *restored, self.files)
+
+    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> list[str]:
+        """Run; return the commands. Skipped where there are none."""
+        from lifeboat.actions import after_restore
+
+        if not context["params"].get("after_restore", True):
+            raise AirflowSkipException("The run was asked to run no commands.")
+        commands = after_restore.run_commands(settings, plan)
+        if not commands:
+            raise AirflowSkipException("The settings name no commands under after_restore, or only a part is restored.")
+        return commands

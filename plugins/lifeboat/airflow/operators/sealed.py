@@ -1,0 +1,75 @@
+"""What the steps of a run leave for each other in XComs, signed.
+
+Whoever may trigger DAGs may also change XComs and states of tasks through Airflow's API. So nothing in an XCom is
+believed that decides what is deleted, overwritten, stored or proven, unless a step of the same run signed it: the
+secret is in connections, which workers read and users of the API do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from lifeboat.settings.config import Settings
+
+PURPOSE = b"lifeboat run"
+HINT = "Trigger the DAG again. Airflow's audit log says who changed what."
+
+
+def seal(context: Context, settings: Settings, what: str, facts: Any) -> dict[str, Any]:
+    """Return facts for an XCom, bound to this run, to what it was asked for and to what they are about.
+
+    :param what: tells them from other facts of the run, in words.
+    """
+    from lifeboat.airflow import connections
+    from lifeboat.support import signing
+
+    made = {**_run(context), "what": what, "at": datetime.now(UTC).isoformat(), "facts": facts}
+    plain = json.loads(signing.canonical(made))  # tuples are lists, as they are for whoever reads the XCom
+    return signing.signed(plain, connections.signing_secret(settings), PURPOSE)
+
+
+def unseal(
+    context: Context, settings: Settings, what: str, sealed: object, longest: timedelta | None = None
+) -> dict[str, Any]:
+    """Return the facts that a step of this run sealed.
+
+    :param sealed: what the XCom holds; None when there is none.
+    :param longest: how old they may be; any age when left out.
+    :raises UntrustedError: no step of this run sealed them, they were sealed as something else, or are too old.
+    """
+    from lifeboat.airflow import connections
+    from lifeboat.errors import UntrustedError
+    from lifeboat.support import signing
+
+    if sealed is None:
+        raise UntrustedError(
+            f"There is no {what}: the step that leaves it did not run, whatever state Airflow shows.", HINT
+        )
+    secret = connections.signing_secret(settings)
+    if not isinstance(sealed, Mapping) or not signing.is_authentic(sealed, secret, PURPOSE):
+        raise UntrustedError(
+            f"The {what} was not signed by a step of this run: it was changed, left by an earlier version of Lifeboat,"
+            " or signed with another secret.",
+            HINT,
+        )
+    if {name: sealed.get(name) for name in ("dag", "run", "conf")} != _run(context) or sealed["what"] != what:
+        raise UntrustedError(f"The {what} was signed for another run or step.", HINT)
+    if longest and datetime.now(UTC) - datetime.fromisoformat(sealed["at"]) > longest:
+        hours = longest.total_seconds() / 3600
+        raise UntrustedError(f"The {what} is more than {hours:.0f} hours old.", "Trigger the DAG again.")
+    return cast(dict[str, Any], sealed["facts"])
+
+
+def _run(context: Context) -> dict[str, str]:
+    from lifeboat.support import signing
+
+    run = context["dag_run"]
+    conf = hashlib.sha256(signing.canonical(run.conf or {})).hexdigest()
+    return {"dag": run.dag_id, "run": run.run_id, "conf": conf}

@@ -1,0 +1,35 @@
+"""Read archives back in turn."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.airflow.operators.base import DestinationOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ReadBackOperator(DestinationOperator):
+    """Read back the archives of a destination whose turn it is; fail with those that are not what was published."""
+
+    def step(self, context: Context) -> dict[str, Any]:
+        """Read; return the totals."""
+        from lifeboat.actions import readback
+        from lifeboat.errors import UnhealthyError
+
+        settings = self.settings()
+        self.begin(settings)
+        applications = self.applications(context, settings)
+        now = datetime.now(UTC)
+        night = readback.read_night(
+            settings,
+            self.target(settings),
+            applications,
+            context["dag_run"].start_date or now,  # a retry has what its first try left of the budget
+            now,
+        )
+        if night.failed:
+            raise UnhealthyError("\n".join(night.failed.values()))
+        return {"read": len(night.read), "bytes": night.bytes}

@@ -1,0 +1,314 @@
+"""The task groups that the DAG files compose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote
+
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetAny,
+    BaseNotifier,
+    BaseOperator,
+    Param,
+    TaskGroup,
+    XComArg,
+)
+
+from lifeboat.airflow.alerts import FailureAlert, SuccessNotice
+from lifeboat.airflow.compat import BACKOFF, CronTriggerTimetable
+from lifeboat.airflow.operators.archive import PackArchiveOperator
+from lifeboat.airflow.operators.base import PREPARE
+from lifeboat.airflow.operators.check import CheckDestinationOperator, CompareDestinationsOperator
+from lifeboat.airflow.operators.cleanup import DeleteArchivesOperator, EvaluateRetentionOperator
+from lifeboat.airflow.operators.drill import ChooseArchivesOperator, DrillOperator
+from lifeboat.airflow.operators.dump import DumpDatabaseOperator
+from lifeboat.airflow.operators.init import InitDestinationOperator
+from lifeboat.airflow.operators.restore import (
+    APPROVE,
+    PLAN,
+    SAFETY_BACKUP,
+    VERIFY,
+    AfterRestoreOperator,
+    RestoreDatabaseOperator,
+    RestoreFilesOperator,
+    SafetyBackupOperator,
+    SelectArchiveOperator,
+    VerifyArchiveOperator,
+)
+from lifeboat.airflow.operators.settings import UnreadableSettingsOperator, WatchSettingsOperator
+from lifeboat.airflow.operators.staging import PrepareStagingOperator, RemoveStagingOperator
+from lifeboat.airflow.operators.upload import UploadArchiveOperator
+from lifeboat.airflow.operators.verify import ReadBackOperator
+from lifeboat.settings.config import AFTER_BACKUP
+from lifeboat.settings.unreadable import Unreadable
+from lifeboat.text import group_id
+
+if TYPE_CHECKING:
+    from lifeboat.settings.config import BackupKind, Settings
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "data-platform",
+    "retries": 3,
+    "retry_delay": timedelta(minutes=2),
+    "retry_exponential_backoff": BACKOFF,
+    "max_retry_delay": timedelta(minutes=30),
+}
+LONGEST_DUMP = timedelta(hours=12)
+LONGEST_RUN = timedelta(hours=24)
+LONGEST_STEP = timedelta(hours=6)
+LONGEST_APPROVAL = timedelta(hours=12)
+LONGEST_LOOK = timedelta(minutes=5)
+
+
+def dag_options(*tags: str, notice: BaseNotifier | None = None, queue: str | None = None) -> dict[str, Any]:
+    """Return what every DAG of Lifeboat has in common, as arguments of `DAG`.
+
+    :param notice: tells of a run that succeeded; only where the settings ask for it when left out.
+    :param queue: of the workers that run it; Airflow's default queue when left out.
+    """
+    return {
+        "catchup": False,
+        "max_active_runs": 1,
+        "default_args": DEFAULT_ARGS | _in_queue(queue),
+        "tags": ["lifeboat", *tags],
+        "dagrun_timeout": LONGEST_RUN,
+        "on_failure_callback": FailureAlert(),
+        "on_success_callback": notice or SuccessNotice(),
+    }
+
+
+def compose(
+    dag: DAG,
+    settings: Settings | Unreadable,
+    tasks: Callable[[Settings], None],
+    params: Callable[[Settings], dict[str, Param]],
+) -> None:
+    """Fill the current DAG; where the settings cannot be read, with one task that fails and says why.
+
+    :param tasks: adds what the settings say.
+    :param params: returns the fields of the trigger form.
+    """
+    if isinstance(settings, Unreadable):
+        UnreadableSettingsOperator(task_id="settings", retries=0, execution_timeout=LONGEST_LOOK)
+        return
+    tasks(settings)
+    dag.params.update(params(settings))  # last: every task that is made after it carries a copy
+
+
+def queue_of_files(settings: Settings | Unreadable) -> str | None:
+    """Return the queue of the workers that have the files of all applications, if it is one."""
+    return None if isinstance(settings, Unreadable) else settings.queue_of(settings.applications)
+
+
+def watch_settings() -> None:
+    """Add a look at the settings to the current DAG."""
+    WatchSettingsOperator(task_id="settings", retries=0, execution_timeout=LONGEST_LOOK)
+
+
+def backup_schedule(settings: Settings | Unreadable, kind: BackupKind, cron: str) -> CronTriggerTimetable | None:
+    """Return when backups of a kind are taken: never, where no application has any.
+
+    :param cron: in the settings' time zone.
+    """
+    needless = not isinstance(settings, Unreadable) and not settings.applications_of(kind)
+    return None if needless else CronTriggerTimetable(cron, timezone=settings.timezone)
+
+
+def backup_groups(settings: Settings, kind: BackupKind, interval: timedelta) -> None:
+    """Add one task group per application of the settings to the current DAG.
+
+    :param kind: kind of the archives.
+    :param interval: time between two scheduled runs.
+    """
+    for application in settings.applications_of(kind):
+        with TaskGroup(group_id=group_id(application, settings.applications)):
+            backup_group(settings, application, kind, interval)
+
+
+def backup_group(settings: Settings, application: str, kind: BackupKind, interval: timedelta) -> None:
+    """Add the steps of one application's backup to the current task group."""
+    prepare = PrepareStagingOperator(
+        task_id=PREPARE,
+        application=verbatim(application),
+        kind=kind,
+        interval=interval,
+        max_active_tis_per_dag=1,  # backfilled runs start at once; one after the other sees what the former began
+        execution_timeout=LONGEST_STEP,
+    ).as_setup()  # type: ignore[no-untyped-call]
+    databases = [database.name for database in settings.databases_of(application)]
+    archive = PackArchiveOperator(
+        task_id="archive",
+        application=verbatim(application),
+        kind=kind,
+        # The trigger form may have left databases out; and what follows a setup directly has no choice.
+        trigger_rule="none_failed_min_one_success" if databases else "all_success",
+        execution_timeout=LONGEST_STEP,
+        **(_in_queue(settings.queue_of([application])) if kind == "application" else {}),
+    )
+    upload = UploadArchiveOperator.partial(
+        task_id="upload",
+        application=verbatim(application),
+        archive=archive.output,
+        outlets=[archive_asset(application)],
+        map_index_template="{{ task.destination }}",
+        execution_timeout=LONGEST_STEP,
+    ).expand(destination=list(map(verbatim, settings.destinations_of(application))))
+    remove = RemoveStagingOperator(task_id="remove_staging", application=verbatim(application)).as_teardown(
+        setups=prepare
+    )
+    if databases:
+        dump = DumpDatabaseOperator.partial(
+            task_id="dump",
+            application=verbatim(application),
+            map_index_template="{{ task.database }}",
+            execution_timeout=LONGEST_DUMP,
+        ).expand(database=list(map(verbatim, databases)))
+        prepare >> dump >> archive
+    else:
+        prepare >> archive
+    archive >> upload >> remove
+
+
+def _in_queue(queue: str | None) -> dict[str, Any]:
+    return {"queue": queue} if queue else {}
+
+
+def init_step(_: Settings) -> None:
+    """Add the task that prepares a destination to the current DAG."""
+    InitDestinationOperator(
+        task_id="init", destination="{{ params.destination }}", retries=0, execution_timeout=LONGEST_LOOK
+    )
+
+
+def cleanup_groups(settings: Settings) -> None:
+    """Add one task group per destination to the current DAG: a destination that fails stops no other."""
+    for destination in settings.destinations:
+        with TaskGroup(group_id=group_id(destination, settings.destinations)):
+            evaluate = EvaluateRetentionOperator(
+                task_id="evaluate_retention", destination=verbatim(destination), execution_timeout=LONGEST_STEP
+            )
+            DeleteArchivesOperator(
+                task_id="delete_archives",
+                destination=verbatim(destination),
+                order=cast(dict[str, Any], evaluate.output),  # rendered to what it returned
+                execution_timeout=LONGEST_STEP,
+            )
+
+
+def check_groups(settings: Settings) -> None:
+    """Add a check of every destination to the current DAG, and their comparison."""
+    checks = {}
+    for destination in settings.destinations:
+        with TaskGroup(group_id=group_id(destination, settings.destinations)):
+            checks[destination] = CheckDestinationOperator(
+                task_id="check", destination=verbatim(destination), execution_timeout=LONGEST_STEP
+            )
+    compare = CompareDestinationsOperator(
+        task_id="compare",
+        checks={destination: check.task_id for destination, check in checks.items()},
+        trigger_rule="all_done",
+        execution_timeout=LONGEST_STEP,
+    )
+    list(checks.values()) >> compare
+
+
+def verify_groups(settings: Settings) -> None:
+    """Add the reading of every destination to the current DAG."""
+    for destination in settings.destinations:
+        with TaskGroup(group_id=group_id(destination, settings.destinations)):
+            ReadBackOperator(task_id="read_back", destination=verbatim(destination), execution_timeout=LONGEST_DUMP)
+
+
+def restore_steps(settings: Settings, *, files: bool) -> None:
+    """Add the steps of a restore to the current DAG: nothing is changed before the whole archive was read.
+
+    :param files: whether the application's files are restored, too.
+    """
+    # Whoever asks is waiting for the answer, and may ask again.
+    select = SelectArchiveOperator(task_id="select", files=files, retries=0, execution_timeout=LONGEST_STEP)
+    plan = cast(dict[str, Any], XComArg(select, key=PLAN))  # rendered to what it left
+    verify = VerifyArchiveOperator(task_id=VERIFY, plan=plan, execution_timeout=LONGEST_STEP)
+    safety = SafetyBackupOperator(task_id=SAFETY_BACKUP, plan=plan, execution_timeout=LONGEST_DUMP)
+    restore = "restore_database" if files else "restore"
+    databases = RestoreDatabaseOperator.partial(
+        task_id=restore,
+        plan=plan,
+        map_index_template="{{ task.database['schema'] }}",
+        trigger_rule="none_failed",  # nothing to back up is no reason to stop
+        execution_timeout=LONGEST_DUMP,
+    ).expand(database=select.output)
+    select >> verify >> safety >> databases
+    if settings.restore.require_approval:
+        verify >> _approval(plan) >> safety
+    if files:
+        of_files = RestoreFilesOperator(
+            task_id="restore_files", plan=plan, trigger_rule="none_failed", execution_timeout=LONGEST_STEP
+        )
+        after = AfterRestoreOperator(
+            task_id="after_restore",
+            plan=plan,
+            databases=restore,
+            files=of_files.task_id,
+            trigger_rule="none_failed",
+            execution_timeout=LONGEST_STEP,
+        )
+        safety >> of_files
+        [databases, of_files] >> after
+
+
+def drill_schedule(settings: Settings | Unreadable) -> Any:
+    """Return the schedule of drills that the settings ask for; none after backups that are not known."""
+    if settings.drill.schedule == AFTER_BACKUP:
+        return (
+            None
+            if isinstance(settings, Unreadable)
+            else AssetAny(*(archive_asset(application) for application in settings.applications))
+        )
+    return CronTriggerTimetable(settings.drill.schedule, timezone=settings.timezone)
+
+
+def drill_groups(settings: Settings) -> None:
+    """Add the rehearsals of every application to the current DAG."""
+    for application in settings.applications:
+        with TaskGroup(group_id=group_id(application, settings.applications)):
+            choose = ChooseArchivesOperator(
+                task_id="choose_archives", application=verbatim(application), execution_timeout=LONGEST_STEP
+            )
+            DrillOperator.partial(
+                task_id="drill",
+                application=verbatim(application),
+                outlets=[proof_asset(application)],
+                map_index_template="{{ task.choice['facts']['destination'] }}: {{ task.choice['facts']['key'] }}",
+                max_active_tis_per_dag=1,  # they share a scratch server
+                execution_timeout=LONGEST_DUMP,
+            ).expand(choice=choose.output)
+
+
+def archive_asset(application: str) -> Asset:
+    """Return the asset that is updated when an archive of an application is published at a destination."""
+    return Asset(f"lifeboat/archive/{quote(application)}")  # no scheme: one would load every provider at every parse
+
+
+def proof_asset(application: str) -> Asset:
+    """Return the asset that is updated when an archive of an application is proven to restore."""
+    return Asset(f"lifeboat/proof/{quote(application)}")
+
+
+def _approval(plan: dict[str, Any]) -> BaseOperator:
+    from lifeboat.airflow.operators.approval import SecondPersonOperator
+
+    return SecondPersonOperator(
+        task_id=APPROVE,
+        plan=plan,
+        subject="A restore waits for a second person",
+        response_timeout=LONGEST_APPROVAL,
+    )
+
+
+def verbatim(name: str) -> str:
+    """Return a template that Airflow renders to a name as it is, even where Jinja would take or change a part of it."""
+    return name if name.isprintable() and "{" not in name else f"{{{{ {name!a} }}}}"

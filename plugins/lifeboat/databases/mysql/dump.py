@@ -1,0 +1,823 @@
+"""MySQL and MariaDB, dumped through whichever client is installed.
+
+All that differs between the two families of clients stands here: the options they know, how they want TLS, and what
+their errors mean. Options are probed from the client's own ``--help``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, NamedTuple
+
+from lifeboat.databases import UNPROTECTED, Dump, Dumpable, Limit, Server, limit_texts
+from lifeboat.databases.digest import RULES, DumpDigest, DumpParser
+from lifeboat.databases.mysql import events as mysql_events
+from lifeboat.databases.mysql import limits as mysql_limits
+from lifeboat.databases.mysql import source as mysql_source
+from lifeboat.databases.mysql.limits import Choice, Line
+from lifeboat.databases.mysql.source import Source, Taker
+from lifeboat.databases.watch import Doing, Watch
+from lifeboat.errors import DumpError, Lasting, LifeboatError
+from lifeboat.support.logs import logger
+from lifeboat.support.processes import child, environment, secret_file
+from lifeboat.text import listed
+
+log = logger(__name__)
+
+_NAME = r"""`(?:[^`]|``)+`|"(?:[^"]|"")+"|\*"""  # in double quotes where sql_mode has ANSI_QUOTES
+_GRANT = re.compile(rf"GRANT (?P<what>.+?) ON (?P<schema>{_NAME})\.(?P<table>{_NAME}) TO ")
+UNFINISHED = "_lifeboat_restore_unfinished"  # table in a schema that a restore is filling, or left half-way
+LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
+LOCK_POLL = 15
+NAMED = 20  # tables or routines that a message names
+SEARCH_SECONDS = 60  # for characters without a unique Unicode form, in all tables of a database
+MULTI_STATEMENTS_OFF = 1  # an option of the protocol
+LONGEST_LOCK_NAME = 64
+UNLIMITED = (1 << 64) - 1
+FEWEST_UNLIMITED = (1 << 32) - 1  # what servers of 32 bits call unlimited
+# Whatever the server's own are: nothing may cut the rows short. Comments of versions keep each server's own apart.
+SETTINGS = (
+    f"SET SESSION sql_select_limit = {UNLIMITED}, max_join_size = {UNLIMITED}, sql_big_selects = 1"
+    " /*!80000 , max_execution_time = 0 */ /*M!100100 , max_statement_time = 0 */"
+)
+IDLE_SECONDS = 31_536_000  # the lock's session is idle while the dump runs; servers allow up to a year
+
+CONNECTION_HINTS = {
+    1045: Lasting(
+        "Check login and password of the Airflow connection; a user who must use TLS needs ssl_mode in its extras."
+    ),
+    2002: "Check host, port and socket of the Airflow connection, and that the server runs.",
+    2003: "Check host, port and socket of the Airflow connection, and that the server runs.",
+    2005: "Check the host of the Airflow connection.",
+    2006: "The server went away; look at its log. The next try starts anew.",
+    2013: "The server went away; look at its log. The next try starts anew.",
+    2026: "Check ssl and ssl_mode in the extras of the Airflow connection; if the line broke midway, the server's log.",
+    2059: Lasting("The client does not know the user's authentication plugin; install the server's own client."),
+    2061: Lasting("caching_sha2_password wants TLS: set ssl_mode in the extras of the Airflow connection."),
+}
+HINTS = CONNECTION_HINTS | {
+    1044: Lasting("Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database."),
+    1049: Lasting("Check the database's name in the settings, and the connection's host."),
+    1104: Lasting(
+        "The server's sql_big_selects is off, which this client cannot change: SET GLOBAL sql_big_selects = 1."
+    ),
+    1142: Lasting("Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database."),
+    1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
+    1168: Lasting(
+        "A MERGE table names one that is gone, or none of MyISAM; repair or drop it, or list it in exclude_tables."
+    ),
+    1356: Lasting("A view refers to something that is gone; repair or drop the view, or list it in exclude_tables."),
+    1370: Lasting("Grant the connection's user EXECUTE on that database: its views call functions."),
+    1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
+    1814: Lasting(
+        "A table has no tablespace; import it (ALTER TABLE ... IMPORT TABLESPACE), or list it in exclude_tables."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Client:
+    """An installed client of a server.
+
+    :param version: the first line of its help.
+    :param options: the long options that it knows, without dashes.
+    """
+
+    path: str
+    version: str
+    options: frozenset[str]
+
+    @property
+    def is_mariadb(self) -> bool:
+        """Whether the client is MariaDB's, whatever it is called."""
+        return "MariaDB" in self.version
+
+    @property
+    def release(self) -> tuple[int, int]:
+        """The first two numbers of its version; zeros where its help names none."""
+        # Some name the version of the client beside that of the distribution.
+        found = re.search(r"\b(?:Distrib|from) (\d+)\.(\d+)", self.version) or re.search(
+            r"\bVer (\d+)\.(\d+)", self.version
+        )
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    def arguments(self, option_file: str, wanted: Mapping[str, str]) -> list[str]:
+        """Return how a command begins: the client, its option file, and those of the wanted options that it knows.
+
+        :param wanted: each with what follows its name: ``=`` and a value, or nothing.
+        """
+        known = [f"--{option}{value}" for option, value in wanted.items() if option in self.options]
+        return [self.path, f"--defaults-file={option_file}", *known]
+
+
+def parse_help(path: str, text: str) -> Client:
+    """Read what a client says of itself."""
+    # Two spaces exactly: deeper lines are descriptions, which name options too.
+    options = re.findall(r"^  (?:-\w, )?--([a-z][a-z0-9-]+)", text, re.MULTILINE)
+    return Client(path, text.partition("\n")[0].strip(), frozenset(options))
+
+
+def find_client(*, for_mariadb: bool) -> Client:
+    """Find a dump client: one of the server's own family, whatever it is called, or else the newest of any.
+
+    :raises DumpError: none is installed, or it does not run.
+    """
+    names = ("mariadb-dump", "mysqldump") if for_mariadb else ("mysqldump", "mariadb-dump")
+    others = []
+    for client in all_installed(names):
+        if client.is_mariadb == for_mariadb:
+            return client
+        others.append(client)
+    if others:
+        return max(others, key=lambda client: client.release)
+    raise DumpError(
+        "No dump client on this worker: neither mariadb-dump nor mysqldump is on the PATH.",
+        Lasting("Install mariadb-client or mysql-client."),
+    )
+
+
+def installed(names: Sequence[str]) -> Client | None:
+    """Return the first of some clients that is installed and runs."""
+    return next(all_installed(names), None)
+
+
+def all_installed(names: Sequence[str]) -> Iterator[Client]:
+    """Yield all clients of some names that are installed and run: wherever in PATH, the first name first."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    for path in filter(None, (shutil.which(name, path=folder) for name in names for folder in folders)):
+        command = [path, "--no-defaults", "--help"]
+        probe = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        if probe.returncode == 0:
+            yield parse_help(path, probe.stdout)
+        else:
+            log.warning("%s does not run: %s", path, probe.stderr.strip())
+
+
+def dump_command(
+    client: Client,
+    option_file: str,
+    database: str,
+    excluded: Sequence[str],
+    choice: Choice | None = None,
+    *,
+    rows: bool = True,
+) -> list[str]:
+    """Return the command that writes one consistent, complete dump to its standard output.
+
+    :param rows: without them, it holds definitions only.
+    """
+    choice = choice or Choice()
+    wanted = {
+        **({} if rows else {"no-data": ""}),
+        "single-transaction": "",
+        "quick": "",
+        "routines": "",
+        **({"events": ""} if choice.events else {}),
+        **({"dump-history": ""} if choice.history else {}),
+        **({"force": ""} if choice.refused else {}),  # or it ends at the first table whose history it refuses
+        "triggers": "",
+        "hex-blob": "",  # bytes survive whatever the character sets on the way
+        "order-by-primary": "",  # gives the digests of tables an order
+        "no-tablespaces": "",  # tablespaces need the PROCESS privilege and mean nothing elsewhere
+        "set-gtid-purged": "=OFF",  # the history of the source does not belong into a copy
+        # MySQL 8's client asks for a table that other servers lack.
+        "column-statistics": "=1" if choice.histograms else "=0",
+        "masking-policies": "=0",  # nobody but administrators may read them, nor make them
+        "init-command": f"={SETTINGS}",
+        "default-character-set": "=utf8mb4",
+        "max-allowed-packet": "=1G",
+    }
+    ignored = [f"--ignore-table={database}.{table}" for table in excluded]
+    return [*client.arguments(option_file, wanted), *ignored, "--", database]
+
+
+def option_file_text(server: Server, client: Client) -> str:
+    """Return the text of the client's option file: login, address and TLS, so that none of it is in argv."""
+    options = {"user": server.user, "password": server.password}
+    if server.socket:
+        options["socket"] = server.socket
+    else:
+        options |= {"host": server.host, "port": str(server.port), "protocol": "tcp"}
+    options |= _tls_options(server.tls, client)
+    return "[client]\n" + "".join(f"{name}={_quoted(value)}\n" for name, value in options.items())
+
+
+def _tls_options(tls: dict[str, str], client: Client) -> dict[str, str]:
+    files = {name: value for name, value in tls.items() if name != "ssl-mode"}
+    mode = tls.get("ssl-mode", "").upper()
+    if not mode or mode == "PREFERRED":
+        # Clients of MariaDB from 11.4 on refuse servers without TLS unless they are told not to verify.
+        return files or ({"ssl-verify-server-cert": "0"} if client.is_mariadb else {})
+    if "ssl-mode" in client.options:
+        # Without TLS, a password for caching_sha2_password is sent encrypted with the server's own key.
+        key = {"get-server-public-key": "1"} if mode == "DISABLED" else {}
+        return files | {"ssl-mode": mode} | {name: value for name, value in key.items() if name in client.options}
+    if mode == "DISABLED":
+        return {"ssl": "0"}
+    # Said either way: clients from 11.4 on verify unless they are told not to.
+    return files | {"ssl": "1", "ssl-verify-server-cert": "1" if mode.startswith("VERIFY") else "0"}
+
+
+def _quoted(value: str) -> str:
+    """Quote a value for an option file, where ``#``, spaces, quotes and backslashes have meanings."""
+    escapes = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t", "\b": "\\b"}
+    return '"' + "".join(escapes.get(char, char) for char in value) + '"'
+
+
+class Session:
+    """A connection to the server: for queries, and for the lock of a database.
+
+    :param connection: an open DB-API connection of the server (`mysqlclient` or `mysql-connector-python`).
+    """
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def query(self, sql: str | bytes, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a query.
+
+        :raises DumpError: the server refuses it.
+        """
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql, values or None)  # without values, a percent sign means nothing
+            # The connection may ask for dictionaries instead of rows; they keep the order of the columns.
+            return [tuple(row.values()) if isinstance(row, dict) else row for row in cursor.fetchall()]
+
+    def execute(self, sql: bytes) -> int:
+        """Run a statement as it stands and return the number of rows that it changed."""
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute(sql)
+            count: int = cursor.rowcount
+            if cursor.description:
+                cursor.fetchall()
+            return count
+
+    def one_statement_at_a_time(self) -> None:
+        """Make sure that the server takes what is one statement here as one."""
+        if set_option := getattr(self._connection, "set_server_option", None):
+            set_option(MULTI_STATEMENTS_OFF)
+
+    def id(self) -> int:
+        """Return the number by which the server knows the connection."""
+        return int(self.query("SELECT CONNECTION_ID()")[0][0])
+
+    def duplicate_socket(self) -> socket.socket | None:
+        """Return a duplicate of the connection's socket, to shut it down while another thread waits for an answer.
+
+        :returns: None where the driver does not tell which socket it is.
+        """
+        descriptor = getattr(self._connection, "fileno", None)
+        return socket.socket(fileno=os.dup(descriptor())) if descriptor else None
+
+    def close(self) -> None:
+        """Close the connection, which may be gone."""
+        with contextlib.suppress(Exception):
+            self._connection.close()
+
+    def version(self) -> str:
+        """Return the server's version, with ``MariaDB`` in it where it is one."""
+        version: str = self.query("SELECT VERSION()")[0][0]
+        return version if "MariaDB" in version else f"{version}-MySQL"
+
+    def ahead(self) -> timedelta:
+        """Return how far the server's clock is ahead of this machine's."""
+        ((now,),) = self.query("SELECT UTC_TIMESTAMP(6)")
+        return now.replace(tzinfo=UTC) - datetime.now(UTC)  # type: ignore[no-any-return]
+
+    def stored(self, name: str) -> str:
+        """Return the name of a database or table as the server stores it: some keep all in lower case."""
+        ((folds,),) = self.query("SELECT @@lower_case_table_names")
+        return name.lower() if int(folds) == mysql_source.STORES_LOWER else name
+
+    def character_set(self, database: str) -> tuple[str, str]:
+        """Return the default character set and collation of a database.
+
+        :raises DumpError: the database is not there, or not for this user.
+        """
+        rows = self.query(
+            "SELECT default_character_set_name, default_collation_name"
+            " FROM information_schema.schemata WHERE schema_name = %s",
+            database,
+        )
+        if not rows:
+            raise DumpError(f"The server has no database {database!r} that this user may see.", HINTS[1049])
+        return rows[0]
+
+    def prepare(self) -> int:
+        """Make the session independent of the server's settings; return how many rows these allow in a result."""
+        ((limit,),) = self.query("SELECT @@sql_select_limit")
+        self.execute(SETTINGS.encode())
+        # Grants then quote names with backticks, and no query waits long for a lock.
+        self.execute(b"SET SESSION sql_mode = '', lock_wait_timeout = 1")
+        return int(limit)
+
+    def longest(self) -> int:
+        """Return how many bytes the longest statement may have that the server takes."""
+        ((longest,),) = self.query("SELECT @@max_allowed_packet")
+        return int(longest)
+
+    def doing(self, database: str) -> list[Doing]:
+        """Return what the server is doing for those of this user who came later and use the database."""
+        ((me, user),) = self.query("SELECT CONNECTION_ID(), SUBSTRING_INDEX(USER(), '@', 1)")
+        rows = (row[:7] for row in self.query("SHOW PROCESSLIST"))
+        return [
+            Doing(f"{command}, {state}" if state else command, _waits(command, state or ""))
+            for number, name, _, schema, command, _, state in rows
+            if number > me and name == user and schema == database
+        ]
+
+    def check_grants(self, database: str) -> list[str]:
+        """Make sure that the user sees triggers and routines: a client leaves out silently what it may not see.
+
+        :returns: warnings, where roles make it impossible to tell.
+        :raises DumpError: a grant is missing.
+        """
+        grants = [row[0] for row in self.query("SHOW GRANTS")]
+        missing = missing_grants(grants, database, is_mariadb="MariaDB" in self.version())
+        if not missing:
+            return []
+        what = f"The user lacks {' and '.join(missing)}, without which triggers or routines are left out silently."
+        if has_roles(grants):
+            log.warning("%s A role may grant it.", what)
+            return [f"{database}: {what}"]
+        raise DumpError(what, "Grant it, as README.md shows.")
+
+    def check_finished(self, database: str) -> None:
+        """Make sure that no restore left the database half-way: half a database is not a backup.
+
+        :raises DumpError: one did.
+        """
+        if self.query(
+            "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s", database, UNFINISHED
+        ):
+            raise DumpError(
+                "A restore is filling the database, or left it half-way.",
+                "Run that restore again; if the database is whole all the same, drop the table " + UNFINISHED + ".",
+            )
+
+    def check_excluded(self, database: str, excluded: Sequence[str], warnings: list[str]) -> list[str]:
+        """Return the excluded tables that exist, and add a warning for each that does not.
+
+        :raises DumpError: clients ignore tables whatever their case, so another table would be left out, too.
+        """
+        rows = self.query("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", database)
+        tables = {name for (name,) in rows}
+        for table in excluded:
+            others = sorted(name for name in tables if name != table and name.lower() == table.lower())
+            if others:
+                raise DumpError(
+                    f"Excluding {table!r} would exclude {others[0]!r}, too: clients compare without case.",
+                    "Fix exclude_tables in the settings, or rename the table.",
+                )
+            if table not in tables:
+                log.warning("exclude_tables names %r, which %s does not have.", table, database)
+                warnings.append(f"{database}: exclude_tables names {table!r}, which is not there")
+        return [table for table in excluded if table in tables]
+
+    @contextlib.contextmanager
+    def lock(self, database: str, patience: float = LOCK_PATIENCE) -> Iterator[None]:
+        """Keep other dumps and restores of the same database away; the lock dies with this connection.
+
+        :param patience: seconds to wait for the holder.
+        :raises DumpError: somebody else still holds it then.
+        """
+        name = _lock_name(database)
+        self.query(f"SET SESSION wait_timeout = {IDLE_SECONDS}")
+        deadline = time.monotonic() + patience
+        while self.query("SELECT GET_LOCK(%s, %s)", name, min(LOCK_POLL, max(patience, 0)))[0][0] != 1:
+            (holder,) = self.query("SELECT IS_USED_LOCK(%s)", name)[0]
+            if time.monotonic() >= deadline:
+                raise DumpError(
+                    f"Database {database!r} is being dumped or restored by connection {holder} of the same server.",
+                    "Wait for it to end, or look for it in SHOW PROCESSLIST.",
+                )
+            log.info("Waiting: connection %s is dumping or restoring %s.", holder, database)
+        yield
+        self.query("SELECT RELEASE_LOCK(%s)", name)
+
+
+def missing_grants(grants: Sequence[str], database: str, *, is_mariadb: bool = True) -> list[str]:
+    """Return what a dump needs and ``SHOW GRANTS`` does not show: the right to see triggers, and names of routines."""
+    here: set[str] = set()
+    sees_all_routines = False
+    for grant in grants:
+        match = _GRANT.match(grant)
+        if match is None:
+            continue
+        privileges = {name.strip().upper() for name in re.sub(r"\([^)]*\)", "", match["what"]).split(",")}
+        schema, table = (_unquoted(match[part]) for part in ("schema", "table"))
+        everything = privileges & {"ALL PRIVILEGES", "ALL"}
+        if schema == "*":
+            sees_all_routines |= bool(everything or privileges & {"SELECT", "SHOW_ROUTINE", "SHOW CREATE ROUTINE"})
+        if is_mariadb and schema == "mysql" and table in ("*", "proc"):  # MySQL keeps routines elsewhere
+            sees_all_routines |= bool(everything or "SELECT" in privileges)
+        if table == "*" and (schema == "*" or _like(schema, database)):
+            here |= privileges
+    if here & {"ALL PRIVILEGES", "ALL"}:
+        return []
+    # By the last three, routines have names only: `check_routines` looks whether there are any.
+    routines = sees_all_routines or here & {"SHOW CREATE ROUTINE", "EXECUTE", "ALTER ROUTINE", "CREATE ROUTINE"}
+    return [
+        *(["TRIGGER"] if "TRIGGER" not in here else []),
+        *(["SELECT ON mysql.proc (MariaDB) or SHOW_ROUTINE (MySQL)"] if not routines else []),
+    ]
+
+
+def reaches_only(grants: Sequence[str], schema: str) -> bool:
+    """Whether ``SHOW GRANTS`` shows rights on one schema, and nothing else but a login."""
+    return all("GRANT OPTION" not in grant and _is_of(schema, grant) for grant in grants)
+
+
+def _is_of(schema: str, grant: str) -> bool:
+    match = _GRANT.match(grant)
+    if match is None:
+        return False
+    pattern = _unquoted(match["schema"])
+    wild = "%" in re.sub(r"\\.", "", pattern)
+    return match["what"] == "USAGE" or (not wild and _like(pattern, schema))
+
+
+def check_routines(source: Source) -> None:
+    """Make sure that the user may read all routines that it sees.
+
+    :raises DumpError: it may not.
+    """
+    hidden = [repr(code.name) for code in source.code if code.text is None]
+    if hidden:
+        raise DumpError(
+            f"The user may not read {', '.join(hidden[:NAMED])}: it may run routines, but not show what they do.",
+            "Grant it SELECT ON mysql.proc (MariaDB) or SHOW_ROUTINE (MySQL), as README.md shows.",
+        )
+
+
+def check_limit(limit: int, client: Client) -> None:
+    """Make sure that nothing cuts the rows of the dump short without a word.
+
+    :param limit: of rows in a result, as a session of this user begins with it.
+    :raises DumpError: the server would.
+    """
+    if limit < FEWEST_UNLIMITED and "init-command" not in client.options:
+        raise DumpError(
+            f"The server's sql_select_limit would cut each table off after {limit} rows, and {client.version} cannot"
+            " change it.",
+            "SET GLOBAL sql_select_limit = DEFAULT, and take it out of init_connect and the server's option file.",
+        )
+
+
+def has_roles(grants: Sequence[str]) -> bool:
+    """Whether ``SHOW GRANTS`` names roles, whose own grants it may not show."""
+    return any(grant.startswith("GRANT ") and " ON " not in grant for grant in grants)
+
+
+def _unquoted(name: str) -> str:
+    mark = name[0]
+    return name if mark == "*" else name[1:-1].replace(mark * 2, mark)
+
+
+def _like(pattern: str, name: str) -> bool:
+    """Match a schema as grants do: ``%`` and ``_`` are wildcards, a backslash makes them letters."""
+    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
+    wildcards = {"%": ".*", "_": "."}
+    return bool(re.fullmatch("".join(wildcards.get(part) or re.escape(part[-1]) for part in parts), name, re.DOTALL))
+
+
+def dump(
+    connect: Callable[[], Any],
+    server: Server,
+    database: str,
+    excluded: Sequence[str],
+    write: Callable[[bytes], object],
+    ask_taker: Callable[[Iterable[str]], Taker] | None = None,
+) -> Dump:
+    """Dump one database as SQL in one consistent snapshot, without locking writers out.
+
+    :param connect: opens a DB-API connection to `server`.
+    :param excluded: tables to leave out.
+    :param write: takes the SQL in chunks; what it raises ends the dump.
+    :param ask_taker: asks the server of the restore connection, where the settings name one, about some collations.
+    :raises DumpError: nothing that was written counts then.
+    """
+    where = f"Dump of database {database!r} on {server.address} failed: "
+    with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
+        begun = _begin(connection, database, excluded)
+        session, version, client = begun.session, begun.version, begun.client
+        called, database, excluded = database, begun.database, begun.excluded
+        filling = UNFINISHED in excluded  # it is ours, marked and locked
+        with contextlib.nullcontext() if filling else session.lock(database):
+            if not filling:
+                session.check_finished(database)
+            source, left_out, broken = _source(begun)
+            limits = [] if filling else _limits(session, source, client, excluded, left_out, broken)
+            excluded = [*excluded, *left_out, *broken]
+            captured_at = datetime.now(UTC)
+            choice = mysql_limits.choose(source, client, excluded)
+            events = b"" if choice.events else _events(session, source, client)
+            with secret_file(option_file_text(server, client)) as (descriptor, path):
+                command = dump_command(client, path, database, excluded, choice)
+                log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
+                watch = Watch(database, partial(session.doing, database), "SHOW PROCESSLIST")
+                passed = _pump(database, excluded, command, descriptor, write, watch, choice, events)
+            _check_unaltered(session, source)
+            longest = session.longest()
+    if not filling:
+        limits += passed.limits
+        if ask_taker:
+            limits += _of_taker(ask_taker, source, excluded, passed.longest_line)
+        else:
+            limits += mysql_limits.of_longest(passed.longest_line, longest)
+    return Dump(
+        database=called,
+        engine="mysql",
+        server=version,
+        client=client.version,
+        character_set=begun.character_set,
+        collation=begun.collation,
+        captured_at=captured_at,
+        sql_bytes=passed.sql_bytes,
+        sha256=passed.sha256,
+        tables=passed.digest.tables,
+        objects=passed.digest.objects,
+        excluded_tables=tuple(excluded),
+        warnings=begun.warnings,
+        digest_rules=RULES,
+        unprotected_tables=tuple(limit.name for limit in limits if limit.kind == UNPROTECTED),
+        limits=tuple(limits),
+    )
+
+
+def check_dump(
+    connect: Callable[[], Any],
+    server: Server,
+    database: str,
+    excluded: Sequence[str],
+    ask_taker: Callable[[Iterable[str]], Taker] | None = None,
+) -> Dumpable:
+    """Go through all that a dump does but for its rows.
+
+    :param connect: opens a DB-API connection to `server`.
+    :param excluded: tables to leave out.
+    :param ask_taker: as for `dump`.
+    :raises DumpError: a dump would fail, or would silently lack something.
+    """
+    where = f"Trial dump of database {database!r} on {server.address} failed: "
+    with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
+        begun = _begin(connection, database, excluded)
+        session, version, client = begun.session, begun.version, begun.client
+        ahead = session.ahead()
+        session.check_finished(begun.database)
+        source, left_out, broken = _source(begun)
+        excluded = [*begun.excluded, *left_out, *broken]
+        tables = [table.name for table in source.tables if table.kind != "VIEW" and table.name not in excluded]
+        if denied := list(mysql_source.denied_tables(session, begun.database, tables)):
+            raise DumpError(f"the user may not read the rows of {listed(denied)}.", HINTS[1142])
+        with secret_file(option_file_text(server, client)) as (descriptor, path):
+            choice = mysql_limits.choose(source, client, excluded)
+            command = dump_command(client, path, begun.database, excluded, choice, rows=False)
+            watch = Watch(begun.database, partial(session.doing, begun.database), "SHOW PROCESSLIST")
+            events = b"" if choice.events else _events(session, source, client)
+            passed = _pump(begun.database, excluded, command, descriptor, lambda chunk: None, watch, choice, events)
+    limits = [*mysql_limits.of_client(source, client, excluded), *passed.limits]
+    if ask_taker:
+        limits += _of_taker(ask_taker, source, excluded, Line())
+    return Dumpable(version, client.version, ahead, (*begun.warnings, *limit_texts(limits), *_older(client, version)))
+
+
+def _older(client: Client, version: str) -> Iterator[str]:
+    """Yield a warning where a client is older than the server of its family.
+
+    :param version: of the server.
+    """
+    release = re.match(r"(\d+)\.(\d+)", version)
+    if release is None or client.is_mariadb != ("MariaDB" in version):
+        return
+    if client.release < (int(release[1]), int(release[2])):
+        yield (
+            f"{client.version} is older than the server, {version}, and may leave out what is new there: install the"
+            " client of the server's version"
+        )
+
+
+class _Begun(NamedTuple):
+    """A session that is about to dump a database.
+
+    :param database: as the server stores its name; so are the excluded tables.
+    :param warnings: what a reader of the dump should know.
+    """
+
+    session: Session
+    version: str
+    database: str
+    character_set: str
+    collation: str
+    excluded: list[str]
+    client: Client
+    warnings: tuple[str, ...]
+
+
+def _begin(connection: Any, database: str, excluded: Sequence[str]) -> _Begun:
+    """Make a session ready to dump a database, and find the client for it.
+
+    :raises DumpError: the user lacks rights, or there is no client that would write all rows.
+    """
+    session = Session(connection)
+    limit = session.prepare()
+    version = session.version()
+    database = session.stored(database)
+    excluded = [session.stored(table) for table in excluded]
+    character_set, collation = session.character_set(database)
+    warnings = session.check_grants(database)
+    excluded = session.check_excluded(database, excluded, warnings)
+    client = find_client(for_mariadb="MariaDB" in version)
+    check_limit(limit, client)
+    return _Begun(session, version, database, character_set, collation, excluded, client, tuple(warnings))
+
+
+def _source(begun: _Begun) -> tuple[Source, list[str], list[str]]:
+    """Return what the catalog says of a database, and its views that cannot be dumped: over excluded tables, broken.
+
+    :raises DumpError: the user may not read all routines.
+    """
+    source = mysql_source.read(begun.session, begun.database, begun.version)
+    check_routines(source)
+    left_out = mysql_limits.over_excluded(source, begun.excluded)
+    views = [view.name for view in source.views if view.name not in {*begun.excluded, *left_out}]
+    return source, left_out, list(mysql_source.unwritable_views(begun.session, begun.database, views))
+
+
+def _events(session: Session, source: Source, client: Client) -> bytes:
+    """Return the events as SQL, for a client that would never end on them."""
+    log.info("%s never ends on an event with ';;': Lifeboat writes the events of %s.", client.version, source.schema)
+    return mysql_events.written(session, source.schema, mysql_limits.writable_events(source))
+
+
+def _limits(
+    session: Session,
+    source: Source,
+    client: Client,
+    excluded: Sequence[str],
+    left_out: Sequence[str],
+    broken: Sequence[str],
+) -> list[Limit]:
+    """Return what the catalog and the rows tell of what a restore will not bring back, or not exactly."""
+    views = [view.name for view in source.views if view.name not in {*excluded, *left_out, *broken}]
+    unusable = dict(mysql_source.unusable_views(session, source.schema, views))
+    limits = [
+        *mysql_limits.of_catalog(source, {*excluded, *left_out, *broken}, left_out, unusable),
+        *mysql_limits.of_broken_views(broken),
+        *mysql_limits.of_client(source, client, excluded),
+    ]
+    deadline = time.monotonic() + SEARCH_SECONDS
+    for table, columns in mysql_limits.searched_columns(source, excluded).items():
+        remaining = deadline - time.monotonic()
+        counts = mysql_source.lost_characters(session, source, table, columns, remaining) if remaining > 0 else None
+        limits += mysql_limits.of_characters(columns, counts)
+    return limits
+
+
+def _of_taker(
+    ask_taker: Callable[[Iterable[str]], Taker], source: Source, excluded: Sequence[str], longest_line: Line
+) -> list[Limit]:
+    """Return what the server of the restore connection would not take; that never fails a backup."""
+    try:
+        taker = ask_taker(source.collations)
+    except LifeboatError as error:
+        return [mysql_limits.unasked(error.message)]
+    return list(mysql_limits.of_taker(source, excluded, taker, longest_line))
+
+
+def _check_unaltered(session: Session, source: Source) -> None:
+    """Make sure that no definition changed under the client, which reads it before the rows.
+
+    :raises DumpError: one did. Some servers alter tables at once, and let the snapshot go on.
+    """
+    if altered := mysql_limits.altered(source.columns, mysql_source.columns(session, source.schema)):
+        raise DumpError(
+            f"Tables were altered while they were dumped: {', '.join(altered[:NAMED])}.",
+            "The next try takes a new snapshot.",
+        )
+
+
+@dataclass(frozen=True)
+class _Passed:
+    """What passed on its way from the client.
+
+    :param longest_line: as far as it is longer than what is read at once.
+    """
+
+    digest: DumpDigest
+    limits: tuple[Limit, ...]
+    sql_bytes: int
+    sha256: str
+    longest_line: Line
+
+
+def _pump(
+    database: str,
+    excluded: Sequence[str],
+    command: Sequence[str],
+    secret: int,
+    write: Callable[[bytes], object],
+    watch: Watch,
+    choice: Choice,
+    events: bytes,
+) -> _Passed:
+    """Run the client and pass its output on; return what it held.
+
+    :param choice: of what it was asked for.
+    :param events: that the client does not write, as SQL.
+    """
+    definitions = mysql_limits.Definitions(database, excluded)
+    parser, sha256, sql_bytes = DumpParser(definitions.see, schema=database), hashlib.sha256(), 0
+    lines = _Lines()
+    with child(command, [secret]) as client:
+        for chunk in mysql_events.before_trailer(watch.passing(client), events):
+            write(chunk)
+            sha256.update(chunk)
+            lines.see(chunk, parser.table)
+            parser.feed(chunk)
+            sql_bytes += len(chunk)
+        status = client.wait()
+        if status < 0:
+            raise DumpError(f"{client.name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
+        if status > 0 and not choice.allows(client.errors.splitlines()):
+            raise DumpError(
+                f"{client.name} ended with status {status}: {client.errors}.", hint_for(client.errors, HINTS)
+            )
+    digest = parser.finish()
+    if not digest.complete:
+        raise DumpError(
+            f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
+            "Look at the server's log; the next try starts anew.",
+        )
+    return _Passed(digest, tuple(definitions.limits.values()), sql_bytes, sha256.hexdigest(), lines.longest)
+
+
+class _Lines:
+    """Measures the lines of a dump; those within a chunk are shorter than any server's limit."""
+
+    def __init__(self) -> None:
+        self.longest = Line()
+        self._open = 0
+
+    def see(self, chunk: bytes, table: str) -> None:
+        """Take the next bytes.
+
+        :param table: whose rows were passing when they came.
+        """
+        end = chunk.find(b"\n")
+        size = self._open + (len(chunk) if end < 0 else end)
+        if size > self.longest.size:
+            self.longest = Line(size, table)
+        self._open = size if end < 0 else len(chunk) - chunk.rfind(b"\n")
+
+
+def _waits(command: str, state: str) -> bool:
+    """Whether a connection waits: for its client, or for a lock."""
+    return command == "Sleep" or state.startswith(
+        ("Waiting", "Writing to net", "Sending to client", "Reading from net")
+    )
+
+
+@contextlib.contextmanager
+def translated(where: str, ours: type[LifeboatError], hints: Mapping[int, str]) -> Iterator[None]:
+    """Begin messages with `where`, and turn the driver's errors into `ours`."""
+    try:
+        yield
+    except ours as error:
+        if error.message.startswith(where):
+            raise
+        raise ours(where + error.message, error.hint) from error
+    except LifeboatError:
+        raise
+    except Exception as error:
+        if not is_of_driver(error):
+            raise
+        text = ": ".join(map(str, error.args))
+        raise ours(f"{where}{text}.", hint_for(text, hints)) from error
+
+
+def is_of_driver(error: BaseException) -> bool:
+    """Whether an error is one of the drivers that Airflow knows; the first of its arguments is then its number."""
+    return type(error).__module__.startswith(("MySQLdb", "mysql.connector"))
+
+
+def hint_for(text: str, hints: Mapping[int, str]) -> str:
+    """Return what to do about the first known error number in a text."""
+    return next((hints[code] for code in map(int, re.findall(r"\b(\d{4})\b", text)) if code in hints), "")
+
+
+def _lock_name(database: str) -> str:
+    name = f"lifeboat:{database}"
+    return name if len(name) <= LONGEST_LOCK_NAME else f"lifeboat:{hashlib.sha256(database.encode()).hexdigest()[:48]}"

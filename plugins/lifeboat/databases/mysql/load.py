@@ -1,0 +1,456 @@
+"""Loads a dump into an empty schema of MySQL or MariaDB, over several connections at once.
+
+Tables and rows come first, then what waits for the rows: keys, foreign keys, and the proof that no row lacks a parent,
+for the dump turns those checks off. Views, triggers, routines and events come last, in the order of the dump and with
+the settings that it makes for each.
+
+One connection defines, the others insert. The rows of a table are spread over them; whichever inserts the last ones
+builds the keys, while the others go on with the next table. The caller holds the lock of the database, and makes and
+drops the schema.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from threading import Lock
+from typing import Any
+
+from lifeboat.databases import Loaded, Server
+from lifeboat.databases.mysql import definitions
+from lifeboat.databases.mysql import foreign_keys as mysql_foreign_keys
+from lifeboat.databases.mysql.code import Code
+from lifeboat.databases.mysql.definitions import ForeignKey, Table
+from lifeboat.databases.mysql.dump import Session, translated
+from lifeboat.databases.mysql.rows import loadable
+from lifeboat.databases.mysql.statements import Kind, Statement, StatementReader
+from lifeboat.databases.mysql.target import (
+    AS_READ,
+    HINTS,
+    INVALID_DATES,
+    Compatibility,
+    LeftOut,
+    RefusedError,
+    Target,
+    differences,
+    in_passes,
+    left_out,
+    make_step,
+    passed_events,
+    reaches_back,
+    read_target,
+    run,
+    session_in,
+    steps_of,
+)
+from lifeboat.databases.mysql.workers import stopping
+from lifeboat.databases.workers import Job, Workers
+from lifeboat.errors import RestoreError
+from lifeboat.text import listed
+
+CONNECTIONS = 4
+LARGE = 500_000  # bytes of rows from which on keys wait for them; below, defining a table twice takes longer
+CHECKED_AHEAD = 8 << 20  # bytes at the dump's beginning that must be in order before anything is made
+COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a generated column
+
+
+@dataclass(frozen=True)
+class _Purpose:
+    """What a dump is loaded for.
+
+    :param source: the schema that was dumped; empty where nobody knows.
+    :param of_mysql: the dump says that it is of a MySQL server.
+    """
+
+    schema: str
+    source: str
+    of_mysql: bool
+    one_table: bool
+
+
+def load(
+    connect: Callable[..., Any],
+    server: Server,
+    schema: str,
+    sql: Iterable[bytes],
+    *,
+    source: str = "",
+    table: str = "",
+    code: Code | None = None,
+    connections: int = CONNECTIONS,
+) -> Loaded:
+    """Load a dump into an empty schema.
+
+    :param connect: opens a DB-API connection to `server`.
+    :param source: the schema that was dumped; empty to believe the dump's first lines.
+    :param table: load this table only, with its triggers.
+    :param code: remembers whose the code is that the dump makes.
+    :param connections: that insert; two more define and supervise.
+    :raises RestoreError: nothing that was loaded counts then.
+    """
+    started = time.monotonic()
+    with (
+        translated(f"Restore of database {schema!r} on {server.address} failed: ", RestoreError, HINTS),
+        contextlib.ExitStack() as opened,
+    ):
+        control, serial, *inserters = (
+            opened.enter_context(session_in(connect, schema)) for _ in range(connections + 2)
+        )
+        code = code or Code()
+        code.before()
+        target = read_target(control)
+        reader = StatementReader(sql, target.longest, source)
+        origin = reader.origin
+        of_mysql = bool(origin.server) and "MariaDB" not in origin.server
+        purpose = _Purpose(schema, source or origin.schema, of_mysql, bool(table))
+        statements = _checked(_chosen(reader, table), Compatibility(target, control).check)
+        with (
+            stopping((serial, *inserters), control) as stop,
+            Workers(serial, inserters, stop) as workers,
+        ):
+            loading = _Loading(workers, inserters, target, purpose, code)
+            for statement in statements:
+                loading.take(statement)
+            loading.finish()
+    return Loaded(
+        schema,
+        loading.rows,
+        len(loading.tables),
+        time.monotonic() - started,
+        (*differences(origin, target), *loading.warnings),
+        tuple(loading.orphans),
+        tuple(loading.left_out),
+    )
+
+
+def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:
+    """Yield all statements, or those of one table.
+
+    :raises RestoreError: at the end, if there was no such table.
+    """
+    names: dict[Kind, list[str]] = {"table": [], "view": []}
+    for statement in statements:
+        if table and statement.kind == "table" and statement.name == table and definitions.merges_others(statement):
+            raise RestoreError(
+                f"{table!r} is a MERGE table, which has no rows of its own.",
+                f"Restore the tables whose rows it shows: {listed(definitions.members(statement))}.",
+            )
+        if statement.kind in names:
+            names[statement.kind].append(statement.name)
+        owner = statement.table or (statement.name if statement.kind in ("table", "rows", "histogram") else "")
+        if not table or statement.kind == "setting" or owner == table:
+            yield statement
+    if table and table in names["view"]:
+        raise RestoreError(f"{table!r} is a view, which has no rows of its own.", "Restore the tables that it reads.")
+    if table and table not in names["table"]:
+        raise RestoreError(f"The dump has no table {table!r}; it has {listed(names['table'])}.")
+
+
+def _checked(statements: Iterable[Statement], check: Callable[[Statement], None]) -> Iterator[Statement]:
+    """Yield statements that are in order; the first ones only when all of them are."""
+    remaining = iter(statements)
+    held: deque[Statement] = deque()
+    size = 0
+    for statement in remaining:
+        check(statement)
+        held.append(statement)
+        size += len(statement.sql)
+        if size > CHECKED_AHEAD:
+            break
+    while held:
+        yield held.popleft()
+    for statement in remaining:
+        check(statement)
+        yield statement
+
+
+@dataclass
+class _Filling:
+    """A table while its rows come.
+
+    :param lane: set where only one connection at a time may insert.
+    :param after: what to run once all rows are in.
+    :param harmless: numbers of warnings that its rows are known for.
+    :param waiting: INSERTs that have not ended.
+    :param closed: no more will come.
+    """
+
+    name: str
+    lane: str | None
+    after: tuple[bytes, ...] = ()
+    harmless: frozenset[int] = frozenset()
+    waiting: int = 0
+    closed: bool = False
+
+
+class _Loading:
+    """One load, statement by statement."""
+
+    def __init__(
+        self, workers: Workers[Session], inserters: Sequence[Session], target: Target, purpose: _Purpose, code: Code
+    ) -> None:
+        self._workers, self._inserters, self._target, self._purpose = workers, inserters, target, purpose
+        self._code = code
+        self._head: list[bytes] = []  # settings before the first rows
+        self._before_code: int | None = None  # how many of them stand before the first view or other code
+        self._prepared = False  # the inserters have them
+        self._owed: list[Statement] = []  # settings that the next definition needs
+        self._pending: list[Statement] = []  # a table that is not made yet, and the settings behind it
+        self._filling: _Filling | None = None
+        self._deferred: list[Statement] = []
+        self._merging: dict[str, Statement] = {}  # tables that cannot be opened before those whose rows they show
+        self._lock = Lock()  # around what the inserters change
+        self.tables: dict[str, Table] = {}
+        self.rows = 0
+        self.warnings: dict[str, None] = {}
+        self.orphans: list[str] = []
+        self.left_out: dict[LeftOut, str] = {}  # each with a warning
+
+    def take(self, statement: Statement) -> None:
+        """Run a statement, or keep it until its time has come."""
+        if statement.kind == "rows":
+            if statement.name not in self._merging:  # its rows are those of others
+                self._insert(statement)
+        elif statement.kind == "setting":
+            self._set(statement if self._target.is_mariadb else definitions.as_mysql_sets(statement))
+        else:
+            self._close_table()
+            if statement.kind == "table" and definitions.merges_others(statement):
+                self._merging[statement.name] = statement
+            elif statement.kind == "table":
+                self._begin_table(definitions.without_counter(statement))
+            elif statement.kind in ("sequence", "sequence value"):  # tables draw their defaults from them
+                self._define(statement, statement.sql)
+            else:
+                self._before_code = len(self._head) if self._before_code is None else self._before_code
+                if statement.kind != "view placeholder":  # views that others need are made in another pass
+                    self._deferred.append(statement)
+
+    def finish(self) -> None:
+        """Make what waited for the rows.
+
+        :raises RestoreError: it failed.
+        """
+        self._prepare_inserters(self._before_code)  # code has settings of its own, thousands of it many
+        self._close_table()
+        self._workers.wait()
+        self._check_foreign_keys(self._add_foreign_keys())
+        self._owed = [Statement("setting", "", sql) for sql in AS_READ]  # the dump's own follow, each before its code
+        for statement in self._merging.values():
+            self._begin_table(statement)
+            self._close_table()
+        steps, last = steps_of(self._deferred)
+        with self._code.making():
+            _, refused = in_passes(steps, self._define_deferred)
+        make_step(last, self._define_deferred)
+        self._pay()
+        events = [statement.name for statement in self._deferred if statement.kind == "event"]
+        self.left_out = left_out(refused) | passed_events(self._inserters[0], events)
+        for warning in self.left_out.values():
+            self._warn(warning)
+        self._warn_of_code()
+
+    def _warn(self, warning: str) -> None:
+        with self._lock:
+            self.warnings[warning] = None
+
+    def _define(self, statement: Statement, *definition: bytes) -> None:
+        self._pay()
+        for sql in definition:
+            self._workers.run(Job(partial(run, sql=sql, doing=f"Making {statement.kind} {statement.name!r}")))
+
+    def _pay(self) -> None:
+        """Run the settings that are owed."""
+        owed, self._owed = self._owed, []
+        if owed:
+            self._workers.run(Job(partial(_set_all, settings=owed)))
+
+    def _attempt(self, statement: Statement) -> RefusedError | None:
+        """Make something, with the settings that it needs; return why the server refused."""
+        refusals: list[RefusedError] = []
+        owed, self._owed = self._owed, []
+
+        def make(session: Session) -> None:
+            _set_all(session, owed)
+            try:
+                run(session, statement.sql, f"Making {statement.kind} {statement.name!r}")
+            except RefusedError as refusal:
+                refusals.append(refusal)
+
+        self._workers.run(Job(make))
+        return next(iter(refusals), None)
+
+    def _set(self, statement: Statement) -> None:
+        self._deferred.append(statement)
+        if not self._prepared:
+            self._head.append(statement.sql)
+        if self._pending:
+            self._pending.append(statement)
+        else:
+            self._owe([statement])
+
+    def _owe(self, settings: Iterable[Statement]) -> None:
+        """Keep settings for the next table; the rows of any may have dates that its mode does not allow."""
+        for setting in settings:
+            self._owed.append(setting)
+            if b"sql_mode" in setting.sql.lower():
+                self._owed.append(replace(setting, sql=INVALID_DATES))
+
+    def _begin_table(self, statement: Statement) -> None:
+        self.tables[statement.name] = definitions.read_table(statement)
+        self._pending = [statement]
+        self._warn_of_references(statement)
+
+    def _prepare_inserters(self, count: int | None = None) -> None:
+        """Give the dump's settings to the connections that insert.
+
+        :param count: of the settings; all when left out.
+        """
+        if self._prepared:
+            return
+        self._prepared = True
+        for session in self._inserters:
+            for sql in self._head[:count]:
+                run(session, sql, "A setting of the dump")
+            # Keys are proven by being built, or by every row: unchecked, InnoDB takes rows that break them.
+            run(session, b"SET foreign_key_checks = 0, unique_checks = 1, autocommit = 1", "Preparing a connection")
+            run(session, INVALID_DATES, "Preparing a connection")
+
+    def _make_table(self, *, large: bool) -> None:
+        """Make the pending table; a large one without the keys that may wait for its rows."""
+        statement, *settings = self._pending
+        self._pending = []
+        table = self.tables[statement.name]
+        self._define(statement, *(table.before if large else (table.whole,)))
+        if self._purpose.of_mysql and not self._target.is_mariadb:
+            self._define(statement, *definitions.without_defaults(table))
+        self._owe(settings)
+        self._filling = _Filling(
+            table.name,
+            lane=None if large and table.spreads else table.name,
+            after=table.after if large else (),
+            # Clients of MariaDB print generated columns, too; only when a row began is nothing that can be computed.
+            harmless=frozenset() if b" AS ROW START" in table.whole else frozenset((COMPUTED_ANYWAY,)),
+        )
+
+    def _insert(self, statement: Statement) -> None:
+        self._prepare_inserters()
+        if self._pending:
+            self._make_table(large=len(statement.sql) >= LARGE)
+        if not self._filling or self._filling.name != statement.name:
+            self._close_table()
+            self._filling = _Filling(statement.name, statement.name)
+        filling = self._filling
+        with self._lock:
+            filling.waiting += 1
+        run_it = partial(self._insert_rows, filling=filling, sql=statement.sql)
+        self._workers.submit(Job(run_it, len(statement.sql), filling.lane))
+
+    def _insert_rows(self, session: Session, filling: _Filling, sql: bytes) -> None:
+        table = self.tables.get(filling.name)
+        # MariaDB takes values for computed columns, with a warning, and reads -0 as a floating number.
+        sql = loadable(sql, table.columns if table and not self._target.is_mariadb else ())
+        rows = run(session, sql, f"Inserting rows of table {filling.name!r}", private=True)
+        # Asked for at once: MySQL forgets them with the next query, even one for their number.
+        found = {number for level, number, _ in session.query("SHOW WARNINGS") if level != "Note"}
+        for number in sorted(found - filling.harmless):
+            self._warn(f"table {filling.name!r}: the server changed values while it took them (warning {number})")
+        with self._lock:
+            self.rows += rows
+            filling.waiting -= 1
+            ready = filling.closed and not filling.waiting
+        if ready:
+            self._complete(session, filling)
+
+    def _complete(self, session: Session, filling: _Filling) -> None:
+        for sql in filling.after:
+            run(session, sql, f"Building keys of table {filling.name!r}", private=True)
+
+    def _close_table(self) -> None:
+        """Know that no more rows of the current table will come."""
+        if self._pending:
+            self._make_table(large=False)
+        filling, self._filling = self._filling, None
+        if filling:
+            with self._lock:
+                filling.closed = True
+                ready = not filling.waiting
+            if ready and filling.after:
+                self._workers.submit(Job(partial(self._complete, filling=filling)))
+
+    def _add_foreign_keys(self) -> list[ForeignKey]:
+        """Add them to their tables; return those whose parents are there."""
+        provable: list[ForeignKey] = []
+        for table in self.tables.values():
+            kept = []
+            for key in table.foreign_keys:
+                if key.schema:
+                    add_it = partial(self._add_key_beyond, table=table, key=key, provable=provable)
+                    self._workers.submit(Job(add_it, lane="foreign keys"))
+                    continue
+                done = "left out" if self._purpose.one_table else "not checked"
+                if warning := mysql_foreign_keys.without_parent(key, self.tables, done=done):
+                    self._warn(warning)
+                else:
+                    provable.append(key)
+                if not warning or not self._purpose.one_table:
+                    kept.append(key)
+            if kept:
+                sql = definitions.add_foreign_keys(table, kept)
+                add = partial(run, sql=sql, doing=f"Adding foreign keys to table {table.name!r}", private=True)
+                self._workers.submit(Job(add, lane="foreign keys"))
+        self._workers.wait()
+        return provable
+
+    def _add_key_beyond(self, session: Session, table: Table, key: ForeignKey, provable: list[ForeignKey]) -> None:
+        """Add a foreign key to a table of another schema, if who loads may reach it."""
+        if warning := mysql_foreign_keys.add_beyond(session, table, key):
+            self._warn(warning)
+        else:
+            provable.append(key)
+
+    def _check_foreign_keys(self, foreign_keys: Sequence[ForeignKey]) -> None:
+        """Count the rows that lack a parent: what the dumped database let in is loaded, and told."""
+        for key in foreign_keys:
+            self._workers.submit(Job(partial(self._count_orphans, key=key)))
+        self._workers.wait()
+        self.orphans.sort()
+        for orphans in self.orphans:
+            self._warn(mysql_foreign_keys.warning_of(orphans))
+
+    def _count_orphans(self, session: Session, key: ForeignKey) -> None:
+        if orphans := mysql_foreign_keys.orphans(session, key):
+            self.orphans.append(orphans)
+
+    def _define_deferred(self, statement: Statement) -> RefusedError | None:
+        """Make what stands on tables, as this server and this schema can have it; return why the server refused."""
+        if statement.kind == "setting":
+            self._owed.append(statement)
+            return None
+        if statement.kind == "schema collation":
+            statement = definitions.of_schema(statement, self._purpose.schema)
+        if statement.kind in definitions.CODE:
+            statement = definitions.within_schema(statement, self._purpose.source)
+            if statement.kind != "view":  # there, what is left is an alias of that name
+                self._warn_of_references(statement)
+            statement = self._code.as_made(statement)
+        return self._attempt(statement)
+
+    def _warn_of_code(self) -> None:
+        """Tell what will belong to somebody else, and which events will not run."""
+        for warning in self._code.warnings():
+            self._warn(warning)
+
+    def _warn_of_references(self, statement: Statement) -> None:
+        """Tell what in a copy still means the original."""
+        if warning := reaches_back(statement, self._purpose.source, self._purpose.schema):
+            self._warn(warning)
+
+
+def _set_all(session: Session, settings: Iterable[Statement]) -> None:
+    for setting in settings:
+        run(session, setting.sql, "A setting of the dump")

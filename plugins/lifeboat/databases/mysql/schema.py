@@ -1,0 +1,161 @@
+"""Schemas of MySQL and MariaDB as restores need them: new, emptied, marked as unfinished, dropped.
+
+A schema that a restore is filling holds a table that says so. Whatever dies, it stays, and tells the next restore that
+it may begin anew here, and the next dump that there is nothing whole to dump.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from lifeboat.databases.mysql.dump import UNFINISHED, Session, is_of_driver
+from lifeboat.errors import RestoreError
+from lifeboat.text import listed
+
+DENIED = 1227
+PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced; servers wait for a day
+
+
+def names(session: Session) -> set[str]:
+    """Return the names of all schemas that this user may see."""
+    return {name for (name,) in session.query("SELECT schema_name FROM information_schema.schemata")}
+
+
+def unfinished(session: Session) -> dict[str, str]:
+    """Return the schemas that a restore left half-way, each with the key of the archive that was being restored."""
+    rows = session.query(
+        "SELECT table_schema, table_comment FROM information_schema.tables WHERE table_name = %s", UNFINISHED
+    )
+    return dict(rows)
+
+
+def vacant(session: Session) -> set[str]:
+    """Return the schemas that hold nothing to lose: left half-way by a restore, or empty as before its first step."""
+    empty = session.query(
+        "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN"
+        " (SELECT table_schema FROM information_schema.tables"
+        " UNION SELECT routine_schema FROM information_schema.routines"
+        " UNION SELECT event_schema FROM information_schema.events)"
+    )
+    with_libraries = {schema for schema, _, _ in libraries(session)}
+    return {name for (name,) in empty} - with_libraries | set(unfinished(session))
+
+
+def libraries(session: Session) -> list[tuple[str, str, str]]:
+    """Return schema, name and owner of each library; MySQL 9 has such."""
+    if not session.query(
+        "SELECT 1 FROM information_schema.tables WHERE table_schema = 'information_schema' AND table_name = 'LIBRARIES'"
+    ):
+        return []
+    query = "SELECT library_schema, library_name, creator FROM information_schema.libraries"
+    return [(schema, name, creator) for schema, name, creator in session.query(query)]
+
+
+def create(session: Session, schema: str, character_set: str, collation: str) -> None:
+    """Make a schema that is not there: the server has the last word on that, whatever it makes of upper and lower case.
+
+    :param character_set: of the schema, and its collation; the server's when empty.
+    """
+    charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
+    session.execute(f"CREATE DATABASE {quoted(schema)}{charset}".encode())
+
+
+def begin(session: Session, schema: str, key: str, character_set: str, collation: str, keep: Collection[str]) -> None:
+    """Empty a schema, and mark it as unfinished.
+
+    :param key: of the archive that is restored.
+    :param character_set: of the schema, and its collation; the server's when empty.
+    :param keep: tables that stay as they are where the schema exists: the dump does not hold them.
+    """
+    session.execute(f"SET SESSION lock_wait_timeout = {PATIENCE}".encode())
+    charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
+    left = unfinished(session)
+    # Before anything is dropped: what is left by a crash from here on must not pass for a database.
+    marker = f"{quoted(schema)}.{quoted(UNFINISHED)}"
+    comment = key.replace("\\", "\\\\").replace("'", "''")
+    session.execute(f"CREATE TABLE IF NOT EXISTS {marker} (id INT PRIMARY KEY) COMMENT = '{comment}'".encode())
+    if beyond := _mightier(session, schema, marker):
+        if schema not in left:
+            session.execute(f"DROP TABLE {marker}".encode())
+        raise RestoreError(
+            f"Code in {schema!r} belongs to {listed(beyond)}, and the restore connection may not replace it:"
+            " nothing was changed.",
+            "Grant its user SYSTEM_USER on *.*, or give that code to an account without it.",
+        )
+    _empty(session, schema, {*keep, UNFINISHED})
+    if charset:
+        session.execute(f"ALTER DATABASE {quoted(schema)}{charset}".encode())
+
+
+def _mightier(session: Session, schema: str, there: str) -> list[str]:
+    """Return the owners of code whose code MySQL lets only those replace who have SYSTEM_USER, as they have themselves.
+
+    :param there: a table, whose name no view can have: the server looks at the owner first.
+    """
+    owners = {
+        owner
+        for what, place in (("view", "table"), ("routine", "routine"), ("event", "event"))
+        for (owner,) in session.query(
+            f"SELECT definer FROM information_schema.{what}s WHERE {place}_schema = %s",  # noqa: S608  # of the line above
+            schema,
+        )
+    } | {owner for of, _, owner in libraries(session) if of == schema}
+    found = []
+    for owner in sorted(owners):
+        user, _, host = owner.rpartition("@")
+        try:
+            session.execute(f"CREATE DEFINER={quoted(user)}@{quoted(host)} VIEW {there} AS SELECT 1".encode())
+        except Exception as error:
+            if not is_of_driver(error):
+                raise
+            if error.args[0] == DENIED and "SYSTEM_USER" in str(error.args[1]):
+                found.append(owner)
+    return found
+
+
+def finish(session: Session, schema: str) -> None:
+    """Take the mark away: the schema is whole."""
+    session.execute(f"DROP TABLE {quoted(schema)}.{quoted(UNFINISHED)}".encode())
+
+
+def drop(session: Session, schema: str) -> None:
+    """Drop a schema with all that is in it, the mark last: a server may die in the middle."""
+    _empty(session, schema, {UNFINISHED})
+    session.execute(f"DROP DATABASE IF EXISTS {quoted(schema)}".encode())
+
+
+def _empty(session: Session, schema: str, keep: Collection[str]) -> None:
+    """Drop everything in a schema but some tables; grants on the schema stay."""
+    session.execute(b"SET SESSION foreign_key_checks = 0")
+    tables = session.query(
+        "SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = %s", schema
+    )
+    for name, kind in tables:
+        if name not in keep:
+            what = kind if kind in ("VIEW", "SEQUENCE") else "TABLE"
+            session.execute(f"DROP {what} IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+    routines = session.query(
+        "SELECT routine_name, routine_type FROM information_schema.routines WHERE routine_schema = %s", schema
+    )
+    # A package goes before its body: dropping the one drops the other.
+    for name, kind in sorted(routines, key=lambda routine: routine[1]):
+        drop_code(session, kind, schema, name)
+    for name in [name for of, name, _ in libraries(session) if of == schema]:  # routines that use them are gone
+        session.execute(f"DROP LIBRARY IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+    for (name,) in session.query("SELECT event_name FROM information_schema.events WHERE event_schema = %s", schema):
+        session.execute(f"DROP EVENT IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+
+
+def drop_code(session: Session, kind: str, schema: str, name: str) -> None:
+    """Drop a view, trigger, routine, package, library or event, if it is there."""
+    is_package = kind.startswith("PACKAGE")
+    if is_package:  # older servers know the statement in this mode only
+        session.execute(b"SET SESSION sql_mode = 'ORACLE'")
+    session.execute(f"DROP {kind} IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+    if is_package:
+        session.execute(b"SET SESSION sql_mode = DEFAULT")
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL takes it, whatever is in it."""
+    return "`" + name.replace("`", "``") + "`"

@@ -1,0 +1,226 @@
+"""What a restore of a PostgreSQL dump will not bring back, or not at all, as the server's catalog tells.
+
+Restores refuse superusers, because code in a dump would run as one. So what only superusers make is loaded by hand, or
+left out where the dump loads without it. And the server of the restore connection may lack what the database had: it is
+asked, when the dump is taken, what a restore there would report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, LACKED, UNASKED, Limit
+from lifeboat.databases.postgresql.database import (
+    Properties,
+    creation,
+    literal,
+    locale_text,
+    may_be_secret,
+    roles,
+    setting_value,
+    value_of,
+)
+from lifeboat.databases.postgresql.role import SET_IS_A_RIGHT, quoted
+from lifeboat.databases.postgresql.statements import RefusedStatementError
+from lifeboat.errors import RestoreError
+
+if TYPE_CHECKING:
+    from psycopg import Connection
+
+LEFT_OUT = "what only superusers make, and a restore leaves out"
+SUBSCRIPTION = "subscriptions, which a copy must not have"
+
+IN_SCHEMA = 150_000  # since this version, a publication may be of all tables in a schema
+UNCHECKED_IF_PARTITIONED = 180_000  # since this version, a foreign key of a partitioned table may be NOT VALID
+# Functions, types and the like: the dump does not load without them.
+_SUPERUSERS_ONLY = """
+SELECT what, name FROM (
+  SELECT p.tableoid AS class, p.oid, proname AS name, 'function ' || p.oid::regprocedure ||
+         CASE WHEN NOT lanpltrusted THEN ' is in language ' || quote_ident(lanname)
+              WHEN proleakproof THEN ' is LEAKPROOF' ELSE ' has a SUPPORT function' END AS what
+  FROM pg_proc p JOIN pg_language l ON l.oid = prolang
+  WHERE (NOT lanpltrusted AND prokind <> 'a') OR proleakproof OR prosupport <> 0  -- aggregates have no language
+  UNION ALL SELECT p.tableoid, p.oid, proname, 'function ' || p.oid::regprocedure || ' sets ' || s.name
+  FROM pg_proc p, unnest(proconfig) c JOIN pg_settings s ON s.name = split_part(c, '=', 1)
+  WHERE context NOT IN ('user', 'backend')
+  UNION ALL SELECT t.tableoid, t.oid, typname, 'type ' || t.oid::regtype || ' has functions for its values'
+  FROM pg_type t
+  WHERE (typtype = 'b' OR NOT typisdefined) AND NOT EXISTS (SELECT FROM pg_type e WHERE e.typarray = t.oid)
+  UNION ALL SELECT tableoid, oid, opcname, 'operator class ' || quote_ident(opcname) FROM pg_opclass
+  UNION ALL SELECT tableoid, oid, opfname, 'operator family ' || quote_ident(opfname) FROM pg_opfamily
+  UNION ALL SELECT tableoid, oid, castsource::regtype::text,
+         format('cast of %s as %s is WITHOUT FUNCTION', castsource::regtype, casttarget::regtype)
+  FROM pg_cast WHERE castmethod = 'b'
+  UNION ALL SELECT tableoid, oid, prsname, 'text search parser ' || quote_ident(prsname) FROM pg_ts_parser
+  UNION ALL SELECT tableoid, oid, tmplname, 'text search template ' || quote_ident(tmplname) FROM pg_ts_template
+) made
+WHERE oid >= 16384  -- the server's own are below
+-- those of extensions, and what comes with a range type
+AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = made.class AND objid = made.oid AND deptype IN ('e', 'i'))
+ORDER BY 1
+"""
+# What the dump loads without.
+_LEFT_OUT = """
+SELECT 'event trigger ' || quote_ident(evtname), evtname FROM pg_event_trigger e
+WHERE NOT EXISTS (SELECT FROM pg_depend WHERE classid = e.tableoid AND objid = e.oid AND deptype = 'e')
+UNION ALL SELECT 'publication ' || quote_ident(pubname) || ' of all tables', pubname FROM pg_publication
+WHERE puballtables
+"""
+_LEFT_OUT_SCHEMAS = """
+SELECT DISTINCT 'publication ' || quote_ident(pubname) || ' of all tables in a schema', pubname
+FROM pg_publication p JOIN pg_publication_namespace ON pnpubid = p.oid
+"""
+_SUBSCRIPTIONS = """
+SELECT subname FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = current_database() ORDER BY 1
+"""
+_TO_EXCLUDED = """
+WITH named AS (
+  SELECT c.oid, relkind,
+         CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname) AS name
+  FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p')
+)
+SELECT quote_ident(conname), child.name, parent.name, child.relkind = 'p'
+FROM pg_constraint JOIN named child ON child.oid = conrelid JOIN named parent ON parent.oid = confrelid
+WHERE contype = 'f' AND convalidated AND conparentid = 0
+AND parent.name = ANY(%(excluded)s) AND child.name <> ALL(%(excluded)s) ORDER BY 2, 1
+"""
+# Whoever owns something here; of the server's first superuser, nothing is recorded, so it is looked for.
+_OWNERS = """
+SELECT DISTINCT rolname FROM pg_shdepend JOIN pg_database d ON d.oid = dbid JOIN pg_roles r ON r.oid = refobjid
+WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass AND deptype = 'o'
+UNION SELECT rolname FROM pg_roles WHERE oid = 10 AND EXISTS (
+  SELECT FROM (
+    SELECT tableoid, oid FROM pg_class WHERE relowner = 10 AND relkind IN ('r', 'p', 'v', 'm', 'S')
+    UNION ALL SELECT tableoid, oid FROM pg_proc WHERE proowner = 10
+    UNION ALL SELECT tableoid, oid FROM pg_namespace WHERE nspowner = 10 AND nspname !~ '^pg_'
+    UNION ALL SELECT tableoid, oid FROM pg_type WHERE typowner = 10 AND typtype IN ('d', 'e', 'r')
+  ) made WHERE oid >= 16384
+  AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = made.tableoid AND objid = made.oid AND deptype IN ('e', 'i'))
+) ORDER BY 1
+"""
+_ROLES = """
+SELECT rolname, pg_has_role(oid, %(right)s) AND pg_has_role(oid, 'USAGE'), rolsuper
+FROM pg_roles WHERE rolname = ANY(%(names)s)
+"""
+DENIED = "42501"
+UNKNOWN_LOCALE = ("42809", "22023", "42704", "0A000", "42P17")
+
+
+def owners(session: Connection[Any]) -> set[str]:
+    """Return who owns something in a database."""
+    return {name for (name,) in session.execute(_OWNERS).fetchall()}
+
+
+def unasked(reason: str) -> Limit:
+    """Return the limit of a restore server that did not answer."""
+    return Limit(UNASKED, "", f"nobody knows whether the restore server could take this: {reason.rstrip('.')}")
+
+
+def of_server(session: Connection[Any], where: str, wanted: Properties, owned: Iterable[str]) -> Iterator[Limit]:
+    """Yield what a server, or the login there, lacks of what a restored database would need.
+
+    :param session: of the restore login, to any database of that server; nothing is left of what is tried.
+    :param wanted: properties of the database.
+    :param owned: roles that own something in it.
+    """
+    giving = {value_of(wanted, "owner"), *owned} - {""}
+    names = sorted(giving | roles(wanted))
+    has_set = session.info.server_version >= SET_IS_A_RIGHT
+    asked = {"right": "SET" if has_set else "MEMBER", "names": names}
+    known = {name: (may, is_super) for name, may, is_super in session.execute(_ROLES, asked).fetchall()}
+    user = session.info.user
+    for name in names:
+        grant = f"GRANT {quoted(name)} TO {quoted(user)}{' WITH SET TRUE, INHERIT TRUE' if has_set else ''}"
+        if name not in known:
+            text = f"{where} has no role {name!r}: a restore there leaves out what it has (CREATE ROLE {quoted(name)})"
+        elif name in giving and known[name] != (True, False):
+            why = "it is a superuser, and no restore acts as one" if known[name][1] else grant
+            text = (
+                f"{user} cannot act as role {name!r} on {where}: a restore there gives it nothing, and replaces no"
+                f" database that it owns ({why})"
+            )
+        else:
+            continue
+        yield Limit(LACKED, name, text)
+    if reason := _no_such_locale(session, wanted):
+        text = f"{where} cannot have a database with {locale_text(wanted)}: a restore there stops ({reason})"
+        yield Limit(LACKED, "locale", text)
+    for each in sorted(wanted):
+        role = each.role or user
+        if each.kind != "setting" or (each.role and each.role not in known):
+            continue
+        hides = may_be_secret(each)  # and a server logs the statements that it refuses
+        value = "''" if hides else setting_value(each)
+        sql = f"ALTER ROLE {quoted(role)} SET {quoted(each.name)} TO {value}"
+        if reason := _refusal(session, sql, [DENIED] if hides else ()):
+            of = f" of role {each.role}" if each.role else ""
+            yield Limit(LACKED, each.name, f"{user} cannot set {each.name}{of} for a database on {where} ({reason})")
+
+
+def _no_such_locale(session: Connection[Any], wanted: Properties) -> str:
+    """Return why a server cannot have a database's locale; empty where it can, or nobody knows."""
+    try:
+        creation("", wanted, session.info.server_version)
+    except RestoreError as error:
+        return error.message.rstrip(".")
+    same = "SELECT pg_encoding_to_char(encoding) = %s FROM pg_database WHERE datname = current_database()"
+    if session.execute(same, [value_of(wanted, "encoding")]).fetchone() != (True,):
+        return ""  # locales belong to an encoding
+    options = {"LC_COLLATE": value_of(wanted, "collation"), "LC_CTYPE": value_of(wanted, "ctype")}
+    listed = ", ".join(f"{option} = {literal(value)}" for option, value in options.items())
+    return _refusal(session, f"CREATE COLLATION pg_temp.wanted ({listed})", UNKNOWN_LOCALE)
+
+
+def _refusal(session: Connection[Any], sql: str, states: Collection[str] = ()) -> str:
+    """Try a statement, and undo it; return why the server refused it.
+
+    :param states: the SQLSTATEs that count; all when empty.
+    """
+    import psycopg
+
+    try:
+        with session.transaction(force_rollback=True):
+            session.execute(sql.encode())
+    except psycopg.Error as error:
+        if session.closed:
+            raise
+        counts = not states or (error.sqlstate or "") in states
+        return (error.diag.message_primary or type(error).__name__) if counts else ""
+    return ""
+
+
+def of_catalog(session: Connection[Any], excluded: Iterable[str]) -> Iterator[Limit]:
+    """Yield what the catalog tells.
+
+    :param session: to the database.
+    :param excluded: tables whose rows are left out.
+    """
+    for what, name in session.execute(_SUPERUSERS_ONLY).fetchall():
+        yield Limit(BY_HAND, name, f"{what}: only a superuser makes it, and no restore runs as one")
+    left_out = session.execute(_LEFT_OUT).fetchall()
+    if session.info.server_version >= IN_SCHEMA:
+        left_out += session.execute(_LEFT_OUT_SCHEMAS).fetchall()
+    for what, name in left_out:
+        yield Limit(LEFT_OUT, name, f"{what}: only a superuser makes it, and a restore leaves it out")
+    for (name,) in session.execute(_SUBSCRIPTIONS).fetchall():
+        text = f"subscription {name!r}: a restore leaves it out, for a copy must not take part in replication"
+        yield Limit(SUBSCRIPTION, name, text)
+    for key, table, parent, is_partitioned in session.execute(_TO_EXCLUDED, {"excluded": list(excluded)}).fetchall():
+        text = f"foreign key {key} of table {table!r} refers to table {parent!r}, whose rows are excluded"
+        if is_partitioned and session.info.server_version < UNCHECKED_IF_PARTITIONED:
+            yield Limit(
+                BY_HAND, f"{table}.{key}", f"{text}, and that of a partitioned table must be checked: leave it out"
+            )
+        else:
+            yield Limit(EXCLUDED_PARENT, f"{table}.{key}", f"{text}: a restore cannot check it, and makes it NOT VALID")
+
+
+def of_refused(refused: Iterable[RestoreError]) -> Iterator[Limit]:
+    """Yield why the statements of a dump that no restore runs keep all of it from being restored, each once."""
+    seen: set[str] = set()
+    for error in refused:
+        if error.message not in seen:
+            seen.add(error.message)
+            name = error.name if isinstance(error, RefusedStatementError) else ""
+            yield Limit(BY_HAND, name, error.message.rstrip("."))

@@ -1,0 +1,471 @@
+"""SQLite as an engine: the files of one directory that end alike. A restore fills a new file, and renames it.
+
+The name of a database is that of its file without suffix; Airflow's connection names one of the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from lifeboat.databases import Dump, Dumpable, Load, Loaded, Missed, Place, Target, names
+from lifeboat.databases.sqlite import lacks as sqlite_lacks
+from lifeboat.databases.sqlite import text as sqlite_text
+from lifeboat.databases.sqlite.lacks import Lack
+from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.support import swap
+from lifeboat.support.directories import locked, sync_names
+from lifeboat.support.logs import logger
+from lifeboat.support.progress import Progress
+from lifeboat.support.scratch import scratch_directory
+from lifeboat.text import size_text
+
+log = logger(__name__)
+
+MAY_READ = "Let the worker's user read the file; where its journal is a WAL, run the worker as the application's user."
+NEWER = f"A newer SQLite than this worker's {sqlite3.sqlite_version} may have written it: give the worker that one."
+BROUGHT = "The application brings it, or a newer SQLite: load the dump by hand, as docs/RECOVERY.md shows."
+HINTS = {
+    "locked": "Stop the application, then try again.",
+    "unable to open": MAY_READ,
+    "readonly database": MAY_READ,
+    "disk is full": "Free some space there.",
+    "unsupported file format": NEWER,
+    "malformed database schema": NEWER,
+    "file is not a database": "Is it encrypted by the application? Such files are backed up as files.",
+    "no such function": BROUGHT,
+    "no such module": BROUGHT,
+}
+WAL = b"\x02\x02"  # bytes 18 and 19 of a file whose journal is one
+PATIENCE = 60.0  # seconds to wait for a lock of the application's
+INSTRUCTIONS = 1_000_000  # of SQLite's machine: some milliseconds; between, a time limit can end a statement
+LONGEST_VALUE = 1_000_000_000  # bytes; SQLite's own limit
+SMALL_VALUE = 16 << 20  # bytes that a value may have, whatever the dump's size: indexes of texts have long ones
+VALUE_GROWTH = 8  # and how many for each byte of the dump
+SMALL_FILE = 256 << 20  # bytes that a file may have, and
+FILE_GROWTH = 64  # how many for each byte of the dump: short rows may have many indexes
+MOST_PAGES = (1 << 32) - 2
+STEP = 4096  # pages copied at once; between two steps, a time limit can end it
+# What a dump may ask for of its own; the full-text index asks for the last ones.
+PRAGMAS = frozenset((*sqlite_text.PRAGMAS, *sqlite_text.LAYOUT, "encoding", "data_version", "table_info"))
+REFUSED = frozenset(
+    (
+        sqlite3.SQLITE_ATTACH,
+        sqlite3.SQLITE_DETACH,
+        sqlite3.SQLITE_CREATE_TEMP_TABLE,
+        sqlite3.SQLITE_CREATE_TEMP_INDEX,
+        sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
+        sqlite3.SQLITE_CREATE_TEMP_VIEW,
+    )
+)
+REFUSED_FUNCTIONS = frozenset(("load_extension", "fts3_tokenizer", "readfile", "writefile", "edit"))
+
+
+class SQLite:
+    """The databases of one directory.
+
+    :param path: of one of them.
+    :param scratch: where copies are made.
+    """
+
+    def __init__(self, path: Path, scratch: Path) -> None:
+        self._folder, self._suffix = path.resolve().parent, path.suffix
+        self._scratch = scratch / "sqlite"
+
+    @property
+    def address(self) -> str:
+        return str(self._folder)
+
+    def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
+        with _translated(f"Listing of {str(self._folder)!r} failed: ", RestoreError):
+            found = self._folder.iterdir() if self._folder.is_dir() else ()
+            files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
+        return {name.removesuffix(self._suffix): True for name in files}
+
+    def known_as(self, database: str) -> str:
+        return str(self._path(database))
+
+    def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+        return self._dump(self._path(database), database, excluded, write)
+
+    def _dump(self, path: Path, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+        with _translated(f"Dump of {str(path)!r} failed: ", DumpError):
+            _check_file(path)
+            with (
+                scratch_directory(self._scratch, "copy_") as folder,
+                _copied(path, folder / "copy", database) as (copy, is_wal),
+            ):
+                return _dump(copy, database, excluded, write, is_wal=is_wal)
+
+    def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
+        path = self._path(database)
+        with _translated(f"Trial dump of {str(path)!r} failed: ", DumpError):
+            _check_file(path)
+            _refuse_locking_out(path)
+            with scratch_directory(self._scratch, "copy_") as folder:
+                needed, free = path.stat().st_size, shutil.disk_usage(folder).free
+            if needed > free:
+                raise DumpError(
+                    f"its copy needs {size_text(needed)}, and there is {size_text(free)} left in {self._scratch}.",
+                    "Free some space there.",
+                )
+            with closing(_open(path, "ro", PATIENCE)) as source:
+                source.text_factory = partial(str, encoding="utf-8", errors="replace")
+                _read_schema(source)
+                lacks = sqlite_lacks.lacks(sqlite_text.objects(source))
+            _refuse_unreadable(lacks)
+        own = f"SQLite {sqlite3.sqlite_version}"
+        return Dumpable(own, own, lacks=tuple(limit.text for limit in sqlite_lacks.limits(lacks)))
+
+    def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
+        return self._dump(Path(place), place, excluded, lambda chunk: None)
+
+    @contextlib.contextmanager
+    def target(self, target: Target) -> Iterator[Place]:
+        path = self._path(target.database)
+        kept = swap.kept_name(path, f"{datetime.now(UTC):%Y%m%d_%H%M%S}") if target.exists else None
+        with _translated(f"Restore of {str(path)!r} failed: ", RestoreError), locked(path.parent):
+            if os.path.lexists(path) != target.exists:
+                what = "is gone" if target.exists else "was made by somebody"
+                raise RestoreError(
+                    f"it {what} since this restore was planned; nothing has changed.",
+                    "Select again, into another name.",
+                )
+            place = path.with_name(f".{path.name}.unfinished")
+            _remove(place)
+            try:
+                yield Place(str(place), str(kept or ""))
+                _put_in_place(place, path, kept)
+            except MismatchError:
+                raise
+            except BaseException:
+                _remove(place)
+                raise
+
+    @contextlib.contextmanager
+    def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
+        with (
+            _translated(f"Drill of database {captured.database!r} of {key} failed: ", RestoreError),
+            scratch_directory(self._scratch, names.PREFIX) as folder,
+        ):
+            needed, free = captured.sql_bytes * names.INDEXES, shutil.disk_usage(folder).free
+            if needed > free:
+                raise RestoreError(
+                    f"there is {size_text(free)} left in {self._scratch}, and it may need {size_text(needed)}.",
+                    "Free some space there.",
+                )
+            yield str(folder / "scratch.sqlite")
+
+    def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
+        if load.sequential:
+            raise SettingsError("SQLite's stock client is not used for restores.", "Restore without it.")
+        with _translated(f"Restore of {place!r} failed: ", RestoreError):
+            return _load(place, sql, load.table)
+
+    def check_load(self, database: str) -> None:
+        """A file has no accounts."""
+
+    def rehearse(self, place: str) -> Sequence[Missed]:
+        return ()
+
+    def left(self, target: Target) -> str:
+        return "Nothing has changed; what was loaded so far is removed."
+
+    def _path(self, name: str) -> Path:
+        """Return the file of a database."""
+        if "/" in name or name.startswith("."):
+            raise SettingsError(
+                f"{name!r} is not the name of a database: its file lies in {str(self._folder)!r}.",
+                "Name the file without its folder and suffix; the connection names one of the files.",
+            )
+        return self._folder / f"{name}{self._suffix}"
+
+
+def _check_file(path: Path) -> None:
+    """:raises DumpError: there is no file; nothing else is opened, for a pipe would never end."""
+    if not path.is_file():
+        said = "it is not a regular file." if os.path.lexists(path) else "there is no such file."
+        raise DumpError(said, "The database's name is that of its file, without suffix.")
+
+
+@contextlib.contextmanager
+def _translated(where: str, ours: type[LifeboatError]) -> Iterator[None]:
+    """Begin messages with `where`, and turn the errors of SQLite and of the file system into `ours`."""
+    try:
+        yield
+    except ours as error:
+        if " failed: " in error.message:
+            raise
+        raise ours(where + error.message, error.hint) from error
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        hint = next((hint for sign, hint in HINTS.items() if sign in str(error)), "")
+        raise ours(f"{where}{error}.", hint) from error
+    except OSError as error:
+        hint = "Give the worker's user the rights to read and write there." if error.errno == errno.EACCES else ""
+        raise ours(f"{where}{error.strerror or error}.", hint) from error
+
+
+def _open(path: Path, mode: Literal["ro", "rw"], patience: float = 1) -> sqlite3.Connection:
+    """Open a file that is there; a plain connect would make one.
+
+    :param patience: seconds to wait for a lock.
+    """
+    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=patience, isolation_level=None)
+
+
+@contextlib.contextmanager
+def _copied(path: Path, target: Path, database: str) -> Iterator[tuple[sqlite3.Connection, bool]]:
+    """Copy a database as it is at one moment, and open the copy.
+
+    :yields: the copy, and whether the original's journal is a WAL.
+    :raises DumpError: it is damaged, or the copy would lock its application out.
+    """
+    _refuse_locking_out(path)
+    progress, started = Progress(f"Copying {database}"), time.monotonic()
+    with closing(sqlite3.connect(target, isolation_level=None)) as copy:
+        with closing(_open(path, "ro", PATIENCE)) as source:
+            source.execute("BEGIN")
+            _read_schema(source)  # from here on, nothing changes for us
+            (mode,) = source.execute("PRAGMA journal_mode").fetchone()
+            (size,) = source.execute("PRAGMA page_size").fetchone()
+            source.backup(copy, pages=STEP, progress=lambda *_: progress.advance(STEP * size))
+        if mode != "wal":
+            seconds = time.monotonic() - started
+            log.info("%s was copied in %.1f s. Its journal is no WAL: who wrote meanwhile waited.", database, seconds)
+        copy.text_factory = partial(str, encoding="utf-8", errors="replace")
+        _read_schema(copy)
+        copy.execute("PRAGMA journal_mode = OFF")
+        known: set[str] = set()
+        for (sql,) in copy.execute("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL").fetchall():
+            sqlite_lacks.stand_in(copy, sql, known)
+        yield copy, mode == "wal"
+
+
+def _read_schema(database: sqlite3.Connection) -> None:
+    """Let a connection read what a database holds, but for what this SQLite does not understand of it."""
+    try:
+        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        if "malformed database schema" not in str(error):
+            raise
+        database.execute("PRAGMA writable_schema = ON")
+        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+
+
+def _check_whole(copy: sqlite3.Connection, lacks: Iterable[Lack]) -> None:
+    """:raises DumpError: a database is damaged."""
+    functions = [lack.what for lack in lacks if lack.kind == "function"]
+    for name in functions:
+        copy.create_function(name, -1, lambda *_: None, deterministic=True)
+        copy.execute("PRAGMA ignore_check_constraints = ON")
+    found = [text for (text,) in copy.execute("PRAGMA quick_check").fetchall()]
+    # What is computed by functions that are not there says nothing.
+    damage = next((text for text in found if not (functions and " value in " in text)), "ok")
+    if damage != "ok":
+        raise DumpError(f"it is damaged: {damage}.", "Restore it from an archive, or recover it by 'sqlite3 .recover'.")
+
+
+def _refuse_locking_out(path: Path) -> None:
+    """Refuse a database at rest beside which SQLite would make a WAL that only this user may write.
+
+    Whoever reads such a database makes ``-wal`` and ``-shm`` where there are none, as its own with the mode of the
+    database, and may be unable to remove them: the application of another user could not write any more.
+    """
+    if not os.access(path, os.R_OK):
+        return  # as SQLite will say
+    with path.open("rb") as file:
+        is_wal = file.read(20)[18:] == WAL
+    user = os.geteuid()  # root gives both files to the owner of the database
+    if not is_wal or user in (0, (status := path.stat()).st_uid) or path.with_name(f"{path.name}-shm").exists():
+        return
+    folder = path.parent.stat()
+    group = folder.st_gid if folder.st_mode & stat.S_ISGID else os.getegid()
+    shared = stat.S_IWOTH | (stat.S_IWGRP if group == status.st_gid else 0)
+    if os.access(path.parent, os.W_OK) and not status.st_mode & shared:
+        raise DumpError(
+            "its journal is a WAL, and what SQLite puts beside it to read it would keep its owner from writing.",
+            "Run the worker as the application's user; or let a group of both own the file and its folder, both"
+            " writable for it, and the folder with the setgid bit.",
+        )
+
+
+def _dump(
+    copy: sqlite3.Connection,
+    database: str,
+    excluded: Sequence[str],
+    write: Callable[[bytes], object],
+    *,
+    is_wal: bool,
+) -> Dump:
+    sha256, sql_bytes, captured_at = hashlib.sha256(), 0, datetime.now(UTC)
+
+    def passing(chunk: bytes) -> None:
+        nonlocal sql_bytes
+        write(chunk)
+        sha256.update(chunk)
+        sql_bytes += len(chunk)
+
+    tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    (encoding,) = copy.execute("PRAGMA encoding").fetchone()
+    unknown = [table for table in excluded if table not in tables]
+    lacks = sqlite_lacks.lacks(sqlite_text.objects(copy))
+    _refuse_unreadable(lacks)
+    _check_whole(copy, lacks)
+    unmade = {lack.of.name for lack in lacks if lack.of.kind == "virtual"}
+    held = sqlite_text.write(copy, excluded, passing, is_wal=is_wal, unmade=unmade)
+    return Dump(
+        database=database,
+        engine="sqlite",
+        server=f"SQLite {sqlite3.sqlite_version}",
+        client=f"Lifeboat with SQLite {sqlite3.sqlite_version}",
+        character_set=encoding,
+        collation="",
+        captured_at=captured_at,
+        sql_bytes=sql_bytes,
+        sha256=sha256.hexdigest(),
+        tables=held.tables,
+        objects=held.objects,
+        excluded_tables=tuple(table for table in excluded if table in tables),
+        unprotected_tables=(),
+        warnings=(
+            *(f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown),
+            *(f"{database}: {warning}" for warning in sqlite_lacks.warnings(lacks)),
+        ),
+        limits=tuple(sqlite_lacks.limits(lacks)),
+    )
+
+
+def _refuse_unreadable(lacks: Iterable[Lack]) -> None:
+    """:raises DumpError: SQLite does not understand a table, so that its rows cannot be read."""
+    for lack in lacks:
+        if lack.of.kind == "table" and not lack.kind:
+            raise DumpError(f"table {lack.of.name!r} cannot be read: {lack.what}.", NEWER)
+
+
+def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
+    """Load a dump into a new file, in one transaction.
+
+    :param only: fill this table only; the others are made and stay empty.
+    """
+    started, rows, tables = time.monotonic(), 0, 0
+    os.close(os.open(place, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    with closing(sqlite3.connect(place, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous = OFF")  # a file that is not whole counts for nothing
+        # Not trusted_schema = OFF: it refuses JSON's functions in checks and indexes. The authorizer says which run.
+        database.set_authorizer(_authorize)
+        database.set_progress_handler(lambda: 0, INSTRUCTIONS)
+        collations: set[str] = set()
+        begun = is_wal = False
+        read = bounded = 0
+        for statement in sqlite_text.read(sql):
+            read += len(statement.sql)
+            if read > bounded:
+                bounded = 2 * read  # seldom: it takes as long as a small statement
+                _bound(database, bounded)
+            is_wal = is_wal or statement.kind == "journal"
+            begun = begun or _begins(database, statement)
+            if statement.kind in ("skipped", "journal") or (
+                statement.kind == "rows" and only not in ("", statement.table)
+            ):
+                continue
+            text = sqlite_text.text_of(statement)
+            if statement.kind in ("table", "index"):
+                sqlite_lacks.stand_in(database, text, collations)
+            count = database.execute(text).rowcount
+            tables += statement.kind == "table"
+            rows += count if statement.sql[:6].upper() == b"INSERT" and statement.table != "sqlite_sequence" else 0
+        database.set_authorizer(None)
+        if database.in_transaction:
+            database.execute("COMMIT")
+        if is_wal:
+            database.execute("PRAGMA journal_mode = WAL").fetchone()
+    return Loaded(place, rows, tables, time.monotonic() - started)
+
+
+def _bound(database: sqlite3.Connection, read: int) -> None:
+    """Bound values and the file by what was read of the dump: functions make much of little.
+
+    :param read: bytes of SQL.
+    """
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(LONGEST_VALUE, SMALL_VALUE + VALUE_GROWTH * read))
+    (page,) = database.execute("PRAGMA page_size").fetchone()
+    pages = min((SMALL_FILE + FILE_GROWTH * read) // page, MOST_PAGES)
+    database.set_authorizer(None)
+    database.execute(f"PRAGMA max_page_count = {pages}").fetchone()
+    database.set_authorizer(_authorize)
+
+
+def _begins(database: sqlite3.Connection, statement: sqlite_text.Statement) -> bool:
+    """Begin the transaction before the first statement that makes something: the encoding is set before."""
+    if statement.kind in ("pragma", "journal", "skipped"):
+        return False
+    database.set_authorizer(None)
+    database.execute("BEGIN")
+    database.set_authorizer(_authorize)
+    return True
+
+
+def _authorize(action: int, first: str | None, second: str | None, database: str | None, source: str | None) -> int:
+    """Let a dump do what stays in its own file."""
+    is_refused = (
+        action in REFUSED
+        or database not in (None, "main")
+        or (action == sqlite3.SQLITE_PRAGMA and first not in PRAGMAS)
+        or (action == sqlite3.SQLITE_FUNCTION and second in REFUSED_FUNCTIONS)
+    )
+    return sqlite3.SQLITE_DENY if is_refused else sqlite3.SQLITE_OK
+
+
+def _put_in_place(place: Path, path: Path, kept: Path | None) -> None:
+    """Give what was filled its name.
+
+    :param kept: the name that what is replaced gets; None where nothing is.
+    """
+    mode = _settle(path) if kept else ""
+    with closing(_open(place, "rw")) as database:  # whoever closes it last removes what is beside it
+        if mode == "wal":
+            database.execute("PRAGMA journal_mode = WAL").fetchone()
+        database.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if kept:
+        place.chmod(path.stat().st_mode & 0o777)
+        swap.take_owners(path, place)
+    with place.open("rb") as file:
+        os.fsync(file.fileno())
+    if kept:
+        swap.replace(path, place, kept)
+    else:
+        path.hardlink_to(place)  # unlike a rename, this overwrites nothing
+        place.unlink()
+        sync_names(path.parent)
+
+
+def _settle(path: Path) -> str:
+    """Bring all of a database into its file, and return the mode of its journal.
+
+    Another file under its name must find no journal: it would be taken for its own.
+
+    :raises sqlite3.OperationalError: somebody uses it.
+    """
+    with closing(_open(path, "rw")) as database:
+        (mode,) = database.execute("PRAGMA journal_mode").fetchone()
+        database.execute("PRAGMA journal_mode = DELETE").fetchone()
+        database.execute("BEGIN EXCLUSIVE")
+        database.execute("ROLLBACK")
+    return str(mode)
+
+
+def _remove(place: Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        place.with_name(place.name + suffix).unlink(missing_ok=True)

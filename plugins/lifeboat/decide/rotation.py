@@ -1,0 +1,133 @@
+"""Which archives are read back next, and whether each is read in the promised time.
+
+Pure functions of a listing, a clock and limits. Archives take turns by when they were last known to be whole: when they
+were read back, or else when they were captured, since nothing is published before the destination has confirmed it. One
+is due again after half the promised time; the other half is for nights on which more are due than the budget allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from math import ceil
+
+from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, LastRead
+from lifeboat.decide.health import SKEW, Finding, Verdict
+from lifeboat.text import MEGABYTE, age_text, plural, size_text
+
+DAY = timedelta(days=1)
+IN_PROGRESS = timedelta(days=2)  # a rotation that has read something since goes on
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """How much is read back at a destination.
+
+    :param budget: bytes a night; 0 reads nothing.
+    :param within: time in which each archive is read.
+    """
+
+    budget: int
+    within: timedelta
+
+
+def own(archives: Iterable[Archive], applications: Iterable[str]) -> list[Archive]:
+    """Return the archives that can be read back: of laravel-backup's, nothing says what they should hold."""
+    names = set(applications)
+    return [archive for archive in archives if archive.application in names and archive.kind in OWN_KINDS]
+
+
+def due(
+    archives: Iterable[Archive],
+    readings: Mapping[str, LastRead],
+    rotation: Rotation,
+    now: datetime,
+    spent: int = 0,
+) -> list[Archive]:
+    """Return what to read tonight, in that order: what was not known to be whole for longest, first.
+
+    At least one is read each night, however large; all others fit into the budget.
+
+    :param spent: bytes that were read tonight already.
+    """
+    waiting = sorted((known_whole(archive, readings, now), archive.key, archive) for archive in archives)
+    chosen: list[Archive] = []
+    for known, _, archive in waiting if rotation.budget else ():
+        if now - known < rotation.within / 2 or (spent and spent + archive.size > rotation.budget):
+            break
+        spent += archive.size
+        chosen.append(archive)
+    return chosen
+
+
+def known_whole(archive: Archive, readings: Mapping[str, LastRead], now: datetime) -> datetime:
+    """Return when an archive was last read back, or was stored; a time in the future says nothing."""
+    read = [readings[archive.key].at] if archive.key in readings else []
+    never = datetime.min.replace(tzinfo=UTC)
+    return next((time for time in (*read, archive.captured_at) if time <= now + SKEW), never)
+
+
+def nights(archives: Iterable[Archive], budget: int) -> int:
+    """Return how many nights it takes to read archives once."""
+    count = left = 0
+    for archive in archives:
+        if archive.size > left:
+            count, left = count + 1, budget
+        left -= archive.size
+    return count
+
+
+def enough(archives: Sequence[Archive], within: timedelta) -> int:
+    """Return a budget by which archives are read within a time, in whole megabytes."""
+    days = max(1, within // DAY)
+    megabytes = max(1, ceil(sum(archive.size for archive in archives) / days / MEGABYTE))
+    while nights(archives, megabytes * MEGABYTE) > days:
+        megabytes += ceil(megabytes / 10)
+    return megabytes * MEGABYTE
+
+
+def check(
+    application: str, destination: str, found: Catalog, applications: Iterable[str], rotation: Rotation, now: datetime
+) -> Iterator[Finding]:
+    """Yield whether the archives of an application at a destination are read back as promised, and which failed.
+
+    :param applications: all that share the destination's budget.
+    """
+    all_there = own(found.archives, applications)
+    archives = [archive for archive in all_there if archive.application == application]
+    for archive in archives:
+        last = found.readings.get(archive.key)
+        if last is not None and not last.whole:
+            text = (
+                f"{archive.key} failed when it was read back on {last.at:%Y-%m-%d %H:%M} UTC;"
+                f" 'lifeboat verify {archive.key}' says why, and clears this where it succeeds"
+            )
+            yield Finding(application, destination, "damaged", "unhealthy", text)
+    if archives:
+        yield Finding(application, destination, "read back in turn", *_turns(archives, all_there, found, rotation, now))
+
+
+def _turns(
+    archives: Sequence[Archive], all_there: Sequence[Archive], found: Catalog, rotation: Rotation, now: datetime
+) -> tuple[Verdict, str]:
+    if not rotation.budget:
+        return "healthy", "archives are not read back in turn: read_back.megabytes_per_night is 0"
+    within, budget = age_text(rotation.within), size_text(rotation.budget)
+    taken = nights(all_there, rotation.budget)
+    if taken * DAY > rotation.within:
+        return "degraded", (
+            f"reading back all {size_text(sum(each.size for each in all_there))} here takes {taken} nights at {budget}"
+            f" each, longer than the promised {within}; {size_text(enough(all_there, rotation.within))} would do:"
+            " raise read_back.megabytes_per_night or read_back.within_days"
+        )
+    since = {archive.key: known_whole(archive, found.readings, now) for archive in archives}
+    late = [archive for archive in archives if now - since[archive.key] > rotation.within]
+    if not late:
+        longest = max(now - time for time in since.values())
+        return "healthy", f"no archive is unread for longer than {age_text(longest)}, of {within} promised"
+    unread = f"{plural(len(late), 'archive is', 'archives are')} unread for longer than the promised {within}"
+    if any(now - last.at < IN_PROGRESS for last in found.readings.values()):
+        return "degraded", f"{unread}; their turn comes within {plural(taken, 'night')}"
+    oldest = min(late, key=lambda archive: since[archive.key]).key
+    return "degraded", f"{unread}, first {oldest}: look at the last runs of backup_verify"

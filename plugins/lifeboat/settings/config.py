@@ -1,0 +1,946 @@
+"""The settings: what to protect, where to, and who hears of it. One YAML file, no secrets in it."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import shlex
+import tempfile
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+from zoneinfo import ZoneInfo, available_timezones
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from lifeboat.catalog.archives import KINDS, OWN_KINDS, Kind
+from lifeboat.databases import EngineName
+from lifeboat.databases.names import LONGEST_NAMES, fits
+from lifeboat.decide.health import Limits
+from lifeboat.decide.retention import Policy
+from lifeboat.decide.rotation import Rotation
+from lifeboat.errors import SettingsError
+from lifeboat.settings import strict_yaml
+from lifeboat.text import MEGABYTE, one_line
+
+CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
+PROJECT = Path(__file__).resolve().parents[2]
+AFTER_BACKUP = "after backup"
+LONGEST_FILE = 1 << 20  # bytes
+LINE_ENDS = "\u2028\u2029"
+LONGEST_NAME = 200  # bytes; with its suffixes it must fit into the 255 of a file name
+
+
+def _one_path_segment(name: str) -> str:
+    """Names become a folder of every destination, so they must be exactly one segment of a path."""
+    if not name or len(name.encode()) > LONGEST_NAME:
+        raise ValueError(f"must have 1 to {LONGEST_NAME} bytes in UTF-8")
+    if name.startswith(".") or name != name.strip():
+        raise ValueError("must not start with a dot, nor start or end with a space")
+    if any(char in "/\\" or unicodedata.category(char)[0] == "C" or char in LINE_ENDS for char in name):
+        raise ValueError("must not hold slashes, backslashes or control characters")
+    return name
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError(f"must be an absolute path: workers start in different directories ('{path}' is relative)")
+    if ".." in path.parts:
+        raise ValueError(f"must not hold '..': write where '{path}' leads to")
+    return path
+
+
+def _known_zone(name: str) -> str:
+    if name not in available_timezones():
+        close = difflib.get_close_matches(name, available_timezones(), n=1)
+        raise ValueError(f"no such time zone{f'; did you mean {close[0]!r}?' if close else ''}")
+    return name
+
+
+def _below_the_root(pattern: str) -> str:
+    parts = [part for part in pattern.split("/") if part not in ("", ".")]
+    if pattern.startswith("/") or ".." in parts:
+        raise ValueError(f"must be relative to the root and stay below it ('{pattern}' does not)")
+    if pattern.startswith("!"):
+        raise ValueError(f"must not start with '!' ('{pattern}'): what stays out is named under exclude")
+    return "/".join(parts) or "**"
+
+
+def _a_command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"is not a command: {str(error).lower()}") from error
+    if not words:
+        raise ValueError("must not be empty")
+    return text
+
+
+def _a_schedule(text: str) -> str:
+    if text == AFTER_BACKUP:
+        return text
+    fields = text.split()
+    if len(fields) != 5 or not all(re.fullmatch(r"[\w*/,\-#?]+", field) for field in fields):
+        raise ValueError(f"must be a cron expression of five fields, or '{AFTER_BACKUP}'")
+    from croniter import croniter  # what Airflow asks; it has imported it where it matters
+
+    try:
+        croniter(text).get_next()  # the 30th of February stops a scheduler
+    except ValueError as error:
+        reason = str(error).removeprefix(f"[{text}] ")
+        raise ValueError(f"no clock ever shows this cron expression: {reason}; fix its fields") from error
+    return text
+
+
+def _a_connection(text: str) -> str:
+    """Refuse what somebody pasted in place of an id: the value is not repeated, it may hold a password."""
+    if "://" in text or not re.fullmatch(r"[\w#!().:/\\-]{1,250}", text):
+        raise ValueError(
+            "must be the id of an Airflow connection, of letters, digits and '_'; addresses and passwords belong in"
+            " the connection"
+        )
+    return text
+
+
+def _a_bucket(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{3,63}", text, re.ASCII):
+        raise ValueError(
+            "must be a bucket's name alone, of 3 to 63 letters, digits, '-' and '.'; what is below it is prefix"
+        )
+    return text
+
+
+def _a_storage_class(text: str) -> str:
+    if text in ("GLACIER", "DEEP_ARCHIVE"):
+        raise ValueError("must be a class that is read at once, as GLACIER_IR; checks and drills read archives")
+    if not re.fullmatch(r"[\w-]{1,64}", text, re.ASCII):
+        raise ValueError("must be the name of a storage class, as in STANDARD_IA")
+    return text
+
+
+def _an_address(text: str) -> str:
+    if not re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", text):
+        raise ValueError("must be one address, as in ops@example.com")
+    return text
+
+
+def _a_day(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError("must be a date that there is, as in 2027-03-01") from error
+    if type(value) is not date:  # a datetime is a date, too
+        raise ValueError("must be a date, as in 2027-03-01")
+    return value
+
+
+Name = Annotated[str, AfterValidator(_one_path_segment)]
+Command = Annotated[str, AfterValidator(_a_command)]
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+Day = Annotated[date, BeforeValidator(_a_day)]
+Days = Annotated[float, Field(gt=0, le=36_500, strict=True)]
+Switch = Annotated[bool, Field(strict=True)]
+Pattern = Annotated[str, AfterValidator(_below_the_root)]
+ConnectionId = Annotated[str, AfterValidator(_a_connection), Field(description="id of an Airflow connection")]
+BucketName = Annotated[str, AfterValidator(_a_bucket)]
+StorageClass = Annotated[str, AfterValidator(_a_storage_class)]
+DatabasePattern = Annotated[str, Field(min_length=1)]
+Address = Annotated[str, AfterValidator(_an_address)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Database(_Model):
+    """One database to dump.
+
+    :param name: of the database on its server, or of its file without suffix; also the name of its dump.
+    :param engine: what kind of database it is. Not read off the connection's type: secrets backends are asked when
+        something runs, names of dumps and of copies are known before.
+    :param connection: Airflow connection of type ``mysql``, ``postgres`` or ``sqlite``.
+    :param restore_connection: the same for restores, whose user must be allowed to create schemas and accounts;
+        `connection` when left out.
+    :param extensions_connection: PostgreSQL only: a user who can create extensions that need a superuser, as PostGIS
+        does. Only CREATE EXTENSION runs as that user, in a database that is still empty.
+    :param exclude_tables: tables left out, structure and rows; of PostgreSQL and SQLite the rows only, for there a
+        restore replaces the whole database. Those of PostgreSQL take their partitions, and what inherits, along.
+    """
+
+    name: str = Field(min_length=1)
+    engine: EngineName = "mysql"
+    connection: ConnectionId
+    restore_connection: ConnectionId | None = None
+    extensions_connection: ConnectionId | None = None
+    exclude_tables: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fitting_name(self) -> Database:
+        if "\0" in self.name:
+            raise ValueError("name: holds a NUL, which no engine allows")
+        if not fits(self.engine, self.name):
+            raise ValueError(f"name: is longer than the {LONGEST_NAMES[self.engine]} that {self.engine} allows")
+        return self
+
+    @model_validator(mode="after")
+    def _extensions_of_postgresql(self) -> Database:
+        if self.extensions_connection and self.engine != "postgresql":
+            raise ValueError(f"extensions_connection: {self.engine} has no extensions; remove it, or name the engine")
+        return self
+
+    @property
+    def for_restore(self) -> Database:
+        """The database as restores reach it."""
+        return self.model_copy(update={"connection": self.restore_connection or self.connection})
+
+
+class Encryption(_Model):
+    """Where the archive password is kept.
+
+    :param connection: Airflow connection whose password encrypts the archives.
+    """
+
+    connection: ConnectionId
+
+
+class Periods(_Model):
+    """Numbers of retention that are overridden; those that are left out stay as they are.
+
+    :param keep_all_for_days: every archive is kept that long.
+    :param keep_daily_for_days: then the newest of each day, that many days more.
+    :param keep_weekly_for_weeks: then the newest of each ISO week, that many weeks more.
+    :param keep_monthly_for_months: then the newest of each month, that many months more.
+    :param keep_yearly_for_years: then the newest of each year, that many years more; older ones go.
+    """
+
+    keep_all_for_days: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
+    keep_daily_for_days: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
+    keep_weekly_for_weeks: Annotated[int, Field(ge=0, le=10_000, strict=True)] = 0
+    keep_monthly_for_months: Annotated[int, Field(ge=0, le=2_400, strict=True)] = 0
+    keep_yearly_for_years: Annotated[int, Field(ge=0, le=200, strict=True)] = 0
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """The numbers that are given."""
+        return {name: getattr(self, name) for name in self.model_fields_set if name in Periods.model_fields}
+
+
+class Retention(Periods):
+    """How long archives are kept. A destination and an application may override each number, a kind as well.
+
+    :param delete_oldest_above_megabytes: cap of an application's archives at a destination, in units of 1024 * 1024
+        bytes; null: none.
+    :param keep_until_proven: delete an archive only when a newer one of its kind is proven by a drill.
+    :param database: numbers of archives of that kind only.
+    :param application: numbers of archives of that kind only.
+    :param legacy: numbers of laravel-backup's archives only.
+    """
+
+    delete_oldest_above_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = None
+    keep_until_proven: Switch = False
+    database: Periods = Periods()
+    application: Periods = Periods()
+    legacy: Periods = Periods()
+
+    @property
+    def of_all_kinds(self) -> dict[str, Any]:
+        """What is given for all kinds together."""
+        given = self.model_fields_set & {"delete_oldest_above_megabytes", "keep_until_proven"}
+        return {name: getattr(self, name) for name in given}
+
+
+class Health(_Model):
+    """When backups are unhealthy. An application may override each number.
+
+    :param database_max_days: how old the newest archive of kind ``database`` may be.
+    :param application_max_days: how old the newest archive of kind ``application`` may be.
+    :param max_storage_megabytes: of all archives of an application at a destination, in units of 1024 * 1024 bytes;
+        null: no limit.
+    :param size_factor: by how much the newest archive may be smaller or larger than usual; null: no limit.
+    :param known_limits: how many things the newest archive may lack or hold inexactly (FLOAT columns, say), as the
+        backup reported them; more are a finding.
+    :param rpo_hours: the stated recovery point objective; null: none is stated.
+    :param rto_hours: the stated recovery time objective, which drills measure; null: none is stated.
+    :param proof_max_days: how old the newest proof may be; null: none is asked for.
+    """
+
+    database_max_days: Days = 1.25
+    application_max_days: Days = 8
+    max_storage_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = 5000
+    size_factor: Annotated[float, Field(gt=1, strict=True)] | None = 5
+    known_limits: Annotated[int, Field(ge=0, strict=True)] = 0
+    rpo_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
+    rto_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
+    proof_max_days: Days | None = None
+
+
+class ReadBack(_Model):
+    """How archives are read back in turn each night. A destination may override each number.
+
+    :param megabytes_per_night: at each destination, in units of 1024 * 1024 bytes; a larger archive is read alone. 0:
+        nothing is read. When left out, 20480 at a disk and 1024 at a bucket, whose provider may charge for reading.
+    :param within_days: time in which every archive is read; what takes longer is a finding. When left out, 30 at a disk
+        and 90 at a bucket.
+    """
+
+    megabytes_per_night: Annotated[int, Field(ge=0, strict=True)] | None = None
+    within_days: Annotated[int, Field(ge=1, le=36_500, strict=True)] | None = None
+
+
+class DiskDestination(_Model):
+    """A directory, usually of another disk.
+
+    :param type: says that it is one.
+    :param path: absolute path of the directory; `lifeboat init` creates and marks it, once.
+    :param retention: overrides the file's ``retention`` for archives here.
+    :param read_back: overrides the file's ``read_back``.
+    """
+
+    type: Literal["disk"]
+    path: AbsolutePath
+    retention: Retention = Retention()
+    read_back: ReadBack = ReadBack()
+
+    @property
+    def for_cleanup(self) -> DiskDestination:
+        """The destination as clean-ups and drills reach it."""
+        return self
+
+    @property
+    def object_lock(self) -> None:
+        """A disk locks nothing."""
+
+
+class ObjectLock(_Model):
+    """How a bucket locks archives against deletion and against being replaced; see docs/IMMUTABILITY.md.
+
+    :param mode: ``governance``: who has the right to may lift a lock; ``compliance``: nobody may.
+    :param days: since the capture; clean-ups leave an archive alone until they are over.
+    """
+
+    mode: Literal["governance", "compliance"]
+    days: Annotated[int, Field(ge=1, le=36_500, strict=True)]
+
+
+class S3Destination(_Model):
+    """A bucket of S3 or of a server that speaks its protocol.
+
+    :param type: says that it is one.
+    :param connection: Airflow connection of type ``aws``; endpoint and path style are its extras.
+    :param cleanup_connection: the same for what deletes, clean-ups and drills; `connection` when left out.
+    :param bucket: name of the bucket, which must exist.
+    :param prefix: key prefix inside the bucket, without slashes at its ends.
+    :param object_lock: for new archives; the bucket must have Object Lock enabled.
+    :param server_side_encryption: asked for with everything that is stored; as the bucket is set when left out.
+    :param kms_key: id or ARN of the key for ``aws:kms``; the provider's own when left out.
+    :param storage_class: of everything that is stored, as in ``STANDARD_IA``; reading must not need a restore before.
+    :param retention: overrides the file's ``retention`` for archives here.
+    :param read_back: overrides the file's ``read_back``.
+    """
+
+    type: Literal["s3"]
+    connection: ConnectionId
+    cleanup_connection: ConnectionId | None = None
+    bucket: BucketName
+    prefix: Annotated[str, AfterValidator(lambda prefix: prefix.strip("/"))] = ""
+    object_lock: ObjectLock | None = None
+    server_side_encryption: Literal["AES256", "aws:kms"] | None = None
+    kms_key: Annotated[str, Field(min_length=1)] | None = None
+    storage_class: StorageClass | None = None
+    retention: Retention = Retention()
+    read_back: ReadBack = ReadBack()
+
+    @model_validator(mode="after")
+    def _key_of_kms(self) -> S3Destination:
+        if self.kms_key and self.server_side_encryption != "aws:kms":
+            raise ValueError("kms_key needs server_side_encryption: aws:kms")
+        return self
+
+    @property
+    def for_cleanup(self) -> S3Destination:
+        """The destination as clean-ups and drills reach it."""
+        return self.model_copy(update={"connection": self.cleanup_connection or self.connection})
+
+
+READ_BACK_DEFAULTS = {
+    "disk": {"megabytes_per_night": 20_480, "within_days": 30},
+    "s3": {"megabytes_per_night": 1024, "within_days": 90},  # reading may be charged
+}
+BackupKind = Literal["database", "application"]
+Destination = Annotated[DiskDestination | S3Destination, Field(discriminator="type")]
+
+
+class Files(_Model):
+    """Which files of an application belong in its archives.
+
+    Patterns are paths or globs relative to the root: ``*`` and ``?`` stay within one folder, ``**`` does not, and what
+    matches a folder takes all that is below it. What is excluded stays out whatever includes it.
+
+    :param root: directory of the application.
+    :param include: what goes in; everything when left out.
+    :param exclude: what stays out; replaces the defaults, which suit a Laravel application.
+    :param follow_links: archive what symbolic links point to, instead of the links. Without it, a link out of
+        the root is a finding of the check: what it leads to is not archived.
+    :param on_error: what a file that cannot be read whole means for the backup.
+    :param queue: of the workers that have the files; Airflow's default queue when left out.
+    """
+
+    root: AbsolutePath
+    include: tuple[Pattern, ...] = Field(("**",), min_length=1)
+    exclude: tuple[Pattern, ...] = ("vendor", "node_modules", "storage/framework", "storage/app/backup-temp")
+    follow_links: Switch = False
+    on_error: Literal["warn", "fail"] = "warn"
+    queue: Annotated[str, Field(min_length=1)] | None = None
+
+
+class Application(_Model):
+    """What is protected: a name, its databases and files, the destinations that keep its archives.
+
+    :param databases: dumped together into one archive.
+    :param files: go into the archives of kind ``application``, beside the databases.
+    :param destinations: names from the file's ``destinations``; all of them when left out.
+    :param encryption: overrides the file's ``encryption``.
+    :param after_restore: commands run in a restored folder, one after the other, without a shell.
+    :param retention: overrides the file's and the destination's; a cap here counts this application alone.
+    :param health: overrides the file's ``health``.
+    :param legacy_until: overrides the file's.
+    """
+
+    databases: tuple[Database, ...] = ()
+    files: Files | None = None
+    destinations: tuple[str, ...] = ()
+    encryption: Encryption | Literal["none"] | None = None
+    after_restore: tuple[Command, ...] = ()
+    retention: Retention = Retention()
+    health: Health = Health()
+    legacy_until: Day | None = None
+
+    @model_validator(mode="after")
+    def _one_dump_per_name(self) -> Application:
+        names = [database.name for database in self.databases]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"databases named twice: {', '.join(twice)}; an archive holds one dump per name")
+        if not self.databases and self.files is None:
+            raise ValueError("has neither databases nor files; add one of them")
+        return self
+
+
+class Bucket(_Model):
+    """A part of a bucket, written as ``s3://CONNECTION@BUCKET/PREFIX``.
+
+    :param connection: Airflow connection of type ``aws``.
+    :param bucket: name of the bucket, which must exist.
+    :param prefix: key prefix inside the bucket, without slashes at its ends.
+    """
+
+    connection: ConnectionId
+    bucket: BucketName
+    prefix: str
+
+
+def _path_or_bucket(text: object) -> Path | Bucket:
+    form = "must be an absolute path, or a bucket as in s3://CONNECTION@BUCKET/PREFIX"
+    if not isinstance(text, str):
+        raise ValueError(form)  # pydantic takes no TypeError for an answer
+    if "://" not in text:
+        return _absolute(Path(text))
+    match = re.fullmatch(r"s3://([^@/]+)@([^@/]{3,63})(?:/(.*))?", text)
+    if match is None:
+        raise ValueError(form)
+    connection, bucket, prefix = match.groups(default="")
+    return Bucket(connection=connection, bucket=bucket, prefix=prefix.strip("/"))
+
+
+Place = Annotated[Path | Bucket, BeforeValidator(_path_or_bucket)]
+
+
+class SlackAlerts(_Model):
+    """:param connection: Airflow connection of type ``slackwebhook``."""
+
+    connection: ConnectionId
+
+
+class EmailAlerts(_Model):
+    """:param connection: Airflow connection of type ``smtp``, with ``from_email`` in its extra.
+    :param to: addresses that get every alert.
+    """
+
+    connection: ConnectionId
+    to: tuple[Address, ...] = Field(min_length=1)
+
+
+DagId = Literal["backup_database", "backup_application", "backup_cleanup", "backup_check"]
+
+
+class Alerts(_Model):
+    """Who hears of a failed run; a channel that is left out is off.
+
+    :param slack: where messages go.
+    :param email: whom mail goes to.
+    :param on_success: DAGs whose successful runs are told, too.
+    :param dead_man: Airflow connection of type ``http`` that every healthy check asks for, so that whoever waits for
+        it there notices when Airflow itself is dead; its password is the URL.
+    """
+
+    slack: SlackAlerts | None = None
+    email: EmailAlerts | None = None
+    on_success: tuple[DagId, ...] = ()
+    dead_man: ConnectionId | None = None
+
+
+class Restore(_Model):
+    """:param require_approval: somebody else must approve a restore in Airflow's UI before it changes anything.
+    :param directory: below which files may be restored to any new directory; beside the application's root only when
+        left out. It holds for the command line as well.
+    """
+
+    require_approval: Switch = False
+    directory: AbsolutePath | None = None
+
+
+class Drill(_Model):
+    """How restores are rehearsed.
+
+    :param connection: Airflow connection of a server where scratch databases may be made: of MySQL, or of several
+        engines by their names.
+    :param extensions_connection: the same of PostgreSQL's scratch server, for a user who may make extensions that only
+        superusers make.
+    :param production: use each database's own server instead: an explicit permission.
+    :param directory: for the files while they are compared; a folder of staging when left out.
+    :param archives: how many of each kind are rehearsed per destination: the newest, then those unproven for longest.
+    :param schedule: a cron expression, or ``after backup``.
+    """
+
+    connection: ConnectionId | dict[EngineName, ConnectionId] | None = None
+    extensions_connection: ConnectionId | None = None
+    production: Switch = False
+    directory: AbsolutePath | None = None
+    archives: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
+    schedule: Annotated[str, AfterValidator(_a_schedule)] = "0 5 1 1,4,7,10 *"
+
+    def connection_of(self, engine: EngineName) -> str | None:
+        """Return the connection of the scratch server of an engine; None where the settings name none."""
+        by_engine = {"mysql": self.connection} if isinstance(self.connection, str) else self.connection or {}
+        return by_engine.get(engine)
+
+    @model_validator(mode="after")
+    def _one_server(self) -> Drill:
+        if self.connection and self.production:
+            raise ValueError("names a connection of a scratch server and permits production; keep one of them")
+        if self.extensions_connection and not self.connection_of("postgresql"):
+            raise ValueError("extensions_connection: names a login, and connection no scratch server of PostgreSQL")
+        return self
+
+
+class Metrics(_Model):
+    """:param connection: Airflow connection whose password lets Prometheus read the Backups page's metrics."""
+
+    connection: ConnectionId
+
+
+class Settings(_Model):
+    """The whole settings file.
+
+    :param timezone: IANA name; the schedules follow its wall clock. Archive names are in UTC all the same.
+    :param staging: scratch space that all workers share, for the compressed dumps and the archive of a run: a
+        directory, or ``s3://CONNECTION@BUCKET/PREFIX``.
+    :param encryption: of every application that says nothing else; ``none`` stores archives in the clear.
+    :param destinations: where archives are kept, by name.
+    :param applications: what is protected, by name; the name is the first part of every archive's key.
+    :param alerts: who hears of a failed run.
+    :param retention: how long archives are kept.
+    :param health: when backups are unhealthy.
+    :param read_back: how archives are read back in turn.
+    :param restore: what a restore in Airflow asks for.
+    :param drill: how restores are rehearsed.
+    :param metrics: who may read the metrics without a login.
+    :param ignore_databases: names of databases on the servers of ``applications`` that need no backup; ``*`` and ``?``
+        stand for any characters. Others that no application backs up are a finding of the check.
+    :param legacy_timezone: of the times in the names of laravel-backup's archives; `timezone` when left out.
+    :param legacy_until: last day on which laravel-backup's archives, which nobody signs, are verified and restored;
+        none are when left out. They are listed and retained all the same.
+    """
+
+    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    staging: Place
+    encryption: Encryption | Literal["none"]
+    destinations: dict[Name, Destination] = Field(min_length=1)
+    applications: dict[Name, Application] = Field(min_length=1)
+    alerts: Alerts = Alerts()
+    retention: Retention = Retention()
+    health: Health = Health()
+    read_back: ReadBack = ReadBack()
+    restore: Restore = Restore()
+    drill: Drill = Drill()
+    metrics: Metrics | None = None
+    ignore_databases: tuple[DatabasePattern, ...] = ()
+    legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
+    legacy_until: Day | None = None
+
+    @model_validator(mode="after")
+    def _known_destinations(self) -> Settings:
+        for name, application in self.applications.items():
+            for unknown in set(application.destinations) - set(self.destinations):
+                known = ", ".join(self.destinations)
+                raise ValueError(f"applications.{name}.destinations: no destination {unknown!r}; there are: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_kept(self) -> Settings:
+        for destination in self.destinations:
+            for application in self.applications:
+                for kind in KINDS:
+                    if _keeps_nothing(self.policy_of(destination, application, kind)):
+                        raise ValueError(
+                            f"retention of {application}, kind {kind}, at {destination}: keeps nothing but the newest;"
+                            " set one of its periods above 0"
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _locks_outlast_what_is_all_kept(self) -> Settings:
+        for destination, kept in self.destinations.items():
+            lock = kept.object_lock
+            for application in self.applications if lock else ():
+                for kind in OWN_KINDS:
+                    days = self.policy_of(destination, application, kind).keep_all_for_days
+                    if lock and destination in self.destinations_of(application) and lock.days < days:
+                        raise ValueError(
+                            f"destinations.{destination}.object_lock.days: {lock.days} are fewer than the {days} days"
+                            f" for which retention keeps all of {application}, kind {kind}; lock for {days} or more"
+                        )
+        return self
+
+    @model_validator(mode="after")
+    def _one_name_per_place(self) -> Settings:
+        places: dict[tuple[str, ...], str] = {}
+        for name, kept in self.destinations.items():
+            place = (
+                (str(kept.path),) if isinstance(kept, DiskDestination) else (kept.connection, kept.bucket, kept.prefix)
+            )
+            if place in places:
+                raise ValueError(f"destinations.{name}: is the same place as destinations.{places[place]}; remove one")
+            places[place] = name
+        return self
+
+    @model_validator(mode="after")
+    def _staging_of_its_own(self) -> Settings:
+        """Staging is swept, so no archive may stand where it could be taken for what a dead run left."""
+        for name, kept in self.destinations.items():
+            if all(one == other for one, other in zip(_parts(self.staging), _parts(kept), strict=False)):
+                raise ValueError(f"staging: lies in destinations.{name}, or around it; give each a place of its own")
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_not_our_own(self) -> Settings:
+        for name, application in self.applications.items():
+            for own in self.own_directories:
+                if application.files and application.files.root.is_relative_to(own):
+                    raise ValueError(
+                        f"applications.{name}.files.root: lies in '{own}', where archives or staging are, so nothing"
+                        " of it would go in; name the application's own directory"
+                    )
+        return self
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone of the schedules."""
+        return ZoneInfo(self.timezone)
+
+    @property
+    def legacy_zone(self) -> ZoneInfo:
+        """The time zone of laravel-backup's archives."""
+        return ZoneInfo(self.legacy_timezone or self.timezone)
+
+    def refuse_legacy(self, application: str | None, now: datetime) -> None:
+        """Refuse laravel-backup's archives of an application, unless the settings accept them at that time.
+
+        :raises SettingsError: they do not, or no longer.
+        """
+        own = self.applications[application].legacy_until if application in self.applications else None
+        until = own or self.legacy_until
+        if until is not None and now.astimezone(self.zone).date() <= until:
+            return
+        accepted = f"were accepted until {until}" if until else "are not accepted"
+        raise SettingsError(
+            f"laravel-backup's archives {accepted}: nobody signs them, so whoever writes to a destination can forge"
+            " them.",
+            "To read one that you trust, set a date up to which they are, as in 'legacy_until: 2027-03-01'.",
+        )
+
+    def policy_of(self, destination: str, application: str, kind: Kind) -> Policy:
+        """Return how long archives are kept: the file's numbers, then the destination's, then the application's."""
+        levels = (
+            self.retention,
+            self.destinations[destination].retention,
+            self.application(application).retention,
+        )
+        lock = self.destinations[destination].object_lock
+        return replace(_policy(levels, kind), locked_for_days=lock.days if lock and kind in OWN_KINDS else 0)
+
+    def rotation_of(self, destination: str) -> Rotation:
+        """Return how archives are read back: the default of the storage, the file's numbers, then the destination's."""
+        kept = self.destinations[destination]
+        numbers = dict(READ_BACK_DEFAULTS[kept.type])
+        for level in (self.read_back, kept.read_back):
+            numbers |= {name: number for name in level.model_fields_set if (number := getattr(level, name)) is not None}
+        return Rotation(numbers["megabytes_per_night"] * MEGABYTE, timedelta(days=numbers["within_days"]))
+
+    def limits_of(self, application: str) -> Limits:
+        """Return when the backups of an application are unhealthy: the file's numbers, then the application's."""
+        own = self.application(application).health
+        numbers = self.health.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+        ages: dict[Kind, float] = {"database": numbers.database_max_days, "application": numbers.application_max_days}
+        return Limits(
+            longest_ages={
+                kind: timedelta(days=days)
+                for kind, days in ages.items()
+                if application in self.applications_of(cast(BackupKind, kind))
+            },
+            max_storage_megabytes=numbers.max_storage_megabytes,
+            size_factor=numbers.size_factor,
+            known_limits=numbers.known_limits,
+            longest_proof_age=timedelta(days=numbers.proof_max_days) if numbers.proof_max_days else None,
+            recovery_point=timedelta(hours=numbers.rpo_hours) if numbers.rpo_hours else None,
+            recovery_time=timedelta(hours=numbers.rto_hours) if numbers.rto_hours else None,
+        )
+
+    def application(self, name: str) -> Application:
+        """Return the application of that name.
+
+        :raises SettingsError: there is none.
+        """
+        if name not in self.applications:
+            raise SettingsError(
+                f"There is no application {name!r} in the settings.", f"Known: {', '.join(self.applications)}."
+            )
+        return self.applications[name]
+
+    def databases_of(self, application: str, chosen: tuple[str, ...] = ()) -> list[Database]:
+        """Return an application's databases, or the chosen ones in the settings' order.
+
+        :raises SettingsError: a chosen name is not one of them.
+        """
+        databases = {database.name: database for database in self.application(application).databases}
+        _refuse_unknown("database", chosen, databases, application)
+        return [database for name, database in databases.items() if not chosen or name in chosen]
+
+    def destinations_of(self, application: str, chosen: tuple[str, ...] = ()) -> dict[str, Destination]:
+        """Return an application's destinations by name, or the chosen ones.
+
+        :raises SettingsError: a chosen name is not one of them.
+        """
+        names = self.application(application).destinations or tuple(self.destinations)
+        _refuse_unknown("destination", chosen, names, application)
+        return {name: self.destinations[name] for name in names if not chosen or name in chosen}
+
+    def applications_of(self, kind: BackupKind) -> list[str]:
+        """Return the names of the applications that have archives of a kind: databases, or files."""
+        return [
+            name
+            for name, application in self.applications.items()
+            if (application.databases if kind == "database" else application.files)
+        ]
+
+    def files_of(self, application: str) -> Files:
+        """Return which files of an application are archived.
+
+        :raises SettingsError: the settings name no files for it.
+        """
+        files = self.application(application).files
+        if files is None:
+            raise SettingsError(
+                f"Application {application!r} has no files in the settings.",
+                f"Name their root under applications.{application}.files.",
+            )
+        return files
+
+    def queue_of(self, applications: Iterable[str]) -> str | None:
+        """Return the queue of the workers that have the files of all of these applications, if it is one."""
+        queues = {self.files_of(name).queue for name in applications if self.application(name).files}
+        return queues.pop() if len(queues) == 1 else None
+
+    @property
+    def scratch(self) -> Path:
+        """A directory of this machine, for what an engine needs for a while."""
+        return self.staging if isinstance(self.staging, Path) else Path(tempfile.gettempdir())
+
+    @property
+    def own_directories(self) -> tuple[Path, ...]:
+        """Staging and local destinations: they belong in no archive."""
+        own = (self.staging, *(getattr(kept, "path", None) for kept in self.destinations.values()))
+        return tuple(path for path in own if isinstance(path, Path))
+
+    def encryption_of(self, application: str | None) -> Encryption | None:
+        """Return how the archives of an application, or of any, are encrypted; None when the settings say ``none``."""
+        encryption = (application and self.application(application).encryption) or self.encryption
+        return None if encryption == "none" else encryption
+
+
+def _parts(place: Path | Bucket | DiskDestination | S3Destination) -> tuple[str, ...]:
+    """Return a place as its folders from the root on; of a bucket, whatever connection reaches it."""
+    match place:
+        case Path():
+            return place.parts
+        case DiskDestination():
+            return place.path.parts
+        case _:
+            return ("s3:", place.bucket, *filter(None, place.prefix.split("/")))
+
+
+def _refuse_unknown(what: str, chosen: Any, known: Any, application: str) -> None:
+    if unknown := sorted(set(chosen) - set(known)):
+        raise SettingsError(
+            f"Application {application!r} has no {what} {', '.join(map(repr, unknown))}.",
+            f"Known: {', '.join(known)}.",
+        )
+
+
+def policies_of(numbers: Any, where: str) -> dict[Kind, Policy]:
+    """Return the policy of each kind from retention's numbers; those that are left out are the defaults.
+
+    :param where: what holds the numbers, for messages.
+    :raises SettingsError: naming the number and the fix.
+    """
+    try:
+        retention = Retention.model_validate(numbers)
+    except ValidationError as error:
+        raise SettingsError(f"{where}: {_problems(error)}.") from None  # pydantic's text has values
+    policies = {kind: _policy([retention], kind) for kind in KINDS}
+    if any(_keeps_nothing(policy) for policy in policies.values()):
+        raise SettingsError(f"{where}: keeps nothing but the newest.", "Set one of its periods above 0.")
+    return policies
+
+
+def _policy(levels: Iterable[Retention], kind: Kind) -> Policy:
+    """Return the policy that several levels make, the most particular last."""
+    numbers: dict[str, Any] = {}
+    for level in levels:
+        numbers |= level.numbers | getattr(level, kind).numbers | level.of_all_kinds
+    return Policy(**numbers)
+
+
+def _keeps_nothing(policy: Policy) -> bool:
+    return not any(getattr(policy, name) for name in Periods.model_fields)
+
+
+def settings_path() -> Path:
+    """Return the path of the settings file: ``LIFEBOAT_CONFIG``, else ``include/backup.yaml`` of the project."""
+    return Path(os.environ.get(CONFIG_VARIABLE) or PROJECT / "include" / "backup.yaml")
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read and validate the settings.
+
+    :param path: the file; `settings_path` when left out.
+    :raises SettingsError: naming the file, the key and the fix.
+    """
+    path = path or settings_path()
+    try:
+        with path.open("rb") as file:
+            text = file.read(LONGEST_FILE + 1).decode()
+        if len(text) > LONGEST_FILE:
+            raise SettingsError(f"{path} is longer than {LONGEST_FILE} bytes: this is not a settings file.")
+        content = strict_yaml.load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SettingsError(
+            f"Cannot read the settings {path}: {reason}.",
+            f"Set {CONFIG_VARIABLE} to the path of your backup.yaml, in UTF-8.",
+        ) from error
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path} is not valid YAML: {_in_yaml(error, text)}.") from None
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path} must hold keys and values; it is empty, text or a list.")
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_problems(error)}.") from None  # pydantic's text has values
+
+
+def _in_yaml(error: yaml.YAMLError, text: str) -> str:
+    """Say where a text is not YAML, and why."""
+    if not isinstance(error, yaml.error.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    mark, problem = error.problem_mark, str(error.problem)
+    if text[mark.index : mark.index + 1] == "\t":
+        problem = "a tab; indent by spaces"
+    elif problem.startswith("but "):
+        problem = f"{error.context} {problem}"
+    return one_line(f"line {mark.line + 1}, column {mark.column + 1}: {problem}")
+
+
+_WORDS = {  # of pydantic's errors; in braces, what their context holds
+    "missing": "is missing, add it",
+    "union_tag_not_found": "must be 'disk' or 's3'",
+    "union_tag_invalid": "must be 'disk' or 's3'",
+    "literal_error": "must be {expected}",
+    "model_type": "must hold keys and values, as in docs/CONFIGURATION.md",
+    "model_attributes_type": "must hold keys and values, as in docs/CONFIGURATION.md",
+    "dict_type": "must hold keys and values, as in docs/CONFIGURATION.md",
+    "tuple_type": "must be a list, as in [one, two]",
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
+    "string_type": "must be text; put it in quotes",
+    "invalid_key": "must be text; put it in quotes",
+    "path_type": "must be text; put it in quotes",
+    "int_type": "must be a whole number, as in 7",
+    "float_type": "must be a number, as in 7 or 0.5",
+    "bool_type": "must be true or false, without quotes",
+    "greater_than": "must be above {gt:g}",
+    "greater_than_equal": "must be at least {ge:g}",
+    "less_than_equal": "must be at most {le:g}",
+}
+
+
+def _problems(error: ValidationError) -> str:
+    """Put mistakes as ``key: what is wrong, what to do``, each but once, and no value: it may be a secret."""
+    found = [(_key(each), _in_words(each)) for each in error.errors()]
+    deepest = [
+        (key, words)
+        for key, words in found  # the parts of a union or a list say it better than the whole
+        if not any(other.startswith(f"{key}.") for other, _ in found)
+    ]
+    return "; ".join(dict.fromkeys(f"{key}: {words}" if key else words for key, words in deepest))
+
+
+def _in_words(error: Any) -> str:
+    """Say one of pydantic's errors: what is wrong, what to do."""
+    location, value = error["loc"], error["input"]
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(str(location[-1]), _KEYS, n=1)
+        known = close and close[0] != location[-1]
+        return f"unknown key, did you mean {close[0]!r}?" if known else "unknown key here, remove it"
+    if location[:2] == ("drill", "connection"):
+        return "must be the id of a connection, or one for each engine, as in {mysql: scratch_db}"
+    if location and location[-1] in ("Encryption", "literal['none']"):
+        return "must be 'none' or name a connection, as in 'connection: lifeboat_archive'"
+    if isinstance(value, bool) and error["type"] in ("string_type", "invalid_key"):
+        return f"must be text, which YAML reads as {json.dumps(value)}; put it in quotes"
+    empty = "; it is empty" if value is None and error["type"] != "missing" else ""
+    if error["type"] in _WORDS:
+        return _WORDS[error["type"]].format(**error.get("ctx", {})) + empty
+    return str(error["msg"]).removeprefix("Value error, ") + empty
+
+
+def _key(error: Any) -> str:
+    """Return the key as it stands in the file: pydantic adds the branch of a union that it tried, and a key's mark."""
+    branch = re.compile(r"Encryption|\[key\]|(literal|dict|function-after)\[.*", re.DOTALL)
+    parts = [str(part) for part in error["loc"] if not branch.fullmatch(str(part))]
+    if len(parts) > 2 and parts[0] == "destinations":
+        del parts[2]
+    return one_line(".".join([*parts, "type"] if error["type"].startswith("union_tag") else parts))
+
+
+def _all_keys(model: type[_Model] = _Model) -> set[str]:
+    return set(model.model_fields).union(*map(_all_keys, model.__subclasses__()))
+
+
+_KEYS = sorted(_all_keys())
