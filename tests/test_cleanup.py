@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from lifeboat.actions import check, cleanup
 from lifeboat.actions.cleanup import Order
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives, proof
 from lifeboat.catalog.archives import Kind
 from lifeboat.errors import StorageError
@@ -73,32 +74,34 @@ def test_what_the_plan_named_is_deleted_and_nothing_else(project: Configure, des
     proofless = archives.archive_key("Shop", "database", NOW - timedelta(days=2000))
     destination.write(proofless, b"x")
     destination.write(f"{proofless}.json", b"{}")
-    evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
+    evaluation = cleanup.evaluate(destination, site_of(settings), APPS, NOW)
     assert list(evaluation.order.archives) == [proofless]  # the ancient one has the newest proof that is not forged
-    cleaned = cleanup.clean(destination, settings, APPS, NOW, evaluation.order)
+    cleaned = cleanup.clean(destination, site_of(settings), APPS, NOW, evaluation.order)
     assert cleaned.deleted == [proofless]
     left = keys_at(destination)
     assert {fresh, f"{fresh}.json", old, ancient, "Shop/readme.txt", *others} <= left
     assert not [key for key in left if key.startswith(proofless)]
-    assert cleanup.evaluate(destination, settings, APPS, NOW).order.archives == {}
+    assert cleanup.evaluate(destination, site_of(settings), APPS, NOW).order.archives == {}
 
 
 def test_what_changed_since_the_plan_is_left(project: Configure, destination: Destination) -> None:
     settings = settings_of(project)
     newest, ancient, older = put(destination, 0.1, 3000, 3001)
-    order = cleanup.evaluate(destination, settings, APPS, NOW).order
+    order = cleanup.evaluate(destination, site_of(settings), APPS, NOW).order
     assert list(order.archives) == [older, ancient]
     destination.delete(newest)  # so that the next becomes the only good one
     destination.delete(f"{newest}.json")
-    cleaned = cleanup.clean(destination, settings, APPS, NOW, order)
+    cleaned = cleanup.clean(destination, site_of(settings), APPS, NOW, order)
     assert cleaned.deleted == []
     assert set(cleaned.left) == {older, ancient}
     put(destination, 0.1)
-    assert cleanup.clean(destination, settings, APPS, NOW, Order({ancient: 999}, {})).left == {
+    assert cleanup.clean(destination, site_of(settings), APPS, NOW, Order({ancient: 999}, {})).left == {
         ancient: "it changed since the plan was made"
     }
-    assert cleanup.clean(destination, settings, APPS, NOW, order).deleted == [older, ancient]
-    assert cleanup.clean(destination, settings, APPS, NOW, order).deleted == []  # a repeated try finds nothing to do
+    assert cleanup.clean(destination, site_of(settings), APPS, NOW, order).deleted == [older, ancient]
+    assert (
+        cleanup.clean(destination, site_of(settings), APPS, NOW, order).deleted == []
+    )  # a repeated try finds nothing to do
 
 
 @pytest.mark.parametrize(
@@ -109,14 +112,14 @@ def test_a_destination_with_a_stale_newest_archive_is_held(
 ) -> None:
     settings = settings_of(project)
     put(destination, *([age] if age else []), 3000, 3001, kind="database" if age else "application")
-    evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
+    evaluation = cleanup.evaluate(destination, site_of(settings), APPS, NOW)
     assert said in evaluation.plan.held["Shop"]
     assert evaluation.order.archives == {}
     (first, *_) = cleanup.lines(evaluation)
     assert first.startswith("HELD: nothing of Shop is deleted here: ")
     relaxed = settings_of(project, health={"database_max_days": 4000})
     if age:
-        assert len(cleanup.evaluate(destination, relaxed, APPS, NOW).order.archives) == 2
+        assert len(cleanup.evaluate(destination, site_of(relaxed), APPS, NOW).order.archives) == 2
 
 
 def test_old_remains_of_uploads_are_swept_and_young_ones_left(project: Configure, destination: Destination) -> None:
@@ -130,12 +133,12 @@ def test_old_remains_of_uploads_are_swept_and_young_ones_left(project: Configure
         "Shop/database/2020-01-02-00-00-00.zip.json.0123456789abcdef.partial",
     ):
         destination.write(key, b"half")
-    assert cleanup.evaluate(destination, settings, APPS, NOW).unfinished == ()
+    assert cleanup.evaluate(destination, site_of(settings), APPS, NOW).unfinished == ()
     later = NOW + timedelta(days=2)
     put(destination, -1.9)
-    evaluation = cleanup.evaluate(destination, settings, APPS, later)
+    evaluation = cleanup.evaluate(destination, site_of(settings), APPS, later)
     assert len(evaluation.unfinished) == 4
-    cleanup.clean(destination, settings, APPS, later, evaluation.order)
+    cleanup.clean(destination, site_of(settings), APPS, later, evaluation.order)
     assert unfinished not in keys_at(destination)
     assert not [key for key in keys_at(destination) if "/2020-" in key]
 
@@ -148,9 +151,9 @@ def test_the_marker_of_a_vanished_archive_stays_as_long_as_the_archive_would(
     _, kept, due = put(destination, -1.9, 1, 3000)
     for key in (kept, due):
         destination.delete(key)
-    order = cleanup.evaluate(destination, settings, APPS, later).order
+    order = cleanup.evaluate(destination, site_of(settings), APPS, later).order
     assert list(order.unfinished) == [f"{due}.json"]
-    cleanup.clean(destination, settings, APPS, later, order)
+    cleanup.clean(destination, site_of(settings), APPS, later, order)
     assert {f"{kept}.json", f"{due}.json"} & keys_at(destination) == {f"{kept}.json"}
 
 
@@ -163,13 +166,15 @@ def test_abandoned_multipart_uploads_are_aborted(project: Configure, s3: S3) -> 
         client.create_multipart_upload(Bucket="abandoned", Key=key)
     destination = S3Destination("offsite", s3.client(), "abandoned")
     put(destination, 0.1)
-    assert cleanup.evaluate(destination, settings, APPS, NOW).uploads == ()  # they may be under way
+    assert cleanup.evaluate(destination, site_of(settings), APPS, NOW).uploads == ()  # they may be under way
     later = NOW + timedelta(days=2)
-    assert cleanup.evaluate(destination, settings, APPS, later).uploads == ()  # nothing is touched where it is held
+    assert (
+        cleanup.evaluate(destination, site_of(settings), APPS, later).uploads == ()
+    )  # nothing is touched where it is held
     put(destination, -1.9)
-    evaluation = cleanup.evaluate(destination, settings, APPS, later)
+    evaluation = cleanup.evaluate(destination, site_of(settings), APPS, later)
     assert f"sweep   {ours}: an upload that never finished" in list(cleanup.lines(evaluation))
-    assert cleanup.clean(destination, settings, APPS, later, evaluation.order).aborted == [ours]
+    assert cleanup.clean(destination, site_of(settings), APPS, later, evaluation.order).aborted == [ours]
     left = {upload["Key"] for upload in client.list_multipart_uploads(Bucket="abandoned")["Uploads"]}
     assert left == {"Shop/videos/film.mp4", "Shop/database/notours.bin", "Other/database/2026-01-01-00-00-00.zip"}
 
@@ -182,9 +187,9 @@ def test_what_stands_beside_legacy_archives_is_not_ours(project: Configure, dest
     destination.write("Shop/2019-01-01-00-00-00.zip.partial", b"x")
     later = NOW + timedelta(days=2)
     put(destination, -1.9)
-    order = cleanup.evaluate(destination, settings, APPS, later).order
+    order = cleanup.evaluate(destination, site_of(settings), APPS, later).order
     assert (list(order.archives), order.unfinished) == (["Shop/2020-01-01-00-00-00.zip"], {})
-    cleanup.clean(destination, settings, APPS, later, order)
+    cleanup.clean(destination, site_of(settings), APPS, later, order)
     assert {"Shop/2020-01-01-00-00-00.zip.json", "Shop/2019-01-01-00-00-00.zip.partial"} <= keys_at(destination)
 
 
@@ -193,8 +198,8 @@ def test_an_order_that_waited_while_no_backup_came_deletes_nothing(
 ) -> None:
     settings = settings_of(project)
     put(destination, 0.1, 3000, 3001)
-    order = cleanup.evaluate(destination, settings, APPS, NOW).order
-    cleaned = cleanup.clean(destination, settings, APPS, NOW, order, NOW + timedelta(days=60))
+    order = cleanup.evaluate(destination, site_of(settings), APPS, NOW).order
+    cleaned = cleanup.clean(destination, site_of(settings), APPS, NOW, order, NOW + timedelta(days=60))
     assert cleaned.deleted == []
     assert set(cleaned.left) == set(order.archives) != set()
     assert all("held" in reason for reason in cleaned.left.values())
@@ -210,15 +215,15 @@ def test_a_cap_counts_one_application_at_one_destination(project: Configure, tmp
         put(destination, *(0.1 + number / 10 for number in range(4)), application=application)
     for path in (tmp_path / "disk").rglob("*.zip"):
         path.write_bytes(bytes(200_000))
-    assert cleanup.evaluate(destination, settings, ["A", "B"], NOW).order.archives == {}
+    assert cleanup.evaluate(destination, site_of(settings), ["A", "B"], NOW).order.archives == {}
     for path in (tmp_path / "disk" / "A").rglob("*.zip"):
         path.write_bytes(bytes(400_000))
-    everything = cleanup.evaluate(destination, settings, ["A", "B"], NOW).order.archives
-    alone = cleanup.evaluate(destination, settings, ["A"], NOW).order.archives
+    everything = cleanup.evaluate(destination, site_of(settings), ["A", "B"], NOW).order.archives
+    alone = cleanup.evaluate(destination, site_of(settings), ["A"], NOW).order.archives
     assert len(everything) == 2
     assert list(alone) == list(everything) == sorted(key for key in everything if key.startswith("A/"))
     # C is held, for it has no archive at all; what it lacks does not switch the others' cap off.
-    assert cleanup.evaluate(destination, settings, ["C"], NOW).plan.held
+    assert cleanup.evaluate(destination, site_of(settings), ["C"], NOW).plan.held
 
 
 def test_a_proof_that_cannot_be_read_is_a_finding_and_protects_its_archive(
@@ -237,13 +242,13 @@ def test_a_proof_that_cannot_be_read_is_a_finding_and_protects_its_archive(
         return genuine(self, key, *arguments, **options)
 
     monkeypatch.setattr(DiskDestination, "open", denied)
-    evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
+    evaluation = cleanup.evaluate(destination, site_of(settings), APPS, NOW)
     assert [decision.archive.key for decision in evaluation.plan.deletions] == [older]
-    findings = check.examine("disk", settings, APPS, NOW).findings
+    findings = check.examine("disk", site_of(settings), APPS, NOW).findings
     (told,) = [each for each in findings if each.check == "database proof"]
     assert (told.verdict, "Permission denied" in told.text) == ("unhealthy", True)
-    assert check.newest_archive(settings, "Shop", "database", NOW, proven=True) is None
-    assert check.newest_archive(settings, "Shop", "database", NOW, proven=False)
+    assert check.newest_archive(site_of(settings), "Shop", "database", NOW, proven=True) is None
+    assert check.newest_archive(site_of(settings), "Shop", "database", NOW, proven=False)
 
 
 def test_what_a_cap_deletes_of_the_promised_periods_is_told_by_plan_and_check(
@@ -256,9 +261,9 @@ def test_what_a_cap_deletes_of_the_promised_periods_is_told_by_plan_and_check(
     for size, expected in ((1 << 20, False), (3 << 30, True)):
         for path in (tmp_path / "disk").rglob("*.zip"):
             os.truncate(path, size)
-        lines = list(cleanup.lines(cleanup.evaluate(destination, settings, APPS, NOW)))
+        lines = list(cleanup.lines(cleanup.evaluate(destination, site_of(settings), APPS, NOW)))
         assert any(f"CAP: Shop: {told}" in line for line in lines) == expected
-        findings = check.examine("disk", settings, APPS, NOW).findings
+        findings = check.examine("disk", site_of(settings), APPS, NOW).findings
         assert any(each.verdict == "degraded" and each.text.startswith(told) for each in findings) == expected
         # A backup says so after its upload; init of a new destination, by what others hold.
         empty = disk_destination("empty", tmp_path / "empty")
@@ -281,9 +286,9 @@ def test_locked_archives_are_skipped_and_reported(project: Configure, s3: S3) ->
     half = archives.archive_key("Shop", "database", NOW - timedelta(days=2000))
     destination.write(half, b"half")
     client.put_object_legal_hold(Bucket="locked-bucket", Key=half, LegalHold={"Status": "ON"})
-    order = cleanup.evaluate(destination, settings, APPS, NOW).order
+    order = cleanup.evaluate(destination, site_of(settings), APPS, NOW).order
     assert list(order.archives) == [older, ancient, held]
-    cleaned = cleanup.clean(destination, settings, APPS, NOW, order)
+    cleaned = cleanup.clean(destination, site_of(settings), APPS, NOW, order)
     assert cleaned.deleted == [older]
     assert cleaned.left[ancient].startswith("it is locked: object lock until ")
     assert cleaned.left[held] == "it is locked: a legal hold"
@@ -321,12 +326,12 @@ def faulty(tmp_path: Path) -> Faulty:
 def test_a_listing_that_breaks_off_deletes_nothing(project: Configure, faulty: Faulty) -> None:
     settings = settings_of(project)
     before = keys_at(faulty)
-    order = cleanup.evaluate(faulty, settings, APPS, NOW).order
+    order = cleanup.evaluate(faulty, site_of(settings), APPS, NOW).order
     faulty.listed = 3
     with pytest.raises(StorageError, match="page 3"):
-        cleanup.evaluate(faulty, settings, APPS, NOW)
+        cleanup.evaluate(faulty, site_of(settings), APPS, NOW)
     with pytest.raises(StorageError, match="page 3"):
-        cleanup.clean(faulty, settings, APPS, NOW, order)
+        cleanup.clean(faulty, site_of(settings), APPS, NOW, order)
     faulty.listed = None
     assert keys_at(faulty) == before
 
@@ -336,16 +341,16 @@ def test_a_denied_deletion_stops_and_leaves_no_archive_that_counts_half(
     project: Configure, faulty: Faulty, done: int
 ) -> None:
     settings = settings_of(project)
-    order = cleanup.evaluate(faulty, settings, APPS, NOW).order
+    order = cleanup.evaluate(faulty, site_of(settings), APPS, NOW).order
     faulty.deletions = done
     with pytest.raises(StorageError, match="denied"):
-        cleanup.clean(faulty, settings, APPS, NOW, order)
+        cleanup.clean(faulty, site_of(settings), APPS, NOW, order)
     faulty.deletions = None
     found = archives.read(faulty.list())
     for archive in found.archives:
         assert {archive.key, f"{archive.key}.json"} <= keys_at(faulty)
-    again = cleanup.evaluate(faulty, settings, APPS, NOW)
-    cleanup.clean(faulty, settings, APPS, NOW, again.order)
+    again = cleanup.evaluate(faulty, site_of(settings), APPS, NOW)
+    cleanup.clean(faulty, site_of(settings), APPS, NOW, again.order)
     assert [archive.key for archive in archives.read(faulty.list()).archives] == [found.archives[0].key]
 
 
@@ -370,8 +375,8 @@ def test_overrides_by_destination_application_and_kind(project: Configure, tmp_p
 def test_thousands_of_archives(project: Configure, destination: Destination) -> None:
     settings = settings_of(project)
     keys = put(destination, *(number / 2 for number in range(1000)))
-    evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
-    cleaned = cleanup.clean(destination, settings, APPS, NOW, evaluation.order)
+    evaluation = cleanup.evaluate(destination, site_of(settings), APPS, NOW)
+    cleaned = cleanup.clean(destination, site_of(settings), APPS, NOW, evaluation.order)
     assert cleaned.deleted == list(evaluation.order.archives)
     found = archives.read(destination.list())
     assert len(found.archives) == len(keys) - len(cleaned.deleted)

@@ -12,6 +12,7 @@ import pytest
 from lifeboat.actions import contents
 from lifeboat.actions.contents import Contents, HeldFile, Node
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.settings import config
 
 from tests.command import answer, lifeboat
@@ -93,7 +94,7 @@ def test_only_the_list_and_the_manifest_are_read_and_what_is_wrong_is_one_senten
     destination = connections.destination("offsite", settings.destinations["offsite"])
     counted = Counted(destination.open(key))
     monkeypatch.setattr(destination, "open", lambda _: counted)
-    held = contents.read(settings, destination, "Shop", key)
+    held = contents.read(site_of(settings), destination, "Shop", key)
     assert sum(file.size for file in held.files) > 3 << 20
     assert 0 < counted.taken < 1 << 20
     unknown = key[:-6] + "00.zip" if not key.endswith("00.zip") else key[:-6] + "01.zip"

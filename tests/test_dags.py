@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import archives
 from lifeboat.decide import health, rotation
@@ -76,7 +76,7 @@ def stored(application: str = "Shop") -> dict[str, list[str]]:
     """Return the keys of the published archives at every destination."""
     return {
         destination.name: [archive.key for archive in archives.read(destination.list()).archives]
-        for destination in connections.destinations(config.load(), application)
+        for destination in load_site().destinations(application)
     }
 
 
@@ -201,7 +201,7 @@ def test_a_cleanup_deletes_at_every_destination_that_is_up(
     project(applications={"Shop": SHOP})
     assert run(load_dag()).state == "success"
     ancient = [archives.archive_key("Shop", "database", datetime(year, 1, 1, tzinfo=UTC)) for year in (2001, 2002)]
-    for destination in connections.destinations(config.load(), "Shop"):
+    for destination in load_site().destinations("Shop"):
         for key in ancient:
             destination.write(key, b"x")
             destination.write(f"{key}.json", b"{}")
@@ -653,7 +653,7 @@ def test_a_backfilled_run_takes_a_backup_only_when_one_is_due(
     for keys in stored().values():  # the newest archive becomes two days old
         (key,) = keys
         old = archives.archive_key("Shop", "database", datetime(2026, 1, 1, tzinfo=UTC))
-        for destination in connections.destinations(config.load(), "Shop"):
+        for destination in load_site().destinations("Shop"):
             if destination.find(key):
                 destination.delete(key)
                 destination.write(old, b"x")

@@ -16,6 +16,7 @@ import pytest
 from lifeboat.actions import check, drill
 from lifeboat.airflow import connections
 from lifeboat.airflow.operators.fresh import RequireFreshBackup
+from lifeboat.airflow.site import load_site, site_of
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import Archive, Kind
@@ -53,8 +54,8 @@ def key_of(path: Path) -> str:
 
 
 def rehearse(path: Path, destination: str = "disk") -> dict[str, Any]:
-    (place,) = connections.destinations(config.load(), "Shop", (destination,))
-    return drill.rehearse(config.load(), "Shop", place, key_of(path), BY, datetime.now(UTC))
+    (place,) = load_site().destinations("Shop", (destination,))
+    return drill.rehearse(load_site(), "Shop", place, key_of(path), BY, datetime.now(UTC))
 
 
 def scratch_left(mariadb: MariaDB) -> list[str]:
@@ -63,7 +64,7 @@ def scratch_left(mariadb: MariaDB) -> list[str]:
 
 
 def proofs(destination: str = "disk") -> list[str]:
-    (place,) = connections.destinations(config.load(), "Shop", (destination,))
+    (place,) = load_site().destinations("Shop", (destination,))
     return list(catalog.read(place.list()).proofs)
 
 
@@ -121,7 +122,7 @@ def test_a_whole_archive_is_proven(rehearsed: Path, mariadb: MariaDB, destinatio
     assert made["by"] == BY
     assert made["destination"] == destination
     assert made["versions"]["servers"][0].startswith("10.")
-    (place,) = connections.destinations(config.load(), "Shop", (destination,))
+    (place,) = load_site().destinations("Shop", (destination,))
     assert proof.read(place, key_of(rehearsed), ARCHIVE_PASSWORD) == made
     for name in ("users", "page_views", "invoice.txt", "no_negative"):
         assert name not in json.dumps(made)
@@ -225,7 +226,7 @@ def test_after_a_new_password_the_old_archives_are_read_and_their_proofs_believe
     rehearse(rehearsed)
 
     def proven() -> Archive | None:
-        return check.newest_archive(config.load(), "Shop", "application", datetime.now(UTC), proven=True)
+        return check.newest_archive(load_site(), "Shop", "application", datetime.now(UTC), proven=True)
 
     assert proven()
 
@@ -279,8 +280,8 @@ def test_a_tree_of_other_kinds(rehearsed: Path, tmp_path: Path) -> None:
     from lifeboat.files import extract
 
     settings = config.load()
-    (place,) = connections.destinations(settings, "Shop", ("disk",))
-    with stored_archive.opened(settings, place, "Shop", key_of(rehearsed)) as reader:
+    (place,) = site_of(settings).destinations("Shop", ("disk",))
+    with stored_archive.opened(site_of(settings), place, "Shop", key_of(rehearsed)) as reader:
         extract.extract(reader, tmp_path / "tree")
         (tmp_path / "tree/index.php").unlink()
         (tmp_path / "tree/index.php").mkdir()
@@ -312,7 +313,7 @@ def test_a_killed_drill_is_swept_by_the_next(rehearsed: Path, mariadb: MariaDB) 
         "from datetime import UTC, datetime\n"
         "from lifeboat import config, connections, drill\n"
         "settings = config.load()\n"
-        "(place,) = connections.destinations(settings, 'Shop', ('disk',))\n"
+        "(place,) = site_of(settings).destinations('Shop', ('disk',))\n"
         "drill.rehearse(settings, 'Shop', place, sys.argv[1], 'a test', datetime.now(UTC))\n"
     )
     environment = os.environ | {"PYTHONPATH": str(PROJECT / "plugins"), "_AIRFLOW_PROCESS_CONTEXT": "server"}
@@ -335,7 +336,7 @@ def test_a_drill_killed_before_its_first_mark_is_swept_by_the_next(rehearsed: Pa
 
 def findings(**limits: Any) -> dict[str, tuple[str, str]]:
     settings = config.load()
-    examined = check.examine("disk", settings, ["Shop"], datetime.now(UTC))
+    examined = check.examine("disk", site_of(settings), ["Shop"], datetime.now(UTC))
     return {each.check: (each.verdict, each.text) for each in examined.findings}
 
 
@@ -367,7 +368,7 @@ def test_a_forged_proof_is_noticed(rehearsed: Path) -> None:
     verdict, text = findings()["application proof"]
     assert verdict == "unhealthy"
     assert "was not signed with the archive password: it is forged" in text
-    assert health.verdict(check.examine("disk", config.load(), ["Shop"], datetime.now(UTC)).findings) == "unhealthy"
+    assert health.verdict(check.examine("disk", load_site(), ["Shop"], datetime.now(UTC)).findings) == "unhealthy"
 
 
 def test_a_fresh_or_proven_backup_can_be_required(rehearsed: Path) -> None:
@@ -425,11 +426,11 @@ def test_an_archive_proves_nothing_of_another_application(
     project(applications={"Shop": SHOP | {"files": {"root": str(root)}}, "Blog": SHOP}, drill={"production": True})
     settings = config.load()
     key = key_of(rehearsed)
-    assert drill.choices(settings, "Blog", (), key, NOW) == []
-    assert drill.choices(settings, "Shop", ("disk",), key, NOW) == [("disk", key)]
-    (place,) = connections.destinations(settings, "Blog", ("disk",))
+    assert drill.choices(site_of(settings), "Blog", (), key, NOW) == []
+    assert drill.choices(site_of(settings), "Shop", ("disk",), key, NOW) == [("disk", key)]
+    (place,) = site_of(settings).destinations("Blog", ("disk",))
     with pytest.raises(ArchiveError, match="is not an archive of Blog"):
-        drill.rehearse(settings, "Blog", place, key, BY, datetime.now(UTC))
+        drill.rehearse(site_of(settings), "Blog", place, key, BY, datetime.now(UTC))
     assert proofs() == []
 
 
@@ -447,11 +448,11 @@ def test_only_what_drills_made_is_removed(rehearsed: Path) -> None:
 
 def test_a_destination_that_is_down_stops_no_other(rehearsed: Path, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong"))
-    found = drill.choices(config.load(), "Shop", (), "", datetime.now(UTC))
+    found = drill.choices(load_site(), "Shop", (), "", datetime.now(UTC))
     assert found == [("disk", key_of(rehearsed)), ("offsite", "")]
-    (place,) = connections.destinations(config.load(), "Shop", ("offsite",))
+    (place,) = load_site().destinations("Shop", ("offsite",))
     with pytest.raises(StorageError, match="could not be read, so nothing there was rehearsed"):
-        drill.rehearse(config.load(), "Shop", place, "", BY, datetime.now(UTC))
+        drill.rehearse(load_site(), "Shop", place, "", BY, datetime.now(UTC))
 
 
 def test_a_proof_of_another_copy_or_size_proves_nothing(rehearsed: Path) -> None:
@@ -480,10 +481,10 @@ def test_rows_without_parents_are_restored_and_prove_nothing(
     project(drill={"production": True})
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", server.connection())
     key = back_up().packed.key
-    place, *_ = connections.destinations(config.load(), "Shop", ("disk",))
+    place, *_ = load_site().destinations("Shop", ("disk",))
     lacking = "rows lack the parents that foreign key 'k' of table 'c' names: 1 row"
     with pytest.raises(MismatchError, match=f"restores to what was captured, but breaks its own rules: {lacking}"):
-        drill.rehearse(config.load(), "Shop", place, key, BY, datetime.now(UTC))
+        drill.rehearse(load_site(), "Shop", place, key, BY, datetime.now(UTC))
     assert proofs() == []
     (done,) = restored(plan())
     assert lacking in done.warnings

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.airflow import connections
-from lifeboat.settings.config import load
+from lifeboat.airflow.site import load_site
 
 from include.demo.stand_ins import MariaDB, MySQL, SlackSink
 from tests.conftest import Configure
@@ -63,7 +62,7 @@ def forge(tmp_path: Path, key: str, statement: bytes) -> None:
 
     path = tmp_path / "disk" / key
     repack(path, change)
-    (_, offsite) = connections.destinations(load(), "Shop")
+    (_, offsite) = load_site().destinations("Shop")
     for name in (key, f"{key}.json"):
         offsite.delete(name)
         offsite.write(name, (tmp_path / "disk" / name).read_bytes())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from lifeboat.actions import drill, restore, stored_archive
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site, site_of
 from lifeboat.catalog import archives
 from lifeboat.decide.recovery import RestoreRequest
 from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError
@@ -36,7 +36,7 @@ def put(tmp_path: Path, key: str = KEY, *, encrypted: bool = True) -> Path:
 
 
 def asked(archive: str) -> Any:
-    return restore.select(config.load(), RestoreRequest("Shop", archive=archive), TODAY)
+    return restore.select(load_site(), RestoreRequest("Shop", archive=archive), TODAY)
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
@@ -45,10 +45,10 @@ def test_without_the_setting_none_is_read(project: Configure, tmp_path: Path, ke
     project()
     path = put(tmp_path, key, encrypted=encrypted)
     settings = config.load()
-    (disk,) = connections.destinations(settings, "Shop", ("disk",))
+    (disk,) = site_of(settings).destinations("Shop", ("disk",))
     with (
         pytest.raises(ArchiveError, match=NEVER),
-        stored_archive.opened(settings, disk, "Shop", key),
+        stored_archive.opened(site_of(settings), disk, "Shop", key),
     ):
         pass
     with pytest.raises(RestoreError, match=NEVER):
@@ -57,7 +57,7 @@ def test_without_the_setting_none_is_read(project: Configure, tmp_path: Path, ke
         with pytest.raises(RestoreError, match=r"are of laravel-backup, which nobody signs.* only by their key"):
             asked(archive)
     with pytest.raises(SettingsError, match="not the key of an archive that a drill can prove"):
-        drill.choices(settings, "Shop", (), key, TODAY)
+        drill.choices(site_of(settings), "Shop", (), key, TODAY)
     for named in (key, str(path)):
         (check, *_) = answer("verify", named, *(["--destination", "disk"] if named == key else []), status=1)
         assert "laravel-backup's archives are not accepted" in check["error"]
@@ -106,7 +106,7 @@ def test_where_a_password_is_set_clear_entries_are_refused_all_the_same(project:
         (check,) = answer("verify", *named, status=1)
         assert "'db-dumps/mysql-shop.sql' is not encrypted, and so anybody's" in check["error"]
     with pytest.raises(LifeboatError, match="is not encrypted"):
-        restore.verify(config.load(), asked(KEY))
+        restore.verify(load_site(), asked(KEY))
 
 
 @pytest.mark.parametrize(
@@ -142,4 +142,4 @@ def test_a_deep_check_believes_no_marker(project: Configure, tmp_path: Path) -> 
 def test_the_password_of_laravel_backup_opens_them(project: Configure, tmp_path: Path) -> None:
     project(legacy_until=LATER)
     put(tmp_path)
-    assert restore.verify(config.load(), asked(KEY)).encrypted
+    assert restore.verify(load_site(), asked(KEY)).encrypted

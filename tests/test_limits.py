@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from lifeboat.actions import check, drill, survey
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives as catalog
 from lifeboat.databases import Dump, Limit
 from lifeboat.databases.mysql.limits import FLOAT
@@ -38,7 +39,7 @@ def inexact(mariadb: MariaDB) -> Iterator[str]:
 
 
 def findings(settings: config.Settings) -> list[health.Finding]:
-    found = check.examine("disk", settings, ["Shop"], datetime.now(UTC)).findings
+    found = check.examine("disk", site_of(settings), ["Shop"], datetime.now(UTC)).findings
     return [finding for finding in found if finding.check == "database limits"]
 
 
@@ -52,7 +53,7 @@ def test_limits_are_told_wherever_an_archive_is_looked_at(project: Configure, in
     assert "1 thing of shop will not come back exactly" in said.stdout
     assert TOLD in said.stdout
 
-    (archive,) = survey.read(destination, settings).archives
+    (archive,) = survey.read(destination, site_of(settings)).archives
     marker = catalog.read_marker(destination, archive.key)
     assert marker is not None
     assert marker["totals"]["limits"] == 1
@@ -66,7 +67,7 @@ def test_limits_are_told_wherever_an_archive_is_looked_at(project: Configure, in
     accepted = settings.model_copy(update={"health": settings.health.model_copy(update={"known_limits": 1})})
     assert {finding.verdict for finding in findings(accepted)} == {"healthy"}
 
-    made = drill.rehearse(settings, "Shop", destination, archive.key, "test", datetime.now(UTC))
+    made = drill.rehearse(site_of(settings), "Shop", destination, archive.key, "test", datetime.now(UTC))
     assert f"not restored exactly: {TOLD}" in made["notes"]
     assert SECRET not in json.dumps(made)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from lifeboat.actions import neglected
+from lifeboat.airflow.site import site_of
 from lifeboat.databases import EngineName
 from lifeboat.settings import config
 
@@ -54,7 +55,7 @@ def test_every_server_is_asked(
 
     def found(*ignored: str) -> list[str]:
         settings = config.load(project(applications={"Shop": {"databases": databases}}, ignore_databases=ignored))
-        return [finding.text for finding in neglected.check(settings) if finding.verdict == "degraded"]
+        return [finding.text for finding in neglected.check(site_of(settings)) if finding.verdict == "degraded"]
 
     of_mariadb, of_postgresql = found()
     assert "lonely_m" in of_mariadb

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from lifeboat.actions import drill, restore, stored_archive
+from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives, proof
 from lifeboat.decide.recovery import RestoreRequest
-from lifeboat.settings import config
 from lifeboat.storage.disk import DiskDestination
 
 from include.demo.stand_ins import MariaDB, MySQL, PostgreSQL
@@ -93,7 +93,7 @@ def key(application: str, place: DiskDestination, monkeypatch: pytest.MonkeyPatc
 def test_an_old_archive_is_listed_and_verified(key: str, application: str, place: DiskDestination) -> None:
     marker = archives.read_marker(place, key)
     assert marker
-    with stored_archive.opened(config.load(), place, application, key) as reader:
+    with stored_archive.opened(load_site(), place, application, key) as reader:
         assert stored_archive.verify_as(reader, key, marker).sha256 == marker["archive"]["sha256"]
         (captured,) = stored_archive.captured_databases(reader, reader.manifest() or {})
         assert captured.digest_rules == 1
@@ -104,16 +104,16 @@ def test_an_old_archive_is_listed_and_verified(key: str, application: str, place
 
 @applications
 def test_an_old_archive_is_restored_as_captured(key: str, application: str, place: DiskDestination) -> None:
-    made = restore.select(config.load(), RestoreRequest(application), datetime.now(UTC))
+    made = restore.select(load_site(), RestoreRequest(application), datetime.now(UTC))
     assert made.key == key
-    restore.verify(config.load(), made)
-    done = [restore.restore_database(config.load(), made, step) for step in made.databases]
+    restore.verify(load_site(), made)
+    done = [restore.restore_database(load_site(), made, step) for step in made.databases]
     assert [each.compared for each in done] == [HELD[application][0]]
 
 
 @applications
 def test_an_old_archive_is_proven(key: str, application: str, place: DiskDestination) -> None:
-    made = drill.rehearse(config.load(), application, place, key, "a test", datetime.now(UTC))
+    made = drill.rehearse(load_site(), application, place, key, "a test", datetime.now(UTC))
     assert tuple(made["compared"][name] for name in ("tables", "rows", "objects")) == HELD[application]
     assert made["notes"] == []
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from lifeboat.actions import after_restore, backup, restore
 from lifeboat.actions.backup import Taken
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site, site_of
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import archives
 from lifeboat.catalog.archives import Kind
@@ -68,23 +68,23 @@ def back_up(kind: config.BackupKind = "database", tmp: str = "1") -> Taken:
     settings = config.load()
     scratch = StagingDirectory(staging_directory(settings) / tmp)
     scratch.create()
-    taken = backup.take(settings, "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
+    taken = backup.take(site_of(settings), "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
     assert not taken.failed
     return taken
 
 
 def plan(now: datetime | None = None, **wishes: Any) -> RestorePlan:
-    return restore.select(config.load(), RestoreRequest("Shop", **wishes), now or datetime.now(UTC))
+    return restore.select(load_site(), RestoreRequest("Shop", **wishes), now or datetime.now(UTC))
 
 
 def restored(made: RestorePlan, **options: Any) -> list[restore.RestoredDatabase]:
     """Do all steps of a restore of databases."""
     settings = config.load()
-    restore.verify(settings, made)
+    restore.verify(site_of(settings), made)
     scratch = StagingDirectory(staging_directory(settings) / "safety")
     scratch.create()
-    restore.safety_backup(settings, made, scratch)
-    return [restore.restore_database(settings, made, step, **options) for step in made.databases]
+    restore.safety_backup(site_of(settings), made, scratch)
+    return [restore.restore_database(site_of(settings), made, step, **options) for step in made.databases]
 
 
 def schemas(mariadb: MariaDB) -> set[str]:
@@ -92,7 +92,7 @@ def schemas(mariadb: MariaDB) -> set[str]:
 
 
 def keys(kind: Kind = "database") -> list[str]:
-    (disk, _) = connections.destinations(config.load(), "Shop")
+    (disk, _) = load_site().destinations("Shop")
     return [archive.key for archive in archives.read(disk.list()).archives if archive.kind == kind]
 
 
@@ -505,15 +505,15 @@ def test_files_of_laravel_backups_archives(project: Configure, shop: str, root: 
     }
     legacy(path, contents, encrypted=True)
     made = plan(archive=LEGACY, files=True, path="index.php", into=str(tmp_path / "old"))
-    done = restore.restore_files(config.load(), made)
+    done = restore.restore_files(load_site(), made)
     assert (tmp_path / "old/index.php").read_text() == "<?php old"
     assert any("no manifest" in warning for warning in done.warnings)
     legacy(path, {"index.php": b"<?php", "manifest.json": b"{}"}, encrypted=False)
     with pytest.raises(ArchiveError, match=r"'index\.php' is not encrypted, and so anybody's"):
-        restore.verify(config.load(), plan(archive=LEGACY, files=True, into=str(tmp_path / "relative")))
+        restore.verify(load_site(), plan(archive=LEGACY, files=True, into=str(tmp_path / "relative")))
     project(applications={"Shop": SHOP | {"files": {"root": str(root)}, "encryption": "none"}}, **accepted)
-    restore.verify(config.load(), plan(archive=LEGACY, files=True, into=str(tmp_path / "relative")))
-    restore.restore_files(config.load(), plan(archive=LEGACY, files=True, into=str(tmp_path / "relative")))
+    restore.verify(load_site(), plan(archive=LEGACY, files=True, into=str(tmp_path / "relative")))
+    restore.restore_files(load_site(), plan(archive=LEGACY, files=True, into=str(tmp_path / "relative")))
     assert sorted(each.name for each in (tmp_path / "relative").iterdir()) == ["index.php", "manifest.json"]
 
 
@@ -524,7 +524,7 @@ def test_an_application_is_restored_beside_the_original(
     back_up("application")
     made = plan(files=True)
     assert made.files is not None
-    done = restore.restore_files(config.load(), made)
+    done = restore.restore_files(load_site(), made)
     target = Path(done.target)
     assert target.parent == root.parent
     assert target.name.startswith("app_restored_")
@@ -546,7 +546,7 @@ def test_an_application_is_replaced_and_the_old_tree_kept(
     time.sleep(1)
     made = plan(files=True, overwrite=("Shop",))
     restored(made)
-    done = restore.restore_files(config.load(), made)
+    done = restore.restore_files(load_site(), made)
     assert done.target == str(root)
     assert (root / "index.php").read_text() == "<?php"
     assert not (root / "made_since.php").exists()
@@ -571,8 +571,8 @@ def test_a_replacement_that_was_killed_is_done_by_the_next_try(
     made = plan(files=True, overwrite=("Shop",))
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(swap, step, interrupt)
-        restore.restore_files(config.load(), made)
-    done = restore.restore_files(config.load(), made)
+        restore.restore_files(load_site(), made)
+    done = restore.restore_files(load_site(), made)
     assert (root / "index.php").read_text() == "<?php"
     beside = sorted(path for path in root.parent.iterdir() if "app" in path.name and path != root)
     assert [path for path in beside if "_before_" not in path.name] == []
@@ -595,7 +595,7 @@ def test_owners_and_the_roots_mode_are_those_of_the_tree_that_is_replaced(
     back_up("application")
     (root / "storage/app/logo.png").unlink()
     time.sleep(1)
-    restore.restore_files(config.load(), plan(files=True, overwrite=("Shop",)))
+    restore.restore_files(load_site(), plan(files=True, overwrite=("Shop",)))
     owners = {
         name: (root / name).lstat()[4:6]
         for name in (".", "storage/app", "storage/app/invoice.txt", "storage/app/logo.png", "public", "index.php")
@@ -619,7 +619,7 @@ def test_a_folder_and_a_file_in_place(project: Configure, mariadb: MariaDB, shop
         untouched = root / ("index.php" if path == "storage/app" else "storage/app/logo.png")
         time.sleep(1)
         made = plan(files=True, path=path, overwrite=("Shop",))
-        done = restore.restore_files(config.load(), made)
+        done = restore.restore_files(load_site(), made)
         assert (root / restored_path).read_text() in ("Invoice", "<?php")
         assert untouched.exists()
         assert Path(done.kept).exists()
@@ -638,7 +638,7 @@ def test_what_was_deleted_comes_back_in_its_place(project: Configure, root: Path
     before = {each.relative_to(root): each.read_bytes() for each in root.rglob("*") if each.is_file()}
     lost = root / deleted
     shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
-    done = restore.restore_files(config.load(), plan(files=True, path=path, overwrite=("Shop",)))
+    done = restore.restore_files(load_site(), plan(files=True, path=path, overwrite=("Shop",)))
     assert done.kept == ""
     after = {each.relative_to(root): each.read_bytes() for each in root.rglob("*") if each.is_file()}
     inside = {each for each in before if not path or each.is_relative_to(path)}
@@ -677,7 +677,7 @@ def test_nothing_is_replaced_through_a_link_below_the_root(
             mislead()
         monkeypatch.setattr(swap, "take_owners", mislead)
         with pytest.raises(LifeboatError, match=r"A link below .* leads|does not lead to .* any more"):
-            restore.restore_files(config.load(), made)
+            restore.restore_files(load_site(), made)
     assert [str(path.relative_to(outside)) for path in outside.rglob("*")] == ["app", "app/key"]
 
 
@@ -686,7 +686,7 @@ def test_one_file_beside(project: Configure, shop: str, root: Path, tmp_path: Pa
     back_up("application")
     made = plan(files=True, path="storage/app/invoice.txt", into=str(tmp_path / "rescue"))
     assert made.databases == ()
-    restore.restore_files(config.load(), made)
+    restore.restore_files(load_site(), made)
     assert (tmp_path / "rescue/storage/app/invoice.txt").read_text() == "Invoice"
     assert [path.name for path in (tmp_path / "rescue").rglob("*") if path.is_file()] == ["invoice.txt"]
 
@@ -697,8 +697,8 @@ def run_after(project: Configure, root: Path, commands: list[str], **wishes: Any
         back_up("application")
     made = plan(files=True, **wishes)
     if not Path(made.files.target if made.files else "").exists():
-        restore.restore_files(config.load(), made)
-    return after_restore.run_commands(config.load(), made)
+        restore.restore_files(load_site(), made)
+    return after_restore.run_commands(load_site(), made)
 
 
 def test_commands_run_in_the_restored_folder_in_their_order(
@@ -842,7 +842,7 @@ def test_an_application_of_files_only(project: Configure, root: Path, tmp_path: 
     back_up("application")
     made = plan(files=True, into=str(tmp_path / "copy"))
     assert restored(made) == []
-    restore.restore_files(config.load(), made)
+    restore.restore_files(load_site(), made)
     assert (tmp_path / "copy/index.php").exists()
 
 
@@ -861,7 +861,7 @@ def test_nothing_is_carried_over_through_a_link(project: Configure, root: Path, 
     (live / "framework").mkdir(parents=True)
     (live / "framework/x").write_text("live")
     time.sleep(1)
-    restore.restore_files(config.load(), plan(files=True, overwrite=("Shop",)))
+    restore.restore_files(load_site(), plan(files=True, overwrite=("Shop",)))
     assert (shared / "framework/x").read_text() == "shared"
     assert live.is_symlink()
 
@@ -874,13 +874,13 @@ def test_commands_are_not_run_in_a_copy_that_could_reach_the_original(
     project(applications={"Shop": {"databases": both, "files": {"root": str(root)}, "after_restore": ["touch ran"]}})
     back_up("application")
     made = plan(files=True, into=str(tmp_path / "copy"))
-    restore.restore_files(config.load(), made)
-    assert after_restore.run_commands(config.load(), made) == []
+    restore.restore_files(load_site(), made)
+    assert after_restore.run_commands(load_site(), made) == []
     assert not (tmp_path / "copy/ran").exists()
     time.sleep(1)
     over = plan(files=True, overwrite=("Shop",))
-    restore.restore_files(config.load(), over)
-    assert after_restore.run_commands(config.load(), over) == ["touch ran"]
+    restore.restore_files(load_site(), over)
+    assert after_restore.run_commands(load_site(), over) == ["touch ran"]
     assert (root / "ran").exists()
 
 

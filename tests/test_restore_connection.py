@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from lifeboat.actions import check
-from lifeboat.settings import config
+from lifeboat.airflow.site import load_site
 
 from include.demo.stand_ins import PostgreSQL
 from tests.conftest import Configure
@@ -60,8 +60,8 @@ def test_it_is_told(
     project(applications={"Shop": {"databases": [database]}})
     back_up()
     assert re.search(f"shop: no restore would load this by narrow: .*{said}", caplog.text)
-    (finding,) = check.compare(config.load(), ["Shop"], {}, datetime.now(UTC))
+    (finding,) = check.compare(load_site(), ["Shop"], {}, datetime.now(UTC))
     assert (finding.application, finding.check, finding.verdict) == ("Shop", "restore connection", "degraded")
     assert said in finding.text
     server.run(mended)
-    assert check.compare(config.load(), ["Shop"], {}, datetime.now(UTC)) == []
+    assert check.compare(load_site(), ["Shop"], {}, datetime.now(UTC)) == []

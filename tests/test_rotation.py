@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from lifeboat.actions import backup, check, cleanup, drill, readback
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import Archive, Catalog, LastRead
@@ -124,14 +124,14 @@ def test_budgets_by_destination(project: Configure, tmp_path: Path) -> None:
 
 
 def back_up(settings: Settings) -> str:
-    with terminal.scratch(settings, "Shop") as scratch:
-        taken = backup.take(settings, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
+    with terminal.scratch(site_of(settings), "Shop") as scratch:
+        taken = backup.take(site_of(settings), "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
     time.sleep(1)  # two archives of one second would have one key
     return taken.packed.key
 
 
 def places(settings: Settings) -> list[Destination]:
-    return connections.destinations(settings, "Shop", deleting=True)
+    return site_of(settings).destinations("Shop", deleting=True)
 
 
 def test_a_night_at_every_destination(project: Configure, shop: str) -> None:
@@ -139,9 +139,9 @@ def test_a_night_at_every_destination(project: Configure, shop: str) -> None:
     keys = [back_up(settings), back_up(settings)]
     later = datetime.now(UTC) + 91 * DAY
     for destination in places(settings):
-        night = readback.read_night(settings, destination, ["Shop"], later, later)
+        night = readback.read_night(site_of(settings), destination, ["Shop"], later, later)
         assert (night.read, night.failed) == (keys, {})
-        again = readback.read_night(settings, destination, ["Shop"], later, datetime.now(UTC) + DAY)
+        again = readback.read_night(site_of(settings), destination, ["Shop"], later, datetime.now(UTC) + DAY)
         assert again.read == []
         path = f"{keys[0]}.read.json"
         facts = json.loads(destination.open(path).read())
@@ -149,7 +149,7 @@ def test_a_night_at_every_destination(project: Configure, shop: str) -> None:
         assert signing.is_authentic(facts, ARCHIVE_PASSWORD, readback.PURPOSE)
         destination.delete(path)
         destination.write(path, json.dumps(facts | {"read_at": later.isoformat()}).encode())  # by nobody who knows it
-        read = readback.read_night(settings, destination, ["Shop"], later, datetime.now(UTC) + 50 * DAY).read
+        read = readback.read_night(site_of(settings), destination, ["Shop"], later, datetime.now(UTC) + 50 * DAY).read
         assert keys[0] in read
     assert f"{datetime.now(UTC):%Y-%m-%d}  {keys[0]}" in lifeboat("list").stdout
 
@@ -163,11 +163,11 @@ def test_a_damaged_archive_is_named_until_it_is_whole_again(project: Configure, 
     content = path.read_bytes()
     proof.record(disk, {"key": bad})
     path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
-    night = readback.read_night(settings, disk, ["Shop"], later, later)
+    night = readback.read_night(site_of(settings), disk, ["Shop"], later, later)
     assert night.read == [good]
     assert bad in night.failed[bad]
     assert disk.find(f"{bad}.proof.json") is None
-    found = check.examine("disk", settings, ["Shop"], datetime.now(UTC)).findings
+    found = check.examine("disk", site_of(settings), ["Shop"], datetime.now(UTC)).findings
     (told,) = (each.text for each in found if each.verdict == "unhealthy")
     assert told.startswith(f"{bad} failed when it was read")
     assert [row["whole"] for row in answer("list", "--destination", "disk")["archives"]] == [True, False]
@@ -186,7 +186,7 @@ def test_no_password_says_nothing_about_an_archive(
     monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps(wrong))
     (disk, _) = places(settings)
     later = datetime.now(UTC) + 31 * DAY
-    assert "does not open" in readback.read_night(settings, disk, ["Shop"], later, later).failed[key]
+    assert "does not open" in readback.read_night(site_of(settings), disk, ["Shop"], later, later).failed[key]
     assert disk.find(f"{key}.damaged.json") is None
 
 
@@ -204,10 +204,10 @@ def test_a_reading_goes_with_its_archive(project: Configure, tmp_path: Path) -> 
         for key in keys:
             destination.write(key, b"archive")
             destination.write(f"{key}.json", b"{}")
-            readback.note_whole(settings, destination, "Shop", key)
-        order = cleanup.evaluate(destination, settings, ["Shop"], now).order
+            readback.note_whole(site_of(settings), destination, "Shop", key)
+        order = cleanup.evaluate(destination, site_of(settings), ["Shop"], now).order
         assert list(order.archives) == keys[1:]
-        cleanup.clean(destination, settings, ["Shop"], now, order)
+        cleanup.clean(destination, site_of(settings), ["Shop"], now, order)
         assert {each.key for each in destination.list()} == {keys[0], f"{keys[0]}.json", f"{keys[0]}.read.json"}
 
 
@@ -225,10 +225,10 @@ def test_a_destination_that_fails_ends_the_night_and_nothing_is_called_damaged(
 
     with monkeypatch.context() as broken:
         broken.setattr(readback, "verify", unplugged)
-        night = readback.read_night(settings, disk, ["Shop"], later, later)
+        night = readback.read_night(site_of(settings), disk, ["Shop"], later, later)
     assert list(night.failed) == keys[:1]
     disk.init()
-    assert readback.read_night(settings, disk, ["Shop"], later, later).read == keys
+    assert readback.read_night(site_of(settings), disk, ["Shop"], later, later).read == keys
 
 
 GARBAGE = {
@@ -246,7 +246,7 @@ GARBAGE = {
 @pytest.mark.parametrize(("place", "variants"), [("disk", [*GARBAGE]), ("offsite", ["types", "large"])])
 def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, place: str, variants: list[str]) -> None:
     settings = config.load(project())
-    (destination,) = connections.destinations(settings, "Shop", (place,), deleting=True)
+    (destination,) = site_of(settings).destinations("Shop", (place,), deleting=True)
     now = datetime.now(UTC)
     newest, older, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in (0.1, 3000, 3001))
     for key in (newest, older, oldest):
@@ -256,16 +256,16 @@ def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, plac
         for suffix in (".json", ".proof.json", ".read.json", ".damaged.json"):
             destination.delete(newest + suffix)
             destination.write(newest + suffix, GARBAGE[variant])
-        found = check.examine(place, settings, ["Shop"], now).findings
+        found = check.examine(place, site_of(settings), ["Shop"], now).findings
         named = {each.check for each in found if each.verdict == "unhealthy" and newest in each.text}
         assert named == {"database limits", "database proof", "damaged"}, variant
-    evaluation = cleanup.evaluate(destination, settings, ["Shop"], now)
+    evaluation = cleanup.evaluate(destination, site_of(settings), ["Shop"], now)
     assert list(evaluation.order.archives) == [oldest, older]
-    assert (place, newest) in drill.choices(settings, "Shop", (place,), "", now)
+    assert (place, newest) in drill.choices(site_of(settings), "Shop", (place,), "", now)
     later = now + 91 * DAY
-    failed = readback.read_night(settings, destination, ["Shop"], later, later).failed
+    failed = readback.read_night(site_of(settings), destination, ["Shop"], later, later).failed
     assert set(failed) == {newest, older, oldest}  # none is an archive, and each is named
-    assert cleanup.clean(destination, settings, ["Shop"], now, evaluation.order).deleted == [oldest, older]
+    assert cleanup.clean(destination, site_of(settings), ["Shop"], now, evaluation.order).deleted == [oldest, older]
     assert {each.key for each in destination.list()} == {
         f"{newest}{s}" for s in ("", ".json", ".proof.json", ".damaged.json")
     }
@@ -276,7 +276,7 @@ def test_a_directory_in_the_place_of_a_file_ends_nothing_either(
     project: Configure, tmp_path: Path, suffix: str
 ) -> None:
     settings = config.load(project())
-    (disk,) = connections.destinations(settings, "Shop", ("disk",), deleting=True)
+    (disk,) = site_of(settings).destinations("Shop", ("disk",), deleting=True)
     now = datetime.now(UTC)
     newest, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in (0.1, 3001))
     for key in (newest, oldest):
@@ -286,12 +286,12 @@ def test_a_directory_in_the_place_of_a_file_ends_nothing_either(
     later = now + 91 * DAY
     path.unlink()
     path.mkdir()
-    found = check.examine("disk", settings, ["Shop"], now).findings
+    found = check.examine("disk", site_of(settings), ["Shop"], now).findings
     assert "storage" in {each.check for each in found}
     due = [] if suffix == ".json" else [oldest]  # without its marker the newest counts no more
-    assert list(cleanup.evaluate(disk, settings, ["Shop"], now).order.archives) == due
-    assert drill.choices(settings, "Shop", ("disk",), "", now)
-    assert oldest in readback.read_night(settings, disk, ["Shop"], later, later).failed
+    assert list(cleanup.evaluate(disk, site_of(settings), ["Shop"], now).order.archives) == due
+    assert drill.choices(site_of(settings), "Shop", ("disk",), "", now)
+    assert oldest in readback.read_night(site_of(settings), disk, ["Shop"], later, later).failed
 
 
 def test_the_page_and_the_metrics_say_when_each_was_read() -> None:

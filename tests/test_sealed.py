@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from lifeboat.airflow import connections
 from lifeboat.airflow.operators import restore, sealed
 from lifeboat.airflow.operators.sealed import seal, unseal
+from lifeboat.airflow.site import load_site, site_of
 from lifeboat.errors import SettingsError, UntrustedError
 from lifeboat.settings import config
 from lifeboat.support import signing
@@ -109,10 +110,10 @@ def signed_as_a_proof(document: dict[str, Any]) -> dict[str, Any]:
 )
 def test_what_no_step_sealed_is_refused(project: Configure, forge: Callable[[Any], Any], told: str) -> None:
     project()
-    document = seal(context_of(), config.load(), "plan", PLAN)
-    assert unseal(context_of(), config.load(), "plan", json.loads(json.dumps(document))) == PLAN
+    document = seal(context_of(), load_site(), "plan", PLAN)
+    assert unseal(context_of(), load_site(), "plan", json.loads(json.dumps(document))) == PLAN
     with pytest.raises(UntrustedError, match=told):
-        unseal(context_of(), config.load(), "plan", forge(document))
+        unseal(context_of(), load_site(), "plan", forge(document))
 
 
 @pytest.mark.parametrize(
@@ -126,19 +127,19 @@ def test_what_no_step_sealed_is_refused(project: Configure, forge: Callable[[Any
 )
 def test_what_was_sealed_elsewhere_is_refused(project: Configure, run: Run, what: str) -> None:
     project()
-    document = seal(context_of(), config.load(), "plan", PLAN)
+    document = seal(context_of(), load_site(), "plan", PLAN)
     with pytest.raises(UntrustedError, match=f"The {what} was signed for another run or step"):
-        unseal(context_of(run), config.load(), what, document)
+        unseal(context_of(run), load_site(), what, document)
 
 
 def test_a_plan_is_good_for_a_day(project: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     project()
-    document = seal(context_of(), config.load(), "plan", PLAN)
+    document = seal(context_of(), load_site(), "plan", PLAN)
     later = datetime.now(UTC) + timedelta(hours=25)
     monkeypatch.setattr(sealed, "datetime", type("Later", (datetime,), {"now": classmethod(lambda _, zone: later)}))
-    assert unseal(context_of(), config.load(), "plan", document) == PLAN
+    assert unseal(context_of(), load_site(), "plan", document) == PLAN
     with pytest.raises(UntrustedError, match="The plan is more than 24 hours old"):
-        unseal(context_of(), config.load(), "plan", document, restore.LONGEST_PLAN)
+        unseal(context_of(), load_site(), "plan", document, restore.LONGEST_PLAN)
 
 
 def test_the_secret_is_the_archive_password_or_one_of_airflows(
@@ -166,19 +167,21 @@ def test_a_receipt_is_of_one_plan_and_one_task(project: Configure) -> None:
     project()
     settings = config.load()
     ti = Task(task_id="verify")
-    first, second = (seal(context_of(), settings, restore.RESTORE_PLAN, PLAN | {"size": size}) for size in (1, 2))
-    restore.leave_receipt(context_of(ti=ti), settings, first)
-    restore.require_receipts(context_of(ti=ti), settings, first, "verify")
+    first, second = (
+        seal(context_of(), site_of(settings), restore.RESTORE_PLAN, PLAN | {"size": size}) for size in (1, 2)
+    )
+    restore.leave_receipt(context_of(ti=ti), site_of(settings), first)
+    restore.require_receipts(context_of(ti=ti), site_of(settings), first, "verify")
     with pytest.raises(UntrustedError, match="The receipt of verify is of another plan"):
-        restore.require_receipts(context_of(ti=ti), settings, second, "verify")
+        restore.require_receipts(context_of(ti=ti), site_of(settings), second, "verify")
     with pytest.raises(UntrustedError, match="There is no receipt of approve"):
-        restore.require_receipts(context_of(ti=ti), settings, first, "verify", "approve")
+        restore.require_receipts(context_of(ti=ti), site_of(settings), first, "verify", "approve")
     ti.xcoms["approve", "receipt", -1] = ti.xcoms["verify", "receipt", -1]
     with pytest.raises(UntrustedError, match="The receipt of approve was signed for another run or step"):
-        restore.require_receipts(context_of(ti=ti), settings, first, "approve")
+        restore.require_receipts(context_of(ti=ti), site_of(settings), first, "approve")
     ti.xcoms["restore", "receipt", 1] = ti.xcoms["verify", "receipt", -1]
     with pytest.raises(UntrustedError, match=r"The receipt of restore\[1\] was signed for another run or step"):
-        restore.require_receipts(context_of(ti=ti), settings, first, ("restore", 1))
+        restore.require_receipts(context_of(ti=ti), site_of(settings), first, ("restore", 1))
 
 
 @pytest.mark.parametrize(
@@ -195,10 +198,10 @@ def test_a_task_restores_the_database_of_the_plan_that_has_its_index(
     project()
     settings = config.load()
     ti = Task(task_id="verify")
-    plan = seal(context_of(), settings, restore.RESTORE_PLAN, PLAN)
+    plan = seal(context_of(), site_of(settings), restore.RESTORE_PLAN, PLAN)
     for task in ("verify", "safety_backup"):
         ti.task_id = task
-        restore.leave_receipt(context_of(ti=ti), settings, plan)
+        restore.leave_receipt(context_of(ti=ti), site_of(settings), plan)
     ti.task_id, ti.map_index = "restore", 0
     database = {**cast(Any, PLAN)["databases"][0], **forged}
     operator = restore.RestoreDatabaseOperator(task_id="restore", plan=plan, database=database)
@@ -213,11 +216,11 @@ class Approval:
         self.ti = Task(task_id="verify")
         self.context = context_of(run, self.ti, compare=False)
         self.plan = self.sealed(PLAN)
-        restore.leave_receipt(self.context, config.load(), self.plan)
+        restore.leave_receipt(self.context, load_site(), self.plan)
         self.ti.task_id = "approve"
 
     def sealed(self, facts: dict[str, Any]) -> dict[str, Any]:
-        return seal(self.context, config.load(), restore.RESTORE_PLAN, facts)
+        return seal(self.context, load_site(), restore.RESTORE_PLAN, facts)
 
     def ask(self, monkeypatch: pytest.MonkeyPatch) -> str:
         """Ask, and return what is shown."""
@@ -257,7 +260,7 @@ def test_a_second_person_is_shown_the_plan_and_approves_it(project: Configure, m
     approval.answer("grace", "Reject")
     assert not approval.is_approved()
     approval.answer("grace")
-    restore.require_receipts(approval.context, config.load(), approval.plan, "verify", "approve")
+    restore.require_receipts(approval.context, load_site(), approval.plan, "verify", "approve")
 
 
 def test_an_approval_is_used_up_by_clearing(project: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,11 +271,11 @@ def test_an_approval_is_used_up_by_clearing(project: Configure, monkeypatch: pyt
     used = "The approval was used: this step, or its run, was cleared since"
     approval.ti.max_tries = 1
     with pytest.raises(UntrustedError, match=used):
-        restore.require_receipts(approval.context, config.load(), approval.plan, "approve")
+        restore.require_receipts(approval.context, load_site(), approval.plan, "approve")
     approval.ti.max_tries = 0
     approval.context["dag_run"].start_date = BEGAN + timedelta(hours=1)
     with pytest.raises(UntrustedError, match=used):
-        restore.require_receipts(approval.context, config.load(), approval.plan, "approve")
+        restore.require_receipts(approval.context, load_site(), approval.plan, "approve")
 
 
 def test_whoever_starts_a_restore_cannot_approve_it(project: Configure, monkeypatch: pytest.MonkeyPatch) -> None:

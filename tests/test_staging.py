@@ -13,6 +13,7 @@ import pytest
 from lifeboat import staging
 from lifeboat.actions import backup
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives
 from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.errors import StagingError
@@ -44,7 +45,7 @@ def pack():
     return backup.pack_archive(scratch(), "Shop", "database", ["shop"], "password")
 
 def store(packed):
-    (destination,) = connections.destinations(settings, "Shop", ("offsite",))
+    (destination,) = site_of(settings).destinations("Shop", ("offsite",))
     backup.store_archive(scratch(), packed, destination)
 
 def settle():
@@ -90,7 +91,7 @@ def test_each_step_on_a_worker_of_its_own(
     workers = work("elsewhere(dump); elsewhere(store, elsewhere(pack))", tmp_path)
     printed, _ = workers.communicate()
     assert workers.returncode == 0, printed.decode()
-    (destination,) = connections.destinations(config.load(), "Shop", ("offsite",))
+    (destination,) = load_site().destinations("Shop", ("offsite",))
     (archive,) = archives.read(destination.list()).archives
     assert archive.size > 4 << 20  # more than one file of theirs may have
     connections.staging(config.load().staging).of("backup", "run", "Shop").remove()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.actions import check
 from lifeboat.airflow import connections
+from lifeboat.airflow.alerts import heartbeat
 from lifeboat.settings.config import Database
 from lifeboat.support import transport
 
@@ -116,7 +116,7 @@ def test_s3_across_the_network(endpoint: str, told: bool, monkeypatch: pytest.Mo
 def test_the_heartbeat_across_the_network(monkeypatch: pytest.MonkeyPatch, warnings: list[str]) -> None:
     for url in ("https://hc.example.com/s3cret", "http://localhost/s3cret", "http://hc.example.com/s3cret"):
         monkeypatch.setenv("AIRFLOW_CONN_ALIVE", json.dumps({"conn_type": "http", "password": url}))
-        assert check.dead_man_url("alive") == url
+        assert heartbeat.url_of("alive") == url
     (told,) = warnings
     assert "Requests to hc.example.com are not encrypted: the heartbeat URL" in told
     assert "s3cret" not in told

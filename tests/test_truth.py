@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from lifeboat.actions import survey
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives, proof
 from lifeboat.databases.sqlite import engine
 from lifeboat.decide import health
@@ -49,7 +50,7 @@ def test_garbage_is_not_called_proven(project: Configure, tmp_path: Path, garbag
     assert [key for key, row in rows.items() if row["proven"]] == true
     assert {row["proof"] for key, row in rows.items() if key in forged} <= {"unchecked", "unproven"}
     settings = config.load()
-    found = survey.read(disk_destination("disk", tmp_path / "disk"), settings)
+    found = survey.read(disk_destination("disk", tmp_path / "disk"), site_of(settings))
     shown = page.rows(settings, [Reading("disk", found=found)], NOW)
     assert [row.archive.key for row in shown if row.proven] == true
     texts = [each.text for each in health.check("Shop", "disk", found, settings.limits_of("Shop"), NOW)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from isal import igzip
 from lifeboat.actions import backup
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives, proof
 from lifeboat.catalog.archives import Archive, Kind
 from lifeboat.databases import Dump
@@ -63,7 +63,7 @@ def write(settings: Settings, application: str, now: datetime) -> int:
 
     Nothing is written where there is an archive already.
     """
-    destinations = connections.destinations(settings, application)
+    destinations = site_of(settings).destinations(application)
     if any(archives.read(destination.list()).archives for destination in destinations):
         return 0
     past = kept(settings, destinations[0].name, application, now)
@@ -82,7 +82,7 @@ def _back_up(
     names = [database.name for database in settings.databases_of(archive.application)]
     for name in names:
         _stage_dump(scratch, name, archive.captured_at, 1 - (now - archive.captured_at) / GROWTH)
-    password = connections.archive_password(settings.encryption_of(archive.application))
+    password = site_of(settings).passwords(archive.application)[0]
     selection = files.selection_of(settings, archive.application) if archive.kind == "application" else None
     packed = backup.pack_archive(scratch, archive.application, archive.kind, names, password, "", selection)
     for destination in destinations:
@@ -132,7 +132,7 @@ def _proof(settings: Settings, archive: Archive, destination: Destination) -> di
         "durations": durations,
         "trend": [{"proven_at": proven_at, "key": archive.key, "seconds": 47.3}],
     }
-    return proof.signed(facts, connections.archive_password(settings.encryption_of(archive.application)))
+    return proof.signed(facts, site_of(settings).passwords(archive.application)[0])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from lifeboat.actions import drill, restore
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives
 from lifeboat.databases import Dump, Engine, Load, Loaded, Server, Target, names, watch
 from lifeboat.databases.names import FILLING
@@ -27,7 +28,6 @@ from lifeboat.databases.postgresql.engine import PostgreSQL as PostgreSQLEngine
 from lifeboat.databases.postgresql.statements import Statement, read
 from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
-from lifeboat.settings import config
 from lifeboat.settings.config import Database
 from lifeboat.support.processes import child
 from psycopg.conninfo import make_conninfo
@@ -90,8 +90,8 @@ def shop(pg: PostgreSQL, project: Configure) -> PostgreSQL:
 
 
 def rehearse(key: str, destination: str) -> dict[str, Any]:
-    (place,) = connections.destinations(config.load(), "Shop", (destination,))
-    return drill.rehearse(config.load(), "Shop", place, key, "a test", datetime.now(UTC))
+    (place,) = load_site().destinations("Shop", (destination,))
+    return drill.rehearse(load_site(), "Shop", place, key, "a test", datetime.now(UTC))
 
 
 def rows(pg: PostgreSQL, database: str) -> str:
@@ -151,9 +151,9 @@ def test_what_somebody_else_restores_belongs_to_its_owner(
     back_up()
     made = plan(overwrite=("shop",))
     with pytest.raises(RestoreError, match="operator is not a member of the role that owns database 'shop'"):
-        restore.restore_database(config.load(), made, made.databases[0])
+        restore.restore_database(load_site(), made, made.databases[0])
     shop.run(f"GRANT {shop.user} TO operator")
-    done = restore.restore_database(config.load(), made, made.databases[0])
+    done = restore.restore_database(load_site(), made, made.databases[0])
     (kept,) = done.warnings
     assert "is kept as shop_before_" in kept
     owners = "SELECT DISTINCT relowner::regrole FROM pg_class WHERE relnamespace = 'public'::regnamespace"
@@ -170,7 +170,7 @@ def test_a_server_that_lacks_the_locale_sorts_by_its_own(pg: PostgreSQL, everyth
 
 
 def archive_keys() -> list[str]:
-    (disk, _) = connections.destinations(config.load(), "Shop")
+    (disk, _) = load_site().destinations("Shop")
     return [archive.key for archive in archives.read(disk.list()).archives]
 
 
@@ -197,7 +197,7 @@ def test_a_database_in_use_is_not_replaced(shop: PostgreSQL, monkeypatch: pytest
         load = postgresql_load.load
         monkeypatch.setattr(postgresql_load, "load", and_connect)
         with pytest.raises(RestoreError, match="is being accessed by other users"):
-            restore.restore_database(config.load(), made, made.databases[0])
+            restore.restore_database(load_site(), made, made.databases[0])
     assert shop.run("SELECT count(*) FROM orders", "shop") == "3000\n"
 
 
@@ -236,7 +236,7 @@ def test_what_does_not_restore_to_what_was_captured_is_neither_proven_nor_put_in
     assert databases(shop) == ["shop"]
     made = plan(archive=key, destination="disk", overwrite=("shop",))
     with pytest.raises(MismatchError, match=said):
-        restore.restore_database(config.load(), made, made.databases[0])
+        restore.restore_database(load_site(), made, made.databases[0])
     assert shop.run("SELECT count(*) FROM users WHERE name = 'O''Hara'", "shop") == "1\n"
 
 
@@ -539,12 +539,12 @@ def test_a_killed_restore_is_begun_anew(shop: PostgreSQL, monkeypatch: pytest.Mo
     made = plan(overwrite=("shop",))
     with monkeypatch.context() as patch:
         patch.setattr(postgresql, "_put_in_place", die)
-        killed(lambda: restore.restore_database(config.load(), made, made.databases[0]))
+        killed(lambda: restore.restore_database(load_site(), made, made.databases[0]))
     left = [name for name in databases(shop) if name.startswith(FILLING)]
     assert len(left) == 1
     assert shop.run("SELECT count(*) FROM orders", "shop") == "3000\n"
     made = plan(archive=key, overwrite=("shop",))
-    restore.restore_database(config.load(), made, made.databases[0])
+    restore.restore_database(load_site(), made, made.databases[0])
     assert not [name for name in databases(shop) if name.startswith(FILLING)]
 
 
@@ -569,7 +569,7 @@ def test_what_a_killed_restore_left_is_no_database_and_the_next_restore_or_drill
     def leave() -> str:
         with monkeypatch.context() as patch:
             patch.setattr(postgresql, "_put_in_place", die)
-            killed(lambda: restore.restore_database(config.load(), made, made.databases[0]))
+            killed(lambda: restore.restore_database(load_site(), made, made.databases[0]))
         (left,) = [name for name in databases(shop) if name.startswith(FILLING)]
         return left
 
@@ -712,7 +712,7 @@ def test_a_dump_of_another_engine_is_refused(
     made = plan()
     project(applications={"Shop": {"databases": [{"name": "shop", "connection": "shop_db"}]}})
     with pytest.raises(SettingsError, match=r"is a dump of postgresql, and would go to mysql by 'shop_db'"):
-        restore.restore_database(config.load(), made, made.databases[0])
+        restore.restore_database(load_site(), made, made.databases[0])
     with pytest.raises(SettingsError, match="has the type 'mysql', not 'postgres'"):
         engine("shop_db")
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from lifeboat.actions import check, drill, restore, survey
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site, site_of
 from lifeboat.catalog import archives as catalog
 from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, Dump, Engine, Load, Loaded
 from lifeboat.databases.postgresql.digest import digest
@@ -123,7 +124,7 @@ def test_one_table_whose_rows_are_not_there_is_refused_or_told(pg: PostgreSQL, p
     back_up()
     made = plan(table="old.b", into="shop_rescue")
     with pytest.raises(RestoreError, match=r"has no rows of table 'old\.b' of 'shop': the backup left them out"):
-        restore.restore_database(config.load(), made, made.databases[0])
+        restore.restore_database(load_site(), made, made.databases[0])
     (done,) = restored(plan(table="m", into="shop_rescue"))
     assert done.rows == 1
     assert done.warnings == tuple(
@@ -257,29 +258,29 @@ def test_a_dump_that_is_loaded_by_hand_only_is_kept_and_told_everywhere(pg: Post
     assert "shop comes back BY HAND ONLY" in said.stderr
 
     settings, now = config.load(), datetime.now(UTC)
-    (destination,) = connections.destinations(settings, "Shop", ("disk",))
-    (archive,) = survey.read(destination, settings).archives
+    (destination,) = site_of(settings).destinations("Shop", ("disk",))
+    (archive,) = survey.read(destination, site_of(settings)).archives
     marker = catalog.read_marker(destination, archive.key)
     assert marker is not None
     assert (marker["totals"]["by_hand"], "far" in str(marker)) == (1, False)
     assert ("Restored by hand only", "1") in archives.contents(marker).facts
     for known in (0, 99):
         health = settings.health.model_copy(update={"known_limits": known})
-        checked = check.examine("disk", settings.model_copy(update={"health": health}), ["Shop"], now).findings
+        checked = check.examine("disk", site_of(settings.model_copy(update={"health": health})), ["Shop"], now).findings
         (finding,) = [each for each in checked if each.check == "database by hand"]
         assert finding.verdict == "degraded"
         assert "1 database that no restore loads and no drill proves" in finding.text
 
     with pytest.raises(RestoreError, match=f"The dump of 'shop' is loaded by hand only: .*{reason}") as refused:
-        restore.verify(settings, plan())
+        restore.verify(site_of(settings), plan())
     assert "'By hand only' in docs/RECOVERY.md has the lines by which psql loads it" in refused.value.hint
     assert "### By hand only" in RECOVERY
     made = plan(into="shop_copy")
     with pytest.raises(RestoreError, match="is loaded by hand only"):
-        restore.restore_database(settings, made, made.databases[0])
+        restore.restore_database(site_of(settings), made, made.databases[0])
     with pytest.raises(RestoreError, match="is loaded by hand only"):
-        drill.rehearse(settings, "Shop", destination, archive.key, "a test", now)
-    assert survey.read(destination, settings).proofs == {}
+        drill.rehearse(site_of(settings), "Shop", destination, archive.key, "a test", now)
+    assert survey.read(destination, site_of(settings)).proofs == {}
     assert "shop_copy" not in pg.run("SELECT datname FROM pg_database")
 
 
@@ -468,8 +469,8 @@ def test_a_foreign_key_to_an_excluded_table_is_told_and_not_checked(pg: PostgreS
     assert {"not brought back exactly" in warning for warning in done.warnings} == {True}
     keys = "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
     assert pg.run(keys, "shop_copy") == "ev_sid_fkey\tf\nto; ()\tf\n"
-    (destination,) = connections.destinations(config.load(), "Shop", ("disk",))
-    made = drill.rehearse(config.load(), "Shop", destination, taken.packed.key, "a test", datetime.now(UTC))
+    (destination,) = load_site().destinations("Shop", ("disk",))
+    made = drill.rehearse(load_site(), "Shop", destination, taken.packed.key, "a test", datetime.now(UTC))
     assert f"not restored exactly: {EXCLUDED_PARENT}: 2" in made["notes"]
 
 

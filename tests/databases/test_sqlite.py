@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from lifeboat.actions import after_restore, drill, restore
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site
 from lifeboat.databases import Dump, Engine, Load, Loaded, Target
 from lifeboat.databases.sqlite import engine as sqlite
 from lifeboat.databases.sqlite import text as sqlite_text
@@ -79,12 +80,12 @@ def take(engine: Engine, database: str = "shop", excluded: tuple[str, ...] = ())
 
 def restored_over(made: RestorePlan) -> None:
     """Restore a database without the steps before."""
-    restore.restore_database(config.load(), made, made.databases[0])
+    restore.restore_database(load_site(), made, made.databases[0])
 
 
 def rehearse(key: str, destination: str) -> dict[str, Any]:
-    (place,) = connections.destinations(config.load(), "Shop", (destination,))
-    return drill.rehearse(config.load(), "Shop", place, key, "a test", datetime.now(UTC))
+    (place,) = load_site().destinations("Shop", (destination,))
+    return drill.rehearse(load_site(), "Shop", place, key, "a test", datetime.now(UTC))
 
 
 def files(path: Path) -> list[str]:
@@ -535,8 +536,8 @@ def test_commands_after_a_restore_find_the_restored_file(path: Path, project: Co
     back_up("application")
     made = plan(files=True, into=str(tmp_path / "copy"))
     restored_over(made)
-    restore.restore_files(config.load(), made)
-    after_restore.run_commands(config.load(), made)
+    restore.restore_files(load_site(), made)
+    after_restore.run_commands(load_site(), made)
     told = Path((tmp_path / "told").read_text().strip())
     assert told == path.with_name(f"{made.databases[0].schema}.sqlite")
     assert client(told, "SELECT count(*) FROM orders") == "3000\n"

@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 from lifeboat.actions import drill, restore, stored_archive
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.decide.recovery import RestorePlan
 from lifeboat.errors import LifeboatError, RestoreError
-from lifeboat.settings import config
 
 from tests.conftest import Configure
 from tests.crash import die, killed
@@ -46,8 +45,8 @@ def configure(project: Configure, subject: Subject, folder: Path, **options: Any
 
 
 def rehearse(key: str) -> dict[str, Any]:
-    (place,) = connections.destinations(config.load(), "Shop", ("disk",))
-    return drill.rehearse(config.load(), "Shop", place, key, "a test", datetime.now(UTC))
+    (place,) = load_site().destinations("Shop", ("disk",))
+    return drill.rehearse(load_site(), "Shop", place, key, "a test", datetime.now(UTC))
 
 
 def differing(one: dict[str, str], other: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
@@ -128,7 +127,7 @@ def test_a_restore_that_was_killed_is_done_by_the_next(
 
     with monkeypatch.context() as patch:
         patch.setattr(stored_archive, "sql_of", until_killed)
-        killed(lambda: restore.restore_database(config.load(), made, made.databases[0]))
+        killed(lambda: restore.restore_database(load_site(), made, made.databases[0]))
     (done,) = restored(later(key, **wishes))
     for warning in done.warnings:  # the killed one emptied the database, so nothing tells which events ran
         if ": ALTER DEFINER=" in warning:
@@ -147,7 +146,7 @@ def test_a_hostile_dump_is_refused_and_changes_nothing_elsewhere(whole: Subject,
         repack(path, hostile(whole, statement))
         with pytest.raises(LifeboatError):
             made = plan(archive=key, into=f"hostile_{number}")
-            restore.restore_database(config.load(), made, made.databases[0])
+            restore.restore_database(load_site(), made, made.databases[0])
         assert whole.fingerprint(BYSTANDER) == bystander, statement
         assert not TOUCHED.exists(), statement
         path.write_bytes(genuine)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lifeboat.airflow import connections
-from lifeboat.settings import config
+from lifeboat.airflow.site import load_site
 
 from tests.conftest import Configure
 from tests.servers.pairs import over
@@ -29,7 +28,7 @@ def test_a_database_is_backed_up_rehearsed_and_restored(
     (key,) = stored()["disk"]
     before = subject.fingerprint(NAME)
     assert run(load_dag("restore_drill")).state == "success"
-    (place,) = connections.destinations(config.load(), "Shop")
+    (place,) = load_site().destinations("Shop")
     assert [found.key for found in place.list() if found.key.endswith(".proof.json")] != []
     subject.run(f"DELETE FROM {subject.rows_of}", NAME)
     conf = {"application": "Shop", "archive": key, "overwrite": [NAME]}

@@ -12,6 +12,7 @@ import pytest
 from lifeboat.actions import backup, check, cleanup, restore
 from lifeboat.actions.backup import PackedArchive
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives, proof
 from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.decide.recovery import RestoreRequest
@@ -97,7 +98,7 @@ def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
     for days in (3000, 3001):
         backup.store_archive(*pack(tmp_path, timedelta(days=days)), destination)
     now = datetime.now(UTC)
-    order = cleanup.evaluate(destination, settings, ["Shop"], now).order
+    order = cleanup.evaluate(destination, site_of(settings), ["Shop"], now).order
     assert len(order.archives) == 2
     as_root("mount", "-o", "remount,ro", str(tiny_disk))
     scratch, packed = pack(tmp_path, timedelta())
@@ -115,16 +116,16 @@ def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
         with pytest.raises(StorageError, match=r"Read-only file system.*The disk is mounted read-only"):
             each()
     with pytest.raises(StorageError, match=r"Deleted: 0 of 2; left: .*The disk is mounted read-only"):
-        cleanup.clean(destination, settings, ["Shop"], now, order)
+        cleanup.clean(destination, site_of(settings), ["Shop"], now, order)
     assert destination.init().startswith("was prepared before")
-    findings = check.examine("usb", settings, ["Shop"], datetime.now(UTC), deep=True).findings
+    findings = check.examine("usb", site_of(settings), ["Shop"], datetime.now(UTC), deep=True).findings
     expected = ("size", "read back in turn")  # archives of 3000 days, which nothing has read yet
     assert {each.verdict for each in findings if not any(name in each.check for name in expected)} == {"healthy"}
-    plan = restore.select(settings, RestoreRequest("Shop"), datetime.now(UTC))
+    plan = restore.select(site_of(settings), RestoreRequest("Shop"), datetime.now(UTC))
     assert plan.key == key
-    restore.verify(settings, plan)
+    restore.verify(site_of(settings), plan)
     as_root("mount", "-o", "remount,rw", str(tiny_disk))
-    assert len(cleanup.clean(destination, settings, ["Shop"], now, order).deleted) == 2
+    assert len(cleanup.clean(destination, site_of(settings), ["Shop"], now, order).deleted) == 2
     backup.store_archive(scratch, packed, destination)
 
 

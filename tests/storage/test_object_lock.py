@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 from lifeboat.actions import backup, check, cleanup
 from lifeboat.airflow import connections, doctor
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives, proof
 from lifeboat.errors import SettingsError, StorageError
 from lifeboat.settings import config
@@ -92,21 +93,21 @@ def test_a_clean_up_leaves_what_is_locked_and_says_until_when(project: Configure
     settings = locking(project, bucket)
     destination = offsite(settings)
     newest, young, old, ancient = publish(settings, tmp_path, 0.1, 9, 11, 3000)
-    evaluation = cleanup.evaluate(destination, settings, ["Shop"], NOW)
+    evaluation = cleanup.evaluate(destination, site_of(settings), ["Shop"], NOW)
     decided = {decision.archive.key: decision for decision in evaluation.plan.decisions}
     until = NOW + timedelta(days=1)
     assert decided[young].reason == f"locked until {until:%Y-%m-%d %H:%M:%S} UTC"
     assert list(evaluation.order.archives) == [ancient, old]
-    cleaned = cleanup.clean(destination, settings, ["Shop"], NOW, evaluation.order)
+    cleaned = cleanup.clean(destination, site_of(settings), ["Shop"], NOW, evaluation.order)
     assert (cleaned.deleted, cleaned.left) == ([ancient, old], {})
     assert {archive.key for archive in archives.read(destination.list()).archives} == {newest, young}
-    later = cleanup.evaluate(destination, settings, ["Shop"], until, NOW)
+    later = cleanup.evaluate(destination, site_of(settings), ["Shop"], until, NOW)
     assert list(later.order.archives) == [young]
 
 
 def lock_finding(settings: Settings) -> tuple[str, str]:
     """Return verdict and text of what the check says of the lock."""
-    examined = check.examine("offsite", settings, ["Shop"], NOW)
+    examined = check.examine("offsite", site_of(settings), ["Shop"], NOW)
     (finding,) = [finding for finding in examined.findings if finding.check == "object lock"]
     return finding.verdict, finding.text
 
@@ -188,8 +189,8 @@ def test_the_backup_role_cannot_delete_and_the_clean_up_role_can(
     with pytest.raises(StorageError, match=r"Cannot delete .* from destination 'offsite'.*AccessDenied"):
         offsite(settings).delete(older)
     deleting = connections.destination("offsite", settings.destinations["offsite"].for_cleanup)
-    order = cleanup.evaluate(deleting, settings, ["Shop"], NOW).order
-    assert cleanup.clean(deleting, settings, ["Shop"], NOW, order).deleted == [oldest, older]
+    order = cleanup.evaluate(deleting, site_of(settings), ["Shop"], NOW).order
+    assert cleanup.clean(deleting, site_of(settings), ["Shop"], NOW, order).deleted == [oldest, older]
     versions = s3.client().list_object_versions(Bucket=bucket, Prefix=older)
     assert {version["Key"] for version in versions["Versions"]} == {older, f"{older}.json"}, "hidden, not destroyed"
     assert {marker["Key"] for marker in versions["DeleteMarkers"]} == {older, f"{older}.json"}
@@ -201,7 +202,7 @@ def test_the_backup_role_cannot_delete_and_the_clean_up_role_can(
 
 def test_a_proof_is_replaced_where_archives_are_locked(project: Configure, bucket: str, roles: None) -> None:
     settings = locking(project, bucket, connection="backup_role", cleanup_connection="cleanup_role")
-    (deleting,) = connections.destinations(settings, "Shop", deleting=True)
+    (deleting,) = site_of(settings).destinations("Shop", deleting=True)
     for durations in ({"verify": 1, "restore": 1}, {"verify": 2, "restore": 2}):
         proof.record(deleting, proof.signed({"key": key_of(1), "result": "proven", "durations": durations}, "secret"))
     assert proof.read(offsite(settings), key_of(1), "secret")["durations"] == {"verify": 2, "restore": 2}

@@ -21,6 +21,7 @@ import pytest
 from lifeboat.actions import backup, check, cleanup, drill
 from lifeboat.actions.backup import PackedArchive
 from lifeboat.airflow import connections, doctor
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import MARKER
@@ -481,12 +482,12 @@ Clean = Callable[..., cleanup.Cleaned]
 
 @pytest.fixture
 def order(settings: Settings, bucket: Destination) -> Order:
-    return lambda now=NOW: cleanup.evaluate(bucket, settings, ["Shop"], now).order
+    return lambda now=NOW: cleanup.evaluate(bucket, site_of(settings), ["Shop"], now).order
 
 
 @pytest.fixture
 def clean(settings: Settings, bucket: Destination) -> Clean:
-    return lambda order, now=NOW: cleanup.clean(bucket, settings, ["Shop"], now, order)
+    return lambda order, now=NOW: cleanup.clean(bucket, site_of(settings), ["Shop"], now, order)
 
 
 def ends_without_a_token(answer: Answer) -> Answer:
@@ -524,7 +525,7 @@ def test_a_listing_that_fails_decides_nothing(
         order()
     with pytest.raises(StorageError, match=said):
         clean(planned)
-    (finding,) = check.examine("offsite", settings, ["Shop"], NOW).findings
+    (finding,) = check.examine("offsite", site_of(settings), ["Shop"], NOW).findings
     assert (finding.check, finding.verdict) == ("reachable", "unhealthy")
     assert re.search(said, finding.text)
     proxy.inject()
@@ -643,14 +644,19 @@ def test_everything_works_through_a_bucket_that_breaks_every_third_request(
     proxy.inject(Fault(breaking, times=LASTING))
     key = back_up().packed.key
     flaky, now = config.load(), datetime.now(UTC)
-    (place,) = connections.destinations(flaky, "Shop")
-    findings = check.examine("offsite", flaky, ["Shop"], now, deep=True).findings
+    (place,) = site_of(flaky).destinations("Shop")
+    findings = check.examine("offsite", site_of(flaky), ["Shop"], now, deep=True).findings
     assert {finding.verdict for finding in findings} == {"healthy"}
-    assert cleanup.clean(place, flaky, ["Shop"], now, cleanup.evaluate(place, flaky, ["Shop"], now).order).left == {}
+    assert (
+        cleanup.clean(
+            place, site_of(flaky), ["Shop"], now, cleanup.evaluate(place, site_of(flaky), ["Shop"], now).order
+        ).left
+        == {}
+    )
     (done,) = restored(plan())
     assert mariadb.run("SELECT count(*) FROM orders", done.schema) == "3000\n"
     mariadb.run(f"DROP DATABASE {done.schema}")
-    made = drill.rehearse(flaky, "Shop", place, key, "a test", now)
+    made = drill.rehearse(site_of(flaky), "Shop", place, key, "a test", now)
     proof.record(place, made)  # which replaces it
     assert [archive.proven for archive in catalog.read(place.list()).archives] == [True]
     assert next(requests) > 60
@@ -662,9 +668,9 @@ def test_a_bucket_swapped_for_an_empty_one_is_unhealthy_and_gets_backups(
     planned = order()
     for stored in list(bucket.list()):
         bucket.delete(stored.key)
-    findings = check.examine("offsite", settings, ["Shop"], NOW).findings
+    findings = check.examine("offsite", site_of(settings), ["Shop"], NOW).findings
     assert [finding.text for finding in findings if finding.verdict == "unhealthy"] == [EMPTY]
-    assert cleanup.evaluate(bucket, settings, ["Shop"], NOW).plan.held == {"Shop": EMPTY}
+    assert cleanup.evaluate(bucket, site_of(settings), ["Shop"], NOW).plan.held == {"Shop": EMPTY}
     assert clean(planned).deleted == []
     scratch, packed = pack()
     backup.store_archive(scratch, packed, bucket)

@@ -10,6 +10,7 @@ import pytest
 from lifeboat.actions import backup, check, cleanup, restore
 from lifeboat.actions.backup import Taken
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import PROOF
 from lifeboat.databases.mysql import dump
@@ -78,10 +79,10 @@ def two_drills(world: World, pause: float) -> None:
     assert statuses(world.together(drill, drill, pause=pause)) == [0, 0]
     assert world.schemas() == set(DATABASES)
     settings = config.load()
-    (disk,) = connections.destinations(settings, "Shop", ("disk",))
+    (disk,) = site_of(settings).destinations("Shop", ("disk",))
     for key in world.baseline["disk"]:
         assert disk.find(key + PROOF)
-        proof.read(disk, key, connections.archive_password(settings.encryption_of("Shop")))
+        proof.read(disk, key, site_of(settings).passwords("Shop")[0])
 
 
 def a_restore_during_a_backup(world: World, pause: float) -> None:
@@ -144,7 +145,7 @@ def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.Monk
     def back_up() -> Taken:
         scratch = StagingDirectory(staging_directory(settings) / "clock")
         scratch.create()
-        return backup.take(settings, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
+        return backup.take(site_of(settings), "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
 
     world.reset()
     with faults.one("clock set back an hour"):
@@ -155,11 +156,14 @@ def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.Monk
         now = datetime.now(UTC)
         for name, destination in settings.destinations.items():
             place = connections.destination(name, destination)
-            assert not cleanup.evaluate(place, settings, ["Shop"], now).plan.deletions
-            told = {finding.check: finding.verdict for finding in check.examine(name, settings, ["Shop"], now).findings}
+            assert not cleanup.evaluate(place, site_of(settings), ["Shop"], now).plan.deletions
+            told = {
+                finding.check: finding.verdict
+                for finding in check.examine(name, site_of(settings), ["Shop"], now).findings
+            }
             assert told["clock"] == "degraded"
             assert told["database age"] == "healthy"
-        assert restore.select(settings, RestoreRequest("Shop"), now).key == late.packed.key
+        assert restore.select(site_of(settings), RestoreRequest("Shop"), now).key == late.packed.key
         with monkeypatch.context() as patched:
             patched.setattr(dump, "datetime", Clock)
             again = back_up()

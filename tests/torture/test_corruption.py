@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from lifeboat.actions import backup, drill, restore
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import proof
 from lifeboat.decide.recovery import RestorePlan, RestoreRequest
 from lifeboat.errors import LifeboatError
@@ -149,20 +149,20 @@ class Victim:
     def __init__(self, settings: Settings, mariadb: MariaDB) -> None:
         self.settings = settings
         self._mariadb = mariadb
-        (self._place,) = connections.destinations(settings, "Shop", ("disk",))
+        (self._place,) = site_of(settings).destinations("Shop", ("disk",))
         scratch = StagingDirectory(staging_directory(settings) / "1")
         scratch.create()
         databases = settings.databases_of("Shop")
-        self.key = backup.take(settings, "Shop", "application", databases, ("disk",), "", scratch).packed.key
+        self.key = backup.take(site_of(settings), "Shop", "application", databases, ("disk",), "", scratch).packed.key
         self.path = settings.own_directories[1] / self.key
         self.plan = self._selected()
-        drill.rehearse(settings, "Shop", self._place, self.key, "the tests", datetime.now(UTC))
+        drill.rehearse(site_of(settings), "Shop", self._place, self.key, "the tests", datetime.now(UTC))
         self._before = self._state()
 
     def _selected(self) -> RestorePlan:
         target = self.settings.files_of("Shop").root.with_name("copy")
         wanted = RestoreRequest("Shop", destination="disk", files=True, into=str(target))
-        return restore.select(self.settings, wanted, datetime.now(UTC))
+        return restore.select(site_of(self.settings), wanted, datetime.now(UTC))
 
     def _state(self) -> tuple[str, int, list[str]]:
         """Return the server's schemas, how many statements changed anything, and what is beside the files."""
@@ -177,15 +177,15 @@ class Victim:
 
     def select(self) -> None:
         """Choose the archive for a restore, and verify it."""
-        restore.verify(self.settings, self._selected())
+        restore.verify(site_of(self.settings), self._selected())
 
     def verify(self) -> None:
         """Verify what was chosen before the damage: the first step of a restore, and the whole of `lifeboat verify`."""
-        restore.verify(self.settings, self.plan)
+        restore.verify(site_of(self.settings), self.plan)
 
     def rehearse(self) -> None:
         """Restore to scratch."""
-        drill.rehearse(self.settings, "Shop", self._place, self.key, "the tests", datetime.now(UTC))
+        drill.rehearse(site_of(self.settings), "Shop", self._place, self.key, "the tests", datetime.now(UTC))
 
     def read_proof(self) -> None:
         """Read the proof."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from lifeboat.actions import cleanup
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site, site_of
 from lifeboat.catalog import archives
 from lifeboat.settings import config
 
@@ -53,16 +53,16 @@ def new_archives(world: World, kind: str) -> None:
     for name in world.baseline:
         assert [key for key in world.new(name) if kind in key], f"nothing new at {name}"
     settings, later = config.load(), datetime.now(UTC) + timedelta(hours=25)
-    for destination in connections.destinations(settings, "Shop"):
-        order = cleanup.evaluate(destination, settings, ["Shop"], later, datetime.now(UTC)).order
-        cleanup.clean(destination, settings, ["Shop"], later, order, datetime.now(UTC))
+    for destination in site_of(settings).destinations("Shop"):
+        order = cleanup.evaluate(destination, site_of(settings), ["Shop"], later, datetime.now(UTC)).order
+        cleanup.clean(destination, site_of(settings), ["Shop"], later, order, datetime.now(UTC))
         assert not archives.read(destination.list()).unfinished
         assert not list(destination.uploads())
 
 
 def age(world: World) -> None:
     """Put old archives beside the new one, proofs included, as years of backups would have."""
-    for destination in connections.destinations(config.load(), "Shop"):
+    for destination in load_site().destinations("Shop"):
         key = min(world.baseline[destination.name])
         with destination.open(key) as archive, destination.open(key + archives.MARKER) as marker:
             content, facts = archive.read(), marker.read()
@@ -77,8 +77,8 @@ def only_what_the_policy_keeps(world: World) -> None:
     for name, keys in world.published().items():
         assert keys > world.baseline[name]
     settings = config.load()
-    for destination in connections.destinations(settings, "Shop"):
-        evaluation = cleanup.evaluate(destination, settings, ["Shop"], datetime.now(UTC))
+    for destination in site_of(settings).destinations("Shop"):
+        evaluation = cleanup.evaluate(destination, site_of(settings), ["Shop"], datetime.now(UTC))
         assert not evaluation.plan.deletions
 
 

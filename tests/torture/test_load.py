@@ -14,9 +14,8 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives as catalog
-from lifeboat.settings import config
 
 from include.demo.stand_ins import MailSink, MariaDB, SlackSink
 from include.demo.standalone import Standalone
@@ -109,7 +108,7 @@ class Memory:
 
 def check_stored() -> None:
     """Every application but those that had to fail has its archive."""
-    (disk,) = connections.destinations(config.load(), APPLICATIONS[0])
+    (disk,) = load_site().destinations(APPLICATIONS[0])
     archives = catalog.read(disk.list()).archives
     assert sorted(archive.application for archive in archives) == sorted({*APPLICATIONS} - {*FAILING})
 

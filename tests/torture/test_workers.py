@@ -13,7 +13,7 @@ from typing import Any, Self
 from urllib.parse import quote
 
 import pytest
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives
 from lifeboat.settings import config
 from lifeboat.support.processes import die_with_parent
@@ -182,7 +182,7 @@ def test_a_run_spreads_over_workers_and_survives_the_death_of_one(
     settings(project, f"s3://backups_s3@{STAGING}/runs")
     with faults.one("worker killed in mid-dump"):
         one_dies(cluster, mariadb, faults)
-    (destination,) = connections.destinations(config.load(), "Shop")
+    (destination,) = load_site().destinations("Shop")
     found = archives.read(destination.list())
     assert len(found.archives) == 2
     assert found.unfinished == ()

@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from lifeboat.actions import stored_archive
-from lifeboat.airflow import connections
+from lifeboat.airflow.site import load_site, site_of
 from lifeboat.catalog import archives
 from lifeboat.databases.mysql.dump import UNFINISHED
 from lifeboat.settings import config
@@ -113,7 +113,7 @@ class World:
         return {d.name: {a.key for a in archives.read(d.list()).archives} for d in self._destinations()}
 
     def _destinations(self) -> Iterator[Destination]:
-        yield from connections.destinations(config.load(), "Shop")
+        yield from load_site().destinations("Shop")
 
     def check_published(self) -> None:
         """Whatever counts as an archive is whole, and what was there is there."""
@@ -130,7 +130,7 @@ class World:
                     with destination.open(key) as file:
                         assert hashlib.sha256(file.read()).hexdigest() == marker["archive"]["sha256"]
                 else:
-                    with stored_archive.opened(settings, destination, "Shop", key) as reader:
+                    with stored_archive.opened(site_of(settings), destination, "Shop", key) as reader:
                         reader.verify(marker["archive"]["sha256"])
                 self._verified.add((destination.name, key))
 

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from lifeboat.airflow.operators.base import FAILURE, PROGRESS
 from lifeboat.airflow.operators.restore import PLAN, RESTORE_PLAN
 from lifeboat.airflow.operators.sealed import seal
+from lifeboat.airflow.site import site_of
 from lifeboat.decide.recovery import DatabaseStep, FilesStep, RestorePlan
 from lifeboat.settings import config
 from lifeboat.settings.config import Settings
@@ -267,7 +268,10 @@ def test_a_restore_is_told_by_the_plan_that_its_run_signed(settings: Settings, a
         return str(login("viewer").get(f"runs/restore_database/{quote(restore.run_id)}").text)
 
     signed = seal(
-        cast(Any, {"dag_run": replace(restoring(), conf={"into": "x"})}), settings, RESTORE_PLAN, PLANNED.to_json()
+        cast(Any, {"dag_run": replace(restoring(), conf={"into": "x"})}),
+        site_of(settings),
+        RESTORE_PLAN,
+        PLANNED.to_json(),
     )
     assert "Database shop is in the new schema shop_`new`" in shown(signed)
     signed["facts"]["databases"][0]["schema"] = "production"

@@ -11,10 +11,9 @@ from threading import Thread
 from typing import IO, cast
 
 from lifeboat.actions.restore import known_databases
-from lifeboat.airflow import connections
 from lifeboat.decide.recovery import RestorePlan
 from lifeboat.errors import RestoreError
-from lifeboat.settings.config import Settings
+from lifeboat.site import Site
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import die_with_parent, environment
 
@@ -24,7 +23,7 @@ OUTPUT_LINES_KEPT = 20
 LAST_WORDS_SECONDS = 2  # to read what a command wrote; what it left running may hold its output open for ever
 
 
-def run_commands(settings: Settings, plan: RestorePlan) -> list[str]:
+def run_commands(site: Site, plan: RestorePlan) -> list[str]:
     """Run the commands of the settings in the restored folder; return them.
 
     They find the restored database in ``DB_DATABASE``, where there is one, by its name or the path of its file, so that
@@ -36,23 +35,23 @@ def run_commands(settings: Settings, plan: RestorePlan) -> list[str]:
     """
     if plan.files is None or plan.files.path:
         return []
-    application = settings.application(plan.application)
+    application = site.settings.application(plan.application)
     commands = list(application.after_restore)
     is_copy = application.files is None or Path(plan.files.target) != application.files.root
     if commands and is_copy and not len(plan.databases) == len(application.databases) == 1:
         log.warning("after_restore is not run: nothing would keep its commands in this copy from the original's data.")
         return []
-    restored = {"DB_DATABASE": _known_as(settings, plan)} if commands and len(plan.databases) == 1 else {}
+    restored = {"DB_DATABASE": _known_as(site, plan)} if commands and len(plan.databases) == 1 else {}
     for command in commands:
         log.info("Running in %s: %s", plan.files.target, command)
         _run(shlex.split(command), Path(plan.files.target), environment() | restored)
     return commands
 
 
-def _known_as(settings: Settings, plan: RestorePlan) -> str:
+def _known_as(site: Site, plan: RestorePlan) -> str:
     step = plan.databases[0]
-    (database,) = known_databases(settings, plan.application, [step.database])
-    return connections.engine(database, settings.scratch).known_as(step.schema)
+    (database,) = known_databases(site.settings, plan.application, [step.database])
+    return site.engine(database).known_as(step.schema)
 
 
 def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 from isal import isal_zlib
 
-from lifeboat.airflow import connections
 from lifeboat.archive import GZIP_WINDOW, MANIFEST_NAME, dump_entry_name
 from lifeboat.archive.entry import DEFLATE_LEVEL
 from lifeboat.archive.manifest import EntryList
@@ -25,7 +24,8 @@ from lifeboat.errors import AlreadyStoredError, AlteredError, LifeboatError, Set
 from lifeboat.files import selection as files
 from lifeboat.files.capture import capture
 from lifeboat.files.selection import Selection
-from lifeboat.settings.config import BackupKind, Database, Settings
+from lifeboat.settings.config import BackupKind, Database
+from lifeboat.site import Site
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
@@ -72,7 +72,7 @@ class Taken:
 
 
 def take(
-    settings: Settings,
+    site: Site,
     application: str,
     kind: BackupKind,
     databases: Sequence[Database],
@@ -85,14 +85,14 @@ def take(
     :param chosen: only these destinations; all when empty.
     :raises LifeboatError: there is no archive; what goes wrong at a destination is in the result.
     """
-    selection = files.selection_of(settings, application) if kind == "application" else None
+    selection = files.selection_of(site.settings, application) if kind == "application" else None
     if not databases and selection is None:
         raise SettingsError(f"Application {application!r} has no databases in the settings.")
-    password = connections.archive_password(settings.encryption_of(application))
-    destinations, failed = connections.ready_destinations(settings.destinations_of(application, chosen))
+    password = site.passwords(application)[0]
+    destinations, failed = site.ready_destinations(site.settings.destinations_of(application, chosen))
     if not destinations:
         raise SettingsError("; ".join(failed.values()))
-    dumps = [dump_database(scratch, database, *restorable(settings, database)) for database in databases]
+    dumps = [dump_database(scratch, database, *restorable(site, database)) for database in databases]
     names = [database.name for database in databases]
     packed = pack_archive(scratch, application, kind, names, password, note, selection)
     totals = scratch.archive.facts()["marker"]["totals"]
@@ -111,10 +111,10 @@ def take(
     return Taken(packed, totals, tuple(name for name, error in stored.items() if error is None), failed, limits)
 
 
-def restorable(settings: Settings, database: Database) -> tuple[Engine, str]:
+def restorable(site: Site, database: Database) -> tuple[Engine, str]:
     """Return what dumps a database, and why no restore would load it; empty where one would."""
-    refusal = connections.refusal_to_load(database, settings.scratch)
-    return connections.engine(database, settings.scratch), refusal
+    refusal = site.refusal_to_load(database)
+    return site.engine(database), refusal
 
 
 def dump_database(scratch: Staging, database: Database, engine: Engine, refusal: str = "") -> Dump:

@@ -6,29 +6,23 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from http.client import HTTPException
 from typing import Any, cast
-from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 from lifeboat.actions import cleanup, readback, survey
-from lifeboat.airflow import connections
 from lifeboat.catalog import archives
 from lifeboat.catalog.archives import Archive, Catalog, Kind
 from lifeboat.decide import capacity, health, rotation
 from lifeboat.decide.health import Finding
-from lifeboat.errors import LifeboatError, SettingsError, StorageError
-from lifeboat.settings.config import Destination as DestinationSettings
+from lifeboat.errors import LifeboatError, StorageError
 from lifeboat.settings.config import Settings
+from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
-from lifeboat.support import transport
 from lifeboat.support.logs import logger
 from lifeboat.text import plural, size_text
 
 log = logger(__name__)
 
-DEAD_MAN_SECONDS = 10
 FULL_SOON = 3  # days
 
 
@@ -52,51 +46,48 @@ class Examined:
         }
 
 
-def examine(
-    name: str, settings: Settings, applications: Sequence[str], now: datetime, *, deep: bool = False
-) -> Examined:
+def examine(name: str, site: Site, applications: Sequence[str], now: datetime, *, deep: bool = False) -> Examined:
     """Read a destination with one listing and check some applications there. Whatever goes wrong is a finding.
 
     :param name: of the destination in the settings.
     :param deep: read the newest archives back and compare their SHA-256.
     """
     try:
-        destination = connections.destination(name, settings.destinations[name])
-        found = survey.examine(destination, settings)
+        destination = site.destination(name)
+        found = survey.examine(destination, site)
     except LifeboatError as error:
         return Examined(name, tuple(health.unreachable(each, name, str(error)) for each in applications), {})
-    examined = judge(name, found, settings, applications, now)
-    if settings.destinations[name].object_lock:
-        lock = _try_lock(name, settings)
+    examined = judge(name, found, site.settings, applications, now)
+    if site.settings.destinations[name].object_lock:
+        lock = _try_lock(name, site)
         of_lock = (Finding(each, name, "object lock", *lock) for each in applications)
         examined = replace(examined, findings=(*examined.findings, *of_lock))
     if not deep:
         return examined
     try:
-        destination = connections.destination(name, settings.destinations[name].for_cleanup)  # records are replaced
+        destination = site.destination(name, deleting=True)  # records are replaced
     except LifeboatError as error:
         failed = tuple(health.unreachable(each, name, str(error)) for each in applications)
         return replace(examined, findings=(*examined.findings, *failed))
-    read_back = [finding for each in applications for finding in _read_back(settings, each, destination, found, now)]
+    read_back = [finding for each in applications for finding in _read_back(site, each, destination, found, now)]
     return replace(examined, findings=(*examined.findings, *read_back))
 
 
-def _try_lock(name: str, settings: Settings) -> tuple[health.Verdict, str]:
+def _try_lock(name: str, site: Site) -> tuple[health.Verdict, str]:
     """Say whether the Object Lock of a destination holds."""
     try:
-        prove_lock(name, settings.destinations[name])
+        prove_lock(site.destination(name), site.destination(name, deleting=True))
     except LifeboatError as error:
         return "unhealthy", str(error)
     return "healthy", "a locked test object could not be deleted"
 
 
-def prove_lock(name: str, kept: DestinationSettings) -> None:
+def prove_lock(destination: Destination, deleter: Destination) -> None:
     """Store a locked test object at a destination, and try to delete it.
 
-    :param name: of the destination in the settings.
+    :param deleter: the same destination, as clean-ups reach it.
     :raises LifeboatError: the lock did not hold, or nobody can say.
     """
-    destination, deleter = connections.destination(name, kept), connections.destination(name, kept.for_cleanup)
     cast(S3Destination, destination).prove_lock(cast(S3Destination, deleter))
 
 
@@ -135,7 +126,7 @@ def _room(name: str, found: Catalog, settings: Settings, now: datetime) -> Itera
 
 
 def compare(
-    settings: Settings,
+    site: Site,
     applications: Iterable[str],
     held: Mapping[str, Mapping[str, health.Times]],
     now: datetime,
@@ -147,9 +138,9 @@ def compare(
     findings = []
     for application in applications:
         times = {name: found[application] for name, found in held.items() if application in found}
-        all_kept = _all_kept(settings, application)
-        findings += health.compare(application, times, settings.limits_of(application), now, all_kept)
-        findings += _loads(settings, application)
+        all_kept = _all_kept(site.settings, application)
+        findings += health.compare(application, times, site.settings.limits_of(application), now, all_kept)
+        findings += _loads(site, application)
     return findings
 
 
@@ -163,9 +154,9 @@ def _all_kept(settings: Settings, application: str) -> timedelta:
     return timedelta(days=min(policy.keep_all_for_days for policy in policies))
 
 
-def _loads(settings: Settings, application: str) -> Iterator[Finding]:
-    for database in settings.databases_of(application):
-        if refusal := connections.refusal_to_load(database, settings.scratch):
+def _loads(site: Site, application: str) -> Iterator[Finding]:
+    for database in site.settings.databases_of(application):
+        if refusal := site.refusal_to_load(database):
             text = f"no restore of {database.name} would load by {database.restore_connection}: {refusal}"
             yield Finding(application, "", "restore connection", "degraded", text)
 
@@ -186,18 +177,18 @@ def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[s
             yield f"{finding.verdict:9}  {where}: {finding.text}"
 
 
-def newest_archive(settings: Settings, application: str, kind: Kind, now: datetime, *, proven: bool) -> Archive | None:
+def newest_archive(site: Site, application: str, kind: Kind, now: datetime, *, proven: bool) -> Archive | None:
     """Return an application's newest archive of a kind at any destination that can be read, or None.
 
     :param now: what is dated later is left out: some clock is wrong, so its date says nothing about its age.
     :param proven: only archives with an authentic proof.
     :raises StorageError: no destination can be read.
     """
-    ready, errors = connections.ready_destinations(settings.destinations_of(application))
+    ready, errors = site.ready_destinations(site.settings.destinations_of(application))
     newest: list[Archive] = []
     for destination in ready:
         try:
-            found = survey.read(destination, settings)
+            found = survey.read(destination, site)
         except StorageError as error:  # another destination may have it
             log.warning("%s", error)
             errors[destination.name] = str(error)
@@ -207,60 +198,28 @@ def newest_archive(settings: Settings, application: str, kind: Kind, now: dateti
             for archive in health.dated_until(now, found.of(application))
             if archive.kind == kind and (not proven or found.proof_of(archive) == "proven")
         )
-    if len(errors) == len(settings.destinations_of(application)):
+    if len(errors) == len(site.settings.destinations_of(application)):
         raise StorageError(next(iter(errors.values())))
     return max(newest, key=lambda archive: archive.captured_at, default=None)
 
 
-def ping_dead_man_switch(settings: Settings) -> None:
-    """Request the URL of the dead man's switch, which alarms somebody when these requests stop.
-
-    A failure is only logged, without the URL, which is a secret: the switch notices the missing request.
-    """
-    if settings.alerts.dead_man is None:
-        return
-    try:
-        url = dead_man_url(settings.alerts.dead_man)
-        with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
-            log.info("The dead man's switch was told that all is well.")
-    except LifeboatError as error:
-        log.error("The dead man's switch could not be told: %s", error)
-    except (OSError, ValueError, HTTPException) as error:
-        log.error("The dead man's switch could not be told: %s.", type(error).__name__)
-
-
-def dead_man_url(connection_id: str) -> str:
-    """Return the URL of the dead man's switch, which is a secret.
-
-    :raises SettingsError: the connection is missing, or its password is not a URL.
-    """
-    url = str(connections.get(connection_id, "the dead man's switch").password or "")
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise SettingsError(
-            f"The password of Airflow connection {connection_id!r} is not a URL.", "Set it to the heartbeat URL."
-        )
-    hint = f"Let the password of Airflow connection {connection_id!r} begin with https://."
-    transport.warn_of_url(url, "the heartbeat URL, by which anybody can say that all is well,", hint)
-    return url
-
-
 def _read_back(
-    settings: Settings, application: str, destination: Destination, found: Catalog, now: datetime
+    site: Site, application: str, destination: Destination, found: Catalog, now: datetime
 ) -> Iterator[Finding]:
     present = health.dated_until(now, found.of(application))
     for kind in archives.OWN_KINDS:
         newest = next((archive for archive in present if archive.kind == kind), None)
         if newest is not None:
-            error = _differs(settings, destination, newest)
+            error = _differs(site, destination, newest)
             text = error or f"{newest.key} was read back, and is what was published"
             verdict: health.Verdict = "unhealthy" if error else "healthy"
             yield Finding(application, destination.name, "read back", verdict, text)
 
 
-def _differs(settings: Settings, destination: Destination, archive: archives.Archive) -> str:
+def _differs(site: Site, destination: Destination, archive: archives.Archive) -> str:
     """Verify an archive whole and say what is wrong with it: its marker alone is anybody's."""
     try:
-        readback.read_back(settings, destination, archive.application, archive.key)
+        readback.read_back(site, destination, archive.application, archive.key)
     except LifeboatError as error:
         return str(error)
     return ""

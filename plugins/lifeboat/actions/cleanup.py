@@ -15,6 +15,7 @@ from lifeboat.decide import capacity, health, retention
 from lifeboat.decide.capacity import Shortfall
 from lifeboat.decide.retention import Plan
 from lifeboat.errors import StorageError
+from lifeboat.site import Site
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.support.logs import logger
 from lifeboat.text import plural, size_text
@@ -99,7 +100,7 @@ class Cleaned:
 
 def evaluate(
     destination: Destination,
-    settings: Settings,
+    site: Site,
     applications: Sequence[str],
     now: datetime,
     clock: datetime | None = None,
@@ -110,8 +111,8 @@ def evaluate(
     :param clock: the time by which the newest are too old; `now` when left out.
     :raises StorageError: the listing failed; a part of it decides nothing.
     """
-    found = survey.read(destination, settings)
-    return decide(destination.name, found, settings, applications, now, clock)
+    found = survey.read(destination, site)
+    return decide(destination.name, found, site.settings, applications, now, clock)
 
 
 def decide(
@@ -195,7 +196,7 @@ def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Set
 
 def clean(
     destination: Destination,
-    settings: Settings,
+    site: Site,
     applications: Sequence[str],
     now: datetime,
     order: Order,
@@ -207,7 +208,7 @@ def clean(
     :param clock: the time by now, which decides whether anything is held.
     :raises StorageError: a listing or a deletion failed; nothing after it is deleted. The message says what is left.
     """
-    fresh = evaluate(destination, settings, applications, now, clock)
+    fresh = evaluate(destination, site, applications, now, clock)
     cleaned = Cleaned()
     try:
         _delete_archives(destination, fresh, order, cleaned)

@@ -16,6 +16,7 @@ from lifeboat.databases import Dump
 from lifeboat.decide import recovery
 from lifeboat.files import layout
 from lifeboat.settings.config import Settings
+from lifeboat.site import Site
 from lifeboat.storage import Destination
 
 PATH = itemgetter(0)
@@ -115,15 +116,15 @@ class Contents:
         return self.files[begin : bisect_left(self.files, folder + BEHIND_SLASH, lo=begin, key=PATH)]
 
 
-def read(settings: Settings, destination: Destination, application: str, key: str) -> Contents:
+def read(site: Site, destination: Destination, application: str, key: str) -> Contents:
     """Read what an archive holds, by its list of names and its manifest: nothing else of it is fetched.
 
     :raises LifeboatError: it cannot be read, or is not what it seems to be.
     """
-    with stored_archive.opened(settings, destination, application, key) as reader:
+    with stored_archive.opened(site, destination, application, key) as reader:
         manifest = reader.manifest()
         if manifest is None:
-            databases, root = _foreign_databases(settings, reader, application), _root(settings, application)
+            databases, root = _foreign_databases(site.settings, reader, application), _root(site.settings, application)
         else:
             databases, root = tuple(map(_held, stored_archive.captured_databases(reader, manifest))), ""
         located, _ = layout.below_root(reader.files(), root)

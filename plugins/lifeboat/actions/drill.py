@@ -21,7 +21,6 @@ from typing import Any
 
 from lifeboat import __version__
 from lifeboat.actions import cleanup, readback, restore, stored_archive
-from lifeboat.airflow import connections
 from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import archives as catalog
@@ -33,6 +32,7 @@ from lifeboat.decide import comparison
 from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageError
 from lifeboat.files import extract, trees
 from lifeboat.settings.config import Database, Settings
+from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
 from lifeboat.support.scratch import scratch_directory
@@ -106,7 +106,7 @@ def choose(archives: Iterable[Archive], proofs: Mapping[str, datetime], count: i
 
 
 def choices(
-    settings: Settings, application: str, chosen: tuple[str, ...], archive: str, now: datetime
+    site: Site, application: str, chosen: tuple[str, ...], archive: str, now: datetime
 ) -> list[tuple[str, str]]:
     """Return which archives to rehearse, each as the name of its destination and its key.
 
@@ -123,24 +123,24 @@ def choices(
     if archive and archive.partition("/")[0] != application:
         return []
     found = []
-    for destination in connections.destinations(settings, application, chosen):
+    for destination in site.destinations(application, chosen):
         if archive:
             found.append((destination.name, archive))
             continue
         try:
-            evaluation = cleanup.evaluate(destination, settings, [application], now)
+            evaluation = cleanup.evaluate(destination, site, [application], now)
         except StorageError as error:  # the others are rehearsed all the same, and this one fails by itself
             log.error("%s", error)
             found.append((destination.name, ""))
             continue
         kept = [decision.archive for decision in evaluation.plan.decisions if decision.action == "keep"]
-        for each in choose(kept, evaluation.proofs, settings.drill.archives):
+        for each in choose(kept, evaluation.proofs, site.settings.drill.archives):
             found.append((destination.name, each.key))
     return found
 
 
 def rehearse(
-    settings: Settings, application: str, destination: Destination, key: str, by: str, now: datetime
+    site: Site, application: str, destination: Destination, key: str, by: str, now: datetime
 ) -> dict[str, Any]:
     """Restore an archive to scratch, compare it with its manifest, and record the proof; return it.
 
@@ -161,36 +161,36 @@ def rehearse(
         raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
     log.info("Drill of %s at %s.", key, destination)
     try:
-        with stored_archive.opened(settings, destination, application, key) as reader:
+        with stored_archive.opened(site, destination, application, key) as reader:
             with rehearsal.phase("verify"):
                 verified = stored_archive.verify_as(reader, key, marker)
             manifest = reader.manifest() or {}
             if manifest["application"] != application:
                 raise ArchiveError(f"{key} is not an archive of {application}.")
             for captured in stored_archive.captured_databases(reader, manifest):
-                _rehearse_database(settings, application, reader, captured, key, rehearsal)
+                _rehearse_database(site, application, reader, captured, key, rehearsal)
             if "files" in manifest:
-                _rehearse_files(settings, reader, key, rehearsal)
+                _rehearse_files(site.settings, reader, key, rehearsal)
                 if links := manifest["files"].get("links_out"):
                     rehearsal.notes.append(f"not in the archive: what links out of the root lead to: {len(links)}")
     except (ArchiveError, MismatchError) as error:
-        readback.note_failure(settings, destination, application, key, error)
+        readback.note_failure(site, destination, application, key, error)
         raise
-    readback.note_whole(settings, destination, application, key)
-    made = _proof(settings, destination, key, marker, verified, rehearsal, by, now)
+    readback.note_whole(site, destination, application, key)
+    made = _proof(site, destination, key, marker, verified, rehearsal, by, now)
     proof.record(destination, made)
     log.info("Proven: %s at %s, recovered in %.1f s.", key, destination, proof.recovery_seconds(made))
     return made
 
 
 def _rehearse_database(
-    settings: Settings, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: _Rehearsal
+    site: Site, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: _Rehearsal
 ) -> None:
     restore.refuse_by_hand(captured)
-    server = scratch_server(settings, application, captured.engine, captured.database)
-    engine = connections.engine(server, settings.scratch)
+    server = scratch_server(site.settings, application, captured.engine, captured.database)
+    engine = site.engine(server)
     entry = dump_entry_name(captured.engine, captured.database)
-    in_production = not settings.drill.connection_of(captured.engine)
+    in_production = not site.settings.drill.connection_of(captured.engine)
     captured = replace(captured, extensions=stored_archive.extensions_of(reader, entry, captured))
     with engine.scratch(key, captured, production=in_production) as place:
         with rehearsal.phase("restore"):
@@ -301,7 +301,7 @@ def _folder(settings: Settings) -> Path:
 
 
 def _proof(
-    settings: Settings,
+    site: Site,
     destination: Destination,
     key: str,
     marker: Mapping[str, Any],
@@ -312,7 +312,7 @@ def _proof(
 ) -> dict[str, Any]:
     """Return the proof of an archive, signed: public, so without the name of a table or file."""
     application = marker["application"]
-    password, previous = connections.archive_passwords(settings.encryption_of(application))
+    password, previous = site.passwords(application)
     facts = {
         "format": proof.FORMAT,
         "result": "proven",

@@ -6,34 +6,34 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from lifeboat.airflow import connections
 from lifeboat.databases import SERVERLESS, EngineName, names
 from lifeboat.decide.health import EVERYTHING, Finding
 from lifeboat.errors import LifeboatError
+from lifeboat.site import Site
 from lifeboat.support.logs import logger
 from lifeboat.text import listed, plural
 
 if TYPE_CHECKING:
-    from lifeboat.settings.config import Database, Settings
+    from lifeboat.settings.config import Database
 
 log = logger(__name__)
 
 
-def check(settings: Settings) -> Iterator[Finding]:
+def check(site: Site) -> Iterator[Finding]:
     """Ask every server of the settings for its databases; yield those that nobody backs up.
 
     A login may see only some of them. A server that does not answer yields nothing: its backups fail by themselves.
     """
     by_connection: dict[str, list[Database]] = {}
-    for application in settings.applications:
-        for database in settings.databases_of(application):
+    for application in site.settings.applications:
+        for database in site.settings.databases_of(application):
             if database.engine not in SERVERLESS:
                 by_connection.setdefault(database.connection, []).append(database)
     there: dict[tuple[EngineName, str], set[str]] = {}
     backed_up: dict[tuple[EngineName, str], set[str]] = {}
     for databases in by_connection.values():
         try:
-            engine = connections.engine(databases[0], settings.scratch)
+            engine = site.engine(databases[0])
             server = databases[0].engine, engine.address
             there.setdefault(server, set()).update(name for name, holds in engine.databases().items() if holds)
         except LifeboatError as error:
@@ -41,7 +41,7 @@ def check(settings: Settings) -> Iterator[Finding]:
             continue
         backed_up.setdefault(server, set()).update(database.name for database in databases)
     for server, found in there.items():
-        if left := neglected(server[0], found, backed_up.get(server, set()), settings.ignore_databases):
+        if left := neglected(server[0], found, backed_up.get(server, set()), site.settings.ignore_databases):
             text = (
                 f"{server[1]} has {plural(len(left), 'database')} that no application backs up: {listed(left)}."
                 " Add them to applications, or name them under ignore_databases"

@@ -13,14 +13,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lifeboat.actions import stored_archive
-from lifeboat.airflow import connections
 from lifeboat.archive.read import Verified
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import DAMAGED, READ, Archive, LastRead
 from lifeboat.decide import rotation
 from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, PasswordError, StorageError
-from lifeboat.settings.config import Settings
+from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.support import signing
 from lifeboat.support.logs import logger
@@ -47,7 +46,7 @@ class Night:
 
 
 def read_night(
-    settings: Settings, destination: Destination, applications: Sequence[str], since: datetime, now: datetime
+    site: Site, destination: Destination, applications: Sequence[str], since: datetime, now: datetime
 ) -> Night:
     """Read back the archives of some applications whose turn it is, and record each.
 
@@ -58,20 +57,20 @@ def read_night(
     :param since: when the night began.
     :raises StorageError: the destination cannot be listed.
     """
-    limits = settings.rotation_of(destination.name)
-    found = catalog.read(destination.list(), settings.legacy_zone)
+    limits = site.settings.rotation_of(destination.name)
+    found = catalog.read(destination.list(), site.settings.legacy_zone)
     archives = rotation.own(found.archives, applications)
     readings = {
         archive.key: last
         for archive in archives
         if archive.key in found.readings
-        and (last := _authentic(settings, destination, archive, found.readings[archive.key])) is not None
+        and (last := _authentic(site, destination, archive, found.readings[archive.key])) is not None
     }
     spent = sum(each.size for each in archives if each.key in readings and readings[each.key].at >= since)
     night = Night()
     for archive in rotation.due(archives, readings, limits, now, spent):
         try:
-            read_back(settings, destination, archive.application, archive.key)
+            read_back(site, destination, archive.application, archive.key)
             night.read.append(archive.key)
         except StorageError as error:
             night.failed[archive.key] = str(error)
@@ -84,7 +83,7 @@ def read_night(
     return night
 
 
-def read_back(settings: Settings, destination: Destination, application: str, key: str) -> Verified:
+def read_back(site: Site, destination: Destination, application: str, key: str) -> Verified:
     """Read an archive back whole, compare it with its marker and manifest, and record the result beside it.
 
     :raises ArchiveError: it is damaged, which is recorded; its proof, which holds no more, is withdrawn.
@@ -92,15 +91,15 @@ def read_back(settings: Settings, destination: Destination, application: str, ke
     :raises SettingsError: there is no password.
     """
     try:
-        verified = verify(settings, destination, application, key)
+        verified = verify(site, destination, application, key)
     except (ArchiveError, StorageError) as error:
-        note_failure(settings, destination, application, key, error)
+        note_failure(site, destination, application, key, error)
         raise
-    note_whole(settings, destination, application, key)
+    note_whole(site, destination, application, key)
     return verified
 
 
-def verify(settings: Settings, destination: Destination, application: str, key: str) -> Verified:
+def verify(site: Site, destination: Destination, application: str, key: str) -> Verified:
     """Read an archive back whole and compare it with its marker and manifest.
 
     :raises ArchiveError: it is not what was published.
@@ -110,23 +109,21 @@ def verify(settings: Settings, destination: Destination, application: str, key: 
     if marker is None:
         raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
     try:
-        with stored_archive.opened(settings, destination, application, key) as reader:
+        with stored_archive.opened(site, destination, application, key) as reader:
             return stored_archive.verify_as(reader, key, marker)
     except OSError as error:
         raise StorageError(f"{key} at {destination} cannot be read: {error.strerror or error}.") from error
 
 
-def note_whole(settings: Settings, destination: Destination, application: str, key: str) -> None:
+def note_whole(site: Site, destination: Destination, application: str, key: str) -> None:
     """Record that an archive was read back whole; a destination that refuses the record costs nothing else."""
     try:
-        _record(settings, destination, application, key, whole=True)
+        _record(site, destination, application, key, whole=True)
     except StorageError as failure:
         log.warning("%s at %s is whole, which could not be recorded: %s", key, destination, failure)
 
 
-def note_failure(
-    settings: Settings, destination: Destination, application: str, key: str, error: LifeboatError
-) -> None:
+def note_failure(site: Site, destination: Destination, application: str, key: str, error: LifeboatError) -> None:
     """Record that an archive could not be read back, and withdraw its proof if it is not what was captured.
 
     Whatever fails here is logged: the error itself is the one to report.
@@ -135,25 +132,25 @@ def note_failure(
         return  # which says nothing about the archive
     try:
         if not isinstance(error, MismatchError):  # that is found after reading
-            _record(settings, destination, application, key, whole=False)
+            _record(site, destination, application, key, whole=False)
         if not isinstance(error, StorageError):
             proof.withdraw(destination, key)
     except StorageError as failure:
         log.error("%s", failure)
 
 
-def _record(settings: Settings, destination: Destination, application: str, key: str, *, whole: bool) -> None:
+def _record(site: Site, destination: Destination, application: str, key: str, *, whole: bool) -> None:
     """Record beside an archive that it was read back now, in the place of what was recorded before.
 
     :raises StorageError: the destination refuses.
     """
-    password, _ = connections.archive_passwords(settings.encryption_of(application))
+    password, _ = site.passwords(application)
     facts: dict[str, Any] = {
         "format": FORMAT,
         "result": "whole" if whole else "damaged",
         "key": key,
         "destination": destination.name,
-        "read_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "read_at": site.now().isoformat(timespec="seconds"),
     }
     signed = signing.signed(facts, password, PURPOSE) if password else {**facts, signing.SIGNATURE: None}
     # A crash in between leaves no record, so that the archive is read again.
@@ -163,13 +160,13 @@ def _record(settings: Settings, destination: Destination, application: str, key:
     destination.write(key + (READ if whole else DAMAGED), json.dumps(signed, ensure_ascii=False).encode())
 
 
-def _authentic(settings: Settings, destination: Destination, archive: Archive, last: LastRead) -> LastRead | None:
+def _authentic(site: Site, destination: Destination, archive: Archive, last: LastRead) -> LastRead | None:
     """Return what the record of an archive says, or None where nobody signed it or it cannot be read."""
     name = archive.key + (READ if last.whole else DAMAGED)
     try:
         with destination.open(name) as file:
             facts = json.loads(file.read(LONGEST_RECORD + 1))
-        password, previous = connections.archive_passwords(settings.encryption_of(archive.application))
+        password, previous = site.passwords(archive.application)
         if not _is_signed(facts, (password, *previous)):
             raise ValueError("nobody signed it")
         if (facts["key"], facts["destination"]) != (archive.key, destination.name):

@@ -19,7 +19,6 @@ from typing import Any
 
 from lifeboat.actions import backup, stored_archive
 from lifeboat.actions.backup import Taken
-from lifeboat.airflow import connections
 from lifeboat.archive import engine_of_entry
 from lifeboat.archive.read import Verified
 from lifeboat.catalog import archives, proof
@@ -33,6 +32,7 @@ from lifeboat.files import selection as files
 from lifeboat.files.selection import LeftOut, Selection
 from lifeboat.settings import config
 from lifeboat.settings.config import Database, Settings
+from lifeboat.site import Site
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.support import swap
@@ -91,20 +91,20 @@ class RestoredFiles:
         return asdict(self)
 
 
-def select(settings: Settings, request: RestoreRequest, now: datetime) -> RestorePlan:
+def select(site: Site, request: RestoreRequest, now: datetime) -> RestorePlan:
     """Find the newest archive that fits and holds what is asked for, and decide where everything goes.
 
     :raises SettingsError: the wishes do not fit the settings, each other, or what exists.
     :raises RestoreError: no archive fits.
     :raises StorageError: no destination could be read.
     """
-    application = settings.application(request.application)
+    application = site.settings.application(request.application)
     databases = [database.name for database in application.databases]
     reasons: dict[str, str] = {}
     damaged: set[str] = set()
-    for destination, archive in candidates(settings, request, now):
+    for destination, archive in candidates(site, request, now):
         try:
-            content, sha256, is_safety = _content(settings, destination, archive, databases)
+            content, sha256, is_safety = _content(site, destination, archive, databases)
         except LifeboatError as error:
             log.warning("%s at %s cannot be used: %s", archive.key, destination.name, error)
             reasons[archive.key] = str(error)
@@ -113,7 +113,7 @@ def select(settings: Settings, request: RestoreRequest, now: datetime) -> Restor
         is_typed = request.archive == archive.key
         lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else recovery.lacks(content, request)
         if not lack:
-            around = _surroundings(settings, request, content)
+            around = _surroundings(site, request, content)
             plan = recovery.plan(request, content, (destination.name, archive), sha256, around, now)
             newer = sorted(damaged - {archive.key})
             if newer and plan.overwrites:
@@ -130,25 +130,25 @@ def select(settings: Settings, request: RestoreRequest, now: datetime) -> Restor
     raise RestoreError(f"{newest} cannot be restored as asked{more}: {reason.rstrip('.')}.")
 
 
-def candidates(settings: Settings, request: RestoreRequest, now: datetime) -> list[tuple[Destination, Archive]]:
+def candidates(site: Site, request: RestoreRequest, now: datetime) -> list[tuple[Destination, Archive]]:
     """Return the archives that may be meant, the best first, each with a destination that has it.
 
     :raises SettingsError: the archive asked for is neither a key nor a time.
     :raises RestoreError: no archive fits.
     :raises StorageError: no destination could be read.
     """
-    destinations = _destinations(settings, request)
-    found = recovery.candidates(_catalogs(settings, destinations), request, now, settings.zone)
+    destinations = _destinations(site, request)
+    found = recovery.candidates(_catalogs(site, destinations), request, now, site.settings.zone)
     return [(destinations[name], archive) for name, archive in found]
 
 
-def _destinations(settings: Settings, request: RestoreRequest) -> dict[str, Destination]:
+def _destinations(site: Site, request: RestoreRequest) -> dict[str, Destination]:
     chosen = (request.destination,) if request.destination else ()
     ready = {}
     failures = []
-    for name, kept in settings.destinations_of(request.application, chosen).items():
+    for name in site.settings.destinations_of(request.application, chosen):
         try:
-            ready[name] = connections.destination(name, kept)
+            ready[name] = site.destination(name)
         except SettingsError as error:  # on a bare host, some connections may not be there yet
             log.warning("%s", error)
             failures.append(error)
@@ -157,11 +157,11 @@ def _destinations(settings: Settings, request: RestoreRequest) -> dict[str, Dest
     return ready
 
 
-def _catalogs(settings: Settings, destinations: dict[str, Destination]) -> dict[str, Catalog]:
+def _catalogs(site: Site, destinations: dict[str, Destination]) -> dict[str, Catalog]:
     found, failures = {}, []
     for name, destination in destinations.items():
         try:
-            found[name] = archives.read(destination.list(), settings.legacy_zone)
+            found[name] = archives.read(destination.list(), site.settings.legacy_zone)
         except StorageError as error:  # another destination may have it
             log.warning("%s", error)
             failures.append(error)
@@ -171,25 +171,25 @@ def _catalogs(settings: Settings, destinations: dict[str, Destination]) -> dict[
 
 
 def _content(
-    settings: Settings, destination: Destination, archive: Archive, databases: Sequence[str]
+    site: Site, destination: Destination, archive: Archive, databases: Sequence[str]
 ) -> tuple[Content, str, bool]:
     """Return what an archive holds, the SHA-256 that was published of it, and whether it is a safety backup."""
     marker = archives.read_marker(destination, archive.key) if archive.kind != "legacy" else None
-    with stored_archive.opened(settings, destination, archive.application, archive.key) as reader:
+    with stored_archive.opened(site, destination, archive.application, archive.key) as reader:
         content = recovery.content_of(reader.names(), archive.kind, databases)
     if marker is None:
         return content, "", False
     return content, marker["archive"]["sha256"], str(marker.get("note", "")).startswith(SAFETY_NOTE)
 
 
-def _surroundings(settings: Settings, request: RestoreRequest, content: Content) -> Surroundings:
-    application = settings.application(request.application)
+def _surroundings(site: Site, request: RestoreRequest, content: Content) -> Surroundings:
+    application = site.settings.application(request.application)
     found: dict[str, bool] = {}
     named = [database.name for database in application.databases]
     if not request.path or request.databases:
-        for database in known_databases(settings, request.application, request.databases or tuple(content.dumps)):
+        for database in known_databases(site.settings, request.application, request.databases or tuple(content.dumps)):
             wanted = {database.name, *filter(None, [request.into])}
-            there = connections.engine(database, settings.scratch).databases(wanted)
+            there = site.engine(database).databases(wanted)
             found |= there
             for name in filter(None, (database.name, request.into)):
                 if name in there:  # however the server spells it
@@ -200,8 +200,8 @@ def _surroundings(settings: Settings, request: RestoreRequest, content: Content)
         databases=named,
         schemas=set(found),
         vacant={name for name, whole in found.items() if not whole},
-        metadata_database=connections.metadata_database(),
-        **_places(settings, request.application),
+        metadata_database=site.connections.metadata_database(),
+        **_places(site, request.application),
     )
 
 
@@ -211,15 +211,15 @@ def _is_spelling(typed: str, name: str, there: Mapping[str, bool]) -> bool:
     return alike and not {typed, name} <= set(there)
 
 
-def _places(settings: Settings, application: str) -> dict[str, Any]:
+def _places(site: Site, application: str) -> dict[str, Any]:
     """Return where files of an application may go, and where they may not."""
-    files = settings.application(application).files
+    files = site.settings.application(application).files
     return {
         "root": files.root if files else None,
         "follows_links": bool(files and files.follow_links),
-        "own_directories": settings.own_directories,
-        "code_directories": (*connections.code_directories(), config.settings_path()),
-        "directory": settings.restore.directory,
+        "own_directories": site.settings.own_directories,
+        "code_directories": (*site.connections.code_directories(), config.settings_path()),
+        "directory": site.settings.restore.directory,
     }
 
 
@@ -240,15 +240,15 @@ def known_databases(settings: Settings, application: str, names: Iterable[str]) 
     return [(others | known)[name].for_restore for name in names]
 
 
-def verify(settings: Settings, plan: RestorePlan) -> Verified:
+def verify(site: Site, plan: RestorePlan) -> Verified:
     """Read the whole archive and check every HMAC and every SHA-256.
 
     :raises ArchiveError: it is not whole, or not what was published.
     :raises RestoreError: a dump of it is loaded by hand only.
     """
-    destination = _destination(settings, plan)
+    destination = _destination(site, plan)
     marker = archives.read_marker(destination, plan.key) if plan.sha256 else None
-    with stored_archive.opened(settings, destination, plan.application, plan.key) as reader:
+    with stored_archive.opened(site, destination, plan.application, plan.key) as reader:
         verified = stored_archive.verify_as(reader, plan.key, marker, plan.sha256)
         for step in plan.databases:
             refuse_by_hand(stored_archive.captured_database(reader, step.database))
@@ -261,11 +261,11 @@ def verify(settings: Settings, plan: RestorePlan) -> Verified:
     return verified
 
 
-def _destination(settings: Settings, plan: RestorePlan) -> Destination:
-    return connections.destination(plan.destination, settings.destinations[plan.destination])
+def _destination(site: Site, plan: RestorePlan) -> Destination:
+    return site.destination(plan.destination)
 
 
-def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Taken | None:
+def safety_backup(site: Site, plan: RestorePlan, scratch: Staging) -> Taken | None:
     """Back up what a restore is about to replace; nothing where it replaces nothing.
 
     Databases that are gone or empty, or that a restore left half-way, are left out: there is nothing to lose in them.
@@ -278,15 +278,16 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
     # As restores reach them: what is replaced is backed up, wherever the nightly backup looks.
     # Whole, too: what backups exclude may be dropped as well.
     databases = [
-        known.for_restore.model_copy(update={"exclude_tables": ()}) for known in settings.databases_of(plan.application)
+        known.for_restore.model_copy(update={"exclude_tables": ()})
+        for known in site.settings.databases_of(plan.application)
     ]
     with_files = bool(plan.files and plan.files.in_place)
     note = f"{SAFETY_NOTE}{plan.key} was restored"
     taken = backup.take(
-        settings,
+        site,
         plan.application,
         "application" if with_files else "database",
-        [database for database in databases if _is_whole(settings, database)],
+        [database for database in databases if _is_whole(site, database)],
         (),
         note,
         scratch,
@@ -297,12 +298,12 @@ def safety_backup(settings: Settings, plan: RestorePlan, scratch: Staging) -> Ta
     return taken
 
 
-def _is_whole(settings: Settings, database: Database) -> bool:
-    return connections.engine(database, settings.scratch).databases((database.name,)).get(database.name, False)
+def _is_whole(site: Site, database: Database) -> bool:
+    return site.engine(database).databases((database.name,)).get(database.name, False)
 
 
 def restore_database(
-    settings: Settings, plan: RestorePlan, step: DatabaseStep, *, sequential: bool = False, compare: bool = True
+    site: Site, plan: RestorePlan, step: DatabaseStep, *, sequential: bool = False, compare: bool = True
 ) -> RestoredDatabase:
     """Load one database from the archive, and compare it with what was captured.
 
@@ -312,10 +313,10 @@ def restore_database(
     :raises MismatchError: the restored database is not the captured one.
     """
     started = time.monotonic()
-    (database,) = known_databases(settings, plan.application, [step.database])
-    engine = connections.engine(database, settings.scratch)
+    (database,) = known_databases(site.settings, plan.application, [step.database])
+    engine = site.engine(database)
     compared = None
-    with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+    with stored_archive.opened(site, _destination(site, plan), plan.application, plan.key) as reader:
         captured = stored_archive.captured_database(reader, step.database)
         reader.verify_entry(step.entry)  # once more: what runs now must be what was verified
         unsigned = stored_archive.unsigned(reader)
@@ -424,7 +425,7 @@ def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded,
     return len(tables or captured.tables)
 
 
-def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
+def restore_files(site: Site, plan: RestorePlan) -> RestoredFiles:
     """Bring the files out of the archive, and where they replace something, swap them in by rename.
 
     The tree that is replaced is kept beside the new one. What the settings exclude from archives (``vendor``, say) is
@@ -437,12 +438,12 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         raise RestoreError(f"No files of {plan.key} were to be restored.")
     started = time.monotonic()
     target = Path(step.target)
-    known = settings.application(plan.application).files
+    known = site.settings.application(plan.application).files
     root = str(known.root) if known else ""
     if known:
         sweep(known.root.parent, f".{glob.escape(known.root.name)}_restored_*.unfinished")
     kept = swap.kept_name(target, step.stamp)
-    around = Surroundings(**_places(settings, plan.application))  # links may have changed since the plan
+    around = Surroundings(**_places(site, plan.application))  # links may have changed since the plan
     deleted = not step.in_place and bool(root) and target == Path(root, step.path)
     if step.in_place or deleted:
         recovery.refuse_links(target, around)
@@ -454,7 +455,7 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
         place = _highest_missing(target, Path(root)) if deleted else target
 
     def put_in_place(fresh: Path) -> None:
-        carried = _carry_over(files.selection_of(settings, plan.application), step.path, fresh)
+        carried = _carry_over(files.selection_of(site.settings, plan.application), step.path, fresh)
         log.info(
             "Copied from %s what no archive holds: %s.", target, plural(carried, "file or folder", "files and folders")
         )
@@ -474,7 +475,7 @@ def restore_files(settings: Settings, plan: RestorePlan) -> RestoredFiles:
             shutil.rmtree(fresh)
 
     publish = put_in_place if step.in_place else put_back if deleted else None
-    with stored_archive.opened(settings, _destination(settings, plan), plan.application, plan.key) as reader:
+    with stored_archive.opened(site, _destination(site, plan), plan.application, plan.key) as reader:
         extracted = extract.extract(reader, place, only=step.path, root=root, publish=publish)
         warnings = (*extracted.warnings, *filter(None, [stored_archive.unsigned(reader)]))
     return RestoredFiles(

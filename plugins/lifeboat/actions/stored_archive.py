@@ -6,12 +6,10 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from isal import isal_zlib
 
-from lifeboat.airflow import connections
 from lifeboat.archive import CHUNK, GZIP_WINDOW, dump_entry_name, engine_of_entry
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import archives
@@ -20,7 +18,7 @@ from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.databases.postgresql import digest as postgresql_digest
 from lifeboat.databases.postgresql import extensions
 from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
-from lifeboat.settings.config import Settings
+from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
 from lifeboat.support.progress import Progress
@@ -35,7 +33,7 @@ _RULES = {"mysql": digest.RULES, "postgresql": postgresql_digest.RULES}  # the v
 
 
 @contextlib.contextmanager
-def opened(settings: Settings, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
+def opened(site: Site, destination: Destination, application: str, key: str) -> Iterator[ArchiveReader]:
     """Open an archive at its destination, by range reads.
 
     :raises ArchiveError: it is not an archive, or is one of ours without a manifest, or of laravel-backup and the
@@ -43,8 +41,8 @@ def opened(settings: Settings, destination: Destination, application: str, key: 
     """
     foreign = archives.kind_of(key) == "legacy"
     if foreign:
-        refuse_legacy(settings, application, f"{key} at {destination}")
-    passwords = connections.archive_passwords(settings.encryption_of(application))
+        refuse_legacy(site, application, f"{key} at {destination}")
+    passwords = site.passwords(application)
     with destination.open(key) as file:
         reader = ArchiveReader(file, f"{key} at {destination}", *passwords, foreign=foreign, key="" if foreign else key)
         if not foreign and not reader.has_manifest:
@@ -52,10 +50,10 @@ def opened(settings: Settings, destination: Destination, application: str, key: 
         yield reader
 
 
-def refuse_legacy(settings: Settings, application: str | None, where: str) -> None:
+def refuse_legacy(site: Site, application: str | None, where: str) -> None:
     """:raises ArchiveError: the settings do not accept archives of laravel-backup."""
     try:
-        settings.refuse_legacy(application, datetime.now(UTC))
+        site.settings.refuse_legacy(application, site.now())
     except SettingsError as error:
         raise ArchiveError(f"{where} is not read. {error.message}", error.hint) from error
 

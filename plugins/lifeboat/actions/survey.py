@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, Marked, Proof
 from lifeboat.errors import ArchiveError, StorageError
+from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
 
 if TYPE_CHECKING:
-    from lifeboat.settings.config import Settings
+    pass
 
 log = logger(__name__)
 
 
-def read(destination: Destination, settings: Settings) -> Catalog:
+def read(destination: Destination, site: Site) -> Catalog:
     """Read a destination. Archives count as proven only when the proofs that matter are authentic.
 
     Nothing is called per object: of each application and kind, the newest proof is read, and that of the newest proven
@@ -29,20 +30,20 @@ def read(destination: Destination, settings: Settings) -> Catalog:
     :raises StorageError: the destination fails.
     :raises SettingsError: there are proofs, and no password to authenticate them with.
     """
-    found = catalog.read(destination.list(), settings.legacy_zone)
+    found = catalog.read(destination.list(), site.settings.legacy_zone)
     uploads = tuple(upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS)
     proven: dict[tuple[str, Kind], list[Archive]] = {}
     for archive in found.archives:
-        if archive.proven and archive.application in settings.applications:
+        if archive.proven and archive.application in site.settings.applications:
             proven.setdefault((archive.application, archive.kind), []).append(archive)
     newest: dict[tuple[str, Kind], Proof] = {}
     forged: set[str] = set()
     authentic: set[str] = set()
     for subject, archives in proven.items():
         latest = max(archives, key=lambda archive: found.proofs[archive.key])
-        newest[subject] = _proof_of(destination, settings, found, latest)
+        newest[subject] = _proof_of(destination, site, found, latest)
         for archive in archives:
-            proof = newest[subject] if archive is latest else _proof_of(destination, settings, found, archive)
+            proof = newest[subject] if archive is latest else _proof_of(destination, site, found, archive)
             if not proof.error:
                 authentic.add(archive.key)
                 break  # this is the one that protects
@@ -61,17 +62,17 @@ def read(destination: Destination, settings: Settings) -> Catalog:
     )
 
 
-def examine(destination: Destination, settings: Settings) -> Catalog:
+def examine(destination: Destination, site: Site) -> Catalog:
     """Read a destination, the marker of the newest archive of each application and kind, and how much room is left.
 
     :raises StorageError: the destination fails.
     :raises SettingsError: there are proofs, and no password to authenticate them with.
     """
-    found = read(destination, settings)
+    found = read(destination, site)
     marked: dict[tuple[str, Kind], Marked] = {}
     for archive in found.archives:
         subject = archive.application, archive.kind
-        if archive.kind in OWN_KINDS and archive.application in settings.applications and subject not in marked:
+        if archive.kind in OWN_KINDS and archive.application in site.settings.applications and subject not in marked:
             marked[subject] = _marked(destination, archive.key)
     return replace(found, newest_marked=marked, free=destination.free())
 
@@ -87,10 +88,9 @@ def _marked(destination: Destination, key: str) -> Marked:
     return Marked(limits if type(limits) is int else 0, by_hand if type(by_hand) is int else 0)
 
 
-def _proof_of(destination: Destination, settings: Settings, found: Catalog, archive: Archive) -> Proof:
-    from lifeboat.airflow import connections
+def _proof_of(destination: Destination, site: Site, found: Catalog, archive: Archive) -> Proof:
 
-    passwords = connections.archive_passwords(settings.encryption_of(archive.application))
+    passwords = site.passwords(archive.application)
     return read_proof(destination, archive, found.proofs[archive.key], *passwords)
 
 

@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from lifeboat.airflow import compat
 from lifeboat.catalog import archives
 from lifeboat.databases import Engine, EngineName, Server
-from lifeboat.errors import LifeboatError, SettingsError
+from lifeboat.errors import SettingsError
 from lifeboat.settings.config import Bucket, Database, Encryption, ObjectLock, S3Destination, Settings
 from lifeboat.settings.config import Destination as DestinationSettings
 from lifeboat.storage import Destination
@@ -95,17 +95,6 @@ def engine(database: Database, scratch: Path) -> Engine:
             return _postgresql(database, connection, scratch)
         case "sqlite":
             return _sqlite(database.connection, connection, scratch)
-
-
-def refusal_to_load(database: Database, scratch: Path) -> str:
-    """Return why a restore would refuse the restore connection that the settings name; empty where it would not."""
-    if database.restore_connection in (None, database.connection):
-        return ""
-    try:
-        engine(database.for_restore, scratch).check_load(database.name)
-    except LifeboatError as error:
-        return str(error)
-    return ""
 
 
 def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
@@ -318,14 +307,6 @@ def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
     return files
 
 
-def archive_password(encryption: Encryption | None) -> str | None:
-    """Return the password that encrypts archives, or None where the settings say ``encryption: none``.
-
-    :raises SettingsError: the connection is missing, or its password is empty.
-    """
-    return archive_passwords(encryption)[0]
-
-
 def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[str, ...]]:
     """Return the password that encrypts archives, and those that encrypted older ones, which still open with them.
 
@@ -359,7 +340,7 @@ def signing_secret(settings: Settings) -> str:
     """
     all_of_them = [settings.encryption, *(application.encryption for application in settings.applications.values())]
     if encryption := next((each for each in all_of_them if isinstance(each, Encryption)), None):
-        return str(archive_password(encryption))
+        return str(archive_passwords(encryption)[0])
     from lifeboat.airflow.compat import conf
 
     for section, option in AIRFLOW_SECRETS:
@@ -457,25 +438,3 @@ def _s3_client(connection_id: str, used_for: str) -> Any:
         f"Let endpoint_url of Airflow connection {connection_id!r} begin with https://.",
     )
     return client
-
-
-def ready_destinations(wanted: Mapping[str, DestinationSettings]) -> tuple[list[Destination], dict[str, str]]:
-    """Return the destinations that are ready, and why the others are not, by name."""
-    ready, failures = [], {}
-    for name, kind in wanted.items():
-        try:
-            ready.append(destination(name, kind))
-        except LifeboatError as error:  # one destination that fails does not stop the others
-            failures[name] = str(error)
-    return ready, failures
-
-
-def destinations(
-    settings: Settings, application: str, chosen: tuple[str, ...] = (), *, deleting: bool = False
-) -> list[Destination]:
-    """Return an application's destinations, or the chosen ones.
-
-    :param deleting: as clean-ups and drills reach them.
-    """
-    wanted = settings.destinations_of(application, chosen)
-    return [destination(name, kept.for_cleanup if deleting else kept) for name, kept in wanted.items()]

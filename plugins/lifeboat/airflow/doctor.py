@@ -279,7 +279,7 @@ def _destination(name: str, kept: DestinationSettings) -> Iterator[Told]:
     yield Told("well", "a test object was stored, listed, read and deleted")
     yield from _clock(stored.modified - before)
     if kept.object_lock:
-        check.prove_lock(name, kept)
+        check.prove_lock(destination, deleter)
         yield Told("well", "a locked test object could not be deleted")
 
 
@@ -377,7 +377,9 @@ def _heartbeat(connection_id: str | None) -> Iterator[Told]:
             "Get one from a monitoring service, and name its connection as alerts.dead_man.",
         )
         return
-    check.dead_man_url(connection_id)
+    from lifeboat.airflow.alerts import heartbeat
+
+    heartbeat.url_of(connection_id)
     yield Told("well", f"Airflow connection {connection_id!r} has a URL; only a healthy check requests it")
 
 

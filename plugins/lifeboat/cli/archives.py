@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +14,12 @@ from lifeboat.catalog import archives
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import ArchiveError, SettingsError, StorageError
+from lifeboat.site import Site
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.archive.read import ArchiveReader
     from lifeboat.catalog.archives import Catalog
-    from lifeboat.settings.config import Settings
     from lifeboat.storage import Destination
 
 AT = "destination"  # heading of a column
@@ -34,24 +33,23 @@ def list_archives(
 ) -> None:
     """List the archives at the destinations, newest first."""
     from lifeboat.actions import survey
-    from lifeboat.airflow import connections
 
-    settings = terminal.load_settings()
+    site = terminal.load_site()
     if application is not None:
-        settings.application(application)
-    names = destination or list(settings.destinations)
-    if unknown := set(names) - set(settings.destinations):
+        site.settings.application(application)
+    names = destination or list(site.settings.destinations)
+    if unknown := set(names) - set(site.settings.destinations):
         raise SettingsError(f"There is no destination {unknown.pop()!r} in the settings.")
     catalogs = {}
-    destinations, failures = connections.ready_destinations({name: settings.destinations[name] for name in names})
+    destinations, failures = site.ready_destinations(names)
     for found in destinations:
         try:
-            catalogs[found.name] = survey.read(found, settings)
+            catalogs[found.name] = survey.read(found, site)
         except StorageError as error:
             failures[found.name] = str(error)
         except SettingsError as error:  # without the archive password, no proof is known to be one
             terminal.complain(str(error))
-            read = archives.read(found.list(), settings.legacy_zone)
+            read = archives.read(found.list(), site.settings.legacy_zone)
             catalogs[found.name] = replace(read, unchecked=frozenset(read.proofs))
     if as_json:
         terminal.print_json(
@@ -104,9 +102,9 @@ def verify(
     """
     from lifeboat.cli.bar import bar
 
-    settings = terminal.load_settings()
+    site = terminal.load_site()
     if archive is None:
-        _verify_in_turn(settings, tuple(destination or ()), as_json)
+        _verify_in_turn(site, tuple(destination or ()), as_json)
         return
     path = Path(archive)
     try:
@@ -114,7 +112,7 @@ def verify(
     except OSError as error:
         raise SettingsError(f"{archive[:100]!r}... is not a path: {error.strerror}.") from error
     with bar(as_json=as_json):
-        checks = [_check_file(settings, path)] if is_file else _check_key(settings, archive, tuple(destination or ()))
+        checks = [_check_file(site, path)] if is_file else _check_key(site, archive, tuple(destination or ()))
     if as_json:
         terminal.print_json(checks)
     else:
@@ -133,18 +131,19 @@ def verify(
         raise typer.Exit(FINDING)
 
 
-def _verify_in_turn(settings: Settings, chosen: tuple[str, ...], as_json: bool) -> None:
+def _verify_in_turn(site: Site, chosen: tuple[str, ...], as_json: bool) -> None:
     from lifeboat.actions import readback
-    from lifeboat.airflow import connections
 
-    _, wanted = terminal.applications_and_destinations(settings, None, chosen)
-    destinations, failures = connections.ready_destinations({n: settings.destinations[n].for_cleanup for n in wanted})
+    _, wanted = terminal.applications_and_destinations(site, None, chosen)
+    destinations, failures = site.ready_destinations(wanted, deleting=True)
     nights = {}
     for found in destinations:
-        applications = [name for name in settings.applications if found.name in settings.destinations_of(name)]
+        applications = [
+            name for name in site.settings.applications if found.name in site.settings.destinations_of(name)
+        ]
         try:
-            now = datetime.now(UTC)
-            nights[found.name] = readback.read_night(settings, found, applications, now, now)
+            now = site.now()
+            nights[found.name] = readback.read_night(site, found, applications, now, now)
         except StorageError as error:
             failures[found.name] = str(error)
     if as_json:
@@ -160,41 +159,39 @@ def _verify_in_turn(settings: Settings, chosen: tuple[str, ...], as_json: bool) 
         raise typer.Exit(FINDING)
 
 
-def _check_file(settings: Settings, path: Path) -> dict[str, Any]:
-    from lifeboat.airflow import connections
+def _check_file(site: Site, path: Path) -> dict[str, Any]:
     from lifeboat.storage.disk import Directory
 
     beside = Directory("file", path.absolute().parent)
-    application = next((part for part in reversed(path.absolute().parts) if part in settings.applications), None)
-    passwords = connections.archive_passwords(settings.encryption_of(application))
+    application = next((part for part in reversed(path.absolute().parts) if part in site.settings.applications), None)
+    passwords = site.passwords(application)
 
-    opened = _opened_file(settings, application, path, *passwords)
+    opened = _opened_file(site, application, path, *passwords)
     return _check(str(path), opened, lambda: archives.read_marker(beside, path.name))
 
 
-def _check_key(settings: Settings, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
+def _check_key(site: Site, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
     from lifeboat.actions import readback, stored_archive
-    from lifeboat.airflow import connections
 
     application = key.partition("/")[0]
     kind = archives.kind_of(key)
     if kind is None:
         raise SettingsError(f"{key!r} is neither a file nor the key of an archive.", "'lifeboat list' shows the keys.")
-    settings.application(application)
+    site.settings.application(application)
 
     def check(destination: Destination) -> dict[str, Any]:
         where = f"{key} at {destination}"
         if kind == "legacy":  # beside which nothing is recorded
-            opened = stored_archive.opened(settings, destination, application, key)
+            opened = stored_archive.opened(site, destination, application, key)
             return _check(where, opened, lambda: archives.read_marker(destination, key), key)
         try:
-            verified = readback.read_back(settings, destination, application, key)
+            verified = readback.read_back(site, destination, application, key)
         except (ArchiveError, StorageError) as error:
             return {"where": where, "ok": False, "error": str(error)}
         unsigned = "" if verified.encrypted else stored_archive.NOT_ENCRYPTED
         return {"where": where, "ok": True, **vars(verified), "warning": unsigned}
 
-    return [check(found) for found in connections.destinations(settings, application, chosen, deleting=True)]
+    return [check(found) for found in site.destinations(application, chosen, deleting=True)]
 
 
 def _check(
@@ -217,7 +214,7 @@ def _check(
 
 @contextmanager
 def _opened_file(
-    settings: Settings, application: str | None, path: Path, password: str | None, previous: tuple[str, ...]
+    site: Site, application: str | None, path: Path, password: str | None, previous: tuple[str, ...]
 ) -> Iterator[ArchiveReader]:
     from lifeboat.actions import stored_archive
     from lifeboat.archive.read import ArchiveReader
@@ -225,7 +222,7 @@ def _opened_file(
     with path.open("rb") as file:
         reader = ArchiveReader(file, str(path), password, previous)
         if not reader.has_manifest:
-            stored_archive.refuse_legacy(settings, application, str(path))
+            stored_archive.refuse_legacy(site, application, str(path))
             reader = ArchiveReader(file, str(path), password, previous, foreign=True)
         yield reader
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,10 +11,11 @@ from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.databases import BY_HAND, Limit, count_limits
 from lifeboat.errors import FilesError, LifeboatError, SettingsError
+from lifeboat.site import Site
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
-    from lifeboat.settings.config import BackupKind, Settings
+    from lifeboat.settings.config import BackupKind
     from lifeboat.staging import Staging
 
 app = typer.Typer()
@@ -66,10 +66,10 @@ def _back_up_all(
 ) -> None:
     from lifeboat.cli.bar import bar
 
-    settings = terminal.load_settings()
-    names = [application] if application is not None else settings.applications_of(kind)
+    site = terminal.load_site()
+    names = [application] if application is not None else site.settings.applications_of(kind)
     if databases and application is None:
-        having = [name for name in names if {found.name for found in settings.databases_of(name)} & set(databases)]
+        having = [name for name in names if {found.name for found in site.settings.databases_of(name)} & set(databases)]
         names = having or names  # a name that no application has is a mistake, and is told as one
     if not names:
         raise SettingsError(
@@ -80,8 +80,8 @@ def _back_up_all(
     failures: dict[str, LifeboatError] = {}
     for name in names:
         try:
-            with bar(as_json=as_json), terminal.scratch(settings, name) as scratch:
-                results.append(_back_up(settings, name, kind, databases, destinations, note, scratch))
+            with bar(as_json=as_json), terminal.scratch(site, name) as scratch:
+                results.append(_back_up(site, name, kind, databases, destinations, note, scratch))
         except LifeboatError as error:  # one application that fails does not stop the others
             failures[name] = error
     if as_json:
@@ -98,7 +98,7 @@ def _back_up_all(
 
 
 def _back_up(
-    settings: Settings,
+    site: Site,
     application: str,
     kind: BackupKind,
     databases: tuple[str, ...],
@@ -108,25 +108,24 @@ def _back_up(
 ) -> dict[str, Any]:
     from lifeboat.actions import backup
 
-    wanted = settings.databases_of(application, databases)
-    taken = backup.take(settings, application, kind, wanted, chosen, note, scratch)
+    wanted = site.settings.databases_of(application, databases)
+    taken = backup.take(site, application, kind, wanted, chosen, note, scratch)
     return {
         "application": application,
         **taken.packed.to_json(),
         "totals": taken.totals,
         "published": list(taken.published),
         "failed": taken.failed,
-        "caps": [notice for name in taken.published if (notice := _cap_notice(settings, application, name))],
+        "caps": [notice for name in taken.published if (notice := _cap_notice(site, application, name))],
         "limits": {name: [asdict(limit) for limit in limits] for name, limits in taken.limits.items()},
     }
 
 
-def _cap_notice(settings: Settings, application: str, destination: str) -> str:
+def _cap_notice(site: Site, application: str, destination: str) -> str:
     from lifeboat.actions import cleanup
-    from lifeboat.airflow import connections
 
-    holding = connections.destinations(settings, application, (destination,))
-    return cleanup.cap_notice(destination, settings, application, holding, datetime.now(UTC))
+    holding = site.destinations(application, (destination,))
+    return cleanup.cap_notice(destination, site.settings, application, holding, site.now())
 
 
 @app.command("plan-files")
@@ -138,8 +137,8 @@ def plan_files(
     from lifeboat.files import selection as files
     from lifeboat.files.selection import Member
 
-    settings = terminal.load_settings()
-    selection = files.selection_of(settings, application)
+    site = terminal.load_site()
+    selection = files.selection_of(site.settings, application)
     going, staying = {"count": 0, "bytes": 0}, {"count": 0, "bytes": 0}
     rows = []
     links_out = []

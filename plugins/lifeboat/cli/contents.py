@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,12 +44,12 @@ def show_contents(
     from lifeboat.actions import contents, restore
     from lifeboat.decide.recovery import LATEST, RestoreRequest
 
-    settings = terminal.load_settings()
+    site = terminal.load_site()
     is_key = archives.kind_of(archive) is not None
     application = archive.partition("/")[0] if is_key else archive
     request = RestoreRequest(application, archive if is_key else LATEST, destination)
-    place, found = restore.candidates(settings, request, datetime.now(UTC))[0]
-    held = contents.read(settings, place, application, found.key)
+    place, found = restore.candidates(site, request, site.now())[0]
+    held = contents.read(site, place, application, found.key)
     path = path.strip("/")
     if path and not held.below(path):
         raise RestoreError(f"{found.key} holds no {path!r}.", "Paths are relative to the root of the application.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,9 +12,10 @@ from rich.markup import escape
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, AsJson
 from lifeboat.errors import LifeboatError, SettingsError
+from lifeboat.site import Site
 
 if TYPE_CHECKING:
-    from lifeboat.settings.config import Settings
+    pass
 
 app = typer.Typer()
 
@@ -28,15 +28,15 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Prepare a destination, once, and try it. Mount its disk first: a marker tells it from an empty mount point."""
-    from lifeboat.airflow import connections, doctor
+    from lifeboat.airflow import doctor
 
-    settings = terminal.load_settings()
-    wanted = settings.destinations
+    site = terminal.load_site()
+    wanted = site.settings.destinations
     if destination is not None:
         if destination not in wanted:
             raise SettingsError(f"There is no destination {destination!r}.", f"Known: {', '.join(wanted)}.")
         wanted = {destination: wanted[destination]}
-    ready, failures = connections.ready_destinations(wanted)
+    ready, failures = site.ready_destinations(wanted)
     prepared: list[dict[str, Any]] = []
     for found in ready:
         try:
@@ -47,7 +47,7 @@ def init(
             if not as_json:
                 terminal.output.print(f"{escape(str(found))} {escape(done)}.", soft_wrap=True)
     names = [each["destination"] for each in prepared]
-    caps = list(_cap_notices(settings, names))
+    caps = list(_cap_notices(site, names))
     findings = [finding for name in names for finding in doctor.examine_destination(name, wanted[name])]
     if as_json:
         tried = [asdict(finding) for finding in findings]
@@ -60,16 +60,15 @@ def init(
         raise typer.Exit(FINDING)
 
 
-def _cap_notices(settings: Settings, names: Iterable[str]) -> Iterator[str]:
+def _cap_notices(site: Site, names: Iterable[str]) -> Iterator[str]:
     """Yield where a cap is too small for backups of the size that is known, there or at another destination."""
     from lifeboat.actions import cleanup
-    from lifeboat.airflow import connections
 
     for name in names:
-        for application in settings.applications:
-            places = settings.destinations_of(application)
+        for application in site.settings.applications:
+            places = site.settings.destinations_of(application)
             if name in places:
                 here_first = {name: places[name], **places}
-                holding, _ = connections.ready_destinations(here_first)
-                if notice := cleanup.cap_notice(name, settings, application, holding, datetime.now(UTC)):
+                holding, _ = site.ready_destinations(here_first)
+                if notice := cleanup.cap_notice(name, site.settings, application, holding, site.now()):
                     yield notice

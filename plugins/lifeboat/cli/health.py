@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,20 +29,20 @@ def check_health(
     from lifeboat.actions import check, neglected
     from lifeboat.decide import health
 
-    settings = terminal.load_settings()
-    names, wanted = terminal.applications_and_destinations(settings, application, tuple(destination or ()))
-    now = datetime.now(UTC)
+    site = terminal.load_site()
+    names, wanted = terminal.applications_and_destinations(site, application, tuple(destination or ()))
+    now = site.now()
 
     def examine(name: str) -> Examined:
-        here = [each for each in names if name in settings.destinations_of(each)]
-        return check.examine(name, settings, here, now, deep=deep)
+        here = [each for each in names if name in site.settings.destinations_of(each)]
+        return check.examine(name, site, here, now, deep=deep)
 
     with ThreadPoolExecutor(len(wanted)) as pool:
         examined = list(pool.map(examine, wanted))
     findings = [finding for each in examined for finding in each.findings]
-    findings += check.compare(settings, names, {each.destination: each.held for each in examined}, now)
+    findings += check.compare(site, names, {each.destination: each.held for each in examined}, now)
     if application is None and not destination:
-        findings += neglected.check(settings)
+        findings += neglected.check(site)
     verdict = health.verdict(findings)
     if as_json:
         terminal.print_json({"verdict": verdict, "findings": [asdict(finding) for finding in findings]})
@@ -77,10 +76,10 @@ def examine_installation(as_json: AsJson = False) -> None:
 @app.command("alert-test")
 def alert_test(as_json: AsJson = False) -> None:
     """Send a test message through every channel of the settings."""
-    settings = terminal.load_settings()
+    site = terminal.load_site()
     from lifeboat.airflow.alerts import channels
 
-    outcomes = channels.send_test(settings.alerts)
+    outcomes = channels.send_test(site.settings.alerts)
     if as_json:
         terminal.print_json({channel: {"sent": not error, "error": error} for channel, error in outcomes.items()})
     else:

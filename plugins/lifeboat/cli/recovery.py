@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import socket
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,10 +13,11 @@ from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.decide.recovery import LATEST, RestoreRequest
 from lifeboat.errors import LifeboatError, SettingsError
+from lifeboat.site import Site
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
-    from lifeboat.settings.config import Settings
+    pass
 
 app = typer.Typer()
 restore_app = typer.Typer(
@@ -62,9 +62,9 @@ def restore_database(
     as_json: AsJson = False,
 ) -> None:
     """Restore databases of an application into new schemas, or over the old ones."""
-    settings = terminal.load_settings()
+    site = terminal.load_site()
     request = RestoreRequest(
-        application=_only(settings, application),
+        application=_only(site, application),
         archive=archive,
         destination=destination,
         databases=tuple(database or ()),
@@ -72,7 +72,7 @@ def restore_database(
         into=into,
         overwrite=tuple(overwrite or ()),
     )
-    _restore(settings, request, compare=not no_compare, sequential=sequential, commands=False, as_json=as_json)
+    _restore(site, request, compare=not no_compare, sequential=sequential, commands=False, as_json=as_json)
 
 
 @restore_app.command("application")
@@ -97,9 +97,9 @@ def restore_application(
     as_json: AsJson = False,
 ) -> None:
     """Restore the databases and the files of an application beside the old ones, or over them."""
-    settings = terminal.load_settings()
+    site = terminal.load_site()
     request = RestoreRequest(
-        application=_only(settings, application),
+        application=_only(site, application),
         archive=archive,
         destination=destination,
         databases=tuple(database or ()),
@@ -109,7 +109,7 @@ def restore_application(
         overwrite=(overwrite,) if overwrite else (),
     )
     commands = not no_after_restore
-    _restore(settings, request, compare=not no_compare, sequential=sequential, commands=commands, as_json=as_json)
+    _restore(site, request, compare=not no_compare, sequential=sequential, commands=commands, as_json=as_json)
 
 
 @app.command("drill")
@@ -123,11 +123,10 @@ def drill_archives(
 ) -> None:
     """Restore archives to scratch, compare them with what was captured, and sign proofs."""
     from lifeboat.actions import drill
-    from lifeboat.airflow import connections
     from lifeboat.cli.bar import bar
 
-    settings = terminal.load_settings()
-    names = [application] if application is not None else list(settings.applications)
+    site = terminal.load_site()
+    names = [application] if application is not None else list(site.settings.applications)
     if archive:
         owner = archive.partition("/")[0]
         if application not in (None, owner):
@@ -136,11 +135,11 @@ def drill_archives(
     by = f"{getpass.getuser()}@{socket.gethostname()}"
     proofs, failures = [], {}
     for name in names:
-        for place, key in drill.choices(settings, name, tuple(destination or ()), archive, datetime.now(UTC)):
+        for place, key in drill.choices(site, name, tuple(destination or ()), archive, site.now()):
             try:
-                (where,) = connections.destinations(settings, name, (place,), deleting=True)
+                (where,) = site.destinations(name, (place,), deleting=True)
                 with bar(as_json=as_json):
-                    proofs.append(drill.rehearse(settings, name, where, key, by, datetime.now(UTC)))
+                    proofs.append(drill.rehearse(site, name, where, key, by, site.now()))
             except LifeboatError as error:  # one archive that fails does not stop the others
                 failures[f"{key or 'everything'} at {place}"] = error
     if as_json:
@@ -164,35 +163,35 @@ def _proof_line(made: dict[str, Any]) -> str:
     )
 
 
-def _only(settings: Settings, name: str | None) -> str:
+def _only(site: Site, name: str | None) -> str:
     if name is not None:
         return name
-    if len(settings.applications) > 1:
+    if len(site.settings.applications) > 1:
         raise SettingsError(
-            "Which application? The settings have several.", f"One of {', '.join(settings.applications)}."
+            "Which application? The settings have several.", f"One of {', '.join(site.settings.applications)}."
         )
-    return next(iter(settings.applications))
+    return next(iter(site.settings.applications))
 
 
 def _restore(
-    settings: Settings, request: RestoreRequest, *, compare: bool, sequential: bool, commands: bool, as_json: bool
+    site: Site, request: RestoreRequest, *, compare: bool, sequential: bool, commands: bool, as_json: bool
 ) -> None:
     from lifeboat.actions import after_restore, restore
     from lifeboat.cli.bar import bar
 
-    plan = restore.select(settings, request, datetime.now(UTC))
+    plan = restore.select(site, request, site.now())
     report: dict[str, Any] = {"plan": plan.to_json()}
     with bar(as_json=as_json):
-        restore.verify(settings, plan)
-        with terminal.scratch(settings, plan.application) as scratch:
-            taken = restore.safety_backup(settings, plan, scratch)
+        restore.verify(site, plan)
+        with terminal.scratch(site, plan.application) as scratch:
+            taken = restore.safety_backup(site, plan, scratch)
         report["safety_backup"] = taken.packed.key if taken else None
         report["databases"] = [
-            restore.restore_database(settings, plan, step, sequential=sequential, compare=compare).to_json()
+            restore.restore_database(site, plan, step, sequential=sequential, compare=compare).to_json()
             for step in plan.databases
         ]
-        report["files"] = restore.restore_files(settings, plan).to_json() if plan.files else None
-    report["after_restore"] = after_restore.run_commands(settings, plan) if commands else []
+        report["files"] = restore.restore_files(site, plan).to_json() if plan.files else None
+    report["after_restore"] = after_restore.run_commands(site, plan) if commands else []
     if as_json:
         terminal.print_json(report)
     else:

@@ -6,7 +6,6 @@ import gc
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +15,11 @@ from lifeboat.actions import cleanup, trial
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import SettingsError, StorageError
+from lifeboat.site import Site
 from lifeboat.text import plural
 
 if TYPE_CHECKING:
     from lifeboat.decide.retention import Decision
-    from lifeboat.settings.config import Settings
     from lifeboat.storage import Destination
 
 LONG_LIST = 1000
@@ -78,16 +77,15 @@ def clean_up(
 
 
 def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: bool, dry_run: bool) -> None:
-    from lifeboat.airflow import connections
 
-    settings = terminal.load_settings()
-    names, wanted = terminal.applications_and_destinations(settings, application, chosen)
-    destinations, failures = connections.ready_destinations({name: kept.for_cleanup for name, kept in wanted.items()})
+    site = terminal.load_site()
+    names, wanted = terminal.applications_and_destinations(site, application, chosen)
+    destinations, failures = site.ready_destinations(wanted, deleting=True)
     results: list[dict[str, Any]] = []
     for target in destinations:
-        here = [name for name in names if target.name in settings.destinations_of(name)]
+        here = [name for name in names if target.name in site.settings.destinations_of(name)]
         try:
-            results.append(_clean_up(settings, target, here, as_json=as_json, dry_run=dry_run))
+            results.append(_clean_up(site, target, here, as_json=as_json, dry_run=dry_run))
         except StorageError as error:  # one destination that fails does not stop the others
             failures[target.name] = str(error)
     if as_json:
@@ -99,10 +97,10 @@ def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: 
 
 
 def _clean_up(
-    settings: Settings, target: Destination, applications: list[str], *, as_json: bool, dry_run: bool
+    site: Site, target: Destination, applications: list[str], *, as_json: bool, dry_run: bool
 ) -> dict[str, Any]:
-    now = datetime.now(UTC)
-    evaluation = cleanup.evaluate(target, settings, applications, now)
+    now = site.now()
+    evaluation = cleanup.evaluate(target, site, applications, now)
     if not as_json:
         terminal.output.print(f"[bold]{terminal.plain(str(target))}[/]", soft_wrap=True)
         terminal.print_lines(cleanup.lines(evaluation))
@@ -113,7 +111,7 @@ def _clean_up(
         "unfinished": [stored.key for stored in (*evaluation.unfinished, *evaluation.uploads)],
     }
     if not dry_run:
-        result |= asdict(cleanup.clean(target, settings, applications, now, evaluation.order))
+        result |= asdict(cleanup.clean(target, site, applications, now, evaluation.order))
     return result
 
 

@@ -20,11 +20,12 @@ from rich.markup import escape
 
 from lifeboat import staging
 from lifeboat.errors import SettingsError
+from lifeboat.site import Site
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.text import one_line, printable
 
 if TYPE_CHECKING:
-    from lifeboat.settings.config import Destination, Settings
+    from lifeboat.settings.config import Destination
 
 PIPELINE = "cli"  # folder of the command's runs in staging
 RUN_TIME = "%Y-%m-%d-%H-%M-%S"
@@ -52,13 +53,14 @@ def keep_for_answers() -> None:
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-def load_settings() -> Settings:
-    """Load the settings, for a command that will need Airflow's connections."""
+def load_site() -> Site:
+    """Read the settings, for a command that will need Airflow's connections."""
+    from lifeboat.airflow.site import site_of
     from lifeboat.settings import config
 
     settings = config.load()
     begin()
-    return settings
+    return site_of(settings)
 
 
 def begin() -> None:
@@ -90,27 +92,26 @@ def _log_handler() -> logging.Handler:
 
 
 def applications_and_destinations(
-    settings: Settings, application: str | None, chosen: tuple[str, ...]
+    site: Site, application: str | None, chosen: tuple[str, ...]
 ) -> tuple[list[str], dict[str, Destination]]:
     """Return the names of the wanted applications, and the wanted destinations that keep archives of one of them."""
-    names = [application] if application is not None else list(settings.applications)
-    known = {name: kept for each in names for name, kept in settings.destinations_of(each).items()}
+    names = [application] if application is not None else list(site.settings.applications)
+    known = {name: kept for each in names for name, kept in site.settings.destinations_of(each).items()}
     if unknown := sorted(set(chosen) - set(known)):
         raise SettingsError(f"There is no destination {unknown[0]!r} here.", f"Known: {', '.join(known)}.")
     return names, {name: kept for name, kept in known.items() if not chosen or name in chosen}
 
 
 @contextlib.contextmanager
-def scratch(settings: Settings, application: str) -> Iterator[Staging]:
+def scratch(site: Site, application: str) -> Iterator[Staging]:
     """Open staging for one backup, and remove it and what killed commands left.
 
     In a directory, a lock that dies with its process tells a living command's staging from a dead one's; in a bucket,
     its age does.
     """
-    from lifeboat.airflow import connections
 
-    root = connections.staging(settings.staging)
-    run = f"{datetime.now(UTC):{RUN_TIME}}-{os.getpid()}-{staging.machine()}"
+    root = site.staging()
+    run = f"{site.now():{RUN_TIME}}-{os.getpid()}-{staging.machine()}"
     scratch = root.of(PIPELINE, run, application)
     with contextlib.ExitStack() as stack:
         if isinstance(root, StagingDirectory):

@@ -26,6 +26,7 @@ from lifeboat.airflow.compat import (
 from lifeboat.airflow.operators.base import FAILURE, PROGRESS
 from lifeboat.airflow.operators.restore import PLAN, RESTORE_PLAN
 from lifeboat.airflow.operators.sealed import unseal
+from lifeboat.airflow.site import site_of
 from lifeboat.decide import health, schedules
 from lifeboat.decide.recovery import RestorePlan
 from lifeboat.errors import LifeboatError, SettingsError
@@ -249,7 +250,7 @@ def _plan_of(found: Settings, run: Run) -> RestorePlan | None:
     """Return the plan that a restore follows; None where there is none that a step of its run signed."""
     sealed = next((task.left[PLAN] for task in run.tasks if PLAN in task.left), None)
     try:
-        return RestorePlan.from_json(unseal(cast("Context", {"dag_run": run}), found, RESTORE_PLAN, sealed))
+        return RestorePlan.from_json(unseal(cast("Context", {"dag_run": run}), site_of(found), RESTORE_PLAN, sealed))
     except LifeboatError:
         return None
 

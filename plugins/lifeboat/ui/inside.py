@@ -9,6 +9,7 @@ from threading import Lock
 from lifeboat.actions import contents
 from lifeboat.actions.contents import Contents, Node
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.errors import LifeboatError
 from lifeboat.settings.config import Settings
 from lifeboat.support.logs import logger
@@ -79,7 +80,7 @@ def read_inside(settings: Settings, destination: str, application: str, key: str
     """Read what an archive holds."""
     try:
         place = connections.destination(destination, settings.destinations[destination])
-        return Inside(contents.read(settings, place, application, key))
+        return Inside(contents.read(site_of(settings), place, application, key))
     except LifeboatError as error:
         return Inside(trouble=str(error))
     except Exception as error:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from lifeboat.actions import survey
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives
 from lifeboat.catalog.archives import Catalog, Kind, Proof
 from lifeboat.errors import LifeboatError
@@ -152,7 +153,7 @@ def read_destination(name: str, settings: Settings) -> Reading:
     try:
         destination = connections.destination(name, settings.destinations[name])
         endpoint = _endpoint(destination)
-        return Reading(name, survey.examine(destination, settings), endpoint=endpoint)
+        return Reading(name, survey.examine(destination, site_of(settings)), endpoint=endpoint)
     except LifeboatError as error:
         return Reading(name, trouble=str(error), endpoint=endpoint)
     except Exception as error:

@@ -12,7 +12,7 @@ from lifeboat.actions.check import Examined
 from lifeboat.airflow.alerts.message import Failure, Message
 from lifeboat.airflow.operators.base import FAILURE
 from lifeboat.catalog.proof import compared_text, same_text
-from lifeboat.settings import config, unreadable
+from lifeboat.settings import unreadable
 from lifeboat.settings.unreadable import Unreadable
 from lifeboat.support.logs import logger
 from lifeboat.text import age_text, plural, size_text
@@ -186,10 +186,12 @@ def _named_by(subjects: Sequence[str], applications: Iterable[str]) -> list[str]
 
 def _examined() -> dict[str, Examined]:
     """Look at every destination that answers in time; return what was found, by name."""
-    settings, now = config.load(), datetime.now(UTC)
-    names = list(settings.applications)
-    pool = ThreadPoolExecutor(len(settings.destinations))
-    pending = {name: pool.submit(check.examine, name, settings, names, now) for name in settings.destinations}
+    from lifeboat.airflow.site import load_site
+
+    site = load_site()
+    names = list(site.settings.applications)
+    pool = ThreadPoolExecutor(len(site.settings.destinations))
+    pending = {name: pool.submit(check.examine, name, site, names, site.now()) for name in site.settings.destinations}
     pool.shutdown(wait=False)
     done, _ = wait(pending.values(), EXAMINE_SECONDS)
     return {name: examination.result() for name, examination in pending.items() if examination in done}

@@ -44,16 +44,16 @@ class SecondPersonOperator(ApprovalOperator):
         :raises AirflowFailException: the plan is not what `select` left, or the archive was not verified.
         """
         from lifeboat.airflow.operators.sealed import seal
+        from lifeboat.airflow.site import load_site
         from lifeboat.errors import LifeboatError
-        from lifeboat.settings import config
         from lifeboat.support.signing import SIGNATURE
 
         try:
-            settings = config.load()
-            plan = planned(context, settings, self.plan)
-            require_receipts(context, settings, self.plan, VERIFY)
+            site = load_site()
+            plan = planned(context, site, self.plan)
+            require_receipts(context, site, self.plan, VERIFY)
             self.body = "\n".join(f"* {line}" for line in _lines(context, plan))
-            shown = seal(context, settings, _question(context), {"plan": self.plan[SIGNATURE]})
+            shown = seal(context, site, _question(context), {"plan": self.plan[SIGNATURE]})
         except LifeboatError as error:
             raise AirflowFailException(leave_reason(context, "", error)) from None
         context["ti"].xcom_push(key=QUESTION, value=shown)
@@ -77,20 +77,20 @@ class SecondPersonOperator(ApprovalOperator):
 
     def _approve(self, context: Context, by: str | None) -> None:
         from lifeboat.airflow.operators.sealed import HINT, unseal
+        from lifeboat.airflow.site import load_site
         from lifeboat.errors import SettingsError, UntrustedError
-        from lifeboat.settings import config
         from lifeboat.support.signing import SIGNATURE
 
-        settings = config.load()
+        site = load_site()
         if not by:
             raise SettingsError("Airflow does not say who approved this restore.", HINT)
         if by == started_by(context["dag_run"]):
             raise SettingsError(f"{by} started this restore and cannot approve it: ask somebody else.")
-        planned(context, settings, self.plan)
+        planned(context, site, self.plan)
         question = context["ti"].xcom_pull(task_ids=self.task_id, key=QUESTION)
-        if unseal(context, settings, _question(context), question, LONGEST_PLAN)["plan"] != self.plan[SIGNATURE]:
+        if unseal(context, site, _question(context), question, LONGEST_PLAN)["plan"] != self.plan[SIGNATURE]:
             raise UntrustedError("The plan is not the one that was shown for approval.", HINT)
-        leave_receipt(context, settings, self.plan)
+        leave_receipt(context, site, self.plan)
         self.log.info("Approved by %s.", by)
 
 

@@ -28,21 +28,22 @@ class PackArchiveOperator(ApplicationOperator):
     def step(self, context: Context) -> dict[str, Any]:
         """Pack; return key, size in bytes and SHA-256 of the archive, sealed."""
         from lifeboat.actions import backup
-        from lifeboat.airflow import connections
         from lifeboat.airflow.operators.sealed import seal
         from lifeboat.files import selection as files
 
-        settings = self.settings()
+        site = self.site()
         only = chosen(context, "databases")
         databases = [
-            database.name for database in settings.databases_of(self.application) if not only or database.name in only
+            database.name
+            for database in site.settings.databases_of(self.application)
+            if not only or database.name in only
         ]
-        password = connections.archive_password(settings.encryption_of(self.application))
+        password = site.passwords(self.application)[0]
         note = note_of(context)
-        selection = files.selection_of(settings, self.application) if self.kind == "application" else None
+        selection = files.selection_of(site.settings, self.application) if self.kind == "application" else None
         staging = self.opened_staging(context)
         packed = backup.pack_archive(staging, self.application, self.kind, databases, password, note, selection)
-        return seal(context, settings, archive_of(self.application), packed.to_json())
+        return seal(context, site, archive_of(self.application), packed.to_json())
 
 
 def note_of(context: Context) -> str:

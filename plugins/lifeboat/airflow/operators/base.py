@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from lifeboat.airflow.compat import AirflowException, AirflowFailException, AirflowSkipException
+from lifeboat.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from lifeboat.settings.config import Settings
     from lifeboat.staging import Staging
     from lifeboat.storage import Destination
 
@@ -56,17 +56,17 @@ class LifeboatOperator(BaseOperator):
         """What the step works on, as an alert names it."""
         return ""
 
-    def tell_missing_alerts(self, settings: Settings) -> None:
+    def tell_missing_alerts(self, site: Site) -> None:
         """Say which channels are off; for one task at the start of a run."""
         for channel in ("slack", "email"):
-            if getattr(settings.alerts, channel) is None:
+            if getattr(site.settings.alerts, channel) is None:
                 self.log.warning("No %s alerts: the settings name none under alerts.%s.", channel, channel)
 
-    def settings(self) -> Settings:
-        """Read the settings anew: they may have changed since the DAG was parsed."""
-        from lifeboat.settings import config
+    def site(self) -> Site:
+        """Read the settings again, as they may have changed since the DAG was parsed."""
+        from lifeboat.airflow.site import load_site
 
-        return config.load()
+        return load_site()
 
 
 def leave_reason(context: Context, subject: str, error: BaseException) -> str:
@@ -100,21 +100,17 @@ class ApplicationOperator(LifeboatOperator):
 
         :param opened_on: name of the machine that opened it.
         """
-        from lifeboat.airflow import connections
-
         run = context["dag_run"]
-        root = connections.staging(self.settings().staging)
-        return root.of(run.dag_id, run.run_id, self.application, opened_on)
+        return self.site().staging().of(run.dag_id, run.run_id, self.application, opened_on)
 
     def opened_staging(self, context: Context) -> Staging:
         """Return the same, for a step that can tell where it was opened when it does not find it."""
         group = f"{self.task_group.group_id}." if self.task_group and self.task_group.group_id else ""
         return self.staging(context, context["ti"].xcom_pull(task_ids=group + PREPARE) or "")
 
-    def sweep(self, context: Context, settings: Settings) -> list[str]:
+    def sweep(self, context: Context, site: Site) -> list[str]:
         """Remove the staging of runs that have ended; return the runs that have not."""
         from lifeboat import staging
-        from lifeboat.airflow import connections
 
         run = context["dag_run"]
         alive: list[str] = []
@@ -128,7 +124,7 @@ class ApplicationOperator(LifeboatOperator):
                 alive.append(run_id)
             return over
 
-        for run_id in staging.sweep(connections.staging(settings.staging), run.dag_id, is_over):
+        for run_id in staging.sweep(site.staging(), run.dag_id, is_over):
             self.log.info("Removed the staging that run %s left.", run_id)
         return alive
 
@@ -149,28 +145,26 @@ class DestinationOperator(LifeboatOperator):
     def subject(self) -> str:
         return f"destination {self.destination}"
 
-    def begin(self, settings: Settings) -> None:
+    def begin(self, site: Site) -> None:
         """Tell once in a run what concerns all of it."""
-        if self.destination == next(iter(settings.destinations)):
-            self.tell_missing_alerts(settings)
+        if self.destination == next(iter(site.settings.destinations)):
+            self.tell_missing_alerts(site)
 
-    def applications(self, context: Context, settings: Settings) -> list[str]:
+    def applications(self, context: Context, site: Site) -> list[str]:
         """Return the chosen applications that keep archives at this destination; skip where there is none."""
         wanted = context["params"].get("destination", ALL_DESTINATIONS)
         if wanted not in (ALL_DESTINATIONS, self.destination):
             raise AirflowSkipException(f"The run was asked for {wanted} only.")
         application = context["params"].get("application", ALL)
-        names = list(settings.applications) if application == ALL else [application]
-        here = [name for name in names if self.destination in settings.destinations_of(name)]
+        names = list(site.settings.applications) if application == ALL else [application]
+        here = [name for name in names if self.destination in site.settings.destinations_of(name)]
         if not here:
             raise AirflowSkipException(f"{application} keeps no archives at {self.destination}.")
         return here
 
-    def target(self, settings: Settings) -> Destination:
+    def target(self, site: Site) -> Destination:
         """Return the destination, ready for what deletes."""
-        from lifeboat.airflow import connections
-
-        return connections.destination(self.destination, settings.destinations[self.destination].for_cleanup)
+        return site.destination(self.destination, deleting=True)
 
 
 def chosen(context: Context, param: str) -> tuple[str, ...]:

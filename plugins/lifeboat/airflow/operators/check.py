@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow import compat
 from lifeboat.airflow.operators.base import ALL, DestinationOperator, LifeboatOperator
+from lifeboat.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from lifeboat.decide.health import Finding
     from lifeboat.decide.schedules import Schedule
-    from lifeboat.settings.config import Settings
 
 NOT_FOUND = 404  # of HTTP
 CHECKED = "checked"  # XCom key: whether all was healthy, and by application, when the newest archives were captured
@@ -29,14 +29,14 @@ class CheckDestinationOperator(DestinationOperator):
         from lifeboat.airflow.operators.sealed import seal
         from lifeboat.decide import health
 
-        settings = self.settings()
-        self.begin(settings)
-        applications = self.applications(context, settings)
+        site = self.site()
+        self.begin(site)
+        applications = self.applications(context, site)
         deep = bool(context["params"].get("deep"))
-        examined = check.examine(self.destination, settings, applications, datetime.now(UTC), deep=deep)
+        examined = check.examine(self.destination, site, applications, site.now(), deep=deep)
         healthy = health.verdict(examined.findings) == "healthy"
         facts = {"healthy": healthy, "held": examined.held_to_json()}
-        context["ti"].xcom_push(key=CHECKED, value=seal(context, settings, _check_of(self.destination), facts))
+        context["ti"].xcom_push(key=CHECKED, value=seal(context, site, _check_of(self.destination), facts))
         _tell(self, examined.findings)
 
 
@@ -55,42 +55,43 @@ class CompareDestinationsOperator(LifeboatOperator):
     def step(self, context: Context) -> None:
         """Compare."""
         from lifeboat.actions import check, neglected
+        from lifeboat.airflow.alerts import heartbeat
         from lifeboat.airflow.operators.sealed import unseal
         from lifeboat.errors import UnhealthyError
 
-        settings = self.settings()
+        site = self.site()
         ti = context["ti"]
         states = ti.get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])[context["run_id"]]
         left = {name: ti.xcom_pull(task_ids=task, key=CHECKED) for name, task in self.checks.items()}
         found = {
-            name: unseal(context, settings, _check_of(name), sealed)
+            name: unseal(context, site, _check_of(name), sealed)
             for name, sealed in left.items()
             if sealed is not None or states.get(self.checks[name]) == "success"
         }
         wanted = context["params"].get("application", ALL)
-        applications = list(settings.applications) if wanted == ALL else [wanted]
+        applications = list(site.settings.applications) if wanted == ALL else [wanted]
         held = {name: check.times_from_json(facts["held"]) for name, facts in found.items()}
-        now = datetime.now(UTC)
-        findings = check.compare(settings, applications, held, now)
+        now = site.now()
+        findings = check.compare(site, applications, held, now)
         if wanted == ALL:
-            findings += [*_of_schedules(self, ti, settings, now), *neglected.check(settings)]
+            findings += [*_of_schedules(self, ti, site, now), *neglected.check(site)]
         _tell(self, findings)
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
         unhealthy = {name for name, facts in found.items() if not facts["healthy"]}
         if failed := [name for name, task in self.checks.items() if states.get(task) == "failed" or name in unhealthy]:
             raise UnhealthyError(f"Not healthy: {', '.join(failed)}. The check of each says why.")
         if found.keys() == self.checks.keys() and wanted == ALL:
-            check.ping_dead_man_switch(settings)
+            heartbeat.ping(site.settings)
 
 
-def _of_schedules(operator: LifeboatOperator, ti: Any, settings: Settings, now: datetime) -> Iterable[Finding]:
+def _of_schedules(operator: LifeboatOperator, ti: Any, site: Site, now: datetime) -> Iterable[Finding]:
     """Look whether Airflow runs what protects the applications, as far as its release tells."""
     from lifeboat.decide import schedules
 
     if not compat.TELLS_OF_DAGS:
         operator.log.warning("Airflow 3.1 tells tasks nothing about DAGs: paused, missing or overdue ones go unseen.")
         return ()
-    return schedules.check({dag_id: _schedule_of(ti, dag_id) for dag_id in schedules.watched(settings)}, now)
+    return schedules.check({dag_id: _schedule_of(ti, dag_id) for dag_id in schedules.watched(site.settings)}, now)
 
 
 def _schedule_of(ti: Any, dag_id: str) -> Schedule | None:

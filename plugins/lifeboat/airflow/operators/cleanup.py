@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.compat import AirflowSkipException
@@ -24,14 +24,14 @@ class EvaluateRetentionOperator(DestinationOperator):
         from lifeboat.actions import cleanup
         from lifeboat.airflow.operators.sealed import seal
 
-        settings = self.settings()
-        self.begin(settings)
-        now = datetime.now(UTC)
-        evaluation = cleanup.evaluate(self.target(settings), settings, self.applications(context, settings), now)
+        site = self.site()
+        self.begin(site)
+        now = site.now()
+        evaluation = cleanup.evaluate(self.target(site), site, self.applications(context, site), now)
         for line in cleanup.lines(evaluation):
             self.log.info("%s", line)
         facts = {"now": now.isoformat(), **evaluation.order.to_json()}
-        return seal(context, settings, _plan_of(self.destination), facts)
+        return seal(context, site, _plan_of(self.destination), facts)
 
 
 class DeleteArchivesOperator(DestinationOperator):
@@ -54,16 +54,16 @@ class DeleteArchivesOperator(DestinationOperator):
 
         if context["params"].get("dry_run"):
             raise AirflowSkipException("A dry run deletes nothing.")
-        settings = self.settings()
-        facts = unseal(context, settings, _plan_of(self.destination), self.order)
+        site = self.site()
+        facts = unseal(context, site, _plan_of(self.destination), self.order)
         now = datetime.fromisoformat(facts.pop("now"))
         cleaned = cleanup.clean(
-            self.target(settings),
-            settings,
-            self.applications(context, settings),
+            self.target(site),
+            site,
+            self.applications(context, site),
             now,
             Order.from_json(facts),
-            datetime.now(UTC),
+            site.now(),
         )
         return {"deleted": len(cleaned.deleted), "left": len(cleaned.left), "freed": cleaned.freed}
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.compat import AirflowSkipException
@@ -25,16 +24,16 @@ class ChooseArchivesOperator(ApplicationOperator):
         wanted = params.get("application", ALL)
         if wanted not in (ALL, self.application):
             raise AirflowSkipException(f"The run was asked for {wanted} only.")
-        settings = self.settings()
-        if self.application == next(iter(settings.applications)):
-            self.tell_missing_alerts(settings)
+        site = self.site()
+        if self.application == next(iter(site.settings.applications)):
+            self.tell_missing_alerts(site)
         destination = params.get("destination", ALL_DESTINATIONS)
         chosen = () if destination == ALL_DESTINATIONS else (destination,)
-        choices = drill.choices(settings, self.application, chosen, params.get("archive") or "", datetime.now(UTC))
+        choices = drill.choices(site, self.application, chosen, params.get("archive") or "", site.now())
         if not choices:
             raise AirflowSkipException(f"There is no archive of {self.application} to rehearse yet.")
         return [
-            seal(context, settings, _choice(self.application, index), {"destination": name, "key": key})
+            seal(context, site, _choice(self.application, index), {"destination": name, "key": key})
             for index, (name, key) in enumerate(choices)
         ]
 
@@ -59,20 +58,19 @@ class DrillOperator(ApplicationOperator):
     def step(self, context: Context) -> dict[str, Any]:
         """Rehearse; return the facts for the report, and tell whoever waits for a fresh proof."""
         from lifeboat.actions import drill
-        from lifeboat.airflow import connections
         from lifeboat.airflow.operators.sealed import unseal
         from lifeboat.catalog import proof
 
-        settings = self.settings()
+        site = self.site()
         what = _choice(self.application, context["ti"].map_index)
-        choice = unseal(context, settings, what, self.choice)
+        choice = unseal(context, site, what, self.choice)
         key = choice["key"]
         self.chosen = f"{key or self.application} at {choice['destination']}"
         chosen = (choice["destination"],)
-        (destination,) = connections.destinations(settings, self.application, chosen, deleting=True)
+        (destination,) = site.destinations(self.application, chosen, deleting=True)
         run = context["dag_run"]
         by = run.triggering_user_name or f"{run.dag_id} ({run.run_type})"
-        made = drill.rehearse(settings, self.application, destination, key, by, datetime.now(UTC))
+        made = drill.rehearse(site, self.application, destination, key, by, site.now())
         facts = {
             **choice,
             "proven_at": made["proven_at"],

@@ -36,9 +36,9 @@ class DumpDatabaseOperator(ApplicationOperator):
         only = chosen(context, "databases")
         if only and self.database not in only:
             raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
-        settings = self.settings()
-        (database,) = settings.databases_of(self.application, (self.database,))
-        engine, refusal = backup.restorable(settings, database)
+        site = self.site()
+        (database,) = site.settings.databases_of(self.application, (self.database,))
+        engine, refusal = backup.restorable(site, database)
         dump = backup.dump_database(self.opened_staging(context), database, engine, refusal)
         return {
             "database": dump.database,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
@@ -53,13 +53,14 @@ class RequireFreshBackup(BaseSensorOperator):
         :raises AirflowFailException: no archive is young enough, and `wait` was left out.
         """
         from lifeboat.actions import check
+        from lifeboat.airflow.site import load_site
         from lifeboat.errors import LifeboatError
-        from lifeboat.settings import config
         from lifeboat.text import age_text
 
-        now = datetime.now(UTC)
         try:
-            newest = check.newest_archive(config.load(), self.application, self.kind, now, proven=self.proven)
+            site = load_site()
+            now = site.now()
+            newest = check.newest_archive(site, self.application, self.kind, now, proven=self.proven)
         except LifeboatError as error:
             raise AirflowFailException(str(error)) from None
         what = f"{'proven ' if self.proven else ''}{self.kind} archive of {self.application}"

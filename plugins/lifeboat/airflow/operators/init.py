@@ -15,10 +15,10 @@ class InitDestinationOperator(DestinationOperator):
 
     def step(self, context: Context) -> None:
         """Prepare it, and say in the log what came of it."""
-        from lifeboat.airflow import connections, doctor
+        from lifeboat.airflow import doctor
         from lifeboat.airflow.operators.doctor import tell
 
-        kept = self.settings().destinations[self.destination]
-        destination = connections.destination(self.destination, kept)
+        site = self.site()
+        destination = site.destination(self.destination)
         self.log.info("%s %s.", destination, destination.init())
-        tell(self, doctor.examine_destination(self.destination, kept))
+        tell(self, doctor.examine_destination(self.destination, site.settings.destinations[self.destination]))

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.compat import AirflowSkipException
 from lifeboat.airflow.operators.base import ApplicationOperator, LifeboatOperator, chosen
+from lifeboat.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from lifeboat.decide.recovery import DatabaseStep, RestorePlan
-    from lifeboat.settings.config import Settings
 
 PLAN = "plan"  # XCom key of `select`
 RECEIPT = "receipt"  # XCom key of the other steps
@@ -49,9 +49,9 @@ class SelectArchiveOperator(LifeboatOperator):
         from lifeboat.airflow.operators.sealed import seal
         from lifeboat.decide.recovery import LATEST, RestoreRequest
 
-        settings = self.settings()
-        self.tell_missing_alerts(settings)
-        if settings.restore.require_approval:
+        site = self.site()
+        self.tell_missing_alerts(site)
+        if site.settings.restore.require_approval:
             _require_requester(context["dag_run"])
         params = context["params"]
         destination = params["destination"]
@@ -67,9 +67,9 @@ class SelectArchiveOperator(LifeboatOperator):
             overwrite=_names(params["overwrite"]),
         )
         # The run's own time names what is new, so that a task that is tried again makes no second copy.
-        plan = restore.select(settings, request, context["dag_run"].run_after or datetime.now(UTC))
+        plan = restore.select(site, request, context["dag_run"].run_after or site.now())
         facts = plan.to_json()
-        context["ti"].xcom_push(key=PLAN, value=seal(context, settings, RESTORE_PLAN, facts))
+        context["ti"].xcom_push(key=PLAN, value=seal(context, site, RESTORE_PLAN, facts))
         return list(facts["databases"])
 
 
@@ -88,7 +88,7 @@ def _names(typed: str | Sequence[str] | None) -> tuple[str, ...]:
     return (typed,) if isinstance(typed, str) and typed else tuple(typed or ())
 
 
-def planned(context: Context, settings: Settings, sealed: object) -> RestorePlan:
+def planned(context: Context, site: Site, sealed: object) -> RestorePlan:
     """Return the plan that `select` sealed.
 
     :raises UntrustedError: it did not seal this one.
@@ -96,10 +96,10 @@ def planned(context: Context, settings: Settings, sealed: object) -> RestorePlan
     from lifeboat.airflow.operators.sealed import unseal
     from lifeboat.decide.recovery import RestorePlan
 
-    return RestorePlan.from_json(unseal(context, settings, RESTORE_PLAN, sealed, LONGEST_PLAN))
+    return RestorePlan.from_json(unseal(context, site, RESTORE_PLAN, sealed, LONGEST_PLAN))
 
 
-def leave_receipt(context: Context, settings: Settings, sealed: dict[str, Any]) -> None:
+def leave_receipt(context: Context, site: Site, sealed: dict[str, Any]) -> None:
     """Leave word that the current task has done its part of a plan.
 
     :param sealed: the plan, which `planned` accepted.
@@ -110,7 +110,7 @@ def leave_receipt(context: Context, settings: Settings, sealed: dict[str, Any]) 
     ti = context["ti"]
     what = _receipt_of(ti.task_id, ti.map_index)
     facts = {"plan": sealed[SIGNATURE], "began": _began(context)}
-    ti.xcom_push(key=RECEIPT, value=seal(context, settings, what, facts))
+    ti.xcom_push(key=RECEIPT, value=seal(context, site, what, facts))
 
 
 def _began(context: Context) -> str:
@@ -118,9 +118,7 @@ def _began(context: Context) -> str:
     return str(context["dag_run"].start_date)
 
 
-def require_receipts(
-    context: Context, settings: Settings, sealed: dict[str, Any], *tasks: str | tuple[str, int]
-) -> None:
+def require_receipts(context: Context, site: Site, sealed: dict[str, Any], *tasks: str | tuple[str, int]) -> None:
     """Make sure that tasks have done their part of a plan.
 
     :param tasks: their ids, with the index of those that are mapped.
@@ -134,7 +132,7 @@ def require_receipts(
         task, index = each if isinstance(each, tuple) else (each, -1)
         receipt = context["ti"].xcom_pull(task_ids=task, key=RECEIPT, map_indexes=index)
         what = _receipt_of(task, index)
-        facts = unseal(context, settings, what, receipt, LONGEST_PLAN)
+        facts = unseal(context, site, what, receipt, LONGEST_PLAN)
         if facts["plan"] != sealed[SIGNATURE]:
             raise UntrustedError(f"The {what} is of another plan.", HINT)
         if task == APPROVE:
@@ -175,22 +173,22 @@ class RestoreStepOperator(ApplicationOperator):
 
     def step(self, context: Context) -> Any:
         """Check the plan and what must come before this step, do the step, and leave its receipt."""
-        settings = self.settings()
-        self.known_plan = plan = planned(context, settings, self.plan)
-        require_receipts(context, settings, self.plan, *self.before(settings, plan))
+        site = self.site()
+        self.known_plan = plan = planned(context, site, self.plan)
+        require_receipts(context, site, self.plan, *self.before(site, plan))
         try:
-            result = self.carry_out(context, settings, plan)
+            result = self.carry_out(context, site, plan)
         except AirflowSkipException:
-            leave_receipt(context, settings, self.plan)  # there was nothing to do
+            leave_receipt(context, site, self.plan)  # there was nothing to do
             raise
-        leave_receipt(context, settings, self.plan)
+        leave_receipt(context, site, self.plan)
         return result
 
-    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+    def before(self, site: Site, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
         """Return the tasks whose receipts this step needs."""
-        return (VERIFY, *((APPROVE,) if settings.restore.require_approval else ()), SAFETY_BACKUP)
+        return (VERIFY, *((APPROVE,) if site.settings.restore.require_approval else ()), SAFETY_BACKUP)
 
-    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> Any:
+    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> Any:
         """Do the step itself."""
         raise NotImplementedError
 
@@ -198,33 +196,32 @@ class RestoreStepOperator(ApplicationOperator):
 class VerifyArchiveOperator(RestoreStepOperator):
     """Read the whole archive before anything is changed."""
 
-    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+    def before(self, site: Site, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
         return ()
 
-    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> None:
+    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> None:
         """Verify."""
         from lifeboat.actions import restore
 
-        restore.verify(settings, plan)
+        restore.verify(site, plan)
 
 
 class SafetyBackupOperator(RestoreStepOperator):
     """Back up what the restore is about to replace."""
 
-    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
-        return super().before(settings, plan)[:-1]
+    def before(self, site: Site, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        return super().before(site, plan)[:-1]
 
-    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> str:
+    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> str:
         """Take and publish the backup; return its key. Skipped where nothing is replaced."""
         from lifeboat.actions import restore
-        from lifeboat.airflow import connections
 
         run = context["dag_run"]
-        scratch = connections.staging(settings.staging).of(run.dag_id, run.run_id, plan.application)
-        self.sweep(context, settings)
+        scratch = site.staging().of(run.dag_id, run.run_id, plan.application)
+        self.sweep(context, site)
         scratch.create()
         try:
-            taken = restore.safety_backup(settings, plan, scratch)
+            taken = restore.safety_backup(site, plan, scratch)
         finally:
             scratch.remove()
         if taken is None:
@@ -249,7 +246,7 @@ class RestoreDatabaseOperator(RestoreStepOperator):
     def subject(self) -> str:
         return f"{self.known_plan.application}, database {self.schema}" if self.known_plan else ""
 
-    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> dict[str, Any]:
+    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> dict[str, Any]:
         """Restore; return the facts for the report."""
         from lifeboat.actions import restore
 
@@ -257,7 +254,7 @@ class RestoreDatabaseOperator(RestoreStepOperator):
         database = self._database(plan, context["ti"].map_index)
         self.schema = database.schema
         restored = restore.restore_database(
-            settings,
+            site,
             plan,
             database,
             sequential=bool(params.get("sequential")),
@@ -282,11 +279,11 @@ class RestoreDatabaseOperator(RestoreStepOperator):
 class RestoreFilesOperator(RestoreStepOperator):
     """Bring the files out of the archive, and swap them in where they replace something."""
 
-    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> dict[str, Any]:
+    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> dict[str, Any]:
         """Restore; return the facts for the report."""
         from lifeboat.actions import restore
 
-        return restore.restore_files(settings, plan).to_json()
+        return restore.restore_files(site, plan).to_json()
 
 
 class AfterRestoreOperator(RestoreStepOperator):
@@ -301,17 +298,17 @@ class AfterRestoreOperator(RestoreStepOperator):
         self.databases = databases
         self.files = files
 
-    def before(self, settings: Settings, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+    def before(self, site: Site, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
         restored = ((self.databases, index) for index in range(len(plan.databases)))
-        return (*super().before(settings, plan), *restored, self.files)
+        return (*super().before(site, plan), *restored, self.files)
 
-    def carry_out(self, context: Context, settings: Settings, plan: RestorePlan) -> list[str]:
+    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> list[str]:
         """Run; return the commands. Skipped where there are none."""
         from lifeboat.actions import after_restore
 
         if not context["params"].get("after_restore", True):
             raise AirflowSkipException("The run was asked to run no commands.")
-        commands = after_restore.run_commands(settings, plan)
+        commands = after_restore.run_commands(site, plan)
         if not commands:
             raise AirflowSkipException("The settings name no commands under after_restore, or only a part is restored.")
         return commands

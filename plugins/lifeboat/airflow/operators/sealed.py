@@ -10,19 +10,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
+
+from lifeboat.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from lifeboat.settings.config import Settings
 
 PURPOSE = b"lifeboat run"
 HINT = "Trigger the DAG again. Airflow's audit log says who changed what."
 
 
-def seal(context: Context, settings: Settings, what: str, facts: Any) -> dict[str, Any]:
+def seal(context: Context, site: Site, what: str, facts: Any) -> dict[str, Any]:
     """Return facts for an XCom, bound to this run, to what it was asked for and to what they are about.
 
     :param what: tells them from other facts of the run, in words.
@@ -30,14 +31,12 @@ def seal(context: Context, settings: Settings, what: str, facts: Any) -> dict[st
     from lifeboat.airflow import connections
     from lifeboat.support import signing
 
-    made = {**_run(context), "what": what, "at": datetime.now(UTC).isoformat(), "facts": facts}
+    made = {**_run(context), "what": what, "at": site.now().isoformat(), "facts": facts}
     plain = json.loads(signing.canonical(made))  # tuples are lists, as they are for whoever reads the XCom
-    return signing.signed(plain, connections.signing_secret(settings), PURPOSE)
+    return signing.signed(plain, connections.signing_secret(site.settings), PURPOSE)
 
 
-def unseal(
-    context: Context, settings: Settings, what: str, sealed: object, longest: timedelta | None = None
-) -> dict[str, Any]:
+def unseal(context: Context, site: Site, what: str, sealed: object, longest: timedelta | None = None) -> dict[str, Any]:
     """Return the facts that a step of this run sealed.
 
     :param sealed: what the XCom holds; None when there is none.
@@ -52,7 +51,7 @@ def unseal(
         raise UntrustedError(
             f"There is no {what}: the step that leaves it did not run, whatever state Airflow shows.", HINT
         )
-    secret = connections.signing_secret(settings)
+    secret = connections.signing_secret(site.settings)
     if not isinstance(sealed, Mapping) or not signing.is_authentic(sealed, secret, PURPOSE):
         raise UntrustedError(
             f"The {what} was not signed by a step of this run: it was changed, left by an earlier version of Lifeboat,"
@@ -61,7 +60,7 @@ def unseal(
         )
     if {name: sealed.get(name) for name in ("dag", "run", "conf")} != _run(context) or sealed["what"] != what:
         raise UntrustedError(f"The {what} was signed for another run or step.", HINT)
-    if longest and datetime.now(UTC) - datetime.fromisoformat(sealed["at"]) > longest:
+    if longest and site.now() - datetime.fromisoformat(sealed["at"]) > longest:
         hours = longest.total_seconds() / 3600
         raise UntrustedError(f"The {what} is more than {hours:.0f} hours old.", "Trigger the DAG again.")
     return cast(dict[str, Any], sealed["facts"])

@@ -27,7 +27,7 @@ class UnreadableSettingsOperator(LifeboatOperator):
         """
         from lifeboat.errors import SettingsError
 
-        self.settings()
+        self.site()
         raise SettingsError(
             "The settings could not be read when this run began, and can be now.", "Trigger the DAG again."
         )
@@ -50,7 +50,7 @@ class WatchSettingsOperator(LifeboatOperator):
         ti = context["ti"]
         told = ti.xcom_pull(task_ids=self.task_id, key=TOLD, map_indexes=-1, include_prior_dates=True)
         try:
-            self.settings()
+            self.site()
         except SettingsError as error:
             ti.xcom_push(key=TOLD, value=str(error))
             if told == str(error):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.compat import AirflowSkipException
 from lifeboat.airflow.operators.base import ALL, ApplicationOperator, chosen
+from lifeboat.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from lifeboat.settings.config import BackupKind, Settings
+    from lifeboat.settings.config import BackupKind
 
 KEPT_FOR_CLEARING = ("failed", "upstream_failed")
 
@@ -39,43 +40,42 @@ class PrepareStagingOperator(ApplicationOperator):
         from lifeboat.airflow.operators.archive import note_of
         from lifeboat.staging import machine
 
-        settings = self.settings()
+        site = self.site()
         note_of(context)  # before any work
-        if self.application == next(iter(settings.applications_of(self.kind))):
-            self.tell_missing_alerts(settings)
-        self._check_choice(context, settings)
-        others = self.sweep(context, settings)
+        if self.application == next(iter(site.settings.applications_of(self.kind))):
+            self.tell_missing_alerts(site)
+        self._check_choice(context, site)
+        others = self.sweep(context, site)
         if context["dag_run"].run_type == "backfill":
-            self._skip_unless_due(context, settings, others)
+            self._skip_unless_due(context, site, others)
         self.staging(context).create()
         return machine()
 
-    def _check_choice(self, context: Context, settings: Settings) -> None:
+    def _check_choice(self, context: Context, site: Site) -> None:
         wanted = context["params"].get("application", ALL)
         if wanted not in (ALL, self.application):
             raise AirflowSkipException(f"The run was asked for {wanted} only.")
         databases, destinations = chosen(context, "databases"), chosen(context, "destinations")
         if wanted == ALL:
             # A name that some other application has is meant for that one; one that none has is a mistake.
-            everywhere = [database.name for app in settings.applications.values() for database in app.databases]
-            own = [database.name for database in settings.application(self.application).databases]
+            everywhere = [database.name for app in site.settings.applications.values() for database in app.databases]
+            own = [database.name for database in site.settings.application(self.application).databases]
             if databases and set(databases) <= set(everywhere) and not set(databases) & set(own):
                 raise AirflowSkipException(f"The run was asked for {', '.join(databases)}, which is elsewhere.")
             databases = tuple(name for name in databases if name in own or name not in everywhere)
-        settings.databases_of(self.application, databases)
-        settings.destinations_of(self.application, destinations)
+        site.settings.databases_of(self.application, databases)
+        site.settings.destinations_of(self.application, destinations)
 
-    def _skip_unless_due(self, context: Context, settings: Settings, others: list[str]) -> None:
-        from lifeboat.airflow import connections
+    def _skip_unless_due(self, context: Context, site: Site, others: list[str]) -> None:
         from lifeboat.catalog import archives
         from lifeboat.decide import health
         from lifeboat.errors import StorageError
 
         if others:
             raise AirflowSkipException(f"No backup: run {others[0]} is taking one.")
-        now = datetime.now(UTC)
+        now = site.now()
         newest: list[Sequence[datetime]] = []
-        for destination in connections.destinations(settings, self.application, chosen(context, "destinations")):
+        for destination in site.destinations(self.application, chosen(context, "destinations")):
             try:
                 found = archives.read(destination.list(f"{self.application}/")).of(self.application)
             except StorageError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.compat import AirflowSkipException
@@ -37,22 +36,21 @@ class UploadArchiveOperator(ApplicationOperator):
         """Store and publish, unless the trigger form chose other destinations; return the key."""
         from lifeboat.actions import backup, cleanup
         from lifeboat.actions.backup import PackedArchive
-        from lifeboat.airflow import connections
         from lifeboat.airflow.operators.archive import archive_of
         from lifeboat.airflow.operators.sealed import unseal
 
         only = chosen(context, "destinations")
         if only and self.destination not in only:
             raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
-        settings = self.settings()
-        packed = PackedArchive(**unseal(context, settings, archive_of(self.application), self.archive))
-        (target,) = connections.destinations(settings, self.application, (self.destination,))
+        site = self.site()
+        packed = PackedArchive(**unseal(context, site, archive_of(self.application), self.archive))
+        (target,) = site.destinations(self.application, (self.destination,))
         others = (
-            connections.destination(name, kind)
-            for name, kind in settings.destinations_of(self.application).items()
+            site.destination(name)
+            for name in site.settings.destinations_of(self.application)
             if name != self.destination
         )
         backup.store_archive(self.opened_staging(context), packed, target, others)
-        if notice := cleanup.cap_notice(self.destination, settings, self.application, [target], datetime.now(UTC)):
+        if notice := cleanup.cap_notice(self.destination, site.settings, self.application, [target], site.now()):
             self.log.warning("%s.", notice)
         return packed.key

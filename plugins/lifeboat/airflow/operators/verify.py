@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.operators.base import DestinationOperator
@@ -19,13 +18,13 @@ class ReadBackOperator(DestinationOperator):
         from lifeboat.actions import readback
         from lifeboat.errors import UnhealthyError
 
-        settings = self.settings()
-        self.begin(settings)
-        applications = self.applications(context, settings)
-        now = datetime.now(UTC)
+        site = self.site()
+        self.begin(site)
+        applications = self.applications(context, site)
+        now = site.now()
         night = readback.read_night(
-            settings,
-            self.target(settings),
+            site,
+            self.target(site),
             applications,
             context["dag_run"].start_date or now,  # a retry has what its first try left of the budget
             now,

@@ -1,0 +1,49 @@
+"""The heartbeat: a URL that every healthy check requests, so that a monitoring service notices when these stop."""
+
+from __future__ import annotations
+
+from http.client import HTTPException
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from lifeboat.airflow import connections
+from lifeboat.errors import LifeboatError, SettingsError
+from lifeboat.settings.config import Settings
+from lifeboat.support import transport
+from lifeboat.support.logs import logger
+
+DEAD_MAN_SECONDS = 10
+
+log = logger(__name__)
+
+
+def ping(settings: Settings) -> None:
+    """Request the URL of the dead man's switch, which alarms somebody when these requests stop.
+
+    A failure is only logged, without the URL, which is a secret: the switch notices the missing request.
+    """
+    if settings.alerts.dead_man is None:
+        return
+    try:
+        url = url_of(settings.alerts.dead_man)
+        with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
+            log.info("The dead man's switch was told that all is well.")
+    except LifeboatError as error:
+        log.error("The dead man's switch could not be told: %s", error)
+    except (OSError, ValueError, HTTPException) as error:
+        log.error("The dead man's switch could not be told: %s.", type(error).__name__)
+
+
+def url_of(connection_id: str) -> str:
+    """Return the URL of the dead man's switch, which is a secret.
+
+    :raises SettingsError: the connection is missing, or its password is not a URL.
+    """
+    url = str(connections.get(connection_id, "the dead man's switch").password or "")
+    if urlsplit(url).scheme not in ("http", "https"):
+        raise SettingsError(
+            f"The password of Airflow connection {connection_id!r} is not a URL.", "Set it to the heartbeat URL."
+        )
+    hint = f"Let the password of Airflow connection {connection_id!r} begin with https://."
+    transport.warn_of_url(url, "the heartbeat URL, by which anybody can say that all is well,", hint)
+    return url

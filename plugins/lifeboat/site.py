@@ -1,0 +1,131 @@
+"""A site: the settings, what they name, and the time. Actions take one, so they know neither Airflow nor a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from lifeboat.databases import Engine
+from lifeboat.errors import LifeboatError
+from lifeboat.settings.config import Bucket, Database, Encryption, Settings
+from lifeboat.settings.config import Destination as DestinationSettings
+from lifeboat.staging import Staging
+from lifeboat.storage import Destination
+
+
+class Connections(Protocol):
+    """What turns names of connections into servers, destinations and passwords. Airflow's do, and tests may."""
+
+    def engine(self, database: Database, scratch: Path) -> Engine:
+        """Return what dumps and restores a database.
+
+        :param scratch: directory in which an engine may put a copy for a while.
+        :raises SettingsError: the connection is missing, or of another type.
+        """
+
+    def destination(self, name: str, settings: DestinationSettings) -> Destination:
+        """Return a destination, ready to use.
+
+        :raises SettingsError: its connection is missing, or makes no client.
+        """
+
+    def staging(self, place: Path | Bucket) -> Staging:
+        """Return the root of staging.
+
+        :raises SettingsError: its connection is missing, or makes no client.
+        """
+
+    def archive_passwords(self, encryption: Encryption | None) -> tuple[str | None, tuple[str, ...]]:
+        """Return the password that encrypts archives, None without encryption, and those that encrypted older ones.
+
+        :raises SettingsError: the connection is missing, its password is empty, or the previous ones are not a list.
+        """
+
+    def code_directories(self) -> tuple[Path, ...]:
+        """Return the directories that hold code which runs with our rights: no restore may write there."""
+
+    def metadata_database(self) -> str:
+        """Return the name of the scheduler's own database; '' if it is not known, or a file."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where actions take place.
+
+    :param clock: returns the time, with a time zone.
+    """
+
+    settings: Settings
+    connections: Connections
+    clock: Callable[[], datetime] = _now
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self.clock()
+
+    def engine(self, database: Database) -> Engine:
+        """Return what dumps and restores a database.
+
+        :raises SettingsError: the connection is missing, or of another type.
+        """
+        return self.connections.engine(database, self.settings.scratch)
+
+    def refusal_to_load(self, database: Database) -> str:
+        """Return why a restore would refuse the restore connection that the settings name; '' if it would not."""
+        if database.restore_connection in (None, database.connection):
+            return ""
+        try:
+            self.engine(database.for_restore).check_load(database.name)
+        except LifeboatError as error:
+            return str(error)
+        return ""
+
+    def staging(self) -> Staging:
+        """Return the root of staging.
+
+        :raises SettingsError: its connection is missing, or makes no client.
+        """
+        return self.connections.staging(self.settings.staging)
+
+    def passwords(self, application: str | None) -> tuple[str | None, tuple[str, ...]]:
+        """Return the password that encrypts an application's archives, None without encryption, and earlier ones.
+
+        :raises SettingsError: the connection is missing, its password is empty, or the previous ones are not a list.
+        """
+        return self.connections.archive_passwords(self.settings.encryption_of(application))
+
+    def destination(self, name: str, *, deleting: bool = False) -> Destination:
+        """Return a destination of the settings.
+
+        :param deleting: as clean-ups and drills reach it.
+        :raises SettingsError: its connection is missing, or makes no client.
+        """
+        kept = self.settings.destinations[name]
+        return self.connections.destination(name, kept.for_cleanup if deleting else kept)
+
+    def destinations(
+        self, application: str, chosen: tuple[str, ...] = (), *, deleting: bool = False
+    ) -> list[Destination]:
+        """Return an application's destinations, or the chosen ones, as `destination` does."""
+        return [
+            self.destination(name, deleting=deleting) for name in self.settings.destinations_of(application, chosen)
+        ]
+
+    def ready_destinations(
+        self, names: Iterable[str], *, deleting: bool = False
+    ) -> tuple[list[Destination], dict[str, str]]:
+        """Return the destinations that are ready, and why the others are not, by name."""
+        ready, failures = [], {}
+        for name in names:
+            try:
+                ready.append(self.destination(name, deleting=deleting))
+            except LifeboatError as error:  # one destination that fails does not stop the others
+                failures[name] = str(error)
+        return ready, failures
