@@ -20,10 +20,11 @@ up: $(INSTALLED) ## The same with Airflow's UI, on 127.0.0.1, until Ctrl-C.
 	@scripts/system-packages demo
 	@.venv/bin/python -m include.demo up
 
-check: $(INSTALLED) ## Linters and types.
+check: $(INSTALLED) ## Linters, types, and which layer imports which.
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	PYTHONPATH=plugins .venv/bin/lint-imports --no-cache
 
 test: check ## Everything that CI runs: linters, types, tests against real servers.
 	@scripts/system-packages demo test

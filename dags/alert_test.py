@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from airflow.sdk import DAG
 from lifeboat.airflow.operators.alert import SendTestAlertOperator
-from lifeboat.airflow.pipelines import dag_options
+from lifeboat.airflow.task_groups import dag_options
 
 with DAG(
     dag_id="alert_test",

@@ -33,7 +33,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 from lifeboat.airflow.compat import CronTriggerTimetable
 from lifeboat.airflow.params import check_params
-from lifeboat.airflow.pipelines import check_groups, compose, dag_options
+from lifeboat.airflow.task_groups import check_groups, compose, dag_options
 from lifeboat.settings import unreadable
 
 settings = unreadable.read()

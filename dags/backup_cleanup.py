@@ -26,7 +26,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 from lifeboat.airflow.compat import CronTriggerTimetable
 from lifeboat.airflow.params import cleanup_params
-from lifeboat.airflow.pipelines import cleanup_groups, compose, dag_options
+from lifeboat.airflow.task_groups import cleanup_groups, compose, dag_options
 from lifeboat.settings import unreadable
 
 settings = unreadable.read()

@@ -28,7 +28,7 @@ from functools import partial
 
 from airflow.sdk import DAG
 from lifeboat.airflow.params import backup_params
-from lifeboat.airflow.pipelines import backup_groups, backup_schedule, compose, dag_options
+from lifeboat.airflow.task_groups import backup_groups, backup_schedule, compose, dag_options
 from lifeboat.settings import unreadable
 
 settings = unreadable.read()

@@ -29,7 +29,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 from lifeboat.airflow.compat import CronTriggerTimetable
 from lifeboat.airflow.params import verify_params
-from lifeboat.airflow.pipelines import compose, dag_options, verify_groups
+from lifeboat.airflow.task_groups import compose, dag_options, verify_groups
 from lifeboat.settings import unreadable
 
 settings = unreadable.read()

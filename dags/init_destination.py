@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 from lifeboat.airflow.params import init_params
-from lifeboat.airflow.pipelines import compose, dag_options, init_step
+from lifeboat.airflow.task_groups import compose, dag_options, init_step
 from lifeboat.settings import unreadable
 
 with DAG(

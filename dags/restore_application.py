@@ -32,7 +32,7 @@ from functools import partial
 from airflow.sdk import DAG
 from lifeboat.airflow.alerts import RestoreReport
 from lifeboat.airflow.params import restore_params
-from lifeboat.airflow.pipelines import compose, dag_options, queue_of_files, restore_steps
+from lifeboat.airflow.task_groups import compose, dag_options, queue_of_files, restore_steps
 from lifeboat.settings import unreadable
 
 settings = unreadable.read()

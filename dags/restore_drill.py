@@ -27,7 +27,7 @@ from __future__ import annotations
 from airflow.sdk import DAG
 from lifeboat.airflow.alerts import DrillReport
 from lifeboat.airflow.params import drill_params
-from lifeboat.airflow.pipelines import compose, dag_options, drill_groups, drill_schedule
+from lifeboat.airflow.task_groups import compose, dag_options, drill_groups, drill_schedule
 from lifeboat.settings import unreadable
 
 settings = unreadable.read()

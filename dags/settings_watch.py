@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from airflow.sdk import DAG
 from lifeboat.airflow.compat import CronTriggerTimetable
-from lifeboat.airflow.pipelines import dag_options, watch_settings
+from lifeboat.airflow.task_groups import dag_options, watch_settings
 
 with DAG(
     dag_id="settings_watch",

@@ -12,7 +12,7 @@ import pytest
 from lifeboat.actions import drill, restore, stored_archive
 from lifeboat.airflow.site import load_site, site_of
 from lifeboat.catalog import archives
-from lifeboat.decide.recovery import RestoreRequest
+from lifeboat.decide.restore_plan import RestoreRequest
 from lifeboat.errors import ArchiveError, LifeboatError, RestoreError, SettingsError
 from lifeboat.settings import config
 

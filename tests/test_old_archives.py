@@ -14,7 +14,7 @@ import pytest
 from lifeboat.actions import drill, restore, stored_archive
 from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives, proof
-from lifeboat.decide.recovery import RestoreRequest
+from lifeboat.decide.restore_plan import RestoreRequest
 from lifeboat.storage.disk import DiskDestination
 
 from include.demo.stand_ins import MariaDB, MySQL, PostgreSQL

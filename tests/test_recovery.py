@@ -13,8 +13,8 @@ import pytest
 from lifeboat.archive import database_of_entry, dump_entry_name
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog.archives import Archive, Catalog, Kind
-from lifeboat.decide import recovery
-from lifeboat.decide.recovery import Content, RestorePlan, RestoreRequest, Surroundings
+from lifeboat.decide import restore_plan
+from lifeboat.decide.restore_plan import Content, RestorePlan, RestoreRequest, Surroundings
 from lifeboat.errors import RestoreError, SettingsError
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -34,14 +34,14 @@ def found(**places: list[Archive]) -> dict[str, Catalog]:
 
 
 def picked(wanted: RestoreRequest, **places: list[Archive]) -> list[tuple[str, str]]:
-    fitting = recovery.candidates(found(**places), wanted, NOW, ZONE)
+    fitting = restore_plan.candidates(found(**places), wanted, NOW, ZONE)
     return [(name, archive.captured_at.strftime("%dT%H")) for name, archive in fitting]
 
 
 def plan(content: Content = CONTENT, around: dict[str, Any] | None = None, **wishes: Any) -> RestorePlan:
     there = Surroundings(["shop", "stock"], {"shop", "stock"}, exists=lambda path: path == ROOT, root=ROOT)
     wanted = RestoreRequest("Shop", **wishes)
-    return recovery.plan(wanted, content, ("disk", archive(5)), "abc", replace(there, **(around or {})), NOW)
+    return restore_plan.plan(wanted, content, ("disk", archive(5)), "abc", replace(there, **(around or {})), NOW)
 
 
 def schemas(made: RestorePlan) -> list[tuple[str, bool, bool]]:
@@ -91,7 +91,7 @@ def test_an_archive_dated_in_the_future_is_not_the_latest() -> None:
 )
 def test_what_no_archive_fits_is_told(wanted: RestoreRequest, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
-        recovery.candidates(found(disk=[archive(1)]), wanted, NOW, ZONE)
+        restore_plan.candidates(found(disk=[archive(1)]), wanted, NOW, ZONE)
 
 
 @pytest.mark.parametrize("name", ["shop", "a/b", "a\\b", "50%", "%41", "new\nline", "ü`'\"", "x.sql", "-"])
@@ -106,16 +106,16 @@ def test_other_names_are_no_dumps(name: str) -> None:
 
 def test_content_of_our_own_archives() -> None:
     names = ["db-dumps/mysql-shop.sql", "public/", "public/index.php", "manifest.json"]
-    assert recovery.content_of(names, "application", []) == Content({"shop": names[0]}, True)
-    assert recovery.content_of([names[0], names[3]], "database", []) == Content({"shop": names[0]}, False)
+    assert restore_plan.content_of(names, "application", []) == Content({"shop": names[0]}, True)
+    assert restore_plan.content_of([names[0], names[3]], "database", []) == Content({"shop": names[0]}, False)
 
 
 def test_content_of_archives_of_laravel_backup() -> None:
     dumps = ["db-dumps/mysql-shop.sql", "db-dumps/mariadb-stock.sql.gz", "db-dumps/postgresql-log.sql"]
     others = ["db-dumps/mongodb-old.archive", "db-dumps/mysql-old.sql.bz2"]
-    held = recovery.content_of([*dumps, "var/www/shop/", *others], "legacy", ["shop"])
+    held = restore_plan.content_of([*dumps, "var/www/shop/", *others], "legacy", ["shop"])
     assert held == Content({"shop": dumps[0], "stock": dumps[1], "log": dumps[2]}, False, tuple(others))
-    named_after_its_connection = recovery.content_of(["db-dumps/mysql-tenant1.sql", "app/x"], "legacy", ["shop"])
+    named_after_its_connection = restore_plan.content_of(["db-dumps/mysql-tenant1.sql", "app/x"], "legacy", ["shop"])
     assert named_after_its_connection == Content({"shop": "db-dumps/mysql-tenant1.sql"}, True)
 
 
@@ -129,8 +129,8 @@ def test_content_of_archives_of_laravel_backup() -> None:
 )
 def test_what_an_archive_lacks_is_told(wishes: dict[str, Any], said: str) -> None:
     content = Content(CONTENT.dumps, False, ("x.sql",))
-    assert recovery.lacks(content, RestoreRequest("Shop", **wishes)).startswith(said)
-    assert bool(recovery.lacks(content, RestoreRequest("Shop", **wishes))) == bool(said)
+    assert restore_plan.lacks(content, RestoreRequest("Shop", **wishes)).startswith(said)
+    assert bool(restore_plan.lacks(content, RestoreRequest("Shop", **wishes))) == bool(said)
 
 
 def test_by_default_everything_is_restored_beside_what_exists() -> None:
@@ -261,7 +261,7 @@ PLACES = Surroundings(
 )
 def test_files_go_beside_the_original_or_below_the_directory_of_the_settings(into: str, directory: str | None) -> None:
     allowed = replace(PLACES, directory=Path(directory) if directory else None)
-    recovery.refuse_place(Path(into), allowed)
+    restore_plan.refuse_place(Path(into), allowed)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_files_go_beside_the_original_or_below_the_directory_of_the_settings(int
 def test_files_go_nowhere_else(into: str, directory: str | None, said: str) -> None:
     around = replace(PLACES, directory=Path(directory) if directory else None)
     with pytest.raises(SettingsError, match=said) as error:
-        recovery.refuse_place(Path(into), around)
+        restore_plan.refuse_place(Path(into), around)
     assert error.value.hint
     with pytest.raises(SettingsError, match=said):
         plan(files=True, into=into, around={name: getattr(around, name) for name in PLACE_FIELDS})
@@ -303,8 +303,8 @@ PLACE_FIELDS = ("own_directories", "code_directories", "directory", "real")
 
 def test_without_a_root_files_go_below_the_directory_of_the_settings_only() -> None:
     with pytest.raises(SettingsError, match="may be none, for its files have no root"):
-        recovery.refuse_place(Path("/var/www/copy"), replace(PLACES, root=None))
-    recovery.refuse_place(Path("/safe/copy"), replace(PLACES, root=None, directory=Path("/safe")))
+        restore_plan.refuse_place(Path("/var/www/copy"), replace(PLACES, root=None))
+    restore_plan.refuse_place(Path("/safe/copy"), replace(PLACES, root=None, directory=Path("/safe")))
 
 
 def test_a_link_in_the_application_leads_to_no_code() -> None:

@@ -26,7 +26,7 @@ from lifeboat.catalog.archives import Kind
 from lifeboat.databases.mysql import dump
 from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql.dump import UNFINISHED
-from lifeboat.decide.recovery import RestorePlan, RestoreRequest
+from lifeboat.decide.restore_plan import RestorePlan, RestoreRequest
 from lifeboat.errors import ArchiveError, DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.settings import config
 from lifeboat.staging import StagingDirectory
@@ -379,7 +379,7 @@ def killed_midway(plan_facts: dict[str, Any], mariadb: MariaDB) -> None:
     script = (
         "import json, sys\n"
         "from lifeboat import config, restore\n"
-        "from lifeboat.decide.recovery import RestorePlan\n"
+        "from lifeboat.decide.restore_plan import RestorePlan\n"
         "made = RestorePlan.from_json(json.loads(sys.argv[1]))\n"
         "restore.restore_database(config.load(), made, made.databases[0])\n"
     )

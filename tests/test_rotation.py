@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.actions import backup, check, cleanup, drill, readback
+from lifeboat.actions import backup, check, cleanup, drill, verify
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import proof
@@ -139,17 +139,17 @@ def test_a_night_at_every_destination(project: Configure, shop: str) -> None:
     keys = [back_up(settings), back_up(settings)]
     later = datetime.now(UTC) + 91 * DAY
     for destination in places(settings):
-        night = readback.read_night(site_of(settings), destination, ["Shop"], later, later)
+        night = verify.read_night(site_of(settings), destination, ["Shop"], later, later)
         assert (night.read, night.failed) == (keys, {})
-        again = readback.read_night(site_of(settings), destination, ["Shop"], later, datetime.now(UTC) + DAY)
+        again = verify.read_night(site_of(settings), destination, ["Shop"], later, datetime.now(UTC) + DAY)
         assert again.read == []
         path = f"{keys[0]}.read.json"
         facts = json.loads(destination.open(path).read())
         assert (facts["key"], facts["destination"], facts["result"]) == (keys[0], destination.name, "whole")
-        assert signing.is_authentic(facts, ARCHIVE_PASSWORD, readback.PURPOSE)
+        assert signing.is_authentic(facts, ARCHIVE_PASSWORD, verify.PURPOSE)
         destination.delete(path)
         destination.write(path, json.dumps(facts | {"read_at": later.isoformat()}).encode())  # by nobody who knows it
-        read = readback.read_night(site_of(settings), destination, ["Shop"], later, datetime.now(UTC) + 50 * DAY).read
+        read = verify.read_night(site_of(settings), destination, ["Shop"], later, datetime.now(UTC) + 50 * DAY).read
         assert keys[0] in read
     assert f"{datetime.now(UTC):%Y-%m-%d}  {keys[0]}" in lifeboat("list").stdout
 
@@ -163,7 +163,7 @@ def test_a_damaged_archive_is_named_until_it_is_whole_again(project: Configure, 
     content = path.read_bytes()
     proof.record(disk, {"key": bad})
     path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
-    night = readback.read_night(site_of(settings), disk, ["Shop"], later, later)
+    night = verify.read_night(site_of(settings), disk, ["Shop"], later, later)
     assert night.read == [good]
     assert bad in night.failed[bad]
     assert disk.find(f"{bad}.proof.json") is None
@@ -186,7 +186,7 @@ def test_no_password_says_nothing_about_an_archive(
     monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps(wrong))
     (disk, _) = places(settings)
     later = datetime.now(UTC) + 31 * DAY
-    assert "does not open" in readback.read_night(site_of(settings), disk, ["Shop"], later, later).failed[key]
+    assert "does not open" in verify.read_night(site_of(settings), disk, ["Shop"], later, later).failed[key]
     assert disk.find(f"{key}.damaged.json") is None
 
 
@@ -204,7 +204,7 @@ def test_a_reading_goes_with_its_archive(project: Configure, tmp_path: Path) -> 
         for key in keys:
             destination.write(key, b"archive")
             destination.write(f"{key}.json", b"{}")
-            readback.note_whole(site_of(settings), destination, "Shop", key)
+            verify.note_whole(site_of(settings), destination, "Shop", key)
         order = cleanup.evaluate(destination, site_of(settings), ["Shop"], now).order
         assert list(order.archives) == keys[1:]
         cleanup.clean(destination, site_of(settings), ["Shop"], now, order)
@@ -224,11 +224,11 @@ def test_a_destination_that_fails_ends_the_night_and_nothing_is_called_damaged(
         raise StorageError("the disk is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(readback, "verify", unplugged)
-        night = readback.read_night(site_of(settings), disk, ["Shop"], later, later)
+        broken.setattr(verify, "verify", unplugged)
+        night = verify.read_night(site_of(settings), disk, ["Shop"], later, later)
     assert list(night.failed) == keys[:1]
     disk.init()
-    assert readback.read_night(site_of(settings), disk, ["Shop"], later, later).read == keys
+    assert verify.read_night(site_of(settings), disk, ["Shop"], later, later).read == keys
 
 
 GARBAGE = {
@@ -263,7 +263,7 @@ def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, plac
     assert list(evaluation.order.archives) == [oldest, older]
     assert (place, newest) in drill.choices(site_of(settings), "Shop", (place,), "", now)
     later = now + 91 * DAY
-    failed = readback.read_night(site_of(settings), destination, ["Shop"], later, later).failed
+    failed = verify.read_night(site_of(settings), destination, ["Shop"], later, later).failed
     assert set(failed) == {newest, older, oldest}  # none is an archive, and each is named
     assert cleanup.clean(destination, site_of(settings), ["Shop"], now, evaluation.order).deleted == [oldest, older]
     assert {each.key for each in destination.list()} == {
@@ -291,7 +291,7 @@ def test_a_directory_in_the_place_of_a_file_ends_nothing_either(
     due = [] if suffix == ".json" else [oldest]  # without its marker the newest counts no more
     assert list(cleanup.evaluate(disk, site_of(settings), ["Shop"], now).order.archives) == due
     assert drill.choices(site_of(settings), "Shop", ("disk",), "", now)
-    assert oldest in readback.read_night(site_of(settings), disk, ["Shop"], later, later).failed
+    assert oldest in verify.read_night(site_of(settings), disk, ["Shop"], later, later).failed
 
 
 def test_the_page_and_the_metrics_say_when_each_was_read() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -132,14 +132,14 @@ def test_what_was_sealed_elsewhere_is_refused(project: Configure, run: Run, what
         unseal(context_of(run), load_site(), what, document)
 
 
-def test_a_plan_is_good_for_a_day(project: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_is_good_for_a_day(project: Configure) -> None:
     project()
     document = seal(context_of(), load_site(), "plan", PLAN)
-    later = datetime.now(UTC) + timedelta(hours=25)
-    monkeypatch.setattr(sealed, "datetime", type("Later", (datetime,), {"now": classmethod(lambda _, zone: later)}))
-    assert unseal(context_of(), load_site(), "plan", document) == PLAN
+    site = load_site()
+    later = replace(site, clock=lambda: site.now() + timedelta(hours=25))
+    assert unseal(context_of(), later, "plan", document) == PLAN
     with pytest.raises(UntrustedError, match="The plan is more than 24 hours old"):
-        unseal(context_of(), load_site(), "plan", document, restore.LONGEST_PLAN)
+        unseal(context_of(), later, "plan", document, restore.LONGEST_PLAN)
 
 
 def test_the_secret_is_the_archive_password_or_one_of_airflows(

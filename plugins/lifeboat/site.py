@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from lifeboat.settings.config import Bucket, Database, Encryption, Settings
 from lifeboat.settings.config import Destination as DestinationSettings
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
+from lifeboat.support import clock
 
 
 class Connections(Protocol):
@@ -51,10 +52,6 @@ class Connections(Protocol):
         """Return the name of the scheduler's own database; '' if it is not known, or a file."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True)
 class Site:
     """Where actions take place.
@@ -64,7 +61,7 @@ class Site:
 
     settings: Settings
     connections: Connections
-    clock: Callable[[], datetime] = _now
+    clock: Callable[[], datetime] = clock.now
 
     def now(self) -> datetime:
         """Return the time."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Context
 from lifeboat.airflow.operators.base import LifeboatOperator
-from lifeboat.airflow.pipelines import dag_options
+from lifeboat.airflow.task_groups import dag_options
 from lifeboat.errors import DumpError
 
 

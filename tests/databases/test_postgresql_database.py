@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lifeboat.cli.recovery import _lines
+from lifeboat.cli.restore import _lines
 from lifeboat.databases import LACKED, Dump, Load, Missed, Property, Server, Target
 from lifeboat.databases.postgresql import limits as postgresql_limits
 from lifeboat.databases.postgresql.database import Properties, changes, creation, read

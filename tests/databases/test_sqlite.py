@@ -25,7 +25,7 @@ from lifeboat.databases import Dump, Engine, Load, Loaded, Target
 from lifeboat.databases.sqlite import engine as sqlite
 from lifeboat.databases.sqlite import text as sqlite_text
 from lifeboat.decide import comparison
-from lifeboat.decide.recovery import RestorePlan
+from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
 from lifeboat.settings import config
 from lifeboat.settings.config import Database

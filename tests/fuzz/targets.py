@@ -21,7 +21,7 @@ from lifeboat.databases.mysql import definitions
 from lifeboat.databases.mysql.statements import StatementReader, count_rows
 from lifeboat.databases.postgresql import digest
 from lifeboat.databases.sqlite import text as sqlite_text
-from lifeboat.decide import recovery
+from lifeboat.decide import restore_plan
 from lifeboat.errors import LifeboatError
 from lifeboat.files import layout
 from lifeboat.settings import config
@@ -66,7 +66,7 @@ def _read_whole(reader: ArchiveReader) -> None:
     entries = reader.files()
     with contextlib.suppress(LifeboatError):
         layout.lay_out(reader.where, entries)
-    recovery.content_of(reader.names(), "application", ["shop"])
+    restore_plan.content_of(reader.names(), "application", ["shop"])
     for entry in entries[:3]:
         list(reader.chunks(entry.name, reader.stored(entry.name)))
     reader.verify()

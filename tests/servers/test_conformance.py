@@ -12,7 +12,7 @@ import pytest
 from lifeboat.actions import drill, restore, stored_archive
 from lifeboat.airflow.site import load_site
 from lifeboat.archive.read import ArchiveReader
-from lifeboat.decide.recovery import RestorePlan
+from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import LifeboatError, RestoreError
 
 from tests.conftest import Configure

@@ -15,7 +15,7 @@ from lifeboat.airflow import connections
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives, proof
 from lifeboat.databases.mysql.engine import MySQL
-from lifeboat.decide.recovery import RestoreRequest
+from lifeboat.decide.restore_plan import RestoreRequest
 from lifeboat.errors import LifeboatError, StagingError, StorageError
 from lifeboat.settings import config
 from lifeboat.settings.config import Database

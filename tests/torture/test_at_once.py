@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Self
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from lifeboat.actions import backup, check, cleanup, restore
@@ -13,10 +12,10 @@ from lifeboat.airflow import connections
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import PROOF
-from lifeboat.databases.mysql import dump
-from lifeboat.decide.recovery import RestoreRequest
+from lifeboat.decide.restore_plan import RestoreRequest
 from lifeboat.settings import config
 from lifeboat.staging import StagingDirectory
+from lifeboat.support import clock
 
 from tests.conftest import staging_directory
 from tests.torture.conftest import Faults
@@ -135,12 +134,7 @@ def test_what_runs_at_once(world: World, case: Callable[[World, float], None], f
 def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
     """What was dated ahead stays, is told, and stands in the way of nothing; its hour comes a second time."""
     settings = config.load()
-    ahead = (datetime.now(UTC) + timedelta(hours=1)).timestamp()
-
-    class Clock(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return cls.fromtimestamp(ahead, tz)
+    ahead = datetime.now(UTC) + timedelta(hours=1)
 
     def back_up() -> Taken:
         scratch = StagingDirectory(staging_directory(settings) / "clock")
@@ -150,7 +144,7 @@ def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.Monk
     world.reset()
     with faults.one("clock set back an hour"):
         with monkeypatch.context() as patched:
-            patched.setattr(dump, "datetime", Clock)
+            patched.setattr(clock, "now", lambda: ahead)
             early = back_up()
         late = back_up()
         now = datetime.now(UTC)
@@ -165,7 +159,7 @@ def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.Monk
             assert told["database age"] == "healthy"
         assert restore.select(site_of(settings), RestoreRequest("Shop"), now).key == late.packed.key
         with monkeypatch.context() as patched:
-            patched.setattr(dump, "datetime", Clock)
+            patched.setattr(clock, "now", lambda: ahead)
             again = back_up()
         assert not again.published
         assert set(again.failed) == {"disk", "offsite"}

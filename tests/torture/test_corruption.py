@@ -17,7 +17,7 @@ import pytest
 from lifeboat.actions import backup, drill, restore
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog import proof
-from lifeboat.decide.recovery import RestorePlan, RestoreRequest
+from lifeboat.decide.restore_plan import RestorePlan, RestoreRequest
 from lifeboat.errors import LifeboatError
 from lifeboat.settings import config
 from lifeboat.settings.config import Settings

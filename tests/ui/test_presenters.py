@@ -21,7 +21,7 @@ from lifeboat.ui.charts import Calendar
 from lifeboat.ui.overview import Overview, overview
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.recipes import recipes
-from lifeboat.ui.words import ago, as_of, clock, duration, in_zone
+from lifeboat.ui.words import ago, as_of, date_and_time, duration, in_zone
 
 from tests.conftest import Configure
 from tests.ui.conftest import NOW, objects, reading
@@ -58,7 +58,7 @@ def test_durations_are_said_as_they_are_read(seconds: float, said: str) -> None:
 
 
 def test_times_are_those_of_one_zone() -> None:
-    assert clock(NOW, BERLIN) == "2026-11-24 13:00"
+    assert date_and_time(NOW, BERLIN) == "2026-11-24 13:00"
     assert as_of(NOW, NOW + timedelta(hours=3), BERLIN) == "13:00 CET"
     assert as_of(NOW, NOW + timedelta(hours=11), BERLIN) == "2026-11-24 13:00 CET"
     assert in_zone("locked until 2026-07-01 22:30:00 UTC", BERLIN) == "locked until 2026-07-02 00:30:00 CEST"

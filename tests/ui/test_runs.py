@@ -16,7 +16,7 @@ from lifeboat.airflow.operators.base import FAILURE, PROGRESS
 from lifeboat.airflow.operators.restore import PLAN, RESTORE_PLAN
 from lifeboat.airflow.operators.sealed import seal
 from lifeboat.airflow.site import site_of
-from lifeboat.decide.recovery import DatabaseStep, FilesStep, RestorePlan
+from lifeboat.decide.restore_plan import DatabaseStep, FilesStep, RestorePlan
 from lifeboat.settings import config
 from lifeboat.settings.config import Settings
 from lifeboat.ui import airflow_runs

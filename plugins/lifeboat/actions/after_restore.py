@@ -11,7 +11,7 @@ from threading import Thread
 from typing import IO, cast
 
 from lifeboat.actions.restore import known_databases
-from lifeboat.decide.recovery import RestorePlan
+from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import RestoreError
 from lifeboat.site import Site
 from lifeboat.support.logs import logger

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, cast
 
 from isal import isal_zlib
@@ -28,6 +27,7 @@ from lifeboat.settings.config import BackupKind, Database
 from lifeboat.site import Site
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
+from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.support.streams import Source
 from lifeboat.text import plural, size_text
@@ -179,7 +179,7 @@ def pack_archive(
     """
     scratch.require()
     dumps = [Dump.from_json(scratch.dump(name).facts()) for name in databases]
-    captured_at = min((dump.captured_at for dump in dumps), default=datetime.now(UTC))
+    captured_at = min((dump.captured_at for dump in dumps), default=clock.now())
     key = archives.archive_key(application, kind, captured_at)
     with scratch.archive.writing() as staged, EntryList(scratch.folder) as entries:
         with ArchiveWriter(staged, password, scratch.folder) as archive:

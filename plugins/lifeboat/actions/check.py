@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from lifeboat.actions import cleanup, readback, survey
+from lifeboat.actions import cleanup, survey, verify
 from lifeboat.catalog import archives
 from lifeboat.catalog.archives import Archive, Catalog, Kind
 from lifeboat.decide import capacity, health, rotation
@@ -219,7 +219,7 @@ def _read_back(
 def _differs(site: Site, destination: Destination, archive: archives.Archive) -> str:
     """Verify an archive whole and say what is wrong with it: its marker alone is anybody's."""
     try:
-        readback.read_back(site, destination, archive.application, archive.key)
+        verify.read_back(site, destination, archive.application, archive.key)
     except LifeboatError as error:
         return str(error)
     return ""

@@ -13,7 +13,7 @@ from lifeboat.actions import stored_archive
 from lifeboat.archive.listing import Kind
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.databases import Dump
-from lifeboat.decide import recovery
+from lifeboat.decide import restore_plan
 from lifeboat.files import layout
 from lifeboat.settings.config import Settings
 from lifeboat.site import Site
@@ -140,7 +140,7 @@ def _held(dump: Dump) -> HeldDatabase:
 
 def _foreign_databases(settings: Settings, reader: ArchiveReader, application: str) -> tuple[HeldDatabase, ...]:
     known = [database.name for database in settings.application(application).databases]
-    return tuple(map(HeldDatabase, recovery.content_of(reader.names(), "legacy", known).dumps))
+    return tuple(map(HeldDatabase, restore_plan.content_of(reader.names(), "legacy", known).dumps))
 
 
 def _root(settings: Settings, application: str) -> str:

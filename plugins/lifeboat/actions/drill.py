@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lifeboat import __version__
-from lifeboat.actions import cleanup, readback, restore, stored_archive
+from lifeboat.actions import cleanup, restore, stored_archive, verify
 from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import archives as catalog
@@ -174,9 +174,9 @@ def rehearse(
                 if links := manifest["files"].get("links_out"):
                     rehearsal.notes.append(f"not in the archive: what links out of the root lead to: {len(links)}")
     except (ArchiveError, MismatchError) as error:
-        readback.note_failure(site, destination, application, key, error)
+        verify.note_failure(site, destination, application, key, error)
         raise
-    readback.note_whole(site, destination, application, key)
+    verify.note_whole(site, destination, application, key)
     made = _proof(site, destination, key, marker, verified, rehearsal, by, now)
     proof.record(destination, made)
     log.info("Proven: %s at %s, recovered in %.1f s.", key, destination, proof.recovery_seconds(made))

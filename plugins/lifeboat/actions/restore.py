@@ -24,8 +24,8 @@ from lifeboat.archive.read import Verified
 from lifeboat.catalog import archives, proof
 from lifeboat.catalog.archives import Archive, Catalog
 from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Missed, Place, Target
-from lifeboat.decide import comparison, recovery
-from lifeboat.decide.recovery import Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
+from lifeboat.decide import comparison, restore_plan
+from lifeboat.decide.restore_plan import Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
 from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import extract
 from lifeboat.files import selection as files
@@ -111,10 +111,10 @@ def select(site: Site, request: RestoreRequest, now: datetime) -> RestorePlan:
             damaged.add(archive.key)
             continue
         is_typed = request.archive == archive.key
-        lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else recovery.lacks(content, request)
+        lack = SAFETY_ONLY_BY_KEY if is_safety and not is_typed else restore_plan.lacks(content, request)
         if not lack:
             around = _surroundings(site, request, content)
-            plan = recovery.plan(request, content, (destination.name, archive), sha256, around, now)
+            plan = restore_plan.plan(request, content, (destination.name, archive), sha256, around, now)
             newer = sorted(damaged - {archive.key})
             if newer and plan.overwrites:
                 raise RestoreError(
@@ -138,7 +138,7 @@ def candidates(site: Site, request: RestoreRequest, now: datetime) -> list[tuple
     :raises StorageError: no destination could be read.
     """
     destinations = _destinations(site, request)
-    found = recovery.candidates(_catalogs(site, destinations), request, now, site.settings.zone)
+    found = restore_plan.candidates(_catalogs(site, destinations), request, now, site.settings.zone)
     return [(destinations[name], archive) for name, archive in found]
 
 
@@ -176,7 +176,7 @@ def _content(
     """Return what an archive holds, the SHA-256 that was published of it, and whether it is a safety backup."""
     marker = archives.read_marker(destination, archive.key) if archive.kind != "legacy" else None
     with stored_archive.opened(site, destination, archive.application, archive.key) as reader:
-        content = recovery.content_of(reader.names(), archive.kind, databases)
+        content = restore_plan.content_of(reader.names(), archive.kind, databases)
     if marker is None:
         return content, "", False
     return content, marker["archive"]["sha256"], str(marker.get("note", "")).startswith(SAFETY_NOTE)
@@ -395,7 +395,7 @@ def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
     if step.table and captured and step.table not in names:
         raise RestoreError(
             f"The archive has no table {step.table!r} of {step.database!r}.",
-            recovery.close_to(step.table, names) or f"It has {', '.join(names[:20])}.",
+            restore_plan.close_to(step.table, names) or f"It has {', '.join(names[:20])}.",
         )
 
 
@@ -446,9 +446,9 @@ def restore_files(site: Site, plan: RestorePlan) -> RestoredFiles:
     around = Surroundings(**_places(site, plan.application))  # links may have changed since the plan
     deleted = not step.in_place and bool(root) and target == Path(root, step.path)
     if step.in_place or deleted:
-        recovery.refuse_links(target, around)
+        restore_plan.refuse_links(target, around)
     else:
-        recovery.refuse_place(target, around)
+        restore_plan.refuse_place(target, around)
     if step.in_place:
         place = Path(os.path.realpath(target))  # what a link points to is replaced
     else:
@@ -469,7 +469,7 @@ def restore_files(site: Site, plan: RestorePlan) -> RestoredFiles:
     def put_back(fresh: Path) -> None:
         restored = fresh / place.relative_to(root)
         swap.take_owner_of_folder(place.parent, restored)
-        recovery.refuse_links(place, around)
+        restore_plan.refuse_links(place, around)
         swap.put_back(place, restored)
         if restored != fresh:
             shutil.rmtree(fresh)

@@ -16,6 +16,7 @@ from lifeboat.decide import retention
 from lifeboat.decide.retention import Plan, Policy
 from lifeboat.errors import SettingsError
 from lifeboat.storage import StoredObject
+from lifeboat.support import clock
 
 STANDARD_INPUT = Path("-")
 
@@ -60,7 +61,7 @@ def _zone(name: str) -> ZoneInfo:
 
 def _time(text: str | None, zone: ZoneInfo) -> datetime:
     if text is None:
-        return datetime.now(UTC)
+        return clock.now()
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -32,7 +32,7 @@ from lifeboat.files import selection
 from lifeboat.settings import config, unreadable
 from lifeboat.settings.config import Settings
 from lifeboat.settings.unreadable import Unreadable
-from lifeboat.support import transport
+from lifeboat.support import clock, transport
 from lifeboat.text import age_text, plural, size_text
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def _destination(name: str, kept: DestinationSettings) -> Iterator[Told]:
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "probe"
         source.write_bytes(content)
-        before = datetime.now(UTC)
+        before = clock.now()
         destination.store(source, key, hashlib.sha256(content).hexdigest())
     try:
         stored = next(destination.list(key), None)

@@ -11,12 +11,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from lifeboat import __version__
-from lifeboat.cli import archives, backup, contents, destinations, health, recovery, retention, terminal
+from lifeboat.cli import archives, backup, check, cleanup, contents, destinations, restore, terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE
 from lifeboat.errors import LifeboatError, SettingsError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-for group in (destinations, backup, archives, contents, retention, health, recovery):
+for group in (destinations, backup, archives, contents, cleanup, check, restore):
     app.add_typer(group.app)
 
 

@@ -132,7 +132,7 @@ def verify(
 
 
 def _verify_in_turn(site: Site, chosen: tuple[str, ...], as_json: bool) -> None:
-    from lifeboat.actions import readback
+    from lifeboat.actions import verify as readback
 
     _, wanted = terminal.applications_and_destinations(site, None, chosen)
     destinations, failures = site.ready_destinations(wanted, deleting=True)
@@ -171,7 +171,8 @@ def _check_file(site: Site, path: Path) -> dict[str, Any]:
 
 
 def _check_key(site: Site, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
-    from lifeboat.actions import readback, stored_archive
+    from lifeboat.actions import stored_archive
+    from lifeboat.actions import verify as readback
 
     application = key.partition("/")[0]
     kind = archives.kind_of(key)

@@ -42,7 +42,7 @@ def show_contents(
     Reads the archive's list of names and its manifest, and fetches nothing else of it.
     """
     from lifeboat.actions import contents, restore
-    from lifeboat.decide.recovery import LATEST, RestoreRequest
+    from lifeboat.decide.restore_plan import LATEST, RestoreRequest
 
     site = terminal.load_site()
     is_key = archives.kind_of(archive) is not None

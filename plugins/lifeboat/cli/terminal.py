@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +22,7 @@ from lifeboat import staging
 from lifeboat.errors import SettingsError
 from lifeboat.site import Site
 from lifeboat.staging import Staging, StagingDirectory
+from lifeboat.support import clock
 from lifeboat.text import one_line, printable
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _held(root: StagingDirectory, run: str) -> Iterator[None]:
 def _is_old(run: str) -> bool:
     """Tell by its name whether a command that shares nothing but a bucket with us must be dead."""
     with contextlib.suppress(ValueError):
-        return datetime.now(UTC) - datetime.strptime(f"{run[:19]}Z", f"{RUN_TIME}%z") > LONGEST_COMMAND
+        return clock.now() - datetime.strptime(f"{run[:19]}Z", f"{RUN_TIME}%z") > LONGEST_COMMAND
     return False
 
 

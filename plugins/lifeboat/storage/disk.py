@@ -20,6 +20,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from lifeboat.errors import AlreadyStoredError, AlteredError, Lasting, StorageError
 from lifeboat.storage import StoredObject
+from lifeboat.support import clock
 from lifeboat.support.directories import FOLDER, LIST, NOT_A_DIRECTORY, give_free_name, sync_names
 from lifeboat.support.logs import logger
 from lifeboat.support.progress import Progress
@@ -308,7 +309,7 @@ class DiskDestination(Directory):
                 return f"was prepared before, {file_system}"
             self._root.mkdir(parents=True, exist_ok=True)
             sync_names(self._root.parent)
-            facts = {"destination": self.name, "created_at": datetime.now(UTC).isoformat(timespec="seconds")}
+            facts = {"destination": self.name, "created_at": clock.now().isoformat(timespec="seconds")}
             content = json.dumps(facts, ensure_ascii=False).encode()
             with self._partial(DESTINATION_MARKER) as partial:
                 partial.file.write(content)

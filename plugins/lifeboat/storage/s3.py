@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast
 
@@ -16,6 +16,7 @@ from lifeboat.storage.abilities import CHECKSUMS
 from lifeboat.storage.answers import error_code
 from lifeboat.storage.bucket import BLOCK, Bucket, Object
 from lifeboat.storage.upload import Upload, base64_text, checksum, put
+from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.support.progress import Progress
 from lifeboat.support.streams import Source
@@ -160,7 +161,7 @@ class S3Destination(Bucket):
     def _lock_arguments(self, key: str) -> dict[str, Any]:
         if self._lock is None or (until := self._lock.until(key)) is None:
             return {}
-        if until < datetime.now(UTC) + PROBE_LASTS:
+        if until < clock.now() + PROBE_LASTS:
             return {}  # a lock that is over already would be refused
         return {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
 
@@ -175,7 +176,7 @@ class S3Destination(Bucket):
         if head.get("ObjectLockLegalHoldStatus") == "ON":
             return "a legal hold"
         until = head.get("ObjectLockRetainUntilDate")
-        return f"object lock until {until:%Y-%m-%d %H:%M} UTC" if until and until > datetime.now(UTC) else ""
+        return f"object lock until {until:%Y-%m-%d %H:%M} UTC" if until and until > clock.now() else ""
 
     def prove_lock(self, deleter: S3Destination) -> None:
         """Store a test object that is locked as archives are, for minutes only, and try to delete it.
@@ -188,7 +189,7 @@ class S3Destination(Bucket):
         at: dict[str, Any] = {"Bucket": self.bucket, "Key": self.prefix + PROBE}
         with self.translated("ask for the Object Lock of"):
             self.client.get_object_lock_configuration(Bucket=self.bucket)
-        until = (datetime.now(UTC) + PROBE_LASTS).replace(microsecond=0)
+        until = (clock.now() + PROBE_LASTS).replace(microsecond=0)
         content = b"A test object: whoever finds it may delete it as soon as its lock is over.\n"
         locked: dict[str, Any] = {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -28,10 +28,11 @@ from lifeboat.airflow.operators.restore import PLAN, RESTORE_PLAN
 from lifeboat.airflow.operators.sealed import unseal
 from lifeboat.airflow.site import site_of
 from lifeboat.decide import health, schedules
-from lifeboat.decide.recovery import RestorePlan
+from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.settings import config
 from lifeboat.settings.config import Settings
+from lifeboat.support import clock
 from lifeboat.text import plural, size_text
 from lifeboat.ui import airflow_runs, archives, charts, metrics, plans, runs, safety
 from lifeboat.ui.archives import KIND_NAMES, Filters, Row
@@ -41,7 +42,7 @@ from lifeboat.ui.readings import FRESH_SECONDS, BackgroundCall, Reading, Reading
 from lifeboat.ui.recipes import recipes, restore_dag
 from lifeboat.ui.restored import restored
 from lifeboat.ui.runs import RESULT, Run
-from lifeboat.ui.words import ago, as_of, clock, in_zone
+from lifeboat.ui.words import ago, as_of, date_and_time, in_zone
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -93,7 +94,7 @@ templates.filters |= {
     "size": size_text,
     "ago": ago,
     "plural": plural,
-    "clock": clock,
+    "date_and_time": date_and_time,
     "as_of": as_of,
     "in_zone": in_zone,
 }
@@ -210,7 +211,7 @@ def answers(
     fresh: bool = False,
 ) -> Response:
     """The four answers, from the destinations that answer at once, and from the DAGs that Airflow says are paused."""
-    now = datetime.now(UTC)
+    now = clock.now()
     read = readings.all(found, PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
     answered = overview(found, read, now, _next_cleanup(at, now), paused)
     context = {"overview": answered, "zone": found.zone, "shown": SHORT_TABLE}
@@ -223,7 +224,7 @@ def run_list(request: Request, user: GetUserDep, found: SettingsDep) -> Response
     readable = [dag_id for dag_id in airflow_runs.DAGS if airflow_runs.may_read(request, user, dag_id)]
     with create_session() as session:
         known = airflow_runs.read(session, found, readable)
-    view = runs.runs(found, known, datetime.now(UTC))
+    view = runs.runs(found, known, clock.now())
     context = {"runs": view, "sees": bool(readable), "shown": SHORT_TABLE}
     return _html("runs.html", context, waits=bool(view.now), pause=LIVE_SECONDS)
 
@@ -241,7 +242,7 @@ def one_run(request: Request, user: GetUserDep, found: SettingsDep, dag_id: str,
     if run is None:
         raise HTTPException(404, "There is no such run.")
     plan = _plan_of(found, run)
-    view = runs.view(found, run, lengths, datetime.now(UTC))
+    view = runs.view(found, run, lengths, clock.now())
     context = {"view": view, "restored": restored(found, plan, run) if plan else []}
     return _html("one_run.html", context, waits=not run.is_over, pause=LIVE_SECONDS)
 
@@ -259,7 +260,7 @@ def _plan_of(found: Settings, run: Run) -> RestorePlan | None:
 def destination(name: str, found: SettingsDep, readings: ReadingsDep) -> Response:
     """How safe every application is at one destination."""
     reading = _reading(found, readings, name)
-    now = datetime.now(UTC)
+    now = clock.now()
     context = {"card": safety.destination_card(found, reading, now), "now": now, "zone": found.zone}
     return _html("destination.html", context, waits=reading.silent)
 
@@ -273,7 +274,7 @@ def _reading(found: Settings, readings: Readings, name: str) -> Reading:
 @page.get("/archives")
 def archive_list(found: SettingsDep, readings: ReadingsDep, filters: Annotated[Filters, Depends()]) -> Response:
     """What there is, by filters: a calendar, sizes, storage, and the list."""
-    now = datetime.now(UTC)
+    now = clock.now()
     read = readings.all(found, PATIENCE_SECONDS)
     rows = [row for row in archives.rows(found, read.values(), now) if filters.admit(row)]
     listed = health.dated_until(now, [row.archive for row in rows])
@@ -316,7 +317,7 @@ def contents(request: Request, user: GetUserDep, found: SettingsDep, readings: R
 
 
 def _row(found: Settings, readings: Readings, key: str) -> Row:
-    rows = archives.rows(found, readings.all(found, PATIENCE_SECONDS).values(), datetime.now(UTC))
+    rows = archives.rows(found, readings.all(found, PATIENCE_SECONDS).values(), clock.now())
     row = next((row for row in rows if row.archive.key == key), None)
     if row is None:
         raise HTTPException(404, "No destination that is known holds this archive.")
@@ -372,7 +373,7 @@ def plan(
     numbers = {number: request.query_params[number] for number in plans.LABELS if number in request.query_params}
     tried = plans.tried(found, numbers) if numbers else found
     reading = _reading(found, readings, name)
-    now = datetime.now(UTC)
+    now = clock.now()
     view = plans.plan_view(found, tried, reading, now, _next_cleanup(at, now) or now)
     context = {
         "plan": view,
@@ -391,7 +392,7 @@ def plan(
 def recovery(found: SettingsDep, readings: ReadingsDep) -> Response:
     """How to get the newest archive of every application back."""
     read = readings.all(found, PATIENCE_SECONDS)
-    now = datetime.now(UTC)
+    now = clock.now()
     cards = archives.recovery(found, read.values(), now)
     context = {"cards": cards, "lacking": _lacking(read), "now": now, "zone": found.zone}
     return _html("recovery.html", context, waits=_any_silent(read))
@@ -409,4 +410,4 @@ def static(name: str) -> Response:
 def exposition(found: SettingsDep, readings: ReadingsDep) -> Response:
     """Figures for Prometheus."""
     read = readings.all(found, READ_SECONDS)
-    return Response(metrics.exposition(found, read, datetime.now(UTC)), media_type=metrics.CONTENT_TYPE_LATEST)
+    return Response(metrics.exposition(found, read, clock.now()), media_type=metrics.CONTENT_TYPE_LATEST)

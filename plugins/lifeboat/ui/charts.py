@@ -12,7 +12,7 @@ from lifeboat.catalog.archives import Archive, Kind
 from lifeboat.settings.config import Settings
 from lifeboat.text import MEGABYTE, plural, size_text
 from lifeboat.ui.readings import Reading
-from lifeboat.ui.words import clock, local
+from lifeboat.ui.words import date_and_time, local
 
 DAY = timedelta(days=1)
 WEEKS = 20
@@ -190,7 +190,7 @@ def plot(archives: Sequence[Archive], now: datetime, zone: ZoneInfo) -> Plot:
     def dot(archive: Archive) -> tuple[float, float, str]:
         x = round(min((archive.captured_at - begin) / span, 1) * WIDTH, 1)  # some clock may be wrong
         y = round(HEIGHT - archive.size / top * HEIGHT, 1)
-        when = clock(archive.captured_at, zone)
+        when = date_and_time(archive.captured_at, zone)
         return x, y, f"{archive.application}, {archive.kind}, {when}: {size_text(archive.size)}"
 
     return Plot(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -17,6 +17,7 @@ from lifeboat.catalog.archives import Catalog, Kind, Proof
 from lifeboat.errors import LifeboatError
 from lifeboat.settings.config import Settings
 from lifeboat.storage import Destination
+from lifeboat.support import clock
 from lifeboat.support.logs import logger
 
 log = logger(__name__)
@@ -141,7 +142,7 @@ class Readings:
             return call
 
     def _keep(self, subject: object, name: str, settings: Settings) -> Reading:
-        reading = replace(self._read(name, settings), read_at=datetime.now(UTC))
+        reading = replace(self._read(name, settings), read_at=clock.now())
         if reading.found is not None:
             self._last[name] = subject, reading
         return reading

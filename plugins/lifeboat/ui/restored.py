@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lifeboat.decide.recovery import DatabaseStep, FilesStep, RestorePlan
+from lifeboat.decide.restore_plan import DatabaseStep, FilesStep, RestorePlan
 from lifeboat.settings.config import Settings
 from lifeboat.text import plural
 from lifeboat.ui.recipes import Recipe, restored_recipes

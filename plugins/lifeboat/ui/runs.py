@@ -12,7 +12,7 @@ from lifeboat.airflow.operators.base import FAILURE, PROGRESS
 from lifeboat.settings.config import BackupKind, Settings
 from lifeboat.text import group_id, plural, size_text
 from lifeboat.ui.safety import Tone
-from lifeboat.ui.words import ago, clock, duration
+from lifeboat.ui.words import ago, date_and_time, duration
 
 RESULT = "return_value"  # XCom key of what a task returned
 BACKUPS: Mapping[str, BackupKind] = {"backup_database": "database", "backup_application": "application"}
@@ -359,7 +359,7 @@ def _strip(settings: Settings, dag_id: str, of_dag: Sequence[Run], now: datetime
 def _title(settings: Settings, run: Run) -> str:
     state = {"success": "succeeded", "failed": "failed"}.get(run.state, run.state)
     took = f", took {_took(run.began, run.ended)}" if run.is_over and run.began and run.ended else ""
-    return f"{clock(run.asked_at, settings.zone)}: {state}{took}"
+    return f"{date_and_time(run.asked_at, settings.zone)}: {state}{took}"
 
 
 def wanted(over: Sequence[str], begun: Iterable[tuple[str, str]]) -> set[str]:

@@ -44,7 +44,7 @@ def local(moment: datetime, zone: ZoneInfo) -> datetime:
         return moment
 
 
-def clock(moment: datetime, zone: ZoneInfo) -> str:
+def date_and_time(moment: datetime, zone: ZoneInfo) -> str:
     """Return date and time in a zone."""
     return f"{local(moment, zone):%Y-%m-%d %H:%M}"
 

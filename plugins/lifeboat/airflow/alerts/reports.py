@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.actions import check
@@ -14,6 +13,7 @@ from lifeboat.airflow.operators.base import FAILURE
 from lifeboat.catalog.proof import compared_text, same_text
 from lifeboat.settings import unreadable
 from lifeboat.settings.unreadable import Unreadable
+from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.text import age_text, plural, size_text
 
@@ -161,7 +161,7 @@ def last_good(subjects: Sequence[str] = ()) -> tuple[str, ...]:
 
     :param subjects: what failed; only its applications are told of, or all where it names none.
     """
-    settings, now = unreadable.read(), datetime.now(UTC)
+    settings, now = unreadable.read(), clock.now()
     if isinstance(settings, Unreadable):
         return ("The last good backup is not known: the settings cannot be read. No backup is taken until they can.",)
     try:

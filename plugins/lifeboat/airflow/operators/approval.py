@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from lifeboat.decide.recovery import RestorePlan
+    from lifeboat.decide.restore_plan import RestorePlan
 
 
 # Airflow takes an answer given within a second of the question for the end of the task, and tries it again: ask soon.

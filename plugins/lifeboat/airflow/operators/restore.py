@@ -18,7 +18,7 @@ from lifeboat.site import Site
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from lifeboat.decide.recovery import DatabaseStep, RestorePlan
+    from lifeboat.decide.restore_plan import DatabaseStep, RestorePlan
 
 PLAN = "plan"  # XCom key of `select`
 RECEIPT = "receipt"  # XCom key of the other steps
@@ -47,7 +47,7 @@ class SelectArchiveOperator(LifeboatOperator):
         """
         from lifeboat.actions import restore
         from lifeboat.airflow.operators.sealed import seal
-        from lifeboat.decide.recovery import LATEST, RestoreRequest
+        from lifeboat.decide.restore_plan import LATEST, RestoreRequest
 
         site = self.site()
         self.tell_missing_alerts(site)
@@ -94,7 +94,7 @@ def planned(context: Context, site: Site, sealed: object) -> RestorePlan:
     :raises UntrustedError: it did not seal this one.
     """
     from lifeboat.airflow.operators.sealed import unseal
-    from lifeboat.decide.recovery import RestorePlan
+    from lifeboat.decide.restore_plan import RestorePlan
 
     return RestorePlan.from_json(unseal(context, site, RESTORE_PLAN, sealed, LONGEST_PLAN))
 

@@ -15,14 +15,14 @@ class ReadBackOperator(DestinationOperator):
 
     def step(self, context: Context) -> dict[str, Any]:
         """Read; return the totals."""
-        from lifeboat.actions import readback
+        from lifeboat.actions import verify
         from lifeboat.errors import UnhealthyError
 
         site = self.site()
         self.begin(site)
         applications = self.applications(context, site)
         now = site.now()
-        night = readback.read_night(
+        night = verify.read_night(
             site,
             self.target(site),
             applications,

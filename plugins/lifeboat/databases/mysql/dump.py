@@ -17,7 +17,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,6 +30,7 @@ from lifeboat.databases.mysql.limits import Choice, Line
 from lifeboat.databases.mysql.source import Source, Taker
 from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError
+from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import child, environment, secret_file
 from lifeboat.text import listed
@@ -294,7 +295,7 @@ class Session:
     def ahead(self) -> timedelta:
         """Return how far the server's clock is ahead of this machine's."""
         ((now,),) = self.query("SELECT UTC_TIMESTAMP(6)")
-        return now.replace(tzinfo=UTC) - datetime.now(UTC)  # type: ignore[no-any-return]
+        return now.replace(tzinfo=UTC) - clock.now()  # type: ignore[no-any-return]
 
     def stored(self, name: str) -> str:
         """Return the name of a database or table as the server stores it: some keep all in lower case."""
@@ -521,7 +522,7 @@ def dump(
             source, left_out, broken = _source(begun)
             limits = [] if filling else _limits(session, source, client, excluded, left_out, broken)
             excluded = [*excluded, *left_out, *broken]
-            captured_at = datetime.now(UTC)
+            captured_at = clock.now()
             choice = mysql_limits.choose(source, client, excluded)
             events = b"" if choice.events else _events(session, source, client)
             with secret_file(option_file_text(server, client)) as (descriptor, path):

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,6 +50,7 @@ from lifeboat.databases.postgresql.role import POLL, Role, lock, quoted, try_loc
 from lifeboat.databases.postgresql.statements import TRAILER
 from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import child, secret_file
 from lifeboat.text import listed, plural
@@ -200,8 +200,8 @@ class PostgreSQL:
             _check_finished(session, database)
             found, warnings = _excluded(session, database, excluded)
             _check_readable(session, [table for table, _ in found])
-            version, encoding, now = session.execute(_FACTS).fetchone() or ("", "", datetime.now(UTC))
-            ahead = now - datetime.now(UTC)
+            version, encoding, now = session.execute(_FACTS).fetchone() or ("", "", clock.now())
+            ahead = now - clock.now()
             extensions, known = postgresql_extensions.captured(session), postgresql_extensions.available(session)
             limits = self._limits(session, database, extensions, known)
             command = dump_command(conninfo, encoding, [pattern for _, pattern in found], rows=False)
@@ -253,7 +253,7 @@ class PostgreSQL:
             version, encoding, collation = facts or ("", "", "")
             properties = _properties(session, database)
             found, warnings = _excluded(session, database, excluded)
-            captured_at = datetime.now(UTC)
+            captured_at = clock.now()
             command = dump_command(conninfo, encoding, [*(pattern for _, pattern in found), *patterns])
             # The zone of times is the session's: the same data must be printed alike on every server.
             variables = {"PGTZ": "UTC", "PGOPTIONS": settings.options(session)}
@@ -296,7 +296,7 @@ class PostgreSQL:
     def target(self, target: Target) -> Iterator[Place]:
         name = target.database
         place = names.FILLING + hashlib.sha256(name.encode()).hexdigest()[:16]
-        stamp = f"_before_{datetime.now(UTC):%Y%m%d_%H%M%S}"
+        stamp = f"_before_{clock.now():%Y%m%d_%H%M%S}"
         kept = names.with_suffix("postgresql", name, stamp) if target.exists else ""
         doing = f"Restore of database {name!r}"
         with (

@@ -26,7 +26,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from lifeboat.databases.postgresql import settings
 from lifeboat.databases.postgresql.session import FORGIVEN, groups, refusal
 from lifeboat.databases.postgresql.statements import Statement, unquoted
 from lifeboat.errors import RestoreError
+from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.text import listed
 
@@ -301,7 +302,7 @@ def _verifier(password: str) -> str:
 
 
 def _until() -> str:
-    return (datetime.now(UTC) + LIFETIME).isoformat(timespec="seconds")
+    return (clock.now() + LIFETIME).isoformat(timespec="seconds")
 
 
 def take_in(session: Connection[Any], role: Role) -> None:

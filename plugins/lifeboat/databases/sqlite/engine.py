@@ -15,7 +15,6 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -25,7 +24,7 @@ from lifeboat.databases.sqlite import lacks as sqlite_lacks
 from lifeboat.databases.sqlite import text as sqlite_text
 from lifeboat.databases.sqlite.lacks import Lack
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
-from lifeboat.support import swap
+from lifeboat.support import clock, swap
 from lifeboat.support.directories import locked, sync_names
 from lifeboat.support.logs import logger
 from lifeboat.support.progress import Progress
@@ -135,7 +134,7 @@ class SQLite:
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
         path = self._path(target.database)
-        kept = swap.kept_name(path, f"{datetime.now(UTC):%Y%m%d_%H%M%S}") if target.exists else None
+        kept = swap.kept_name(path, f"{clock.now():%Y%m%d_%H%M%S}") if target.exists else None
         with _translated(f"Restore of {str(path)!r} failed: ", RestoreError), locked(path.parent):
             if os.path.lexists(path) != target.exists:
                 what = "is gone" if target.exists else "was made by somebody"
@@ -309,7 +308,7 @@ def _dump(
     *,
     is_wal: bool,
 ) -> Dump:
-    sha256, sql_bytes, captured_at = hashlib.sha256(), 0, datetime.now(UTC)
+    sha256, sql_bytes, captured_at = hashlib.sha256(), 0, clock.now()
 
     def passing(chunk: bytes) -> None:
         nonlocal sql_bytes

@@ -11,7 +11,7 @@ import typer
 from lifeboat.catalog.proof import compared_text, recovery_seconds, same_text
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
-from lifeboat.decide.recovery import LATEST, RestoreRequest
+from lifeboat.decide.restore_plan import LATEST, RestoreRequest
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.site import Site
 from lifeboat.text import plural, size_text
