@@ -159,10 +159,10 @@ def test_long_names_of_any_script(project: Configure, mariadb: MariaDB) -> None:
 def test_living_commands_never_sweep_each_other(project: Configure, tmp_path: Path) -> None:
     project()
     script = (
-        "from lifeboat import config\n"
+        "from lifeboat.airflow.site import load_site\n"
         "from lifeboat.cli import terminal\n"
         "for _ in range(30):\n"
-        "    with terminal.scratch(config.load(), 'Shop') as scratch:\n"
+        "    with terminal.scratch(load_site(), 'Shop') as scratch:\n"
         "        (scratch.path / 'x').touch()\n"
         "        assert (scratch.path / 'x').exists()\n"
     )

@@ -310,11 +310,11 @@ def test_a_scratch_server_without_room_is_told_before_anything_is_made(
 def test_a_killed_drill_is_swept_by_the_next(rehearsed: Path, mariadb: MariaDB) -> None:
     script = (
         "import sys\n"
-        "from datetime import UTC, datetime\n"
-        "from lifeboat import config, connections, drill\n"
-        "settings = config.load()\n"
-        "(place,) = site_of(settings).destinations('Shop', ('disk',))\n"
-        "drill.rehearse(settings, 'Shop', place, sys.argv[1], 'a test', datetime.now(UTC))\n"
+        "from lifeboat.actions import drill\n"
+        "from lifeboat.airflow.site import load_site\n"
+        "site = load_site()\n"
+        "(place,) = site.destinations('Shop', ('disk',))\n"
+        "drill.rehearse(site, 'Shop', place, sys.argv[1], 'a test', site.now())\n"
     )
     environment = os.environ | {"PYTHONPATH": str(PROJECT / "plugins"), "_AIRFLOW_PROCESS_CONTEXT": "server"}
     process = subprocess.Popen([sys.executable, "-c", script, key_of(rehearsed)], env=environment)

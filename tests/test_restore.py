@@ -378,10 +378,11 @@ def killed_midway(plan_facts: dict[str, Any], mariadb: MariaDB) -> None:
     """Restore in a process of its own, and kill it while a table is being filled."""
     script = (
         "import json, sys\n"
-        "from lifeboat import config, restore\n"
+        "from lifeboat.actions import restore\n"
+        "from lifeboat.airflow.site import load_site\n"
         "from lifeboat.decide.restore_plan import RestorePlan\n"
         "made = RestorePlan.from_json(json.loads(sys.argv[1]))\n"
-        "restore.restore_database(config.load(), made, made.databases[0])\n"
+        "restore.restore_database(load_site(), made, made.databases[0])\n"
     )
     schema = plan_facts["databases"][0]["schema"]
     environment = os.environ | {"PYTHONPATH": str(PROJECT / "plugins"), "_AIRFLOW_PROCESS_CONTEXT": "server"}

@@ -27,7 +27,8 @@ Filled = Callable[[MariaDB | MySQL, str, int], None]  # makes a database of that
 
 LOADER = """
 import sys, MySQLdb
-from lifeboat.databases import Server, mysql_load
+from lifeboat.databases import Server
+from lifeboat.databases.mysql import load
 from tests.bench.restore import chunks
 port, password, path = sys.argv[1:]
 server = Server("127.0.0.1", int(port), "root", password)

@@ -456,10 +456,10 @@ def test_a_killed_task_leaves_neither_dump_nor_lock(mariadb: MariaDB, shop: str,
     script = tmp_path / "task.py"
     server = mariadb.server
     script.write_text(
-        "import MySQLdb\nfrom lifeboat.databases import Server, mysql\n"
+        "import MySQLdb\nfrom lifeboat.databases import Server\nfrom lifeboat.databases.mysql import dump\n"
         f"server = Server({server.host!r}, {server.port}, {server.user!r}, {server.password!r})\n"
         "connect = lambda: MySQLdb.connect(host=server.host, port=server.port, user='root', password=server.password)\n"
-        f"mysql.dump(connect, server, {shop!r}, (), lambda chunk: None)\n"
+        f"dump.dump(connect, server, {shop!r}, (), lambda chunk: None)\n"
     )
 
     task = subprocess.Popen([sys.executable, script])
