@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -118,6 +119,14 @@ def as_root(*command: str) -> None:
     subprocess.run([*(() if os.geteuid() == 0 else ("sudo", "-n")), *command], check=True)
 
 
+@pytest.fixture(autouse=True)
+def own_secrets() -> None:
+    """Let no test mask in its output what only another one keeps secret: some passwords are words of our messages."""
+    for masker in ("airflow.sdk._shared.secrets_masker", "airflow._shared.secrets_masker"):
+        if masker in sys.modules:
+            sys.modules[masker].reset_secrets_masker()
+
+
 @pytest.fixture(scope="session")
 def airflow_db() -> None:
     subprocess.run([Path(sys.executable).parent / "airflow", "db", "migrate"], check=True, capture_output=True)
@@ -160,6 +169,14 @@ def postgresql() -> Iterator[PostgreSQL]:
     with PostgreSQL() as server:
         _ran["PostgreSQL"] = server.run("SHOW server_version").split()[0]
         yield server
+
+
+@pytest.fixture(scope="module")
+def airflow_database(postgresql: PostgreSQL) -> Iterator[dict[str, str]]:
+    """Set Airflow's own database, as a deployment has it: on SQLite, two writers of one row can end the scheduler."""
+    name = f"airflow_{secrets.token_hex(4)}"
+    yield {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgresql.airflow_database(name)}
+    postgresql.run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

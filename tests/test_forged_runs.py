@@ -120,14 +120,20 @@ class Site:
         """Expect that a run fails, changes nothing in production, and says why in an alert."""
         assert run.ended() == "failed"
         assert self.rows() == "3\n", "production was replaced"
-        wait_for(lambda: any(run.dag_id in told and reason in told for told in map(str, self.slack.messages())))
+        try:
+            wait_for(lambda: any(run.dag_id in told and reason in told for told in map(str, self.slack.messages())))
+        except AssertionError:
+            told = [message for message in map(str, self.slack.messages()) if run.id in message]
+            raise AssertionError(f"no alert says {reason!r}: {run.states()}, {told}") from None
 
     def rows(self) -> str:
         return self.mariadb.run("SELECT count(*) FROM customers", PRODUCTION)
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator[Site]:
+def site(
+    tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB, airflow_database: dict[str, str]
+) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("forged")
     mariadb.run(f"DROP DATABASE IF EXISTS {PRODUCTION}; CREATE DATABASE {PRODUCTION}")
     mariadb.run("CREATE TABLE customers (id INT PRIMARY KEY); INSERT INTO customers VALUES (1), (2)", PRODUCTION)
@@ -150,7 +156,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator
     (home / "backup.yaml").write_text(json.dumps(settings))
     (home / "airflow").mkdir()
     with SlackSink(home / "slack") as slack:
-        variables = {
+        variables = airflow_database | {
             "LIFEBOAT_CONFIG": str(home / "backup.yaml"),
             "AIRFLOW_HOME": str(home / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),

@@ -22,7 +22,7 @@ from lifeboat.airflow.alerts import FailureAlert, SuccessNotice
 from lifeboat.airflow.compat import BACKOFF, CronTriggerTimetable
 from lifeboat.airflow.operators.archive import PackArchiveOperator
 from lifeboat.airflow.operators.base import PREPARE
-from lifeboat.airflow.operators.check import CheckDestinationOperator, CompareDestinationsOperator
+from lifeboat.airflow.operators.check import COMPARE, CheckDestinationOperator, CompareDestinationsOperator
 from lifeboat.airflow.operators.cleanup import DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.airflow.operators.drill import ChooseArchivesOperator, DrillOperator
 from lifeboat.airflow.operators.dump import DumpDatabaseOperator
@@ -208,7 +208,7 @@ def check_groups(settings: Settings) -> None:
                 task_id="check", destination=verbatim(destination), execution_timeout=LONGEST_STEP
             )
     compare = CompareDestinationsOperator(
-        task_id="compare",
+        task_id=COMPARE,
         checks={destination: check.task_id for destination, check in checks.items()},
         trigger_rule="all_done",
         execution_timeout=LONGEST_STEP,

@@ -18,7 +18,7 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from lifeboat.errors import AlreadyStoredError, AlteredError, Lasting, StorageError
+from lifeboat.errors import AlreadyStoredError, AlteredError, DeniedError, Lasting, StorageError
 from lifeboat.storage import StoredObject
 from lifeboat.support import clock
 from lifeboat.support.directories import FOLDER, LIST, NOT_A_DIRECTORY, give_free_name, sync_names
@@ -284,7 +284,8 @@ class Directory:
             }.get(error.errno or 0, "")
             named = error.filename if isinstance(error.filename, str) else ""
             below = f" ({named})" if named and named != str(self._root) else ""
-            raise StorageError(f"Cannot {doing} {self}: {error.strerror or error}{below}.", hint) from error
+            refusal = DeniedError if isinstance(error, PermissionError) else StorageError
+            raise refusal(f"Cannot {doing} {self}: {error.strerror or error}{below}.", hint) from error
 
 
 class DiskDestination(Directory):

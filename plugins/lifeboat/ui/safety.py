@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from lifeboat.actions import check
+from lifeboat.actions.neglected import NEGLECTED
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog.archives import Catalog, Kind, Proof
 from lifeboat.decide import health
@@ -113,6 +114,17 @@ def findings_of(settings: Settings, readings: Mapping[str, Reading], now: dateti
         elif reading.trouble:
             findings.append(health.unreachable(health.EVERYTHING, name, reading.trouble))
     return findings + check.compare(site_of(settings), settings.applications, held, now)
+
+
+def neglected(left: object, at: datetime, now: datetime) -> list[Finding]:
+    """Return the databases that nobody backs up.
+
+    :param left: by the check, which found them; whoever may change its XComs may have left something else.
+    :param at: when it did.
+    """
+    told = f"So backup_check found {ago(now - at)} ago; run it again after a change."
+    texts = [text for text in left if isinstance(text, str)] if isinstance(left, list) else []
+    return [Finding(health.EVERYTHING, "", NEGLECTED, "degraded", f"{text}. {told}") for text in texts]
 
 
 def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
