@@ -37,7 +37,7 @@ STEP = """
 import sys, time
 from lifeboat.cli import terminal
 from lifeboat.cli.bar import bar
-from lifeboat.progress import Progress
+from lifeboat.support.progress import Progress
 terminal.keep_for_answers()
 with bar(as_json="--json" in sys.argv):
     step = Progress("Storing a.zip", 4 << 20)

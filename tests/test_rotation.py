@@ -280,7 +280,7 @@ BESIDE = (".json", ".proof.json", ".read.json", ".damaged.json")
 def what_goes_on(settings: Settings, place: str, newest: str, oldest: str) -> None:
     """Expect that check, page, plan, drill and reading go on where nothing beside the newest archive may be read."""
     now = datetime.now(UTC)
-    (destination,) = connections.destinations(settings, "Shop", (place,), deleting=True)
+    (destination,) = site_of(settings).destinations("Shop", (place,), deleting=True)
     found = check.examine(place, site_of(settings), ["Shop"], now).findings
     named = {each.check for each in found if each.verdict == "unhealthy" and newest in each.text}
     assert named == {"database limits", "database proof", "damaged"}
@@ -295,7 +295,7 @@ def what_goes_on(settings: Settings, place: str, newest: str, oldest: str) -> No
 
 def kept_two(settings: Settings, place: str) -> tuple[str, str]:
     """Store an archive that stays and one that is too old; return their keys."""
-    (destination,) = connections.destinations(settings, "Shop", (place,))
+    (destination,) = site_of(settings).destinations("Shop", (place,))
     newest, oldest = (catalog.archive_key("Shop", "database", datetime.now(UTC) - age * DAY) for age in (0.1, 3001))
     for name in (newest, oldest, *(newest + suffix for suffix in BESIDE), f"{oldest}.json"):
         destination.write(name, b'{"archive": {"sha256": "0"}}')
@@ -334,7 +334,7 @@ def test_a_deletion_that_is_denied_holds_up_no_other(
 ) -> None:
     settings = config.load(project())
     _, oldest = kept_two(settings, "offsite")
-    (destination,) = connections.destinations(settings, "Shop", ("offsite",), deleting=True)
+    (destination,) = site_of(settings).destinations("Shop", ("offsite",), deleting=True)
     now = datetime.now(UTC)
     other = catalog.archive_key("Shop", "database", now - 3000 * DAY)
     for name in (other, f"{other}.json"):
@@ -346,7 +346,7 @@ def test_a_deletion_that_is_denied_holds_up_no_other(
         connection["extra"]["endpoint_url"] = proxy.endpoint
         monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
         proxy.inject(Fault(lambda forward: deny(forward) if oldest in forward.path else forward(), times=LASTING))
-        (watched,) = connections.destinations(settings, "Shop", ("offsite",), deleting=True)
+        (watched,) = site_of(settings).destinations("Shop", ("offsite",), deleting=True)
         with pytest.raises(StorageError, match=f"Deleted: 1 of 2; left: {oldest}"):
             cleanup.clean(watched, site_of(settings), ["Shop"], now, order)
     assert destination.find(other) is None

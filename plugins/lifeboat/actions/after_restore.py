@@ -8,14 +8,16 @@ import subprocess
 from collections import deque
 from pathlib import Path
 from threading import Thread
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from lifeboat.actions.restore import known_databases
 from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import RestoreError
-from lifeboat.site import Site
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import die_with_parent, environment
+
+if TYPE_CHECKING:
+    from lifeboat.site import Site
 
 log = logger(__name__)
 

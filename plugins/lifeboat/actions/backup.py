@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from isal import isal_zlib
 
@@ -24,13 +24,15 @@ from lifeboat.files import selection as files
 from lifeboat.files.capture import capture
 from lifeboat.files.selection import Selection
 from lifeboat.settings.config import BackupKind, Database
-from lifeboat.site import Site
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.support.streams import Source
 from lifeboat.text import plural, size_text
+
+if TYPE_CHECKING:
+    from lifeboat.site import Site
 
 log = logger(__name__)
 

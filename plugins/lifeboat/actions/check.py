@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from lifeboat.actions import cleanup, survey, verify
 from lifeboat.catalog import archives
@@ -15,11 +15,13 @@ from lifeboat.decide import capacity, health, rotation
 from lifeboat.decide.health import Finding
 from lifeboat.errors import LifeboatError, StorageError
 from lifeboat.settings.config import Settings
-from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
 from lifeboat.support.logs import logger
 from lifeboat.text import plural, size_text
+
+if TYPE_CHECKING:
+    from lifeboat.site import Site
 
 log = logger(__name__)
 

@@ -16,13 +16,13 @@ from lifeboat.decide import capacity, health, retention
 from lifeboat.decide.capacity import Shortfall
 from lifeboat.decide.retention import Plan
 from lifeboat.errors import DeniedError, StorageError
-from lifeboat.site import Site
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.support.logs import logger
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.settings.config import Settings
+    from lifeboat.site import Site
 
 log = logger(__name__)
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lifeboat.actions import stored_archive
 from lifeboat.archive.listing import Kind
@@ -16,8 +16,10 @@ from lifeboat.databases import Dump
 from lifeboat.decide import restore_plan
 from lifeboat.files import layout
 from lifeboat.settings.config import Settings
-from lifeboat.site import Site
 from lifeboat.storage import Destination
+
+if TYPE_CHECKING:
+    from lifeboat.site import Site
 
 PATH = itemgetter(0)
 BEHIND_SLASH = "0"  # the character after "/": what begins with "a/" ends before "a0"

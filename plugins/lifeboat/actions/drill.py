@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lifeboat import __version__
 from lifeboat.actions import cleanup, restore, stored_archive, verify
@@ -32,11 +32,13 @@ from lifeboat.decide import comparison
 from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageError
 from lifeboat.files import extract, trees
 from lifeboat.settings.config import Database, Settings
-from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
 from lifeboat.support.scratch import scratch_directory
 from lifeboat.text import plural
+
+if TYPE_CHECKING:
+    from lifeboat.site import Site
 
 log = logger(__name__)
 

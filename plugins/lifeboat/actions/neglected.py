@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from lifeboat.databases import SERVERLESS, EngineName, names
 from lifeboat.decide.health import EVERYTHING, Finding
 from lifeboat.errors import LifeboatError
-from lifeboat.site import Site
 from lifeboat.support.logs import logger
 from lifeboat.text import listed, plural
 
 if TYPE_CHECKING:
     from lifeboat.settings.config import Database
+    from lifeboat.site import Site
 
 NEGLECTED = "neglected databases"  # what the check is called
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lifeboat.actions import backup, stored_archive
 from lifeboat.actions.backup import Taken
@@ -32,7 +32,6 @@ from lifeboat.files import selection as files
 from lifeboat.files.selection import LeftOut, Selection
 from lifeboat.settings import config
 from lifeboat.settings.config import Database, Settings
-from lifeboat.site import Site
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.support import swap
@@ -40,6 +39,9 @@ from lifeboat.support.logs import logger
 from lifeboat.support.processes import die_with_parent, environment
 from lifeboat.support.unfinished import sweep
 from lifeboat.text import listed, plural, size_text
+
+if TYPE_CHECKING:
+    from lifeboat.site import Site
 
 log = logger(__name__)
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isal import isal_zlib
 
@@ -18,10 +18,12 @@ from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.databases.postgresql import digest as postgresql_digest
 from lifeboat.databases.postgresql import extensions
 from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
-from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
 from lifeboat.support.progress import Progress
+
+if TYPE_CHECKING:
+    from lifeboat.site import Site
 
 log = logger(__name__)
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, Marked, Proof
 from lifeboat.errors import ArchiveError, StorageError
-from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
 
 if TYPE_CHECKING:
-    pass
+    from lifeboat.site import Site
 
 log = logger(__name__)
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lifeboat.actions import stored_archive
 from lifeboat.archive.read import Verified
@@ -19,11 +19,13 @@ from lifeboat.catalog import proof
 from lifeboat.catalog.archives import DAMAGED, READ, Archive, LastRead
 from lifeboat.decide import rotation
 from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, PasswordError, StorageError
-from lifeboat.site import Site
 from lifeboat.storage import Destination
 from lifeboat.support import signing
 from lifeboat.support.logs import logger
 from lifeboat.text import size_text
+
+if TYPE_CHECKING:
+    from lifeboat.site import Site
 
 log = logger(__name__)
 

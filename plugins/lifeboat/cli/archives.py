@@ -14,12 +14,12 @@ from lifeboat.catalog import archives
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import ArchiveError, SettingsError, StorageError
-from lifeboat.site import Site
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.archive.read import ArchiveReader
     from lifeboat.catalog.archives import Catalog
+    from lifeboat.site import Site
     from lifeboat.storage import Destination
 
 AT = "destination"  # heading of a column

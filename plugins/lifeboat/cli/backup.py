@@ -11,11 +11,11 @@ from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.databases import BY_HAND, Limit, count_limits
 from lifeboat.errors import FilesError, LifeboatError, SettingsError
-from lifeboat.site import Site
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.settings.config import BackupKind
+    from lifeboat.site import Site
     from lifeboat.staging import Staging
 
 app = typer.Typer()

@@ -15,11 +15,11 @@ from lifeboat.actions import cleanup, trial
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import SettingsError, StorageError
-from lifeboat.site import Site
 from lifeboat.text import plural
 
 if TYPE_CHECKING:
     from lifeboat.decide.retention import Decision
+    from lifeboat.site import Site
     from lifeboat.storage import Destination
 
 LONG_LIST = 1000

@@ -12,10 +12,9 @@ from rich.markup import escape
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, AsJson
 from lifeboat.errors import LifeboatError, SettingsError
-from lifeboat.site import Site
 
 if TYPE_CHECKING:
-    pass
+    from lifeboat.site import Site
 
 app = typer.Typer()
 

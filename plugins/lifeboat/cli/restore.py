@@ -13,11 +13,10 @@ from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.decide.restore_plan import LATEST, RestoreRequest
 from lifeboat.errors import LifeboatError, SettingsError
-from lifeboat.site import Site
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
-    pass
+    from lifeboat.site import Site
 
 app = typer.Typer()
 restore_app = typer.Typer(

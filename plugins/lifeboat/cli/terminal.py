@@ -20,13 +20,13 @@ from rich.markup import escape
 
 from lifeboat import staging
 from lifeboat.errors import SettingsError
-from lifeboat.site import Site
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.support import clock
 from lifeboat.text import one_line, printable
 
 if TYPE_CHECKING:
     from lifeboat.settings.config import Destination
+    from lifeboat.site import Site
 
 PIPELINE = "cli"  # folder of the command's runs in staging
 RUN_TIME = "%Y-%m-%d-%H-%M-%S"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 
 from lifeboat.airflow.compat import AirflowException, AirflowFailException, AirflowSkipException
-from lifeboat.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from lifeboat.site import Site
     from lifeboat.staging import Staging
     from lifeboat.storage import Destination
 

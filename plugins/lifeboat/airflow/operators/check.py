@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow import compat
 from lifeboat.airflow.operators.base import ALL, DestinationOperator, LifeboatOperator
-from lifeboat.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from lifeboat.decide.health import Finding
     from lifeboat.decide.schedules import Schedule
+    from lifeboat.site import Site
 
 NOT_FOUND = 404  # of HTTP
 CHECKED = "checked"  # XCom key: whether all was healthy, and by application, when the newest archives were captured

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.compat import AirflowSkipException
 from lifeboat.airflow.operators.base import ApplicationOperator, LifeboatOperator, chosen
-from lifeboat.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from lifeboat.decide.restore_plan import DatabaseStep, RestorePlan
+    from lifeboat.site import Site
 
 PLAN = "plan"  # XCom key of `select`
 RECEIPT = "receipt"  # XCom key of the other steps

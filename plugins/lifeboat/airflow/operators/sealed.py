@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from lifeboat.site import Site
-
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from lifeboat.site import Site
 
 
 PURPOSE = b"lifeboat run"

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.compat import AirflowSkipException
 from lifeboat.airflow.operators.base import ALL, ApplicationOperator, chosen
-from lifeboat.site import Site
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from lifeboat.settings.config import BackupKind
+    from lifeboat.site import Site
 
 KEPT_FOR_CLEARING = ("failed", "upstream_failed")
 
