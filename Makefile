@@ -29,7 +29,7 @@ check: $(INSTALLED) ## Linters, types, and which layer imports which.
 test: check ## Everything that CI runs: linters, types, tests against real servers.
 	@scripts/system-packages demo test
 	@scripts/server-roots mysql mariadb-11.8 postgresql-17
-	.venv/bin/python -m pytest -n 2 --dist loadfile
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 matrix: $(INSTALLED) ## Run the whole path over every server, client and release of Airflow; write README's table.
 	@scripts/system-packages demo test

@@ -119,6 +119,11 @@ def as_root(*command: str) -> None:
     subprocess.run([*(() if os.geteuid() == 0 else ("sudo", "-n")), *command], check=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest, the tests with an Airflow of their own, so that no worker ends alone with them."""
+    items.sort(key=lambda item: "airflow_database" not in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(autouse=True)
 def own_secrets() -> None:
     """Let no test mask in its output what only another one keeps secret: some passwords are words of our messages."""
