@@ -76,7 +76,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests of servers that the run does without."""
+    """Deselect the tests of servers that the run does without; begin with those that have an Airflow of their own.
+
+    They take longest: no worker should end alone with one.
+    """
+    items.sort(key=lambda item: "airflow_database" not in getattr(item, "fixturenames", ()))
     without = {fixture for fixture, server in OF_ROOTS.items() if server in server_roots.left_out()}
     left = [item for item in items if without & servers_of(item)]
     if left:
@@ -117,11 +121,6 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def as_root(*command: str) -> None:
     """Run a command that only root may, as `scripts/system-packages` does."""
     subprocess.run([*(() if os.geteuid() == 0 else ("sudo", "-n")), *command], check=True)
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes longest, the tests with an Airflow of their own, so that no worker ends alone with them."""
-    items.sort(key=lambda item: "airflow_database" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from math import ceil
 
 from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, LastRead
@@ -18,6 +18,7 @@ from lifeboat.text import MEGABYTE, age_text, plural, size_text
 
 DAY = timedelta(days=1)
 IN_PROGRESS = timedelta(days=2)  # a rotation that has read something since goes on
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,11 @@ def due(
 
 def known_whole(archive: Archive, readings: Mapping[str, LastRead], now: datetime) -> datetime:
     """Return when an archive was last read back, or was stored; a time in the future says nothing."""
-    read = [readings[archive.key].at] if archive.key in readings else []
-    never = datetime.min.replace(tzinfo=UTC)
-    return next((time for time in (*read, archive.captured_at) if time <= now + SKEW), never)
+    latest = now + SKEW
+    read = readings.get(archive.key)
+    if read and read.at <= latest:
+        return read.at
+    return archive.captured_at if archive.captured_at <= latest else NEVER
 
 
 def nights(archives: Iterable[Archive], budget: int) -> int:

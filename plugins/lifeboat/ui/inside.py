@@ -8,7 +8,6 @@ from threading import Lock
 
 from lifeboat.actions import contents
 from lifeboat.actions.contents import Contents, Node
-from lifeboat.airflow import connections
 from lifeboat.airflow.site import site_of
 from lifeboat.errors import LifeboatError
 from lifeboat.settings.config import Settings
@@ -79,7 +78,7 @@ def _is_stale(call: BackgroundCall[Inside]) -> bool:
 def read_inside(settings: Settings, destination: str, application: str, key: str) -> Inside:
     """Read what an archive holds."""
     try:
-        place = connections.destination(destination, settings.destinations[destination])
+        place = site_of(settings).destination(destination)
         return Inside(contents.read(site_of(settings), place, application, key))
     except LifeboatError as error:
         return Inside(trouble=str(error))

@@ -10,7 +10,6 @@ from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from lifeboat.actions import survey
-from lifeboat.airflow import connections
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives
 from lifeboat.catalog.archives import Catalog, Kind, Proof
@@ -152,7 +151,7 @@ def read_destination(name: str, settings: Settings) -> Reading:
     """Read a destination: one listing, the newest proofs and markers. Whatever goes wrong is told in words."""
     endpoint = ""
     try:
-        destination = connections.destination(name, settings.destinations[name])
+        destination = site_of(settings).destination(name)
         endpoint = _endpoint(destination)
         return Reading(name, survey.examine(destination, site_of(settings)), endpoint=endpoint)
     except LifeboatError as error:
@@ -177,7 +176,7 @@ def endpoints(readings: Iterable[Reading]) -> dict[str, str]:
 def read_marker(settings: Settings, name: str, key: str) -> dict[str, Any] | None:
     """Return what the marker of an archive says, or None where it has none or cannot be read."""
     try:
-        return archives.read_marker(connections.destination(name, settings.destinations[name]), key)
+        return archives.read_marker(site_of(settings).destination(name), key)
     except LifeboatError as error:
         log.warning("The marker of %s cannot be read: %s", key, error)
         return None
