@@ -12,7 +12,6 @@ import pytest
 from airflow.timetables.base import DataInterval, TimeRestriction
 from airflow.timetables.trigger import CronTriggerTimetable
 from lifeboat.actions import check, cleanup
-from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives
 from lifeboat.decide import schedules
 from lifeboat.decide.health import Finding
@@ -108,9 +107,7 @@ class World:
         """Return all that is not healthy now."""
         examined = [check.judge(name, self._found(name), SETTINGS, ["Shop"], self.now) for name in self._stored]
         found = [finding for each in examined for finding in each.findings]
-        found += check.compare(
-            site_of(SETTINGS), ["Shop"], {each.destination: each.held for each in examined}, self.now
-        )
+        found += check.compare(SETTINGS, ["Shop"], {each.destination: each.held for each in examined}, self.now)
         plans = {dag_id: Schedule(False, self._missed.get(dag_id, due)) for dag_id, due in self._next.items()}
         found += schedules.check(plans, self.now)
         return [finding for finding in found if finding.verdict != "healthy"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lifeboat.databases import Engine
 from lifeboat.errors import LifeboatError
@@ -52,6 +52,28 @@ class Connections(Protocol):
         """Return the name of the scheduler's own database; '' if it is not known, or a file."""
 
 
+class Refusal(NamedTuple):
+    """Why no restore would load a database by the login that the settings give it.
+
+    :param advice: what to do about it.
+    """
+
+    text: str
+    advice: str
+
+
+def refusal_to_load(connections: Connections, database: Database, scratch: Path) -> Refusal | None:
+    """Return why no restore would load a database; None if one would."""
+    login = database.for_restore
+    try:
+        connections.engine(login, scratch).check_load(database.name)
+    except LifeboatError as error:
+        other = "" if database.restore_connection else " Or name another connection as restore_connection."
+        text = f"no restore of {database.name} would load by Airflow connection {login.connection!r}: {error.message}"
+        return Refusal(text, f"{error.hint}{other}".strip())
+    return None
+
+
 @dataclass(frozen=True)
 class Site:
     """Where actions take place.
@@ -74,15 +96,9 @@ class Site:
         """
         return self.connections.engine(database, self.settings.scratch)
 
-    def refusal_to_load(self, database: Database) -> str:
-        """Return why a restore would refuse the restore connection that the settings name; '' if it would not."""
-        if database.restore_connection in (None, database.connection):
-            return ""
-        try:
-            self.engine(database.for_restore).check_load(database.name)
-        except LifeboatError as error:
-            return str(error)
-        return ""
+    def refusal_to_load(self, database: Database) -> Refusal | None:
+        """Return why no restore would load a database; None if one would."""
+        return refusal_to_load(self.connections, database, self.settings.scratch)
 
     def staging(self) -> Staging:
         """Return the root of staging.

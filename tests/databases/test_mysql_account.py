@@ -90,6 +90,33 @@ def all_there_is(server: Database) -> str:
     )
 
 
+MARKED_BY_OTHERS = {
+    "a table": "CREATE TABLE _lifeboat_restore_unfinished (restored TEXT, archive TEXT);"
+    "INSERT INTO _lifeboat_restore_unfinished VALUES (database(), 'k')",
+    "a view": "CREATE VIEW _lifeboat_restore_unfinished AS SELECT 'copy_%' AS restored, 'k' AS archive",
+    "another schema's": "{root} VIEW _lifeboat_restore_unfinished AS SELECT 'victim' AS restored, 'k' AS archive",
+    "a broken one": "{root} VIEW _lifeboat_restore_unfinished AS SELECT gone FROM x;ALTER TABLE x RENAME y",
+}
+
+
+@pytest.mark.parametrize("sql", MARKED_BY_OTHERS.values(), ids=MARKED_BY_OTHERS)
+def test_a_mark_that_no_restore_of_this_account_made_lets_none_begin(
+    server: Database, copy: str, login: str, sql: str
+) -> None:
+    server.run(f"CREATE DATABASE `{copy}`; GRANT ALL ON `copy\\_\\%`.* TO {login}")
+    connection = server.connect() if "{root}" in sql else server.connect(user="limited", password=PASSWORD)
+    with contextlib.closing(connection):
+        session = Session(connection)
+        for each in (f"USE `{copy}`", "CREATE TABLE x (gone INT)", *sql.format(root="CREATE").split(";")):
+            session.execute(each.encode())
+        before = server.run("SHOW TABLES", copy)
+    assert engine(server).databases()[copy], "it holds data"
+    for exists, said in ((False, "Somebody made a database"), (True, "did not make: nothing was changed")):
+        with pytest.raises(RestoreError, match=said), engine(server).target(Target(copy, "key", exists=exists)):
+            pass
+    assert server.run("SHOW TABLES", copy) == before
+
+
 class Fooled:
     """Reads nothing, and takes every statement for one that stays in its schema."""
 
@@ -480,10 +507,12 @@ def test_code_of_roots_is_replaced_by_who_is_as_mighty_and_by_nobody_else(mysql:
     mysql.run("DROP DATABASE `copy_%`; DROP USER limited@localhost")
 
 
-def test_views_have_their_owners_again_though_these_have_no_rights(server: Database, copy: str) -> None:
+@pytest.mark.parametrize("more", [0, 80], ids=["few", "over several connections"])
+def test_views_have_their_owners_again_though_these_have_no_rights(server: Database, copy: str, more: int) -> None:
     server.run(f"DROP USER IF EXISTS poor@localhost; CREATE USER poor@localhost IDENTIFIED BY '{PASSWORD}'")
     view = b"CREATE DEFINER=`poor`@`localhost` SQL SECURITY DEFINER VIEW `%b` AS select `%b`.`id` AS `id` from `%b`;\n"
-    reads = ((b"b", b"t"), (b"a", b"b"), (b"c", b"a"))
+    reads = [(b"b", b"t"), (b"a", b"b"), (b"c", b"a")]
+    reads += [(b"v%d" % number, b"v%d" % (number - 20) if number >= 20 else b"c") for number in range(more)]
     sql = b"CREATE TABLE `t` (`id` int);\n" + b"".join(view % (name, what, what) for name, what in reads)
     loading = engine(server)
     with filling(loading, server, copy):

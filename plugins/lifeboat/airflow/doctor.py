@@ -32,6 +32,7 @@ from lifeboat.files import selection
 from lifeboat.settings import config, unreadable
 from lifeboat.settings.config import Settings
 from lifeboat.settings.unreadable import Unreadable
+from lifeboat.site import refusal_to_load
 from lifeboat.support import clock, transport
 from lifeboat.text import age_text, plural, size_text
 
@@ -293,16 +294,10 @@ def _dump(database: Database, scratch: Path) -> Iterator[Told]:
 
 
 def _load(database: Database, scratch: Path) -> Iterator[Told]:
-    login = f"Airflow connection {database.for_restore.connection!r}"
-    try:
-        connections.engine(database.for_restore, scratch).check_load(database.name)
-    except LifeboatError as error:
-        if database.restore_connection:
-            raise
-        advice = f"{error.hint} Or name another connection as restore_connection.".strip()
-        yield Told("warning", f"no restore would load by {login}: {error.message}", advice)
+    if refusal := refusal_to_load(connections, database, scratch):
+        yield Told("broken" if database.restore_connection else "warning", refusal.text, refusal.advice)
     else:
-        yield Told("well", f"restores may load by {login}")
+        yield Told("well", f"restores may load by Airflow connection {database.for_restore.connection!r}")
 
 
 def _extensions(database: Database, scratch: Path) -> Iterator[Told]:

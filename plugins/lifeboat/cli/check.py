@@ -40,7 +40,8 @@ def check_health(
     with ThreadPoolExecutor(len(wanted)) as pool:
         examined = list(pool.map(examine, wanted))
     findings = [finding for each in examined for finding in each.findings]
-    findings += check.compare(site, names, {each.destination: each.held for each in examined}, now)
+    findings += check.compare(site.settings, names, {each.destination: each.held for each in examined}, now)
+    findings += check.loads(site, names)
     if application is None and not destination:
         findings += neglected.check(site)
     verdict = health.verdict(findings)

@@ -9,7 +9,6 @@ from typing import Literal
 
 from lifeboat.actions import check
 from lifeboat.actions.neglected import NEGLECTED
-from lifeboat.airflow.site import site_of
 from lifeboat.catalog.archives import Catalog, Kind, Proof
 from lifeboat.decide import health
 from lifeboat.decide.health import Finding, Verdict
@@ -113,7 +112,7 @@ def findings_of(settings: Settings, readings: Mapping[str, Reading], now: dateti
             held[name] = examined.held
         elif reading.trouble:
             findings.append(health.unreachable(health.EVERYTHING, name, reading.trouble))
-    return findings + check.compare(site_of(settings), settings.applications, held, now)
+    return findings + check.compare(settings, settings.applications, held, now)
 
 
 def neglected(left: object, at: datetime, now: datetime) -> list[Finding]:

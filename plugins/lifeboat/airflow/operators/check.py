@@ -74,7 +74,7 @@ class CompareDestinationsOperator(LifeboatOperator):
         applications = list(site.settings.applications) if wanted == ALL else [wanted]
         held = {name: check.times_from_json(facts["held"]) for name, facts in found.items()}
         now = site.now()
-        findings = check.compare(site, applications, held, now)
+        findings = [*check.compare(site.settings, applications, held, now), *check.loads(site, applications)]
         if wanted == ALL:
             alone = list(neglected.check(site))
             ti.xcom_push(key=NEGLECTED, value=[finding.text for finding in alone])

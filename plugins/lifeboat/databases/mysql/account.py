@@ -78,7 +78,7 @@ def confined(
     :param required: the restore connection itself will not do, whatever its rights.
     :raises RestoreError: the restore connection may not make one, and reaches beyond the schema.
     """
-    code = Code(session, in_place=in_place)
+    code = Code(session, connect, in_place=in_place)
     login = replace(server, user=PREFIX + secrets.token_hex(8), password=_password())
     with session.lock(login.user):
         if (denied := _made(session, login, schema)) is None:
@@ -216,7 +216,7 @@ def _hash(password: str) -> str:
 
 def _retire(session: Session, name: str) -> bool:
     """Drop an account, or lock it where code of a schema that is whole is its own; return whether it is gone."""
-    whole = {schema for _, schema, _ in mysql_code.belonging(session, name, "")} - set(mysql_schema.unfinished(session))
+    whole = {schema for _, schema, _ in mysql_code.belonging(session, name, "")} - mysql_schema.unfinished(session)
     if not whole:
         _drop(session, name)
         return True

@@ -39,7 +39,7 @@ log = logger(__name__)
 
 _NAME = r"""`(?:[^`]|``)+`|"(?:[^"]|"")+"|\*"""  # in double quotes where sql_mode has ANSI_QUOTES
 _GRANT = re.compile(rf"GRANT (?P<what>.+?) ON (?P<schema>{_NAME})\.(?P<table>{_NAME}) TO ")
-UNFINISHED = "_lifeboat_restore_unfinished"  # table in a schema that a restore is filling, or left half-way
+UNFINISHED = "_lifeboat_restore_unfinished"  # view in a schema that a restore is filling, or left half-way
 LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
 LOCK_POLL = 15
 NAMED = 20  # tables or routines that a message names
@@ -82,6 +82,10 @@ HINTS = CONNECTION_HINTS | {
     1356: Lasting("A view refers to something that is gone; repair or drop the view, or list it in exclude_tables."),
     1370: Lasting("Grant the connection's user EXECUTE on that database: its views call functions."),
     1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
+    1690: Lasting(
+        "A column is computed as NO_UNSIGNED_SUBTRACTION has it, which dump clients do not set: add CAST(... AS SIGNED)"
+        " to its expression, or list its table in exclude_tables."
+    ),
     1814: Lasting(
         "A table has no tablespace; import it (ALTER TABLE ... IMPORT TABLESPACE), or list it in exclude_tables."
     ),
@@ -365,7 +369,7 @@ class Session:
         ):
             raise DumpError(
                 "A restore is filling the database, or left it half-way.",
-                "Run that restore again; if the database is whole all the same, drop the table " + UNFINISHED + ".",
+                f"Run that restore again; if the database is whole all the same, drop {UNFINISHED}, a view or a table.",
             )
 
     def check_excluded(self, database: str, excluded: Sequence[str], warnings: list[str]) -> list[str]:
