@@ -152,7 +152,7 @@ def test_a_grant_that_dumps_lack(installed: Configure, users: MariaDB, tmp_path:
         "SHOW VIEW ON shop.*": "SHOW VIEW command denied",
         "TRIGGER ON shop.*": "lacks TRIGGER",
         "EVENT ON shop.*": "denied",
-        "SELECT ON dump.proc": "may not read ",
+        "SELECT ON mysql.proc": "may not read ",
     }.items():
         users.run(f"REVOKE {right} FROM lifeboat_backup")
         finding = only("broken")

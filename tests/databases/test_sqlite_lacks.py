@@ -230,7 +230,7 @@ def test_how_long_writers_waited_is_said(
 ) -> None:
     said: list[str] = []
     log = logging.getLogger("test")
-    monkeypatch.setattr("lifeboat.databases.sqlite.log", log)
+    monkeypatch.setattr("lifeboat.databases.sqlite.engine.log", log)
     monkeypatch.setattr(log, "info", lambda text, *values: said.append(text % values))
     fill(path, f"PRAGMA journal_mode = {mode}; CREATE TABLE t (a)")
     take(engine)
