@@ -20,9 +20,10 @@ up: $(INSTALLED) ## The same with Airflow's UI, on 127.0.0.1, until Ctrl-C.
 	@scripts/system-packages demo
 	@.venv/bin/python -m include.demo up
 
-check: $(INSTALLED) ## Linters, types, and which layer imports which.
+check: $(INSTALLED) ## Linters, spelling, types, and which layer imports which.
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	.venv/bin/codespell *.md docs include/*.yaml --skip '*.png'
 	.venv/bin/mypy
 	PYTHONPATH=plugins .venv/bin/lint-imports --no-cache
 
@@ -48,7 +49,7 @@ bench: $(INSTALLED) ## Time a backup beside its peers; one table.
 	@scripts/server-roots mysql
 	@.venv/bin/python -m tests.bench
 
-docs: $(INSTALLED) ## Write docs/CONFIGURATION.md from the model of the settings.
+docs: $(INSTALLED) ## Write docs/CONFIGURATION.md and the settings' JSON Schema from their models.
 	@.venv/bin/python -m docs.configuration
 
 dist: $(INSTALLED) ## Build the package: a wheel and a source distribution, in dist/.
@@ -61,11 +62,11 @@ image-check: $(INSTALLED) ## Build the image and run the compose file without Do
 	@scripts/system-packages image
 	@.venv/bin/python -m tests.image
 
-screenshots: $(INSTALLED) ## Take the README's pictures of the Backups page anew.
+screenshots: $(INSTALLED) ## Take the README's pictures of the Backups page again.
 	@scripts/system-packages demo test
 	@.venv/bin/python -m include.demo screenshots
 
-lock: $(INSTALLED) ## Pin the whole tree of requirements anew.
+lock: $(INSTALLED) ## Pin the whole tree of requirements again.
 	.venv/bin/uv pip compile -q --universal --generate-hashes --python-version 3.11 --custom-compile-command "make lock" \
 		requirements-dev.txt -o requirements.lock
 

@@ -1,4 +1,4 @@
-"""``make docs``: writes CONFIGURATION.md from the model of the settings, so that it cannot say anything else."""
+"""``make docs``: write CONFIGURATION.md and the JSON Schema of the settings file from the models of the settings."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from lifeboat.settings import config
 from pydantic import BaseModel
 
 PAGE = Path(__file__).with_name("CONFIGURATION.md")
-HEAD = """# Every key of the settings
+SCHEMA = Path(__file__).parent / "schemas" / "settings.schema.json"
+HEAD = """# Configuration
 
 <!-- `make docs` writes this page from plugins/lifeboat/settings/config.py; a test compares them. -->
 
-One YAML file: `include/backup.yaml` of the project, or what `LIFEBOAT_CONFIG` names. A mistake in it stops
-no DAG: each keeps its schedule, and its one task fails with the file, the key and the fix; `settings_watch` tells of it
-within a quarter of an hour, by the channels that the file still names, or else by those that were used last.
-`lifeboat plan-files` and `lifeboat check` say it on a shell. The file
-holds no secret: a *connection* is the id of an Airflow connection. Unknown keys are refused, and keys that stand twice.
+The settings are one YAML file: `include/backup.yaml` of the project, or the file named by `LIFEBOAT_CONFIG`. It holds
+no secrets: a *connection* is the id of an Airflow connection. Unknown and duplicate keys are errors.
+
+Editors complete and check the file from [its JSON Schema](schemas/settings.schema.json), which its first line names.
+
+A mistake in the file stops no DAG: each keeps its schedule, and its one task fails with the file, the key and the fix.
+`settings_watch` reports the mistake within a quarter of an hour, through the channels that the file still names, or
+else through those used last. In a shell, `lifeboat plan-files` and `lifeboat check` report it.
 
 """
-PLACES: dict[type[BaseModel], str] = {  # where a model stands in the file, in the order of the page
+PLACES: dict[type[BaseModel], str] = {  # each model and its place in the file, in the order of the page
     config.Settings: "The file",
     config.DiskDestination: "destinations.NAME, with `type: disk`",
     config.S3Destination: "destinations.NAME, with `type: s3`",
@@ -46,7 +50,7 @@ PLACES: dict[type[BaseModel], str] = {  # where a model stands in the file, in t
     config.EmailAlerts: "alerts.email",
     config.Metrics: "metrics",
 }
-NAMES = {"integer": "whole number", "number": "number", "boolean": "true, false", "null": "null"}
+NAMES = {"integer": "integer", "number": "number", "boolean": "boolean", "null": "null"}
 BOUNDS = (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"))
 
 
@@ -61,20 +65,20 @@ def section(model: type[BaseModel], place: str) -> Iterator[str]:
     yield f"## {place}\n"
     if summary:
         yield f"{summary}\n"
-    yield "| key | takes | when left out | is |"
+    yield "| key | type | default | description |"
     yield "|---|---|---|---|"
     schema = model.model_json_schema()
     for name, field in model.model_fields.items():
         takes = kind(schema["properties"][name])
         value = field.get_default(call_default_factory=True)
-        left_out = "must be there" if field.is_required() else default(model, name, value)
-        cells = [f"`{name}`", takes, left_out, meanings[name]]
+        omitted = "required" if field.is_required() else default(model, name, value)
+        cells = [f"`{name}`", takes, omitted, meanings[name]]
         yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
     yield ""
 
 
 def documented(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
-    """Return what a model's docstring says of it, and of each of its fields; those of its parents are its own, too."""
+    """Return the description of a model and of each of its fields, inherited ones included, from the docstrings."""
     meanings: dict[str, str] = {}
     summary = ""
     for one in reversed([parent for parent in model.__mro__ if issubclass(parent, BaseModel) and parent in PLACES]):
@@ -90,7 +94,7 @@ def readable(text: str) -> str:
 
 
 def kind(schema: dict[str, Any]) -> str:
-    """Say in words what a key takes."""
+    """Describe the type of a key as text."""
     match schema:
         case {"anyOf": alternatives}:
             text = " or ".join(dict.fromkeys(map(kind, alternatives)))
@@ -99,33 +103,63 @@ def kind(schema: dict[str, Any]) -> str:
         case {"const": value}:
             text = f"`{value}`"
         case {"type": "array", "items": items}:
-            text = f"list of {kind(items)}"
+            text = f"list of {kind(items)}" if "enum" in items else f"list of {kind(items)}s"
         case {"type": "object"}:
-            text = "names, each with keys of its own"
+            text = "mapping of names"
         case {"$ref": "#/$defs/Bucket"}:
             text = "bucket"
         case {"$ref": _} | {"oneOf": _}:
-            text = "keys of its own"
+            text = "mapping"
         case {"description": _}:
             text = "connection"
         case {"format": "path"}:
             text = "absolute path"
         case _:
             bounds = [f"{words} {schema[bound]}" for bound, words in BOUNDS if schema.get(bound)]
-            text = ", ".join([NAMES.get(schema.get("type", ""), "text"), *bounds])
+            text = ", ".join([NAMES.get(schema.get("type", ""), "string"), *bounds])
     return text
 
 
 def default(model: type[BaseModel], name: str, value: Any) -> str:
-    """Say in words what holds when a key is left out."""
+    """Describe as text what applies if a key is omitted."""
     if model is config.Periods:
         return "as for all kinds"
-    policy = {field.name: field.default for field in fields(Policy)}
-    value = policy.get(name, value)
+    value = effective(name, value)
     if isinstance(value, BaseModel) or value in (None, (), ""):
         return ""
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 
 
+def effective(name: str, value: Any) -> Any:
+    """Return the default that applies to a key: models of retention hold overrides, the policy has the numbers."""
+    return {field.name: field.default for field in fields(Policy)}.get(name, value)
+
+
+def schema_text() -> str:
+    """Return the JSON Schema of the settings file, with a description of each key for editors."""
+    schema = config.Settings.model_json_schema()
+    definitions = schema["$defs"]
+    definitions["Bucket"] = {"type": "string", "pattern": "^s3://[^@/]+@[^@/]{3,63}(/.*)?$"}  # written as one text
+    for model in PLACES:
+        describe(schema if model is config.Settings else definitions[model.__name__], model)
+    schema |= {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Settings of Lifeboat"}
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Put a model's descriptions and the defaults that apply into its schema."""
+    summary, meanings = documented(model)
+    schema["description"] = summary
+    for name, key in schema["properties"].items():
+        key["description"] = meanings[name]
+        key.pop("title", None)
+        if isinstance(key.get("default"), dict) or model is config.Periods:
+            del key["default"]  # overrides: an omitted key applies what the next wider block says
+        elif "default" in key:
+            key["default"] = effective(name, key["default"])
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    SCHEMA.parent.mkdir(exist_ok=True)
+    SCHEMA.write_text(schema_text(), encoding="utf-8")

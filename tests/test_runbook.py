@@ -151,7 +151,7 @@ def test_what_is_unpacked_by_hand_is_checked_before_it_is_loaded(tmp_path: Path,
 
 
 def test_every_step_of_the_old_procedure_has_its_counterpart() -> None:
-    table = RUNBOOK[RUNBOOK.index("## Where the old procedure went") :]
+    table = RUNBOOK[RUNBOOK.index("## Procedures from laravel-backup") :]
     for step in ("locate the backup file", "extract it", "import it", "full application recovery", "cache:clear"):
         assert step in table
     chapters = re.findall(r"\*([A-Z][^*]+)\*", table)

@@ -1,4 +1,4 @@
-"""The users that README.md tells to make can back up and restore, and those with less are refused in a sentence."""
+"""The users that BACKUP.md and RECOVERY.md create can back up and restore; users with less are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from lifeboat.errors import DumpError
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = {"backups": (DOCS / "BACKUP.md").read_text(), "restores": (DOCS / "RECOVERY.md").read_text()}
 SHOP, COPY = "shop", "shop_copy"
 SQL = """
 CREATE TABLE t (id INT PRIMARY KEY, n INT); INSERT INTO t VALUES (1, 2), (2, 3);
@@ -31,14 +32,14 @@ NAMES = ("mysql", "mariadb", "mariadb_118")
 
 
 def statements(purpose: str, family: str) -> str:
-    """Return the SQL that README.md has for a purpose."""
-    (block,) = re.findall(rf"    -- {family}[^\n]*: {purpose}\n((?:    [^\n]+\n)+)", README)
+    """Return the SQL that the documentation has for a purpose."""
+    (block,) = re.findall(rf"    -- {family}[^\n]*: {purpose}\n((?:    [^\n]+\n)+)", PAGES[purpose])
     return "\n".join(line.strip() for line in str(block).splitlines()).replace("PASSWORD", "pw")
 
 
 @pytest.fixture(params=NAMES)
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[MySQL | MariaDB | MariaDB118]:
-    """A server with a shop and README's users, whose own client is first in PATH."""
+    """A server with a shop and the documented users, whose own client is first in PATH."""
     found: MySQL | MariaDB | MariaDB118 = request.getfixturevalue(request.param)
     if found.path:
         monkeypatch.setenv("PATH", f"{found.path}:{os.environ['PATH']}")

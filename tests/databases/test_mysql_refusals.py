@@ -128,7 +128,7 @@ def said(node: ast.expr | None) -> Iterator[str]:
 def sentences() -> Iterator[str]:
     """Yield all in which the reader, the grammar and the loads refuse something."""
     for module in MODULES:
-        tree = ast.parse((Path(databases.__file__).parent / f"mysql_{module}.py").read_text(encoding="utf-8"))
+        tree = ast.parse((Path(databases.__file__).parent / "mysql" / f"{module}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
                 yield from said(node.args[0])

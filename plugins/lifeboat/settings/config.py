@@ -1,4 +1,4 @@
-"""The settings: what to protect, where to, and who hears of it. One YAML file, no secrets in it."""
+"""The settings: what to back up, where to store it, whom to notify. One YAML file without secrets."""
 
 from __future__ import annotations
 
@@ -162,16 +162,16 @@ class _Model(BaseModel):
 class Database(_Model):
     """One database to dump.
 
-    :param name: of the database on its server, or of its file without suffix; also the name of its dump.
-    :param engine: what kind of database it is. Not read off the connection's type: secrets backends are asked when
-        something runs, names of dumps and of copies are known before.
+    :param name: name of the database on its server, or of its file without extension; also the name of its dump.
+    :param engine: kind of database. Not derived from the connection's type, because secrets backends are queried
+        only at run time, and names of dumps and of copies are known before.
     :param connection: Airflow connection of type ``mysql``, ``postgres`` or ``sqlite``.
-    :param restore_connection: the same for restores, whose user must be allowed to create schemas and accounts;
-        `connection` when left out.
-    :param extensions_connection: PostgreSQL only: a user who can create extensions that need a superuser, as PostGIS
-        does. Only CREATE EXTENSION runs as that user, in a database that is still empty.
-    :param exclude_tables: tables left out, structure and rows; of PostgreSQL and SQLite the rows only, for there a
-        restore replaces the whole database. Those of PostgreSQL take their partitions, and what inherits, along.
+    :param restore_connection: connection for restores, whose user must be allowed to create schemas and accounts;
+        default: `connection`.
+    :param extensions_connection: PostgreSQL only: connection of a user who can create extensions that need a superuser,
+        such as PostGIS. Only CREATE EXTENSION runs as that user, in a database that is still empty.
+    :param exclude_tables: tables to omit, structure and rows; in PostgreSQL and SQLite the rows only, because there a
+        restore replaces the whole database. In PostgreSQL this includes partitions and inheriting tables.
     """
 
     name: str = Field(min_length=1)
@@ -211,13 +211,14 @@ class Encryption(_Model):
 
 
 class Periods(_Model):
-    """Numbers of retention that are overridden; those that are left out stay as they are.
+    """Overrides of retention periods; omitted ones stay unchanged.
 
-    :param keep_all_for_days: every archive is kept that long.
-    :param keep_daily_for_days: then the newest of each day, that many days more.
-    :param keep_weekly_for_weeks: then the newest of each ISO week, that many weeks more.
-    :param keep_monthly_for_months: then the newest of each month, that many months more.
-    :param keep_yearly_for_years: then the newest of each year, that many years more; older ones go.
+    :param keep_all_for_days: number of days for which every archive is kept.
+    :param keep_daily_for_days: number of days after that for which the newest of each day is kept.
+    :param keep_weekly_for_weeks: number of weeks after that for which the newest of each ISO week is kept.
+    :param keep_monthly_for_months: number of months after that for which the newest of each month is kept.
+    :param keep_yearly_for_years: number of years after that for which the newest of each year is kept; older archives
+        are deleted.
     """
 
     keep_all_for_days: Annotated[int, Field(ge=0, le=100_000, strict=True)] = 0
@@ -233,14 +234,14 @@ class Periods(_Model):
 
 
 class Retention(Periods):
-    """How long archives are kept. A destination and an application may override each number, a kind as well.
+    """How long archives are kept. Destinations and applications can override each number, and kinds the periods.
 
     :param delete_oldest_above_megabytes: cap of an application's archives at a destination, in units of 1024 * 1024
         bytes; null: none.
-    :param keep_until_proven: delete an archive only when a newer one of its kind is proven by a drill.
-    :param database: numbers of archives of that kind only.
-    :param application: numbers of archives of that kind only.
-    :param legacy: numbers of laravel-backup's archives only.
+    :param keep_until_proven: delete an archive only after a drill has proven a newer one of its kind.
+    :param database: overrides for archives of kind ``database``.
+    :param application: overrides for archives of kind ``application``.
+    :param legacy: overrides for laravel-backup's archives.
     """
 
     delete_oldest_above_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = None
@@ -257,18 +258,18 @@ class Retention(Periods):
 
 
 class Health(_Model):
-    """When backups are unhealthy. An application may override each number.
+    """Limits beyond which backups are unhealthy. An application can override each number.
 
-    :param database_max_days: how old the newest archive of kind ``database`` may be.
-    :param application_max_days: how old the newest archive of kind ``application`` may be.
-    :param max_storage_megabytes: of all archives of an application at a destination, in units of 1024 * 1024 bytes;
-        null: no limit.
-    :param size_factor: by how much the newest archive may be smaller or larger than usual; null: no limit.
-    :param known_limits: how many things the newest archive may lack or hold inexactly (FLOAT columns, say), as the
-        backup reported them; more are a finding.
-    :param rpo_hours: the stated recovery point objective; null: none is stated.
-    :param rto_hours: the stated recovery time objective, which drills measure; null: none is stated.
-    :param proof_max_days: how old the newest proof may be; null: none is asked for.
+    :param database_max_days: maximum age of the newest archive of kind ``database``.
+    :param application_max_days: maximum age of the newest archive of kind ``application``.
+    :param max_storage_megabytes: maximum size of all archives of an application at a destination, in units of 1024 *
+        1024 bytes; null: no limit.
+    :param size_factor: factor by which the newest archive may be smaller or larger than usual; null: no limit.
+    :param known_limits: accepted number of limits that the backup reported in the newest archive (FLOAT columns, for
+        example); more are a finding.
+    :param rpo_hours: recovery point objective; null: none.
+    :param rto_hours: recovery time objective, which drills measure; null: none.
+    :param proof_max_days: maximum age of the newest proof; null: no limit.
     """
 
     database_max_days: Days = 1.25
@@ -282,12 +283,12 @@ class Health(_Model):
 
 
 class ReadBack(_Model):
-    """How archives are read back in turn each night. A destination may override each number.
+    """How archives are read back in turn each night. A destination can override each number.
 
-    :param megabytes_per_night: at each destination, in units of 1024 * 1024 bytes; a larger archive is read alone. 0:
-        nothing is read. When left out, 20480 at a disk and 1024 at a bucket, whose provider may charge for reading.
-    :param within_days: time in which every archive is read; what takes longer is a finding. When left out, 30 at a disk
-        and 90 at a bucket.
+    :param megabytes_per_night: budget at each destination, in units of 1024 * 1024 bytes; a larger archive is read
+        alone. 0: nothing is read. Default: 20480 at a disk and 1024 at a bucket, whose provider may charge for reads.
+    :param within_days: time in which every archive is read; a budget too small for it is a finding. Default: 30 at a
+        disk and 90 at a bucket.
     """
 
     megabytes_per_night: Annotated[int, Field(ge=0, strict=True)] | None = None
@@ -295,12 +296,12 @@ class ReadBack(_Model):
 
 
 class DiskDestination(_Model):
-    """A directory, usually of another disk.
+    """A directory, usually on another disk.
 
-    :param type: says that it is one.
+    :param type: kind of destination.
     :param path: absolute path of the directory; `lifeboat init` creates and marks it, once.
-    :param retention: overrides the file's ``retention`` for archives here.
-    :param read_back: overrides the file's ``read_back``.
+    :param retention: overrides of the file's ``retention`` for archives here.
+    :param read_back: overrides of the file's ``read_back``.
     """
 
     type: Literal["disk"]
@@ -319,10 +320,10 @@ class DiskDestination(_Model):
 
 
 class ObjectLock(_Model):
-    """How a bucket locks archives against deletion and against being replaced; see docs/IMMUTABILITY.md.
+    """Lock of archives in a bucket against deletion and replacement; see docs/IMMUTABILITY.md.
 
-    :param mode: ``governance``: who has the right to may lift a lock; ``compliance``: nobody may.
-    :param days: since the capture; clean-ups leave an archive alone until they are over.
+    :param mode: ``governance``: users with s3:BypassGovernanceRetention can remove a lock; ``compliance``: nobody can.
+    :param days: duration of the lock, from the capture; clean-ups keep an archive until it expires.
     """
 
     mode: Literal["governance", "compliance"]
@@ -332,17 +333,18 @@ class ObjectLock(_Model):
 class S3Destination(_Model):
     """A bucket of S3 or of a server that speaks its protocol.
 
-    :param type: says that it is one.
+    :param type: kind of destination.
     :param connection: Airflow connection of type ``aws``; endpoint and path style are its extras.
-    :param cleanup_connection: the same for what deletes, clean-ups and drills; `connection` when left out.
+    :param cleanup_connection: connection for deletions, by clean-ups and drills; default: `connection`.
     :param bucket: name of the bucket, which must exist.
-    :param prefix: key prefix inside the bucket, without slashes at its ends.
-    :param object_lock: for new archives; the bucket must have Object Lock enabled.
-    :param server_side_encryption: asked for with everything that is stored; as the bucket is set when left out.
-    :param kms_key: id or ARN of the key for ``aws:kms``; the provider's own when left out.
-    :param storage_class: of everything that is stored, as in ``STANDARD_IA``; reading must not need a restore before.
-    :param retention: overrides the file's ``retention`` for archives here.
-    :param read_back: overrides the file's ``read_back``.
+    :param prefix: key prefix inside the bucket, without leading and trailing slashes.
+    :param object_lock: lock for new archives; the bucket must have Object Lock enabled.
+    :param server_side_encryption: encryption requested for every stored object; default: the bucket's own.
+    :param kms_key: id or ARN of the key for ``aws:kms``; default: the provider's own.
+    :param storage_class: class of every stored object, for example ``STANDARD_IA``; it must be readable without a
+        restore request.
+    :param retention: overrides of the file's ``retention`` for archives here.
+    :param read_back: overrides of the file's ``read_back``.
     """
 
     type: Literal["s3"]
@@ -378,18 +380,18 @@ Destination = Annotated[DiskDestination | S3Destination, Field(discriminator="ty
 
 
 class Files(_Model):
-    """Which files of an application belong in its archives.
+    """Selection of an application's files.
 
-    Patterns are paths or globs relative to the root: ``*`` and ``?`` stay within one folder, ``**`` does not, and what
-    matches a folder takes all that is below it. What is excluded stays out whatever includes it.
+    Patterns are paths or globs relative to the root: ``*`` and ``?`` stay within one folder, ``**`` crosses folders,
+    and a pattern that matches a folder includes everything below it. Exclusion wins over inclusion.
 
     :param root: directory of the application.
-    :param include: what goes in; everything when left out.
-    :param exclude: what stays out; replaces the defaults, which suit a Laravel application.
-    :param follow_links: archive what symbolic links point to, instead of the links. Without it, a link out of
-        the root is a finding of the check: what it leads to is not archived.
-    :param on_error: what a file that cannot be read whole means for the backup.
-    :param queue: of the workers that have the files; Airflow's default queue when left out.
+    :param include: patterns to include; default: everything.
+    :param exclude: patterns to exclude; replaces the defaults, which suit a Laravel application.
+    :param follow_links: archive the targets of symbolic links instead of the links. Without it, a link out of the
+        root is a finding of the check, because its target is not archived.
+    :param on_error: effect on the backup of a file that cannot be read completely.
+    :param queue: queue of the workers that have the files; default: Airflow's default queue.
     """
 
     root: AbsolutePath
@@ -401,16 +403,16 @@ class Files(_Model):
 
 
 class Application(_Model):
-    """What is protected: a name, its databases and files, the destinations that keep its archives.
+    """One application: its databases and files, and the destinations of its archives.
 
-    :param databases: dumped together into one archive.
-    :param files: go into the archives of kind ``application``, beside the databases.
-    :param destinations: names from the file's ``destinations``; all of them when left out.
-    :param encryption: overrides the file's ``encryption``.
-    :param after_restore: commands run in a restored folder, one after the other, without a shell.
-    :param retention: overrides the file's and the destination's; a cap here counts this application alone.
-    :param health: overrides the file's ``health``.
-    :param legacy_until: overrides the file's.
+    :param databases: databases, dumped together into one archive.
+    :param files: files for the archives of kind ``application``, next to the databases.
+    :param destinations: names from the file's ``destinations``; default: all of them.
+    :param encryption: override of the file's ``encryption``.
+    :param after_restore: commands to run in a restored folder, one after the other, without a shell.
+    :param retention: overrides of the file's and the destination's; a cap here counts this application alone.
+    :param health: overrides of the file's ``health``.
+    :param legacy_until: override of the file's ``legacy_until``.
     """
 
     databases: tuple[Database, ...] = ()
@@ -480,13 +482,13 @@ DagId = Literal["backup_database", "backup_application", "backup_cleanup", "back
 
 
 class Alerts(_Model):
-    """Who hears of a failed run; a channel that is left out is off.
+    """Notification channels for failed runs; omitted channels are off.
 
-    :param slack: where messages go.
-    :param email: whom mail goes to.
-    :param on_success: DAGs whose successful runs are told, too.
-    :param dead_man: Airflow connection of type ``http`` that every healthy check asks for, so that whoever waits for
-        it there notices when Airflow itself is dead; its password is the URL.
+    :param slack: Slack channel.
+    :param email: email recipients.
+    :param on_success: DAGs that also report successful runs.
+    :param dead_man: Airflow connection of type ``http`` whose password is the heartbeat URL, pinged after every healthy
+        check. Let a monitoring service alert when pings stop, which happens when Airflow itself is down.
     """
 
     slack: SlackAlerts | None = None
@@ -496,9 +498,9 @@ class Alerts(_Model):
 
 
 class Restore(_Model):
-    """:param require_approval: somebody else must approve a restore in Airflow's UI before it changes anything.
-    :param directory: below which files may be restored to any new directory; beside the application's root only when
-        left out. It holds for the command line as well.
+    """:param require_approval: a second person must approve a restore in Airflow's UI before it changes anything.
+    :param directory: directory below which files can be restored to any new directory, also from the command line;
+        default: next to the application's root only.
     """
 
     require_approval: Switch = False
@@ -506,16 +508,16 @@ class Restore(_Model):
 
 
 class Drill(_Model):
-    """How restores are rehearsed.
+    """How restores are tested.
 
-    :param connection: Airflow connection of a server where scratch databases may be made: of MySQL, or of several
-        engines by their names.
-    :param extensions_connection: the same of PostgreSQL's scratch server, for a user who may make extensions that only
-        superusers make.
-    :param production: use each database's own server instead: an explicit permission.
-    :param directory: for the files while they are compared; a folder of staging when left out.
-    :param archives: how many of each kind are rehearsed per destination: the newest, then those unproven for longest.
-    :param schedule: a cron expression, or ``after backup``.
+    :param connection: Airflow connection of a server for scratch databases: of MySQL, or a mapping of engines to
+        connections.
+    :param extensions_connection: connection to PostgreSQL's scratch server of a user who can create extensions that
+        need a superuser.
+    :param production: explicit permission to use each database's own server instead.
+    :param directory: directory for the files while they are compared; default: a folder of staging.
+    :param archives: number of archives tested per kind and destination: the newest, then those unproven for longest.
+    :param schedule: cron expression, or ``after backup``.
     """
 
     connection: ConnectionId | dict[EngineName, ConnectionId] | None = None
@@ -548,24 +550,24 @@ class Metrics(_Model):
 class Settings(_Model):
     """The whole settings file.
 
-    :param timezone: IANA name; the schedules follow its wall clock. Archive names are in UTC all the same.
-    :param staging: scratch space that all workers share, for the compressed dumps and the archive of a run: a
-        directory, or ``s3://CONNECTION@BUCKET/PREFIX``.
-    :param encryption: of every application that says nothing else; ``none`` stores archives in the clear.
-    :param destinations: where archives are kept, by name.
-    :param applications: what is protected, by name; the name is the first part of every archive's key.
-    :param alerts: who hears of a failed run.
+    :param timezone: IANA name of the time zone of the schedules. Archive names are always in UTC.
+    :param staging: scratch space shared by all workers, for the compressed dumps and the archive of a run: a directory,
+        or ``s3://CONNECTION@BUCKET/PREFIX``.
+    :param encryption: default for all applications; ``none`` stores archives unencrypted.
+    :param destinations: places to store archives, by name.
+    :param applications: applications to back up, by name; the name is the first part of every archive's key.
+    :param alerts: notification channels for failed runs.
     :param retention: how long archives are kept.
-    :param health: when backups are unhealthy.
+    :param health: limits beyond which backups are unhealthy.
     :param read_back: how archives are read back in turn.
-    :param restore: what a restore in Airflow asks for.
-    :param drill: how restores are rehearsed.
-    :param metrics: who may read the metrics without a login.
+    :param restore: rules for restores.
+    :param drill: how restores are tested.
+    :param metrics: access to the metrics without a login.
     :param ignore_databases: names of databases on the servers of ``applications`` that need no backup; ``*`` and ``?``
-        stand for any characters. Others that no application backs up are a finding of the check.
-    :param legacy_timezone: of the times in the names of laravel-backup's archives; `timezone` when left out.
-    :param legacy_until: last day on which laravel-backup's archives, which nobody signs, are verified and restored;
-        none are when left out. They are listed and retained all the same.
+        match any characters. Other databases that no application backs up are a finding of the check.
+    :param legacy_timezone: time zone of the names of laravel-backup's archives; default: `timezone`.
+    :param legacy_until: last day on which laravel-backup's archives, which are not signed, are verified and restored;
+        default: never. They are always listed and retained.
     """
 
     timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"

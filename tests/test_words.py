@@ -1,0 +1,95 @@
+"""The project's own list of words that read as translated, each with the better one, over all prose."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+GLOBS = ("*.md", "docs/*.md", "docs/*.py", "include/*.yaml")
+WORDS = {
+    r"told\b(?! apart)": "reported, logged",
+    r"tells? of": "reports",
+    r"anew": "again",
+    r"(?<!no )for ever": "indefinitely",
+    r"half-?way|half-published": "interrupted, partial",
+    r"by hand(?! only)": "manually",  # 'by hand only' is a kind of limit
+    r"beside": "next to",
+    r"stands? (there|here|below|behind|under)": "is",
+    r"who may|whoever|nobody may": "users who can, users allowed to, anyone who",
+    r"where not": "otherwise, if not",
+    r"nothing where": "empty if",
+    r"(?<!there )(is|are|was|were) no (?!longer|more than)": "is not a",
+    r"no more(?! than)": "no longer",
+    r"in words": "as text",
+    r"dead man('s \w+)?": "heartbeat URL",
+    r"go(es|ing)? on": "continue",
+    r"of (its|their|your|his) own(?! kind)": "its own, separate",
+    r"must be there": "required",
+    r"(left|leaves?|leaving) out": "omitted; default: ...",
+    r"in the clear": "unencrypted",
+    r"all the same": "anyway, always",
+    r"wall clock": "local time",
+    r"rehears\w+": "test-restore, drill",
+    r"belongs? into": "belong in",
+    r"mighty": "privileged",
+    r"all in all": "overall",
+    r"thereof|therein|wherein|whereby|hereby": "of it, in it, by which",
+}
+STARTS = {  # of headings and docstrings, by suffix
+    ".md": (r"^#+ (What|Who|Whose|Whether|How|Where|Which)\b", "a heading names the thing"),
+    ".py": (r'^ *"""(What|Who|Whose|Whether|How|Where)\b', "a docstring starts with a verb or a noun phrase"),
+}
+FOUND = [
+    "A disk that is not mounted is neither read nor written, and is told.",
+    "What dies half-way is marked, and begun anew.",
+    "Views of who may restore",
+    "'x' is no database",
+    "staging has it no more",
+    "retained beside the new ones",
+    "a key of its own",
+]
+ACCEPTED = [
+    "a marker tells it apart; told apart",
+    "There are no archives.",
+    "It is no longer published, and no more than one is kept.",
+    "loaded by hand only",
+    "besides",
+    "# Fault-injection results",
+]
+
+
+def objections(text: str, suffix: str = "") -> list[str]:
+    """Return each banned word of a text, in its context, with the better word."""
+    start, reason = STARTS.get(suffix, (r"(?!)", ""))
+    running = re.sub(r"\s*\n[\s#]*", " ", text)  # phrases span lines, also in comments
+    return [
+        f"...{running[max(0, found.start() - 30) : found.end() + 30]}...: write {better}"
+        for pattern, better in WORDS.items()
+        for found in re.finditer(rf"\b(?:{pattern})\b", running, re.IGNORECASE)
+    ] + [f"{found[0].strip()}: {reason}" for found in re.finditer(start, text, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("text", FOUND)
+def test_the_list_finds(text: str) -> None:
+    assert objections(text) != []
+
+
+@pytest.mark.parametrize(("text", "suffix"), [("# What was done to it", ".md"), ('"""Whether a lock is held.', ".py")])
+def test_the_list_finds_questions(text: str, suffix: str) -> None:
+    assert objections(text, suffix) != []
+
+
+@pytest.mark.parametrize("text", ACCEPTED)
+def test_the_list_accepts(text: str) -> None:
+    assert objections(text) == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for glob in GLOBS for path in sorted(PROJECT.glob(glob))], ids=lambda path: path.name
+)
+def test_prose_is_plain_english(path: Path) -> None:
+    assert objections(path.read_text(encoding="utf-8"), path.suffix) == []
