@@ -31,6 +31,7 @@ BUCKET = "marketplace-backups"
 RESTORED = f"{marketplace.DATABASE}_restored"
 ARCHIVE_PASSWORD = "demo archive password"
 UI_PORT = 8080
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CAP = 128  # MiB of archives at each destination
 
 console = Console(highlight=False)
@@ -164,8 +165,6 @@ def show(variables: dict[str, str]) -> None:
 
 def up() -> None:
     """Run Airflow with its UI until Ctrl-C, or until the terminal closes."""
-    for end in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(end, lambda *_: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt), site() as airflow:
         console.print(f"[green]Airflow is up:[/] {airflow.base}  (no login: a demo, on this machine only)")
         console.print(f"The Backups page: {airflow.base}/plugin/backups. Ctrl-C stops everything.")
@@ -194,6 +193,21 @@ def screenshots() -> None:
             console.print(f"{picture}: {picture.stat().st_size >> 10} KiB")
 
 
+def end_once() -> None:
+    """Let Ctrl-C, SIGTERM and a terminal that closes end this process once.
+
+    A shell passes a hangup on that the kernel has sent already: the second one would break off the stop of what runs.
+    """
+
+    def end(*_: object) -> None:
+        for each in ENDS:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in ENDS:
+        signal.signal(each, end)
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((LOCALHOST, port)) != 0
@@ -210,4 +224,5 @@ if __name__ == "__main__":
     verb = sys.argv[1] if len(sys.argv) > 1 else "demo"
     if verb not in verbs or len(sys.argv) > 2:
         raise SystemExit(f"Usage: python -m include.demo [{'|'.join(verbs)}].")
+    end_once()
     verbs[verb]()
