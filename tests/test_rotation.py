@@ -31,11 +31,14 @@ from lifeboat.rotation import Rotation
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.text import MEGABYTE
 from lifeboat.ui import archives, metrics
-from lifeboat.ui.readings import Reading
+from lifeboat.ui.readings import Reading, read_destination
 
+from include.demo.stand_ins import S3
 from tests.command import answer, lifeboat
 from tests.conftest import ARCHIVE_PASSWORD, Configure
+from tests.faulty_s3 import LASTING, Answer, Fault, FaultyS3, Forward, failing
 from tests.test_nights import SETTINGS
+from tests.trees import as_nobody
 
 NOW = datetime(2026, 11, 24, 5, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -275,6 +278,84 @@ def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, plac
     assert {each.key for each in destination.list()} == {
         f"{newest}{s}" for s in ("", ".json", ".proof.json", ".damaged.json")
     }
+
+
+BESIDE = (".json", ".proof.json", ".read.json", ".damaged.json")
+
+
+def what_goes_on(settings: Settings, place: str, newest: str, oldest: str) -> None:
+    """Expect that check, page, plan, drill and reading go on where nothing beside the newest archive may be read."""
+    now = datetime.now(UTC)
+    (destination,) = connections.destinations(settings, "Shop", (place,), deleting=True)
+    found = checkup.examine(place, settings, ["Shop"], now).findings
+    named = {each.check for each in found if each.verdict == "unhealthy" and newest in each.text}
+    assert named == {"database limits", "database proof", "damaged"}
+    assert read_destination(place, settings).found
+    order = cleanup.evaluate(destination, settings, ["Shop"], now).order
+    assert list(order.archives) == [oldest]
+    assert (place, newest) in drill.choices(settings, "Shop", (place,), "", now)
+    later = now + 91 * DAY
+    assert {newest, oldest} <= set(readback.read_night(settings, destination, ["Shop"], later, later).failed)
+    assert cleanup.clean(destination, settings, ["Shop"], now, order).deleted == [oldest]
+
+
+def kept_two(settings: Settings, place: str) -> tuple[str, str]:
+    """Store an archive that stays and one that is too old; return their keys."""
+    (destination,) = connections.destinations(settings, "Shop", (place,))
+    newest, oldest = (catalog.archive_key("Shop", "database", datetime.now(UTC) - age * DAY) for age in (0.1, 3001))
+    for name in (newest, oldest, *(newest + suffix for suffix in BESIDE), f"{oldest}.json"):
+        destination.write(name, b'{"archive": {"sha256": "0"}}')
+    return newest, oldest
+
+
+def test_what_nobody_may_read_on_a_disk_ends_nothing(
+    project: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config.load(project())
+    newest, oldest = kept_two(settings, "disk")
+    for suffix in BESIDE:
+        (tmp_path / "disk" / f"{newest}{suffix}").chmod(0)
+    as_nobody(lambda: what_goes_on(settings, "disk", newest, oldest), tmp_path)
+
+
+def test_what_a_bucket_denies_ends_nothing(project: Configure, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config.load(project())
+    newest, oldest = kept_two(settings, "offsite")
+    deny = failing(403, "AccessDenied")
+    with FaultyS3(s3.endpoint) as proxy:
+        connection = json.loads(s3.connection())
+        connection["extra"]["endpoint_url"] = proxy.endpoint
+        monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
+
+        def some(forward: Forward) -> Answer | None:
+            beside = newest in forward.path and not forward.path.endswith(".zip")
+            return deny(forward) if beside else forward()
+
+        proxy.inject(Fault(some, times=LASTING))
+        what_goes_on(settings, "offsite", newest, oldest)
+
+
+def test_a_deletion_that_is_denied_holds_up_no_other(
+    project: Configure, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config.load(project())
+    _, oldest = kept_two(settings, "offsite")
+    (destination,) = connections.destinations(settings, "Shop", ("offsite",), deleting=True)
+    now = datetime.now(UTC)
+    other = catalog.archive_key("Shop", "database", now - 3000 * DAY)
+    for name in (other, f"{other}.json"):
+        destination.write(name, b"x")
+    order = cleanup.evaluate(destination, settings, ["Shop"], now).order
+    deny = failing(403, "AccessDenied")
+    with FaultyS3(s3.endpoint) as proxy:
+        connection = json.loads(s3.connection())
+        connection["extra"]["endpoint_url"] = proxy.endpoint
+        monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
+        proxy.inject(Fault(lambda forward: deny(forward) if oldest in forward.path else forward(), times=LASTING))
+        (watched,) = connections.destinations(settings, "Shop", ("offsite",), deleting=True)
+        with pytest.raises(StorageError, match=f"Deleted: 1 of 2; left: {oldest}"):
+            cleanup.clean(watched, settings, ["Shop"], now, order)
+    assert destination.find(other) is None
 
 
 @pytest.mark.parametrize("suffix", [".json", ".proof.json", ".read.json", ".damaged.json"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from lifeboat import capacity, catalog, health, retention, survey
 from lifeboat.capacity import Shortfall
 from lifeboat.catalog import OWN_KINDS, Archive, Catalog, Kind, LastRead
-from lifeboat.errors import StorageError
+from lifeboat.errors import DeniedError, StorageError
 from lifeboat.logs import logger
 from lifeboat.retention import Plan
 from lifeboat.storage import Destination, StoredObject
@@ -86,12 +87,14 @@ class Cleaned:
 
     :param aborted: keys of uploads.
     :param left: why something of the order was not deleted, by key.
+    :param denied: what the destination denied, by key.
     :param freed: bytes of what was deleted.
     """
 
     deleted: list[str] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
+    denied: dict[str, DeniedError] = field(default_factory=dict)
     freed: int = 0
 
 
@@ -203,13 +206,16 @@ def clean(
 
     :param now: when the order was made; what is decided anew is decided for that time.
     :param clock: the time by now, which decides whether anything is held.
-    :raises StorageError: a listing or a deletion failed; nothing after it is deleted. The message says what is left.
+    :raises StorageError: a listing or a deletion failed. The message says what is left: only what was denied, or all
+        that came after it.
     """
     fresh = evaluate(destination, settings, applications, now, clock)
     cleaned = Cleaned()
     try:
         _delete_archives(destination, fresh, order, cleaned)
         _sweep(destination, fresh, order, cleaned)
+        if cleaned.denied:
+            raise next(iter(cleaned.denied.values()))
     except StorageError as error:
         raise StorageError(f"{error.message} {_remaining(order, cleaned)}", error.hint) from error
     for key, reason in cleaned.left.items():
@@ -217,6 +223,16 @@ def clean(
     deleted = plural(len(cleaned.deleted), "object")
     log.info("Deleted %s at %s: %s.", deleted, destination, size_text(cleaned.freed))
     return cleaned
+
+
+@contextlib.contextmanager
+def _going_on(key: str, cleaned: Cleaned) -> Iterator[None]:
+    """Let what is denied of one object keep nobody from deleting the others."""
+    try:
+        yield
+    except DeniedError as error:
+        log.error("%s", error)
+        cleaned.denied[key] = error
 
 
 def _remaining(order: Order, cleaned: Cleaned) -> str:
@@ -231,17 +247,19 @@ def _sweep(destination: Destination, fresh: Evaluation, order: Order, cleaned: C
     for stored in fresh.unfinished:
         if order.unfinished.get(stored.key) != stored.size:
             continue
-        if _is_published(destination, stored.key):
-            cleaned.left[stored.key] = "it is published: the listing lagged behind"
-        elif not _is_locked(destination, stored.key, cleaned):
-            destination.delete(stored.key)
-            cleaned.deleted.append(stored.key)
-            cleaned.freed += stored.size
-            log.info("Deleted %s: an upload that never finished.", stored.key)
+        with _going_on(stored.key, cleaned):
+            if _is_published(destination, stored.key):
+                cleaned.left[stored.key] = "it is published: the listing lagged behind"
+            elif not _is_locked(destination, stored.key, cleaned):
+                destination.delete(stored.key)
+                cleaned.deleted.append(stored.key)
+                cleaned.freed += stored.size
+                log.info("Deleted %s: an upload that never finished.", stored.key)
     for upload in fresh.uploads:
         if upload.key in order.uploads:
-            destination.abort(upload.key)
-            cleaned.aborted.append(upload.key)
+            with _going_on(upload.key, cleaned):
+                destination.abort(upload.key)
+                cleaned.aborted.append(upload.key)
 
 
 def _is_published(destination: Destination, key: str) -> bool:
@@ -262,13 +280,15 @@ def _delete_archives(destination: Destination, fresh: Evaluation, order: Order, 
             cleaned.left[key] = f"it is to be kept now: {decision.reason}"
         elif decision.archive.size != size:
             cleaned.left[key] = "it changed since the plan was made"
-        elif not is_there(decision.superseded_by):  # a listing may show what is gone already
-            cleaned.left[key] = f"{decision.superseded_by}, which superseded it, is gone"
-        elif not _is_locked(destination, key, cleaned):
-            _delete(destination, decision.archive, was_read=key in fresh.readings)
-            cleaned.deleted.append(key)
-            cleaned.freed += size
-            log.info("Deleted %s: %s.", key, decision.reason)
+        else:
+            with _going_on(key, cleaned):
+                if not is_there(decision.superseded_by):  # a listing may show what is gone already
+                    cleaned.left[key] = f"{decision.superseded_by}, which superseded it, is gone"
+                elif not _is_locked(destination, key, cleaned):
+                    _delete(destination, decision.archive, was_read=key in fresh.readings)
+                    cleaned.deleted.append(key)
+                    cleaned.freed += size
+                    log.info("Deleted %s: %s.", key, decision.reason)
 
 
 def _is_locked(destination: Destination, key: str, cleaned: Cleaned) -> bool:

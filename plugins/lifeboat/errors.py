@@ -10,7 +10,8 @@
     ├── MismatchError      what was restored is not what was captured
     ├── StorageError       a destination refused or failed
     │   ├── AlreadyStoredError  the key is taken; nothing is overwritten
-    │   └── AlteredError        what was to be stored is not what was packed
+    │   ├── AlteredError        what was to be stored is not what was packed
+    │   └── DeniedError         rights are missing, maybe for one object only
     ├── UntrustedError     a step was given what no step of its run signed
     ├── UnhealthyError     backups are not as they should be
     └── StagingError       scratch space is missing, full or gone
@@ -87,6 +88,10 @@ class AlreadyStoredError(StorageError):
 
 class AlteredError(StorageError):
     """What was to be stored is not what was packed; another copy may be whole."""
+
+
+class DeniedError(StorageError):
+    """A destination denies what was asked, maybe for one object only: others are tried all the same."""
 
 
 class UntrustedError(LifeboatError):

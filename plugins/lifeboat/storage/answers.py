@@ -9,6 +9,7 @@ from lifeboat.errors import Lasting
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
 
+DENIED = ("AccessDenied", "403")
 TAKEN = ("PreconditionFailed", "412")
 
 OTHER_REGION = Lasting("Set region_name in the connection's extra to the bucket's region; its endpoint_url must fit.")

@@ -8,11 +8,11 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
-from lifeboat.errors import AlreadyStoredError, StorageError
+from lifeboat.errors import AlreadyStoredError, DeniedError, StorageError
 from lifeboat.logs import logger
 from lifeboat.storage import StoredObject
 from lifeboat.storage.abilities import CHECKSUMS, Abilities, Answer
-from lifeboat.storage.answers import HINTS, OTHER_REGION, TAKEN, UNNAMED, error_code, http_status
+from lifeboat.storage.answers import DENIED, HINTS, OTHER_REGION, TAKEN, UNNAMED, error_code, http_status
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -182,7 +182,8 @@ class Bucket:
                     f"{self} already holds it; nothing is overwritten. Cannot {doing} it."
                 ) from error
             text = str(error).rstrip(".")
-            raise StorageError(f"Cannot {doing} {self}: {text}.", HINTS.get(code, "")) from error
+            refusal = DeniedError if code in DENIED else StorageError
+            raise refusal(f"Cannot {doing} {self}: {text}.", HINTS.get(code, "")) from error
 
 
 def _is_endless(error: Exception) -> bool:

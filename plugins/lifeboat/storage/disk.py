@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 from lifeboat.directories import FOLDER, LIST, NOT_A_DIRECTORY, give_free_name, sync_names
-from lifeboat.errors import AlreadyStoredError, AlteredError, Lasting, StorageError
+from lifeboat.errors import AlreadyStoredError, AlteredError, DeniedError, Lasting, StorageError
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.storage import StoredObject
@@ -283,7 +283,8 @@ class Directory:
             }.get(error.errno or 0, "")
             named = error.filename if isinstance(error.filename, str) else ""
             below = f" ({named})" if named and named != str(self._root) else ""
-            raise StorageError(f"Cannot {doing} {self}: {error.strerror or error}{below}.", hint) from error
+            refusal = DeniedError if isinstance(error, PermissionError) else StorageError
+            raise refusal(f"Cannot {doing} {self}: {error.strerror or error}{below}.", hint) from error
 
 
 class DiskDestination(Directory):

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast
 
-from lifeboat.errors import AlreadyStoredError, AlteredError, StorageError
+from lifeboat.errors import AlreadyStoredError, AlteredError, DeniedError, StorageError
 from lifeboat.logs import logger
 from lifeboat.progress import Progress
 from lifeboat.storage.abilities import CHECKSUMS
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-FORBIDDEN = ("AccessDenied", "403")
 PROBE = ".lifeboat-lock-probe"  # the test object's name; every probe adds a version of it
 PROBE_LASTS = timedelta(minutes=15)  # longer than clocks differ, so that it is surely locked when it is tried
 REFUSED = (400, 403, 405, 409)  # what servers answer to who deletes what is locked
@@ -119,9 +118,7 @@ class S3Destination(Bucket):
             with Upload(self, key, only_new=True, size=known, **self._arguments(key)) as upload:
                 upload.copy(source, size)
                 return _Stored(source.composite, _completed(upload), copied=True)
-        except StorageError as error:
-            if error_code(error.__cause__) not in FORBIDDEN:
-                raise
+        except DeniedError:
             log.info("The key of %s may not read %s; sending it.", self, source)
             return None
 
