@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from lifeboat import catalog, proof
@@ -17,7 +18,7 @@ from lifeboat.catalog import Kind, Proof
 from lifeboat.storage import StoredObject
 from lifeboat.ui.app import backups_app
 from lifeboat.ui.readings import Reading
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
 from include.demo.browser import chromium
 from tests.conftest import ARCHIVE_PASSWORD, HOME
@@ -79,6 +80,12 @@ def browser() -> Iterator[Browser]:
     """A browser without a window."""
     with sync_playwright() as playwright, chromium(playwright) as browser:
         yield browser
+
+
+def violations(page: Page | Frame) -> list[tuple[str, list[str]]]:
+    """Return what axe finds that keeps people from using what they see, and where."""
+    found = Axe().run(page).response["violations"]
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
 
 
 class Login(Protocol):

@@ -18,7 +18,7 @@ from include.demo.standalone import Standalone
 from tests import command
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, disk_destination, where_it_is_noon
 from tests.test_scheduler import wait_for
-from tests.ui.conftest import USERS, publish
+from tests.ui.conftest import USERS, publish, violations
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -115,6 +115,14 @@ def visit(site: Site, browser: Browser) -> Iterator[Open]:
 def _only_our_own(site: Site, address: str, complaints: list[str]) -> None:
     if not address.startswith((site.airflow.base, "data:", "blob:")):
         complaints.append(f"asked {address}")
+
+
+def nothing_for_axe(visited: Visit) -> None:
+    """Expect that everybody can use what is shown, in both of Airflow's themes."""
+    for theme in ("dark", "light"):
+        visited.page.evaluate("theme => { document.documentElement.className = theme }", theme)
+        expect(visited.frame.locator("html")).to_have_attribute("data-theme", theme)
+        assert violations(visited.frame) == [], theme
 
 
 def answer(frame: Frame, question: str) -> Any:
@@ -411,11 +419,14 @@ def test_a_backup_is_triggered_and_appears(site: Site, visit: Open) -> None:
     form = frame.get_by_role("dialog", name="Back up now")
     form.get_by_label("note").fill("by hand <b>now</b>")
     visited.page.keyboard.press("Enter")
+    expect(frame.locator(".run").first).to_be_visible()
+    nothing_for_axe(visited)
     expect(frame.locator("#runs .badge")).to_have_text("success", timeout=180_000)
     expect(archives(frame)).to_have_text(f"{before + 1} archives, newest first", timeout=15_000)
     visited.page.reload()
     last = visited.page.frame_locator("iframe").locator("#now table.last")
     expect(last).to_contain_text("succeeded")
+    nothing_for_axe(visited)
     frame = visited.frame
     frame.get_by_role("button", name="Contents").first.click()
     expect(frame.locator("tr.contents")).to_contain_text("by hand <b>now</b>")
@@ -526,6 +537,7 @@ def test_contents_are_opened_and_one_table_of_them_is_restored(
     visited.page.keyboard.press("Escape")
     inside.get_by_role("button", name="invoices/").click()
     expect(inside).not_to_contain_text("2026.pdf")
+    nothing_for_axe(visited)
     inside.get_by_role("button", name="Restore… table customers").click()
     expect(form.get_by_role("group", name="Databases").get_by_label("page_shop")).to_be_checked()
     expect(form.locator("[name=table]")).to_have_value("customers")
@@ -543,6 +555,7 @@ def test_contents_are_opened_and_one_table_of_them_is_restored(
     told = "Table customers of database page_shop is in the new schema page_rescue"
     expect(run).to_contain_text(told, timeout=30_000)
     expect(run).to_contain_text("DROP DATABASE `page_rescue`")
+    nothing_for_axe(visited)
     mariadb.run("DROP DATABASE page_rescue")
 
 
