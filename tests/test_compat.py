@@ -38,7 +38,10 @@ def test_a_name_is_found_where_another_release_keeps_it(name: str, monkeypatch: 
 
 def test_only_one_module_knows_what_airflow_keeps_for_itself() -> None:
     plugins = Path(compat.__file__).parent
-    private = ("airflow.sdk._", "airflow.sdk.exceptions", "airflow.exceptions", "airflow.api_fastapi", "airflow.dag_p")
+    private = (
+        *("airflow.sdk._", "airflow.sdk.exceptions", "airflow.exceptions", "airflow.api_fastapi", "airflow.dag_p"),
+        *("airflow.models", "airflow.utils", "airflow.timetables", "airflow.configuration"),
+    )
     told = {path.name for path in plugins.rglob("*.py") if any(name in path.read_text() for name in private)}
     assert told == {"compat.py"}
 

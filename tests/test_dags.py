@@ -221,9 +221,9 @@ def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
     project: Configure,
     load_dag: LoadDag,
     shop: str,
+    mariadb: MariaDB,
     s3: S3,
     slack: SlackSink,
-    mail: MailSink,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
@@ -256,10 +256,16 @@ def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
         for stored_key in stored()["disk"]:
             (tmp_path / "disk" / f"{stored_key}.json").unlink()
         monkeypatch.setattr(health, "ARRIVING", timedelta())
+        mariadb.run("CREATE DATABASE lonely_dag; CREATE TABLE lonely_dag.t (id INT)")
+        project(timezone=where_it_is_noon(), applications={"Shop": SHOP}, alerts=alerts, ignore_databases=["[!l]*"])
         lagging = run(load_dag("backup_check"))
+        mariadb.run("DROP DATABASE lonely_dag")
         assert lagging.state == "failed"
         assert states(lagging)["offsite.check"] == ["success"]
         assert states(lagging)["compare"] == ["failed"]
+        compared = {ti.task_id: ti for ti in lagging.get_task_instances()}["compare"]
+        (neglected,) = compared.xcom_pull(task_ids="compare", key="neglected")
+        assert "lonely_dag" in neglected
         assert dead_man.requests == 1
 
 

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
         requires_access_view,
     )
     from airflow.dag_processing.bundles.local import LocalDagBundle
+    from airflow.models.dag import DagModel
+    from airflow.models.dagrun import DagRun
+    from airflow.models.taskinstance import TaskInstance
+    from airflow.models.xcom import XComModel
     from airflow.providers.smtp.hooks.smtp import SmtpHook
     from airflow.sdk import CronTriggerTimetable, conf
     from airflow.sdk._shared.secrets_masker import redact
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
         AirflowSkipException,
     )
     from airflow.sdk.types import DagRunProtocol
+    from airflow.utils.session import create_session
 
 __all__ = [
     "AccessView",
@@ -49,10 +54,15 @@ __all__ = [
     "BaseUser",
     "CronTriggerTimetable",
     "DagAccessEntity",
+    "DagModel",
+    "DagRun",
     "GetUserDep",
     "LocalDagBundle",
+    "TaskInstance",
+    "XComModel",
     "bearer_scheme",
     "conf",
+    "create_session",
     "get_user",
     "redact",
     "requires_access_dag",
@@ -74,10 +84,15 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "BaseUser": (f"{_ACCESS}.base_user",),
     "CronTriggerTimetable": ("airflow.sdk", "airflow.timetables.trigger"),
     "DagAccessEntity": (f"{_ACCESS}.resource_details",),
+    "DagModel": ("airflow.models.dag",),
+    "DagRun": ("airflow.models.dagrun",),
     "GetUserDep": (_SECURITY,),
     "LocalDagBundle": ("airflow.dag_processing.bundles.local",),
+    "TaskInstance": ("airflow.models.taskinstance",),
+    "XComModel": ("airflow.models.xcom",),
     "bearer_scheme": (_SECURITY,),
     "conf": ("airflow.sdk", "airflow.configuration"),
+    "create_session": ("airflow.utils.session",),
     "get_user": (_SECURITY,),
     "redact": ("airflow.sdk._shared.secrets_masker",),
     "requires_access_dag": (_SECURITY,),

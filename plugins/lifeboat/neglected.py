@@ -16,6 +16,8 @@ from lifeboat.text import listed, plural
 if TYPE_CHECKING:
     from lifeboat.config import Database, Settings
 
+NEGLECTED = "neglected databases"  # what the check is called
+
 log = logger(__name__)
 
 
@@ -46,7 +48,7 @@ def check(settings: Settings) -> Iterator[Finding]:
                 f"{server[1]} has {plural(len(left), 'database')} that no application backs up: {listed(left)}."
                 " Add them to applications, or name them under ignore_databases"
             )
-            yield Finding(EVERYTHING, "", "neglected databases", "degraded", text)
+            yield Finding(EVERYTHING, "", NEGLECTED, "degraded", text)
 
 
 def neglected(engine: EngineName, there: set[str], backed_up: Iterable[str], ignored: Iterable[str]) -> list[str]:

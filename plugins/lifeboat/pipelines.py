@@ -23,7 +23,7 @@ from lifeboat.compat import BACKOFF, CronTriggerTimetable
 from lifeboat.config import AFTER_BACKUP
 from lifeboat.operators.archive import PackArchiveOperator
 from lifeboat.operators.base import PREPARE
-from lifeboat.operators.check import CheckDestinationOperator, CompareDestinationsOperator
+from lifeboat.operators.check import COMPARE, CheckDestinationOperator, CompareDestinationsOperator
 from lifeboat.operators.cleanup import DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.operators.drill import ChooseArchivesOperator, DrillOperator
 from lifeboat.operators.dump import DumpDatabaseOperator
@@ -208,7 +208,7 @@ def check_groups(settings: Settings) -> None:
                 task_id="check", destination=verbatim(destination), execution_timeout=LONGEST_STEP
             )
     compare = CompareDestinationsOperator(
-        task_id="compare",
+        task_id=COMPARE,
         checks={destination: check.task_id for destination, check in checks.items()},
         trigger_rule="all_done",
         execution_timeout=LONGEST_STEP,

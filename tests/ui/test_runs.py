@@ -10,11 +10,12 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
-from airflow.utils.session import create_session
 from fastapi import FastAPI
 from lifeboat import config
+from lifeboat.compat import create_session
 from lifeboat.config import Settings
 from lifeboat.operators.base import FAILURE, PROGRESS
+from lifeboat.operators.check import COMPARE, NEGLECTED
 from lifeboat.operators.restore import PLAN, RESTORE_PLAN
 from lifeboat.operators.sealed import seal
 from lifeboat.recovery import DatabaseStep, FilesStep, RestorePlan
@@ -258,6 +259,21 @@ def test_what_airflow_knows_is_shown_to_those_who_may_read_it_there(
         assert "You may not see the runs" in client.get("runs").text
         assert "space" not in client.get("runs").text
         assert client.get(path).status_code == 403
+
+
+@pytest.mark.parametrize(("left", "told"), [(["127.0.0.1:1 has 1 <database>"], True), ([], False), ({"x": 1}, False)])
+def test_databases_that_nobody_backs_up_are_told_as_the_last_check_found_them(
+    settings: Settings, airflow: FastAPI, login: Login, monkeypatch: pytest.MonkeyPatch, left: object, told: bool
+) -> None:
+    def check(hours: float, left: object) -> Run:
+        return run("success", task(COMPARE, "success", left={NEGLECTED: left}), hours=hours, dag_id="backup_check")
+
+    store(check(1, left), check(25, ["an older one"]))
+    answer = login("viewer").get("answers").text
+    assert ("127.0.0.1:1 has 1 &lt;database&gt;. So backup_check found" in answer) is told
+    assert "an older one" not in answer
+    monkeypatch.setattr(airflow_runs, "may_read", lambda *_: False)
+    assert "&lt;database&gt;" not in login("viewer").get("answers").text
 
 
 def test_a_restore_is_told_by_the_plan_that_its_run_signed(settings: Settings, airflow: FastAPI, login: Login) -> None:

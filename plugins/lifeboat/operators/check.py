@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 NOT_FOUND = 404  # of HTTP
 CHECKED = "checked"  # XCom key: whether all was healthy, and by application, when the newest archives were captured
+NEGLECTED = "neglected"  # XCom key: what says which databases nobody backs up, for the page
+COMPARE = "compare"  # task that leaves it
 
 
 class CheckDestinationOperator(DestinationOperator):
@@ -72,7 +74,9 @@ class CompareDestinationsOperator(LifeboatOperator):
         now = datetime.now(UTC)
         findings = checkup.compare(settings, applications, held, now)
         if wanted == ALL:
-            findings += [*_of_schedules(self, ti, settings, now), *neglected.check(settings)]
+            alone = list(neglected.check(settings))
+            ti.xcom_push(key=NEGLECTED, value=[finding.text for finding in alone])
+            findings += [*_of_schedules(self, ti, settings, now), *alone]
         _tell(self, findings)
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
         unhealthy = {name for name, facts in found.items() if not facts["healthy"]}

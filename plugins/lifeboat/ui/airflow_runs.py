@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from airflow.models.dag import DagModel
-from airflow.models.dagrun import DagRun
-from airflow.models.taskinstance import TaskInstance
-from airflow.models.xcom import XComModel
 from fastapi import HTTPException, Request
 from sqlalchemy import select, tuple_
 from sqlalchemy.orm import Session
 
-from lifeboat.compat import BaseUser, DagAccessEntity, requires_access_dag
+from lifeboat.compat import BaseUser, DagAccessEntity, DagModel, DagRun, TaskInstance, XComModel, requires_access_dag
 from lifeboat.config import Settings
 from lifeboat.operators.base import FAILURE, PREPARE, PROGRESS
 from lifeboat.ui.runs import BACKUPS, RESULT, Known, Run, Task, wanted
@@ -63,6 +60,17 @@ def one(session: Session, dag_id: str, run_id: str, keys: Collection[str]) -> Ru
     """Read one run with its tasks, and XComs by their keys."""
     found = session.execute(_RUNS.where(DagRun.dag_id == dag_id, DagRun.run_id == run_id)).first()
     return with_tasks(session, [_run(found)], keys)[0] if found else None
+
+
+def left_last(session: Session, dag_id: str, task_id: str, key: str) -> tuple[Any, datetime] | None:
+    """Return what a task left last under a key, and when."""
+    found = session.execute(
+        select(XComModel.value, XComModel.timestamp)
+        .where(XComModel.dag_id == dag_id, XComModel.task_id == task_id, XComModel.key == key)
+        .order_by(XComModel.timestamp.desc())
+        .limit(1)
+    ).first()
+    return (_plain(found[0]), found[1]) if found else None
 
 
 _RUNS = select(

@@ -9,16 +9,25 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from airflow.utils.session import create_session
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lifeboat import __version__, config, health, schedules
-from lifeboat.compat import AccessView, BaseUser, DagAccessEntity, GetUserDep, requires_access_dag, requires_access_view
+from lifeboat.compat import (
+    AccessView,
+    BaseUser,
+    DagAccessEntity,
+    GetUserDep,
+    create_session,
+    requires_access_dag,
+    requires_access_view,
+)
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError
+from lifeboat.health import Finding
 from lifeboat.operators.base import FAILURE, PROGRESS
+from lifeboat.operators.check import COMPARE, NEGLECTED
 from lifeboat.operators.restore import PLAN, RESTORE_PLAN
 from lifeboat.operators.sealed import unseal
 from lifeboat.recovery import RestorePlan
@@ -45,6 +54,7 @@ LONGEST_WAIT = timedelta(days=366)  # for the next clean-up
 SHORT_TABLE = 12  # rows that are shown without being asked for
 FEW = 3  # applications that are shown in full, healthy or not
 LONGEST_TABLE = 200  # rows; the command line has the rest
+CHECK = "backup_check"
 ACTIONS = (
     "backup_database",
     "backup_application",
@@ -193,6 +203,8 @@ def _may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
 
 @page.get("/answers")
 def answers(
+    request: Request,
+    user: GetUserDep,
     found: SettingsDep,
     readings: ReadingsDep,
     paused: Annotated[Sequence[str], Query()] = (),
@@ -202,9 +214,18 @@ def answers(
     """The four answers, from the destinations that answer at once, and from the DAGs that Airflow says are paused."""
     now = datetime.now(UTC)
     read = readings.all(found, PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
-    answered = overview(found, read, now, _next_cleanup(at, now), paused)
+    answered = overview(found, read, now, _next_cleanup(at, now), paused, _neglected(request, user, now))
     context = {"overview": answered, "zone": found.zone, "shown": SHORT_TABLE}
     return _html("answers.html", context, waits=bool(answered.silent))
+
+
+def _neglected(request: Request, user: BaseUser, now: datetime) -> list[Finding]:
+    """Return the databases that nobody backs up, as the last check left it: the page itself asks no such server."""
+    if not airflow_runs.may_read(request, user, CHECK):
+        return []
+    with create_session() as session:
+        left = airflow_runs.left_last(session, CHECK, COMPARE, NEGLECTED)
+    return safety.neglected(*left, now) if left else []
 
 
 @page.get("/runs")

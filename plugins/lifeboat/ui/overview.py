@@ -66,15 +66,17 @@ def overview(
     now: datetime,
     next_cleanup: datetime | None,
     paused: Collection[str] = (),
+    beside: Sequence[Finding] = (),
 ) -> Overview:
     """Answer from what is known so far.
 
     :param next_cleanup: when the next clean-up runs, or None when none is due.
     :param paused: ids of DAGs.
+    :param beside: what the check found where the page does not look.
     """
     silent = tuple(name for name, reading in readings.items() if reading.silent)
     idle = {dag_id: Schedule(is_paused=True) for dag_id in schedules.watched(settings) if dag_id in paused}
-    findings = [*schedules.check(idle, now), *findings_of(settings, readings, now)]
+    findings = [*schedules.check(idle, now), *findings_of(settings, readings, now), *beside]
     troubles = worst_first(findings)
     empty = all(reading.found is not None and not reading.found.archives for reading in readings.values())
     answers = (

@@ -11,6 +11,7 @@ from lifeboat import checkup, health
 from lifeboat.catalog import Catalog, Kind, Proof
 from lifeboat.config import Settings
 from lifeboat.health import Finding, Verdict
+from lifeboat.neglected import NEGLECTED
 from lifeboat.text import MEGABYTE, plural, size_text
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.words import ago, duration
@@ -111,6 +112,17 @@ def findings_of(settings: Settings, readings: Mapping[str, Reading], now: dateti
         elif reading.trouble:
             findings.append(health.unreachable(health.EVERYTHING, name, reading.trouble))
     return findings + checkup.compare(settings, settings.applications, held, now)
+
+
+def neglected(left: object, at: datetime, now: datetime) -> list[Finding]:
+    """Return the databases that nobody backs up.
+
+    :param left: by the check, which found them; whoever may change its XComs may have left something else.
+    :param at: when it did.
+    """
+    told = f"So backup_check found {ago(now - at)} ago; run it again after a change."
+    texts = [text for text in left if isinstance(text, str)] if isinstance(left, list) else []
+    return [Finding(health.EVERYTHING, "", NEGLECTED, "degraded", f"{text}. {told}") for text in texts]
 
 
 def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
