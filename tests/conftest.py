@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -168,6 +169,14 @@ def postgresql() -> Iterator[PostgreSQL]:
     with PostgreSQL() as server:
         _ran["PostgreSQL"] = server.run("SHOW server_version").split()[0]
         yield server
+
+
+@pytest.fixture(scope="module")
+def airflow_database(postgresql: PostgreSQL) -> Iterator[dict[str, str]]:
+    """Set Airflow's own database, as a deployment has it: on SQLite, two writers of one row can end the scheduler."""
+    name = f"airflow_{secrets.token_hex(4)}"
+    yield {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgresql.airflow_database(name)}
+    postgresql.run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(scope="session")

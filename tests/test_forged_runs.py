@@ -127,7 +127,9 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator[Site]:
+def site(
+    tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB, airflow_database: dict[str, str]
+) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("forged")
     mariadb.run(f"DROP DATABASE IF EXISTS {PRODUCTION}; CREATE DATABASE {PRODUCTION}")
     mariadb.run("CREATE TABLE customers (id INT PRIMARY KEY); INSERT INTO customers VALUES (1), (2)", PRODUCTION)
@@ -150,7 +152,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator
     (home / "backup.yaml").write_text(json.dumps(settings))
     (home / "airflow").mkdir()
     with SlackSink(home / "slack") as slack:
-        variables = {
+        variables = airflow_database | {
             "LIFEBOAT_CONFIG": str(home / "backup.yaml"),
             "AIRFLOW_HOME": str(home / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),

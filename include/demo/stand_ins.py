@@ -369,11 +369,11 @@ class PostgreSQL(_Program):
         login = {"conn_type": "postgres", "host": self.host, "port": self.port, "login": self.user}
         return json.dumps(login | {"password": self.password} | changes)
 
-    def airflow_database(self) -> str:
+    def airflow_database(self, name: str = "airflow") -> str:
         """Create a database for Airflow itself, and return its address as Airflow's settings take it."""
-        self.run(f"CREATE DATABASE airflow OWNER {self.user}")
+        self.run(f"CREATE DATABASE {name} OWNER {self.user}")
         login = f"{self.user}:{quote(self.password, safe='')}"
-        return f"postgresql+psycopg2://{login}@{self.host}:{self.port}/airflow"
+        return f"postgresql+psycopg2://{login}@{self.host}:{self.port}/{name}"
 
     def run(self, sql: str, database: str = "postgres", user: str = "") -> str:
         """Run SQL through the stock client and return what it prints, tab-separated without headings.

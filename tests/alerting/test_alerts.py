@@ -79,6 +79,7 @@ def test_every_way_to_fail_sends_exactly_one_of_each(
     mail: MailSink,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    airflow_database: dict[str, str],
 ) -> None:
     channels()
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
@@ -88,7 +89,7 @@ def test_every_way_to_fail_sends_exactly_one_of_each(
     monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL", "5")
     monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "2")
     names = [*FAILING, "once", "good"]
-    with Standalone({}, tmp_path / "airflow.log") as airflow:
+    with Standalone(airflow_database, tmp_path / "airflow.log") as airflow:
         wait_for(lambda: airflow.api("GET", "dags")["total_entries"] == len(names))
         runs = {
             name: airflow.api("POST", f"dags/row_{name}/dagRuns", logical_date=None)["dag_run_id"] for name in names

@@ -36,7 +36,9 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator[Site]:
+def site(
+    tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB, airflow_database: dict[str, str]
+) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("site")
     mariadb.run("CREATE DATABASE page_shop")
     mariadb.run(SQL, "page_shop")
@@ -55,7 +57,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> Iterator
     }
     (home / "backup.yaml").write_text(json.dumps(settings))
     (home / "airflow").mkdir()
-    variables = {
+    variables = airflow_database | {
         "LIFEBOAT_CONFIG": str(home / "backup.yaml"),
         "AIRFLOW_HOME": str(home / "airflow"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
