@@ -120,7 +120,11 @@ class Site:
         """Expect that a run fails, changes nothing in production, and says why in an alert."""
         assert run.ended() == "failed"
         assert self.rows() == "3\n", "production was replaced"
-        wait_for(lambda: any(run.dag_id in told and reason in told for told in map(str, self.slack.messages())))
+        try:
+            wait_for(lambda: any(run.dag_id in told and reason in told for told in map(str, self.slack.messages())))
+        except AssertionError:
+            told = [message for message in map(str, self.slack.messages()) if run.id in message]
+            raise AssertionError(f"no alert says {reason!r}: {run.states()}, {told}") from None
 
     def rows(self) -> str:
         return self.mariadb.run("SELECT count(*) FROM customers", PRODUCTION)

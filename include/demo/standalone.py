@@ -53,6 +53,8 @@ class Standalone:
                 "AIRFLOW__API__PORT": self.base.rpartition(":")[2],
                 "AIRFLOW__API__BASE_URL": self.base,
                 "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": str(not users),
+                # On a machine that is busy, what ends at 50 s, the default, takes the alert of a run along.
+                "AIRFLOW__DAG_PROCESSOR__DAG_FILE_PROCESSOR_TIMEOUT": "300",
                 "AIRFLOW__LOGGING__WORKER_LOG_SERVER_PORT": str(free_port()),
                 "AIRFLOW__LOGGING__TRIGGER_LOG_SERVER_PORT": str(free_port()),
                 # `airflow standalone` starts its parts by name.
