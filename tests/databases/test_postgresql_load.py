@@ -19,7 +19,7 @@ from lifeboat.databases.postgresql_statements import (
     Statement,
     _Ends,
     canonical,
-    plain_end,
+    plain,
     read,
 )
 from lifeboat.databases.sql_text import SqlText
@@ -175,6 +175,7 @@ PIECES = (
         "\xe4",
     ),
     *(";", "(", ")", "'", '"', "$", "$a$", "\\", "/", "*", "/*", "-", "--", "\n", " ", ",", "''", "'a;b'", "e'\\''"),
+    *(":", "::text", ":: character varying(3)[]", "::a.b(1,2)"),
 )
 
 
@@ -186,13 +187,13 @@ def test_what_is_read_at_once_is_read_as_token_by_token(text: str, *, canonicali
         quick = canonical(Statement("view", "v", sql))
         assert quick == _INSIGNIFICANT.sub(lambda found: found["keep"] or b"", sql)
     else:
-        assert statements(sql, plain_end) == statements(sql, lambda text, start: None)
+        assert statements(sql, plain) == statements(sql, lambda text, start: None)
 
 
-def statements(sql: bytes, plain: Callable[[bytes, int], int | None]) -> list[bytes | str]:
+def statements(sql: bytes, at_once: Callable[[bytes, int], bytes | None]) -> list[bytes | str]:
     found: list[bytes | str] = []
     with mock.patch.object(sql_text, "READ", 1):
-        text = SqlText([sql[i : i + 9] for i in range(0, len(sql), 9)], _TOKENS, _Ends, plain)
+        text = SqlText([sql[i : i + 9] for i in range(0, len(sql), 9)], _TOKENS, _Ends, at_once)
         try:
             while text.skip(_BLANK):
                 found.append(text.statement())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal, Protocol
@@ -190,7 +190,8 @@ class Dump:
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as values that JSON knows."""
-        return asdict(self) | {"captured_at": self.captured_at.isoformat()}
+        facts: dict[str, Any] = _reader().dump_python(self)
+        return facts | {"captured_at": self.captured_at.isoformat()}
 
     @staticmethod
     def from_json(facts: Any) -> Dump:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from operator import itemgetter
 
 from lifeboat.databases import ObjectDigest, TableDigest
@@ -58,20 +58,17 @@ def digest(sql: Iterable[bytes], refused: Callable[[RestoreError], object] | Non
         if not isinstance(piece, Statement):
             continue
         if piece.kind == "rows" or (piece.kind == "table" and piece.sql.startswith(b"CREATE")):
-            columns = copied_columns(piece)
-            if piece.name in heirs and len(columns) > 1:
-                filled = rows[piece.name] = _InOrderOfNames(columns)
-            else:
-                filled = rows.setdefault(piece.name, UnorderedRows(b"\n"))
+            filled = _filled(piece, rows, heirs)
         if is_heir(piece):
             heirs.add(piece.name)
+        if piece.kind in UNCOUNTED:
+            continue
         text = canonical(piece)
         if piece.kind == "large object":
             # Their pieces have an order, and all but the first lack the name.
             large_object, place = (piece.name, 0) if piece.name else (large_object, place + 1)
             text = b"%d %b" % (place, text)
-        if piece.kind not in UNCOUNTED:
-            sums[piece.kind, piece.name or large_object] += int.from_bytes(hashlib.sha256(text).digest(), "big")
+        sums[piece.kind, piece.name or large_object] += int.from_bytes(hashlib.sha256(text).digest(), "big")
     return DumpDigest(
         tables=tuple(
             TableDigest(name, count, "none", sha256, _hex(sums.pop(("table", name), 0)))
@@ -92,6 +89,17 @@ def _readable(
         if refused is None:
             raise
         refused(error)
+
+
+def _filled(
+    statement: Statement, rows: dict[str, UnorderedRows | _InOrderOfNames], heirs: Collection[str]
+) -> UnorderedRows | _InOrderOfNames:
+    """Return what takes the rows of the table that a statement makes or fills."""
+    if statement.name in heirs and len(columns := copied_columns(statement)) > 1:
+        rows[statement.name] = _InOrderOfNames(columns)
+    elif statement.name not in rows:
+        rows[statement.name] = UnorderedRows(b"\n")
+    return rows[statement.name]
 
 
 class _InOrderOfNames:

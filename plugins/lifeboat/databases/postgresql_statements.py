@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from lifeboat.databases.sql_text import SqlText
 from lifeboat.errors import RestoreError
@@ -56,7 +57,7 @@ _TOKENS = _pattern(
     | (?P<mark> [();] ) | (?P<open> ['"] | {_TAG} ) | (?P<strange> \\ | /\* )"""
 )
 # Up to the first semicolon, with quotes in which nothing else could be meant, and no other beginning of a string.
-_PLAIN = _pattern(r"""(?> [^'"$\\/;-] | -(?!-) | '[^'\\()]*+' | "[^"\\()]*+" )*+ ;""")
+_PLAIN = _pattern(r"""(?> [^'"$\\/;-]++ | -(?!-) | '[^'\\()]*+' | "[^"\\()]*+" )*+ ;""")
 # Options of a column, an index or a table. Those that begin with pg_ are the server's own: it makes them anew.
 _OPTION = rf"(?: {_NAME} = (?: [eE]?'(?:[^']|'')*' | [^\s',()]+ ) )"
 _EACH_OPTION = _pattern(_OPTION)
@@ -65,9 +66,12 @@ _OPTIONS = _pattern(
     rf"| (?P<before> [ \n]* (?: SET | WITH )\ \( ) (?P<options> {_OPTION} (?: ,\ {_OPTION} )* ) \)"
 )
 _OWN_OPTION = re.compile(rb"[( ]pg_\w+=")
-_INSIGNIFICANT = _pattern(rf"(?P<keep> --[^\n]* | {_STRING} | {_WORD} ) | :: \s* {_TYPE} | [\s()]+")
-_QUOTED_OR_CAST = re.compile(rb"['\"$]|--|::")
-_BLANKS = b" \t\n\r\f\v()"  # which are all that is insignificant where nothing is quoted or cast
+_CAST = rf":: \s* {_TYPE}"
+_INSIGNIFICANT = _pattern(rf"(?P<keep> --[^\n]* | {_STRING} | {_WORD} ) | {_CAST} | [\s()]+")
+_CASTS = _pattern(_CAST)
+_MANY_QUOTES = re.compile(rb'["$\\]|--')
+_TEXTS = re.compile(rb"('[^']*+')")  # where no other quotes are
+_BLANKS = b" \t\n\r\f\v()"
 _BLANK = re.compile(rb"(?:[ \t\r\n]++|--(?!" + TRAILER[2:] + rb")[^\n]*+\n)++")
 _RESTRICT = re.compile(rb"\\(un)?restrict ([A-Za-z0-9]+)\n")
 EXTENSION = _pattern(
@@ -95,6 +99,7 @@ _KINDS: tuple[tuple[str, str, re.Pattern[bytes]], ...] = (
             | SET\ standard_conforming_strings\ =\ on );\Z"""
         ),
     ),
+    ("ALTER", "owner", _pattern(rf"ALTER\ (?:{_CREATED}|LARGE\ OBJECT)\ {_OWNED} \ OWNER\ TO\ (?P<name> {_NAME} );\Z")),
     # Nothing is left of it: all that it set is the server's own.
     ("ALTER", "skipped", _pattern(rf"ALTER\ TABLE\ (?:ONLY\ )? {_QUALIFIED} \ ALTER\ COLUMN\ {_NAME};\Z")),
     # Of the other encodings, some have bytes that look like quotes.
@@ -120,7 +125,6 @@ _KINDS: tuple[tuple[str, str, re.Pattern[bytes]], ...] = (
         _pattern(r"SELECT\ pg_catalog\.(?:lo_create|lo_open)\('(?P<name> \d+ )'(?:,\ \d+)?\);\Z"),
     ),
     ("SELECT", "large object", _pattern(r"SELECT\ pg_catalog\.(?:lowrite\(0,\ '\\x[0-9a-f]*'\) | lo_close\(0\));\Z")),
-    ("ALTER", "owner", _pattern(rf"ALTER\ (?:{_CREATED}|LARGE\ OBJECT)\ {_OWNED} \ OWNER\ TO\ (?P<name> {_NAME} );\Z")),
     (
         "GRANT REVOKE",
         "right",
@@ -159,7 +163,11 @@ _KINDS: tuple[tuple[str, str, re.Pattern[bytes]], ...] = (
     ("ALTER", "", _pattern(rf"ALTER\ (?P<kind> {_CREATED} ) (?:\ ONLY)? {_MADE}")),
 )
 _BY_WORD = {
-    word: [(kind, pattern) for words, kind, pattern in _KINDS if word in words.encode().split()]
+    word: [
+        (kind, pattern.match, "name" in pattern.groupindex)
+        for words, kind, pattern in _KINDS
+        if word in words.encode().split()
+    ]
     for word in {word for words, *_ in _KINDS for word in words.encode().split()}
 }
 _FOREIGN_KEY = _pattern(
@@ -190,8 +198,7 @@ _COMPUTES = re.compile(rb"\b(?:CHECK|GENERATED ALWAYS AS) \(")
 _CALL = _pattern(rf"\. {_NAME} \(")
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One statement of a dump.
 
     :param kind: keyword of what it makes, in lower case, or one of ``rows``, ``setting``, ``owner``, ``right`` ...
@@ -255,12 +262,12 @@ class _Ends:
         return self._words[:1] == [b"create"] and made in ([b"function"], [b"procedure"])
 
 
-def plain_end(text: bytes, start: int) -> int | None:
-    """Return where a statement ends, if its first semicolon ends it: most do, and reading word by word takes time."""
+def plain(text: bytes, start: int) -> bytes | None:
+    """Return a statement, if its first semicolon ends it: most do, and reading word by word takes time."""
     found = _PLAIN.match(text, start)
     if found is None or b"atomic" in (statement := found[0]).lower() or statement.count(b"(") > statement.count(b")"):
         return None
-    return found.end()
+    return statement
 
 
 def read(
@@ -272,7 +279,7 @@ def read(
     :raises RestoreError: a statement is none that pg_dump writes for one database, or stands where pg_dump writes none;
         or the text ends in its middle.
     """
-    text = SqlText(sql, _TOKENS, _Ends, plain_end)
+    text = SqlText(sql, _TOKENS, _Ends, plain)
     fires = False
     while text.skip(_BLANK):
         if text.starts_with(TRAILER):
@@ -324,9 +331,9 @@ def recognise(sql: bytes) -> Statement:
     if b"pg_" in sql and _OWN_OPTION.search(sql):
         sql = _without_own_options(sql)
     word = sql[:LONGEST_WORD].partition(b" ")[0].removesuffix(b";")
-    for kind, pattern in _BY_WORD.get(word, ()):
-        if found := pattern.match(sql):
-            name = found["name"] if "name" in pattern.groupindex else None
+    for kind, match, is_named in _BY_WORD.get(word, ()):
+        if found := match(sql):
+            name = found["name"] if is_named else None
             return Statement(kind or found["kind"].decode().lower(), _name(name or b""), sql)
     if elsewhere := _ELSEWHERE.match(sql):
         kind, name = elsewhere["kind"].decode("utf-8", "replace").lower(), _name(elsewhere["name"])
@@ -371,9 +378,13 @@ def canonical(statement: Statement) -> bytes:
     sql = _with_sorted_items(statement.sql) if is_heir(statement) else statement.sql
     if is_foreign_key(statement):
         sql = sql.removesuffix(b";").removesuffix(_NOT_VALID) + b";"  # where a load adds it, it says so
-    if not _QUOTED_OR_CAST.search(sql):
+    if _MANY_QUOTES.search(sql):
+        return _INSIGNIFICANT.sub(lambda found: found["keep"] or b"", sql)
+    if b"'" not in sql and b"::" not in sql:  # as most are
         return sql.translate(None, _BLANKS)
-    return _INSIGNIFICANT.sub(lambda found: found["keep"] or b"", sql)
+    parts = _TEXTS.split(sql)
+    parts[::2] = [(_CASTS.sub(b"", part) if b"::" in part else part).translate(None, _BLANKS) for part in parts[::2]]
+    return b"".join(parts)
 
 
 def _with_sorted_items(sql: bytes) -> bytes:
@@ -405,7 +416,7 @@ def foreign_key(statement: Statement) -> str:
 
 def unvalidated(statement: Statement) -> Statement:
     """Return a foreign key that the server does not check for the rows that are there."""
-    return replace(statement, sql=statement.sql.removesuffix(b";").removesuffix(_NOT_VALID) + _NOT_VALID + b";")
+    return statement._replace(sql=statement.sql.removesuffix(b";").removesuffix(_NOT_VALID) + _NOT_VALID + b";")
 
 
 def forces_row_security(statement: Statement) -> bool:

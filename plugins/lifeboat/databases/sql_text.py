@@ -51,7 +51,7 @@ class SqlText(Window):
 
     :param tokens: of the dialect; its group ``open`` matches what begins and has not ended yet.
     :param ends: makes what follows the tokens of a statement.
-    :param plain: returns where a statement ends that need not be taken apart for it; nothing for another.
+    :param plain: returns the statement that begins at a position, if it need not be taken apart to find its end.
     """
 
     def __init__(
@@ -59,20 +59,20 @@ class SqlText(Window):
         chunks: Iterable[bytes],
         tokens: re.Pattern[bytes],
         ends: Callable[[], Ends],
-        plain: Callable[[bytes, int], int | None] = lambda text, start: None,
+        plain: Callable[[bytes, int], bytes | None] = lambda text, start: None,
     ) -> None:
         super().__init__(chunks)
         self._tokens, self._ends, self._plain = tokens, ends, plain
 
     def skip(self, blank: re.Pattern[bytes]) -> bool:
-        """Pass what matches; whether anything follows.
+        """Pass what is blank; whether anything follows.
 
-        :param blank: matches a whole line or less.
+        :param blank: matches all that is, but for a last line whose end is missing.
         """
         while True:
-            if (found := blank.match(self._text, self._position)) and found.end() > self._position:
+            if found := blank.match(self._text, self._position):
                 self._position = found.end()
-            elif self._text.find(b"\n", self._position) >= 0 or not self._more():
+            if self._text.find(b"\n", self._position) >= 0 or not self._more():
                 return self._position < len(self._text)
 
     def line(self) -> bytes:
@@ -93,9 +93,8 @@ class SqlText(Window):
         :raises RestoreError: the text ends in its middle, or it is too long.
         """
         while True:
-            if end := self._plain(self._text, self._position):
-                statement = self._text[self._position : end]
-                self._position = end
+            if statement := self._plain(self._text, self._position):
+                self._position += len(statement)
                 return statement
             ends = self._ends()
             for token in self._tokens.finditer(self._text, self._position):

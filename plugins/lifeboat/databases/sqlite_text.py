@@ -37,7 +37,7 @@ _TEXTS = re.compile(
     rb"""--[^\n]*|/\*.*?\*/|'(?P<text>(?:[^']|'')*+)'|"[^"]*+"|`[^`]*+`|\[[^\]]*+\]""",
     re.DOTALL,
 )
-_BLANK = re.compile(rb"\s+|--[^\n]*\n")
+_BLANK = re.compile(rb"(?:\s++|--[^\n]*+\n)++")
 _NAME = rb"""("(?:[^"]|"")+"|'(?:[^']|'')+'|`[^`]+`|\[[^\]]+\]|\w+)"""
 _SKIPPED = re.compile(rb"(?:BEGIN(?: TRANSACTION)?|COMMIT|PRAGMA foreign_keys ?= ?\w+|ANALYZE [^;]*);", re.IGNORECASE)
 _PRAGMA = re.compile(
