@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from threading import Event, Thread, Timer
 from typing import Any
@@ -161,6 +162,53 @@ def test_a_dump_is_one_moment_while_others_write(engine: Engine, path: Path) -> 
         stop.set()
         worker.join()
     assert rows["a"] > 0
+
+
+def test_a_dump_has_what_is_committed_whoever_reads_or_writes_beside_it(engine: Engine, path: Path) -> None:
+    client(path.with_name("busy.sqlite"), "PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES (1)")
+    connect = partial(sqlite3.connect, path.with_name("busy.sqlite"), isolation_level=None)
+    with closing(connect()) as reader, closing(connect()) as writer:
+        reader.execute("BEGIN")
+        old = reader.execute("SELECT * FROM t").fetchall()
+        writer.execute("INSERT INTO t VALUES (2)")
+        writer.execute("PRAGMA cache_size = 1")
+        writer.execute("BEGIN IMMEDIATE")
+        writer.executemany("INSERT INTO t VALUES (?)", [("spilled " * 200,) for _ in range(2000)])
+        (table,) = take(engine, "busy")[0].tables
+        assert (table.rows, reader.execute("SELECT * FROM t").fetchall()) == (2, old)
+        writer.execute("ROLLBACK")
+
+
+KINDS = (
+    "CREATE TABLE t (a TEXT, b INT, PRIMARY KEY (b DESC, a)) WITHOUT ROWID; INSERT INTO t VALUES ('x', 1), ('y', 2)",
+    """CREATE TABLE t (a INT, b TEXT, c BLOB, d ANY, e REAL) STRICT;
+    INSERT INTO t VALUES (1, 'x', x'00ff', x'01', 1e300), (2, NULL, NULL, '001', 9e999);
+    CREATE TABLE w (d ANY PRIMARY KEY) STRICT, WITHOUT ROWID; INSERT INTO w VALUES ('001')""",
+    """CREATE TABLE t (a INT, b INT AS (a * 2), c TEXT GENERATED ALWAYS AS (a || 'x') STORED); INSERT INTO t VALUES (1);
+    CREATE UNIQUE INDEX j ON t (a + 1 DESC, c COLLATE NOCASE); CREATE INDEX i ON t (b) WHERE c > ''""",
+    """CREATE VIRTUAL TABLE f USING fts5 (body, content = ''); INSERT INTO f (rowid, body) VALUES (3, 'contentless');
+    CREATE VIRTUAL TABLE v USING fts5vocab (f, 'row'); CREATE VIRTUAL TABLE g USING fts4 (a, b, notindexed=b);
+    INSERT INTO g VALUES ('x', 'y'); INSERT INTO g (g) VALUES ('optimize')""",
+    """CREATE VIRTUAL TABLE r USING rtree (id, x0, x1, +label TEXT); INSERT INTO r VALUES (1, -1.5, 2.25, 'la''bel');
+    CREATE VIRTUAL TABLE i USING rtree_i32 (id, x0, x1); INSERT INTO i VALUES (5, 1, 2147483647)""",
+    """CREATE TABLE "a""b'c`d]e" ("x""y" INT, 'z' TEXT, [w w] INT, `q` INT, "se;mi" INT, "" INT);
+    INSERT INTO "a""b'c`d]e" VALUES (1, '2', 3, 4, 5, 6); CREATE VIEW "v""w" AS SELECT "x""y" FROM "a""b'c`d]e";
+    CREATE INDEX "in""dex" ON "a""b'c`d]e" ("x""y"); CREATE TRIGGER "t;r" AFTER INSERT ON "a""b'c`d]e" BEGIN
+    SELECT ';END'; END; CREATE TABLE "new
+line" ("c
+d" DEFAULT 'a''b'); INSERT INTO "new
+line" DEFAULT VALUES""",
+)
+
+
+@pytest.mark.parametrize("sql", KINDS)
+def test_tables_of_every_kind_come_back(engine: Engine, path: Path, sql: str) -> None:
+    client(path.with_name("kinds.sqlite"), sql)
+    dump, text = take(engine, "kinds")
+    assert dump.limits == ()
+    with engine.scratch("a key", dump) as place:
+        engine.load(place, [text], Load("kinds"))
+        assert comparison.differences(dump, engine.read_back(place, ())) == []
 
 
 def test_one_table_comes_with_its_rows_and_the_others_empty(shop: Path) -> None:
