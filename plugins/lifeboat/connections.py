@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lifeboat.databases.postgresql import PostgreSQL
     from lifeboat.databases.postgresql import Taker as PostgreSQLTaker
     from lifeboat.databases.postgresql_database import Properties
+    from lifeboat.databases.postgresql_limits import Meant
     from lifeboat.staging import Staging
     from lifeboat.storage.s3 import Lock
 
@@ -134,8 +135,8 @@ def _postgresql(database: Database, connection: Any, scratch: Path) -> Engine:
         used_for = f"the extensions of database {database.name!r}"
         return _postgresql_server(used, get(used, used_for, CONNECTION_TYPES["postgresql"]))
 
-    def ask_taker(wanted: Properties, owned: Collection[str]) -> PostgreSQLTaker:
-        return cast("PostgreSQL", engine(database.for_restore, scratch)).taker(wanted, owned)
+    def ask_taker(wanted: Properties, meant: Meant) -> PostgreSQLTaker:
+        return cast("PostgreSQL", engine(database.for_restore, scratch)).taker(wanted, meant)
 
     used = database.extensions_connection or ""
     return PostgreSQL(

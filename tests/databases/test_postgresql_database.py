@@ -13,6 +13,7 @@ from lifeboat.cli.recovery import _lines
 from lifeboat.databases import LACKED, Dump, Load, Missed, Property, Server, Target, postgresql_limits
 from lifeboat.databases.postgresql import PostgreSQL as Engine
 from lifeboat.databases.postgresql_database import Properties, changes, creation, read
+from lifeboat.databases.postgresql_limits import Meant
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import PostgreSQL, PostgreSQL17, PostgreSQL18
@@ -122,7 +123,7 @@ def drill(server: PostgreSQL, taken: tuple[Dump, bytes]) -> list[Missed]:
 
 def lacked(server: PostgreSQL, taken: tuple[Dump, bytes], *owners: str) -> list[str]:
     """Return what a backup reports that the server, or the login that restores, lacks."""
-    limits = engine(server).taker(frozenset(taken[0].properties), owners).limits
+    limits = engine(server).taker(frozenset(taken[0].properties), Meant(owners)).limits
     assert {each.kind for each in limits} <= {LACKED}
     assert "hush" not in str(limits)
     return [each.name for each in limits]
@@ -317,13 +318,56 @@ def test_rights_and_owners_come_back_though_they_could_not_be_given_like_that(se
 def test_what_superusers_own_is_told_when_the_backup_is_taken(server: PostgreSQL) -> None:
     make(server)
     with engine(server, "postgres")._session("lost", "A test", RestoreError) as session:
-        assert postgresql_limits.owners(session) == {"app"}
+        assert postgresql_limits.meant_by(session).owning == {"app"}
         server.run("CREATE DOMAIN public.d AS int", "lost")
-        owned = postgresql_limits.owners(session)
-    assert owned == {"app", "postgres"}
-    (limit,) = engine(server).taker(frozenset(take(server)[0].properties), owned).limits
+        meant = postgresql_limits.meant_by(session)
+    assert meant.owning == {"app", "postgres"}
+    (limit,) = engine(server).taker(frozenset(take(server)[0].properties), meant).limits
     assert "'postgres'" in limit.text
     assert limit.text.endswith("(it is a superuser, and no restore acts as one)")
+
+
+def test_roles_that_only_have_rights_are_asked_for_at_another_server(
+    server: PostgreSQL, postgresql_17: PostgreSQL17
+) -> None:
+    meant = "GRANT SELECT ON album TO reader; CREATE POLICY own ON album TO reporter USING (true);"
+    make(server, tables=TABLES + meant)
+    other = engine(postgresql_17, postgresql_17.user)
+    backing_up = Server(server.host, server.port, "postgres", server.password)
+    limits = Engine(backing_up, ask_taker=other.taker).dump("lost", (), len).limits
+    assert [(each.kind, each.name) for each in limits] == [(LACKED, role) for role in ("app", "reader", "reporter")]
+    assert "has no role 'reader': a restore there leaves out what it has" in limits[1].text
+    assert "has no role 'reporter': a restore there stops at its policy" in limits[2].text
+
+
+def test_an_older_restore_server_is_told_at_the_backup(
+    server_17: PostgreSQL17, postgresql: PostgreSQL, postgresql_17: PostgreSQL17
+) -> None:
+    make(postgresql_17, owner="lifeboat", tables="")
+    older = engine(postgresql, postgresql.user)
+    source = Server(postgresql_17.host, postgresql_17.port, "postgres", postgresql_17.password)
+    (limit,) = Engine(source, ask_taker=older.taker).dump("lost", (), len).limits
+    assert (limit.kind, limit.name) == (LACKED, "version")
+    assert "is PostgreSQL 15, and the database of 17: a restore there stops where" in limit.text
+
+
+def test_what_one_login_for_all_cannot_give_is_told_at_the_backup(server: PostgreSQL) -> None:
+    make(
+        server,
+        tables=TABLES + "GRANT SELECT ON album TO restorer; CREATE TABLE theirs (); GRANT ALL ON theirs TO restorer;",
+    )
+    server.run("ALTER TABLE theirs OWNER TO dba", "lost")
+    server.run("GRANT pg_read_all_data TO restorer")
+    taken: list[bytes] = []
+    restoring = engine(server)
+    (limit,) = restoring.dump("lost", (), taken.append).limits
+    assert (limit.kind, limit.name) == (LACKED, "dba")
+    assert "restorer cannot act as role 'dba'" in limit.text
+    assert any("cannot act as role 'dba'" in each for each in restoring.check_dump("lost", ()).lacks)
+    server.run("ALTER ROLE restorer NOCREATEDB")
+    assert restoring.dump("lost", (), len).limits == ()  # it restores nothing at all
+    server.run("ALTER ROLE restorer CREATEDB; GRANT dba TO restorer")
+    assert restoring.dump("lost", (), len).limits == ()
 
 
 def test_what_the_login_cannot_do_is_said_in_sql(server: PostgreSQL) -> None:

@@ -21,6 +21,7 @@ CLIENTS: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "psql", "sq
 UNASKED = "restore servers that could not be asked"  # another
 EXTENSION = "extensions that a restore could not make"  # another: what was restored had them all the same
 LACKED = "roles, locales and settings that the restore server lacks"  # another, which each restore reports by itself
+RIGHTS = "rights to what belongs to the server or to extensions"  # another, which each restore reports by itself
 SERVERLESS: frozenset[EngineName] = frozenset({"sqlite"})  # a drill of theirs touches no server, only staging
 
 
@@ -169,7 +170,7 @@ class Dump:
     @property
     def inexact(self) -> list[Limit]:
         """The limits of what a restore brings back: tables that no snapshot protects come back as they were read."""
-        return [limit for limit in self.limits if limit.kind not in (UNPROTECTED, EXTENSION, LACKED)]
+        return [limit for limit in self.limits if limit.kind not in (UNPROTECTED, EXTENSION, LACKED, RIGHTS)]
 
     @property
     def by_hand(self) -> list[str]:

@@ -47,6 +47,7 @@ from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.postgresql_database import LAST, LOCALE, USE, Properties, changes, literal, value_of, without
 from lifeboat.databases.postgresql_digest import RULES, digest
 from lifeboat.databases.postgresql_extensions import Available, Maker
+from lifeboat.databases.postgresql_limits import Meant
 from lifeboat.databases.postgresql_load import HINTS
 from lifeboat.databases.postgresql_role import POLL, Role, lock, quoted, try_lock, unlock
 from lifeboat.databases.postgresql_statements import TRAILER
@@ -111,11 +112,13 @@ OWN_SESSIONS_ENDED = (
 class Taker(NamedTuple):
     """What a server could make of a database.
 
+    :param version: as in 150004.
     :param extensions: that it could make.
     :param limits: what it lacks besides.
     """
 
     address: str
+    version: int
     extensions: Mapping[str, Available]
     limits: Sequence[Limit] = ()
 
@@ -141,14 +144,14 @@ class PostgreSQL:
 
     :param elevated: returns the server with the login by which extensions are made that only superusers make.
     :param ask_taker: asks the server of the restore connection, where the settings name another, what it could make of
-        a database with such properties, in which these roles own something.
+        a database with such properties, whose contents name this.
     """
 
     def __init__(
         self,
         server: Server,
         elevated: Callable[[], Server] | None = None,
-        ask_taker: Callable[[Properties, Collection[str]], Taker] | None = None,
+        ask_taker: Callable[[Properties, Meant], Taker] | None = None,
     ) -> None:
         self._server, self._elevated, self._ask_taker = server, elevated, ask_taker
         self._roles: dict[str, Role] = {}  # who fills what is being filled
@@ -210,12 +213,13 @@ class PostgreSQL:
         lacks = (*warnings, *limit_texts([*limits, *passed.limits]))
         return Dumpable(f"PostgreSQL {version}", _client_version(command[0]), ahead, lacks)
 
-    def taker(self, wanted: Properties, owned: Collection[str]) -> Taker:
-        """Return what the server could make of a database with such properties, in which these roles own something."""
+    def taker(self, wanted: Properties, meant: Meant) -> Taker:
+        """Return what the server could make of a database with such properties, whose contents name this."""
         where = self._server.address
         with self._session(MAINTENANCE, "The question what it could take", RestoreError) as session:
-            limits = tuple(postgresql_limits.of_server(session, where, wanted, owned))
-            return Taker(where, postgresql_extensions.available(session), limits)
+            limits = tuple(postgresql_limits.of_server(session, where, wanted, meant))
+            version = session.info.server_version
+            return Taker(where, version, postgresql_extensions.available(session), limits)
 
     def _limits(
         self, session: Connection[Any], database: str, extensions: Sequence[Extension], known: Mapping[str, Available]
@@ -224,14 +228,20 @@ class PostgreSQL:
 
         :param known: what its own server could make.
         """
-        taker = Taker(self._server.address, known)
+        where, wanted, meant = self._server.address, _properties(session, database), postgresql_limits.meant_by(session)
+        taker = Taker(where, session.info.server_version, known)
         try:
             if self._ask_taker:
-                taker = self._ask_taker(_properties(session, database), postgresql_limits.owners(session))
+                taker = self._ask_taker(wanted, meant)
+            elif postgresql_limits.may_restore(session):
+                limits = tuple(postgresql_limits.of_server(session, where, wanted, meant))
+                taker = taker._replace(limits=limits)
         except LifeboatError as error:
             return [postgresql_limits.unasked(error.message)]
         may = self._elevated is not None
-        return [*taker.limits, *postgresql_extensions.limits(extensions, taker.extensions, taker.address, may=may)]
+        older = postgresql_limits.of_older(taker.address, taker.version, session.info.server_version)
+        made = postgresql_extensions.limits(extensions, taker.extensions, taker.address, may=may)
+        return [*older, *taker.limits, *made]
 
     def _dump(
         self,

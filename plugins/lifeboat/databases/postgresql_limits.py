@@ -7,10 +7,10 @@ asked, when the dump is taken, what a restore there would report.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, LACKED, UNASKED, Limit
+from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, LACKED, RIGHTS, UNASKED, Limit
 from lifeboat.databases.postgresql_database import (
     Properties,
     creation,
@@ -24,12 +24,15 @@ from lifeboat.databases.postgresql_database import (
 from lifeboat.databases.postgresql_role import SET_IS_A_RIGHT, quoted
 from lifeboat.databases.postgresql_statements import RefusedStatementError
 from lifeboat.errors import RestoreError
+from lifeboat.text import listed
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
 LEFT_OUT = "what only superusers make, and a restore leaves out"
 SUBSCRIPTION = "subscriptions, which a copy must not have"
+TABLESPACE = "tablespaces of tables, which no dump has"
+SPACES = ("default_tablespace", "temp_tablespaces")  # settings that name some; servers take any name for them
 
 IN_SCHEMA = 150_000  # since this version, a publication may be of all tables in a schema
 UNCHECKED_IF_PARTITIONED = 180_000  # since this version, a foreign key of a partitioned table may be NOT VALID
@@ -74,6 +77,36 @@ FROM pg_publication p JOIN pg_publication_namespace ON pnpubid = p.oid
 _SUBSCRIPTIONS = """
 SELECT subname FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = current_database() ORDER BY 1
 """
+# Of what has one of its own; all else lies where its database does.
+_TABLESPACES = """
+SELECT DISTINCT spcname FROM pg_class c JOIN pg_tablespace s ON s.oid = reltablespace
+WHERE c.oid >= 16384 AND relkind IN ('r', 'p', 'm', 'i', 'I') ORDER BY 1
+"""
+# Rights that somebody gave, or took, to what CREATE DATABASE or CREATE EXTENSION makes: a load owns none of it.
+_RIGHTS = """
+WITH thing AS (
+  SELECT tableoid AS class, oid, 'F' AS type, fdwowner AS owner, fdwacl AS acl FROM pg_foreign_data_wrapper
+  UNION ALL SELECT tableoid, oid, 'S', srvowner, srvacl FROM pg_foreign_server
+  UNION ALL SELECT tableoid, oid, 'f', proowner, proacl FROM pg_proc
+  UNION ALL SELECT tableoid, oid, CASE relkind WHEN 'S' THEN 's' ELSE 'r' END, relowner, relacl FROM pg_class
+  WHERE relnamespace <> 'information_schema'::regnamespace  -- no client dumps rights to that
+  UNION ALL SELECT tableoid, oid, 'T', typowner, typacl FROM pg_type
+  UNION ALL SELECT tableoid, oid, 'l', lanowner, lanacl FROM pg_language
+)
+SELECT pg_describe_object(class, oid, 0) FROM thing
+LEFT JOIN pg_init_privs i ON objoid = oid AND classoid = class AND objsubid = 0
+WHERE acl IS DISTINCT FROM initprivs
+AND (oid < 16384 OR EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = oid AND deptype = 'e'))
+AND (SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(acl, acldefault(type::"char", owner))) a)
+IS DISTINCT FROM
+(SELECT array_agg(a::text ORDER BY a::text) FROM unnest(coalesce(initprivs, acldefault(type::"char", owner))) a)
+ORDER BY 1
+"""
+_PROVIDERS = "SELECT DISTINCT provider FROM pg_seclabel ORDER BY 1"
+NO_PROVIDER = "22023"
+_ROOM = """
+SELECT s, has_tablespace_privilege(spcname, 'CREATE') FROM unnest(%s::text[]) s LEFT JOIN pg_tablespace ON spcname = s
+"""
 _TO_EXCLUDED = """
 WITH named AS (
   SELECT c.oid, relkind,
@@ -99,6 +132,16 @@ UNION SELECT rolname FROM pg_roles WHERE oid = 10 AND EXISTS (
   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = made.tableoid AND objid = made.oid AND deptype IN ('e', 'i'))
 ) ORDER BY 1
 """
+# Who has a right to something here, or is meant by a policy.
+_MEANT = """
+SELECT DISTINCT rolname, deptype = 'r' FROM pg_shdepend JOIN pg_database d ON d.oid = dbid
+JOIN pg_roles r ON r.oid = refobjid
+WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass AND deptype IN ('a', 'r')
+"""
+# A server that only follows another takes no restore.
+_MAY_RESTORE = """
+SELECT rolcreatedb AND NOT rolsuper AND NOT pg_is_in_recovery() FROM pg_roles WHERE rolname = current_user
+"""
 _ROLES = """
 SELECT rolname, pg_has_role(oid, %(right)s) AND pg_has_role(oid, 'USAGE'), rolsuper
 FROM pg_roles WHERE rolname = ANY(%(names)s)
@@ -107,9 +150,36 @@ DENIED = "42501"
 UNKNOWN_LOCALE = ("42809", "22023", "42704", "0A000", "42P17")
 
 
-def owners(session: Connection[Any]) -> set[str]:
-    """Return who owns something in a database."""
-    return {name for (name,) in session.execute(_OWNERS).fetchall()}
+class Meant(NamedTuple):
+    """The roles that the contents of a database name, and what else of a server.
+
+    :param owning: something in it.
+    :param granted: a right to something.
+    :param in_policies: of row-level security.
+    :param providers: no roles, but modules of the server: of security labels.
+    """
+
+    owning: Collection[str] = ()
+    granted: Collection[str] = ()
+    in_policies: Collection[str] = ()
+    providers: Sequence[str] = ()
+
+
+def meant_by(session: Connection[Any]) -> Meant:
+    """Return what the contents of a database name that is none of them."""
+    owning = {name for (name,) in session.execute(_OWNERS).fetchall()}
+    meant = session.execute(_MEANT).fetchall()
+    return Meant(
+        owning,
+        {name for name, is_policy in meant if not is_policy},
+        {name for name, is_policy in meant if is_policy},
+        [name for (name,) in session.execute(_PROVIDERS).fetchall()],
+    )
+
+
+def may_restore(session: Connection[Any]) -> bool:
+    """Whether a login could restore to the server that it backs up, as far as a database goes."""
+    return session.execute(_MAY_RESTORE).fetchone() == (True,)
 
 
 def unasked(reason: str) -> Limit:
@@ -117,15 +187,28 @@ def unasked(reason: str) -> Limit:
     return Limit(UNASKED, "", f"nobody knows whether the restore server could take this: {reason.rstrip('.')}")
 
 
-def of_server(session: Connection[Any], where: str, wanted: Properties, owned: Iterable[str]) -> Iterator[Limit]:
+def of_older(where: str, version: int, dumped: int) -> Iterator[Limit]:
+    """Yield that a server is older than the one that was dumped.
+
+    :param version: of the one that restores, as in 150004.
+    """
+    if version // 10_000 < dumped // 10_000:
+        text = (
+            f"{where} is PostgreSQL {version // 10_000}, and the database of {dumped // 10_000}: a restore there stops"
+            " where the database uses what is newer"
+        )
+        yield Limit(LACKED, "version", text)
+
+
+def of_server(session: Connection[Any], where: str, wanted: Properties, meant: Meant) -> Iterator[Limit]:
     """Yield what a server, or the login there, lacks of what a restored database would need.
 
     :param session: of the restore login, to any database of that server; nothing is left of what is tried.
     :param wanted: properties of the database.
-    :param owned: roles that own something in it.
+    :param meant: what its contents name.
     """
-    giving = {value_of(wanted, "owner"), *owned} - {""}
-    names = sorted(giving | roles(wanted))
+    giving = {value_of(wanted, "owner"), *meant.owning} - {""}
+    names = sorted({*giving, *roles(wanted), *meant.granted, *meant.in_policies})
     has_set = session.info.server_version >= SET_IS_A_RIGHT
     asked = {"right": "SET" if has_set else "MEMBER", "names": names}
     known = {name: (may, is_super) for name, may, is_super in session.execute(_ROLES, asked).fetchall()}
@@ -133,7 +216,8 @@ def of_server(session: Connection[Any], where: str, wanted: Properties, owned: I
     for name in names:
         grant = f"GRANT {quoted(name)} TO {quoted(user)}{' WITH SET TRUE, INHERIT TRUE' if has_set else ''}"
         if name not in known:
-            text = f"{where} has no role {name!r}: a restore there leaves out what it has (CREATE ROLE {quoted(name)})"
+            how = "stops at its policy" if name in meant.in_policies else "leaves out what it has"
+            text = f"{where} has no role {name!r}: a restore there {how} (CREATE ROLE {quoted(name)})"
         elif name in giving and known[name] != (True, False):
             why = "it is a superuser, and no restore acts as one" if known[name][1] else grant
             text = (
@@ -143,6 +227,13 @@ def of_server(session: Connection[Any], where: str, wanted: Properties, owned: I
         else:
             continue
         yield Limit(LACKED, name, text)
+    for name in meant.providers:
+        label = f"SECURITY LABEL FOR {quoted(name)} ON LARGE OBJECT 0 IS NULL"
+        if reason := _refusal(session, label, [NO_PROVIDER]):
+            yield Limit(
+                LACKED, name, f"{where} gives no security labels of {name!r}: a restore there has none ({reason})"
+            )
+    yield from _no_room(session, where, wanted)
     if reason := _no_such_locale(session, wanted):
         text = f"{where} cannot have a database with {locale_text(wanted)}: a restore there stops ({reason})"
         yield Limit(LACKED, "locale", text)
@@ -156,6 +247,17 @@ def of_server(session: Connection[Any], where: str, wanted: Properties, owned: I
         if reason := _refusal(session, sql, [DENIED] if hides else ()):
             of = f" of role {each.role}" if each.role else ""
             yield Limit(LACKED, each.name, f"{user} cannot set {each.name}{of} for a database on {where} ({reason})")
+
+
+def _no_room(session: Connection[Any], where: str, wanted: Properties) -> Iterator[Limit]:
+    """Yield the tablespaces that a server, or the login there, lacks of what a database has and its settings name."""
+    own = value_of(wanted, "tablespace")
+    settings = [each.value for each in wanted if each.kind == "setting" and each.name in SPACES]
+    named = [name.strip(' "') for value in settings for name in value.split(",")]
+    for name, may in session.execute(_ROOM, [sorted({own, *named} - {"", "pg_default"})]).fetchall():
+        if may is None or (name == own and not may):
+            lacks = "has no" if may is None else f"lets {session.info.user} create nothing in"
+            yield Limit(LACKED, name, f"{where} {lacks} tablespace {name!r}: a restore there puts all into its own")
 
 
 def _no_such_locale(session: Connection[Any], wanted: Properties) -> str:
@@ -203,6 +305,12 @@ def of_catalog(session: Connection[Any], excluded: Iterable[str]) -> Iterator[Li
         left_out += session.execute(_LEFT_OUT_SCHEMAS).fetchall()
     for what, name in left_out:
         yield Limit(LEFT_OUT, name, f"{what}: only a superuser makes it, and a restore leaves it out")
+    for (name,) in session.execute(_TABLESPACES).fetchall():
+        text = f"tables or indexes lie in tablespace {name!r}: a restore puts them where the database is"
+        yield Limit(TABLESPACE, name, text)
+    if things := [what for (what,) in session.execute(_RIGHTS).fetchall()]:
+        text = f"rights to what belongs to the server or to extensions, which a restore leaves out: {listed(things)}"
+        yield Limit(RIGHTS, things[0], text)
     for (name,) in session.execute(_SUBSCRIPTIONS).fetchall():
         text = f"subscription {name!r}: a restore leaves it out, for a copy must not take part in replication"
         yield Limit(SUBSCRIPTION, name, text)
