@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -177,6 +178,19 @@ def test_a_dump_has_what_is_committed_whoever_reads_or_writes_beside_it(engine: 
         (table,) = take(engine, "busy")[0].tables
         assert (table.rows, reader.execute("SELECT * FROM t").fetchall()) == (2, old)
         writer.execute("ROLLBACK")
+
+
+def test_a_journal_that_a_dead_writer_left_is_told_and_left_to_the_application(engine: Engine, path: Path) -> None:
+    file = path.with_name("dead.sqlite")
+    client(file, "CREATE TABLE t (a)")
+    die_writing = "import os, sqlite3; d = sqlite3.connect(os.sys.argv[1]); d.execute('PRAGMA cache_size = 1');"
+    die_writing += "d.executemany('INSERT INTO t VALUES (?)', [('x' * 2000,)] * 3000); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", die_writing, file], check=False)
+    with pytest.raises(DumpError, match="attempt to write a readonly database") as refused:
+        take(engine, "dead")
+    assert "Whoever wrote it last died in the middle" in refused.value.hint
+    assert client(file, "SELECT count(*) FROM t") == "0\n"
+    assert take(engine, "dead")[0].rows == 0
 
 
 KINDS = (

@@ -37,6 +37,8 @@ MAY_READ = "Let the worker's user read the file; where its journal is a WAL, run
 NEWER = f"A newer SQLite than this worker's {sqlite3.sqlite_version} may have written it: give the worker that one."
 BROUGHT = "The application brings it, or a newer SQLite: load the dump by hand, as docs/RECOVERY.md shows."
 HINTS = {
+    "READONLY_ROLLBACK": "Whoever wrote it last died in the middle, and a backup changes nothing: open the file once"
+    " with the application, or with sqlite3 as its user, which undoes that.",
     "locked": "Stop the application, then try again.",
     "unable to open": MAY_READ,
     "readonly database": MAY_READ,
@@ -210,7 +212,8 @@ def _translated(where: str, ours: type[LifeboatError]) -> Iterator[None]:
             raise
         raise ours(where + error.message, error.hint) from error
     except (sqlite3.Error, sqlite3.Warning) as error:
-        hint = next((hint for sign, hint in HINTS.items() if sign in str(error)), "")
+        said = f"{error} {getattr(error, 'sqlite_errorname', '')}"
+        hint = next((hint for sign, hint in HINTS.items() if sign in said), "")
         raise ours(f"{where}{error}.", hint) from error
     except OSError as error:
         hint = "Give the worker's user the rights to read and write there." if error.errno == errno.EACCES else ""
