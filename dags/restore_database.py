@@ -20,7 +20,7 @@ the stock client: docs/RECOVERY.md.
 | `safety_backup` | what is there cannot be dumped | nothing was replaced; restore into a new schema instead |
 | `restore` | rights, space, another server | see the log; clear the task; if approved, trigger it again |
 
-A schema that a restore left half-way holds a table `_lifeboat_restore_unfinished`; backups of it are refused.
+A schema that a restore left half-way holds a view `_lifeboat_restore_unfinished`; backups of it are refused.
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ def test_the_mark_of_a_schema_goes_last(mariadb: MariaDB, shop: str) -> None:
             return super().execute(sql)
 
     session = Watching(mariadb.connect())
-    session.execute(f"CREATE TABLE {shop}.{UNFINISHED} (id INT)".encode())
+    mysql_schema.begin(session, shop, KEY, "", "", ())
     mysql_schema.drop(session, shop)
     assert left == [[UNFINISHED]]
 

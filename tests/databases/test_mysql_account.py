@@ -87,6 +87,33 @@ def all_there_is(server: Database) -> str:
     )
 
 
+MARKED_BY_OTHERS = {
+    "a table": "CREATE TABLE _lifeboat_restore_unfinished (restored TEXT, archive TEXT);"
+    "INSERT INTO _lifeboat_restore_unfinished VALUES (database(), 'k')",
+    "a view": "CREATE VIEW _lifeboat_restore_unfinished AS SELECT 'copy_%' AS restored, 'k' AS archive",
+    "another schema's": "{root} VIEW _lifeboat_restore_unfinished AS SELECT 'victim' AS restored, 'k' AS archive",
+    "a broken one": "{root} VIEW _lifeboat_restore_unfinished AS SELECT gone FROM x;ALTER TABLE x RENAME y",
+}
+
+
+@pytest.mark.parametrize("sql", MARKED_BY_OTHERS.values(), ids=MARKED_BY_OTHERS)
+def test_a_mark_that_no_restore_of_this_account_made_lets_none_begin(
+    server: Database, copy: str, login: str, sql: str
+) -> None:
+    server.run(f"CREATE DATABASE `{copy}`; GRANT ALL ON `copy\\_\\%`.* TO {login}")
+    connection = server.connect() if "{root}" in sql else server.connect(user="limited", password=PASSWORD)
+    with contextlib.closing(connection):
+        session = Session(connection)
+        for each in (f"USE `{copy}`", "CREATE TABLE x (gone INT)", *sql.format(root="CREATE").split(";")):
+            session.execute(each.encode())
+        before = server.run("SHOW TABLES", copy)
+    assert engine(server).databases()[copy], "it holds data"
+    for exists, said in ((False, "Somebody made a database"), (True, "did not make: nothing was changed")):
+        with pytest.raises(RestoreError, match=said), engine(server).target(Target(copy, "key", exists=exists)):
+            pass
+    assert server.run("SHOW TABLES", copy) == before
+
+
 class Fooled:
     """Reads nothing, and takes every statement for one that stays in its schema."""
 

@@ -322,8 +322,9 @@ def test_a_prepared_database_is_left_empty_by_a_load_that_fails_or_is_killed(
     assert engine().databases(["copy"])["copy"] is False
     with monkeypatch.context() as patch:
         patch.setattr(PostgreSQLEngine, "_finish", die)
-        killed(lambda: load(HEAD + TABLES + TAIL, wanted, extender=None))
+        killed(lambda: load(HEAD + TABLES + LOBS + TAIL, wanted, extender=None))
     assert pg.run(LOAD_ROLES) == "1\n"
+    assert engine().databases(["copy"])["copy"] is False
     with pytest.raises(DumpError, match="a restore is filling the database"):
         engine().dump("copy", (), len)
     load(HEAD + TABLES + TAIL, wanted, extender=None)
@@ -389,3 +390,12 @@ def test_a_database_with_something_in_it_is_not_one_that_was_prepared(pg: Postgr
             load(HEAD + TAIL, Extension("pg_trgm", "public"))
     assert engine().databases(["copy"])["copy"] is True
     assert pg.run(DATABASE) == "app\tmine\t\n"
+
+
+def test_a_mark_that_its_owner_gave_a_database_hides_nothing_that_it_holds(pg: PostgreSQL) -> None:
+    pg.run("CREATE DATABASE copy OWNER app")
+    for made, named in THINGS.items():
+        pg.run(f"SET ROLE app; COMMENT ON DATABASE copy IS '{postgresql.MARK}x'; RESET ROLE; {made}", "copy")
+        assert engine().databases(["copy"])["copy"] is bool(named), made
+        pg.run("DROP DATABASE copy")
+        pg.run("CREATE DATABASE copy OWNER app")

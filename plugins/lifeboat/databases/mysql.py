@@ -45,7 +45,7 @@ log = logger(__name__)
 
 _NAME = r"""`(?:[^`]|``)+`|"(?:[^"]|"")+"|\*"""  # in double quotes where sql_mode has ANSI_QUOTES
 _GRANT = re.compile(rf"GRANT (?P<what>.+?) ON (?P<schema>{_NAME})\.(?P<table>{_NAME}) TO ")
-UNFINISHED = "_lifeboat_restore_unfinished"  # table in a schema that a restore is filling, or left half-way
+UNFINISHED = "_lifeboat_restore_unfinished"  # view in a schema that a restore is filling, or left half-way
 LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
 LOCK_POLL = 15
 NAMED = 20  # tables or routines that a message names
@@ -371,7 +371,7 @@ class Session:
         ):
             raise DumpError(
                 "A restore is filling the database, or left it half-way.",
-                "Run that restore again; if the database is whole all the same, drop the table " + UNFINISHED + ".",
+                f"Run that restore again; if the database is whole all the same, drop {UNFINISHED}, a view or a table.",
             )
 
     def check_excluded(self, database: str, excluded: Sequence[str], warnings: list[str]) -> list[str]:

@@ -214,7 +214,7 @@ def _hash(password: str) -> str:
 
 def _retire(session: Session, name: str) -> bool:
     """Drop an account, or lock it where code of a schema that is whole is its own; return whether it is gone."""
-    whole = {schema for _, schema, _ in mysql_code.belonging(session, name, "")} - set(mysql_schema.unfinished(session))
+    whole = {schema for _, schema, _ in mysql_code.belonging(session, name, "")} - mysql_schema.unfinished(session)
     if not whole:
         _drop(session, name)
         return True

@@ -1,7 +1,11 @@
 """Schemas of MySQL and MariaDB as restores need them: new, emptied, marked as unfinished, dropped.
 
-A schema that a restore is filling holds a table that says so. Whatever dies, it stays, and tells the next restore that
-it may begin anew here, and the next dump that there is nothing whole to dump.
+A schema that a restore is filling holds a view that says so, its mark. Whatever dies, it stays, and tells the next
+restore that it may begin anew here, and the next dump that there is nothing whole to dump.
+
+A restore believes a mark only if it belongs to the restore connection's own account, because the server lets no other
+account make such a view (it takes SET USER or SET_ANY_DEFINER), and if it names its schema, so that a copy elsewhere
+counts for nothing. A dump is refused for any table or view of that name.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from lifeboat.errors import RestoreError
 from lifeboat.text import listed
 
 DENIED = 1227
+TAKEN = 1050
 PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced; servers wait for a day
 
 
@@ -21,12 +26,23 @@ def names(session: Session) -> set[str]:
     return {name for (name,) in session.query("SELECT schema_name FROM information_schema.schemata")}
 
 
-def unfinished(session: Session) -> dict[str, str]:
-    """Return the schemas that a restore left half-way, each with the key of the archive that was being restored."""
-    rows = session.query(
-        "SELECT table_schema, table_comment FROM information_schema.tables WHERE table_name = %s", UNFINISHED
-    )
-    return dict(rows)
+def unfinished(session: Session) -> set[str]:
+    """Return the schemas that a restore by this account left half-way, as its marks say."""
+    ((account,),) = session.query("SELECT CURRENT_USER()")
+    query = "SELECT table_schema, definer FROM information_schema.views WHERE table_name = %s"
+    marks = session.query(query, UNFINISHED)
+    return {schema for schema, definer in marks if definer == account and _is_marked(session, schema)}
+
+
+def _is_marked(session: Session, schema: str) -> bool:
+    """Whether a view of this account has the form of a mark, and names its schema."""
+    try:
+        rows = session.query(f"SELECT * FROM {_mark(schema)}")  # noqa: S608  # quoted
+    except Exception as error:
+        if not is_of_driver(error):
+            raise
+        return False
+    return [row[0] for row in rows] == [schema]
 
 
 def vacant(session: Session) -> set[str]:
@@ -38,7 +54,7 @@ def vacant(session: Session) -> set[str]:
         " UNION SELECT event_schema FROM information_schema.events)"
     )
     with_libraries = {schema for schema, _, _ in libraries(session)}
-    return {name for (name,) in empty} - with_libraries | set(unfinished(session))
+    return {name for (name,) in empty} - with_libraries | unfinished(session)
 
 
 def libraries(session: Session) -> list[tuple[str, str, str]]:
@@ -69,14 +85,12 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
     """
     session.execute(f"SET SESSION lock_wait_timeout = {PATIENCE}".encode())
     charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
-    left = unfinished(session)
+    was_left = schema in unfinished(session)
     # Before anything is dropped: what is left by a crash from here on must not pass for a database.
-    marker = f"{quoted(schema)}.{quoted(UNFINISHED)}"
-    comment = key.replace("\\", "\\\\").replace("'", "''")
-    session.execute(f"CREATE TABLE IF NOT EXISTS {marker} (id INT PRIMARY KEY) COMMENT = '{comment}'".encode())
-    if beyond := _mightier(session, schema, marker):
-        if schema not in left:
-            session.execute(f"DROP TABLE {marker}".encode())
+    _set_mark(session, schema, key, again=was_left)
+    if beyond := _mightier(session, schema, _mark(schema)):
+        if not was_left:
+            finish(session, schema)
         raise RestoreError(
             f"Code in {schema!r} belongs to {listed(beyond)}, and the restore connection may not replace it:"
             " nothing was changed.",
@@ -87,10 +101,33 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
         session.execute(f"ALTER DATABASE {quoted(schema)}{charset}".encode())
 
 
+def _set_mark(session: Session, schema: str, key: str, *, again: bool) -> None:
+    """Mark a schema as unfinished.
+
+    :param again: this account's own mark is there.
+    :raises RestoreError: somebody else's is, or what looks like one.
+    """
+    create = f"CREATE{' OR REPLACE' if again else ''} VIEW {_mark(schema)}".replace("%", "%%")
+    try:
+        session.query(f"{create} AS SELECT %s AS `restored`, %s AS `archive`", schema, key)
+    except Exception as error:
+        if not is_of_driver(error) or error.args[0] != TAKEN:
+            raise
+        raise RestoreError(
+            f"Schema {schema!r} holds {UNFINISHED!r}, which the account of the restore connection did not make:"
+            " nothing was changed.",
+            f"Find out whether the schema is whole, then drop {UNFINISHED} there, and restore again.",
+        ) from error
+
+
+def _mark(schema: str) -> str:
+    return f"{quoted(schema)}.{quoted(UNFINISHED)}"
+
+
 def _mightier(session: Session, schema: str, there: str) -> list[str]:
     """Return the owners of code whose code MySQL lets only those replace who have SYSTEM_USER, as they have themselves.
 
-    :param there: a table, whose name no view can have: the server looks at the owner first.
+    :param there: a view that is there, so that none is made: the server looks at the owner first.
     """
     owners = {
         owner
@@ -115,7 +152,7 @@ def _mightier(session: Session, schema: str, there: str) -> list[str]:
 
 def finish(session: Session, schema: str) -> None:
     """Take the mark away: the schema is whole."""
-    session.execute(f"DROP TABLE {quoted(schema)}.{quoted(UNFINISHED)}".encode())
+    session.execute(f"DROP VIEW {_mark(schema)}".encode())
 
 
 def drop(session: Session, schema: str) -> None:

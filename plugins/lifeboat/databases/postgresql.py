@@ -166,13 +166,17 @@ class PostgreSQL:
         with self._session(MAINTENANCE, "Listing of databases", RestoreError) as session:
             unfinished = _unfinished(session)
             found = {name: name not in unfinished for name in _names(session)}
-        return found | {name: found[name] and not self._is_empty(name) for name in asked if name in found}
+        return found | {name: not self._is_vacant(name, name in unfinished) for name in asked if name in found}
 
-    def _is_empty(self, database: str) -> bool:
-        """Whether a database holds nothing to lose, as far as this login may look."""
+    def _is_vacant(self, database: str, is_marked: bool) -> bool:
+        """Whether a database holds nothing to lose, as far as this login may look.
+
+        A mark is a comment, which every owner of a database may make: what is there must be that of a load as well.
+        """
+        held = postgresql_prepared.held_by_others if is_marked else postgresql_prepared.held
         try:
             with self._session(database, "A look into it", RestoreError) as session:
-                return not postgresql_prepared.held(session)
+                return not held(session)
         except RestoreError:
             return False
 

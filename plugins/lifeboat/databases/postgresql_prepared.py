@@ -38,7 +38,13 @@ WITH made AS (
 SELECT pg_describe_object(class, oid, 0) FROM made
 WHERE (oid >= 16384 OR class = 'pg_largeobject'::regclass)  -- the server's own are below
 AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = class AND objid = made.oid AND deptype IN ('e', 'i'))
-ORDER BY class <> 'pg_class'::regclass, oid LIMIT 1
+{but}ORDER BY class <> 'pg_class'::regclass, oid LIMIT 1
+"""
+# Casts and transforms have no owner, and depend on what has one.
+_OF_OTHERS = """AND class NOT IN ('pg_cast'::regclass, 'pg_transform'::regclass) AND NOT EXISTS (
+    SELECT FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
+    WHERE d.datname = current_database() AND s.classid = class AND s.objid = made.oid AND s.deptype = 'o'
+    AND starts_with(r.rolname, %s))
 """
 _LOADERS = """
 SELECT DISTINCT rolname FROM pg_shdepend JOIN pg_database d ON d.oid = dbid JOIN pg_roles r ON r.oid = refobjid
@@ -63,7 +69,13 @@ WHERE lomowner = %(role)s::regrole
 
 def held(session: Connection[Any]) -> str:
     """Return what a database holds besides extensions, one thing for all; empty where there is nothing."""
-    return next((str(what) for (what,) in session.execute(_HELD).fetchall()), "")
+    return next((str(what) for (what,) in session.execute(_HELD.format(but="").encode()).fetchall()), "")
+
+
+def held_by_others(session: Connection[Any]) -> str:
+    """The same of what belongs to no role of a load: no restore that is under way, or was killed, made that."""
+    found = session.execute(_HELD.format(but=_OF_OTHERS).encode(), [PREFIX]).fetchall()
+    return next((str(what) for (what,) in found), "")
 
 
 def take_back(session: Connection[Any]) -> None:
