@@ -174,7 +174,7 @@ def test_a_grant_that_restores_lack(installed: Configure, users: MariaDB, tmp_pa
     one = {"name": "shop", "connection": "shop_db"}
     installed(**lean(tmp_path) | {"applications": {"Shop": {"databases": [one]}}, "drill": {}})
     warned = found("warning")
-    assert "no restore would load by Airflow connection 'shop_db'" in warned["restore of shop (Shop)"].text
+    assert "no restore of shop would load by Airflow connection 'shop_db'" in warned["restore of shop (Shop)"].text
     assert warned["restore of shop (Shop)"].advice.endswith("Or name another connection as restore_connection.")
     assert "Name its connection under drill.connection" in warned["drills of shop (Shop)"].advice
 

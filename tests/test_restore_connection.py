@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -58,9 +57,15 @@ def test_it_is_told(
     database = {"name": "shop", "engine": engine, "connection": "shop_there", "restore_connection": "narrow"}
     project(applications={"Shop": {"databases": [database]}})
     back_up()
-    assert re.search(f"shop: no restore would load this by narrow: .*{said}", caplog.text)
-    (finding,) = checkup.compare(config.load(), ["Shop"], {}, datetime.now(UTC))
+    words = f"no restore of shop would load by Airflow connection 'narrow': .*{said}"
+    assert re.search(words, caplog.text)
+    (finding,) = checkup.loads(config.load(), ["Shop"])
     assert (finding.application, finding.check, finding.verdict) == ("Shop", "restore connection", "degraded")
-    assert said in finding.text
+    assert re.match(words, finding.text)
+    project(applications={"Shop": {"databases": [database | {"connection": "narrow", "restore_connection": None}]}})
+    (finding,) = checkup.loads(config.load(), ["Shop"])
+    assert (finding.check, finding.verdict) == ("restore connection", "healthy")
+    assert finding.text.endswith("Or name another connection as restore_connection.")
+    assert re.match(words, finding.text)
     server.run(mended)
-    assert checkup.compare(config.load(), ["Shop"], {}, datetime.now(UTC)) == []
+    assert list(checkup.loads(config.load(), ["Shop"])) == []

@@ -110,9 +110,10 @@ def take(
 
 
 def restorable(settings: Settings, database: Database) -> tuple[Engine, str]:
-    """Return what dumps a database, and why no restore would load it; empty where one would."""
-    refusal = connections.refusal_to_load(database, settings.scratch)
-    return connections.engine(database, settings.scratch), refusal
+    """Return what dumps a database, and why the restore connection would load it in no restore; empty if it would."""
+    is_named = database.restore_connection not in (None, database.connection)
+    refusal = connections.refusal_to_load(database, settings.scratch) if is_named else None
+    return connections.engine(database, settings.scratch), f"{refusal.text} {refusal.advice}" if refusal else ""
 
 
 def dump_database(scratch: Staging, database: Database, engine: Engine, refusal: str = "") -> Dump:
@@ -135,9 +136,8 @@ def dump_database(scratch: Staging, database: Database, engine: Engine, refusal:
         dump = engine.dump(database.name, database.exclude_tables, lambda chunk: take(deflate.compress(chunk)))
         take(deflate.flush())
         if refusal:
-            warning = f"{database.name}: no restore would load this by {database.restore_connection}: {refusal}"
-            log.warning("%s", warning)
-            dump = replace(dump, warnings=(*dump.warnings, warning))
+            log.warning("%s", refusal)
+            dump = replace(dump, warnings=(*dump.warnings, refusal))
         staged.facts = dump.to_json()
     _log_limits(dump)
     log.info(

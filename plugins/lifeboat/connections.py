@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
 
 from lifeboat import catalog, compat, transport
@@ -96,15 +96,26 @@ def engine(database: Database, scratch: Path) -> Engine:
             return _sqlite(database.connection, connection, scratch)
 
 
-def refusal_to_load(database: Database, scratch: Path) -> str:
-    """Return why a restore would refuse the restore connection that the settings name; empty where it would not."""
-    if database.restore_connection in (None, database.connection):
-        return ""
+class Refusal(NamedTuple):
+    """Why no restore would load a database by the login that the settings give it.
+
+    :param advice: what to do about it.
+    """
+
+    text: str
+    advice: str
+
+
+def refusal_to_load(database: Database, scratch: Path) -> Refusal | None:
+    """Return why no restore would load a database; None where one would."""
+    login = database.for_restore
     try:
-        engine(database.for_restore, scratch).check_load(database.name)
+        engine(login, scratch).check_load(database.name)
     except LifeboatError as error:
-        return str(error)
-    return ""
+        other = "" if database.restore_connection else " Or name another connection as restore_connection."
+        text = f"no restore of {database.name} would load by Airflow connection {login.connection!r}: {error.message}"
+        return Refusal(text, f"{error.hint}{other}".strip())
+    return None
 
 
 def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:

@@ -288,16 +288,10 @@ def _dump(database: Database, scratch: Path) -> Iterator[Told]:
 
 
 def _load(database: Database, scratch: Path) -> Iterator[Told]:
-    login = f"Airflow connection {database.for_restore.connection!r}"
-    try:
-        connections.engine(database.for_restore, scratch).check_load(database.name)
-    except LifeboatError as error:
-        if database.restore_connection:
-            raise
-        advice = f"{error.hint} Or name another connection as restore_connection.".strip()
-        yield Told("warning", f"no restore would load by {login}: {error.message}", advice)
+    if refusal := connections.refusal_to_load(database, scratch):
+        yield Told("broken" if database.restore_connection else "warning", refusal.text, refusal.advice)
     else:
-        yield Told("well", f"restores may load by {login}")
+        yield Told("well", f"restores may load by Airflow connection {database.for_restore.connection!r}")
 
 
 def _extensions(database: Database, scratch: Path) -> Iterator[Told]:

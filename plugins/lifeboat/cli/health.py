@@ -41,6 +41,7 @@ def check_health(
         examined = list(pool.map(examine, wanted))
     findings = [finding for each in examined for finding in each.findings]
     findings += checkup.compare(settings, names, {each.destination: each.held for each in examined}, now)
+    findings += checkup.loads(settings, names)
     if application is None and not destination:
         findings += neglected.check(settings)
     verdict = health.verdict(findings)

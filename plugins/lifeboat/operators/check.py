@@ -72,7 +72,7 @@ class CompareDestinationsOperator(LifeboatOperator):
         applications = list(settings.applications) if wanted == ALL else [wanted]
         held = {name: checkup.times_from_json(facts["held"]) for name, facts in found.items()}
         now = datetime.now(UTC)
-        findings = checkup.compare(settings, applications, held, now)
+        findings = [*checkup.compare(settings, applications, held, now), *checkup.loads(settings, applications)]
         if wanted == ALL:
             alone = list(neglected.check(settings))
             ti.xcom_push(key=NEGLECTED, value=[finding.text for finding in alone])
