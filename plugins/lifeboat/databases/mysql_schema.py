@@ -107,9 +107,11 @@ def _set_mark(session: Session, schema: str, key: str, *, again: bool) -> None:
     :param again: this account's own mark is there.
     :raises RestoreError: somebody else's is, or what looks like one.
     """
-    create = f"CREATE{' OR REPLACE' if again else ''} VIEW {_mark(schema)}".replace("%", "%%")
+    said = (f"CONVERT(X'{text.encode().hex()}' USING utf8mb4)" for text in (schema, key))
+    columns = ", ".join(f"{text} AS {name}" for name, text in zip(("restored", "archive"), said, strict=True))
+    create = "CREATE OR REPLACE" if again else "CREATE"
     try:
-        session.query(f"{create} AS SELECT %s AS `restored`, %s AS `archive`", schema, key)
+        session.execute(f"{create} VIEW {_mark(schema)} AS SELECT {columns}".encode())
     except Exception as error:
         if not is_of_driver(error) or error.args[0] != TAKEN:
             raise
