@@ -178,6 +178,54 @@ def test_tables_of_merged_rows_are_made_behind_those_that_they_name(way: Way) ->
         assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
+# MySQL reads no virtual column of that kind for its client.
+UNSIGNED = (
+    "CREATE TABLE {0} (id INT PRIMARY KEY, a BIGINT UNSIGNED, c {1} AS (a - 3) {2}); INSERT INTO {0} (id, a) VALUES "
+)
+SUBTRACTED = {
+    "MySQL": ("STORED", "STORED, KEY (c)"),
+    "MySQL by mariadb-dump": ("STORED",),
+    "MariaDB 10.11": ("VIRTUAL", "STORED", "VIRTUAL, KEY (c)", "VIRTUAL, CHECK (c < 5)"),
+    "MariaDB 11.8": ("VIRTUAL", "STORED", "VIRTUAL, KEY (c)", "VIRTUAL, CHECK (c < 5)"),
+}
+
+
+@pytest.mark.parametrize(("way", "kinds"), SUBTRACTED.items(), indirect=["way"], ids=list(SUBTRACTED))
+def test_columns_that_are_computed_below_zero_come_back(way: Way, kinds: tuple[str, ...]) -> None:
+    made = [UNSIGNED.format(f"t{number}", "BIGINT", kind) + "(1, 1), (2, 5)" for number, kind in enumerate(kinds)]
+    huge = UNSIGNED.format("huge", "BIGINT UNSIGNED", "VIRTUAL") + "(1, 18446744073709551615)"
+    way.server.run(f"SET sql_mode = 'NO_UNSIGNED_SUBTRACTION'; {'; '.join(made)}; SET sql_mode = ''; {huge}", SOURCE)
+    way.server.run("FLUSH TABLES")
+    captured, dump = way.dump(SOURCE)
+    loaded = way.load(dump)
+    assert not loaded.warnings
+    assert comparison.differences(captured, way.dump(COPY)[0]) == []
+    for number in range(len(kinds)):
+        assert way.fetch(f"SELECT c FROM t{number} ORDER BY id") == [(-2,), (2,)]
+    assert way.fetch("SELECT c FROM huge") == [(18446744073709551612,)]
+    with pytest.raises(RestoreError, match=r"ended with error (?:1690|1901)") as refused:
+        way.load(dump, sequential=True)
+    assert "restore without the stock client" in refused.value.hint
+
+
+@pytest.mark.parametrize("way", MYSQL_ITSELF + MARIADB, indirect=True)
+def test_owners_whose_names_hold_an_at_sign_get_their_code(way: Way) -> None:
+    owners = ("`we@ird`@localhost", "`a``@'b`@`%`")
+    for number, owner in enumerate(owners):
+        event = f"EVENT e{number} ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DISABLE DO SELECT 1"
+        made = "; ".join(f"CREATE DEFINER={owner} {what}" for what in (event, f"PROCEDURE p{number}() SELECT 1"))
+        way.server.run(f"DROP USER IF EXISTS {owner}; CREATE USER {owner}; {made}", SOURCE)
+    _, dump = way.dump(SOURCE)
+    for sequential in (False, True):
+        assert not way.load(dump, sequential=sequential).warnings
+        found = way.fetch(
+            "SELECT definer FROM information_schema.events WHERE event_schema = DATABASE()"
+            " UNION ALL SELECT definer FROM information_schema.routines WHERE routine_schema = DATABASE()"
+        )
+        assert sorted(definer for (definer,) in found) == 2 * ["a`@'b@%"] + 2 * ["we@ird@localhost"]
+    way.server.run(f"DROP USER {', '.join(owners)}")
+
+
 EVENT = b"CREATE EVENT `%b` ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01 00:00:00' COMMENT '%b' DO SET @a = '%b'"
 OF_OLD_CLIENTS = (
     (b"gbk", b"CREATE VIEW a AS SELECT id AS `\xb0\xfc` FROM t"),  # a letter before a backtick

@@ -88,6 +88,10 @@ HINTS = CONNECTION_HINTS | {
     1356: Lasting("A view refers to something that is gone; repair or drop the view, or list it in exclude_tables."),
     1370: Lasting("Grant the connection's user EXECUTE on that database: its views call functions."),
     1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
+    1690: Lasting(
+        "A column is computed as NO_UNSIGNED_SUBTRACTION has it, which dump clients do not set: add CAST(... AS SIGNED)"
+        " to its expression, or list its table in exclude_tables."
+    ),
     1814: Lasting(
         "A table has no tablespace; import it (ALTER TABLE ... IMPORT TABLESPACE), or list it in exclude_tables."
     ),

@@ -102,6 +102,7 @@ _DEFAULT = pattern(
     | ^ \s* (?:(?:tiny|medium|long)?(?:text|blob)|geom\w*+|(?:multi)?(?:point|linestring|polygon))\b"""
 )
 _COMPUTED = re.compile(rb"\bGENERATED ALWAYS AS \(")
+_UNSIGNED = pattern(rf"{NAME} \s \w+ (?: \(\d+(?:,\d+)?\) )? \s unsigned\b")
 _PERIOD = re.compile(rb"\bGENERATED ALWAYS AS ROW (?:START|END)\b")
 _TEXT = re.compile(
     rb"(?P<name>`[^`]*+`|\"[^\"]*+\")|'(?:[^'\\]|\\.?)*+(?:'|\Z)|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?(?:\*/|\Z)",
@@ -169,6 +170,7 @@ class Column:
     :param is_computed: the server computes its values from those of others.
     :param is_floating: its values are floating numbers.
     :param is_period: it says since when or until when a row is there.
+    :param subtracts: it is computed by a subtraction, and may be below zero.
     :param is_vector: its values are bytes, which older clients of MariaDB write as text.
     :param has_default: False where MySQL's text says that there is none, not even NULL.
     """
@@ -179,6 +181,7 @@ class Column:
     is_period: bool = False
     has_default: bool = True
     is_vector: bool = False
+    subtracts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,11 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...]
     spreads: bool
     columns: tuple[Column, ...]
+
+    @property
+    def subtracts(self) -> bool:
+        """Whether what it computes may be below zero, though all that it stores is not."""
+        return b" unsigned" in self.whole and any(column.subtracts for column in self.columns)
 
 
 def without_counter(table: Statement) -> Statement:
@@ -263,6 +271,7 @@ def _column(clause: bytes) -> Column | None:
         is_period=bool(_PERIOD.search(rest)),
         has_default=bool(_DEFAULT.search(rest)),
         is_vector=bool(match["vector"]),
+        subtracts=bool(_COMPUTED.search(rest) and b" - " in rest and not _UNSIGNED.match(clause)),
     )
 
 
@@ -378,6 +387,11 @@ def readers_first(views: Mapping[bytes, bytes]) -> Iterator[bytes]:
 
     :param views: their definitions, by their names as definitions have them.
     """
+    return itertools.chain.from_iterable(waves_of_readers(views))
+
+
+def waves_of_readers(views: Mapping[bytes, bytes]) -> Iterator[list[bytes]]:
+    """Yield the names of views that do not read one another; those that read others before those."""
     remaining = dict(views)
     reads = {
         name: (set(_VIEW_NAME.findall(sql.partition(b" AS ")[2])) & remaining.keys()) - {name}
@@ -385,11 +399,12 @@ def readers_first(views: Mapping[bytes, bytes]) -> Iterator[bytes]:
     }
     readers = Counter(read for found in reads.values() for read in found)
     while remaining:
+        wave = [name for name in remaining if not readers[name]]
         # Names of columns look alike, so that each of the rest may seem to have a reader.
-        for name in [name for name in remaining if not readers[name]] or list(remaining):
+        yield from [wave] if wave else ([name] for name in list(remaining))
+        for name in wave or list(remaining):
             del remaining[name]
             readers.subtract(reads[name])
-            yield name
 
 
 def without_defaults(table: Table) -> tuple[bytes, ...]:
@@ -401,7 +416,13 @@ def without_defaults(table: Table) -> tuple[bytes, ...]:
 def definer_of(statement: Statement) -> tuple[str, str] | None:
     """Return user and host of the account that a definition belongs to."""
     head = created(statement)
-    return (name_of(head["user"]), name_of(head["host"] or b"")) if head["definer"] else None
+    if not head["definer"]:
+        return None
+    owner = name_of(head["user"]), name_of(head["host"] or b"")
+    if statement.kind != "event":
+        return owner
+    user, _, host = "@".join(owner).rpartition("@")  # MariaDB prints an event's as if no user's name had an @
+    return user, host
 
 
 def without_definer(statement: Statement) -> Statement:

@@ -45,6 +45,7 @@ from lifeboat.databases.mysql_target import (
     run,
     session_in,
     steps_of,
+    subtracting_signed,
 )
 from lifeboat.databases.mysql_workers import stopping
 from lifeboat.databases.workers import Job, Workers
@@ -259,8 +260,9 @@ class _Loading:
 
     def _define(self, statement: Statement, *definition: bytes) -> None:
         self._pay()
+        doing, table = f"Making {statement.kind} {statement.name!r}", self.tables.get(statement.name)
         for sql in definition:
-            self._workers.run(Job(partial(run, sql=sql, doing=f"Making {statement.kind} {statement.name!r}")))
+            self._workers.run(Job(partial(_run_on, table=table, sql=sql, doing=doing)))
 
     def _pay(self) -> None:
         """Run the settings that are owed."""
@@ -353,9 +355,10 @@ class _Loading:
         table = self.tables.get(filling.name)
         # MariaDB takes values for computed columns, with a warning, and reads -0 as a floating number.
         sql = loadable(sql, table.columns if table and not self._target.is_mariadb else ())
-        rows = run(session, sql, f"Inserting rows of table {filling.name!r}", private=True)
-        # Asked for at once: MySQL forgets them with the next query, even one for their number.
-        found = {number for level, number, _ in session.query("SHOW WARNINGS") if level != "Note"}
+        with subtracting_signed(session, table):
+            rows = run(session, sql, f"Inserting rows of table {filling.name!r}", private=True)
+            # Asked for at once: MySQL forgets them with the next query, even one for their number.
+            found = {number for level, number, _ in session.query("SHOW WARNINGS") if level != "Note"}
         for number in sorted(found - filling.harmless):
             self._warn(f"table {filling.name!r}: the server changed values while it took them (warning {number})")
         with self._lock:
@@ -366,8 +369,9 @@ class _Loading:
             self._complete(session, filling)
 
     def _complete(self, session: Session, filling: _Filling) -> None:
-        for sql in filling.after:
-            run(session, sql, f"Building keys of table {filling.name!r}", private=True)
+        with subtracting_signed(session, self.tables.get(filling.name)):
+            for sql in filling.after:
+                run(session, sql, f"Building keys of table {filling.name!r}", private=True)
 
     def _close_table(self) -> None:
         """Know that no more rows of the current table will come."""
@@ -400,7 +404,8 @@ class _Loading:
                     kept.append(key)
             if kept:
                 sql = definitions.add_foreign_keys(table, kept)
-                add = partial(run, sql=sql, doing=f"Adding foreign keys to table {table.name!r}", private=True)
+                doing = f"Adding foreign keys to table {table.name!r}"
+                add = partial(_run_on, table=table, sql=sql, doing=doing, private=True)
                 self._workers.submit(Job(add, lane="foreign keys"))
         self._workers.wait()
         return provable
@@ -448,6 +453,11 @@ class _Loading:
         """Tell what in a copy still means the original."""
         if warning := reaches_back(statement, self._purpose.source, self._purpose.schema):
             self._warn(warning)
+
+
+def _run_on(session: Session, table: Table | None, sql: bytes, doing: str, *, private: bool = False) -> None:
+    with subtracting_signed(session, table):
+        run(session, sql, doing, private=private)
 
 
 def _set_all(session: Session, settings: Iterable[Statement]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases.mysql import CONNECTION_HINTS, IDLE_SECONDS, Session, is_of_driver
+from lifeboat.databases.mysql_definitions import Table
 from lifeboat.databases.mysql_statements import Origin, Statement, quote
 from lifeboat.errors import RestoreError
 
@@ -18,6 +19,10 @@ UNKNOWN_COLLATION = 1273
 UNKNOWN_ENGINE = 1286
 
 _ALLOW = "Grant the connection's user SESSION_VARIABLES_ADMIN,"
+_UNSIGNED = (
+    "A column is computed as NO_UNSIGNED_SUBTRACTION has it: restore without the stock client; or, where the"
+    " application runs, add CAST(... AS SIGNED) to its expression."
+)
 _TRUST = "Set log_bin_trust_function_creators = 1 on the server, or grant the connection's user SUPER"
 HINTS = CONNECTION_HINTS | {
     1044: "Grant the connection's user all privileges on the schema to restore into.",
@@ -28,6 +33,8 @@ HINTS = CONNECTION_HINTS | {
         "The dump holds a key twice: it is damaged, a FLOAT in the key lost digits, or the server compares texts"
         " otherwise than its source did."
     ),
+    1690: _UNSIGNED,
+    1901: _UNSIGNED,
     1114: "The server's disk or memory is full.",
     1142: "Grant the connection's user all privileges on the schema to restore into.",
     1146: "The dump refers to something that it does not hold, because it was excluded or lies in another schema.",
@@ -135,6 +142,20 @@ def run(session: Session, sql: bytes, doing: str, *, private: bool = False) -> i
     :raises RestoreError: it failed.
     """
     return _do(lambda: session.execute(sql), doing, private=private)
+
+
+@contextlib.contextmanager
+def subtracting_signed(session: Session, table: Table | None) -> Iterator[None]:
+    """Let what a table computes fall below zero, if its definition subtracts; no dump says under which mode it does."""
+    if table is None or not table.subtracts:
+        yield
+        return
+    ((mode,),) = session.query("SELECT @@SESSION.sql_mode")
+    session.execute(f"SET SESSION sql_mode = '{mode},NO_UNSIGNED_SUBTRACTION'".encode())
+    try:
+        yield
+    finally:
+        session.execute(f"SET SESSION sql_mode = '{mode}'".encode())
 
 
 def query(session: Session, sql: bytes, doing: str) -> list[tuple[Any, ...]]:
