@@ -76,7 +76,7 @@ def confined(
     :param required: the restore connection itself will not do, whatever its rights.
     :raises RestoreError: the restore connection may not make one, and reaches beyond the schema.
     """
-    code = Code(session, in_place=in_place)
+    code = Code(session, connect, in_place=in_place)
     login = replace(server, user=PREFIX + secrets.token_hex(8), password=_password())
     with session.lock(login.user):
         if (denied := _made(session, login, schema)) is None:

@@ -16,6 +16,8 @@ import contextlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from lifeboat.databases import mysql_definitions as definitions
 from lifeboat.databases import mysql_schema
@@ -24,6 +26,8 @@ from lifeboat.databases.mysql_lexis import Lexis
 from lifeboat.databases.mysql_schema import drop_code, quoted
 from lifeboat.databases.mysql_statements import Statement, as_client_wrote, in_character_set, recognise
 from lifeboat.databases.mysql_target import UNLIMITED
+from lifeboat.databases.mysql_workers import stopping
+from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed
 
@@ -31,6 +35,8 @@ DENIED = 1227
 STATUSES = frozenset(("ENABLE", "DISABLE", "DISABLE ON SLAVE", "DISABLE ON REPLICA"))
 _NAMES_OTHERS = re.compile(r"\b(?:SUPER|SET USER|SET_USER_ID|SET_ANY_DEFINER|ALL PRIVILEGES)\b.* ON \*\.\* ")
 PLAIN = b"SET SESSION sql_mode = '', character_set_client = utf8mb4, character_set_results = utf8mb4"
+CONNECTIONS = 4
+WORTH_A_CONNECTION = 16  # views that take longer than to log in
 HIDDEN = b"None"  # from who may not see it
 TRUST = "log_bin_trust_function_creators"
 Owner = tuple[str, str]  # user and host
@@ -145,11 +151,14 @@ class Code:
     """Remembers of a dump's code what it lacks while it is loaded: its owner, and whether an event runs.
 
     :param session: of the restore connection; without one, the code stays with who loads.
+    :param connect: opens another connection like that, for what takes long one by one.
     :param in_place: the schema takes the place of the dumped one, so its events are to run.
     """
 
-    def __init__(self, session: Session | None = None, *, in_place: bool = False) -> None:
-        self._session, self._in_place = session, in_place
+    def __init__(
+        self, session: Session | None = None, connect: Callable[[], Any] | None = None, *, in_place: bool = False
+    ) -> None:
+        self._session, self._connect, self._in_place = session, connect, in_place
         self._owners = _owners(session) if session else _Owners(("", ""), None, names_others=True)
         self._remembered: dict[tuple[str, str], tuple[Owner | None, str]] = {}
         self._lost: dict[Owner, str] = {}
@@ -205,24 +214,65 @@ class Code:
         :returns: warnings of what could not be given to its owner, and of events that do not run.
         :raises RestoreError: something does not become what it was.
         """
-        session = self._session
-        if session is None:
+        session, connect = self._session, self._connect
+        if session is None or connect is None:
             return []
         for each in (session, reader):
-            each.one_statement_at_a_time()
-            for sql in (UNLIMITED, PLAIN, b"USE " + quoted(schema).encode()):
-                each.execute(sql)
+            _begin(each, schema)
         named = belonging(session, user, schema)
         with _in_bytes(reader):  # once for all: of views, some databases have thousands
-            found = [_printed(reader, kind, name) for kind, _, name in named]
+            made = [_printed(reader, kind, name) for kind, _, name in named]
         reader.execute(b"COMMIT")  # a library is locked for who has read it
-        views = _readers_first([code for code in found if code.kind == "VIEW"])
-        made = [*views, *(code for code in found if code.kind != "VIEW")]
+        views = [code for code in made if code.kind == "VIEW"]
         with trusted(session):
-            warnings = [warning for code in made for warning in self._make(session, reader, schema, code)]
+            warnings = list(self._give_views(connect, session, reader, schema, views))
+            rest = [code for code in made if code.kind != "VIEW"]
+            warnings += [warning for code in rest for warning in self._make(session, reader, schema, code)]
         for code in made:
             _check(session, code)
         return warnings
+
+    def _give_views(
+        self, connect: Callable[[], Any], session: Session, reader: Session, schema: str, views: Sequence[_Made]
+    ) -> Iterator[str]:
+        """Give views to their owners, over several connections if there are many; yield warnings.
+
+        A server takes most of its time to make each durable, and makes several so at once. Views go before those that
+        they read: a view whose owner lacks rights is none for who reads it.
+        """
+        by_name = {quoted(view.name).encode(): view for view in views}
+        waves = definitions.waves_of_readers({name: view.sql for name, view in by_name.items()})
+        with contextlib.ExitStack() as opened:
+            count = min(CONNECTIONS, len(views) // WORTH_A_CONNECTION)
+            makers = [opened.enter_context(_another(connect, schema)) for _ in range(count)]
+            stop = opened.enter_context(stopping(makers, session))
+            workers = opened.enter_context(Workers(session, makers, stop))
+            set_up: dict[Session, bytes] = {}
+            for wave in waves:
+                late = [] if makers else [by_name[name] for name in wave]
+                for name in wave if makers else ():
+                    workers.submit(Job(partial(self._give, view=by_name[name], set_up=set_up, late=late)))
+                workers.wait()
+                for view in late:
+                    yield from self._make(session, reader, schema, view)
+
+    def _give(self, session: Session, view: _Made, set_up: dict[Session, bytes], late: list[_Made]) -> None:
+        """Make a view again as its owner's; note it where the server refuses, whatever the reason.
+
+        :param set_up: what each session was set up by.
+        """
+        owner, _ = self._remembered.get((view.kind, view.name), (None, ""))
+        if not owner:
+            return
+        try:
+            if set_up.get(session) != view.settings:
+                session.execute(view.settings)
+                set_up[session] = view.settings
+            session.execute(view.owned_by(owner, ""))
+        except Exception as error:
+            if not is_of_driver(error):
+                raise
+            late.append(view)
 
     def _make(self, session: Session, reader: Session, schema: str, code: _Made) -> Iterator[str]:
         """Make something again as its owner's; triggers, one after the other, keep their order.
@@ -296,10 +346,20 @@ def _is_confined(session: Session, owner: Owner, schema: str) -> bool:
     return reaches_only(grants, schema)
 
 
-def _readers_first(views: Sequence[_Made]) -> list[_Made]:
-    """Return views that read others before those: a view whose owner lacks rights is none for who reads it."""
-    by_name = {quoted(view.name).encode(): view for view in views}
-    return [by_name[name] for name in definitions.readers_first({name: by_name[name].sql for name in by_name})]
+@contextlib.contextmanager
+def _another(connect: Callable[[], Any], schema: str) -> Iterator[Session]:
+    """Open another session that is ready to take code."""
+    with contextlib.closing(connect()) as connection:
+        session = Session(connection)
+        _begin(session, schema)
+        yield session
+
+
+def _begin(session: Session, schema: str) -> None:
+    """Make a session ready to take code as the server prints it."""
+    session.one_statement_at_a_time()
+    for sql in (UNLIMITED, PLAIN, b"USE " + quoted(schema).encode()):
+        session.execute(sql)
 
 
 def _account(owner: Owner) -> bytes:
