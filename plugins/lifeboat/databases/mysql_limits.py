@@ -15,7 +15,7 @@ from lifeboat.databases import EXCLUDED_PARENT, OTHER_SCHEMA, UNASKED, UNPROTECT
 from lifeboat.databases.mysql_definitions import members, read_table
 from lifeboat.databases.mysql_lexis import Lexis, Session, tokens
 from lifeboat.databases.mysql_source import UNICODE, Code, Column, Source, Table, Taker, View
-from lifeboat.databases.mysql_statements import LONGEST_DELIMITER, Statement, classify, name_of, with_table_of
+from lifeboat.databases.mysql_statements import LONGEST_DELIMITER, Statement, classify, follow, name_of, with_table_of
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed, plural, size_text
 
@@ -334,7 +334,7 @@ class Definitions:
         try:
             statement = classify(sql, self._session.lexis, self._schema)
             if statement and statement.kind == "setting":
-                self._session.run(statement.sql)
+                follow(self._session, statement)
             if statement and statement.kind == "table":
                 self._see_table(statement)
             if statement and statement.kind == "trigger":

@@ -368,19 +368,10 @@ class StatementReader(Window):
                 self._position = delimiter.end()
             elif statement := classify(self._statement(), self._session.lexis, self._schema):
                 if statement.kind == "setting":
-                    self._follow(statement)
+                    follow(self._session, statement)
                 elif statement.kind == "table":
                     self._tables.add(statement.name)
                 yield with_table_of(statement, self._tables)
-
-    def _follow(self, setting: Statement) -> None:
-        try:
-            self._session.run(setting.sql)
-        except ValueError as error:
-            raise RestoreError(
-                f"A setting of the dump leaves open how the server reads what follows: {error}.",
-                "Write the value of sql_mode, or of the character set, into that SET statement.",
-            ) from error
 
     def _held(self) -> int:
         return len(self._text) - self._position
@@ -493,6 +484,20 @@ class StatementReader(Window):
             raise RestoreError(
                 "The SQL ends in the middle of a statement: it is cut short.", "Restore another archive."
             )
+
+
+def follow(session: Session, setting: Statement) -> None:
+    """Follow a setting of a dump.
+
+    :raises RestoreError: it leaves open how a server reads what comes next.
+    """
+    try:
+        session.run(setting.sql)
+    except ValueError as error:
+        raise RestoreError(
+            f"A setting of the dump leaves open how the server reads what follows: {error}.",
+            "Write the value of sql_mode, or of the character set, into that SET statement.",
+        ) from error
 
 
 @cache
