@@ -504,10 +504,12 @@ def test_code_of_roots_is_replaced_by_who_is_as_mighty_and_by_nobody_else(mysql:
     mysql.run("DROP DATABASE `copy_%`; DROP USER limited@localhost")
 
 
-def test_views_have_their_owners_again_though_these_have_no_rights(server: Database, copy: str) -> None:
+@pytest.mark.parametrize("more", [0, 80], ids=["few", "over several connections"])
+def test_views_have_their_owners_again_though_these_have_no_rights(server: Database, copy: str, more: int) -> None:
     server.run(f"DROP USER IF EXISTS poor@localhost; CREATE USER poor@localhost IDENTIFIED BY '{PASSWORD}'")
     view = b"CREATE DEFINER=`poor`@`localhost` SQL SECURITY DEFINER VIEW `%b` AS select `%b`.`id` AS `id` from `%b`;\n"
-    reads = ((b"b", b"t"), (b"a", b"b"), (b"c", b"a"))
+    reads = [(b"b", b"t"), (b"a", b"b"), (b"c", b"a")]
+    reads += [(b"v%d" % number, b"v%d" % (number - 20) if number >= 20 else b"c") for number in range(more)]
     sql = b"CREATE TABLE `t` (`id` int);\n" + b"".join(view % (name, what, what) for name, what in reads)
     loading = engine(server)
     with filling(loading, server, copy):
