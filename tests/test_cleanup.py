@@ -81,6 +81,20 @@ def test_what_the_plan_named_is_deleted_and_nothing_else(project: Configure, des
     assert cleanup.evaluate(destination, settings, APPS, NOW).order.archives == {}
 
 
+def test_a_whole_archive_is_kept_beside_a_damaged_one(project: Configure, destination: Destination) -> None:
+    settings = settings_of(project, retention={"keep_all_for_days": 0, "keep_daily_for_days": 0})
+    newest, *old = put(destination, 0.1, 3000, 3001)
+    evaluation = cleanup.evaluate(destination, settings, APPS, NOW)
+    assert list(evaluation.order.archives) == [*reversed(old)]
+    destination.write(f"{newest}.damaged.json", b"{}")
+    reason = f"newest whole: newest whole database archive: {newest} is damaged"
+    later = cleanup.evaluate(destination, settings, APPS, NOW)
+    assert any(line.endswith(f"{old[0]}  {reason}") for line in cleanup.lines(later))
+    cleaned = cleanup.clean(destination, settings, APPS, NOW, evaluation.order)  # made before it was read back
+    assert cleaned.deleted == old[1:]
+    assert cleaned.left == {old[0]: f"it is to be kept now: {reason.partition(': ')[2]}"}
+
+
 def test_what_changed_since_the_plan_is_left(project: Configure, destination: Destination) -> None:
     settings = settings_of(project)
     newest, ancient, older = put(destination, 0.1, 3000, 3001)

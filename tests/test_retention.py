@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -31,8 +31,14 @@ def archive(
     return Archive(key, application, kind, when, size, proven)
 
 
-def plan(archives: Iterable[Archive], policy: Policy = NO_CAP, now: datetime = NOW, zone: ZoneInfo = UTC_ZONE) -> Plan:
-    return retention.plan(archives, now, zone, lambda application, kind: policy)
+def plan(
+    archives: Iterable[Archive],
+    policy: Policy = NO_CAP,
+    now: datetime = NOW,
+    zone: ZoneInfo = UTC_ZONE,
+    damaged: Collection[str] = (),
+) -> Plan:
+    return retention.plan(archives, now, zone, lambda application, kind: policy, damaged=damaged)
 
 
 def by_key(found: Plan) -> dict[str, Decision]:
@@ -390,3 +396,48 @@ def test_beside_laravel_backup_on_an_edge() -> None:
     assert archives[2].key not in laravel(archives, now)
     assert archives[3].key not in laravel(archives, now)
     assert archives[2].key in {found.key for found in kept(plan(archives, now=now))}
+
+
+def test_a_damaged_archive_stands_for_no_period_that_has_a_whole_one() -> None:
+    newest, bad, worse, whole, spare = (archive(days(age)) for age in (0.1, 8, 8.01, 8.02, 8.03))
+    damaged = {bad.key, worse.key}
+    found = by_key(plan([newest, bad, worse, whole, spare], damaged=damaged))
+    assert [found[a.key].action for a in (bad, worse, whole, spare)] == ["keep", "delete", "keep", "delete"]
+    assert found[worse.key].superseded_by == found[spare.key].superseded_by == whole.key
+    assert found[bad.key].reason == f"newest of its day; damaged, so {whole.key} is kept, too"
+    assert found[whole.key].reason == f"newest whole one of its day: {bad.key} is damaged"
+    assert found[worse.key].reason == "damaged, and a whole one of the same day is kept"
+    alone = by_key(plan([newest, bad, worse], damaged=damaged))
+    assert alone[bad.key].reason == "newest of its day"
+    assert alone[worse.key].superseded_by == bad.key
+
+
+def test_the_newest_whole_archive_stays_where_the_newest_is_damaged() -> None:
+    bad, whole, old = (archive(days(age), size=MEGABYTE) for age in (0.1, 1, 2))
+    strict = Policy(0, 0, 0, 0, 0, delete_oldest_above_megabytes=1)
+    found = by_key(plan([bad, whole, old], strict, damaged={bad.key}))
+    assert [found[a.key].action for a in (bad, whole, old)] == ["keep", "keep", "delete"]
+    assert found[whole.key].rule == "newest whole"
+    assert found[old.key].superseded_by == whole.key
+    assert by_key(plan([bad, whole, old], strict))[whole.key].action == "delete"
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 24 * 900), st.integers(1, 9), st.booleans(), st.booleans()), max_size=60),
+    st.integers(0, 200),
+    st.booleans(),
+)
+def test_damage_never_costs_an_archive(
+    drawn: list[tuple[int, int, bool, bool]], cap: int, keep_until_proven: bool
+) -> None:
+    made = {
+        age: (archive(days(age / 24), size=size * MEGABYTE, proven=proven), bad) for age, size, proven, bad in drawn
+    }
+    archives = [each for each, _ in made.values()]
+    damaged = {each.key for each, bad in made.values() if bad}
+    policy = Policy(delete_oldest_above_megabytes=cap, keep_until_proven=keep_until_proven)
+    before, after = kept(plan(archives, policy)), kept(plan(archives, policy, damaged=damaged))
+    assert set(before) <= set(after)
+    whole = [each for each in archives if each.key not in damaged]
+    assert not whole or any(each in after for each in whole)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -87,14 +87,12 @@ class Cleaned:
 
     :param aborted: keys of uploads.
     :param left: why something of the order was not deleted, by key.
-    :param denied: what the destination denied, by key.
     :param freed: bytes of what was deleted.
     """
 
     deleted: list[str] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
     left: dict[str, str] = field(default_factory=dict)
-    denied: dict[str, DeniedError] = field(default_factory=dict)
     freed: int = 0
 
 
@@ -137,7 +135,8 @@ def decide(
         return settings.policy_of(destination, application, kind)
 
     archives = [archive for archive in found.archives if archive.application in applications]
-    plan = retention.plan(archives, now, settings.zone, policies, held)
+    damaged = {key for key, last in found.readings.items() if not last.whole}
+    plan = retention.plan(archives, now, settings.zone, policies, held, damaged)
     missed = _missed(found.vanished, archives, lambda all_of: retention.plan(all_of, now, settings.zone, policies))
 
     def is_due(stored: StoredObject) -> bool:
@@ -211,11 +210,12 @@ def clean(
     """
     fresh = evaluate(destination, settings, applications, now, clock)
     cleaned = Cleaned()
+    denied: list[DeniedError] = []
     try:
-        _delete_archives(destination, fresh, order, cleaned)
-        _sweep(destination, fresh, order, cleaned)
-        if cleaned.denied:
-            raise next(iter(cleaned.denied.values()))
+        _delete_archives(destination, fresh, order, cleaned, denied)
+        _sweep(destination, fresh, order, cleaned, denied)
+        if denied:
+            raise denied[0]
     except StorageError as error:
         raise StorageError(f"{error.message} {_remaining(order, cleaned)}", error.hint) from error
     for key, reason in cleaned.left.items():
@@ -226,13 +226,13 @@ def clean(
 
 
 @contextlib.contextmanager
-def _going_on(key: str, cleaned: Cleaned) -> Iterator[None]:
+def _going_on(denied: MutableSequence[DeniedError]) -> Iterator[None]:
     """Let what is denied of one object keep nobody from deleting the others."""
     try:
         yield
     except DeniedError as error:
         log.error("%s", error)
-        cleaned.denied[key] = error
+        denied.append(error)
 
 
 def _remaining(order: Order, cleaned: Cleaned) -> str:
@@ -243,11 +243,17 @@ def _remaining(order: Order, cleaned: Cleaned) -> str:
     return f"Deleted: {len(cleaned.deleted)} of {len(ordered)}; left: {', '.join(left[:LONGEST_LIST])}{more}."
 
 
-def _sweep(destination: Destination, fresh: Evaluation, order: Order, cleaned: Cleaned) -> None:
+def _sweep(
+    destination: Destination,
+    fresh: Evaluation,
+    order: Order,
+    cleaned: Cleaned,
+    denied: MutableSequence[DeniedError],
+) -> None:
     for stored in fresh.unfinished:
         if order.unfinished.get(stored.key) != stored.size:
             continue
-        with _going_on(stored.key, cleaned):
+        with _going_on(denied):
             if _is_published(destination, stored.key):
                 cleaned.left[stored.key] = "it is published: the listing lagged behind"
             elif not _is_locked(destination, stored.key, cleaned):
@@ -257,7 +263,7 @@ def _sweep(destination: Destination, fresh: Evaluation, order: Order, cleaned: C
                 log.info("Deleted %s: an upload that never finished.", stored.key)
     for upload in fresh.uploads:
         if upload.key in order.uploads:
-            with _going_on(upload.key, cleaned):
+            with _going_on(denied):
                 destination.abort(upload.key)
                 cleaned.aborted.append(upload.key)
 
@@ -269,7 +275,13 @@ def _is_published(destination: Destination, key: str) -> bool:
     return destination.find(key) is not None and destination.find(key + catalog.MARKER) is not None
 
 
-def _delete_archives(destination: Destination, fresh: Evaluation, order: Order, cleaned: Cleaned) -> None:
+def _delete_archives(
+    destination: Destination,
+    fresh: Evaluation,
+    order: Order,
+    cleaned: Cleaned,
+    denied: MutableSequence[DeniedError],
+) -> None:
     is_there = functools.cache(lambda key: destination.find(key) is not None)
     decisions = {decision.archive.key: decision for decision in fresh.plan.decisions}
     for key, size in order.archives.items():
@@ -281,7 +293,7 @@ def _delete_archives(destination: Destination, fresh: Evaluation, order: Order, 
         elif decision.archive.size != size:
             cleaned.left[key] = "it changed since the plan was made"
         else:
-            with _going_on(key, cleaned):
+            with _going_on(denied):
                 if not is_there(decision.superseded_by):  # a listing may show what is gone already
                     cleaned.left[key] = f"{decision.superseded_by}, which superseded it, is gone"
                 elif not _is_locked(destination, key, cleaned):

@@ -7,12 +7,16 @@ counted back from now on the wall clock of a time zone, end the windows: all, th
 each window the newest archive of every day, ISO week, month or year is kept. What is exactly on a boundary belongs to
 the older window; what is older than all windows is deleted. Then the oldest of an application are deleted until its
 total is not above its cap. What the destination still locks stays, whatever says otherwise.
+
+An archive that was damaged when it was read back stands for no group that has a whole one: the newest whole one is
+kept, too, and so is the newest whole one of all. The damaged one stays as if it were whole, for parts of it may be.
+What is kept for that reason alone does not count for the cap, so that damage never costs another archive.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -27,6 +31,7 @@ from lifeboat.text import MEGABYTE, plural, size_text
 
 Rule = Literal[
     "newest",
+    "newest whole",
     "newest proven",
     "future",
     "unproven",
@@ -41,7 +46,7 @@ Rule = Literal[
     "cap",
 ]
 Guards = Mapping[Rule, Mapping[tuple[str, Kind], datetime]]  # since when no archive of a kind may be deleted, and why
-UNTOUCHABLE: tuple[Rule, ...] = ("newest", "newest proven", "future")  # for the cap
+UNTOUCHABLE: tuple[Rule, ...] = ("newest", "newest whole", "newest proven", "future")  # for the cap
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class Decision(NamedTuple):
     :param rule: the rule that decided.
     :param reason: the same in words.
     :param superseded_by: key of the archive that makes a deleted one superfluous.
+    :param stands_in: whether it is kept only because another one is damaged, so that no cap counts it.
     """
 
     archive: Archive
@@ -77,6 +83,7 @@ class Decision(NamedTuple):
     rule: Rule
     reason: str
     superseded_by: str = ""
+    stands_in: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,14 +109,14 @@ class _Window:
     :param end: what is older than this, or exactly as old, is another window's.
     :param group: what an archive has in common with those of which only the newest is kept.
     :param kept_as: why that one is kept.
-    :param superseded_as: why the others are deleted.
+    :param unit: what it is the newest of; empty where all are kept.
     """
 
     rule: Rule
     end: datetime
     group: Callable[[Archive], object]
     kept_as: str
-    superseded_as: str
+    unit: str
 
 
 def plan(
@@ -118,6 +125,7 @@ def plan(
     zone: ZoneInfo,
     policies: Callable[[str, Kind], Policy],
     held: Mapping[str, str] | None = None,
+    damaged: Collection[str] = (),
 ) -> Plan:
     """Decide about every archive of one destination.
 
@@ -125,9 +133,10 @@ def plan(
     :param zone: of the boundaries and of the calendar.
     :param policies: the policy of an application's kind.
     :param held: applications of which nothing may be deleted, with the reason.
+    :param damaged: keys of archives that were not whole when they were read back.
     """
     held = held or {}
-    decisions = _by_kind(archives, now, zone, policies)
+    decisions = _by_kind(archives, now, zone, policies, damaged)
     guards: Guards = {"unproven": _guards(decisions, policies), "locked": _locks(decisions, now, policies)}
     if any(guards.values()):
         decisions = [_guarded(decision, guards, policies) for decision in decisions]
@@ -135,7 +144,7 @@ def plan(
     newest = {
         (decision.archive.application, decision.archive.kind): decision.archive.key
         for decision in kept
-        if decision.rule == "newest"
+        if decision.rule in ("newest", "newest whole")  # of both, this one comes last
     }
     dropped: dict[str, Decision] = {}
     for application, pool in _by_application(kept).items():
@@ -148,7 +157,11 @@ def plan(
 
 
 def _by_kind(
-    archives: Iterable[Archive], now: datetime, zone: ZoneInfo, policies: Callable[[str, Kind], Policy]
+    archives: Iterable[Archive],
+    now: datetime,
+    zone: ZoneInfo,
+    policies: Callable[[str, Kind], Policy],
+    damaged: Collection[str],
 ) -> list[Decision]:
     """Decide by age about all archives; return the decisions newest first."""
     now = now.astimezone(UTC)  # times of one zone are compared many times faster
@@ -157,11 +170,13 @@ def _by_kind(
     members: dict[tuple[str, Kind], list[Archive]] = {kind: [] for kind in kinds}
     for kind, archive in zip(kinds, ordered, strict=True):
         members[kind].append(archive)
-    decided = {kind: _by_age(members[kind], now, zone, policies(*kind)) for kind in members}
+    decided = {kind: _by_age(members[kind], now, zone, policies(*kind), damaged) for kind in members}
     return [next(decided[kind]) for kind in kinds]  # those of each kind come in the order of its archives
 
 
-def _by_age(members: Sequence[Archive], now: datetime, zone: ZoneInfo, policy: Policy) -> Iterator[Decision]:
+def _by_age(
+    members: Sequence[Archive], now: datetime, zone: ZoneInfo, policy: Policy, damaged: Collection[str]
+) -> Iterator[Decision]:
     """Decide by age about the archives of one application and kind, newest first."""
     future, present = _part(members, now)
     for archive in future:
@@ -171,23 +186,51 @@ def _by_age(members: Sequence[Archive], now: datetime, zone: ZoneInfo, policy: P
     newest, *others = present
     yield Decision(newest, "keep", "newest", f"newest {newest.kind} archive")
     proven = None if newest.proven else next((archive for archive in others if archive.proven), None)
-    for decision in _by_window(others, newest, _windows(now, zone, policy)):
-        if decision.archive is proven:
+    whole = _first_whole(present, damaged)
+    for decision in _by_window(others, whole, _windows(now, zone, policy), damaged):
+        archive = decision.archive
+        if archive is whole:
+            stands_in = archive is not proven and (decision.action == "delete" or decision.stands_in)
+            reason = f"newest whole {whole.kind} archive: {newest.key} is damaged"
+            yield Decision(whole, "keep", "newest whole", reason, stands_in=stands_in)
+        elif archive is proven:
             yield Decision(proven, "keep", "newest proven", f"newest {proven.kind} archive with a proof")
         else:
             yield decision
 
 
-def _by_window(members: Sequence[Archive], newest: Archive, windows: Iterable[_Window]) -> Iterator[Decision]:
+def _first_whole(members: Sequence[Archive], damaged: Collection[str]) -> Archive:
+    """Return the newest whole archive, or the newest where all are damaged."""
+    return next((archive for archive in members if archive.key not in damaged), members[0])
+
+
+def _by_window(
+    members: Sequence[Archive], newest: Archive, windows: Iterable[_Window], damaged: Collection[str]
+) -> Iterator[Decision]:
     for window in windows:
         inside, members = _part(members, window.end)
         for _, group in groupby(inside, window.group):
-            keeper, *superseded = group
-            yield Decision(keeper, "keep", window.rule, window.kept_as)
-            for archive in superseded:
-                yield Decision(archive, "delete", window.rule, window.superseded_as, keeper.key)
+            yield from _of_group([*group], window, damaged)
     for archive in members:
         yield Decision(archive, "delete", "too old", "older than every window", newest.key)
+
+
+def _of_group(group: Sequence[Archive], window: _Window, damaged: Collection[str]) -> Iterator[Decision]:
+    """Keep the newest of a group, and where that is damaged, the newest whole one as well."""
+    first, *others = group
+    whole = _first_whole(group, damaged)
+    beside = f"; damaged, so {whole.key} is kept, too" if whole is not first else ""
+    yield Decision(first, "keep", window.rule, window.kept_as + beside)
+    for archive in others:
+        if archive is whole:
+            reason = f"newest whole one of its {window.unit}: {first.key} is damaged"
+            yield Decision(archive, "keep", window.rule, reason, stands_in=True)
+        elif archive.captured_at > whole.captured_at:
+            reason = f"damaged, and a whole one of the same {window.unit} is kept"
+            yield Decision(archive, "delete", window.rule, reason, whole.key)
+        else:
+            reason = f"a newer one of the same {window.unit} is kept"
+            yield Decision(archive, "delete", window.rule, reason, whole.key)
 
 
 def _part(members: Sequence[Archive], boundary: datetime) -> tuple[Sequence[Archive], Sequence[Archive]]:
@@ -223,7 +266,7 @@ def _windows(now: datetime, zone: ZoneInfo, policy: Policy) -> list[_Window]:
         boundary -= period
         end = boundary.replace(tzinfo=zone).astimezone(UTC)
         kept_as = f"newest of its {unit}" if unit else f"younger than {plural(policy.keep_all_for_days, 'day')}"
-        windows.append(_Window(rule, end, group, kept_as, f"a newer one of the same {unit} is kept"))
+        windows.append(_Window(rule, end, group, kept_as, unit))
     return windows
 
 
@@ -291,7 +334,7 @@ def _above_cap(
     """
     if cap is None:
         return {}
-    total = sum(decision.archive.size for decision in pool)
+    total = sum(decision.archive.size for decision in pool if not decision.stands_in)
     reason = f"the total is above {size_text(cap * MEGABYTE)}, and this is the oldest that is left"
     changed = {}
     for decision in reversed(pool):
@@ -299,7 +342,7 @@ def _above_cap(
             break
         if decision.rule not in UNTOUCHABLE and _guard_of(decision.archive, guards) is None:
             archive = decision.archive
-            total -= archive.size
+            total -= 0 if decision.stands_in else archive.size
             by = newest[archive.application, archive.kind]
             changed[archive.key] = Decision(archive, "delete", "cap", reason, by)
     return changed

@@ -198,6 +198,15 @@ def test_a_proof_tells_how_long_a_restore_took(project: Configure, login: Login,
     assert new not in served(client, "archives", proven="yes")
 
 
+def test_the_plan_names_what_stays_beside_a_damaged_archive(project: Configure, login: Login, tmp_path: Path) -> None:
+    project(retention={"keep_all_for_days": 0})
+    _, bad = publish(tmp_path / "disk", 3000, 0.1)
+    (tmp_path / "disk" / f"{bad}.damaged.json").write_text("{}")
+    shown = served(login(), "plans/disk")
+    assert f"newest whole database archive: {bad} is damaged" in shown
+    assert "Deletes <strong>nothing</strong>" in shown
+
+
 def test_a_broken_destination_says_so_and_the_others_stay(project: Configure, login: Login, tmp_path: Path) -> None:
     project(
         destinations={

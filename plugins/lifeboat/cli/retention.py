@@ -118,7 +118,7 @@ def _clean_up(
 
 
 def _decision(decision: Decision) -> dict[str, Any]:
-    archive, action, rule, reason, superseded_by = decision
+    archive, action, rule, reason, superseded_by, _ = decision
     return {
         "key": archive.key,
         "action": action,

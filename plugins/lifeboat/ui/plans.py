@@ -52,6 +52,7 @@ class PlanView:
     :param swept: keys of uploads that never finished.
     :param spared: what the settings would delete, and the policy that is tried would not.
     :param extra: keys of what the settings would keep, and the policy that is tried would not.
+    :param stand_ins: what stays only because another archive is damaged.
     """
 
     destination: str
@@ -61,6 +62,7 @@ class PlanView:
     swept: tuple[str, ...]
     spared: tuple[Decision, ...]
     extra: frozenset[str]
+    stand_ins: tuple[Decision, ...]
 
     @property
     def freed(self) -> int:
@@ -123,6 +125,7 @@ def plan_view(settings: Settings, tried: Settings, reading: Reading, now: dateti
         tuple(stored.key for stored in (*evaluation.unfinished, *evaluation.uploads)),
         tuple(decision for decision in kept if decision.archive.key in deleted_by_settings),
         frozenset(deleted - deleted_by_settings),
+        tuple(decision for decision in kept if decision.stands_in),
     )
 
 
