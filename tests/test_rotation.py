@@ -257,8 +257,9 @@ def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, plac
     settings = config.load(project())
     (destination,) = connections.destinations(settings, "Shop", (place,), deleting=True)
     now = datetime.now(UTC)
-    newest, older, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in (0.1, 3000, 3001))
-    for key in (newest, older, oldest):
+    ages = (0.1, 0.2, 3000, 3001)
+    newest, whole, older, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in ages)
+    for key in (newest, whole, older, oldest):
         destination.write(key, b"archive")
         destination.write(f"{key}.json", b'{"archive": {"sha256": "0"}}')
     for variant in variants:
@@ -273,10 +274,11 @@ def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, plac
     assert (place, newest) in drill.choices(settings, "Shop", (place,), "", now)
     later = now + 91 * DAY
     failed = readback.read_night(settings, destination, ["Shop"], later, later).failed
-    assert set(failed) == {newest, older, oldest}  # none is an archive, and each is named
+    assert set(failed) == {newest, whole, older, oldest}  # none is an archive, and each is named
     assert cleanup.clean(destination, settings, ["Shop"], now, evaluation.order).deleted == [oldest, older]
     assert {each.key for each in destination.list()} == {
-        f"{newest}{s}" for s in ("", ".json", ".proof.json", ".damaged.json")
+        *(f"{newest}{s}" for s in ("", ".json", ".proof.json", ".damaged.json")),
+        *(f"{whole}{s}" for s in ("", ".json", ".damaged.json")),
     }
 
 
@@ -302,8 +304,10 @@ def what_goes_on(settings: Settings, place: str, newest: str, oldest: str) -> No
 def kept_two(settings: Settings, place: str) -> tuple[str, str]:
     """Store an archive that stays and one that is too old; return their keys."""
     (destination,) = connections.destinations(settings, "Shop", (place,))
-    newest, oldest = (catalog.archive_key("Shop", "database", datetime.now(UTC) - age * DAY) for age in (0.1, 3001))
-    for name in (newest, oldest, *(newest + suffix for suffix in BESIDE), f"{oldest}.json"):
+    now = datetime.now(UTC)
+    newest, whole, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in (0.1, 0.2, 3001))
+    beside = [newest + suffix for suffix in BESIDE]
+    for name in (newest, whole, oldest, *beside, f"{whole}.json", f"{oldest}.json"):
         destination.write(name, b'{"archive": {"sha256": "0"}}')
     return newest, oldest
 
