@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from sqlalchemy.exc import OperationalError
 
 from lifeboat import __version__, config, health, schedules
 from lifeboat.compat import (
@@ -26,6 +27,7 @@ from lifeboat.compat import (
 from lifeboat.config import Settings
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.health import Finding
+from lifeboat.logs import logger
 from lifeboat.operators.base import FAILURE, PROGRESS
 from lifeboat.operators.check import COMPARE, NEGLECTED
 from lifeboat.operators.restore import PLAN, RESTORE_PLAN
@@ -44,6 +46,8 @@ from lifeboat.ui.words import ago, as_of, clock, in_zone
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+log = logger(__name__)
 
 PATIENCE_SECONDS = 1.0  # browsers open few connections, and what is slow must not take them from the rest
 RETRY_SECONDS = 1  # then the page asks again for what is slow
@@ -223,8 +227,12 @@ def _neglected(request: Request, user: BaseUser, now: datetime) -> list[Finding]
     """Return the databases that nobody backs up, as the last check left it: the page itself asks no such server."""
     if not airflow_runs.may_read(request, user, CHECK):
         return []
-    with create_session() as session:
-        left = airflow_runs.left_last(session, CHECK, COMPARE, NEGLECTED)
+    try:
+        with create_session() as session:
+            left = airflow_runs.left_last(session, CHECK, COMPARE, NEGLECTED)
+    except OperationalError as error:  # the answers themselves need no database, which may be locked or away
+        log.warning("Not asked for databases that nobody backs up: %s", type(error).__name__)
+        return []
     return safety.neglected(*left, now) if left else []
 
 
