@@ -7,7 +7,7 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALLED := .venv/installed
 MATRIX := .venv/matrix.xml
 .DEFAULT_GOAL := help
-.PHONY: help demo up check test matrix torture bench docs dist image-check screenshots env lock clean
+.PHONY: help demo up check lint test matrix torture bench docs dist image-check screenshots env lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -20,14 +20,17 @@ up: $(INSTALLED) ## The same with Airflow's UI, on 127.0.0.1, until Ctrl-C.
 	@scripts/system-packages demo
 	@.venv/bin/python -m include.demo up
 
-check: $(INSTALLED) ## Linters, spelling, types, and which layer imports which.
+check: lint ## Linters and the tests that need no server, in less than a minute.
+	.venv/bin/python -m pytest tests/unit -n 2
+
+lint: $(INSTALLED)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/codespell *.md docs include/*.yaml --skip '*.png'
 	.venv/bin/mypy
 	PYTHONPATH=plugins .venv/bin/lint-imports --no-cache
 
-test: check ## Everything that CI runs: linters, types, tests against real servers.
+test: lint ## Everything that CI runs: linters, types, tests against real servers.
 	@scripts/system-packages demo test
 	@scripts/server-roots mysql mariadb-11.8 postgresql-17
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

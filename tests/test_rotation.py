@@ -31,8 +31,8 @@ from include.demo.stand_ins import S3
 from tests.command import answer, lifeboat
 from tests.conftest import ARCHIVE_PASSWORD, Configure
 from tests.faulty_s3 import LASTING, Answer, Fault, FaultyS3, Forward, failing
-from tests.test_nights import SETTINGS
 from tests.trees import as_nobody
+from tests.unit.test_nights import SETTINGS
 
 NOW = datetime(2026, 11, 24, 5, tzinfo=UTC)
 DAY = timedelta(days=1)

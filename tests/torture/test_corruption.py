@@ -24,9 +24,9 @@ from lifeboat.settings.config import Settings
 from lifeboat.staging import StagingDirectory
 
 from include.demo.stand_ins import MariaDB
-from tests.archive.test_archive import read, write
 from tests.conftest import ARCHIVE_PASSWORD, Configure, staging_directory
 from tests.torture.conftest import Faults
+from tests.unit.test_archive import read, write
 
 EVERY_BIT = tuple(1 << bit for bit in range(8))
 MIXED = (0x55,)

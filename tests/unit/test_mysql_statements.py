@@ -6,7 +6,6 @@ import itertools
 import re
 import tracemalloc
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -16,7 +15,9 @@ from lifeboat.databases.mysql import statements as mysql_statements
 from lifeboat.databases.mysql.statements import Origin, Statement, StatementReader, count_rows, recognise
 from lifeboat.errors import RestoreError
 
-TEXTS = Path(__file__).with_name("reconstructed")
+from tests.conftest import PROJECT
+
+TEXTS = PROJECT / "tests" / "databases" / "reconstructed"
 LONGEST = 16 << 20
 
 texts = st.text(st.sampled_from("ab'\\\n\r;,()`-/*#\"é🦊 \0"), max_size=12)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from lifeboat.databases.mysql import definitions
 from lifeboat.databases.mysql.statements import Statement, StatementReader, recognise
 
-TEXTS = Path(__file__).with_name("reconstructed")
+from tests.conftest import PROJECT
+
+TEXTS = PROJECT / "tests" / "databases" / "reconstructed"
 
 
 def statement(sql: bytes) -> Statement:
