@@ -43,17 +43,17 @@ def run_commands(site: Site, plan: RestorePlan) -> list[str]:
     if commands and is_copy and not len(plan.databases) == len(application.databases) == 1:
         log.warning("after_restore is not run: nothing would keep its commands in this copy from the original's data.")
         return []
-    restored = {"DB_DATABASE": _known_as(site, plan)} if commands and len(plan.databases) == 1 else {}
+    restored = {"DB_DATABASE": _client_name(site, plan)} if commands and len(plan.databases) == 1 else {}
     for command in commands:
         log.info("Running in %s: %s", plan.files.target, command)
         _run(shlex.split(command), Path(plan.files.target), environment() | restored)
     return commands
 
 
-def _known_as(site: Site, plan: RestorePlan) -> str:
+def _client_name(site: Site, plan: RestorePlan) -> str:
     step = plan.databases[0]
     (database,) = known_databases(site.settings, plan.application, [step.database])
-    return site.engine(database).known_as(step.schema)
+    return site.engine(database).client_name(step.schema)
 
 
 def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:

@@ -307,7 +307,7 @@ def _delete_archives(
 
 
 def _is_locked(destination: Destination, key: str, cleaned: Cleaned) -> bool:
-    lock = destination.lock_of(key)
+    lock = destination.lock_description(key)
     if lock:
         cleaned.left[key] = f"it is locked: {lock}"
     return bool(lock)

@@ -405,7 +405,7 @@ def _load(engine: Engine, target: Target, place: str, sql: Iterable[bytes], load
     try:
         return engine.load(place, sql, load)
     except LifeboatError as error:
-        raise type(error)(f"{error.message} {engine.left(target)}", error.hint) from error
+        raise type(error)(f"{error.message} {engine.describe_failure(target)}", error.hint) from error
 
 
 def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded, warnings: list[str]) -> int:

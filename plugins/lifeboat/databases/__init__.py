@@ -323,14 +323,14 @@ class Engine(Protocol):
         ...
 
     def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
-        """Return the names that are taken, and for each whether it holds data; a half-finished restore does not count.
+        """Map each existing database to whether it holds data; False where it is empty or left unfinished.
 
-        :param asked: those of them where it counts whether they are empty; of the others, an engine may not look.
+        :param asked: the databases that must be checked for data; an engine may skip that for all others.
         """
         ...
 
-    def known_as(self, database: str) -> str:
-        """Return what applications call a database: its name, or the path of its file."""
+    def client_name(self, database: str) -> str:
+        """Return the name that clients use for a database: its own, or the path of its file."""
         ...
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
@@ -393,6 +393,6 @@ class Engine(Protocol):
         """
         ...
 
-    def left(self, target: Target) -> str:
-        """Say what a restore that fails leaves, and what to do about it."""
+    def describe_failure(self, target: Target) -> str:
+        """Describe the state that a failed restore leaves, and how to recover."""
         ...

@@ -28,7 +28,7 @@ class Destination(Protocol):
     name: str
 
     def init(self) -> str:
-        """Prepare the place for its first use, and say in words what came of it; a second time changes nothing."""
+        """Prepare the place for its first use, and return the outcome as text; a second time changes nothing."""
 
     def free(self) -> int | None:
         """Return how many more bytes the place has room for; None where nobody knows."""
@@ -65,8 +65,8 @@ class Destination(Protocol):
     def delete(self, key: str) -> None:
         """Delete an object; deleting one that does not exist is not an error."""
 
-    def lock_of(self, key: str) -> str:
-        """Say until when, or by what, an object is locked against deletion; nothing where it is not."""
+    def lock_description(self, key: str) -> str:
+        """Return why an object cannot be deleted, such as a lock and its end; '' if it can."""
 
     def uploads(self) -> Iterator[StoredObject]:
         """Yield uploads under way or abandoned, which no listing shows; `modified` is when they began."""

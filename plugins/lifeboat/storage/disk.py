@@ -166,7 +166,7 @@ class Directory:
             os.unlink(name, dir_fd=folder)
             sync_names(Path(), folder)
 
-    def lock_of(self, key: str) -> str:
+    def lock_description(self, key: str) -> str:
         return ""  # a file that may not be deleted says so when it is
 
     def uploads(self) -> Iterator[StoredObject]:

@@ -162,7 +162,7 @@ class S3Destination(Bucket):
             return {}  # a lock that is over already would be refused
         return {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
 
-    def lock_of(self, key: str) -> str:
+    def lock_description(self, key: str) -> str:
         with self.translated(f"look for locks of {key} at"):
             try:
                 head = self.head(key)

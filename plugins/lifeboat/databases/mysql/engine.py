@@ -68,7 +68,7 @@ class MySQL:
             found = {name: name not in vacant for name in mysql_schema.names(session)}
             return Names(found) if session.stored("A") == "a" else found
 
-    def known_as(self, database: str) -> str:
+    def client_name(self, database: str) -> str:
         return database
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
@@ -172,7 +172,7 @@ class MySQL:
     def rehearse(self, place: str) -> Sequence[Missed]:
         return ()
 
-    def left(self, target: Target) -> str:
+    def describe_failure(self, target: Target) -> str:
         name, key = target.database, target.key
         if target.in_place:
             return f"Database {name!r} is half restored, and marked so: restore {key} over it again, which begins anew."

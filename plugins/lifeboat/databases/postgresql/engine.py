@@ -179,7 +179,7 @@ class PostgreSQL:
         except RestoreError:
             return False
 
-    def known_as(self, database: str) -> str:
+    def client_name(self, database: str) -> str:
         return database
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
@@ -438,7 +438,7 @@ class PostgreSQL:
             postgresql_role.rehearse(session, role, value_of(wish.wanted, "owner"))
         return [*missed, *_ungiven(role)]
 
-    def left(self, target: Target) -> str:
+    def describe_failure(self, target: Target) -> str:
         return "Nothing has changed; what was loaded so far is dropped, now or by the next restore."
 
     @contextlib.contextmanager

@@ -97,7 +97,7 @@ class SQLite:
             files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
         return {name.removesuffix(self._suffix): True for name in files}
 
-    def known_as(self, database: str) -> str:
+    def client_name(self, database: str) -> str:
         return str(self._path(database))
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
@@ -183,7 +183,7 @@ class SQLite:
     def rehearse(self, place: str) -> Sequence[Missed]:
         return ()
 
-    def left(self, target: Target) -> str:
+    def describe_failure(self, target: Target) -> str:
         return "Nothing has changed; what was loaded so far is removed."
 
     def _path(self, name: str) -> Path:
