@@ -142,17 +142,17 @@ def test_a_database_that_is_not_there(installed: Configure) -> None:
     installed(**WELL | {"applications": {"Shop": {"databases": [SHOP | {"name": "shop2"}]}}})
     finding = only("broken")
     assert finding.what == "backup of shop2 (Shop)"
-    assert "no database 'shop2' that this user may see" in finding.text
+    assert "no database 'shop2', or this user is not allowed to see it" in finding.text
 
 
 def test_a_grant_that_dumps_lack(installed: Configure, users: MariaDB, tmp_path: Path) -> None:
     installed(**lean(tmp_path))
     for right, said in {
-        "SELECT ON shop.*": "may not read the rows of empty_one, invoice_numbers, orders",
+        "SELECT ON shop.*": "is not allowed to read the rows of empty_one, invoice_numbers, orders",
         "SHOW VIEW ON shop.*": "SHOW VIEW command denied",
         "TRIGGER ON shop.*": "lacks TRIGGER",
         "EVENT ON shop.*": "denied",
-        "SELECT ON mysql.proc": "may not read ",
+        "SELECT ON mysql.proc": "is not allowed to read ",
     }.items():
         users.run(f"REVOKE {right} FROM lifeboat_backup")
         finding = only("broken")
@@ -170,8 +170,8 @@ def test_a_grant_that_restores_lack(installed: Configure, users: MariaDB, tmp_pa
     finally:
         users.run("GRANT CREATE USER ON *.* TO lifeboat_restore")
     assert set(refused) == {"restore of shop (Shop)", "drills of shop (Shop)"}
-    assert "may not make an account for the load" in refused["restore of shop (Shop)"].text
-    assert "README.md shows the grants" in refused["restore of shop (Shop)"].advice
+    assert "is not allowed to create an account for the load" in refused["restore of shop (Shop)"].text
+    assert "README.md lists the grants" in refused["restore of shop (Shop)"].advice
     one = {"name": "shop", "connection": "shop_db"}
     installed(**lean(tmp_path) | {"applications": {"Shop": {"databases": [one]}}, "drill": {}})
     warned = found("warning")

@@ -292,7 +292,7 @@ def test_a_tree_of_other_kinds(rehearsed: Path, tmp_path: Path) -> None:
 
 def test_what_has_the_prefix_and_is_not_ours_stops_the_drill(rehearsed: Path, mariadb: MariaDB) -> None:
     mariadb.run(f"CREATE DATABASE {names.PREFIX}precious; CREATE TABLE {names.PREFIX}precious.t (id INT)")
-    with pytest.raises(RestoreError, match="that no drill made: it lacks the mark of one"):
+    with pytest.raises(RestoreError, match="that no drill created: it lacks a drill's mark"):
         rehearse(rehearsed)
     assert mariadb.run("SHOW TABLES", f"{names.PREFIX}precious") == "t\n"
     mariadb.run(f"DROP DATABASE {names.PREFIX}precious")

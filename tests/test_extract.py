@@ -405,9 +405,10 @@ HARMFUL: dict[str, tuple[Forged, str]] = {
     "through a link": ([("l", b"../canary", LINK), ("l/evil", b"x", FILE)], "'l' is not a directory, but"),
     "through a later link": ([("l/evil", b"x", FILE), ("l", b"../canary", LINK)], "'l' is not a directory, but other"),
     "a link that is a folder": ([("l", b"../canary", LINK), ("l/", b"", FOLDER)], "'l' and 'l/' have one path"),
-    "a link that is a file": ([("l", b"../canary/evil", LINK), ("l", b"x", FILE)], "holds two entries of one name"),
+    "a link that is a file": ([("l", b"../canary/evil", LINK), ("l", b"x", FILE)], "holds two entries with the"
+    " same name"),
     "a file in a file": ([("a", b"x", FILE), ("a/b", b"x", FILE)], "'a' is not a directory, but other entries"),
-    "a file twice": ([("a", b"x", FILE), ("a", b"y", FILE)], "holds two entries of one name"),
+    "a file twice": ([("a", b"x", FILE), ("a", b"y", FILE)], "holds two entries with the same name"),
     "a folder twice": ([("a", b"x", FILE), ("a/", b"", FOLDER)], "'a' and 'a/' have one path"),
     "a FIFO": ([("p", b"", stat.S_IFIFO | 0o644)], "'p' is a device, a FIFO or a socket"),
     "a device": ([("sda", b"", stat.S_IFBLK | 0o644)], "'sda' is a device, a FIFO or a socket"),
@@ -426,7 +427,7 @@ def test_an_archive_that_means_harm_is_refused_before_anything_is_written(
 ) -> None:
     entries, said = HARMFUL[harm]
     if with_manifest and "a device" in said:
-        said = "is not what its manifest promises"
+        said = "does not match its manifest"
     innocent: Forged = [("index.php", PHP, FILE)]
     archive = forged(tmp_path / "a.zip", [*innocent, *entries], {} if with_manifest else None)
     with pytest.raises(ArchiveError, match=said) as caught:
@@ -448,12 +449,12 @@ def test_a_manifest_that_gives_an_entry_another_place_is_judged_like_names(
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"gone": {"size": 0}}, "lacks 'gone', which its manifest promises"),
-        ({"a": {"size": 2}}, "'a' is not what its manifest promises"),
-        ({"a": {"type": "link"}}, "'a' is not what its manifest promises"),
-        ({"a": {"mode": "99"}}, "does not describe 'a' as manifests do"),
-        ({"a": {"mtime_ns": 10**40}}, "does not describe 'a' as manifests do"),
-        ({"a": {"sha256": None}}, "does not describe 'a' as manifests do"),
+        ({"gone": {"size": 0}}, "lacks 'gone', which its manifest lists"),
+        ({"a": {"size": 2}}, "'a' does not match its manifest"),
+        ({"a": {"type": "link"}}, "'a' does not match its manifest"),
+        ({"a": {"mode": "99"}}, "description of 'a' is malformed"),
+        ({"a": {"mtime_ns": 10**40}}, "description of 'a' is malformed"),
+        ({"a": {"sha256": None}}, "description of 'a' is malformed"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_an_error(
@@ -468,7 +469,7 @@ def test_an_entry_that_the_manifest_does_not_know_is_refused(target: Path, tmp_p
     with ArchiveWriter(tmp_path / "a.zip", None) as archive:
         archive.add(pack(EntryInfo("stowaway", FILE, WHEN_NS), b"x", None))
         archive.add_pieces(MANIFEST_NAME, [b'{"entries": {}}'], size=99, modified=WHEN)
-    with pytest.raises(ArchiveError, match="holds 'stowaway', which its manifest does not know"):
+    with pytest.raises(ArchiveError, match="holds 'stowaway', which its manifest does not list"):
         extracted(tmp_path / "a.zip", target, None)
 
 
@@ -479,7 +480,7 @@ def test_content_that_the_manifest_does_not_promise_is_never_whole(
 ) -> None:
     entries: Forged = [("a", os.urandom(size if kind == FILE else 5).replace(b"\0", b"x"), kind)]
     archive = forged(tmp_path / "a.zip", entries, {"a": {"sha256": "0" * 64}})
-    with pytest.raises(ArchiveError, match="'a' is not what its manifest promises"):
+    with pytest.raises(ArchiveError, match="'a' does not match its manifest"):
         extracted(archive, target, None)
     assert not target.exists()
 

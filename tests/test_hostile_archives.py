@@ -43,7 +43,7 @@ def _copied(archive: bytes, key: str) -> bytes:
 
 
 FORGERIES: dict[str, tuple[Callable[[bytes, str], bytes], str]] = {
-    "in the clear": (_in_the_clear, "is not encrypted, and so anybody"),
+    "in the clear": (_in_the_clear, "is not encrypted, so anyone could"),
     "relabelled": (_relabelled, "its manifest is another entry"),
     "copied from another time": (_copied, "holds the manifest of another archive"),
 }

@@ -104,7 +104,7 @@ def test_where_a_password_is_set_clear_entries_are_refused_all_the_same(project:
     path = put(tmp_path, encrypted=False)
     for named in (["--destination", "disk", KEY], [str(path)]):
         (check,) = answer("verify", *named, status=1)
-        assert "'db-dumps/mysql-shop.sql' is not encrypted, and so anybody's" in check["error"]
+        assert "'db-dumps/mysql-shop.sql' is not encrypted, so anyone could have written it" in check["error"]
     with pytest.raises(LifeboatError, match="is not encrypted"):
         restore.verify(load_site(), asked(KEY))
 
@@ -136,7 +136,7 @@ def test_a_deep_check_believes_no_marker(project: Configure, tmp_path: Path) -> 
     findings = answer("check", "--deep", status=1)["findings"]
     (read_back,) = [each for each in findings if each["check"] == "read back"]
     assert read_back["verdict"] == "unhealthy"
-    assert "'manifest.json' is not encrypted, and so anybody's" in read_back["text"]
+    assert "'manifest.json' is not encrypted, so anyone could have written it" in read_back["text"]
 
 
 def test_the_password_of_laravel_backup_opens_them(project: Configure, tmp_path: Path) -> None:

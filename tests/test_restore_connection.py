@@ -20,12 +20,12 @@ NARROW = {  # may make what it restores, and no account; and reaches something e
         "CREATE USER narrow IDENTIFIED BY 'pw'; GRANT ALL ON shop.* TO narrow; GRANT SELECT ON other.* TO narrow",
         "GRANT CREATE USER ON *.* TO narrow; GRANT ALL ON shop.* TO narrow WITH GRANT OPTION;"
         " GRANT SELECT ON mysql.user TO narrow",
-        "narrow may not make an account for the load",
+        "narrow is not allowed to create an account for the load",
     ),
     "postgresql": (
         "CREATE ROLE narrow LOGIN CREATEDB PASSWORD 'pw'; GRANT CONNECT ON DATABASE other TO narrow",
         "ALTER ROLE narrow CREATEROLE",
-        "narrow may not make a role for the load",
+        "narrow is not allowed to create a role for the load",
     ),
 }
 

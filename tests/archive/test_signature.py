@@ -199,26 +199,26 @@ def _file_of_another(entries: dict[str, Stored], other: dict[str, Stored]) -> li
 
 
 FORGERIES: dict[str, tuple[Forge, str]] = {
-    "an upload as the manifest": (_uploaded, "its manifest is another entry, which somebody put under that name"),
-    "a manifest twice": (_second_manifest, "its manifest is another entry|holds two entries of one name"),
+    "an upload as the manifest": (_uploaded, "its manifest is another entry that was renamed to it"),
+    "a manifest twice": (_second_manifest, "its manifest is another entry|holds two entries with the same name"),
     "a file as the manifest": (_without_manifest, "its manifest is another entry"),
     "a manifest in the clear": (_manifest_in_the_clear, "'manifest.json' is not encrypted"),
     "an empty manifest": (_empty_manifest, "its manifest is not JSON"),
     "another archive": (_of_another, "holds the manifest of another archive"),
     "the manifest of another": (
         _manifest_of_another,
-        "holds the manifest of another archive|which its manifest does not know",
+        "holds the manifest of another archive|which its manifest does not list",
     ),
 }
 SEEN_WHOLE: dict[str, tuple[Forge, str]] = {
-    "names swapped": (_swapped, "is not what its manifest promises"),
-    "an entry dropped": (_dropped, "lacks 'b.txt', which its manifest promises"),
-    "an entry added": (_added, "which its manifest does not know"),
-    "a file made a link": (_made_a_link, "'b.txt' is not what its manifest promises"),
-    "an entry twice": (_doubled, "holds two entries of one name"),
-    "an entry added in the clear": (_added_in_the_clear, "which its manifest does not know"),
+    "names swapped": (_swapped, "does not match its manifest"),
+    "an entry dropped": (_dropped, "lacks 'b.txt', which its manifest lists"),
+    "an entry added": (_added, "which its manifest does not list"),
+    "a file made a link": (_made_a_link, "'b.txt' does not match its manifest"),
+    "an entry twice": (_doubled, "holds two entries with the same name"),
+    "an entry added in the clear": (_added_in_the_clear, "which its manifest does not list"),
     "an entry in the clear": (_replaced_in_the_clear, "'index.php' is not encrypted"),
-    "a file of another archive": (_file_of_another, "is not what its manifest promises"),
+    "a file of another archive": (_file_of_another, "does not match its manifest"),
 }
 
 
@@ -259,7 +259,7 @@ def test_one_entry_is_compared_before_it_is_used(parts: tuple[str, dict[str, Sto
     key, entries, _ = parts
     read(archive_of(entries.values()), key).verify_entry(name)
     moved = archive_of({**entries, name: renamed(entries["evil.sql"], name)}.values())
-    with pytest.raises(ArchiveError, match="is not what its manifest promises"):
+    with pytest.raises(ArchiveError, match="does not match its manifest"):
         read(moved, key).verify_entry(name)
 
 
@@ -303,7 +303,7 @@ def test_legacy_dumps_are_encrypted_even_when_they_are_empty(tmp_path: Path) -> 
     for name, content, is_refused in ((DUMP, b"", True), (DUMP, EVIL, True), ("a/.gitkeep", b"", False)):
         reader = ArchiveReader(io.BytesIO(archive_of([clear(name, content)])), "the archive", PASSWORD, foreign=True)
         if is_refused:
-            with pytest.raises(ArchiveError, match="is not encrypted, and so anybody's"):
+            with pytest.raises(ArchiveError, match="is not encrypted, so anyone could have written it"):
                 reader.verify()
         else:
             reader.verify()
@@ -327,7 +327,7 @@ def test_a_long_directory_is_refused_before_memory_is_spent_on_it(kind: str) -> 
     password = None if kind == "ours in the clear" else PASSWORD
     said = {"legacy": "lists 300000 entries in 15", "ours": "'manifest.json' is not encrypted"}
     tracemalloc.start()
-    with pytest.raises(ArchiveError, match=said.get(kind, "lists 300001 entries, and its manifest 0")):
+    with pytest.raises(ArchiveError, match=said.get(kind, "has 300001 entries, but its manifest lists 0")):
         ArchiveReader(io.BytesIO(content), "the archive", password, foreign=kind == "legacy")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

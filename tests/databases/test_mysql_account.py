@@ -111,7 +111,10 @@ def test_a_mark_that_no_restore_of_this_account_made_lets_none_begin(
             session.execute(each.encode())
         before = server.run("SHOW TABLES", copy)
     assert engine(server).databases()[copy], "it holds data"
-    for exists, said in ((False, "Somebody made a database"), (True, "did not make: nothing was changed")):
+    for exists, said in (
+        (False, "was created after this restore was planned"),
+        (True, "did not make: nothing was changed"),
+    ):
         with pytest.raises(RestoreError, match=said), engine(server).target(Target(copy, "key", exists=exists)):
             pass
     assert server.run("SHOW TABLES", copy) == before
@@ -306,13 +309,15 @@ def test_who_may_make_no_account_must_reach_nothing_else(
     loading = engine(server, login)
     with loading.target(Target(copy, "a key")) as place:
         assert loading.load(place.name, PROCEDURE, Load("x")).tables == 1
-    said = "limited may not make an account for the load .*without which no drill"
+    said = "limited is not allowed to create an account for the load .*without one, no drill"
     with pytest.raises(RestoreError, match=said) as refused:
         loading.scratch("a key", CAPTURED, production=True).__enter__()
     assert "CREATE USER" in refused.value.hint
     server.run("CREATE ROLE helper; GRANT FILE ON *.* TO helper")
     grant(server, login, *rights)
-    with pytest.raises(RestoreError, match=r"(?s)may not make an account.* reach beyond 'copy_%'") as refused:
+    with pytest.raises(
+        RestoreError, match=r"(?s)is not allowed to create an account.* reach beyond 'copy_%'"
+    ) as refused:
         loading.target(Target(copy, "a key", exists=True)).__enter__()
     assert "CREATE USER" in refused.value.hint
     server.run("DROP ROLE helper")
@@ -345,7 +350,7 @@ def test_a_schema_that_everybody_may_use_is_in_the_way_of_a_load(server: Databas
     server.run(everybody)
     with pytest.raises(RestoreError, match=r"lets lifeboat_load_\w+ reach beyond 'copy_%'.*'victim'") as refused:
         engine(server).target(Target(copy, "a key")).__enter__()
-    assert "account without a name" in refused.value.hint
+    assert "an anonymous account" in refused.value.hint
     server.run("DELETE FROM mysql.db WHERE db = 'victim'; FLUSH PRIVILEGES")
 
 
@@ -457,7 +462,7 @@ def test_code_has_its_owners_again_and_is_what_it_was(
         f"runs\town`er@10.%\t{'ENABLED' if in_place else 'DISABLED'}\t{latin}",
         "v\town`er@10.%\tINVOKER",
     ]
-    asleep = "events are disabled here, for they run in the original: runs"
+    asleep = "events are disabled here, because they run in the original: runs"
     lost = "definer gone@% was dropped: the server has no such account; its code has rights on this database only"
     assert set(loaded.warnings) == {lost} | (set() if in_place else {asleep})
     server.run("DROP DATABASE `copy_%`; DROP USER `own``er`@'10.%'")

@@ -618,10 +618,10 @@ def test_the_reader_refuses_nothing_that_is_not_a_limit() -> None:
         "CREATE TABLE `other`.`t` (`a` int)": "in schema 'other', wherever it is loaded",
         "CREATE DATABASE `x`": "it was made with --databases",
         "USE `x`": "it was made with --databases",
-        "SET GLOBAL x = 1": "nothing that dump clients write",
-        "CREATE USER `u`": "nothing that dump clients write",
-        "CREATE MASKING POLICY p(c) c": "nothing that dump clients write",
-        "/*M!999999\\- enable the sandbox mode */ \nGRANT ALL ON *.* TO u": "nothing that dump clients write",
+        "SET GLOBAL x = 1": "is not written by dump clients",
+        "CREATE USER `u`": "is not written by dump clients",
+        "CREATE MASKING POLICY p(c) c": "is not written by dump clients",
+        "/*M!999999\\- enable the sandbox mode */ \nGRANT ALL ON *.* TO u": "is not written by dump clients",
     }
     for sql, said in statements.items():
         definitions = mysql_limits.Definitions("limits")
@@ -893,7 +893,7 @@ def test_a_restore_connection_that_is_missing_costs_no_backup(
     [
         pytest.param(
             "CREATE TABLE t (a INT) ENGINE=MyISAM; CREATE TABLE m (a INT) ENGINE=MERGE UNION=(t); DROP TABLE t",
-            r"`m`.*1168.*Hint: A MERGE table names one that is gone.*exclude_tables",
+            r"`m`.*1168.*Hint: A MERGE table lists a table that is missing.*exclude_tables",
             id="a MERGE table over one that is gone",
         ),
         pytest.param(

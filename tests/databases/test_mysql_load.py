@@ -140,8 +140,8 @@ def test_everything_is_as_it_was(mariadb: MariaDB, everything: Source, copy: str
 def test_a_copy_says_what_still_means_the_original(mariadb: MariaDB, everything: Source, copy: str) -> None:
     loaded = load(mariadb, everything.sql)
     assert loaded.warnings == (
-        "procedure 'reach' names the schema everything, and still reaches into it",
-        "events are disabled here, for they run in the original: ENABLE DO, nightly",
+        "procedure 'reach' names schema everything, and still refers to it",
+        "events are disabled here, because they run in the original: ENABLE DO, nightly",
     )
     assert fetch(mariadb, "SELECT DISTINCT status FROM information_schema.events WHERE event_schema = database()") == [
         ("DISABLED",)
@@ -157,7 +157,7 @@ def test_in_place_events_are_as_they_were(mariadb: MariaDB, everything: Source, 
         assert re.match(r"event '(nightly|ENABLE DO)' is disabled", warning)
         mariadb.run(warning.partition("then: ")[2])
     again = restore(mariadb, everything.sql, in_place=True, source=everything.name)
-    assert again.warnings == (reach,) == ("procedure 'reach' names the schema everything, and still reaches into it",)
+    assert again.warnings == (reach,) == ("procedure 'reach' names schema everything, and still refers to it",)
     states = "SELECT event_name, status FROM information_schema.events WHERE event_schema = database()"
     assert dict(fetch(mariadb, states)) == {
         "nightly": "ENABLED",
@@ -279,7 +279,7 @@ def test_a_foreign_key_to_a_table_that_was_left_out_is_kept_and_told(mariadb: Ma
     sql = HEAD + b"\n".join(line for line in (ORPHANS % b"").splitlines() if b"`parent` (`a` int" not in line)
     sql = sql.replace(b"INSERT INTO `parent` VALUES (1,1),(1,2);", b"")
     loaded = load(mariadb, sql)
-    assert loaded.warnings == ("foreign key 'pair' of table 'child' was not checked: there is no table 'parent'",)
+    assert loaded.warnings == ("foreign key 'pair' of table 'child' was not checked: table 'parent' does not exist",)
     assert "CONSTRAINT `pair`" in fetch(mariadb, "SHOW CREATE TABLE child")[0][1]
 
 
@@ -590,7 +590,7 @@ def test_statements_are_cut_to_what_the_server_takes(mariadb: MariaDB, copy: str
 def test_values_that_the_server_changes_are_told(mariadb: MariaDB, copy: str) -> None:
     sql = HEAD + b"CREATE TABLE `t` (`id` tinyint, `twice` int AS (`id` * 2)) ENGINE=InnoDB;\n"
     loaded = load(mariadb, sql + b"INSERT INTO `t` VALUES (1,2),(300,4);\n")
-    assert loaded.warnings == ("table 't': the server changed values while it took them (warning 1264)",)
+    assert loaded.warnings == ("table 't': the server changed values while storing them (warning 1264)",)
 
 
 def test_the_collation_of_the_schema_is_that_of_the_copy(mariadb: MariaDB, copy: str) -> None:

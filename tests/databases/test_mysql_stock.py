@@ -70,7 +70,7 @@ def test_the_sandbox_line_is_no_matter(
         pytest.param(
             False,
             "ever\tDISABLED\nnever\tDISABLED\nonce\tDISABLED\n",
-            ("events are disabled here, for they run in the original: ever, once",),
+            ("events are disabled here, because they run in the original: ever, once",),
             id="beside",
         ),
         pytest.param(True, "ever\tENABLED\nnever\tDISABLED\nonce\tENABLED\n", (), id="in-place"),

@@ -422,7 +422,7 @@ def test_owners_and_rights_that_a_server_lacks_are_told(pg: PostgreSQL) -> None:
     with restoring.target(Target("copy", "a key")) as place:
         restoring.load(place.name, [sql], Load("shop"))
     assert [each.text for each in place.missed] == [
-        '2 statements about owners, rights or optional objects could not be run: role "clerk" does not exist',
+        '2 statements for owners, rights or optional objects skipped: role "clerk" does not exist',
     ]
 
 
@@ -443,7 +443,9 @@ def test_owners_and_rights_fail_for_no_other_reason(pg: PostgreSQL, statement: b
 
 def test_a_user_of_the_servers_programs_restores_nothing(pg: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", pg.connection(login="postgres"))
-    with pytest.raises(RestoreError, match="postgres may run programs on the server, and code in a dump could, too"):
+    with pytest.raises(
+        RestoreError, match="postgres is allowed to run programs on the server, so code in a dump could, too"
+    ):
         load_into_new(HEAD + TAIL)
     assert databases(pg) == ["shop"]
 
@@ -453,7 +455,7 @@ def test_a_drill_on_production_needs_a_role_of_its_own(
 ) -> None:
     pg.run("CREATE ROLE limited LOGIN CREATEDB PASSWORD 'pw'")
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_PG", pg.connection(login="limited", password="pw"))
-    with pytest.raises(RestoreError, match="without which no drill restores to a server of production") as refused:
+    with pytest.raises(RestoreError, match="without one, no drill runs on a production server") as refused:
         engine().scratch("a key", everything[0], production=True).__enter__()
     assert "drill.connection" in refused.value.hint
     pg.run("DROP ROLE limited")
@@ -576,13 +578,13 @@ def test_what_a_killed_restore_left_is_no_database_and_the_next_restore_or_drill
     left = leave()
     assert shop.run("SELECT count(*) FROM orders", left) == "3000\n", "a backup would take it for whole"
     assert engine().databases()[left] is False
-    with pytest.raises(DumpError, match="a restore is filling the database, or left it half-way") as error:
+    with pytest.raises(DumpError, match="a restore is filling the database, or was interrupted") as error:
         take(left)
     assert f'COMMENT ON DATABASE "{left}" IS NULL' in error.value.hint
     with engine().target(Target("elsewhere", "a key")) as place:
         assert left not in databases(shop), "while another restore goes on"
         assert engine().databases()[place.name] is False
-    assert "which a restore left that was killed" in caplog.text
+    assert "left behind by a killed restore" in caplog.text
     left = leave()
     with engine().scratch("a key", take()[0]):
         assert left not in databases(shop)
@@ -700,7 +702,10 @@ def test_what_killed_drills_left_is_dropped_and_nothing_else(pg: PostgreSQL) -> 
     with engine().scratch("a key", dump) as place:
         assert databases(pg) == [place, "shop"]
     pg.run(f"CREATE DATABASE {names.PREFIX}precious")
-    with pytest.raises(RestoreError, match="that no drill made: it lacks the mark"), engine().scratch("k", dump):
+    with (
+        pytest.raises(RestoreError, match="that no drill created: it lacks a drill's mark"),
+        engine().scratch("k", dump),
+    ):
         pass
     assert databases(pg) == [f"{names.PREFIX}precious", "shop"]
 

@@ -287,7 +287,7 @@ def test_roles_that_a_server_lacks_are_named(server: PostgreSQL) -> None:
             "the server has no role reader",
             'owner is restorer instead of app (role "app" does not exist)',
         ]
-        refused = "about owners, rights or optional objects could not be run: role"
+        refused = "for owners, rights or optional objects skipped: role"
         assert f'2 statements {refused} "app" does not exist' in texts
         assert f'1 statement {refused} "reader" does not exist' in texts
         assert [each.sql for each in missed[:2]] == ['CREATE ROLE "app"', 'CREATE ROLE "reader"']
@@ -313,7 +313,7 @@ def test_rights_and_owners_come_back_though_they_could_not_be_given_like_that(se
     missed, _ = bring_back(server, taken, exists=True)
     assert server.run(rights, "lost") == before
     (lost,) = {each.text for each in (*drilled, *missed)}
-    assert lost.endswith('could not be run: no privileges could be revoked for "pg_sleep"')
+    assert lost.endswith('skipped: no privileges could be revoked for "pg_sleep"')
 
 
 def test_what_superusers_own_is_told_when_the_backup_is_taken(server: PostgreSQL) -> None:

@@ -60,7 +60,9 @@ def test_a_drill_fails_where_a_restore_in_place_would_and_both_say_what_to_grant
     ) == (f"{OWNER}\n{OWNER}\n7\n")
     server.run(f'CREATE DATABASE managed_prepared OWNER "{OWNER}"')
     server.run(f"ALTER ROLE {MASTER} NOCREATEDB")
-    with pytest.raises(RestoreError, match="may not make databases, so it loads only into one that an administrator"):
+    with pytest.raises(
+        RestoreError, match="is not allowed to create databases, so it loads only into one prepared by an administrator"
+    ):
         restoring.check_load("managed")
     prepared = Target("managed_prepared", "a key", dump)
     with pytest.raises(RestoreError, match="what fails"), restoring.target(prepared) as place:

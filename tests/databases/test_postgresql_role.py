@@ -314,7 +314,9 @@ def test_who_may_make_no_role_must_have_nothing_else(server: PostgreSQL, more: s
         assert loading.load(place.name, [HEAD + TABLE + ROWS + TAIL], Load("x")).tables == 1
     server.run("DROP DATABASE copy")
     server.run(more)
-    with pytest.raises(RestoreError, match="limited may not make a role for the load, and code in a dump") as refused:
+    with pytest.raises(
+        RestoreError, match="limited is not allowed to create a role for the load, and code in a dump"
+    ) as refused:
         loading.target(Target("copy", "a key")).__enter__()
     assert "CREATEROLE" in refused.value.hint
     server.run(less)

@@ -195,7 +195,7 @@ def test_a_journal_that_a_dead_writer_left_is_told_and_left_to_the_application(e
     subprocess.run([sys.executable, "-c", die_writing, file], check=False)
     with pytest.raises(DumpError, match="attempt to write a readonly database") as refused:
         take(engine, "dead")
-    assert "Whoever wrote it last died in the middle" in refused.value.hint
+    assert "Its last writer was killed during a transaction" in refused.value.hint
     assert client(file, "SELECT count(*) FROM t") == "0\n"
     assert take(engine, "dead")[0].rows == 0
 
@@ -398,13 +398,13 @@ def test_what_is_not_utf8_outside_of_texts_is_refused_by_a_sentence(
 ) -> None:
     with pytest.raises(RestoreError, match=said) as error:
         load_into_new(engine, b"BEGIN;\n" + statement + b"\nCOMMIT;\n")
-    assert error.value.hint == "Load it by hand with sqlite3."
+    assert error.value.hint == "Load it manually with sqlite3."
 
 
 def test_why_a_dump_failed(engine: Engine, path: Path) -> None:
     with pytest.raises(DumpError, match=r"Dump of '.*/gone.sqlite' failed: there is no such file") as error:
         take(engine, "gone")
-    assert "name is that of its file" in error.value.hint
+    assert "name is its file's name" in error.value.hint
     content = bytearray(path.read_bytes())
     content[4096 * 3 : 4096 * 3 + 100] = bytes(100)
     path.with_name("broken.sqlite").write_bytes(content)
@@ -466,12 +466,14 @@ def test_what_is_no_file_of_a_database_is_refused_and_not_waited_for(engine: Eng
             take(engine, name)
         assert "without suffix" in error.value.hint
         with (
-            pytest.raises(RestoreError, match=rf"{name}.sqlite' failed: it was made by somebody"),
+            pytest.raises(RestoreError, match=rf"{name}.sqlite' failed: it was created"),
             engine.target(Target(name, "a key")),
         ):
             pass
     for name in (str(path), f"/{path.stem}", "../app/shop", ".shop"):
-        with pytest.raises(SettingsError, match=f"is not the name of a database: its file lies in '{path.parent}'"):
+        with pytest.raises(
+            SettingsError, match=f"is not a valid database name: files must be directly in '{path.parent}'"
+        ):
             take(engine, name)
     assert engine.databases() == {"shop": True}
     with pytest.raises(ValueError, match="holds a NUL"):

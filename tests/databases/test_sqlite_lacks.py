@@ -136,8 +136,8 @@ def test_functions_that_only_run_later_are_told_and_come_back(engine: Engine, pa
     dump, text = take(engine)
     assert dump.limits == ()
     assert dump.warnings == (
-        "shop: view 'v' needs function 'f', which the application brings",
-        "shop: trigger 'later' needs function 'regexp', which the application brings",
+        "shop: view 'v' needs function 'f', which the application provides",
+        "shop: trigger 'later' needs function 'regexp', which the application provides",
     )
     assert comparison.differences(dump, reload(engine, text)) == []
 
@@ -234,4 +234,4 @@ def test_how_long_writers_waited_is_said(
     monkeypatch.setattr(log, "info", lambda text, *values: said.append(text % values))
     fill(path, f"PRAGMA journal_mode = {mode}; CREATE TABLE t (a)")
     take(engine)
-    assert any("who wrote meanwhile waited" in line and "shop was copied in 0." in line for line in said) == waited
+    assert any("writers had to wait meanwhile" in line and "shop was copied in 0." in line for line in said) == waited

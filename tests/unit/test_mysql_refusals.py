@@ -32,25 +32,25 @@ TABLE = "CREATE TABLE `t` (`a` int){};\n"
 CODE = "DELIMITER ;;\nCREATE DEFINER=`u`@`h` {} ;;\nDELIMITER ;\n"
 # What the reader says, each with a dump to which it says so: the backup reads the same, and names it as a limit.
 READ = {
-    "The dump says {}, which reaches beyond its schema, or is nothing that dump clients write.": "GRANT x TO u;\n",
+    "The dump says {}, which reaches beyond its schema, or is not written by dump clients.": "GRANT x TO u;\n",
     "The dump says {}: it was made with --databases and would be loaded into the schema that it names.": "USE `x`;\n",
     "The dump makes {} {} in schema {}, wherever it is loaded.": "CREATE TABLE `x`.`t` (`a` int);\n",
     "The dump's {} {} says {}, which may reach beyond its schema.": TABLE.format(" DATA DIRECTORY='/x'"),
-    "A setting of the dump leaves open how the server reads what follows: {}.": "SET sql_mode = @x;\n",
-    "nobody knows what it makes of {}": "SET character_set_client = @x;\n",
+    "A setting of the dump makes it ambiguous how the server reads what follows: {}.": "SET sql_mode = @x;\n",
+    "the value that it gives to {} is unknown": "SET character_set_client = @x;\n",
     "sql_mode is not a list of modes": "SET sql_mode = '?';\n",
     "the character set is not a name": "SET character_set_client = '?';\n",
-    "bytes that are no letters of the character set {}": "SET NAMES gbk;\n" + TABLE.format(" COMMENT='\udc81'"),
+    "bytes that are not characters of the character set {}": "SET NAMES gbk;\n" + TABLE.format(" COMMENT='\udc81'"),
     "a backslash where sql_mode gives it another meaning": "SET sql_mode = 'NO_BACKSLASH_ESCAPES';\n"
     + TABLE.format(r" COMMENT='\\'"),
     "more than dump clients write there": "DO SETVAL(`s`, 1,, 2);\n",
-    "a comment that leaves it to the server's version what the statement is": CODE.format(
+    "a comment that makes the statement depend on the server's version": CODE.format(
         "/*!80000 VIEW `v` AS SELECT 1 */ /*!90000 VIEW `w` AS SELECT 1 */"
     ),
-    "a head that no dump client writes": CODE.format("EVENT `e` ON SCHEDULE AT f() DO SELECT 1"),
-    "a backslash in its head": CODE.replace("`u`", r"`u\\`").format("PROCEDURE `p`() SELECT 1"),
+    "a beginning that no dump client writes": CODE.format("EVENT `e` ON SCHEDULE AT f() DO SELECT 1"),
+    "a backslash in its beginning": CODE.replace("`u`", r"`u\\`").format("PROCEDURE `p`() SELECT 1"),
     "a comment for some versions whose end depends on the version": "CREATE TABLE `t` (`a` int /*!99999 x '*/' */);\n",
-    "no list of columns": "CREATE TABLE `t` (`a` int /*!99999 ) */;\n",
+    "a missing list of columns": "CREATE TABLE `t` (`a` int /*!99999 ) */;\n",
     "the name of a schema": TABLE.format(" COMMENT='x' x.y"),
     "an option that reaches beyond a table, or that is unknown": TABLE.format(" FOREIGN=7"),
     "ENGINE={}": TABLE.format(" ENGINE=FEDERATED"),
@@ -61,14 +61,15 @@ DEMANDED = {
     "The dump's {} needs {}, which MariaDB does not have.": "family",
     "The dump's {} needs the storage engine {}, which the server does not have.": "ROCKSDB",
     "The dump's {} needs collation {}, which the server ({}) does not know.": "utf8mb4_x",
-    "{} is longer than the {} that the server takes at once.": "max_allowed_packet",
+    "{} is longer than the {} that the server accepts at once.": "max_allowed_packet",
 }
 # What no dump is refused for that a stock client completed.
 OF_NO_DUMP = {
     "The SQL ends in the middle of a statement: it is cut short.": "the backup looks for its last line",
     "The dump changes how the server reads text before the rows of table {}.": "clients set it once, before tables",
-    "The dump's rows of table {} hold more than values, which may reach beyond its schema.": "clients write literals",
-    "{} {} cannot be told from what follows it.": "the backup leaves out events of that kind, clients all else",
+    "The dump's rows of table {} hold more than literal values, which may reach beyond its schema.": "clients"
+    " write literals",
+    "{} {} has no clear end before the next statement.": "the backup leaves out events of that kind, clients all else",
     **dict.fromkeys(
         (
             "{} is a view, which has no rows of its own.",

@@ -72,11 +72,11 @@ def entry_of(info: Any, facts: Any) -> Entry:
             "sha256": str(sha256),
         }:
             if (type_, size) != (kind, info.file_size):
-                raise ArchiveError(f"{name!r} is not what its manifest promises.")
+                raise ArchiveError(f"{name!r} does not match its manifest.")
             if _MODE.fullmatch(mode) and abs(time_ns) <= LATEST_NS:
                 path = str(facts.get("path", path))
                 return Entry(name, path, kind, size, info.compress_size, int(mode, 8), time_ns, sha256)
-    raise ArchiveError(f"the manifest does not describe {name!r} as manifests do.")
+    raise ArchiveError(f"the manifest's description of {name!r} is malformed.")
 
 
 def kind_of(info: Any) -> Kind:

@@ -35,11 +35,11 @@ DAMAGE: tuple[type[Exception], ...] = (
     cast(type[Exception], isal_zlib.error),
 )
 CHECK_ENCRYPTION = (
-    "An archive without encryption proves nothing of who made it. If it is older than the password, set "
-    "'encryption: none' for its application while you read it."
+    "An unencrypted archive does not prove who created it. If it is older than the password, set 'encryption: "
+    "none' for its application while you read it."
 )
 FORGED = "Find out who wrote it, and restore another archive."
-CHECK_KEY = "Check the password of the connection that the settings name under encryption."
+CHECK_KEY = "Check the password of the connection named under encryption in the settings."
 LOCAL_HEADER = struct.Struct("<26xHH")  # its last fields: how long the name and the extra fields after it are
 
 
@@ -231,7 +231,7 @@ class ArchiveReader:
             shift = directory.shift if directory.content else 0
             self._zip = _Zip(cast(BinaryIO, self._file), directory.content, shift)
         except DAMAGE as error:
-            raise ArchiveError(f"{where} is not a whole ZIP archive: {_reason(error)}.") from error
+            raise ArchiveError(f"{where} is not a complete ZIP archive: {_reason(error)}.") from error
         self._choose_password(passwords)
 
     def _refuse_unless_promised(self, directory: Directory, passwords: Sequence[bytes]) -> None:
@@ -249,7 +249,7 @@ class ArchiveReader:
         self._choose_password(passwords)
         promised = len(self._manifest(directory.entries)["entries"])
         if directory.entries > promised + MOST_ENTRIES:
-            raise ArchiveError(f"{self.where} lists {directory.entries} entries, and its manifest {promised}.")
+            raise ArchiveError(f"{self.where} has {directory.entries} entries, but its manifest lists {promised}.")
 
     def _choose_password(self, passwords: Sequence[bytes]) -> None:
         """Take the first password that opens the smallest entry; where none does, it is the current one."""
@@ -331,12 +331,12 @@ class ArchiveReader:
             is_manifest = self.has_manifest and name == MANIFEST_NAME
             ours = self.has_manifest or self._foreign
             if self._zip.pwd and ours and _must_be_encrypted(info) and not _is_encrypted(info):
-                raise ArchiveError(f"{self.where}: {name!r} is not encrypted, and so anybody's.", CHECK_ENCRYPTION)
+                raise ArchiveError(
+                    f"{self.where}: {name!r} is not encrypted, so anyone could have written it.", CHECK_ENCRYPTION
+                )
             entry = self._zip.open(info) if stored is None else self._zip.open_stored(info, stored)
             if is_manifest and entry.is_marked:
-                raise ArchiveError(
-                    f"{self.where}: its manifest is another entry, which somebody put under that name.", FORGED
-                )
+                raise ArchiveError(f"{self.where}: its manifest is another entry that was renamed to it.", FORGED)
             yield from entry.chunks()
         except DAMAGE as error:  # before RuntimeError, of which NotImplementedError is one
             raise ArchiveError(f"{self.where}: {name!r} is damaged: {_reason(error)}.") from error
@@ -377,7 +377,7 @@ class ArchiveReader:
     def refuse_another(self, manifest: Mapping[str, Any], key: str) -> None:
         """:raises ArchiveError: the manifest is of another archive than the key's; any will do when that is empty."""
         if key and archives.key_of(manifest) != key:
-            raise ArchiveError(f"{self.where} holds the manifest of another archive: somebody put it under this name.")
+            raise ArchiveError(f"{self.where} holds the manifest of another archive: it was renamed.")
 
     def _refuse_unsigned(self, text: bytes) -> None:
         """Refuse a manifest that only seems to be one. Those of older versions have no signature, nor a mark.
@@ -412,7 +412,7 @@ class ArchiveReader:
             content_bytes += self._verify_entry(info.filename, promised, progress)
         sha256, size = self._file.hexdigest(), self._file.tell()
         if expected_sha256 and sha256 != expected_sha256:
-            raise ArchiveError(f"{self.where} is not the file that was published: its SHA-256 differs.")
+            raise ArchiveError(f"{self.where} is not the published file: its SHA-256 differs.")
         infos = self._zip.infolist()
         encrypted = any(info.flag_bits & ENCRYPTED for info in infos)
         return Verified(len(infos), content_bytes, size, sha256, promised is not None, encrypted)
@@ -424,7 +424,7 @@ class ArchiveReader:
         """
         infos = self._zip.infolist()
         if len(self._zip.NameToInfo) != len(infos):
-            raise ArchiveError(f"{self.where} holds two entries of one name.")
+            raise ArchiveError(f"{self.where} holds two entries with the same name.")
         ends = 0
         for info in sorted(infos, key=lambda info: info.header_offset):
             if info.header_offset < ends:
@@ -436,9 +436,9 @@ class ArchiveReader:
         promised: dict[str, Any] = manifest["entries"]
         there = set(self.names()) - {MANIFEST_NAME}
         if missing := sorted(promised.keys() - there):
-            raise ArchiveError(f"{self.where} lacks {missing[0]!r}, which its manifest promises.")
+            raise ArchiveError(f"{self.where} lacks {missing[0]!r}, which its manifest lists.")
         if unknown := sorted(there - promised.keys()):
-            raise ArchiveError(f"{self.where} holds {unknown[0]!r}, which its manifest does not know.")
+            raise ArchiveError(f"{self.where} holds {unknown[0]!r}, which its manifest does not list.")
         return promised
 
     def _verify_entry(self, name: str, promised: dict[str, Any] | None, progress: Progress) -> int:
@@ -451,7 +451,7 @@ class ArchiveReader:
             return size
         facts, kind = promised[name], kind_of(self._zip.getinfo(name))  # by which other tools make a link of a file
         if (facts.get("size"), facts.get("sha256"), facts.get("type", kind)) != (size, sha256.hexdigest(), kind):
-            raise ArchiveError(f"{self.where}: {name!r} is not what its manifest promises.")
+            raise ArchiveError(f"{self.where}: {name!r} does not match its manifest.")
         return size
 
 

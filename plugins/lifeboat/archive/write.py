@@ -223,7 +223,7 @@ class ArchiveWriter:
                 while length > 0:
                     block = file.read(min(length, CHUNK))
                     if not block:
-                        raise ArchiveError(f"{source} became shorter while it was read.")
+                        raise ArchiveError(f"{source} shrank while it was read.")
                     length -= len(block)
                     entry.write(encrypter.encrypt(block) if encrypter else block)
                     progress.advance(len(block))

@@ -402,6 +402,6 @@ def _plain_value(value: bytes) -> bytes:
 def _not_understood(sql: bytes) -> DumpError:
     words = b" ".join(re.findall(rb"[A-Za-z]+", sql[:40])[:2]).decode()
     return DumpError(
-        f"The dump has rows in a form that Lifeboat does not understand ({words}), so that they would be in no digest.",
+        f"The dump has rows in a form that Lifeboat does not understand ({words}), so no digest would cover them.",
         "Dump with another version of the client.",
     )

@@ -66,7 +66,7 @@ def leftovers(names: Iterable[str], marked: Iterable[str]) -> list[str]:
     found = sorted(name for name in names if name.startswith(PREFIX))
     if strange := set(found) - set(marked):
         raise RestoreError(
-            f"The scratch server has a database {min(strange)!r} that no drill made: it lacks the mark of one.",
-            f"Rename or drop it: the prefix {PREFIX!r} belongs to drills.",
+            f"The scratch server has a database {min(strange)!r} that no drill created: it lacks a drill's mark.",
+            f"Rename or drop it: the prefix {PREFIX!r} is reserved for drills.",
         )
     return found

@@ -62,14 +62,14 @@ class Watch:
         doing = "; ".join(each.text for each in found)
         silent = age_text(timedelta(seconds=self._silences * SILENCE))
         log.warning(
-            "No byte of %s for %s. The server says of the dump's connection: %s.",
+            "No output from the dump of %s for %s. State of its connection on the server: %s.",
             *(self._database, silent, doing or "there is none"),
         )
         self._idle = self._idle + 1 if all(each.waits for each in found) else 0
         if self._idle >= STALLED:
             raise DumpError(
-                f"The client has written nothing for {silent}, and the server does nothing for it"
+                f"The client has written nothing for {silent}, and the server is idle"
                 f" ({doing or 'its connection is gone'}).",
-                f"Look at {self._where} for who holds a lock; if nobody does, at the client.",
+                f"Check {self._where} for who holds a lock; if nobody does, check the client.",
             )
         return False

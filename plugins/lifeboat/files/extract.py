@@ -212,7 +212,7 @@ class _Tree:
             yield chunk
             self._progress.advance(len(chunk))
         if entry.sha256 and sha256.hexdigest() != entry.sha256:
-            raise ArchiveError(f"{self._reader.where}: {entry.name!r} is not what its manifest promises.")
+            raise ArchiveError(f"{self._reader.where}: {entry.name!r} does not match its manifest.")
 
     def _make_link(self, path: bytes, target: bytes) -> None:
         entry = self._layout.contents[path]

@@ -42,8 +42,11 @@ OWNS_CODE = 4006
 TLS_REQUIRED = frozenset(("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"))
 PREVENTED = 1290  # by an option of the server: without grants at all, or without passwords that it did not see itself
 DENIED = frozenset((1044, 1142, 1143, 1227, 1410, PREVENTED))
-GRANTS = "README.md shows the grants of who restores: CREATE USER, and all on the schemas WITH GRANT OPTION."
-EVERYBODY = "Take that from everybody: it comes from mandatory_roles, from PUBLIC, or from an account without a name."
+GRANTS = (
+    "README.md lists the grants that a restore user needs: CREATE USER, and all privileges on the schemas"
+    " WITH GRANT OPTION."
+)
+EVERYBODY = "Revoke that from all users: it comes from mandatory_roles, from PUBLIC, or from an anonymous account."
 
 _OURS = re.compile(PREFIX + r"[0-9a-f]{16}")
 _ROLE = r"`(?:[^`]|``)+`@`(?:[^`]|``)*`"
@@ -93,14 +96,18 @@ def confined(
             _retire(session, login.user)
         elif required:
             raise RestoreError(
-                f"{server.user} may not make an account for the load (error {denied}), without which no drill restores"
-                " to a server of production.",
+                f"{server.user} is not allowed to create an account for the load (error {denied}); without one,"
+                " no drill runs on a production server.",
                 f"{GRANTS} Or name a scratch server under drill.connection.",
             )
         else:
-            log.info("%s may not make an account for the load (error %d), and loads by itself.", server.user, denied)
+            log.info(
+                "%s is not allowed to create an account for the load (error %d), so it loads the dump itself.",
+                server.user,
+                denied,
+            )
             account = Account(server, connect, code)
-            _check_rights(account, schema, f"{server.user} may not make an account for the load, and ")
+            _check_rights(account, schema, f"{server.user} is not allowed to create an account for the load, and ")
             yield account
 
 
@@ -259,10 +266,10 @@ def _sweep(session: Session) -> None:
         except Exception as error:
             if not is_of_driver(error):
                 raise
-            log.warning("%s is left of a load that was killed, and cannot be dropped: error %s.", name, error.args[0])
+            log.warning("%s was left behind by a killed load, and cannot be dropped: error %s.", name, error.args[0])
         else:
             if is_gone:
-                log.warning("Dropped account %s, which a load left that was killed, or whose code is gone.", name)
+                log.warning("Dropped account %s: a killed load left it behind, or its code no longer exists.", name)
 
 
 def _check_rights(account: Account, schema: str, why: str = "") -> None:
@@ -278,8 +285,8 @@ def _check_rights(account: Account, schema: str, why: str = "") -> None:
         if not is_of_driver(error) or error.args[0] != LOGIN_REFUSED:
             raise
         raise RestoreError(
-            "The server lets the restore connection make an account for the load, and does not let that in.",
-            "Let the connection lead to the server itself, from one address: no proxy that has users of its own.",
+            "The server let the restore connection create an account for the load, but refuses that account's login.",
+            "Connect to the server directly and from one address, not through a proxy with users of its own.",
         ) from error
     with contextlib.closing(connection):
         session = Session(connection)
@@ -292,8 +299,8 @@ def _check_rights(account: Account, schema: str, why: str = "") -> None:
         ((schema,),) = session.query("SELECT IF(@@lower_case_table_names, LOWER(%s), %s)", schema, schema)
     if beyond := reach(grants, schemas, schema):
         raise RestoreError(
-            f"{why}the server lets {account.server.user} reach beyond {schema!r}, as code in a dump could:"
-            f" {listed(beyond)}.",
+            f"{why}the server lets {account.server.user} reach beyond {schema!r}, so code in a dump could, "
+            f"too: {listed(beyond)}.",
             hint,
         )
 

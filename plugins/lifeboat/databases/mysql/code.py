@@ -81,7 +81,9 @@ class _Made:
             return b"", self.sql
         head = _HEAD.match(self.sql)
         if not head:
-            raise RestoreError(f"The server prints {self.kind.lower()} {self.name!r} in a form that nobody knows here.")
+            raise RestoreError(
+                f"The server prints {self.kind.lower()} {self.name!r} in a form that Lifeboat does not know."
+            )
         return head[1], self.sql[head.end() :]
 
     @property
@@ -108,7 +110,9 @@ class _Made:
         create = b"CREATE OR REPLACE " if self.kind == "VIEW" else b"CREATE "
         made = recognise(create + algorithm + b"DEFINER=" + _account(owner) + b" " + rest)
         if made is None:
-            raise RestoreError(f"The server prints {self.kind.lower()} {self.name!r} in a form that nobody knows here.")
+            raise RestoreError(
+                f"The server prints {self.kind.lower()} {self.name!r} in a form that Lifeboat does not know."
+            )
         lexis = Lexis(backslash_escapes=b"NO_BACKSLASH_ESCAPES" not in self.settings, character_set=self.character_set)
         return (made if self.kind == "VIEW" else as_client_wrote(made, lexis)).sql
 
@@ -131,7 +135,7 @@ class _Owners:
         if self.accounts is not None and owner not in self.accounts:
             return "the server has no such account"
         if owner != self.own and not self.names_others:
-            return "this user cannot define in that account's name"
+            return "this user may not set that account as definer"
         return ""
 
 
@@ -201,7 +205,7 @@ class Code:
         for owner, reason in self._lost.items():
             yield f"definer {'@'.join(owner)} was dropped: {reason}; its code has rights on this database only"
         if self._asleep:
-            yield f"events are disabled here, for they run in the original: {listed(self._asleep)}"
+            yield f"events are disabled here, because they run in the original: {listed(self._asleep)}"
 
     def making(self) -> contextlib.AbstractContextManager[None]:
         """Let code be made, as far as the restore connection may say so."""
@@ -314,8 +318,8 @@ class Code:
             return wanted, ""
         enable = f"ALTER DEFINER={_account(owner).decode()} EVENT {quoted(schema)}.{quoted(code.name)} ENABLE"
         return "DISABLE", (
-            f"event {code.name!r} is disabled: it did not run here before as it is now, and nobody knows that"
-            f" {'@'.join(owner)} reaches nothing beyond this database. Read it, then: {enable}"
+            f"event {code.name!r} is disabled: it did not run here before in this form, and {'@'.join(owner)} "
+            f"may have rights beyond this database. Review it, then: {enable}"
         )
 
 
@@ -407,7 +411,7 @@ def _check(session: Session, code: _Made) -> None:
         return  # altered, on purpose; and printed by MariaDB as its owner has rights or has none
     again = _read(session, code.kind, code.name)
     if again.sql != HIDDEN and again.facts != code.facts:
-        raise RestoreError(f"{code.kind.capitalize()} {code.name!r} is not what it was once it has its owner.")
+        raise RestoreError(f"{code.kind.capitalize()} {code.name!r} changed when it was given to its owner.")
 
 
 @contextlib.contextmanager

@@ -62,11 +62,12 @@ CONNECTION_HINTS = {
     2002: "Check host, port and socket of the Airflow connection, and that the server runs.",
     2003: "Check host, port and socket of the Airflow connection, and that the server runs.",
     2005: "Check the host of the Airflow connection.",
-    2006: "The server went away; look at its log. The next try starts anew.",
-    2013: "The server went away; look at its log. The next try starts anew.",
-    2026: "Check ssl and ssl_mode in the extras of the Airflow connection; if the line broke midway, the server's log.",
+    2006: "The server went away; look at its log. The next try starts over.",
+    2013: "The server went away; look at its log. The next try starts over.",
+    2026: "Check ssl and ssl_mode in the extras of the Airflow connection; if the connection broke during the"
+    " dump, check the server's log.",
     2059: Lasting("The client does not know the user's authentication plugin; install the server's own client."),
-    2061: Lasting("caching_sha2_password wants TLS: set ssl_mode in the extras of the Airflow connection."),
+    2061: Lasting("caching_sha2_password requires TLS: set ssl_mode in the extras of the Airflow connection."),
 }
 HINTS = CONNECTION_HINTS | {
     1044: Lasting("Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database."),
@@ -77,13 +78,17 @@ HINTS = CONNECTION_HINTS | {
     1142: Lasting("Grant the connection's user SELECT, SHOW VIEW, TRIGGER, EVENT, LOCK TABLES on that database."),
     1146: "A table vanished while it was dumped; the next try takes a new snapshot.",
     1168: Lasting(
-        "A MERGE table names one that is gone, or none of MyISAM; repair or drop it, or list it in exclude_tables."
+        "A MERGE table lists a table that is missing or is not a MyISAM table; repair or drop it, or list it in"
+        " exclude_tables."
     ),
-    1356: Lasting("A view refers to something that is gone; repair or drop the view, or list it in exclude_tables."),
+    1356: Lasting(
+        "A view refers to something that no longer exists; repair or drop the view, or list it in exclude_tables."
+    ),
     1370: Lasting("Grant the connection's user EXECUTE on that database: its views call functions."),
     1412: "A table was altered while it was dumped; the next try takes a new snapshot.",
     1690: Lasting(
-        "A column is computed as NO_UNSIGNED_SUBTRACTION has it, which dump clients do not set: add CAST(... AS SIGNED)"
+        "A generated column relies on sql_mode NO_UNSIGNED_SUBTRACTION, which dump clients do not set: add"
+        " CAST(... AS SIGNED)"
         " to its expression, or list its table in exclude_tables."
     ),
     1814: Lasting(
@@ -167,7 +172,7 @@ def all_installed(names: Sequence[str]) -> Iterator[Client]:
         if probe.returncode == 0:
             yield parse_help(path, probe.stdout)
         else:
-            log.warning("%s does not run: %s", path, probe.stderr.strip())
+            log.warning("%s cannot be run: %s", path, probe.stderr.strip())
 
 
 def dump_command(
@@ -317,7 +322,9 @@ class Session:
             database,
         )
         if not rows:
-            raise DumpError(f"The server has no database {database!r} that this user may see.", HINTS[1049])
+            raise DumpError(
+                f"The server has no database {database!r}, or this user is not allowed to see it.", HINTS[1049]
+            )
         return rows[0]
 
     def prepare(self) -> int:
@@ -353,7 +360,7 @@ class Session:
         missing = missing_grants(grants, database, is_mariadb="MariaDB" in self.version())
         if not missing:
             return []
-        what = f"The user lacks {' and '.join(missing)}, without which triggers or routines are left out silently."
+        what = f"The user lacks {' and '.join(missing)}, without which triggers or routines are silently left out."
         if has_roles(grants):
             log.warning("%s A role may grant it.", what)
             return [f"{database}: {what}"]
@@ -368,8 +375,8 @@ class Session:
             "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s", database, UNFINISHED
         ):
             raise DumpError(
-                "A restore is filling the database, or left it half-way.",
-                f"Run that restore again; if the database is whole all the same, drop {UNFINISHED}, a view or a table.",
+                "A restore is filling the database, or was interrupted.",
+                f"Run that restore again; if the database is complete anyway, drop {UNFINISHED}, a view or a table.",
             )
 
     def check_excluded(self, database: str, excluded: Sequence[str], warnings: list[str]) -> list[str]:
@@ -383,7 +390,7 @@ class Session:
             others = sorted(name for name in tables if name != table and name.lower() == table.lower())
             if others:
                 raise DumpError(
-                    f"Excluding {table!r} would exclude {others[0]!r}, too: clients compare without case.",
+                    f"Excluding {table!r} would also exclude {others[0]!r}: clients compare names without case.",
                     "Fix exclude_tables in the settings, or rename the table.",
                 )
             if table not in tables:
@@ -462,7 +469,8 @@ def check_routines(source: Source) -> None:
     hidden = [repr(code.name) for code in source.code if code.text is None]
     if hidden:
         raise DumpError(
-            f"The user may not read {', '.join(hidden[:NAMED])}: it may run routines, but not show what they do.",
+            f"The user is not allowed to read {', '.join(hidden[:NAMED])}: it can run routines, but not show"
+            " their code.",
             "Grant it SELECT ON mysql.proc (MariaDB) or SHOW_ROUTINE (MySQL), as README.md shows.",
         )
 
@@ -477,7 +485,7 @@ def check_limit(limit: int, client: Client) -> None:
         raise DumpError(
             f"The server's sql_select_limit would cut each table off after {limit} rows, and {client.version} cannot"
             " change it.",
-            "SET GLOBAL sql_select_limit = DEFAULT, and take it out of init_connect and the server's option file.",
+            "SET GLOBAL sql_select_limit = DEFAULT, and remove it from init_connect and the server's option file.",
         )
 
 
@@ -586,7 +594,7 @@ def check_dump(
         excluded = [*begun.excluded, *left_out, *broken]
         tables = [table.name for table in source.tables if table.kind != "VIEW" and table.name not in excluded]
         if denied := list(mysql_source.denied_tables(session, begun.database, tables)):
-            raise DumpError(f"the user may not read the rows of {listed(denied)}.", HINTS[1142])
+            raise DumpError(f"the user is not allowed to read the rows of {listed(denied)}.", HINTS[1142])
         with secret_file(option_file_text(server, client)) as (descriptor, path):
             choice = mysql_limits.choose(source, client, excluded)
             command = dump_command(client, path, begun.database, excluded, choice, rows=False)
@@ -755,7 +763,10 @@ def _pump(
             sql_bytes += len(chunk)
         status = client.wait()
         if status < 0:
-            raise DumpError(f"{client.name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
+            raise DumpError(
+                f"{client.name} was killed by {signal.Signals(-status).name}.",
+                "Check the kernel log for the OOM killer.",
+            )
         if status > 0 and not choice.allows(client.errors.splitlines()):
             raise DumpError(
                 f"{client.name} ended with status {status}: {client.errors}.", hint_for(client.errors, HINTS)
@@ -764,7 +775,7 @@ def _pump(
     if not digest.complete:
         raise DumpError(
             f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
-            "Look at the server's log; the next try starts anew.",
+            "Look at the server's log; the next try starts over.",
         )
     return _Passed(digest, tuple(definitions.limits.values()), sql_bytes, sha256.hexdigest(), lines.longest)
 

@@ -83,7 +83,7 @@ class MySQL:
         :param collations: that the dump uses.
         :raises RestoreError: the server does not answer.
         """
-        with self._session("The question what it would take") as session:
+        with self._session("Querying server limits") as session:
             return mysql_source.read_taker(session, self._server.address, collations)
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
@@ -115,7 +115,7 @@ class MySQL:
             opened.enter_context(session.lock(names.PREFIX))
             opened.enter_context(self._filled_by(session, schema, in_place=False, production=production))
             for left in names.leftovers(mysql_schema.names(session), mysql_schema.vacant(session)):
-                log.warning("Dropping %s, which a drill left that was killed.", left)
+                log.warning("Dropping %s, left behind by a killed drill.", left)
                 mysql_schema.drop(session, left)
             _check_space(session, captured)
             mysql_schema.create(session, schema, captured.character_set, captured.collation)
@@ -175,9 +175,12 @@ class MySQL:
     def describe_failure(self, target: Target) -> str:
         name, key = target.database, target.key
         if target.in_place:
-            return f"Database {name!r} is half restored, and marked so: restore {key} over it again, which begins anew."
+            return (
+                f"Database {name!r} is partially restored and marked unfinished: restore {key} over it again,"
+                " which starts over."
+            )
         return (
-            f"Schema {name!r} is half restored, and marked so: restore {key} again, then drop it"
+            f"Schema {name!r} is partially restored and marked unfinished: restore {key} again, then drop it"
             f" (DROP DATABASE {mysql_schema.quoted(name)})."
         )
 
@@ -196,8 +199,8 @@ def _begin(session: Session, target: Target) -> None:
     existing = mysql_schema.names(session)
     if schema in existing - mysql_schema.vacant(session) and not target.exists:
         raise RestoreError(
-            f"Somebody made a database {schema!r} since this restore was planned; it is left as it is.",
-            "Select again, into another name.",
+            f"Database {schema!r} was created after this restore was planned; it was not changed.",
+            "Select the archive again, with another target name.",
         )
     charset = (captured.character_set, captured.collation) if captured else ("", "")
     if schema not in existing:
@@ -216,6 +219,6 @@ def _check_space(session: Session, captured: Dump) -> None:
     needed, free = captured.sql_bytes * names.INDEXES, shutil.disk_usage(directory).free
     if needed > free:
         raise RestoreError(
-            f"The scratch server has {size_text(free)} left in {directory}, and may need {size_text(needed)}.",
+            f"The scratch server has {size_text(free)} free in {directory}, and may need {size_text(needed)}.",
             "Free some space there, or name another server under drill.connection.",
         )

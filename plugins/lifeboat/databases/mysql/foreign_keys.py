@@ -18,7 +18,7 @@ def without_parent(key: ForeignKey, tables: Iterable[str], *, done: str) -> str:
     :param done: with the key.
     """
     parent = name_of(key.parent)
-    return "" if parent in tables else f"{key.title} was {done}: there is no table {parent!r}"
+    return "" if parent in tables else f"{key.title} was {done}: table {parent!r} does not exist"
 
 
 def add_beyond(session: Session, table: Table, key: ForeignKey) -> str:

@@ -123,7 +123,7 @@ def refusal(kind: str, sql: bytes, lexis: Lexis) -> str:
     :param kind: of the statement, as `mysql_statements` recognised it.
     """
     if lexis.may_split(sql):
-        return f"bytes that are no letters of the character set {lexis.character_set}"
+        return f"bytes that are not characters of the character set {lexis.character_set}"
     if kind in _HEADS:
         return _head_refusal(kind, sql, lexis)
     if b"\\" in sql and kind != "setting" and (lexis.ansi_quotes or not lexis.backslash_escapes):
@@ -136,7 +136,7 @@ def refusal(kind: str, sql: bytes, lexis: Lexis) -> str:
     return _VERSIONS if any(token.only for token in found) and not _is_whole_or_not_read(sql, found, lexis) else ""
 
 
-_VERSIONS = "a comment that leaves it to the server's version what the statement is"
+_VERSIONS = "a comment that makes the statement depend on the server's version"
 
 
 def _is_whole_or_not_read(sql: bytes, found: Sequence[Token], lexis: Lexis) -> bool:
@@ -147,14 +147,14 @@ def _head_refusal(kind: str, sql: bytes, lexis: Lexis) -> str:
     head = list(itertools.islice(tokens(sql, lexis), HEAD_TOKENS))
     matched = _HEADS[kind].match(shape_of(head))
     if not matched:
-        return "a head that no dump client writes"
+        return "a beginning that no dump client writes"
     # With the token behind it, which may be what it must not be.
     read_by_some = any(token.only for token in head[: len(matched[0].split()) + 1])
     if read_by_some and not _is_whole_or_not_read(sql, list(tokens(sql, lexis)), lexis):
         return _VERSIONS
     # What decides what is made reads alike in every sql_mode.
     decided = next(token.end for token in head if token.shape in _DECIDED[kind])
-    return "a backslash in its head" if b"\\" in sql[:decided] else ""
+    return "a backslash in its beginning" if b"\\" in sql[:decided] else ""
 
 
 def without_own_schema(sql: bytes, schema: bytes, lexis: Lexis) -> bytes:
@@ -185,7 +185,7 @@ def _shape_refusal(shape: str) -> str:
     head = _TABLE.match(shape)
     end = _closing(shape, head.end()) if head else -1
     if end < 0:
-        return "no list of columns"
+        return "a missing list of columns"
     inside, after = shape[head.end() if head else 0 : end], shape[end + 1 :].strip()
     options, _, partitions = after.partition("PARTITION BY ")
     engines = set(_ENGINE.findall(after))

@@ -206,7 +206,7 @@ class Session:
             elif variable.startswith(b"@"):
                 known.pop(variable, None)
             else:
-                raise ValueError(f"nobody knows what it makes of {variable.decode().lower()}")
+                raise ValueError(f"the value that it gives to {variable.decode().lower()} is unknown")
         if not _MODES.fullmatch(known[_MODE]):
             raise ValueError("sql_mode is not a list of modes")
         if not _MODES.fullmatch(known[_CHARACTER_SET]):

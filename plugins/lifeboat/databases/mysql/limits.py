@@ -151,7 +151,7 @@ def _of_foreign_keys(source: Source, excluded: Collection[str]) -> Iterator[Limi
 
 def _of_passed_events(source: Source) -> Iterator[Limit]:
     for name in (code.name for code in source.code if code.is_over):
-        text = f"the time of event {name!r} has passed, and it is not kept then: no server makes it again; drop it"
+        text = f"the time of event {name!r} has passed, so no server creates it again; drop it"
         yield Limit(PASSED_EVENT, name, text)
 
 
@@ -392,7 +392,7 @@ def of_taker(source: Source, excluded: Collection[str], taker: Taker, longest_li
 
 def _of_version(source: Source, taker: Taker) -> Iterator[tuple[str, str]]:
     if taker.is_mariadb != source.is_mariadb:
-        yield "family", f"is of another family than {source.version}: definitions may come out otherwise"
+        yield "family", f"is of another family than {source.version}: definitions may come out differently"
     elif _release(taker.version) < _release(source.version):
         yield "version", f"is older than {source.version}"
     if taker.read_only:
@@ -427,7 +427,7 @@ def _of_names(source: Source, excluded: Collection[str], taker: Taker) -> Iterat
 def _of_rights(source: Source, excluded: Collection[str], taker: Taker) -> Iterator[tuple[str, str]]:
     if not taker.makes_functions and any(code.kind in ("trigger", "function") for code in source.code):
         needed = "log_bin_trust_function_creators"
-        yield needed, f"lets this user make no trigger or function: set {needed} there"
+        yield needed, f"does not let this user create triggers or functions: set {needed} there"
     for account in sorted({definer.removesuffix("@") for _, _, definer in _definers(source, excluded)}):
         is_gone = source.accounts and account not in source.accounts  # a limit by itself
         if account not in taker.accounts and not is_gone:
@@ -452,7 +452,7 @@ def of_longest(longest_line: Line, longest: int) -> Iterator[Limit]:
 
 def unasked(reason: str) -> Limit:
     """Return the limit of a restore server that did not answer."""
-    return Limit(UNASKED, "", f"nobody knows whether the restore server could take this: {reason.rstrip('.')}")
+    return Limit(UNASKED, "", f"could not check whether the restore server can take this: {reason.rstrip('.')}")
 
 
 def of_characters(columns: Sequence[Column], counts: Sequence[int] | None) -> Iterator[Limit]:

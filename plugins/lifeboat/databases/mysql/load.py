@@ -361,7 +361,7 @@ class _Loading:
             # Asked for at once: MySQL forgets them with the next query, even one for their number.
             found = {number for level, number, _ in session.query("SHOW WARNINGS") if level != "Note"}
         for number in sorted(found - filling.harmless):
-            self._warn(f"table {filling.name!r}: the server changed values while it took them (warning {number})")
+            self._warn(f"table {filling.name!r}: the server changed values while storing them (warning {number})")
         with self._lock:
             self.rows += rows
             filling.waiting -= 1

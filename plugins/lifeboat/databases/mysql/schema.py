@@ -92,8 +92,8 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
         if not was_left:
             finish(session, schema)
         raise RestoreError(
-            f"Code in {schema!r} belongs to {listed(beyond)}, and the restore connection may not replace it:"
-            " nothing was changed.",
+            f"Code in {schema!r} belongs to {listed(beyond)}, and the restore connection is not allowed to "
+            "replace it: nothing was changed.",
             "Grant its user SYSTEM_USER on *.*, or give that code to an account without it.",
         )
     _empty(session, schema, {*keep, UNFINISHED})
@@ -118,7 +118,7 @@ def _set_mark(session: Session, schema: str, key: str, *, again: bool) -> None:
         raise RestoreError(
             f"Schema {schema!r} holds {UNFINISHED!r}, which the account of the restore connection did not make:"
             " nothing was changed.",
-            f"Find out whether the schema is whole, then drop {UNFINISHED} there, and restore again.",
+            f"Find out whether the schema is complete, then drop {UNFINISHED} there, and restore again.",
         ) from error
 
 

@@ -448,7 +448,7 @@ class StatementReader(Window):
             )
         if not are_literals(sql[len(head) :], self._session.lexis):
             raise RestoreError(
-                f"The dump's rows of table {table!r} hold more than values, which may reach beyond its schema.",
+                f"The dump's rows of table {table!r} hold more than literal values, which may reach beyond its schema.",
                 "Restore another archive, and find out who wrote this one.",
             )
         return Statement("rows", table, sql)
@@ -495,7 +495,7 @@ def follow(session: Session, setting: Statement) -> None:
         session.run(setting.sql)
     except ValueError as error:
         raise RestoreError(
-            f"A setting of the dump leaves open how the server reads what follows: {error}.",
+            f"A setting of the dump makes it ambiguous how the server reads what follows: {error}.",
             "Write the value of sql_mode, or of the character set, into that SET statement.",
         ) from error
 
@@ -568,13 +568,13 @@ def _refusal(sql: bytes) -> RestoreError:
             "Remove its lines CREATE DATABASE and USE, or dump without --databases.",
         )
     return RestoreError(
-        f"The dump says {said}, which reaches beyond its schema, or is nothing that dump clients write.",
+        f"The dump says {said}, which reaches beyond its schema, or is not written by dump clients.",
         "Remove that statement from the dump.",
     )
 
 
 def _too_long(what: str, longest: int) -> RestoreError:
     return RestoreError(
-        f"{what} is longer than the {size_text(longest)} that the server takes at once.",
+        f"{what} is longer than the {size_text(longest)} that the server accepts at once.",
         "Raise max_allowed_packet on the server; 1G is the most.",
     )

@@ -268,7 +268,8 @@ def _delimiter(statement: Statement) -> bytes:
     if delimiter := delimiter_beyond(statement.sql):
         return delimiter
     raise RestoreError(
-        f"{statement.kind} {statement.name!r} cannot be told from what follows it.", "Restore without the stock client."
+        f"{statement.kind} {statement.name!r} has no clear end before the next statement.",
+        "Restore without the stock client.",
     )
 
 
@@ -278,7 +279,9 @@ def _failure(process: Child, status: int, written: Iterable[tuple[int, str]]) ->
     :param written: lines on which statements began, and what they were.
     """
     if status < 0:
-        return RestoreError(f"{process.name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
+        return RestoreError(
+            f"{process.name} was killed by {signal.Signals(-status).name}.", "Check the kernel log for the OOM killer."
+        )
     error = _ERROR.search(process.errors)
     if not error:
         return RestoreError(f"{process.name} ended with status {status}.")

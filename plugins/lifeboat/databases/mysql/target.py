@@ -20,18 +20,18 @@ UNKNOWN_ENGINE = 1286
 
 _ALLOW = "Grant the connection's user SESSION_VARIABLES_ADMIN,"
 _UNSIGNED = (
-    "A column is computed as NO_UNSIGNED_SUBTRACTION has it: restore without the stock client; or, where the"
-    " application runs, add CAST(... AS SIGNED) to its expression."
+    "A generated column relies on sql_mode NO_UNSIGNED_SUBTRACTION: restore without the stock client; or add CAST(... "
+    "AS SIGNED) to its expression in the source database."
 )
 _TRUST = "Set log_bin_trust_function_creators = 1 on the server, or grant the connection's user SUPER"
 HINTS = CONNECTION_HINTS | {
     1044: "Grant the connection's user all privileges on the schema to restore into.",
     1049: "Create the schema to restore into.",
     1050: "Restore into an empty schema.",
-    1054: "A trigger names a column that its table does not have: drop or repair it where the application runs.",
+    1054: "A trigger names a column that its table does not have: drop or repair it in the source database.",
     1062: (
-        "The dump holds a key twice: it is damaged, a FLOAT in the key lost digits, or the server compares texts"
-        " otherwise than its source did."
+        "The dump holds a key twice: it is damaged, a FLOAT in the key lost digits, or the server compares text "
+        "differently from its source."
     ),
     1690: _UNSIGNED,
     1901: _UNSIGNED,
@@ -43,30 +43,31 @@ HINTS = CONNECTION_HINTS | {
     1104: "Set max_join_size on the server to its default.",
     1118: f"The server forbids rows that long. {_ALLOW} or set innodb_strict_mode = OFF there.",
     1173: "Set innodb_force_primary_key = OFF on the server while restoring.",
-    1205: "Somebody uses that schema. Stop the application; SHOW PROCESSLIST tells who else it is.",
+    1205: "That schema is in use. Stop the application; SHOW PROCESSLIST shows other users.",
     1227: (
         "Grant the connection's user SET_ANY_DEFINER (MySQL 8.2 and later), SET_USER_ID (MySQL 8.0), SET USER (MariaDB)"
         " or SUPER, or restore as an administrator."
     ),
-    1231: "The dump sets what this server does not know; restore to a server of the dumped one's kind and version.",
-    1273: "Restore to a server of the dumped one's kind and version, or replace the collation's name in the dump.",
+    1231: "The dump sets a variable or value that this server does not know; restore to a server of the dumped"
+    " server's kind and version.",
+    1273: "Restore to a server of the dumped server's kind and version, or replace the collation's name in the dump.",
     1286: "Install the storage engine on the server, or replace its name in the dump.",
     1305: "The dump refers to a routine that it does not hold; it was dumped without routines.",
     1290: "The server is read-only; restore to the primary.",
     1368: "The view needs another one that the server could not make, or that has become read-only.",
     1418: f"{_TRUST}.",
     1419: f"{_TRUST}.",
-    1449: "The definer's account is not on the server; create it, or restore as a user who may not set definers.",
+    1449: "The definer's account is not on the server; create it, or restore as a user not allowed to set definers.",
     1792: "The server makes transactions read-only; set transaction_read_only = OFF there.",
     1969: "Set max_statement_time = 0 on the server.",
     3024: "Set max_execution_time = 0 on the server.",
     3105: (
-        "The dump has values for columns that the server computes, as MariaDB's client writes them."
+        "The dump has values for generated columns, as MariaDB's client writes them."
         " Dump again with MySQL's own client."
     ),
     3750: f"The server demands primary keys. {_ALLOW} or set sql_require_primary_key = OFF there while restoring.",
     3819: "The dump holds a row that breaks a CHECK of its table; it is damaged.",
-    3780: "The columns of a foreign key and of its parent are of different types; MySQL takes none such.",
+    3780: "The columns of a foreign key and of its parent have different types, which MySQL rejects.",
     6125: f"A foreign key's parent is not unique. {_ALLOW} or set restrict_fk_on_non_standard_key = OFF there.",
     4025: "The dump holds a row that breaks a CHECK of its table; it is damaged.",
 }
@@ -278,7 +279,7 @@ def left_out(refused: Iterable[Refused]) -> dict[LeftOut, str]:
     for step, refusal in refused:
         kind, name = step[-1].kind, step[-1].name
         if kind == "view" and refusal.number in LACKS_TABLE:
-            why = f"it reads {'another schema' if refusal.number in DENIED else 'what the dump does not hold'}"
+            why = f"it reads {'another schema' if refusal.number in DENIED else 'something that is not in the dump'}"
         elif kind == "trigger" and refusal.number == UNKNOWN_COLUMN:
             why = f"it names a column that table {step[-1].table!r} does not have"
         else:
@@ -302,7 +303,7 @@ def reaches_back(statement: Statement, source: str, schema: str) -> str:
     """
     if source in ("", schema) or not definitions.names_schema(statement, source):
         return ""
-    return f"{statement.kind} {statement.name!r} names the schema {source}, and still reaches into it"
+    return f"{statement.kind} {statement.name!r} names schema {source}, and still refers to it"
 
 
 @dataclass(frozen=True)
@@ -332,7 +333,7 @@ def differences(origin: Origin, target: Target) -> Iterator[str]:
     if not origin.server:
         return
     if ("MariaDB" in origin.server) != target.is_mariadb:
-        yield f"the dump is of {origin.server}, the server is {target.version}: definitions may come out otherwise"
+        yield f"the dump is of {origin.server}, the server is {target.version}: definitions may come out differently"
     elif _release(target.version) < _release(origin.server):
         yield f"the server ({target.version}) is older than the dumped one ({origin.server})"
 

@@ -71,7 +71,7 @@ OWNER = ("owner",)
 OF_OBJECTS = "owners and rights of objects"
 LOCALE_HINT = (
     "Install that locale where the server runs (Debian: dpkg-reconfigure locales) and restart the server, or restore to"
-    " a server that has it. docs/RECOVERY.md shows how to load a dump with another locale by hand."
+    " a server that has it. docs/RECOVERY.md shows how to load a dump with another locale manually."
 )
 OLDEST = 14  # major version of the oldest server that is known to work
 _EXCLUDED = """
@@ -174,7 +174,7 @@ class PostgreSQL:
         """
         held = prepared.held_by_others if is_marked else prepared.held
         try:
-            with self._session(database, "A look into it", RestoreError) as session:
+            with self._session(database, "Inspecting it", RestoreError) as session:
                 return not held(session)
         except RestoreError:
             return False
@@ -219,7 +219,7 @@ class PostgreSQL:
     def taker(self, wanted: Properties, meant: Meant) -> Taker:
         """Return what the server could make of a database with such properties, whose contents name this."""
         where = self._server.address
-        with self._session(MAINTENANCE, "The question what it could take", RestoreError) as session:
+        with self._session(MAINTENANCE, "Querying server limits", RestoreError) as session:
             limits = tuple(postgresql_limits.of_server(session, where, wanted, meant))
             version = session.info.server_version
             return Taker(where, version, postgresql_extensions.available(session), limits)
@@ -357,10 +357,10 @@ class PostgreSQL:
             needed = {extension.name for extension in target.extensions}
             others = [each.name for each in postgresql_extensions.captured(own) if each.name not in needed]
             if found := prepared.held(own) or next((f"extension {each}" for each in others), ""):
-                whose = ", which a killed restore left" if name in _unfinished(session) else ""
+                whose = ", left behind by a killed restore" if name in _unfinished(session) else ""
                 raise RestoreError(
-                    f"Database {name!r} is there, and it holds {found}{whose}; it is left as it is.",
-                    "Drop it and prepare an empty one, with no extensions but the dump's, or restore into a new name.",
+                    f"Database {name!r} already exists and holds {found}{whose}; it was not changed.",
+                    "Drop it and prepare an empty one with only the dump's extensions, or restore into a new name.",
                 )
         before = _properties(session, name)
         if value_of(before, "comment").startswith(MARK):
@@ -378,7 +378,7 @@ class PostgreSQL:
                 prepared.take_back(own)
                 found = prepared.held(own)
             if found:
-                log.warning("%s still holds %s of this restore: drop it, and prepare it again.", place, found)
+                log.warning("%s still holds %s from this restore: drop it, and prepare it again.", place, found)
             else:
                 _comment(session, place, value_of(wish.before, "comment"))
 
@@ -391,7 +391,7 @@ class PostgreSQL:
         ):
             _sweep(session)
             for left in names.leftovers(_names(session), _unfinished(session)):
-                log.warning("Dropping %s, which a drill left that was killed.", left)
+                log.warning("Dropping %s, left behind by a killed drill.", left)
                 _drop(session, left)
             place = names.scratch_name("postgresql", captured.database)
             # Under this name only once it is marked: a crash in between must not leave what stops later drills.
@@ -638,15 +638,17 @@ def _pump(
     if not (held.complete or (refused and b"\n" + TRAILER + b"\n" in end)):
         raise DumpError(
             f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
-            "Look at the server's log; the next try starts anew.",
+            "Look at the server's log; the next try starts over.",
         )
     return _Passed(held, tuple(postgresql_limits.of_refused(refused)), sql_bytes, sha256.hexdigest())
 
 
 def _failure(name: str, status: int, errors: str) -> DumpError:
     if status < 0:
-        return DumpError(f"{name} was killed by {signal.Signals(-status).name}.", "Was the memory used up?")
-    return DumpError(f"{name} ended with status {status}: {errors or 'it did not say why'}.", hint_for(errors))
+        return DumpError(
+            f"{name} was killed by {signal.Signals(-status).name}.", "Check the kernel log for the OOM killer."
+        )
+    return DumpError(f"{name} ended with status {status}: {errors or 'it gave no reason'}.", hint_for(errors))
 
 
 def _client_version(path: str) -> str:
@@ -678,7 +680,7 @@ def _excluded(
     tables = {table: f"{quoted(schema)}.{quoted(name)}" for table, schema, name in rows}
     unknown = [table for table in excluded if table not in tables]
     if below := sorted(tables.keys() - set(excluded)):
-        log.info("Excluded with the tables that they are below: %s.", listed(below))
+        log.info("Also excluded, as partitions or children of excluded tables: %s.", listed(below))
     for table in unknown:
         log.warning("exclude_tables names %r, which %s does not have.", table, database)
     warnings = [f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown]
@@ -689,8 +691,8 @@ def _check_finished(session: Connection[Any], database: str) -> None:
     """:raises DumpError: a restore left the database half-way: half a database is not a backup."""
     if database in _unfinished(session):
         raise DumpError(
-            "a restore is filling the database, or left it half-way.",
-            "Run that restore again; if the database is whole all the same, remove the mark"
+            "a restore is filling the database, or was interrupted.",
+            "Run that restore again; if the database is complete anyway, remove the mark"
             f" (COMMENT ON DATABASE {quoted(database)} IS NULL).",
         )
 
@@ -743,11 +745,11 @@ def _sweep(session: Connection[Any]) -> None:
         try:
             if name in _unfinished(session):  # still: its restore may have ended meanwhile
                 _drop(session, name)
-                log.warning("Dropped %s, which a restore left that was killed.", name)
+                log.warning("Dropped %s, left behind by a killed restore.", name)
         except psycopg.Error as error:
             said = error.diag.message_primary or type(error).__name__
             log.warning(
-                "%s is left of a restore that was killed, and cannot be dropped by this user: %s. As its owner: %s.",
+                "%s was left behind by a killed restore, and this user cannot drop it: %s. Run as its owner: %s.",
                 *(name, said, f"DROP DATABASE {quoted(name)}"),
             )
         finally:
@@ -824,7 +826,8 @@ def _make(session: Connection[Any], place: str, wish: _Wish, *, exactly: bool) -
                 LOCALE_HINT,
             ) from error
         log.warning(
-            "The server does not know the locale %r; its own sorts texts instead.", value_of(wanted, "collation")
+            "The server does not know the locale %r; text is sorted by the server's own instead.",
+            value_of(wanted, "collation"),
         )
         wanted = without(wanted, *LOCALE[1:])
         session.execute(postgresql_database.creation(place, wanted, session.info.server_version).encode())
@@ -843,7 +846,7 @@ def _apply(session: Connection[Any], database: str, wish: _Wish, kinds: Collecti
         if wish.before is not None and (change.what.kind == "owner" or change.what not in wish.wanted):
             continue
         if change.what.kind == "owner" and not _may_act_as(session, change.what.value):
-            wish.refused[change.what] = f"{session.info.user} would not have its rights: GRANT ... WITH INHERIT TRUE"
+            wish.refused[change.what] = f"{session.info.user} would not inherit its rights: GRANT ... WITH INHERIT TRUE"
             continue
         try:
             with session.transaction():
@@ -895,7 +898,7 @@ def _ungiven(role: Role) -> list[Missed]:
     return [
         Missed(
             OF_OBJECTS,
-            f"{plural(count, 'statement')} about owners, rights or optional objects could not be run: {reason}",
+            f"{plural(count, 'statement')} for owners, rights or optional objects skipped: {reason}",
         )
         for reason, count in role.refused.most_common()
     ]
@@ -911,8 +914,8 @@ def _check_powers(session: Connection[Any]) -> None:
     ).fetchone()
     if rights == (True,):
         raise RestoreError(
-            f"{session.info.user} may run programs on the server, and code in a dump could, too.",
-            "Restore as a role that may log in and create databases, and no more: restore_connection in the settings.",
+            f"{session.info.user} is allowed to run programs on the server, so code in a dump could, too.",
+            "Restore as a role that can only log in and create databases: restore_connection in the settings.",
         )
 
 
@@ -976,8 +979,8 @@ def _check_owner(session: Connection[Any], name: str) -> None:
     how = "may not act as" if is_member else "is not a member of"
     raise RestoreError(
         f"{user} {how} the role that owns database {name!r}.",
-        f"Grant it that role, so that what is restored has the owner that it had:"
-        f" GRANT {quoted(owner)} TO {quoted(user)}{options};{inherit}",
+        "Grant it that role, so that the restored database keeps its owner: "
+        f"GRANT {quoted(owner)} TO {quoted(user)}{options};{inherit}",
     )
 
 

@@ -33,8 +33,8 @@ BEFORE = frozenset(  # what a dump holds before, and between, its extensions
 DENIED = "42501"
 SYSTEM = ("pg_", "information_schema")  # how schemas begin that are the server's own
 NAME_A_LOGIN = (
-    "Name a connection of one as extensions_connection, of the database or under drill for a scratch server: nothing"
-    " but CREATE EXTENSION runs by it."
+    "Set extensions_connection to the connection of a superuser, for the database or under drill for a scratch server: "
+    "it only runs CREATE EXTENSION."
 )
 
 _INSTALLED = """
@@ -150,7 +150,7 @@ def limits_of_rows(
         if each.extension in known and known[each.extension].is_privileged and rows.get(each.table):
             count = plural(rows[each.table], "row")
             text = f"{count} of table {each.table!r}, which a superuser makes with extension {each.extension!r}"
-            yield Limit(ROWS, each.table, f"{text}, must be loaded by hand")
+            yield Limit(ROWS, each.table, f"{text}, must be loaded manually")
 
 
 def configured(session: Connection[Any], role: str) -> list[Configured]:
@@ -190,7 +190,7 @@ class Maker:
             return
         if found := prepared.held(self._session):
             raise RestoreError(
-                f"Somebody made something in the database before its extensions ({found}): nothing is loaded into it."
+                f"The database already holds objects apart from its extensions ({found}): nothing is loaded into it."
             )
         known = available(self._session)
         present = self._present()
@@ -201,8 +201,8 @@ class Maker:
                 self._make(extension, known, missing)
             elif present[extension.name] != extension.schema:
                 raise RestoreError(
-                    f"Extension {extension.name!r} is in schema {present[extension.name]!r} already, and was in"
-                    f" {extension.schema!r}.",
+                    f"Extension {extension.name!r} is already in schema {present[extension.name]!r}, but was in "
+                    f"{extension.schema!r}.",
                 )
             elif extension.schema not in prepared.NO_SCHEMA_TO_MAKE:
                 self.schemas.add(extension.schema)
@@ -219,7 +219,7 @@ class Maker:
                 "Install its package there, then restore again.",
             )
         if not _fits(extension, found):
-            raise RestoreError(f"Extension {extension.name!r} belongs into no schema {extension.schema!r}.")
+            raise RestoreError(f"Extension {extension.name!r} cannot be installed in schema {extension.schema!r}.")
         self._make_schema(extension.schema)
         with contextlib.ExitStack() as opened:
             session = self._session
@@ -247,13 +247,16 @@ class Maker:
         except psycopg.Error as error:
             said = error.diag.message_primary or type(error).__name__
             if error.sqlstate == DENIED and self._elevated:
-                hint = f"{session.info.user}, of extensions_connection, may not; it takes a superuser."
+                hint = (
+                    f"{session.info.user}, the user of extensions_connection, is not allowed to; this needs a"
+                    " superuser."
+                )
             elif error.sqlstate == DENIED:
                 instead = self._by_hand(missing) if self._by_hand else ""
-                hint = f"It takes a superuser. {NAME_A_LOGIN}{instead}"
+                hint = f"This needs a superuser. {NAME_A_LOGIN}{instead}"
             else:
                 hint = ""
-            raise RestoreError(f"Extension {extension.name!r} cannot be made: {said}.", hint) from error
+            raise RestoreError(f"Cannot create extension {extension.name!r}: {said}.", hint) from error
 
     @contextlib.contextmanager
     def _permitted(self, schema: str, role: str) -> Iterator[None]:
@@ -278,9 +281,9 @@ class Maker:
         for was in wanted:
             now = made[was.name]
             if was.version and now.version != was.version:
-                self.warnings.append(f"extension {was.name!r} has version {now.version}, and had {was.version}")
+                self.warnings.append(f"extension {was.name!r} has version {now.version}, not {was.version}")
             if was.owner and now.owner != was.owner:
-                self.warnings.append(f"extension {was.name!r} belongs to {now.owner!r}, and belonged to {was.owner!r}")
+                self.warnings.append(f"extension {was.name!r} belongs to {now.owner!r}, not {was.owner!r}")
 
 
 def _ordered(wanted: Sequence[Extension], known: Mapping[str, Available]) -> Iterator[Extension]:
@@ -332,7 +335,8 @@ def give_in(session: Connection[Any], role: Role, schemas: Iterable[str]) -> Non
 def told(role: Role, loaded: Loaded) -> Loaded:
     """Return the facts of a load with the rows of extensions that were left out, or that nobody could compare."""
     warnings = [
-        f"{plural(count, 'row')} of {table!r}, which {role.closed[table]!r} has of an extension, must be loaded by hand"
+        f"{plural(count, 'row')} of {table!r}, an extension's table owned by {role.closed[table]!r}, must be"
+        " loaded manually"
         for table, count in (+role.left_out).items()
     ]
     unequal = [("rows", table) for table in sorted({*+role.left_out, *role.hidden})]

@@ -184,7 +184,7 @@ def may_restore(session: Connection[Any]) -> bool:
 
 def unasked(reason: str) -> Limit:
     """Return the limit of a restore server that did not answer."""
-    return Limit(UNASKED, "", f"nobody knows whether the restore server could take this: {reason.rstrip('.')}")
+    return Limit(UNASKED, "", f"could not check whether the restore server can take this: {reason.rstrip('.')}")
 
 
 def of_older(where: str, version: int, dumped: int) -> Iterator[Limit]:

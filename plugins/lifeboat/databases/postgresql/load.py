@@ -48,7 +48,8 @@ HINTS = {
     "password authentication failed": Lasting("Check login and password of the Airflow connection."),
     "no password supplied": Lasting("Check the password of the Airflow connection."),
     "pg_hba.conf": Lasting(
-        "The server lets this user in from elsewhere only, or with TLS: sslmode in the connection's extras."
+        "The server accepts this user only from other hosts or over TLS: check pg_hba.conf, and sslmode in the"
+        " connection's extras."
     ),
     "Connection refused": "Check host and port of the Airflow connection, and that the server runs.",
     "could not translate host name": "Check the host of the Airflow connection.",
@@ -68,14 +69,14 @@ HINTS = {
         "Correct the text: Unicode, in which dumps are written, has no character for its bytes."
     ),
     "conversion between": Lasting("Move the database to another encoding: no client can read it in Unicode."),
-    "42501": Lasting("Restore as a role that may do so: restore_connection in the settings."),
-    "55006": "Stop the application, then restore again; pg_stat_activity tells who uses the database.",
+    "42501": Lasting("Restore as a role that is allowed to: restore_connection in the settings."),
+    "55006": "Stop the application, then restore again; pg_stat_activity shows who uses the database.",
     "53100": "The server's disk is full.",
-    "53300": "The server has no connection left: raise max_connections, or close some.",
-    "0A000": Lasting("Restore to a server of the dumped one's version, with its extensions."),
-    "42704": Lasting("Restore to a server of the dumped one's version, with its extensions."),
+    "53300": "The server has no free connection: raise max_connections, or close some.",
+    "0A000": Lasting("Restore to a server of the dumped server's version, with its extensions."),
+    "42704": Lasting("Restore to a server of the dumped server's version, with its extensions."),
     "53200": Lasting("Raise max_locks_per_transaction on the server."),
-    "57P01": "The server was shut down; the next try starts anew.",
+    "57P01": "The server was shut down; the next try starts over.",
 }
 SETTINGS = (
     b"SET client_encoding = 'UTF8'",

@@ -54,12 +54,12 @@ POLL = 1.0
 PUBLIC_IS_OURS = 150_000  # since this version, whoever owns a database owns its schema public
 SET_IS_A_RIGHT = 160_000  # and since this one, members of a role need not be able to act as it
 NOBODY = "pg_database_owner"  # owns what has no other owner
-ON_PRODUCTION = ("no drill restores to a server of production", "Or name a scratch server under drill.connection.")
+ON_PRODUCTION = ("no drill runs on a production server", "Or name a scratch server under drill.connection.")
 IN_PREPARED = (
-    "nothing of a load that fails could be taken back from a database that somebody prepared",
+    "a failed load could not be removed from a prepared database",
     "Or restore into a database that does not exist yet.",
 )
-GRANTS = "README.md shows what a restore login needs: CREATEDB, CREATEROLE, and to be a member of the owners."
+GRANTS = "README.md lists what a restore login needs: CREATEDB, CREATEROLE, and membership in the owners' roles."
 
 _OURS = re.compile(PREFIX + r"[0-9a-f]{18}")
 # What the login has besides what it fills: objects and rights, members, and roles that it is a member of.
@@ -212,7 +212,7 @@ def confined(
     if not _may_make_roles(session):
         if required:
             raise RestoreError(
-                f"{own} may not make a role for the load, without which {required[0]}.",
+                f"{own} is not allowed to create a role for the load; without one, {required[0]}.",
                 f"{GRANTS} {required[1]}",
             )
         _check_rights(session, place)
@@ -246,8 +246,8 @@ def check(session: Connection[Any]) -> None:
     :raises RestoreError: the restore login may not make databases; or no role, and has something already.
     """
     if session.execute("SELECT rolcreatedb FROM pg_roles WHERE rolname = current_user").fetchone() != (True,):
-        only = ", so it loads only into one that an administrator prepared" if _may_make_roles(session) else ""
-        raise RestoreError(f"{session.info.user} may not make databases{only}.", GRANTS)
+        only = ", so it loads only into one prepared by an administrator" if _may_make_roles(session) else ""
+        raise RestoreError(f"{session.info.user} is not allowed to create databases{only}.", GRANTS)
     if not _may_make_roles(session):
         _check_rights(session, "")
 
@@ -277,8 +277,8 @@ def _check_rights(session: Connection[Any], place: str) -> None:
     beyond = [reason for (reason,) in session.execute(_BEYOND, {"place": place}).fetchall()]
     if beyond:
         raise RestoreError(
-            f"{session.info.user} may not make a role for the load, and code in a dump could use what it has itself:"
-            f" {listed(sorted(beyond))}.",
+            f"{session.info.user} is not allowed to create a role for the load, and code in a dump could use what it "
+            f"has itself: {listed(sorted(beyond))}.",
             GRANTS,
         )
 
@@ -334,10 +334,11 @@ def hand_over(session: Connection[Any], role: Role) -> None:
             refusal(session, group)  # what this cannot give, the next statement gives
         session.execute(f"REASSIGN OWNED BY {name} TO {NOBODY}".encode())
         session.execute(f"DROP OWNED BY {name}".encode())
-        why = f"code in the dump would have the rights of {role.own}" if role.for_own else "the owner is not known here"
+        why = f"code in the dump would have the rights of {role.own}" if role.for_own else "the owner is unknown here"
         if left:
             log.warning(
-                "%s of %s could not be given to the owner: %s, so %s has it, and with it who owns the database.",
+                "%s of %s could not be given to the owner (%s): %s owns it, and through that the owner of the"
+                " database.",
                 *(left, session.info.dbname, why, NOBODY),
             )
 
@@ -456,9 +457,9 @@ def _sweep(session: Connection[Any]) -> None:
             continue
         try:
             _drop(session, name)
-            log.warning("Dropped role %s, which a load left that was killed.", name)
+            log.warning("Dropped role %s, left behind by a killed load.", name)
         except psycopg.Error as error:
-            log.warning("%s is left of a load that was killed: %s.", name, error.diag.message_primary)
+            log.warning("%s was left behind by a killed load: %s.", name, error.diag.message_primary)
         finally:
             unlock(session, name)
 
@@ -472,7 +473,7 @@ def lock(session: Connection[Any], name: str) -> Iterator[None]:
     deadline = time.monotonic() + LOCK_PATIENCE
     while not try_lock(session, name):
         if time.monotonic() >= deadline:
-            raise RestoreError("another restore or drill is at work there.", "Wait for it to end.")
+            raise RestoreError("another restore or drill is running there.", "Wait for it to end.")
         time.sleep(POLL)
     yield
     unlock(session, name)

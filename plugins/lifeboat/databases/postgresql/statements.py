@@ -18,7 +18,7 @@ from lifeboat.errors import RestoreError
 END_OF_ROWS = b"\\.\n"
 TRAILER = b"-- PostgreSQL database dump complete"
 LONGEST_WORD = 16  # bytes of a statement in which its first word ends
-TRUST = "If you trust it, load it by hand with psql, as docs/RECOVERY.md shows."
+TRUST = "If you trust it, load it manually with psql, as docs/RECOVERY.md shows."
 CREATED = (
     *("SCHEMA", "TYPE", "DOMAIN", "TABLE", "SEQUENCE", "VIEW", "MATERIALIZED VIEW", "INDEX", "FUNCTION"),
     *("PROCEDURE", "AGGREGATE", "OPERATOR CLASS", "OPERATOR FAMILY", "OPERATOR", "CAST", "COLLATION", "CONVERSION"),
@@ -239,7 +239,7 @@ class _Ends:
     def __call__(self, token: re.Match[bytes], /) -> bool:
         if token["strange"]:
             raise RestoreError(
-                "The dump holds a command of psql, or a comment that pg_dump does not write.",
+                "The dump holds a psql command, or a comment that pg_dump does not write.",
                 TRUST,
             )
         if token["block"]:
@@ -319,7 +319,7 @@ def _check_command(line: bytes) -> None:
     """:raises RefusedStatementError: a line is a command of psql, not the one by which pg_dump locks out all others."""
     if not _RESTRICT.fullmatch(line):
         raise RefusedStatementError(
-            "psql", "The dump holds a command of psql, which pg_dump does not write: psql would obey it.", TRUST
+            "psql", "The dump holds a psql command, which pg_dump does not write: psql would run it.", TRUST
         )
 
 

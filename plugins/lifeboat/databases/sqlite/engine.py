@@ -34,12 +34,15 @@ from lifeboat.text import size_text
 
 log = logger(__name__)
 
-MAY_READ = "Let the worker's user read the file; where its journal is a WAL, run the worker as the application's user."
-NEWER = f"A newer SQLite than this worker's {sqlite3.sqlite_version} may have written it: give the worker that one."
-BROUGHT = "The application brings it, or a newer SQLite: load the dump by hand, as docs/RECOVERY.md shows."
+MAY_READ = "Let the worker's user read the file; in WAL mode, run the worker as the application's user."
+NEWER = (
+    f"A newer SQLite than this worker's {sqlite3.sqlite_version} may have written it: install that version"
+    " on the worker."
+)
+BROUGHT = "The application or a newer SQLite provides it: load the dump manually, as docs/RECOVERY.md shows."
 HINTS = {
-    "READONLY_ROLLBACK": "Whoever wrote it last died in the middle, and a backup changes nothing: open the file once"
-    " with the application, or with sqlite3 as its user, which undoes that.",
+    "READONLY_ROLLBACK": "Its last writer was killed during a transaction, and a backup must not change the file: open "
+    "it once with the application, or with sqlite3 as its user, to roll that back.",
     "locked": "Stop the application, then try again.",
     "unable to open": MAY_READ,
     "readonly database": MAY_READ,
@@ -121,7 +124,7 @@ class SQLite:
                 needed, free = path.stat().st_size, shutil.disk_usage(folder).free
             if needed > free:
                 raise DumpError(
-                    f"its copy needs {size_text(needed)}, and there is {size_text(free)} left in {self._scratch}.",
+                    f"its copy needs {size_text(needed)}, and {self._scratch} has {size_text(free)} free.",
                     "Free some space there.",
                 )
             with closing(_open(path, "ro", PATIENCE)) as source:
@@ -141,10 +144,10 @@ class SQLite:
         kept = swap.kept_name(path, f"{clock.now():%Y%m%d_%H%M%S}") if target.exists else None
         with _translated(f"Restore of {str(path)!r} failed: ", RestoreError), locked(path.parent):
             if os.path.lexists(path) != target.exists:
-                what = "is gone" if target.exists else "was made by somebody"
+                what = "is gone" if target.exists else "was created"
                 raise RestoreError(
                     f"it {what} since this restore was planned; nothing has changed.",
-                    "Select again, into another name.",
+                    "Select the archive again, with another target name.",
                 )
             place = path.with_name(f".{path.name}.unfinished")
             _remove(place)
@@ -166,7 +169,7 @@ class SQLite:
             needed, free = captured.sql_bytes * names.INDEXES, shutil.disk_usage(folder).free
             if needed > free:
                 raise RestoreError(
-                    f"there is {size_text(free)} left in {self._scratch}, and it may need {size_text(needed)}.",
+                    f"it may need {size_text(needed)}, and {self._scratch} has {size_text(free)} free.",
                     "Free some space there.",
                 )
             yield str(folder / "scratch.sqlite")
@@ -190,8 +193,8 @@ class SQLite:
         """Return the file of a database."""
         if "/" in name or name.startswith("."):
             raise SettingsError(
-                f"{name!r} is not the name of a database: its file lies in {str(self._folder)!r}.",
-                "Name the file without its folder and suffix; the connection names one of the files.",
+                f"{name!r} is not a valid database name: files must be directly in {str(self._folder)!r}.",
+                "Give the file's name without folder and suffix; the folder comes from the connection.",
             )
         return self._folder / f"{name}{self._suffix}"
 
@@ -200,7 +203,7 @@ def _check_file(path: Path) -> None:
     """:raises DumpError: there is no file; nothing else is opened, for a pipe would never end."""
     if not path.is_file():
         said = "it is not a regular file." if os.path.lexists(path) else "there is no such file."
-        raise DumpError(said, "The database's name is that of its file, without suffix.")
+        raise DumpError(said, "The database's name is its file's name without suffix.")
 
 
 @contextlib.contextmanager
@@ -247,7 +250,9 @@ def _copied(path: Path, target: Path, database: str) -> Iterator[tuple[sqlite3.C
             source.backup(copy, pages=STEP, progress=lambda *_: progress.advance(STEP * size))
         if mode != "wal":
             seconds = time.monotonic() - started
-            log.info("%s was copied in %.1f s. Its journal is no WAL: who wrote meanwhile waited.", database, seconds)
+            log.info(
+                "%s was copied in %.1f s. It is not in WAL mode: writers had to wait meanwhile.", database, seconds
+            )
         copy.text_factory = partial(str, encoding="utf-8", errors="replace")
         _read_schema(copy)
         copy.execute("PRAGMA journal_mode = OFF")
@@ -303,9 +308,9 @@ def _refuse_locking_out(path: Path) -> None:
     shared = stat.S_IWOTH | (stat.S_IWGRP if group == status.st_gid else 0)
     if os.access(path.parent, os.W_OK) and not status.st_mode & shared:
         raise DumpError(
-            "its journal is a WAL, and what SQLite puts beside it to read it would keep its owner from writing.",
-            "Run the worker as the application's user; or let a group of both own the file and its folder, both"
-            " writable for it, and the folder with the setgid bit.",
+            "it is in WAL mode, and the -wal and -shm files that a reader creates would keep its owner from writing.",
+            "Run the worker as the application's user; or give file and folder to a group of both users, "
+            "group-writable, with the setgid bit on the folder.",
         )
 
 

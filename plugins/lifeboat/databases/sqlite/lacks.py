@@ -132,7 +132,7 @@ def limits(found: Iterable[Lack]) -> Iterator[Limit]:
             continue  # comes back as it was
         elif lack.kind:
             text = f"{of} needs {lack.kind} {what}, which SQLite {version} of this worker lacks"
-            yield Limit(BY_HAND, lack.of.name, f"{text}: the application brings it, or a newer SQLite")
+            yield Limit(BY_HAND, lack.of.name, f"{text}: the application or a newer SQLite provides it")
         else:
             yield Limit(BY_HAND, lack.of.name, f"{of} cannot be made by SQLite {version} of this worker: {lack.what}")
 
@@ -141,7 +141,7 @@ def warnings(found: Iterable[Lack]) -> Iterator[str]:
     """Yield what somebody who uses the restored database must bring along."""
     for lack in found:
         if lack.of.kind in ("view", "trigger") and lack.kind in ("function", "module"):
-            yield f"{lack.of.kind} {lack.of.name!r} needs {lack.kind} {lack.what!r}, which the application brings"
+            yield f"{lack.of.kind} {lack.of.name!r} needs {lack.kind} {lack.what!r}, which the application provides"
 
 
 _KINDS = {"virtual": "virtual table"}

@@ -116,7 +116,7 @@ def recognise(sql: bytes) -> Statement:
     words = re.match(rb"[\w ]{,40}", sql)
     raise RestoreError(
         f"The dump holds a statement that no restore runs: {(words[0] if words else b'').decode().strip()} ...",
-        "If you trust it, load it by hand with sqlite3.",
+        "If you trust it, load it manually with sqlite3.",
     )
 
 
@@ -139,7 +139,7 @@ def text_of(statement: Statement) -> str:
         what = f"rows of table {statement.table!r} name" if statement.kind == "rows" else f"{statement.kind} has"
         raise RestoreError(
             f"The dump's {what} something that is not UTF-8: {sql[:40].decode('utf-8', 'replace')!r} ...",
-            "Load it by hand with sqlite3.",
+            "Load it manually with sqlite3.",
         ) from error
 
 
@@ -363,7 +363,7 @@ def _plain(literal: str) -> str:
     """Return the text of a literal: a name, or a definition."""
     if literal.startswith("CAST"):
         raise DumpError(
-            f"the name or definition {literal} is not UTF-8.", "Make that table, index, view or trigger anew."
+            f"the name or definition {literal} is not UTF-8.", "Recreate that table, index, view or trigger."
         )
     return literal[1:-1].replace("''", "'")
 
