@@ -209,6 +209,16 @@ def test_columns_that_are_computed_below_zero_come_back(way: Way, kinds: tuple[s
     assert "restore without the stock client" in refused.value.hint
 
 
+@pytest.mark.parametrize("way", MARIADB, indirect=True)
+def test_rows_that_came_in_unchecked_come_back(way: Way) -> None:
+    rows = "SET check_constraint_checks = 0; INSERT INTO t VALUES (1, 7), (2, -7)"
+    way.server.run(f"CREATE TABLE t (id INT PRIMARY KEY, a INT CHECK (a > 0)); {rows}", SOURCE)
+    captured, dump = way.dump(SOURCE)
+    for sequential in (False, True):
+        assert not way.load(dump, sequential=sequential).warnings
+        assert comparison.differences(captured, way.dump(COPY)[0]) == []
+
+
 @pytest.mark.parametrize("way", MYSQL_ITSELF + MARIADB, indirect=True)
 def test_owners_whose_names_hold_an_at_sign_get_their_code(way: Way) -> None:
     owners = ("`we@ird`@localhost", "`a``@'b`@`%`")

@@ -101,11 +101,13 @@ NUMBERS = {
     1449: DEFINER,
     3105: CLIENT,
     **dict.fromkeys((1153, 1227, 1231, 1273, 1286, 1290, 1418, 1419, 3750), SERVER),
-    **dict.fromkeys((1067, 1104, 1118, 1173, 1792, 1969, 3024, 6125), "a load sets that for its session, if it may"),
+    **dict.fromkeys(
+        (1067, 1104, 1118, 1173, 1792, 1969, 3024, 4025, 6125), "a load sets that for its session, if it may"
+    ),
     **dict.fromkeys((1690, 1901), "a load sets that for its tables; the stock client does not"),
     **dict.fromkeys((1044, 1142), "doctor, and the check of a restore connection"),
     **dict.fromkeys((1049, 1050, 1114, 1205), "the place, not the dump"),
-    **dict.fromkeys((3780, 3819, 4025), "the source does not let it in"),
+    **dict.fromkeys((3780, 3819), "the source does not let it in"),
 }
 
 
