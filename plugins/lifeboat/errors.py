@@ -1,4 +1,4 @@
-"""What can go wrong, by layer. Every message says what and where; the hint says what to do.
+"""Errors, by layer. Every message says what and where; the hint says what to do.
 
     LifeboatError
     ├── SettingsError      the settings file or a connection: nothing was started
@@ -73,7 +73,7 @@ class RestoreError(LifeboatError):
 
 
 class MismatchError(LifeboatError):
-    """What was restored is not what was captured; the message names the differences."""
+    """The restored data differs from the captured data; the message names the differences."""
 
     lasting = True
 
@@ -87,7 +87,7 @@ class AlreadyStoredError(StorageError):
 
 
 class AlteredError(StorageError):
-    """What was to be stored is not what was packed; another copy may be whole."""
+    """The file to be stored differs from the packed one; another copy may be intact."""
 
 
 class DeniedError(StorageError):

@@ -1,6 +1,6 @@
 """Staging: scratch space that the tasks of one run share, in a directory or in a bucket.
 
-A staged file counts once its facts stand beside it; they are written last, and withdrawn before it is written again.
+A staged file counts once its facts are next to it; they are written last, and withdrawn before it is written again.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class Writing(Output, Protocol):
     """A file that is being staged."""
 
     facts: dict[str, Any] | None
-    """What to write beside it once it is whole; set before the block ends."""
+    """Facts to write next to it once it is complete; set before the block ends."""
 
 
 class Staged(Protocol):
     """A file in staging: a dump, or the archive."""
 
     def writing(self) -> AbstractContextManager[Writing]:
-        """Write it anew; when the block fails, or sets no facts, nothing is staged.
+        """Write it again; when the block fails, or sets no facts, nothing is staged.
 
         :raises StagingError: there is no space, or no right to write there.
         """
 
     def facts(self) -> dict[str, Any]:
-        """Return what was written beside it.
+        """Return what was written next to it.
 
         :raises StagingError: the file was never finished, or is gone.
         """
@@ -111,7 +111,7 @@ class Staging(ABC):
 
     @property
     def archive(self) -> Staged:
-        """Where the archive is staged."""
+        """The place where the archive is staged."""
         return self.file("archive.zip")
 
     def _missing(self, what: object) -> StagingError:

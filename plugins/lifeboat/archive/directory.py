@@ -22,7 +22,7 @@ SIGNATURE64 = b"PK\x06\x06"
 
 
 class Directory(NamedTuple):
-    """Where a directory is, and what was seen of it.
+    """The position of a directory, and what was read of it.
 
     :param size: in bytes.
     :param shift: what is added to the offsets that it tells: bytes before the archive.
@@ -39,7 +39,7 @@ class Directory(NamedTuple):
 
     @property
     def is_long(self) -> bool:
-        """Whether it takes more memory than nobody's word is worth."""
+        """Return whether it takes more memory than nobody's word is worth."""
         return self.entries > MOST_ENTRIES or self.size > LONGEST
 
 

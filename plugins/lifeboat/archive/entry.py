@@ -1,4 +1,4 @@
-"""What an archive keeps under one name: its header, and its content deflated and encrypted.
+"""An entry of an archive: its header, and its content deflated and encrypted.
 
 Everything here is pure computation, made to run on several threads at once.
 """

@@ -1,4 +1,4 @@
-"""What an archive says of the files that it holds: its manifest where it has one, the fields of the ZIP elsewhere."""
+"""Facts of an archive about the files in it: from its manifest if it has one, else from the ZIP's fields."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Entry:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether an entry of that name is one of the application's files, neither a dump nor the manifest."""
+    """Return whether an entry of that name is one of the application's files, neither a dump nor the manifest."""
     return name != MANIFEST_NAME and not name.startswith(f"{DUMPS}/")
 
 

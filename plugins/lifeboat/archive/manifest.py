@@ -13,7 +13,7 @@ from lifeboat.archive.signature import Signer
 
 
 class EntryList:
-    """What an archive holds, by name; kept in a file, because a million entries would not fit into memory.
+    """Contents of an archive, by name; kept in a file, because a million entries would not fit into memory.
 
     :param folder: for the file, which has no name.
     """

@@ -56,7 +56,7 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
 
     @property
     def is_marked(self) -> bool:
-        """Whether it was made as an entry that is not a manifest."""
+        """Return whether it was made as an entry that is not a manifest."""
         return (
             self._zinfo.wz_aes_version is not None
             and self._decrypter is not None
@@ -178,7 +178,7 @@ class _HashedFile(io.RawIOBase):
 
 @dataclass(frozen=True)
 class Verified:
-    """What a verification read.
+    """The result of a verification.
 
     :param entries: entries decrypted and compared, the manifest among them.
     :param content_bytes: their inflated size.
@@ -273,12 +273,12 @@ class ArchiveReader:
 
     @property
     def has_manifest(self) -> bool:
-        """Whether the archive says itself what it should hold; laravel-backup's do not."""
+        """Return whether the archive says itself what it should hold; laravel-backup's do not."""
         return not self._foreign and MANIFEST_NAME in self._zip.NameToInfo
 
     @property
     def is_encrypted(self) -> bool:
-        """Whether a password must open it."""
+        """Return whether a password must open it."""
         return bool(self._zip.pwd)
 
     def files(self) -> list[Entry]:
@@ -456,12 +456,12 @@ class ArchiveReader:
 
 
 def _is_encrypted(info: Any) -> bool:
-    """Whether an entry is encrypted with WinZip's AES; the old encryption of ZIP authenticates nothing."""
+    """Return whether an entry is encrypted with WinZip's AES; the old encryption of ZIP authenticates nothing."""
     return bool(info.flag_bits & ENCRYPTED) and info.wz_aes_version is not None
 
 
 def _must_be_encrypted(info: Any) -> bool:
-    """Whether an entry has something to hide: a content; or it is a dump, which would empty a database."""
+    """Return whether an entry has something to hide: a content; or it is a dump, which would empty a database."""
     return info.file_size > 0 or engine_of_entry(info.filename) is not None
 
 

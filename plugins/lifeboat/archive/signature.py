@@ -1,4 +1,4 @@
-"""What only somebody who knows the archive password can have made: signatures, and marks of entries.
+"""Proofs that the author of an archive knew its password: signatures, and marks of entries.
 
 WinZip's AES authenticates the content of an entry, not its name. So a manifest ends with a signature of all of it,
 which binds names, sizes and SHA-256 of all entries to the archive's key; and the salt of every other entry is marked,
@@ -39,12 +39,12 @@ class Signer:
 
 
 def is_signed(text: bytes) -> bool:
-    """Whether a manifest has a signature, true or false."""
+    """Return whether a manifest has a signature, true or false."""
     return _SIGNED.fullmatch(text) is not None
 
 
 def is_authentic(text: bytes, password: bytes) -> bool:
-    """Whether a manifest was signed with the password and is unchanged since."""
+    """Return whether a manifest was signed with the password and is unchanged since."""
     signed = _SIGNED.fullmatch(text)
     if signed is None:
         return False
@@ -61,7 +61,7 @@ def marked_salt(password: bytes) -> bytes:
 
 
 def is_marked(salt: bytes, password: bytes) -> bool:
-    """Whether a salt is that of an entry that is not a manifest."""
+    """Return whether a salt is that of an entry that is not a manifest."""
     random = salt[:-MARK_BYTES]
     return len(salt) == SALT_BYTES and hmac.compare_digest(salt[-MARK_BYTES:], _mark(random, password))
 

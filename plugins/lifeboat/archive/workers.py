@@ -1,4 +1,4 @@
-"""How the work on many entries is distributed to threads."""
+"""Threads that share the work on many entries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a destination holds: keys, manifests and published markers, read from one listing."""
+"""Contents of a destination: keys, manifests and published markers, read from one listing."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Archive(NamedTuple):
 
 @dataclass(frozen=True)
 class Proof:
-    """What a proof says.
+    """Facts of a proof.
 
     :param recovery: how long the recovery took that it measured.
     :param error: why it is not a proof; empty when it is one.
@@ -77,7 +77,7 @@ class Proof:
 
 
 class Marked(NamedTuple):
-    """What the marker of an archive says.
+    """Facts of an archive's marker.
 
     :param limits: how much a restore will not bring back, or not exactly.
     :param by_hand: how many databases no restore loads.
@@ -90,7 +90,7 @@ class Marked(NamedTuple):
 
 
 class LastRead(NamedTuple):
-    """When an archive was read back last, as the record beside it was stored, and whether it was whole."""
+    """The time when an archive was last read back, from the record next to it, and whether it was intact."""
 
     at: datetime
     whole: bool
@@ -98,7 +98,7 @@ class LastRead(NamedTuple):
 
 @dataclass(frozen=True)
 class Catalog:
-    """What a destination holds of ours.
+    """Lifeboat's objects at a destination.
 
     :param archives: newest first.
     :param unfinished: uploads that never finished, and their remains.

@@ -27,7 +27,7 @@ SERVERLESS: frozenset[EngineName] = frozenset({"sqlite"})  # a drill of theirs t
 
 @dataclass(frozen=True)
 class Server:
-    """Where a database lives and how to log in.
+    """The address of a database, and how to log in.
 
     :param port: TCP port; ignored where `socket` is set.
     :param tls: options by their names in the client's option file: ``ssl-ca``, ``ssl-cert``, ``ssl-key``, ``ssl-mode``;
@@ -102,7 +102,7 @@ class Property:
 
 @dataclass(frozen=True)
 class Missed:
-    """What a restored database does not have as it was captured, apart from its contents.
+    """A difference of a restored database from the captured one, apart from its contents.
 
     :param kind: public; names nothing.
     :param text: the fact for the owner of the database; holds no secret.
@@ -116,7 +116,7 @@ class Missed:
 
 @dataclass(frozen=True)
 class Extension:
-    """What somebody installed in a PostgreSQL database.
+    """An extension that was installed in a PostgreSQL database.
 
     :param schema: that its objects are in.
     :param version: empty where only a dump tells of it, as is the owner.
@@ -174,7 +174,7 @@ class Dump:
 
     @property
     def by_hand(self) -> list[str]:
-        """Why no restore loads the dump; nothing where one does."""
+        """The reason why no restore loads the dump; '' if one does."""
         return [limit.text for limit in self.limits if limit.kind == BY_HAND]
 
     @property
@@ -184,7 +184,7 @@ class Dump:
 
     @property
     def notices(self) -> list[str]:
-        """What a reader should know first, in sentences: the limits, then the warnings."""
+        """Sentences that a reader should see first: the limits, then the warnings."""
         unprotected = f"{self.database}: no snapshot protects {', '.join(self.unprotected_tables)}"
         limits = [f"{self.database}: {limit.text}" for limit in self.limits if limit.kind != UNPROTECTED]
         return [*([unprotected] if self.unprotected_tables else []), *limits, *self.warnings]
@@ -277,7 +277,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a database is filled.
+    """The place where a database is filled.
 
     :param kept: the name that the replaced one will have; empty where nothing is kept.
     :param warnings: what a reader of the report should know, once it has its place.
@@ -294,7 +294,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Load:
-    """What is loaded of a dump, and what for.
+    """The part of a dump to load, and its purpose.
 
     :param source: the database that was dumped.
     :param table: only the rows of this table, and of those below it; all when empty.

@@ -1,4 +1,4 @@
-"""What a dump holds, read from its own stream while it passes: tables with rows and digests, other objects.
+"""Contents of a dump, read from its own stream while it passes: tables with rows and digests, other objects.
 
 The digests say whether a restored database equals the captured one, so they must not depend on how a client happens
 to print the same data. The rules, whose version a manifest says:
@@ -92,7 +92,7 @@ _DEFINITIONS = frozenset((*CODE, "table", "sequence"))
 
 @dataclass(frozen=True)
 class DumpDigest:
-    """What a dump holds, and whether its client said that it was complete."""
+    """Contents of a dump, and whether its client reported it complete."""
 
     tables: tuple[TableDigest, ...]
     objects: tuple[ObjectDigest, ...]
@@ -341,7 +341,7 @@ class DumpParser:
         self._statement.clear()
 
     def _has_ended(self, line: bytes) -> bool:
-        """Whether a delimiter in a remark ended the statement, which the next line alone can tell."""
+        """Return whether a delimiter in a remark ended the statement, which the next line alone can tell."""
         if not self._statement[-1].rstrip().endswith(self._delimiter):
             return False
         text = b"".join(self._statement)
@@ -350,7 +350,7 @@ class DumpParser:
         return 0 < end <= len(text)
 
     def _ends(self) -> bool:
-        """Whether the delimiter stands behind the statement, and not in a string or comment of it."""
+        """Return whether the delimiter stands behind the statement, and not in a string or comment of it."""
         text = b"".join(self._statement)
         if self._session.lexis.may_split(text):
             return True  # nobody knows here where its strings end; its line ends with a delimiter

@@ -26,17 +26,17 @@ LONGEST_NAMES: Mapping[EngineName, int] = {"mysql": 64, "postgresql": 63, "sqlit
 
 
 def fits(engine: EngineName, name: str) -> bool:
-    """Whether a name is short enough: MySQL counts characters, the others bytes."""
+    """Return whether a name is short enough: MySQL counts characters, the others bytes."""
     return len(name if engine == "mysql" else name.encode()) <= LONGEST_NAMES[engine]
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a name is one that drills and restores give, and drop, in whatever case somebody types it."""
+    """Return whether a name is one that drills and restores give, and drop, in whatever case somebody types it."""
     return name.casefold().startswith((PREFIX, FILLING))
 
 
 def is_system(engine: EngineName, name: str) -> bool:
-    """Whether a database belongs to the server itself; MySQL does not tell upper from lower case everywhere."""
+    """Return whether a database belongs to the server itself; MySQL does not tell upper from lower case everywhere."""
     return name.casefold() in SYSTEM[engine]
 
 

@@ -84,7 +84,7 @@ class SqlText(Window):
         return found
 
     def starts_with(self, beginning: bytes) -> bool:
-        """Whether the text goes on like this."""
+        """Return whether the text goes on like this."""
         return self._text.startswith(beginning, self._position)
 
     def statement(self) -> bytes:

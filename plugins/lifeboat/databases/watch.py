@@ -19,7 +19,7 @@ STALLED = 30  # such silences in a row, in which the server does nothing for the
 
 
 class Doing(NamedTuple):
-    """What a server does for one connection of a dump.
+    """The activity of a server for one connection of a dump.
 
     :param text: as the server puts it, without the text of any query.
     :param waits: whether it does nothing: it waits for its client, or for a lock.

@@ -24,7 +24,7 @@ PROBLEMS_LOGGED = 20
 
 @dataclass
 class Captured:
-    """What was captured of an application's files.
+    """The captured files of an application.
 
     :param count: files, directories and links in the archive.
     :param bytes: of their content.

@@ -41,7 +41,7 @@ FOREIGN = (
 
 @dataclass(frozen=True)
 class Extracted:
-    """What was extracted.
+    """The extracted files.
 
     :param directories: those that the archive describes.
     :param bytes: of the files' content.

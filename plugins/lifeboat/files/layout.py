@@ -1,4 +1,4 @@
-"""Where the entries of an archive go below a new directory: judged by their names, before anything is written."""
+"""Placement of an archive's entries below a new directory: judged by their names, before anything is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLOSE = 3
 
 @dataclass(frozen=True)
 class Layout:
-    """What goes where. Paths are relative to the new directory, and bytes, as file systems have them.
+    """The path of each entry, relative to the new directory, and in bytes, as file systems have them.
 
     :param contents: files and links, in the order of the archive.
     :param directories: each after the one that it is in; None for those that the archive does not describe.
@@ -51,7 +51,7 @@ def lay_out(where: str, entries: Sequence[Entry], *, root: str = "", only: str =
 
 
 def leads_out(link: bytes, target: bytes) -> bool:
-    """Whether a link leads out of the directory that its path is relative to, as far as names tell."""
+    """Return whether a link leads out of the directory that its path is relative to, as far as names tell."""
     end = os.path.normpath(os.path.join(os.path.dirname(link), target))  # noqa: PTH118, PTH120  # bytes
     return end.startswith(b"/") or end.split(b"/")[0] == b".."
 

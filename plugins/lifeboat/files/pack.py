@@ -31,7 +31,7 @@ State = Literal["whole", "changed", "missing"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a member.
+    """The outcome of packing a member.
 
     :param state: ``changed`` is in the archive as it was read; ``missing`` is not.
     :param reason: how it changed, or why it is missing.

@@ -1,4 +1,4 @@
-"""Which of an application's files belong in an archive, and how one is read while it may change."""
+"""Selection of an application's files for an archive, and reading of files that may change meanwhile."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Cause = Literal["excluded", "not included", "our own", "special", "unreadable"]
 
 @dataclass(frozen=True)
 class Selection:
-    """What to archive below a root.
+    """The choice of files to archive below a root.
 
     :param include: patterns; each must match something.
     :param exclude: patterns.
@@ -198,7 +198,7 @@ class _Walk:
         return "Fix the pattern, or remove it: a backup must not be smaller than somebody believes."
 
     def is_own(self, location: bytes) -> bool:
-        """Whether a path is, or lies in, a directory of Lifeboat."""
+        """Return whether a path is, or lies in, a directory of Lifeboat."""
         real = os.path.realpath(location)
         return any(real == own or real.startswith(own + b"/") for own in self._own)
 
@@ -268,7 +268,7 @@ class _Walk:
         return Member(path, location, kind, *facts, self._root, below.beyond, leads_out), is_directory, below
 
     def _leads_out(self, link: bytes) -> bool:
-        """Whether a link leads to content outside of the root, be it over other links; Lifeboat's own is none."""
+        """Return whether a link leads out of the root, also through other links; Lifeboat's own does not count."""
         target = os.path.realpath(link)
         if target == self._root or target.startswith(self._root.rstrip(b"/") + b"/"):
             return False
@@ -301,7 +301,7 @@ class _Walk:
         return None
 
     def _may_hold(self, path: str) -> bool:
-        """Whether an include may match something below a directory that none matches itself."""
+        """Return whether an include may match something below a directory that none matches itself."""
         parts = path.split("/")
         return any(_may_hold(pattern, parts) for pattern in self._parts)
 

@@ -1,4 +1,4 @@
-"""Whether a restored tree of files is the one that was captured: read again from the disk, and compared."""
+"""Comparison of a restored tree of files with the captured one: read again from the disk."""
 
 from __future__ import annotations
 

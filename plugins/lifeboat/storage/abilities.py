@@ -1,4 +1,4 @@
-"""What an S3 server can do beyond storing: used until it refuses, and then remembered."""
+"""Optional abilities of an S3 server: used until the server refuses one, which is remembered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OFF = "when_required"
 
 
 class Abilities:
-    """What a server can do, as far as its answers show.
+    """Abilities of a server, as far as its answers show.
 
     Checksums are on or off by boto's own settings, so that those of the connection are honoured, and boto itself
     sends none either where the server takes none.
@@ -41,12 +41,12 @@ class Abilities:
 
     @property
     def sends_checksums(self) -> bool:
-        """Whether the server is sent a SHA-256 with what it is to store."""
+        """Return whether the server is sent a SHA-256 with what it is to store."""
         return bool(self._boto.request_checksum_calculation != OFF)
 
     @property
     def asks_for_checksums(self) -> bool:
-        """Whether the server is asked for the checksum of what it holds."""
+        """Return whether the server is asked for the checksum of what it holds."""
         return bool(self._boto.response_checksum_validation != OFF)
 
     def adapted(self, request: Callable[[], Answer], *uses: str) -> Answer:

@@ -1,4 +1,4 @@
-"""What S3 servers answer when they refuse, and what to do about it."""
+"""Refusals of S3 servers, and what to do about each."""
 
 from __future__ import annotations
 

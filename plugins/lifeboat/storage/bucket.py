@@ -187,7 +187,7 @@ class Bucket:
 
 
 def _is_endless(error: Exception) -> bool:
-    """Whether botocore asked the same server again and again, and itself each time; wherever its stack was full."""
+    """Return whether botocore followed redirects until its stack was full, wherever that was."""
     return isinstance(error, RecursionError) or isinstance(getattr(error, "kwargs", {}).get("error"), RecursionError)
 
 

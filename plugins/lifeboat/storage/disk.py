@@ -394,12 +394,12 @@ class _File(NamedTuple):
 
 
 def _may_hold(folder: str, prefix: str) -> bool:
-    """Whether a folder may hold keys of ours that begin with a prefix."""
+    """Return whether a folder may hold keys of ours that begin with a prefix."""
     return (folder.startswith(prefix) or prefix.startswith(f"{folder}/")) and folder.count("/") < DEEPEST
 
 
 def _is_locked(name: str, folder: int) -> bool:
-    """Whether a living process has locked a file of an open folder; what is not a regular file has no lock."""
+    """Return whether a living process has locked a file of an open folder; what is not a regular file has no lock."""
     if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
         return False
     descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)

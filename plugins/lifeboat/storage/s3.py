@@ -33,7 +33,7 @@ REFUSED = (400, 403, 405, 409)  # what servers answer to who deletes what is loc
 
 @dataclass(frozen=True)
 class Lock:
-    """How a bucket is asked to lock what is stored.
+    """The lock that a bucket is asked to set on what is stored.
 
     :param until: when the lock of a key ends; None for what is not locked.
     """
@@ -43,7 +43,7 @@ class Lock:
 
 
 class _Stored(NamedTuple):
-    """What a bucket was asked to store.
+    """An object that a bucket was asked to store.
 
     :param composite: SHA-256 of the SHA-256s of its parts, as it may tell it; empty where nobody has computed it.
     :param refusal: it says that the key is taken.
@@ -235,7 +235,7 @@ class S3Destination(Bucket):
                     raise
 
     def _holds(self, key: str, size: int, sha256: str, composite: str) -> bool:
-        """Whether the bucket says that it holds what it should; read back where it reports nothing to compare."""
+        """Return whether the bucket reports the expected content; read it back if there is nothing to compare."""
 
         def look() -> Mapping[str, Any]:
             asking = {"ChecksumMode": "ENABLED"} if self.abilities.asks_for_checksums else {}

@@ -123,7 +123,7 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        """Whether the program runs no more."""
+        """Return whether the program runs no more."""
         return self._process.poll() is not None
 
     def wait(self) -> int:

@@ -18,7 +18,7 @@ REPORT_SECONDS = 10.0  # between two reports of one task
 
 
 class Reached(NamedTuple):
-    """How far a step has come.
+    """The progress of a step.
 
     :param doing: what is going on.
     :param done: bytes so far.
@@ -50,7 +50,7 @@ class Progress:
 
     @property
     def reached(self) -> Reached:
-        """How far the step has come."""
+        """The latest progress of the step."""
         return Reached(self._doing, self._done, self._total, round(self._counted - self._began, 1))
 
     def advance(self, count: int) -> None:

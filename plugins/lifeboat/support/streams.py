@@ -1,4 +1,4 @@
-"""What steps read from and write to, wherever it is kept: a file of this machine or an object of a bucket."""
+"""Streams that steps read from and write to: a file on this machine or an object in a bucket."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ _HARMLESS = re.compile(r"GRANT (?:USAGE ON \*|[A-Z ,]+ ON `(?:[^`]|``)+`)\.\* TO
 
 @dataclass(frozen=True)
 class Account:
-    """Who loads.
+    """The account that loads a dump.
 
     :param connect: opens a DB-API connection to `server` as this account.
     :param code: remembers whose the code is that the account makes.
@@ -197,7 +197,7 @@ def pattern_of(schema: str) -> str:
 
 
 def _takes_names_as_they_are(session: Session) -> bool:
-    """Whether a schema's name in a grant is no pattern, as on a MySQL server that can revoke some rights of many."""
+    """Return whether a schema's name in a grant is not a pattern, as on MySQL with partial_revokes."""
     return ("partial_revokes", "ON") in session.query("SHOW GLOBAL VARIABLES LIKE 'partial_revokes'")
 
 

@@ -340,7 +340,7 @@ def _account_of(session: Session) -> Owner:
 
 
 def _is_confined(session: Session, owner: Owner, schema: str) -> bool:
-    """Whether the server says that an account has rights on one schema only."""
+    """Return whether the server says that an account has rights on one schema only."""
     try:
         grants = [grant for (grant,) in session.query(f"SHOW GRANTS FOR {_account(owner).decode()}")]
     except Exception as error:

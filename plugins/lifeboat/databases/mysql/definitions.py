@@ -1,4 +1,4 @@
-"""What a load needs to know of a dump's definitions, and what it changes in them: pure functions of their text.
+"""Facts that a load needs from a dump's definitions, and its changes to them: pure functions of their text.
 
 Digests are made of the text that `canonical` returns.
 
@@ -205,7 +205,7 @@ class Table:
 
     @property
     def subtracts(self) -> bool:
-        """Whether what it computes may be below zero, though all that it stores is not."""
+        """Return whether what it computes may be below zero, though all that it stores is not."""
         return b" unsigned" in self.whole and any(column.subtracts for column in self.columns)
 
 
@@ -217,7 +217,7 @@ def without_counter(table: Statement) -> Statement:
 
 
 def merges_others(table: Statement) -> bool:
-    """Whether a table shows the rows of others, without which it cannot be opened."""
+    """Return whether a table shows the rows of others, without which it cannot be opened."""
     return engine_of(table).upper() in MERGING
 
 
@@ -299,7 +299,7 @@ def _without(sql: bytes, spans: Sequence[tuple[int, int]], unwanted: Set[bytes])
 
 
 def _must_stay(sql: bytes, clauses: Sequence[bytes], keys: dict[bytes, bytes]) -> bool:
-    """Whether InnoDB needs one of the keys from the start, or would add one only by copying the table."""
+    """Return whether InnoDB needs one of the keys from the start, or would add one only by copying the table."""
     primary = next((match[1] for match in map(_PRIMARY_KEY.match, clauses) if match), b"")
     columns = [(match[0], clause[match.end() :]) for clause in clauses if (match := _NAME.match(clause))]
     counted = [name for name, rest in columns if b" AUTO_INCREMENT" in without_strings(rest)]
@@ -343,7 +343,7 @@ def without_foreign_keys(table: Statement, foreign_keys: Iterable[ForeignKey]) -
 
 
 def is_versioned(table: Statement) -> bool:
-    """Whether a table keeps the history of its rows."""
+    """Return whether a table keeps the history of its rows."""
     return b"WITH SYSTEM VERSIONING" in without_strings(table.sql)
 
 
@@ -494,7 +494,7 @@ def of_schema(collation: Statement, schema: str) -> Statement:
 
 
 def names_schema(statement: Statement, schema: str) -> bool:
-    """Whether a definition names a schema explicitly, in front of something in it."""
+    """Return whether a definition names a schema explicitly, in front of something in it."""
     name = re.escape(schema.encode("utf-8", "surrogateescape"))
     text = _TEXT.sub(lambda found: found["name"] or b"''", statement.sql)
     return bool(re.search(rb"(?:`%b`|\"%b\"|(?<![\w$.`\"@])%b)\s*\.\s*[\w`\"]" % (name, name, name), text))

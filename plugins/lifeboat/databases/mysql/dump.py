@@ -111,7 +111,7 @@ class Client:
 
     @property
     def is_mariadb(self) -> bool:
-        """Whether the client is MariaDB's, whatever it is called."""
+        """Return whether the client is MariaDB's, whatever it is called."""
         return "MariaDB" in self.version
 
     @property
@@ -448,7 +448,7 @@ def missing_grants(grants: Sequence[str], database: str, *, is_mariadb: bool = T
 
 
 def reaches_only(grants: Sequence[str], schema: str) -> bool:
-    """Whether ``SHOW GRANTS`` shows rights on one schema, and nothing else but a login."""
+    """Return whether ``SHOW GRANTS`` shows rights on one schema, and nothing else but a login."""
     return all("GRANT OPTION" not in grant and _is_of(schema, grant) for grant in grants)
 
 
@@ -490,7 +490,7 @@ def check_limit(limit: int, client: Client) -> None:
 
 
 def has_roles(grants: Sequence[str]) -> bool:
-    """Whether ``SHOW GRANTS`` names roles, whose own grants it may not show."""
+    """Return whether ``SHOW GRANTS`` names roles, whose own grants it may not show."""
     return any(grant.startswith("GRANT ") and " ON " not in grant for grant in grants)
 
 
@@ -724,7 +724,7 @@ def _check_unaltered(session: Session, source: Source) -> None:
 
 @dataclass(frozen=True)
 class _Passed:
-    """What passed on its way from the client.
+    """Facts of the dump noted as it arrives from the client.
 
     :param longest_line: as far as it is longer than what is read at once.
     """
@@ -800,7 +800,7 @@ class _Lines:
 
 
 def _waits(command: str, state: str) -> bool:
-    """Whether a connection waits: for its client, or for a lock."""
+    """Return whether a connection waits: for its client, or for a lock."""
     return command == "Sleep" or state.startswith(
         ("Waiting", "Writing to net", "Sending to client", "Reading from net")
     )
@@ -825,7 +825,7 @@ def translated(where: str, ours: type[LifeboatError], hints: Mapping[int, str]) 
 
 
 def is_of_driver(error: BaseException) -> bool:
-    """Whether an error is one of the drivers that Airflow knows; the first of its arguments is then its number."""
+    """Return whether an error is from a driver that Airflow knows; its first argument is then its number."""
     return type(error).__module__.startswith(("MySQLdb", "mysql.connector"))
 
 

@@ -1,4 +1,4 @@
-"""How a server reads the text of statements: tokens, and what a dump changes about their reading as it goes."""
+"""Lexical rules of a server for statements: tokens, and how a dump changes these rules as it goes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NO_LETTER = rb"(?!)"
 
 
 class Lexis(NamedTuple):
-    """How a server reads the text of statements.
+    """Lexical rules by which a server reads statements.
 
     :param backslash_escapes: whether a backslash takes the meaning from what follows it.
     :param ansi_quotes: whether double quotes enclose names, in which a backslash means nothing.
@@ -69,7 +69,7 @@ class Lexis(NamedTuple):
         return self.literals + b"|" + self._between(b"`", escaped=False)
 
     def may_split(self, sql: bytes) -> bool:
-        """Whether nobody knows where a letter of a statement ends, so that it may hide a quote or a backslash."""
+        """Return whether it is unclear where a character of a statement ends, so it may hide a quote or a backslash."""
         return self.character_set in _LETTERS and not _whole_letters(self).fullmatch(sql)
 
 
@@ -147,7 +147,7 @@ def readings(some: Sequence[Token]) -> Iterator[list[Token]]:
 
 
 def is_ambiguous(sql: bytes, lexis: Lexis) -> bool:
-    """Whether a comment for some versions begins or ends elsewhere for another server, or there are too many.
+    """Return whether a comment for some versions begins or ends elsewhere for another server, or there are too many.
 
     One that passes over it takes the next ``*/`` for its end; one that runs it has read a string or another comment
     by then.
@@ -269,7 +269,7 @@ def _rows_of_literals(lexis: Lexis) -> re.Pattern[bytes]:
 
 
 def are_literals(rows: bytes, lexis: Lexis) -> bool:
-    """Whether the rows of an INSERT are lists of literals: no names, no functions, no queries, no comments."""
+    """Return whether the rows of an INSERT are lists of literals: no names, no functions, no queries, no comments."""
     if not rows.strip(b"),"):
         return True  # as MySQL's client writes rows of computed columns only
     if lexis.may_split(rows):

@@ -1,4 +1,4 @@
-"""What a restore of a dump will not bring back, or not exactly: decided when the dump is taken.
+"""Limits of a dump, known when it is taken: what a restore will not bring back, or not exactly.
 
 Pure decisions over what `mysql_source` found in the server's catalog and over the statements of the passing dump. Kinds
 are public: they stand in proofs, so they name no table.
@@ -70,7 +70,7 @@ def _readers(source: Source, names: Collection[str]) -> set[str]:
 
 
 def _reads(view: View, source: Source, names: Collection[str]) -> bool:
-    """Whether a view reads one of some tables or views."""
+    """Return whether a view reads one of some tables or views."""
     text = _STRING.sub(lambda found: found[1] or "''", view.definition)
     # Servers print every table with its schema, behind FROM or JOIN; what else looks like it is followed by a column.
     schema = re.escape(_quoted(source.schema))
@@ -175,7 +175,7 @@ def _definers(source: Source, excluded: Collection[str]) -> Iterator[tuple[str, 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a client is asked for in one dump, besides what it always writes.
+    """Options of a client for one dump, besides what it always writes.
 
     :param events: where it is not asked for them, `mysql_events` writes them.
     :param history: all versions of rows in tables WITH SYSTEM VERSIONING.
@@ -189,7 +189,7 @@ class Choice:
     histograms: bool = False
 
     def allows(self, errors: Sequence[str]) -> bool:
-        """Whether a client that failed did nothing but refuse what it had to."""
+        """Return whether a client that failed did nothing but refuse what it had to."""
         said = [line for line in errors if DEPRECATED not in line]
         refused = [found[1] for found in map(_REFUSED_HISTORY.search, said) if found]
         return (
@@ -235,7 +235,7 @@ def _events(source: Source) -> list[Code]:
 
 
 def _has_delimiter(event: Code, delimiter: str = ";;") -> bool:
-    """Whether an event's definition holds a delimiter: looking for another one, some clients never end."""
+    """Return whether an event's definition holds a delimiter: looking for another one, some clients never end."""
     return any(delimiter in text for text in (event.name, event.definer, event.text or ""))
 
 

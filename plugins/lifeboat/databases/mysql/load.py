@@ -61,7 +61,7 @@ COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a 
 
 @dataclass(frozen=True)
 class _Purpose:
-    """What a dump is loaded for.
+    """The purpose of a load.
 
     :param source: the schema that was dumped; empty where nobody knows.
     :param of_mysql: the dump says that it is of a MySQL server.

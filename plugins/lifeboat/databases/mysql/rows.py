@@ -1,4 +1,4 @@
-"""What a load changes in rows so that a server takes them as they were dumped: pure functions of an INSERT's text.
+"""Changes to rows so that a server stores them as they were dumped: pure functions of an INSERT's text.
 
 Values in strings are never touched. Rows are read as dump clients write them: strings in single quotes.
 """

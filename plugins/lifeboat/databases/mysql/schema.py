@@ -35,7 +35,7 @@ def unfinished(session: Session) -> set[str]:
 
 
 def _is_marked(session: Session, schema: str) -> bool:
-    """Whether a view of this account has the form of a mark, and names its schema."""
+    """Return whether a view of this account has the form of a mark, and names its schema."""
     try:
         rows = session.query(f"SELECT * FROM {_mark(schema)}")  # noqa: S608  # quoted
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What the server's catalog says of a database that is about to be dumped, and of the server that is to take it.
+"""Facts from the catalog: of a database that is about to be dumped, and of the server that is to take it.
 
 Queries only; `mysql_limits` decides what the answers mean.
 """
@@ -45,7 +45,7 @@ class Column(NamedTuple):
 
     @property
     def is_generated(self) -> bool:
-        """Whether the server computes its values."""
+        """Return whether the server computes its values."""
         return bool(self.expression)
 
 
@@ -96,7 +96,7 @@ class ForeignKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """What a database holds.
+    """Contents of a database.
 
     :param duality: names of JSON duality views, each with a table that it reads.
     :param histograms: tables with column statistics.
@@ -118,7 +118,7 @@ class Source:
 
     @property
     def is_mariadb(self) -> bool:
-        """Whether the server is MariaDB's."""
+        """Return whether the server is MariaDB's."""
         return "MariaDB" in self.version
 
     @property
@@ -155,7 +155,7 @@ class Taker:
 
     @property
     def is_mariadb(self) -> bool:
-        """Whether the server is MariaDB's."""
+        """Return whether the server is MariaDB's."""
         return "MariaDB" in self.version
 
 
@@ -336,12 +336,12 @@ def _accounts(session: Session) -> frozenset[str]:
 
 
 def _knows(session: Session, collation: str) -> bool:
-    """Whether the server knows a collation; no table of MariaDB's lists all by their full names."""
+    """Return whether the server knows a collation; no table of MariaDB's lists all by their full names."""
     return _asked(session, f"SELECT _utf8mb4'' COLLATE {collation}")[1] != UNKNOWN_COLLATION
 
 
 def _needs_primary_keys(session: Session) -> bool:
-    """Whether the server demands them, and the user may not change that for a session."""
+    """Return whether the server demands them, and the user may not change that for a session."""
     if not any(value for (value,) in _if_there(session, "SELECT @@sql_require_primary_key")):
         return False
     return bool(_asked(session, "SET SESSION sql_require_primary_key = 0")[1])

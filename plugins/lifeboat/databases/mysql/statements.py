@@ -173,7 +173,7 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a dump's first lines say about where it is from; empty where they do not.
+    """The origin of a dump, from its first lines; empty if they do not say.
 
     :param server: version of the dumped server.
     :param client: name and version of the dump client.

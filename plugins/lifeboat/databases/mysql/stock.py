@@ -162,7 +162,7 @@ def command(client: Client, option_file: str, schema: str) -> list[str]:
 
 @dataclass
 class _Fed:
-    """What a client was given.
+    """The input that a client was given.
 
     :param drop_defaults: the dump and the server are MySQL's, which tells no default from DEFAULT NULL.
     :param views: what waits for its end, and the settings that they are made with.

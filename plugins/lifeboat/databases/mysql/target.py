@@ -309,7 +309,7 @@ def reaches_back(statement: Statement, source: str, schema: str) -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """What a load must know of the server.
+    """Facts about the server that a load needs.
 
     :param longest: bytes of the longest statement that it takes.
     """
@@ -319,7 +319,7 @@ class Target:
 
     @property
     def is_mariadb(self) -> bool:
-        """Whether the server is MariaDB's."""
+        """Return whether the server is MariaDB's."""
         return "MariaDB" in self.version
 
 

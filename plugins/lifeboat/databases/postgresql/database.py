@@ -1,4 +1,4 @@
-"""What a database of PostgreSQL is apart from its contents: owner, locale, settings, and who can use it.
+"""Properties of a PostgreSQL database apart from its contents: owner, locale, settings, and rights.
 
 No dump holds it. The catalog is read when a dump is taken, and again after a restore. This module is pure: rows of the
 catalog go in, SQL and words come out.
@@ -65,7 +65,7 @@ Properties = frozenset[Property]
 
 @dataclass(frozen=True)
 class Change:
-    """What gives a database a property that it should have, or takes one that it should not have.
+    """A change that gives a database a property that it should have, or removes one that it should not have.
 
     :param sql: empty where nothing changes the property of a database that exists.
     :param text: how it differs; without values that may be secret.
@@ -113,7 +113,7 @@ def without(properties: Iterable[Property], *kinds: str) -> Properties:
 
 
 def locale_text(properties: Iterable[Property]) -> str:
-    """Return the encoding and locale of a database in words."""
+    """Return the encoding and locale of a database as text."""
     known = sorted((each for each in properties if each.kind in LOCALE), key=lambda each: LOCALE.index(each.kind))
     return ", ".join(f"{each.kind} {each.value}" for each in known)
 
@@ -197,7 +197,7 @@ def _key(each: Property) -> tuple[str, str, str]:
 
 
 def _means_the_same(one: Property, other: Property | None) -> bool:
-    """Whether two names of an ICU locale mean the same: since 16, servers rewrite them as language tags."""
+    """Return whether two names of an ICU locale mean the same: since 16, servers rewrite them as language tags."""
     return other is not None and one.kind == "locale" and _tag(one.value) == _tag(other.value)
 
 
@@ -255,7 +255,7 @@ def _grantee(each: Property, owner: str) -> str:
 
 
 def _difference(each: Property, before: Property | None, after: Property | None) -> str:
-    """Return in words what a property is, and what it should be."""
+    """Return as text what a property is, and what it should be."""
     name = f" {each.name}" if each.name else ""
     role = f" of role {each.role}" if each.role else " of everybody" if each.kind == "right" else ""
     what = f"{each.kind}{name}{role}"
@@ -266,7 +266,7 @@ def _difference(each: Property, before: Property | None, after: Property | None)
 
 
 def may_be_secret(each: Property) -> bool:
-    """Whether a setting is one that an application made up, which some keep their keys in."""
+    """Return whether a setting is one that an application made up, which some keep their keys in."""
     return each.kind == "setting" and "." in each.name
 
 

@@ -1,4 +1,4 @@
-"""What a PostgreSQL dump holds, read from its own stream while it passes.
+"""Contents of a PostgreSQL dump, read from its own stream while it passes.
 
 The rules, whose version a manifest says:
 

@@ -109,7 +109,7 @@ OWN_SESSIONS_ENDED = (
 
 
 class Taker(NamedTuple):
-    """What a server could make of a database.
+    """The ability of a server to take a database.
 
     :param version: as in 150004.
     :param extensions: that it could make.
@@ -124,7 +124,7 @@ class Taker(NamedTuple):
 
 @dataclass
 class _Wish:
-    """What a database that is being filled should become.
+    """Properties that a database being filled should get.
 
     :param wanted: its properties.
     :param owner: who owns it where its owner cannot; the restore login when empty.
@@ -168,7 +168,7 @@ class PostgreSQL:
         return found | {name: not self._is_vacant(name, name in unfinished) for name in asked if name in found}
 
     def _is_vacant(self, database: str, is_marked: bool) -> bool:
-        """Whether a database holds nothing to lose, as far as this login may look.
+        """Return whether a database holds nothing to lose, as far as this login may look.
 
         A mark is a comment, which every owner of a database may make: what is there must be that of a load as well.
         """
@@ -593,7 +593,7 @@ def _watch(session: Connection[Any], database: str) -> Watch:
 
 @dataclass(frozen=True)
 class _Passed:
-    """What passed on its way from the client."""
+    """Facts of the dump noted as it arrives from the client."""
 
     digest: DumpDigest
     limits: tuple[Limit, ...]
@@ -860,7 +860,7 @@ def _apply(session: Connection[Any], database: str, wish: _Wish, kinds: Collecti
 
 
 def _may_act_as(session: Connection[Any], owner: str) -> bool:
-    """Whether this user could still rename and drop what it gives to a role; what is no role, the server refuses."""
+    """Return whether this user could still rename and drop what it gives to a role; servers refuse unknown roles."""
     query = "SELECT pg_has_role(oid, 'USAGE') OR NOT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = %s"
     return session.execute(query, [owner]).fetchone() != (False,)
 

@@ -159,7 +159,7 @@ def configured(session: Connection[Any], role: str) -> list[Configured]:
 
 
 def _fits(extension: Extension, known: Available) -> bool:
-    """Whether an extension may be put into its schema: into the server's own, only what belongs nowhere else."""
+    """Return whether an extension may be put into its schema: into the server's own, only what belongs nowhere else."""
     return extension.schema == known.schema if known.schema else not extension.schema.startswith(SYSTEM)
 
 

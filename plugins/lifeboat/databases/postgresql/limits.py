@@ -1,4 +1,4 @@
-"""What a restore of a PostgreSQL dump will not bring back, or not at all, as the server's catalog tells.
+"""Limits of a PostgreSQL dump, from the server's catalog: what a restore will not bring back, or not exactly.
 
 Restores refuse superusers, because code in a dump would run as one. So what only superusers make is loaded by hand, or
 left out where the dump loads without it. And the server of the restore connection may lack what the database had: it is
@@ -178,7 +178,7 @@ def meant_by(session: Connection[Any]) -> Meant:
 
 
 def may_restore(session: Connection[Any]) -> bool:
-    """Whether a login could restore to the server that it backs up, as far as a database goes."""
+    """Return whether a login could restore to the server that it backs up, as far as a database goes."""
     return session.execute(_MAY_RESTORE).fetchone() == (True,)
 
 

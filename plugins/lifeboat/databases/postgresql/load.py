@@ -221,7 +221,7 @@ class _Loading:
             self._take_in_order(unvalidated(statement) if foreign_key(statement) in self._unchecked else statement)
 
     def _is_left_out(self, statement: Statement) -> bool:
-        """Whether a restore of one table does without: it would need, or bring, the rows of others."""
+        """Return whether a restore of one table does without: it would need, or bring, the rows of others."""
         return (
             is_foreign_key(statement)
             or statement.kind in ("refresh", "large object")

@@ -124,7 +124,7 @@ def quoted(name: str) -> str:
 
 @dataclass
 class Role:
-    """Who loads.
+    """The role that loads a dump.
 
     :param server: with its login.
     :param own: the restore login.
@@ -153,7 +153,7 @@ class Role:
 
     @property
     def is_own(self) -> bool:
-        """Whether the restore login loads by itself."""
+        """Return whether the restore login loads by itself."""
         return self.server.user == self.own
 
     def keeps(self, statement: Statement) -> bool:
@@ -188,7 +188,7 @@ class Role:
             self.noted.append(statement.sql)
 
     def does_without(self, statement: Statement) -> bool:
-        """Whether a statement makes what is there already, or fills what the role may not; such rows are counted."""
+        """Return whether a statement makes what exists, or fills what the role may not; such rows are counted."""
         if statement.kind == "schema":
             return statement.sql.startswith(b"CREATE") and unquoted(statement.name) in self.schemas
         if statement.kind in ("rows", "sequence") and statement.name in self.closed:

@@ -1,4 +1,4 @@
-"""What loads do on a session of PostgreSQL: many statements in one exchange with the server, and which errors count."""
+"""Sessions of loads on PostgreSQL: many statements in one exchange with the server, and which errors count."""
 
 from __future__ import annotations
 

@@ -404,7 +404,7 @@ def _with_sorted_items(sql: bytes) -> bytes:
 
 
 def is_foreign_key(statement: Statement) -> bool:
-    """Whether a statement makes a table depend on the rows of another."""
+    """Return whether a statement makes a table depend on the rows of another."""
     return bool(foreign_key(statement))
 
 
@@ -420,12 +420,12 @@ def unvalidated(statement: Statement) -> Statement:
 
 
 def forces_row_security(statement: Statement) -> bool:
-    """Whether a statement hides rows of a table from its owner, too."""
+    """Return whether a statement hides rows of a table from its owner, too."""
     return statement.kind == "table" and statement.sql.endswith(_FORCED)
 
 
 def is_heir(statement: Statement) -> bool:
-    """Whether a statement makes a table that inherits: a reload puts its parents' columns first."""
+    """Return whether a statement makes a table that inherits: a reload puts its parents' columns first."""
     return statement.kind == "table" and statement.sql.startswith(b"CREATE") and bool(_HEIR.search(statement.sql))
 
 
@@ -468,12 +468,12 @@ def _put_below(statement: Statement) -> Iterator[tuple[str, str]]:
 
 
 def is_key(statement: Statement) -> bool:
-    """Whether a statement builds an index of one table, and depends on nothing but its rows."""
+    """Return whether a statement builds an index of one table, and depends on nothing but its rows."""
     return statement.kind in ("table", "index") and bool(_KEY.match(statement.sql))
 
 
 def calls_functions(statement: Statement) -> bool:
-    """Whether functions of the dump say which values a table or a domain may have: they may look at other tables."""
+    """Return whether functions of the dump check the values of a table or a domain: they may read other tables."""
     return (
         statement.kind in ("table", "domain")
         and bool(_COMPUTES.search(statement.sql))

@@ -1,4 +1,4 @@
-"""What an application brings to its SQLite databases, and a file lacks without it: collations, functions, modules.
+"""Parts of a SQLite database that only its application provides: collations, functions, modules.
 
 Found by making everything that a database holds once more, in memory and without a row, as a restore would.
 """
