@@ -204,9 +204,15 @@ def test_encryption_none_stores_in_the_clear(project: Configure, shop: str, tmp_
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["backup", "database", "Shopp"], "There is no application 'Shopp' in the settings. Hint: Known: Shop."),
-        (["backup", "database", "--database", "x"], "Application 'Shop' has no database 'x'. Hint: Known: shop."),
-        (["backup", "database", "-d", "x"], "has no destination 'x'. Hint: Known: disk, offsite."),
+        (
+            ["backup", "database", "Shopp"],
+            "There is no application 'Shopp' in the settings. Hint: Did you mean one of: Shop?",
+        ),
+        (
+            ["backup", "database", "--database", "x"],
+            "Application 'Shop' has no database 'x'. Hint: Did you mean one of: shop?",
+        ),
+        (["backup", "database", "-d", "x"], "has no destination 'x'. Hint: Did you mean one of: disk, offsite?"),
         (["verify", "nonsense"], "'nonsense' is neither a file nor the key of an archive."),
         (["list", "-d", "moon"], "There is no destination 'moon'"),
         (["backup", "application"], "No application in the settings has files."),
@@ -358,7 +364,7 @@ def test_check(project: Configure, s3: S3, shop: str, tmp_path: Path, monkeypatc
     assert empty["verdict"] == "unhealthy"
     (made,) = answer("backup", "database")
     assert answer("check", "--deep")["verdict"] == "healthy"
-    assert "All in all: healthy." in lifeboat("check", "Shop").stdout
+    assert "Overall: healthy." in lifeboat("check", "Shop").stdout
     path = tmp_path / "disk" / made["key"]
     content = bytearray(path.read_bytes())
     content[100] ^= 1

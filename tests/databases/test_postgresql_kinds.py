@@ -550,7 +550,7 @@ def test_row_level_security_that_binds_owners_comes_back(pg: PostgreSQL) -> None
         assert pg.run("SELECT a FROM seen", place) == "1\n"
         pg.run("ALTER TABLE u NO FORCE ROW LEVEL SECURITY", place)
         (difference,) = comparison.differences(dump, loading.read_back(place, ()))
-        assert str(difference) == "table 'u' is defined otherwise"
+        assert str(difference) == "table 'u' has a different definition"
 
 
 def test_large_objects_of_others_are_read_by_members_of_their_owner(pg: PostgreSQL) -> None:

@@ -270,10 +270,10 @@ def test_what_does_not_restore_to_what_was_captured_is_neither_proven_nor_put_in
     [
         (b"(9,1,NULL),\n", b"", "table 'page_views' has 6 rows, and had 7"),
         (b"(9,1,NULL),\n", b"(9,1.0,NULL),\n", "table 'page_views' holds other data in its 7 rows"),
-        (b"x; y", b"x; z", "table 'orders' is defined otherwise"),
-        (b"user_version=7", b"user_version=8", "pragma 'user_version' is defined otherwise"),
-        (b"VALUES('users',5)", b"VALUES('users',4)", "sequence 'users' is defined otherwise"),
-        (b"WHERE total > 5", b"WHERE total > 6", "index 'orders_user' is defined otherwise"),
+        (b"x; y", b"x; z", "table 'orders' has a different definition"),
+        (b"user_version=7", b"user_version=8", "pragma 'user_version' has a different definition"),
+        (b"VALUES('users',5)", b"VALUES('users',4)", "sequence 'users' has a different definition"),
+        (b"WHERE total > 5", b"WHERE total > 6", "index 'orders_user' has a different definition"),
         (b"CREATE VIEW totals", b"CREATE VIEW sums", "view 'totals' is missing; view 'sums' was not captured"),
     ],
 )

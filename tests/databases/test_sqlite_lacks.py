@@ -221,7 +221,7 @@ def test_the_layout_of_a_file_comes_back(engine: Engine, path: Path, layout: tup
         copy.unlink()
         changed = [str(each) for each in comparison.differences(dump, reload(engine, text.replace(old, new)))]
         name = old.split(b"=")[0].decode()
-        assert changed == ([f"pragma {name!r} is defined otherwise"] if old in text else [])
+        assert changed == ([f"pragma {name!r} has a different definition"] if old in text else [])
 
 
 @pytest.mark.parametrize(("mode", "waited"), [("delete", True), ("wal", False)])

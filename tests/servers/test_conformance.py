@@ -71,7 +71,7 @@ def test_a_database_is_restored_beside_the_original_and_proven(whole: Subject) -
     assert differing(whole.fingerprint(NAME), after) == {}, "the original is left alone"
     proven = rehearse(key)
     assert proven["result"] == "proven"
-    assert not [note for note in proven["notes"] if "worded otherwise" in note]
+    assert not [note for note in proven["notes"] if "in wording on server" in note]
     assert proven["compared"]["tables"] == done.compared
     assert whole.databases() == {NAME, BYSTANDER, done.schema}
 

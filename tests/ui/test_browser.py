@@ -185,7 +185,7 @@ def test_another_policy_changes_the_plan_and_nothing_else(site: Site, visit: Ope
     frame = visited.frame
     plan = frame.locator("#tonight article[aria-label=local]")
     expect(plan).to_contain_text("Deletes nothing")
-    frame.get_by_text("What if the policy were another?").click()
+    frame.get_by_text("Try a different policy").click()
     frame.get_by_label("All, for days").fill("1")
     for label in ("Then daily, for days", "Then weekly, for weeks", "Then monthly, for months"):
         frame.get_by_label(label).fill("0")
@@ -206,7 +206,7 @@ def test_filters_choose_what_is_listed(visit: Open) -> None:
     frame = visit("viewer").frame
     expect(archives(frame)).to_have_text("5 archives, newest first")
     frame.get_by_label("Proven to restore").select_option("Proven")
-    expect(frame.get_by_text("There is no such archive.")).to_be_visible()
+    expect(frame.get_by_text("No matching archives.")).to_be_visible()
     frame.get_by_label("Proven to restore").select_option("All")
     expect(archives(frame)).to_have_text("5 archives, newest first")
 

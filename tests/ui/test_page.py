@@ -334,7 +334,7 @@ def test_the_plan_is_made_for_the_time_of_the_clean_up(project: Configure, login
     tonight = datetime.now(UTC) + timedelta(hours=6)
     assert "Deletes <strong>nothing</strong>" in served(client, "plans/disk")
     assert "Deletes <strong>1 archive</strong>" in served(client, "plans/disk", at=tonight.isoformat())
-    assert "become free" in served(client, "answers", at=tonight.isoformat())
+    assert "Frees " in served(client, "answers", at=tonight.isoformat())
     assert "No clean-up is due." in served(client, "answers")
     for senseless in ("2000-01-01T00:00:00Z", "9999-01-01T00:00:00Z", tonight.replace(tzinfo=None).isoformat()):
         assert "Deletes <strong>nothing</strong>" in served(client, "plans/disk", at=senseless)

@@ -229,13 +229,13 @@ def test_what_will_tonight_delete(settings: Settings) -> None:
         answer = answered(settings, *readings, tonight=at).answers[2]
         return answer.headline, answer.text
 
-    assert told(*old) == ("1 archive", "2.0 MiB become free at 03:00 UTC.")
+    assert told(*old) == ("1 archive", "Frees 2.0 MiB at 03:00 UTC.")
     assert told(*old, at=None) == ("Nothing", "No clean-up is due. One would delete 1 archive.")
     assert told(reading("disk", *objects(0.5))) == ("Nothing", "Everything stays.")
     held = reading("disk", *objects(2, 3000))
     told_held = "Held where the newest archive is too old: Shop."
     assert told(held) == ("Nothing", f"Everything stays. {told_held}")
-    assert told(held, old[1]) == ("1 archive", f"1.0 MiB become free at 03:00 UTC. {told_held}")
+    assert told(held, old[1]) == ("1 archive", f"Frees 1.0 MiB at 03:00 UTC. {told_held}")
 
 
 def test_how_do_i_get_it_back(settings: Settings) -> None:
@@ -247,7 +247,7 @@ def test_how_do_i_get_it_back(settings: Settings) -> None:
 
     assert told() == ("Unproven", "No restore has been rehearsed yet: run a drill.", "degraded")
     older, newer = (Proof("a", NOW - age * DAY, timedelta(seconds=age + 1)) for age in (9, 3))
-    assert told(older) == ("In 10 s", "Shop takes longest, as a drill measured 9 days ago.", "healthy")
+    assert told(older) == ("In 10 s", "Slowest measured restore: Shop, 9 days ago.", "healthy")
     assert told(newer, older)[0] == "In 10 s", "the slowest counts"
     assert told(replace(newer, error="it is forged"))[::2] == ("Unproven", "unhealthy")
 
@@ -271,11 +271,11 @@ def test_getting_it_back_is_as_sure_as_the_least_proven_application(project: Con
 
     assert told(Shop=(1, 2), Books=(3, 7), Music=(2, 1)) == (
         "In 7 min 0 s",
-        "Books takes longest, as a drill measured 3 days ago.",
+        "Slowest measured restore: Books, 3 days ago.",
         "healthy",
     )
     assert told(Shop=(1, 2))[1:] == (
-        "Shop takes longest, as a drill measured 24 hours ago. Unproven, in part or whole: 2 of 3 applications.",
+        "Slowest measured restore: Shop, 24 hours ago. Not fully tested: 2 of 3 applications.",
         "unhealthy",
     )
     assert told(Shop=(1, 2), Books=(3, 61), Music=(2, 1))[::2] == ("In 1 h 1 min", "unhealthy")

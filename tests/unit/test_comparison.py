@@ -48,11 +48,11 @@ def test_the_same_is_the_same() -> None:
         ({"tables": (ORDERS,)}, "table 'log' is missing"),
         ({"tables": (ORDERS, replace(LOG, rows=1))}, "table 'log' has 1 row, and had 2"),
         ({"tables": (replace(ORDERS, sha256="b"), LOG)}, "table 'orders' holds other data in its 3 rows"),
-        ({"tables": (replace(ORDERS, definition_sha256="b"), LOG)}, "table 'orders' is defined otherwise"),
+        ({"tables": (replace(ORDERS, definition_sha256="b"), LOG)}, "table 'orders' has a different definition"),
         ({"tables": (ORDERS, LOG, replace(LOG, name="new"))}, "table 'new' was not captured"),
         ({"objects": ()}, "view 'totals' is missing"),
         ({"objects": (replace(VIEW, kind="trigger"), VIEW)}, "trigger 'totals' was not captured"),
-        ({"objects": (replace(VIEW, definition_sha256="b"),)}, "view 'totals' is defined otherwise"),
+        ({"objects": (replace(VIEW, definition_sha256="b"),)}, "view 'totals' has a different definition"),
     ],
 )
 def test_every_difference_is_named(changes: dict[str, Any], said: str) -> None:
@@ -62,7 +62,7 @@ def test_every_difference_is_named(changes: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize("server", ["11.4.2-MariaDB", "10.11.0-MySQL", "8.0.36-MySQL"])
 def test_another_server_may_word_a_definition_otherwise_but_never_hold_other_data(server: str) -> None:
     worded = (replace(ORDERS, definition_sha256="b"), LOG)
-    assert found(server=server, tables=worded) == [("table 'orders' is defined otherwise", False)]
+    assert found(server=server, tables=worded) == [("table 'orders' has a different definition", False)]
     assert found(server=server, tables=(replace(ORDERS, sha256="b"), LOG))[0][1]
     assert found(server="10.11.14-MariaDB", tables=worded)[0][1]
 

@@ -190,8 +190,8 @@ LAST = "databases: [{name: blog, connection: blog_db}]"
         (LAST, f"{LAST}\n5: x", "5: must be text; put it in quotes"),
         ("  Blog:", '  "a\\nb":', "applications.a\\u000ab: must not hold slashes, backslashes or control characters"),
         # values that cannot be
-        (LAST, f"{LAST}\ndrill: {{schedule: '61 5 1 1 *'}}", "schedule: no clock ever shows this cron expression"),
-        (LAST, f"{LAST}\ndrill: {{schedule: '0 0 30 2 *'}}", "schedule: no clock ever shows this cron expression"),
+        (LAST, f"{LAST}\ndrill: {{schedule: '61 5 1 1 *'}}", "schedule: this cron expression never matches a date"),
+        (LAST, f"{LAST}\ndrill: {{schedule: '0 0 30 2 *'}}", "schedule: this cron expression never matches a date"),
         (LAST, f"{LAST}\ndrill: {{schedule: '@daily'}}", "schedule: must be a cron expression of five fields"),
         (
             "bucket: backups",
@@ -276,7 +276,7 @@ def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
 def test_unknown_choices_name_the_known_ones(tmp_path: Path, chosen: dict[str, str]) -> None:
     settings = load(tmp_path, GOOD)
     for method, name in chosen.items():
-        with pytest.raises(SettingsError, match=r"has no .*Known: "):
+        with pytest.raises(SettingsError, match=r"has no .*Did you mean one of: "):
             getattr(settings, method)("Shop", (name,))
 
 

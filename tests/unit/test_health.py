@@ -57,9 +57,9 @@ SECOND = 1 / 86400
         (listing((-300 * SECOND, 5)), {}, {}),
         (listing((-301 * SECOND, 5), (0.5, 5)), {}, {"clock": "degraded"}),
         (listing((0, MEGABYTE)), {"max_storage_megabytes": 1}, {}),
-        (listing((0, MEGABYTE + 1)), {"max_storage_megabytes": 1}, {"storage": "unhealthy: 1.0 MiB are stored, more"}),
+        (listing((0, MEGABYTE + 1)), {"max_storage_megabytes": 1}, {"storage": "unhealthy: 1.0 MiB stored, more"}),
         (listing((0, 20), (1, 100), (2, 100)), {}, {}),
-        (listing((0, 19), (1, 100), (2, 100)), {}, {"database size": "degraded: the newest database archive has 19 B"}),
+        (listing((0, 19), (1, 100), (2, 100)), {}, {"database size": "degraded: the newest database archive is 19 B"}),
         (listing((0, 500), (1, 100), (2, 100)), {}, {}),
         (listing((0, 501), (1, 100), (2, 100)), {}, {"database size": "degraded"}),
         (listing((0, 501), (1, 100), (2, 100)), {"size_factor": None}, {}),
@@ -102,7 +102,7 @@ def test_findings(objects: list[StoredObject], limits: dict[str, Any], expected:
         (
             Proof("key", NOW + HOUR, HOUR),
             {"longest_proof_age": DAY},
-            {"database proof": "degraded: the newest database proof is dated in the future: some clock is wrong"},
+            {"database proof": "degraded: the newest database proof is dated in the future (clock skew)"},
         ),
     ],
 )

@@ -83,7 +83,7 @@ def test_an_archive_dated_in_the_future_is_not_the_latest() -> None:
         (
             RestoreRequest("Shop", "2026-01-01"),
             RestoreError,
-            "captured until 2026-01-01; the oldest is of 2026-11-23 11:00",
+            "captured at or before 2026-01-01; the oldest is of 2026-11-23 11:00",
         ),
         (RestoreRequest("Shop", archive(2).key), RestoreError, "is not published at disk"),
         (RestoreRequest("Blog"), RestoreError, "No archive of 'Blog' is published at disk."),
@@ -194,8 +194,8 @@ def test_a_plan_travels_as_json() -> None:
     ("wishes", "around", "said"),
     [
         ({"into": "stock", "databases": ("shop",)}, {}, "has a database 'stock' already, and nothing is overwritten"),
-        ({"overwrite": ("shopp",)}, {}, "'shopp' was typed to be overwritten, and is nothing that this restore"),
-        ({"overwrite": ("Shop",)}, {}, "'Shop' was typed to be overwritten, and is nothing"),
+        ({"overwrite": ("shopp",)}, {}, "'shopp' was confirmed for overwriting, but this restore does not write it"),
+        ({"overwrite": ("Shop",)}, {}, "'Shop' was confirmed for overwriting, but this restore does not write it"),
         ({"overwrite": ("x",), "files": True}, {}, "It could be: Shop, shop, stock."),
         ({"into": "x"}, {}, "A new name is for one database, and several are restored."),
         ({"into": "x/y", "databases": ("shop",)}, {}, "'x/y' is not a valid name for a schema"),

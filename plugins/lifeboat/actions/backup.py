@@ -173,9 +173,9 @@ def pack_archive(
 ) -> PackedArchive:
     """Pack the staged dumps, and an application's files, into one staged archive.
 
-    :param databases: names of the databases whose dumps belong into it.
+    :param databases: names of the databases whose dumps belong in it.
     :param password: encrypts the archive; None leaves it open.
-    :param selection: which files belong into it.
+    :param selection: which files belong in it.
     :raises StagingError: a dump is not there, or there is no space.
     :raises FilesError: the files cannot be captured.
     """
@@ -283,6 +283,6 @@ def _copies(
             log.warning("Cannot take %s from there: %s", packed.key, error)
             continue
         if marker and marker["archive"]["sha256"] == packed.sha256:
-            log.info("Taking %s from %s: staging has it no more.", packed.key, other)
+            log.info("Taking %s from %s: no longer in staging.", packed.key, other)
             yield marker, other.source(packed.key)
     raise gone

@@ -188,7 +188,7 @@ def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[s
 def newest_archive(site: Site, application: str, kind: Kind, now: datetime, *, proven: bool) -> Archive | None:
     """Return an application's newest archive of a kind at any destination that can be read, or None.
 
-    :param now: what is dated later is left out: some clock is wrong, so its date says nothing about its age.
+    :param now: archives dated later are left out: with clock skew, their date says nothing about their age.
     :param proven: only archives with an authentic proof.
     :raises StorageError: no destination can be read.
     """

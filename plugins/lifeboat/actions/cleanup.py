@@ -292,7 +292,7 @@ def _delete_archives(
         if decision is None:
             continue  # an earlier try deleted it
         if decision.action == "keep":
-            cleaned.left[key] = f"it is to be kept now: {decision.reason}"
+            cleaned.left[key] = f"retention now keeps it: {decision.reason}"
         elif decision.archive.size != size:
             cleaned.left[key] = "it changed since the plan was made"
         else:

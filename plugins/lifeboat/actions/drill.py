@@ -234,8 +234,8 @@ def _note_database(
     for difference in found:
         log.warning("%s: %s, on a server of version %s.", captured.database, difference, restored.server)
     if found:
-        definitions = plural(len(found), "definition is", "definitions are")
-        rehearsal.notes.append(f"{definitions} worded otherwise by server {restored.server}")
+        definitions = plural(len(found), "definition differs", "definitions differ")
+        rehearsal.notes.append(f"{definitions} in wording on server {restored.server}")
     rehearsal.notes += [f"not restored exactly: {kind}" for kind in count_limits(captured.inexact)]
     for each in missed:
         log.warning("%s: not proven, a restore to this server would miss it: %s.", captured.database, each.text)

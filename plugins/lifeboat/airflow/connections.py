@@ -175,7 +175,7 @@ def _mysql(connection_id: str, connection: Any, taker: Callable[[Iterable[str]],
     extra = _extra(connection_id, connection)
     if (mode := extra.get("ssl_mode")) and str(mode).upper() not in TLS_MODES:
         raise SettingsError(
-            f"The extra 'ssl_mode' of Airflow connection {connection_id!r} is none that there is.",
+            f"Airflow connection {connection_id!r} has an unknown ssl_mode {str(mode)!r}.",
             f"Set it to one of {', '.join(TLS_MODES)}.",
         )
     files = _tls_files(connection_id, extra.get("ssl") or {})
@@ -425,7 +425,7 @@ def _s3_client(connection_id: str, used_for: str) -> Any:
         client: Any = S3Hook(aws_conn_id=connection_id).get_conn()
     except Exception as error:  # whatever a wrong extra makes of boto3
         raise SettingsError(
-            f"Airflow connection {connection_id!r} makes no S3 client: {type(error).__name__}.",
+            f"Airflow connection {connection_id!r} cannot be used to create an S3 client: {type(error).__name__}.",
             "Look at its extras: endpoint_url begins with https://, config_kwargs is an object.",
         ) from error
     if "@" in client.meta.endpoint_url:

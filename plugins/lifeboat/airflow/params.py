@@ -88,7 +88,7 @@ def restore_params(settings: Settings, *, files: bool) -> dict[str, Param]:
             title="Archive",
             minLength=1,
             description="'latest', a key, or a time as in 2026-11-23T12:00"
-            f" ({settings.timezone}): the newest archive captured until then.",
+            f" ({settings.timezone}): the newest archive captured at or before that time.",
         ),
         "destination": _choice(
             "Read from", "Where to take the archive from.", [ANY_DESTINATION, *settings.destinations]
@@ -143,7 +143,7 @@ def _comparison() -> dict[str, Param]:
             "Compare afterwards", "Dump what was restored and compare it with what was captured.", on=True
         ),
         "sequential": _switch(
-            "Use the stock client", "Load with plain mysql or psql: slower, over one connection.", on=False
+            "Use the stock client", "Load with the plain mysql client: slower, over a single connection.", on=False
         ),
     }
 

@@ -31,7 +31,9 @@ def options(
     settings: Annotated[
         Path | None, typer.Option("--config", help="The settings file. Default: what LIFEBOAT_CONFIG names.")
     ] = None,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Keep standard output for the answer."""
     terminal.keep_for_answers()

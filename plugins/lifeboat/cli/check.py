@@ -48,7 +48,7 @@ def check_health(
     if as_json:
         terminal.print_json({"verdict": verdict, "findings": [asdict(finding) for finding in findings]})
     else:
-        terminal.print_lines([*check.report(findings), f"All in all: {verdict}."])
+        terminal.print_lines([*check.report(findings), f"Overall: {verdict}."])
     if verdict != "healthy":
         raise typer.Exit(FINDING)
 

@@ -33,7 +33,9 @@ def init(
     wanted = site.settings.destinations
     if destination is not None:
         if destination not in wanted:
-            raise SettingsError(f"There is no destination {destination!r}.", f"Known: {', '.join(wanted)}.")
+            raise SettingsError(
+                f"There is no destination {destination!r}.", f"Did you mean one of: {', '.join(wanted)}?"
+            )
         wanted = {destination: wanted[destination]}
     ready, failures = site.ready_destinations(wanted)
     prepared: list[dict[str, Any]] = []

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 restore_app = typer.Typer(
-    no_args_is_help=True, help="Restore from an archive, beside what exists unless told otherwise."
+    no_args_is_help=True, help="Restore from an archive, next to existing data unless --overwrite is given."
 )
 app.add_typer(restore_app, name="restore")
 
@@ -30,7 +30,8 @@ OneApplication = Annotated[
 ArchiveChoice = Annotated[
     str,
     typer.Option(
-        "--archive", help="'latest', a key, or a time as in 2026-11-23T12:00: the newest that was captured until then."
+        "--archive",
+        help="'latest', a key, or a time as in 2026-11-23T12:00: the newest archive captured at or before that time.",
     ),
 ]
 OneDestination = Annotated[
@@ -39,7 +40,9 @@ OneDestination = Annotated[
 NoCompare = Annotated[
     bool, typer.Option("--no-compare", help="Do not compare what was restored with what was captured.")
 ]
-Sequential = Annotated[bool, typer.Option("--sequential", help="Load by the stock client, over one connection.")]
+Sequential = Annotated[
+    bool, typer.Option("--sequential", help="Load with the plain mysql client (slower, single connection).")
+]
 
 
 @restore_app.command("database")

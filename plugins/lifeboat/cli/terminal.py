@@ -99,7 +99,9 @@ def applications_and_destinations(
     names = [application] if application is not None else list(site.settings.applications)
     known = {name: kept for each in names for name, kept in site.settings.destinations_of(each).items()}
     if unknown := sorted(set(chosen) - set(known)):
-        raise SettingsError(f"There is no destination {unknown[0]!r} here.", f"Known: {', '.join(known)}.")
+        raise SettingsError(
+            f"There is no destination {unknown[0]!r} here.", f"Did you mean one of: {', '.join(known)}?"
+        )
     return names, {name: kept for name, kept in known.items() if not chosen or name in chosen}
 
 

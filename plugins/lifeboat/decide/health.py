@@ -107,7 +107,7 @@ def check(application: str, destination: str, found: Catalog, limits: Limits, no
         findings.append(_vanished([archive.key for archive in gone]))
     if early := len(archives) - len(present):
         dated = plural(early, "archive is", "archives are")
-        findings.append(("clock", "degraded", f"{dated} dated in the future: some clock is wrong"))
+        findings.append(("clock", "degraded", f"{dated} dated in the future (clock skew)"))
     findings += _proofs(application, present, found, limits, now)
     findings += _limits(application, found, limits.known_limits)
     return [Finding(application, destination, *finding) for finding in findings]
@@ -128,8 +128,8 @@ def compare(
         best = max(arrived, default=None)
         for name, here in times.items():
             if best is not None and (not here or here[0] < best):
-                newest = f"of {_when(here[0])}" if here else "missing"
-                text = f"its newest {kind} archive is {newest}, while another destination has that of {_when(best)}"
+                newest = f"from {_when(here[0])}" if here else "missing"
+                text = f"its newest {kind} archive is {newest}; another destination has one from {_when(best)}"
                 findings.append(Finding(application, name, "same newest", "degraded", text))
             elsewhere = {time for other in times.values() for time in other if ARRIVING <= now - time < all_kept}
             if gaps := _gaps(here, elsewhere):
@@ -197,7 +197,7 @@ def _size(archives: Sequence[Archive], factor: float) -> tuple[str, Verdict, str
     if not before:
         return name, "healthy", f"{size_text(newest.size)}, the first {newest.kind} archive"
     usual = statistics.median(archive.size for archive in before[:COMPARED])
-    text = f"the newest {newest.kind} archive has {size_text(newest.size)}, usual are {size_text(usual)}"
+    text = f"the newest {newest.kind} archive is {size_text(newest.size)} (usually {size_text(usual)})"
     odd = newest.size * factor < usual or newest.size > usual * factor
     return name, "degraded" if odd else "healthy", text
 
@@ -205,8 +205,8 @@ def _size(archives: Sequence[Archive], factor: float) -> tuple[str, Verdict, str
 def _storage(archives: Iterable[Archive], limit: int | None) -> tuple[str, Verdict, str]:
     total = sum(archive.size for archive in archives)
     if limit is not None and total > limit * MEGABYTE:
-        return "storage", "unhealthy", f"{size_text(total)} are stored, more than {size_text(limit * MEGABYTE)}"
-    return "storage", "healthy", f"{size_text(total)} are stored"
+        return "storage", "unhealthy", f"{size_text(total)} stored, more than {size_text(limit * MEGABYTE)}"
+    return "storage", "healthy", f"{size_text(total)} stored"
 
 
 def _unfinished(unfinished: Mapping[str, datetime], now: datetime) -> tuple[str, Verdict, str]:
@@ -271,7 +271,7 @@ def _proofs(
             continue
         age = now - proof.proven_at
         if age < -SKEW:
-            yield f"{kind} proof", "degraded", f"the newest {kind} proof is dated in the future: some clock is wrong"
+            yield f"{kind} proof", "degraded", f"the newest {kind} proof is dated in the future (clock skew)"
             continue
         age = max(age, timedelta())
         old = asked is not None and age > asked

@@ -32,7 +32,7 @@ _LEGACY_DUMP = re.compile(rf"(?:.*/)?{DUMPS}/[a-z]+-(?P<database>[^/]+?)\.(?:sql
 class RestoreRequest:
     """What somebody asks to be restored.
 
-    :param archive: ``latest``, a key, or a time in ISO 8601: the newest that was captured until then.
+    :param archive: ``latest``, a key, or a time in ISO 8601: the newest archive captured at or before it.
     :param destination: where to take it from; any when empty.
     :param databases: names; all that the archive holds when empty.
     :param table: only this table of the one database.
@@ -234,7 +234,7 @@ def _nothing_fits(
             f" by their key, as in {newest.key}."
         )
     oldest = min(ours)
-    until = f"captured until {request.archive}; the oldest is of {oldest:%Y-%m-%d %H:%M:%S} UTC"
+    until = f"captured at or before {request.archive}; the oldest is of {oldest:%Y-%m-%d %H:%M:%S} UTC"
     return f"No archive of {request.application!r} was {until}."
 
 
@@ -304,7 +304,7 @@ def plan(
     if strange := sorted(confirmed - used):
         known = [*([request.application] if request.files else []), *chosen, *filter(None, [request.into])]
         raise SettingsError(
-            f"{strange[0]!r} was typed to be overwritten, and is nothing that this restore would write.",
+            f"{strange[0]!r} was confirmed for overwriting, but this restore does not write it.",
             f"It could be: {', '.join(dict.fromkeys(known))}.",
         )
     captured = archive.captured_at.isoformat()
@@ -429,7 +429,9 @@ def _over(around: Surroundings, path: str, request: RestoreRequest, stamp: str) 
     if around.root is None:
         raise SettingsError(f"The settings name no files of {request.application!r} to overwrite.")
     if request.into:
-        raise SettingsError("A new directory was named, and the application was typed to be overwritten.", "Drop one.")
+        raise SettingsError(
+            "A new directory was named, and the application was confirmed for overwriting.", "Drop one."
+        )
     target = around.root / path if path else around.root
     for own in around.own_directories:
         if own == target or target in own.parents:

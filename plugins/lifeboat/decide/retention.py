@@ -180,7 +180,9 @@ def _by_age(
     """Decide by age about the archives of one application and kind, newest first."""
     future, present = _part(members, now)
     for archive in future:
-        yield Decision(archive, "keep", "future", "captured after now: some clock is wrong; it shields nothing")
+        yield Decision(
+            archive, "keep", "future", "dated in the future (clock skew): kept, but never counts as the newest"
+        )
     if not present:
         return
     newest, *others = present

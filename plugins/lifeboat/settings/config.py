@@ -94,7 +94,7 @@ def _a_schedule(text: str) -> str:
         croniter(text).get_next()  # the 30th of February stops a scheduler
     except ValueError as error:
         reason = str(error).removeprefix(f"[{text}] ")
-        raise ValueError(f"no clock ever shows this cron expression: {reason}; fix its fields") from error
+        raise ValueError(f"this cron expression never matches a date: {reason}; fix its fields") from error
     return text
 
 
@@ -721,7 +721,8 @@ class Settings(_Model):
         """
         if name not in self.applications:
             raise SettingsError(
-                f"There is no application {name!r} in the settings.", f"Known: {', '.join(self.applications)}."
+                f"There is no application {name!r} in the settings.",
+                f"Did you mean one of: {', '.join(self.applications)}?",
             )
         return self.applications[name]
 
@@ -801,7 +802,7 @@ def _refuse_unknown(what: str, chosen: Any, known: Any, application: str) -> Non
     if unknown := sorted(set(chosen) - set(known)):
         raise SettingsError(
             f"Application {application!r} has no {what} {', '.join(map(repr, unknown))}.",
-            f"Known: {', '.join(known)}.",
+            f"Did you mean one of: {', '.join(known)}?",
         )
 
 

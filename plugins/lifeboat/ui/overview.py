@@ -157,7 +157,7 @@ def _what_will_tonight_delete(
         text = f"No clean-up is due. One would delete {deleted}." if keys else "No clean-up is due."
         return Answer(question, "Nothing", text, "unknown", section)
     text = (
-        f"{size_text(freed)} become free at {next_cleanup.astimezone(settings.zone):%H:%M %Z}."
+        f"Frees {size_text(freed)} at {next_cleanup.astimezone(settings.zone):%H:%M %Z}."
         if keys
         else "Everything stays."
     )
@@ -190,7 +190,7 @@ def _how_do_i_get_it_back(
         text = f"No restore has been rehearsed yet: run a drill.{without}"
         return Answer(question, "Unproven", text, tone, section)
     (application, _), slowest = max(proofs.items(), key=lambda item: item[1].recovery)
-    text = f"{application} takes longest, as a drill measured {ago(now - slowest.proven_at)} ago."
+    text = f"Slowest measured restore: {application}, {ago(now - slowest.proven_at)} ago."
     if lacking:
-        text += f" Unproven, in part or whole: {len(lacking)} of {plural(len(settings.applications), 'application')}."
+        text += f" Not fully tested: {len(lacking)} of {plural(len(settings.applications), 'application')}."
     return Answer(question, f"In {duration(slowest.recovery.total_seconds())}", text + without, tone, section)

@@ -18,28 +18,28 @@ log = logger(__name__)
 
 
 def ping(settings: Settings) -> None:
-    """Request the URL of the dead man's switch, which alarms somebody when these requests stop.
+    """Request the heartbeat URL, whose service alerts somebody when these requests stop.
 
-    A failure is only logged, without the URL, which is a secret: the switch notices the missing request.
+    A failure is only logged, without the URL, which is a secret: the service notices the missing request.
     """
     if settings.alerts.dead_man is None:
         return
     try:
         url = url_of(settings.alerts.dead_man)
         with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
-            log.info("The dead man's switch was told that all is well.")
+            log.info("Pinged the heartbeat URL.")
     except LifeboatError as error:
-        log.error("The dead man's switch could not be told: %s", error)
+        log.error("Could not ping the heartbeat URL: %s", error)
     except (OSError, ValueError, HTTPException) as error:
-        log.error("The dead man's switch could not be told: %s.", type(error).__name__)
+        log.error("Could not ping the heartbeat URL: %s.", type(error).__name__)
 
 
 def url_of(connection_id: str) -> str:
-    """Return the URL of the dead man's switch, which is a secret.
+    """Return the heartbeat URL, which is a secret.
 
     :raises SettingsError: the connection is missing, or its password is not a URL.
     """
-    url = str(connections.get(connection_id, "the dead man's switch").password or "")
+    url = str(connections.get(connection_id, "the heartbeat").password or "")
     if urlsplit(url).scheme not in ("http", "https"):
         raise SettingsError(
             f"The password of Airflow connection {connection_id!r} is not a URL.", "Set it to the heartbeat URL."

@@ -159,7 +159,7 @@ def _failure(ti: Any, name: str, run_id: str) -> Failure:
 def last_good(subjects: Sequence[str] = ()) -> tuple[str, ...]:
     """Return when the newest archives of applications were captured, as far as that can be found out in time.
 
-    :param subjects: what failed; only its applications are told of, or all where it names none.
+    :param subjects: limit to applications named in these failures; all if none match.
     """
     settings, now = unreadable.read(), clock.now()
     if isinstance(settings, Unreadable):

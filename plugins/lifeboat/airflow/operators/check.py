@@ -43,7 +43,7 @@ class CheckDestinationOperator(DestinationOperator):
 
 
 class CompareDestinationsOperator(LifeboatOperator):
-    """Compare the destinations with each other, and look at the DAGs; when all is well, tell the dead man's switch.
+    """Compare the destinations with each other, and look at the DAGs; when all is well, ping the heartbeat URL.
 
     :param checks: ids of the tasks that checked the destinations, by destination.
     """

@@ -68,9 +68,9 @@ class RequireFreshBackup(BaseSensorOperator):
         if newest and age is not None and age <= self.max_age:
             self.log.info("The newest %s is %s, %s old.", what, newest.key, age_text(age))
             return True
-        found = f"is {newest.key}, {age_text(age)} old" if newest and age is not None else "does not exist"
-        told = f"The newest {what} {found}; asked for is one of at most {age_text(self.max_age)}."
+        found = f"the newest is {newest.key}, {age_text(age)} old" if newest and age is not None else "there is none"
+        missing = f"No {what} is at most {age_text(self.max_age)} old; {found}."
         if self.wait is None:
-            raise AirflowFailException(told)
-        self.log.info("%s Waiting.", told)
+            raise AirflowFailException(missing)
+        self.log.info("%s Waiting.", missing)
         return False

@@ -13,7 +13,7 @@ async function openForm(button) {
   } catch (error) {
     return tell("unhealthy", `${id}: ${error.message}`);
   }
-  const paused = dag.is_paused ? " It is paused: starting it unpauses it, with its schedule." : "";
+  const paused = dag.is_paused ? " This DAG is paused. Starting it also re-enables its schedule." : "";
   find("#form-text").textContent = `This triggers ${id}.${paused}`;
   const fields = Object.entries(dag.params).map(([name, param]) => field(name, param, chosen[name]));
   const safe = fields.filter((made) => !made.dangerous).map((made) => made.whole);
