@@ -1,11 +1,11 @@
 """
 ### Send a test alert
 
-By hand only: **send** puts one message through every channel that the settings name under `alerts`. The *Backups* page
+Manual only: **send** sends one message through every channel that the settings name under `alerts`. The *Backups* page
 has a button for it; on a worker's shell: `lifeboat alert-test`.
 
-**When it fails**, the reason names the channel, and whichever channel works tells of that, too. What to do: fix the
-connection, or wake whoever should answer there, then trigger it anew; it does not try again by itself.
+**When it fails**, the reason names the channel, and the channels that work report the failure. What to do: fix the
+connection or the service behind it, then trigger the DAG again; it does not retry by itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lifeboat.airflow.task_groups import dag_options
 
 with DAG(
     dag_id="alert_test",
-    description="A test message through every channel of alerts",
+    description="Send a test message through every alert channel",
     schedule=None,
     doc_md=__doc__,
     **dag_options("alerts"),

@@ -1,29 +1,29 @@
 """
-### Back up every application whole: its databases and its files
+### Back up the databases and files of every application
 
 On Sundays at 02:00. For each application with `files` in the settings: **dump** every database in one snapshot, pack
 the dumps and the files into one encrypted **archive**, **upload** it to every destination. An archive counts once its
-marker `<key>.json` stands beside it.
+marker `<key>.json` is stored next to it.
 
-**By hand**: *Trigger* opens a form: one application, some databases, some destinations, a note for the manifest.
-On a worker's shell: `lifeboat backup application`. What would go in, and why the rest would not:
-`lifeboat plan-files APPLICATION`.
+**Manually**: *Trigger* opens a form: one application, some databases, some destinations, a note for the manifest.
+On a worker's shell: `lifeboat backup application`. To list which files would be included,
+and why the others would not: `lifeboat plan-files APPLICATION`.
 
-**Files that change** while they are read, or vanish, do not cost the backup: they are read once more, then named in the
-log of `archive` and in the manifest. `files.on_error: fail` makes them a failure.
+**Files that change** or disappear while they are read do not fail the backup: they are read once more, then listed in
+the log of `archive` and in the manifest. With `files.on_error: fail` they fail the task.
 
-**When it fails**, one Slack message and one email say which task and why. Archives that were published before stay
-whole, and nothing half-done counts. Failed tasks try again three times by themselves; then:
+**When it fails**, one Slack message and one email say which task and why. Archives published earlier are
+unaffected, and partial uploads do not count as backups. Failed tasks are retried three times; then:
 
 | failed | usually | what to do |
 |---|---|---|
-| `prepare_staging` | settings, or staging cannot be written | fix `backup.yaml`; check the disk; clear the task |
+| `prepare_staging` | wrong settings, or staging is not writable | fix `backup.yaml`; check the disk; clear the task |
 | `dump` | login, grants, server down, table altered meanwhile | the log ends with a hint; clear the task |
-| `archive` | root missing, a pattern that matches nothing, staging full | the log says which; fix it; clear the task |
-| any: "is not on …" | workers that do not share staging | README, "Several workers" |
+| `archive` | missing root, a pattern without matches, full staging | the log says which; fix it; clear the task |
+| any: "is not on …" | workers that do not share staging | docs/DEPLOYMENT.md, "Several workers" |
 | `upload` | destination down or full, credentials | clear **only that task**: it stores again without a new dump |
 
-**Backfills** never travel in time: a run of a past date takes a backup only if the newest is older than a week.
+**Backfills** do not create multiple backups: a run for a past date takes one only if the newest is older than a week.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ settings = unreadable.read()
 
 with DAG(
     dag_id="backup_application",
-    description="Databases and files of every application, to every destination",
+    description="Back up databases and files of every application to every destination",
     schedule=backup_schedule(settings, "application", "0 2 * * 0"),
     doc_md=__doc__,
     **dag_options("backup", "application"),

@@ -1,24 +1,24 @@
 """
 ### Delete the archives that the policy no longer keeps
 
-Daily at 03:00. For each destination: **evaluate_retention** reads one listing and prints what is kept and what is
-deleted, each with its reason; **delete_archives** deletes exactly that, as far as a fresh listing still says so.
+Daily at 03:00. For each destination, **evaluate_retention** reads one listing and prints which archives are kept and
+deleted, each with its reason; **delete_archives** deletes those that a fresh listing confirms.
 
 **What is never deleted**: the newest archive of a kind; the newest one with a proof; anything at a destination whose
-newest archive is too old (the plan says *held*); what is locked; what is not ours.
+newest archive is too old (the plan says *held*); locked archives; objects that are not Lifeboat's.
 
-**By hand**: *Trigger* opens a form: a dry run, one application, one destination. On a worker's shell: `lifeboat plan`
+**Manually**: *Trigger* opens a form: a dry run, one application, one destination. On a worker's shell: `lifeboat plan`
 says what would be deleted and why, `lifeboat cleanup` does it.
 
-**When it fails**, one Slack message and one email say which destination and why; the others were cleaned all the same.
-What was deleted before the failure had been named by the plan. Failed tasks try again three times by themselves; then:
+**When it fails**, one Slack message and one email say which destination and why; the other destinations are cleaned
+anyway. Everything deleted before the failure is listed in the plan. Failed tasks are retried three times; then:
 
 | failed | usually | what to do |
 |---|---|---|
 | `evaluate_retention` | destination down, credentials, no right to list | fix it; clear the task |
-| `delete_archives` | no right to delete, destination went down | fix it; clear **both** tasks, which plan anew |
+| `delete_archives` | no right to delete, destination went down | fix it; clear **both** tasks, to make a new plan |
 
-**Backfills** are harmless: a plan is always made for now.
+**Backfills** are harmless: plans are always made for the current time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ settings = unreadable.read()
 
 with DAG(
     dag_id="backup_cleanup",
-    description="What retention no longer keeps, at every destination",
+    description="Delete the archives that retention no longer keeps, at every destination",
     schedule=CronTriggerTimetable("0 3 * * *", timezone=settings.timezone),
     doc_md=__doc__,
     **dag_options("cleanup"),

@@ -2,23 +2,23 @@
 ### Back up the databases of every application
 
 Daily at 01:00. For each application: **dump** every database in one snapshot, pack the dumps into one encrypted
-**archive**, **upload** it to every destination. An archive counts once its marker `<key>.json` stands beside it.
+**archive**, **upload** it to every destination. An archive counts once its marker `<key>.json` is next to it.
 
-**By hand**: *Trigger* opens a form: one application, some databases, some destinations, a note for the manifest.
+**Manually**: *Trigger* opens a form: one application, some databases, some destinations, a note for the manifest.
 On a worker's shell: `lifeboat backup database`. What is stored: `lifeboat list`.
 
-**When it fails**, one Slack message and one email say which task and why. Archives that were published before stay
-whole, and nothing half-done counts. Failed tasks try again three times by themselves; then:
+**When it fails**, one Slack message and one email say which task and why. Archives published earlier are
+unaffected, and partial uploads do not count as backups. Failed tasks are retried three times; then:
 
 | failed | usually | what to do |
 |---|---|---|
-| `prepare_staging` | settings, or staging cannot be written | fix `backup.yaml`; check the disk; clear the task |
+| `prepare_staging` | wrong settings, or staging is not writable | fix `backup.yaml`; check the disk; clear the task |
 | `dump` | login, grants, server down, table altered meanwhile | the log ends with a hint; clear the task |
 | `archive` | no archive password, staging full | set the connection's password; free space; clear the task |
-| any: "is not on …" | workers that do not share staging | README, "Several workers" |
+| any: "is not on …" | workers that do not share staging | docs/DEPLOYMENT.md, "Several workers" |
 | `upload` | destination down or full, credentials | clear **only that task**: it stores again without a new dump |
 
-**Backfills** never travel in time: a run of a past date takes a backup only if the newest is older than a day.
+**Backfills** do not create multiple backups: a run for a past date takes one only if the newest is older than a day.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ settings = unreadable.read()
 
 with DAG(
     dag_id="backup_database",
-    description="Databases of every application, to every destination",
+    description="Back up the databases of every application to every destination",
     schedule=backup_schedule(settings, "database", "0 1 * * *"),
     doc_md=__doc__,
     **dag_options("backup", "database"),

@@ -1,26 +1,26 @@
 """
 ### Read archives back in turn
 
-Daily at 05:00. For each destination **read_back** reads some archives whole, those first that were not known to be
-whole for longest: every entry is decrypted and compared with manifest and marker. What was read is recorded beside each
-archive, signed, `<key>.read.json`; `lifeboat list` and the page show when that was. Drills, `lifeboat verify KEY` and
-deep checks count as well.
+Daily at 05:00. For each destination **read_back** reads some archives completely, starting with those verified longest
+ago: every entry is decrypted and compared with manifest and marker. The result is recorded in a signed file next to the
+archive, `<key>.read.json`; `lifeboat list` and the page show its date. Drills, `lifeboat verify KEY` and deep checks
+count as well.
 
 **How much**: `read_back` in the settings. By default 20 GiB a night at a disk, so that each archive is read within 30
-days, and 1 GiB at a bucket, within 90 days, because providers charge for what leaves them: at 0.09 USD per GB, as AWS
-takes it outside its region, about 3 USD a month at most. A larger archive is read all the same, alone, one a night:
-look at the price if yours are, and set `megabytes_per_night: 0` to read nothing. An archive is not read again before
-half of the time is over. When the budget is too small for that time, `backup_check` says which one would do.
+days, and 1 GiB at a bucket, within 90 days, because providers charge for outgoing traffic: at 0.09 USD per GB, AWS's
+price outside its region, at most about 3 USD a month. A larger archive is read anyway, alone, one a night: check the
+price if you have such archives, and set `megabytes_per_night: 0` to read nothing. An archive is not read again before
+half of the time has passed. When the budget is too small for that time, `backup_check` says which one would suffice.
 
-**By hand**: *Trigger* opens a form: one application, one destination. On a worker's shell: `lifeboat verify`.
+**Manually**: *Trigger* opens a form: one application, one destination. On a worker's shell: `lifeboat verify`.
 
-**When it fails**, one Slack message and one email name the archives; `backup_check` repeats it each day. It does not
-try again. What a killed run left is read the next night.
+**When it fails**, one Slack message and one email name the archives; `backup_check` repeats it each day. It is not
+retried. Archives that a killed run did not reach are read the next night.
 
 | failed | usually | what to do |
 |---|---|---|
-| not what was published | a disk, a bucket or somebody changed it | `lifeboat verify KEY`; copy a whole one over it |
-| cannot be read | rights of that object, bad sectors | mend it, then `lifeboat verify KEY` |
+| not what was published | a disk, a bucket or somebody changed it | `lifeboat verify KEY`; replace it by a good copy |
+| cannot be read | rights of that object, bad sectors | fix it, then `lifeboat verify KEY` |
 | no password opens it | the password was changed | `previous_passwords` of its connection |
 """
 
@@ -36,7 +36,7 @@ settings = unreadable.read()
 
 with DAG(
     dag_id="backup_verify",
-    description="Archives read back in turn, so that each is known to be whole",
+    description="Read archives back in turn and verify each",
     schedule=CronTriggerTimetable("0 5 * * *", timezone=settings.timezone),
     doc_md=__doc__,
     **dag_options("check"),

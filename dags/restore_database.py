@@ -1,26 +1,26 @@
 """
 ### Restore databases from an archive
 
-By hand. **select** finds the archive and decides where everything goes, **verify** reads all of it before anything is
-changed, **safety_backup** backs up what will be replaced (skipped where nothing is), **restore** loads each database by
-several connections and compares it with what was captured.
+Manual only. **select** finds the archive and plans the restore, **verify** reads the whole archive before anything is
+changed, **safety_backup** backs up the data that will be replaced (skipped if there is none), **restore** loads each
+database over several connections and compares it with what was captured.
 
 **Safe by default**: each database goes into a new schema, `<database>_restored_<time>`. To replace a database, type its
 name under *overwrite*. A single *table* always goes into a new schema; docs/RECOVERY.md shows how to take rows from it.
 
-On a shell, without a running Airflow: `lifeboat restore database APPLICATION`. With nothing but the archive, 7-Zip and
-the stock client: docs/RECOVERY.md.
+On a shell, without a running Airflow: `lifeboat restore database APPLICATION`. docs/RECOVERY.md shows how to
+restore with only the archive, 7-Zip and the stock client.
 
 | failed | usually | what to do |
 |---|---|---|
-| `select` | no archive fits, or a schema exists that was not typed | read the reason, trigger again |
-| `verify` | wrong archive password, damaged archive | nothing was changed; take another destination or archive |
+| `select` | no archive fits, or a schema already exists and was not confirmed | read the reason, trigger again |
+| `verify` | wrong archive password, damaged archive | nothing was changed; use another destination or archive |
 | `approve` | nobody else approved | trigger again |
 | any: "not signed" | somebody changed an XCom or a state | see the audit log, trigger again |
-| `safety_backup` | what is there cannot be dumped | nothing was replaced; restore into a new schema instead |
-| `restore` | rights, space, another server | see the log; clear the task; if approved, trigger it again |
+| `safety_backup` | the existing database cannot be dumped | nothing was replaced; restore into a new schema instead |
+| `restore` | privileges, space, another server | see the log; clear the task; if approved, trigger it again |
 
-A schema that a restore left half-way holds a view `_lifeboat_restore_unfinished`; backups of it are refused.
+A schema left by an interrupted restore has a view `_lifeboat_restore_unfinished`; backups of it are refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ settings = unreadable.read()
 
 with DAG(
     dag_id="restore_database",
-    description="Databases of an application, into new schemas or over the old ones",
+    description="Restore databases of an application into new schemas, or over the existing ones",
     schedule=None,
     doc_md=__doc__,
     **dag_options("restore", "database", notice=RestoreReport()),

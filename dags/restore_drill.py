@@ -1,19 +1,19 @@
 """
-### Rehearse restores, and prove them
+### Test restores, and prove them
 
 On the first of each quarter, or as the settings say under `drill.schedule`. For each application and destination
 **choose_archives** picks the newest archive of each kind, then those that are unproven or were proven longest ago;
 **drill** restores each to a scratch server and a scratch directory, compares every table and every file with what was
-captured, drops the scratch and signs a proof beside the archive, `<key>.proof.json`.
+captured, drops the scratch data and signs a proof next to the archive, `<key>.proof.json`.
 
-What it proved, how long recovery took and what is still unproven is told by Slack and email. Other DAGs can wait for
-the asset `lifeboat/proof/<application>`.
+A report by Slack and email says what was proved, how long recovery took and what is still unproven. Other DAGs can wait
+for the asset `lifeboat/proof/<application>`.
 
-**By hand**: *Trigger* opens a form: one application, one destination, one archive. On a worker's shell:
+**Manually**: *Trigger* opens a form: one application, one destination, one archive. On a worker's shell:
 `lifeboat drill APPLICATION`.
 
-**Scratch is safe**: only schemas with the prefix `lifeboat_drill_` that a drill made and marked are ever dropped.
-Without `drill.connection`, or `drill.production: true`, no database is touched.
+**Drills are safe**: they drop only schemas with the prefix `lifeboat_drill_` that a drill created and marked. Without
+`drill.connection` or `drill.production: true`, no database is touched.
 
 | failed | usually | what to do |
 |---|---|---|
@@ -34,7 +34,7 @@ settings = unreadable.read()
 
 with DAG(
     dag_id="restore_drill",
-    description="Archives restored to scratch, compared with what was captured, and proven",
+    description="Restore archives to scratch databases, compare them with the capture, and sign proofs",
     schedule=drill_schedule(settings),
     doc_md=__doc__,
     **dag_options("restore", "drill", notice=DrillReport()),
