@@ -9,8 +9,8 @@ are kept. On a worker's shell: `lifeboat init NAME`.
 **Mount the disk first**: the marker is written to the file system that is mounted now; the log names it. If workers
 mount disks separately, mount it on each of them.
 
-**When it fails**, the reason names the cause: permissions, a read-only disk, the marker of another destination. What to
-do: fix it, then trigger the DAG again; it does not retry by itself.
+**When it fails**, the reason names the cause: permissions, a read-only disk, the marker of another destination.
+What to do: fix it, then trigger the DAG again; it does not retry by itself.
 """
 
 from __future__ import annotations

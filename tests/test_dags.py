@@ -652,7 +652,9 @@ def test_a_backfilled_run_takes_a_backup_only_when_one_is_due(
             return len(run_ids)
 
     context: Any = {"dag_run": Backfilled, "params": {}, "ti": Ti}
-    with pytest.raises(AirflowSkipException, match="a backfill cannot travel in time, and the newest database archive"):
+    with pytest.raises(
+        AirflowSkipException, match="a backfill cannot back up the past, and the newest database archive"
+    ):
         prepare.step(context)
     staging = staging_directory(config.load()) / "backup_database"
     assert not (staging / "backfill__2026-01-01").exists()

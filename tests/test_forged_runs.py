@@ -234,7 +234,7 @@ def test_an_approval_is_of_one_run_and_good_once(site: Site) -> None:
     assert "approved_copy" not in site.mariadb.run("SHOW DATABASES").split()
 
     run.clear("select")
-    site.refused(run, "This run was cleared, so whoever asks for this restore may not be who started it")
+    site.refused(run, "This run was cleared, possibly by another user than the one who started it")
 
 
 def test_a_cleanup_deletes_what_its_own_plan_named(site: Site) -> None:

@@ -319,7 +319,7 @@ def test_an_approval_of_nobody_is_none(project: Configure, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("run", "told"),
     [
-        pytest.param(Run(clear_number=1), "This run was cleared, so whoever asks", id="cleared"),
+        pytest.param(Run(clear_number=1), "This run was cleared, possibly by another user", id="cleared"),
         pytest.param(Run(triggering_user_name=None), "No person started this run", id="by-nobody"),
         pytest.param(Run(triggering_user_name=""), "No person started this run", id="without-a-name"),
     ],

@@ -310,7 +310,7 @@ def test_a_server_without_tls_is_refused_where_tls_is_demanded(
     if mode in ("", "PREFERRED", "DISABLED"):
         assert cipher_of(opened(mariadb, monkeypatch, extra=extra)) == ""
     else:  # a driver may refuse by itself, or go on without a word
-        with pytest.raises(Exception, match=r"demands TLS, and 127\.0\.0\.1:\d+ does not offer it|SSL"):
+        with pytest.raises(Exception, match=r"requires TLS, which 127\.0\.0\.1:\d+ does not offer|SSL"):
             opened(mariadb, monkeypatch, extra=extra)
 
 

@@ -448,7 +448,7 @@ def test_a_connection_names_its_file(
     database = Database(name="shop", engine="sqlite", connection="shop_file")
     assert connections.engine(database, tmp_path).databases() == {"shop": True}
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_FILE", json.dumps({"conn_type": "sqlite", "host": "shop.sqlite"}))
-    with pytest.raises(SettingsError, match="names no absolute path"):
+    with pytest.raises(SettingsError, match="does not name the absolute path"):
         connections.engine(database, tmp_path)
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_FILE", json.dumps({"conn_type": "sqlite", "host": str(path.parent)}))
     with pytest.raises(SettingsError, match=f"names '{path.parent}', which is a directory"):

@@ -11,7 +11,7 @@ from lifeboat.settings.config import PROJECT
 
 
 class LifeboatBundle(LocalDagBundle):
-    """For ``[dag_processor] dag_bundle_config_list``; takes no arguments of its own."""
+    """For ``[dag_processor] dag_bundle_config_list``; takes no arguments."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(path=str(dags_folder()), **kwargs)

@@ -1,4 +1,4 @@
-"""From the settings' names to things to work with: Airflow connections become servers, passwords and destinations.
+"""Servers, passwords and destinations made of the Airflow connections that the settings name.
 
 This is the one place where the engine meets Airflow, and it does so only when called.
 """
@@ -62,7 +62,7 @@ def get(connection_id: str, used_for: str, conn_type: str = "") -> Any:
         if os.environ.get(variable):
             raise SettingsError(
                 f"Airflow connection {connection_id!r} cannot be read from {variable}: it is neither JSON nor a URI.",
-                "Look at .env.example for the form.",
+                "See .env.example for the format.",
             ) from None
         raise SettingsError(
             f"There is no Airflow connection {connection_id!r}, which {used_for} needs.",
@@ -101,11 +101,12 @@ def engine(database: Database, scratch: Path) -> Engine:
 def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
     from lifeboat.databases.sqlite.engine import SQLite
 
-    # As JSON, the host is the path; as a URI, what stands behind sqlite:/// is the schema.
+    # As JSON, the host is the path; as a URI, the part after sqlite:/// is the schema.
     path = Path(connection.host or "/") / (connection.schema or "")
     if not path.is_absolute() or not path.name:
         raise SettingsError(
-            f"Airflow connection {connection_id!r} names no absolute path of a SQLite file.", "Set its host to one."
+            f"Airflow connection {connection_id!r} does not name the absolute path of a SQLite file.",
+            "Set its host to one.",
         )
     if path.is_dir():
         raise SettingsError(
@@ -158,7 +159,7 @@ def _postgresql_server(connection_id: str, connection: Any) -> Server:
 
 
 def _taker(database: Database, scratch: Path) -> Callable[[Iterable[str]], Taker] | None:
-    """Return what asks the server of the restore connection, where there is one of its own."""
+    """Return what asks the server of the restore connection, if it differs from the connection for dumps."""
     if database.restore_connection in (None, database.connection):
         return None
 
@@ -195,7 +196,7 @@ def _mysql_connect(connection_id: str, connection: Any, server: Server, user: st
     """Open a connection of the driver, over TLS wherever the server offers it.
 
     :param user: who logs in, with that password; the connection's own when empty.
-    :raises SettingsError: TLS is demanded, and there is none: drivers go on without.
+    :raises SettingsError: TLS is required and unavailable: drivers continue without it.
     """
     from airflow.sdk.log import mask_secret
 
@@ -223,7 +224,7 @@ def _mysql_connect(connection_id: str, connection: Any, server: Server, user: st
     if not cipher and mode in TLS_DEMANDED:
         opened.close()
         raise SettingsError(
-            f"Airflow connection {connection_id!r} demands TLS, and {server.address} does not offer it.",
+            f"Airflow connection {connection_id!r} requires TLS, which {server.address} does not offer.",
             "Configure a certificate on the server, or set ssl_mode to PREFERRED.",
         )
     verified = mode.startswith("VERIFY")
@@ -274,7 +275,7 @@ def _login(connection_id: str, connection: Any) -> str:
 
 
 def _extra(connection_id: str, connection: Any) -> dict[str, Any]:
-    """Return a connection's extra; asked for as it is, Airflow logs a traceback and goes on without it."""
+    """Return a connection's extra; for invalid JSON, Airflow only logs a traceback and continues without it."""
     try:
         is_object = isinstance(json.loads(connection.extra or "{}"), dict)
     except ValueError:
@@ -282,7 +283,7 @@ def _extra(connection_id: str, connection: Any) -> dict[str, Any]:
     if not is_object:
         raise SettingsError(
             f"The extra of Airflow connection {connection_id!r} is not a JSON object.",
-            "Look at .env.example for the form.",
+            "See .env.example for the format.",
         )
     extra: dict[str, Any] = connection.extra_dejson  # which masks what is secret in it
     return extra
@@ -303,7 +304,7 @@ def _tls_files(connection_id: str, ssl: Any) -> dict[str, Any]:
         if files.get(name) and not Path(str(files[name])).is_file():
             raise SettingsError(
                 f"The extra 'ssl' of Airflow connection {connection_id!r} names a {name} that is not a file here.",
-                "Put the file on every worker, or fix its path; clients go on without it where TLS is only preferred.",
+                "Put the file on every worker, or fix its path; if TLS is only preferred, clients continue without it.",
             )
     return files
 
@@ -325,7 +326,7 @@ def archive_passwords(encryption: Encryption | None) -> tuple[str | None, tuple[
     if not password:
         raise SettingsError(
             f"Airflow connection {encryption.connection!r} holds no password, so archives cannot be encrypted.",
-            "Set its password, or set 'encryption: none' in the settings to store archives in the clear.",
+            "Set its password, or set 'encryption: none' in the settings to store archives unencrypted.",
         )
     return str(password), tuple(previous)
 
@@ -375,7 +376,7 @@ def metadata_database() -> str:
 def destination(name: str, settings: DestinationSettings) -> Destination:
     """Return a destination, ready to use.
 
-    :raises SettingsError: its connection is missing, or makes no client.
+    :raises SettingsError: its connection is missing or unusable.
     """
     if isinstance(settings, S3Destination):
         from lifeboat.storage import s3
@@ -405,7 +406,7 @@ def _lock(settings: ObjectLock | None) -> Lock | None:
 def staging(place: Path | Bucket) -> Staging:
     """Return the root of staging.
 
-    :raises SettingsError: its connection is missing, or makes no client.
+    :raises SettingsError: its connection is missing or unusable.
     """
     from lifeboat.staging import StagingBucket, StagingDirectory
 
@@ -426,7 +427,7 @@ def _s3_client(connection_id: str, used_for: str) -> Any:
     except Exception as error:  # whatever a wrong extra makes of boto3
         raise SettingsError(
             f"Airflow connection {connection_id!r} cannot be used to create an S3 client: {type(error).__name__}.",
-            "Look at its extras: endpoint_url begins with https://, config_kwargs is an object.",
+            "Check its extras: endpoint_url begins with https://, config_kwargs is an object.",
         ) from error
     if "@" in client.meta.endpoint_url:
         raise SettingsError(
@@ -435,7 +436,7 @@ def _s3_client(connection_id: str, used_for: str) -> Any:
         )
     transport.warn_of_url(
         client.meta.endpoint_url,
-        "markers, names and whatever is stored in the clear",
+        "markers, names and unencrypted content",
         f"Let endpoint_url of Airflow connection {connection_id!r} begin with https://.",
     )
     return client

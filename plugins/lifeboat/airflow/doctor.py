@@ -56,9 +56,9 @@ PROBE_BYTES = 1 << 16
 class Finding:
     """One thing that was looked at.
 
-    :param verdict: ``warning``: backups run, and something about them may surprise; ``broken``: a backup, a restore or
+    :param verdict: ``warning``: backups run, but not quite as expected; ``broken``: a backup, a restore or
         an alert would fail.
-    :param advice: what to do; empty where the text says it, or there is nothing to do.
+    :param advice: what to do; empty if the text says it, or there is nothing to do.
     """
 
     what: str
@@ -68,7 +68,7 @@ class Finding:
 
 
 class Told(NamedTuple):
-    """What a look told of its subject."""
+    """The result of a look at one subject."""
 
     verdict: Verdict
     text: str
@@ -78,7 +78,7 @@ class Told(NamedTuple):
 class Probe(NamedTuple):
     """Something to look at.
 
-    :param look: tells of it; what it raises is told, too.
+    :param look: reports on it; what it raises is reported, too.
     """
 
     what: str
@@ -156,7 +156,7 @@ class _Look(Thread):
             except Exception as error:  # noqa: BLE001  # whatever a provider or a secrets backend raises
                 # Not its text: nobody knows what libraries put into it.
                 said = error.strerror if isinstance(error, OSError) else None
-                self._told.append(Told("broken", f"failed by an unexpected error: {said or type(error).__name__}"))
+                self._told.append(Told("broken", f"failed with an unexpected error: {said or type(error).__name__}"))
         self._told.extend(Told("warning", text) for text in dict.fromkeys(exposed))
 
     def found(self, deadline: float) -> list[Finding]:
@@ -248,7 +248,7 @@ def _staging(place: Path | Bucket) -> Iterator[Told]:
     text = f"{place} was written and read, and has {size_text(free)} left"
     if free < LEAST_FREE:
         yield Told(
-            "warning", text, "A run needs room for its compressed dumps plus the archive: free some space there."
+            "warning", text, "A run needs space for its compressed dumps plus the archive: free some space there."
         )
     else:
         yield Told("well", text)
@@ -258,7 +258,7 @@ def _destination(name: str, kept: DestinationSettings) -> Iterator[Told]:
     destination = connections.destination(name, kept)
     deleter = connections.destination(name, kept.for_cleanup)
     key = f"{PROBE}{secrets.token_hex(8)}"
-    content = b"A test object of Lifeboat: whoever finds it may delete it.\n"
+    content = b"A test object of Lifeboat: anyone may delete it.\n"
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "probe"
         source.write_bytes(content)
@@ -269,12 +269,12 @@ def _destination(name: str, kept: DestinationSettings) -> Iterator[Told]:
         with destination.open(key) as file:
             read = file.read(len(content) + 1)
     except LifeboatError:
-        with contextlib.suppress(LifeboatError):  # what failed first is what to tell
+        with contextlib.suppress(LifeboatError):  # the first failure is the one to report
             deleter.delete(key)
         raise
     deleter.delete(key)
     if stored is None or read != content:
-        raise StorageError(f"{destination} does not return what was stored there.", "Look at the server or the disk.")
+        raise StorageError(f"{destination} does not return what was stored there.", "Check the server or the disk.")
     if destination.find(key):
         raise StorageError(f"{destination} still has {key}, which was deleted.", "Clean-ups would free nothing there.")
     yield Told("well", "a test object was stored, listed, read and deleted")
@@ -297,7 +297,7 @@ def _load(database: Database, scratch: Path) -> Iterator[Told]:
     if refusal := refusal_to_load(connections, database, scratch):
         yield Told("broken" if database.restore_connection else "warning", refusal.text, refusal.advice)
     else:
-        yield Told("well", f"restores may load by Airflow connection {database.for_restore.connection!r}")
+        yield Told("well", f"restores can load with Airflow connection {database.for_restore.connection!r}")
 
 
 def _extensions(database: Database, scratch: Path) -> Iterator[Told]:
@@ -310,10 +310,10 @@ def _drill(settings: Settings, application: str, database: Database) -> Iterator
     try:
         server = drill.scratch_server(settings, application, database.engine, database.name)
     except SettingsError as error:
-        yield Told("warning", f"no restore is rehearsed: {error.message}", error.hint)
+        yield Told("warning", f"no restore is tested: {error.message}", error.hint)
         return
     connections.engine(server, settings.scratch).check_load(scratch_name(database.engine, database.name))
-    yield Told("well", f"drills may load by Airflow connection {server.connection!r}")
+    yield Told("well", f"drills can load with Airflow connection {server.connection!r}")
     if server.extensions_connection:
         yield from _extensions(server, settings.scratch)
 
@@ -354,14 +354,18 @@ def _alerts(alerts: Alerts) -> Iterator[Told]:
     from lifeboat.airflow.alerts import channels
 
     if not (alerts.slack or alerts.email):
-        yield Told("warning", "no channel is on, so nobody hears of a failed run", "Name slack or email under alerts.")
+        yield Told(
+            "warning",
+            "no channel is configured, so nobody is notified of failed runs",
+            "Name slack or email under alerts.",
+        )
         return
     for channel, failure in channels.send_test(alerts).items():
         text, _, advice = failure.partition(" Hint: ")
         if failure:
             yield Told("broken", f"the test alert by {channel} failed: {text}", advice)
         else:
-            yield Told("well", f"a test alert was sent by {channel}; look whether it arrived")
+            yield Told("well", f"a test alert was sent by {channel}; check that it arrived")
 
 
 def _heartbeat(connection_id: str | None) -> Iterator[Told]:
@@ -379,7 +383,7 @@ def _heartbeat(connection_id: str | None) -> Iterator[Told]:
 
 
 def _clock(ahead: timedelta) -> Iterator[Told]:
-    """Tell how far a clock is ahead of this machine's."""
+    """Report how far a clock is ahead of this machine's."""
     if abs(ahead) <= LARGEST_SKEW:
         yield Told("well", "its clock agrees with this machine's")
         return

@@ -1,4 +1,4 @@
-"""What Airflow's list of providers shows of an installed package."""
+"""The entry of an installed package in Airflow's list of providers."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ DESCRIPTION = (
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return what the entry point ``apache_airflow_provider`` promises."""
+    """Return the information for the entry point ``apache_airflow_provider``."""
     return {"package-name": "airflow-lifeboat", "name": "Lifeboat", "description": DESCRIPTION}

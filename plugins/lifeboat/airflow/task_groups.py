@@ -67,8 +67,8 @@ LONGEST_LOOK = timedelta(minutes=5)
 def dag_options(*tags: str, notice: BaseNotifier | None = None, queue: str | None = None) -> dict[str, Any]:
     """Return what every DAG of Lifeboat has in common, as arguments of `DAG`.
 
-    :param notice: tells of a run that succeeded; only where the settings ask for it when left out.
-    :param queue: of the workers that run it; Airflow's default queue when left out.
+    :param notice: reports a successful run; default: only if the settings ask for it.
+    :param queue: queue of the workers that run it; default: Airflow's default queue.
     """
     return {
         "catchup": False,
@@ -87,7 +87,7 @@ def compose(
     tasks: Callable[[Settings], None],
     params: Callable[[Settings], dict[str, Param]],
 ) -> None:
-    """Fill the current DAG; where the settings cannot be read, with one task that fails and says why.
+    """Fill the current DAG; where the settings cannot be read, with one task that fails with the reason.
 
     :param tasks: adds what the settings say.
     :param params: returns the fields of the trigger form.
@@ -228,7 +228,7 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
 
     :param files: whether the application's files are restored, too.
     """
-    # Whoever asks is waiting for the answer, and may ask again.
+    # The user is waiting for the answer, and can ask again.
     select = SelectArchiveOperator(task_id="select", files=files, retries=0, execution_timeout=LONGEST_STEP)
     plan = cast(dict[str, Any], XComArg(select, key=PLAN))  # rendered to what it left
     verify = VerifyArchiveOperator(task_id=VERIFY, plan=plan, execution_timeout=LONGEST_STEP)
@@ -238,7 +238,7 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
         task_id=restore,
         plan=plan,
         map_index_template="{{ task.database['schema'] }}",
-        trigger_rule="none_failed",  # nothing to back up is no reason to stop
+        trigger_rule="none_failed",  # having nothing to back up must not stop the restore
         execution_timeout=LONGEST_DUMP,
     ).expand(database=select.output)
     select >> verify >> safety >> databases
@@ -272,7 +272,7 @@ def drill_schedule(settings: Settings | Unreadable) -> Any:
 
 
 def drill_groups(settings: Settings) -> None:
-    """Add the rehearsals of every application to the current DAG."""
+    """Add the drills of every application to the current DAG."""
     for application in settings.applications:
         with TaskGroup(group_id=group_id(application, settings.applications)):
             choose = ChooseArchivesOperator(

@@ -1,4 +1,4 @@
-"""One Slack message and one email for a run that failed, whatever killed it, or that somebody wants to hear of.
+"""One Slack message and one email for a run that failed for any reason, or whose success is to be reported.
 
 This module holds what a DAG is given, and imports the rest only when a run has ended: DAG files must parse fast.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _RunNotifier(BaseNotifier):
-    """Tells every channel of the settings about a run; for a DAG, not for its tasks.
+    """Notifies every channel of the settings of a run; for a DAG, not for its tasks.
 
     Only on the DAG it is called once a run, also when a task was killed. A channel that fails is logged and stops
     neither the other channel nor the backup.
@@ -52,7 +52,7 @@ class _RunNotifier(BaseNotifier):
 
 
 class FailureAlert(_RunNotifier):
-    """Tell that a run failed, and why; for a DAG's ``on_failure_callback``."""
+    """Report that a run failed, and why; for a DAG's ``on_failure_callback``."""
 
     def message(self, context: Context, alerts: Alerts) -> Message:
         """Return what failed, and when the last good backups were."""
@@ -62,7 +62,7 @@ class FailureAlert(_RunNotifier):
 
 
 class RestoreReport(_RunNotifier):
-    """Tell what a restore brought back; for the ``on_success_callback`` of a restore."""
+    """Report what a restore brought back; for the ``on_success_callback`` of a restore."""
 
     def message(self, context: Context, alerts: Alerts) -> Message:
         """Return what was restored from where, how long it took, and what was compared."""
@@ -72,7 +72,7 @@ class RestoreReport(_RunNotifier):
 
 
 class DrillReport(_RunNotifier):
-    """Tell what a drill proved; for the ``on_success_callback`` of a drill."""
+    """Report what a drill proved; for the ``on_success_callback`` of a drill."""
 
     def message(self, context: Context, alerts: Alerts) -> Message:
         """Return what was proven, how long recovery took, and what is still unproven."""
@@ -82,10 +82,10 @@ class DrillReport(_RunNotifier):
 
 
 class SuccessNotice(_RunNotifier):
-    """Tell that a run succeeded, where the settings ask for it; for a DAG's ``on_success_callback``."""
+    """Report that a run succeeded, if the settings ask for it; for a DAG's ``on_success_callback``."""
 
     def message(self, context: Context, alerts: Alerts) -> Message | None:
-        """Return the good news, or nothing for a DAG that is not asked for."""
+        """Return the good news, or None for a DAG whose successes are not reported."""
         from lifeboat.airflow.alerts import reports
 
         return reports.succeeded_run(context) if context["dag"].dag_id in alerts.on_success else None

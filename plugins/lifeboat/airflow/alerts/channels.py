@@ -27,7 +27,7 @@ _UNHEARD = logging.Logger("slack", logging.CRITICAL + 1)  # outside of the tree 
 def send(alerts: Alerts, message: Message) -> dict[str, str]:
     """Send a message through every channel that is on.
 
-    :returns: why it failed, by channel; empty where it did not.
+    :returns: why it failed, by channel; '' if it did not.
     """
     deliveries: dict[str, Callable[[], str]] = {}
     if slack := alerts.slack:
@@ -58,7 +58,7 @@ def _outcome(delivery: Future[str]) -> str:
     except LifeboatError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  # whatever a provider raises
-        if not delivery.done():  # told so, as what a provider raises may be a TimeoutError as well
+        if not delivery.done():  # asked this way, because a provider may raise a TimeoutError as well
             return f"no answer within {DELIVERY_SECONDS} seconds."
         return refusals.of_network(error)
 
@@ -111,7 +111,7 @@ def send_email(channel: EmailAlerts, message: Message) -> str:
     try:
         with QuickSmtpHook(smtp_conn_id=channel.connection) as hook:
             transport.warn_of_mail(hook.host, channel.connection, encrypted=hook.use_ssl or hook.smtp_starttls)
-            # The hook's own sending knows no text beside HTML, and hides which addresses were refused.
+            # The hook's own method sends no plain text with the HTML, and hides which addresses were refused.
             refused = compat.smtp_client(hook).send_message(_letter(message, sender, channel.to))
     except Exception as error:  # noqa: BLE001  # of the hook, of the mail server, of TLS
         return refusals.of_mail(error, *login)

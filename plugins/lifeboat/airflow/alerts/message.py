@@ -1,4 +1,4 @@
-"""What is told of a run, and how each channel shows it: pure."""
+"""The message about a run, and its form for each channel: pure."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ADVICE = {
     "safety_backup": "Nothing was replaced. Fix what the reason names, then clear the task.",
     "restore": "The reason says what it left. Clear the task; if it was approved, trigger it again.",
     "restore_database": "The reason says what it left. Clear the task; if it was approved, trigger it again.",
-    "restore_files": "What was there is untouched. Fix what the reason names, then clear the task.",
-    "after_restore": "Everything is restored. Run the commands by hand, or clear the task.",
-    "choose_archives": "Nothing was rehearsed. Fix the destination, then clear the task.",
+    "restore_files": "Existing files are unchanged. Fix what the reason names, then clear the task.",
+    "after_restore": "Everything is restored. Run the commands manually, or clear the task.",
+    "choose_archives": "No restore was tested. Fix the destination, then clear the task.",
     "drill": "If the archive is damaged, or not as captured, its proof is withdrawn: verify the other copies now.",
     "look": "Do what each line says, then trigger the DAG again.",
     "send": "Fix the connection of the channel that the reason names, then send another test.",
     "settings": "Fix the settings, then trigger the DAG again.",
-    "delete_archives": "Fix the destination, then clear this task and evaluate_retention: the plan is made anew.",
+    "delete_archives": "Fix the destination, then clear this task and evaluate_retention: a new plan is made.",
 }
 
 
@@ -45,17 +45,17 @@ class Failure:
 
     @property
     def advice(self) -> str:
-        """What to do about it."""
+        """Advice on what to do about the failure."""
         return ADVICE.get(self.task.rpartition(".")[2].partition("[")[0], GENERAL_ADVICE)
 
 
 @dataclass(frozen=True)
 class Message:
-    """What is told of a run.
+    """A message about a run.
 
     :param title: what happened, in a line.
     :param last_good: when the last good backups were, a line each.
-    :param url: the run in Airflow's UI, or nothing when that is unknown.
+    :param url: the run in Airflow's UI; empty if unknown.
     """
 
     title: str

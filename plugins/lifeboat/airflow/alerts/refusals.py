@@ -1,4 +1,4 @@
-"""Why Slack or a mail server did not take a message: their own words, and what to do; never a webhook or a password."""
+"""Reasons why Slack or a mail server refused a message, with advice; never a webhook or a password."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from lifeboat.text import one_line
 
 LONGEST = 200  # characters of an answer; a proxy answers with whole pages
-SHORTEST_TOKEN = 8  # characters; a shorter part of a webhook's path, as "services", is no secret
+SHORTEST_TOKEN = 8  # characters; a shorter part of a webhook's path, such as "services", is not a secret
 
 _NEW_WEBHOOK = "Make a new webhook in Slack, and set it as the password of the Airflow connection."
 _ASK_ADMIN = "Ask an administrator of the Slack workspace to allow it, or make a webhook for another channel."
@@ -58,7 +58,7 @@ _ANYWHERE = "Look at host, port, login and password of the Airflow connection un
 
 
 def of_slack(status: int, body: str, webhook: str) -> str:
-    """Say why Slack did not take a message; nothing where it did.
+    """Return why Slack did not accept a message; '' if it did.
 
     :param status: of its answer.
     :param body: of its answer.
@@ -74,10 +74,10 @@ def of_slack(status: int, body: str, webhook: str) -> str:
 
 
 def of_mail(error: Exception, login: str, password: str) -> str:
-    """Say why a mail server did not take a message.
+    """Return why a mail server did not accept a message.
 
     :param error: what `smtplib`, or Airflow's hook around it, raised.
-    :param login: as which it was asked.
+    :param login: name used to log in.
     :param password: of the login; servers may repeat either, encoded as they were sent.
     """
     # Airflow's hook raises its own error, without a word, in the place of a lost connection.
@@ -93,7 +93,7 @@ def of_mail(error: Exception, login: str, password: str) -> str:
 
 
 def refused(recipients: Mapping[str, tuple[int, bytes]], login: str, password: str) -> str:
-    """Say which addresses a mail server refused, and why; nothing where there are none."""
+    """Return which addresses a mail server refused, and why; '' if none."""
     answers: dict[str, list[str]] = {}
     for address, (code, text) in recipients.items():
         answers.setdefault(_answer(code, text, login, password), []).append(address)
@@ -102,7 +102,7 @@ def refused(recipients: Mapping[str, tuple[int, bytes]], login: str, password: s
 
 
 def of_network(error: Exception) -> str:
-    """Say why nobody answered, by what the system and TLS say.
+    """Return why nobody answered, according to the system and TLS.
 
     Not by the error's text: libraries put the webhook's URL into it.
     """
@@ -141,7 +141,7 @@ def _bytes(text: bytes | str) -> bytes:
 
 
 def _without(text: str, secrets: Iterable[str]) -> str:
-    """Return an answer in one short line; nothing of one that repeats a secret."""
+    """Return an answer in one short line; '' if it repeats a secret."""
     if any(secret in text for secret in secrets):
         return ""
     line = one_line(" ".join(text.split())).rstrip(".")

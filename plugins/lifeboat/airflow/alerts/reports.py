@@ -1,4 +1,4 @@
-"""Collect what is to be told of a run that has ended, from what its tasks left in XComs and from the destinations."""
+"""Collect the report of a run that has ended, from its tasks' XComs and from the destinations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 EXAMINE_SECONDS = 6  # for the last good backups, which a dead destination must not delay
-NO_REASON = "It left no reason: it was killed, timed out, or marked failed. The task's log tells more."
+NO_REASON = "It left no reason: it was killed, timed out, or marked failed. See the task's log."
 TIMED_OUT = "The run took longer than its limit, and was ended."
 
 
@@ -40,7 +40,7 @@ def failed_run(context: Context) -> Message:
         log.warning("The alert has no details: %s.", error)
     if not failures:
         failures = [Failure(dag_id, "", _reason(context))]
-    note = "Nothing half-done counts as a backup; what was published before is untouched."
+    note = "Partial uploads do not count as backups; archives published earlier are unchanged."
     good = last_good([failure.subject for failure in failures])
     return Message(f"{dag_id} failed", run_id, tuple(failures), good, note, _url(context))
 
@@ -163,11 +163,11 @@ def last_good(subjects: Sequence[str] = ()) -> tuple[str, ...]:
     """
     settings, now = unreadable.read(), clock.now()
     if isinstance(settings, Unreadable):
-        return ("The last good backup is not known: the settings cannot be read. No backup is taken until they can.",)
+        return ("The last good backup is unknown: the settings cannot be read. No backup is taken until they can.",)
     try:
         examined = _examined()
     except Exception as error:  # noqa: BLE001  # an alert without it is better than none
-        return (f"The last good backup is not known: {type(error).__name__}.",)
+        return (f"The last good backup is unknown: {type(error).__name__}.",)
     silent = [name for name in settings.destinations if name not in examined or not examined[name].held]
     lines = []
     for application in _named_by(subjects, settings.applications) or settings.applications:

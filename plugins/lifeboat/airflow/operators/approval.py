@@ -95,16 +95,16 @@ class SecondPersonOperator(ApprovalOperator):
 
 
 def _question(context: Context) -> str:
-    """Return what the question of this try is sealed as."""
+    """Return the label under which the question of this try is sealed."""
     return f"question {context['ti'].id}"
 
 
 def _lines(context: Context, plan: RestorePlan) -> Iterator[str]:
-    """Yield what whoever approves should know."""
+    """Yield what the approver should know."""
     params = context["params"]
     yield f"{started_by(context['dag_run'])} asks for this restore."
     yield from plan.lines()
     if not params.get("compare", True):
-        yield "What is restored is NOT compared with what was captured."
+        yield "The restored data is NOT compared with what was captured."
     if plan.files and params.get("after_restore", True):
         yield "Afterwards, the commands under after_restore in the settings are run."

@@ -63,5 +63,5 @@ def note_of(context: Context) -> str:
 
 
 def archive_of(application: str) -> str:
-    """Return what the archive of an application is sealed as."""
+    """Return the label under which the archive of an application is sealed."""
     return f"packed archive of {application}"

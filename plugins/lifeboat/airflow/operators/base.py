@@ -1,4 +1,4 @@
-"""What the operators share: settings, staging, what the trigger form chose, and how a failure is told."""
+"""Base classes of the operators: settings, staging, choices of the trigger form, reports of failures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class LifeboatOperator(BaseOperator):
         except AirflowSkipException:
             raise
         except LifeboatError as error:
-            ends = AirflowFailException if error.lasting else AirflowException  # the one is not tried again
+            ends = AirflowFailException if error.lasting else AirflowException  # the first is not retried
             raise ends(leave_reason(context, self.subject, error)) from None
         except BaseException as error:  # execution timeouts are not Exceptions
             leave_reason(context, self.subject, error)
@@ -53,7 +53,7 @@ class LifeboatOperator(BaseOperator):
 
     @property
     def subject(self) -> str:
-        """What the step works on, as an alert names it."""
+        """The subject of the step, as an alert names it."""
         return ""
 
     def tell_missing_alerts(self, site: Site) -> None:
@@ -146,7 +146,7 @@ class DestinationOperator(LifeboatOperator):
         return f"destination {self.destination}"
 
     def begin(self, site: Site) -> None:
-        """Tell once in a run what concerns all of it."""
+        """Report once per run what concerns all of it."""
         if self.destination == next(iter(site.settings.destinations)):
             self.tell_missing_alerts(site)
 

@@ -93,7 +93,9 @@ def _of_schedules(operator: LifeboatOperator, ti: Any, site: Site, now: datetime
     from lifeboat.decide import schedules
 
     if not compat.TELLS_OF_DAGS:
-        operator.log.warning("Airflow 3.1 tells tasks nothing about DAGs: paused, missing or overdue ones go unseen.")
+        operator.log.warning(
+            "Airflow 3.1 does not show DAGs to tasks: paused, missing or overdue DAGs are not detected."
+        )
         return ()
     return schedules.check({dag_id: _schedule_of(ti, dag_id) for dag_id in schedules.watched(site.settings)}, now)
 

@@ -1,4 +1,4 @@
-"""Choose what to rehearse, and rehearse it."""
+"""Choose archives, and test their restore."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class ChooseArchivesOperator(ApplicationOperator):
-    """Choose the archives of an application to rehearse: at each destination the newest, then by coverage debt."""
+    """Choose the archives of an application to test: at each destination the newest, then by coverage debt."""
 
     def step(self, context: Context) -> list[dict[str, Any]]:
         """Choose; return destination and key of each, sealed. Skipped where the form chose other applications."""
@@ -31,7 +31,7 @@ class ChooseArchivesOperator(ApplicationOperator):
         chosen = () if destination == ALL_DESTINATIONS else (destination,)
         choices = drill.choices(site, self.application, chosen, params.get("archive") or "", site.now())
         if not choices:
-            raise AirflowSkipException(f"There is no archive of {self.application} to rehearse yet.")
+            raise AirflowSkipException(f"There is no archive of {self.application} to test yet.")
         return [
             seal(context, site, _choice(self.application, index), {"destination": name, "key": key})
             for index, (name, key) in enumerate(choices)
@@ -56,7 +56,7 @@ class DrillOperator(ApplicationOperator):
         return self.chosen or self.application
 
     def step(self, context: Context) -> dict[str, Any]:
-        """Rehearse; return the facts for the report, and tell whoever waits for a fresh proof."""
+        """Test the restore; return the facts for the report, and update the asset of proofs."""
         from lifeboat.actions import drill
         from lifeboat.airflow.operators.sealed import unseal
         from lifeboat.catalog import proof

@@ -23,7 +23,7 @@ class RequireFreshBackup(BaseSensorOperator):
     :param kind: of the archive.
     :param max_age: how old its capture may be.
     :param proven: count only archives with a proof that is authentic.
-    :param wait: how long to wait for one; fail at once when left out.
+    :param wait: how long to wait for one; default: fail at once.
     """
 
     template_fields: Sequence[str] = ("application", "kind")
@@ -50,7 +50,7 @@ class RequireFreshBackup(BaseSensorOperator):
     def poke(self, context: Context) -> bool:
         """Look at every destination once.
 
-        :raises AirflowFailException: no archive is young enough, and `wait` was left out.
+        :raises AirflowFailException: no archive is young enough, and `wait` is not set.
         """
         from lifeboat.actions import check
         from lifeboat.airflow.site import load_site

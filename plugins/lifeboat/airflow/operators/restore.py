@@ -1,7 +1,7 @@
 """The steps of a restore: select, verify, approve, safety backup, databases, files, what comes after.
 
 Each step is given the plan that `select` sealed, and leaves a receipt, sealed as well, that names that plan. A step
-goes on only when all that must come before it left theirs: what Airflow shows as a task's state, somebody may have set.
+runs only if all steps before it left theirs: somebody may have set the task states that Airflow shows.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _require_requester(run: Any) -> None:
 
     hint = "Trigger the DAG again yourself: then another person can approve it."
     if run.clear_number:
-        raise SettingsError("This run was cleared, so whoever asks for this restore may not be who started it.", hint)
+        raise SettingsError("This run was cleared, possibly by another user than the one who started it.", hint)
     if not run.triggering_user_name:
         raise SettingsError("No person started this run, so nobody would be the second one.", hint)
 
@@ -114,7 +114,7 @@ def leave_receipt(context: Context, site: Site, sealed: dict[str, Any]) -> None:
 
 
 def _began(context: Context) -> str:
-    """Return when the run began, which changes when it is cleared and when it is made anew."""
+    """Return when the run began, which changes when it is cleared or created again."""
     return str(context["dag_run"].start_date)
 
 
@@ -146,7 +146,8 @@ def _require_first_time(context: Context, approval: dict[str, Any]) -> None:
     ti = context["ti"]
     if approval.get("began") != _began(context) or ti.max_tries > (ti.task.retries or 0):
         raise UntrustedError(
-            "The approval was used: this step, or its run, was cleared since.", "Trigger the DAG again, and ask again."
+            "The approval was used: this step, or its run, was cleared since.",
+            "Trigger the DAG again, and ask for approval again.",
         )
 
 

@@ -1,6 +1,6 @@
-"""What the steps of a run leave for each other in XComs, signed.
+"""Signed XComs, which the steps of a run leave for each other.
 
-Whoever may trigger DAGs may also change XComs and states of tasks through Airflow's API. So nothing in an XCom is
+Users allowed to trigger DAGs can also change XComs and states of tasks through Airflow's API. So nothing in an XCom is
 believed that decides what is deleted, overwritten, stored or proven, unless a step of the same run signed it: the
 secret is in connections, which workers read and users of the API do not.
 """
@@ -26,13 +26,13 @@ HINT = "Trigger the DAG again. Airflow's audit log says who changed what."
 def seal(context: Context, site: Site, what: str, facts: Any) -> dict[str, Any]:
     """Return facts for an XCom, bound to this run, to what it was asked for and to what they are about.
 
-    :param what: tells them from other facts of the run, in words.
+    :param what: text that distinguishes them from other facts of the run.
     """
     from lifeboat.airflow import connections
     from lifeboat.support import signing
 
     made = {**_run(context), "what": what, "at": site.now().isoformat(), "facts": facts}
-    plain = json.loads(signing.canonical(made))  # tuples are lists, as they are for whoever reads the XCom
+    plain = json.loads(signing.canonical(made))  # tuples become lists, as for readers of the XCom
     return signing.signed(plain, connections.signing_secret(site.settings), PURPOSE)
 
 
@@ -40,7 +40,7 @@ def unseal(context: Context, site: Site, what: str, sealed: object, longest: tim
     """Return the facts that a step of this run sealed.
 
     :param sealed: what the XCom holds; None when there is none.
-    :param longest: how old they may be; any age when left out.
+    :param longest: maximum age; default: any.
     :raises UntrustedError: no step of this run sealed them, they were sealed as something else, or are too old.
     """
     from lifeboat.airflow import connections

@@ -1,4 +1,4 @@
-"""Tell that the settings cannot be read."""
+"""Report that the settings cannot be read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lifeboat.airflow.operators.base import LifeboatOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-TOLD = "told"  # XCom key: why the settings could not be read, as the alert told it; empty when they could
+TOLD = "told"  # XCom key: why the settings could not be read, as the alert reported it; empty if they could
 
 
 class UnreadableSettingsOperator(LifeboatOperator):
@@ -34,7 +34,7 @@ class UnreadableSettingsOperator(LifeboatOperator):
 
 
 class WatchSettingsOperator(LifeboatOperator):
-    """Fail when the settings cannot be read; skip while the alert of an earlier run has told the same."""
+    """Fail when the settings cannot be read; skip if the alert of an earlier run reported the same."""
 
     @property
     def subject(self) -> str:
@@ -43,7 +43,7 @@ class WatchSettingsOperator(LifeboatOperator):
     def step(self, context: Context) -> None:
         """Read the settings.
 
-        :raises SettingsError: they cannot be read, and nobody was told.
+        :raises SettingsError: they cannot be read, which was not reported yet.
         """
         from lifeboat.errors import SettingsError
 
@@ -54,6 +54,6 @@ class WatchSettingsOperator(LifeboatOperator):
         except SettingsError as error:
             ti.xcom_push(key=TOLD, value=str(error))
             if told == str(error):
-                raise AirflowSkipException(f"An earlier run has told this: {error}") from None
+                raise AirflowSkipException(f"An earlier run reported this: {error}") from None
             raise
         ti.xcom_push(key=TOLD, value="")

@@ -85,7 +85,7 @@ class PrepareStagingOperator(ApplicationOperator):
         ages = [now - times[0] for times in newest if times]
         if len(ages) == len(newest) > 0 and max(ages) < self.interval:
             raise AirflowSkipException(
-                f"No backup: a backfill cannot travel in time, and the newest {self.kind} archive is only"
+                f"No backup: a backfill cannot back up the past, and the newest {self.kind} archive is only"
                 f" {max(ages).total_seconds() / 3600:.1f} hours old."
             )
 
@@ -105,6 +105,6 @@ class RemoveStagingOperator(ApplicationOperator):
         failed = sorted(task for task, state in states.get(run.run_id, {}).items() if state in KEPT_FOR_CLEARING)
         staging = self.staging(context)
         if failed:
-            self.log.warning("Keeping %s: clear %s to go on from here.", staging, ", ".join(failed))
+            self.log.warning("Keeping %s: clear %s to continue from here.", staging, ", ".join(failed))
         else:
             staging.remove()
