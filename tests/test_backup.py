@@ -65,7 +65,7 @@ def test_a_staged_archive_that_was_altered_is_never_published(
     destination: Destination = disk_destination("here", tmp_path / "disk")
     if kind == "s3":
         destination = S3Destination("here", s3.client(), "backups", prefix=tmp_path.name)
-    with pytest.raises(StagingError, match=r"The archive in .* is not Altered/.* any more.*Clear the run's first"):
+    with pytest.raises(StagingError, match=r"The archive in .* is no longer Altered/.*.*Clear the run's first"):
         backup.store_archive(scratch, packed, destination)
     assert list(destination.list("Altered/")) == []
 

@@ -96,7 +96,7 @@ def test_an_application_with_its_files(project: Configure, shop: str, tmp_path: 
     shown = lifeboat("plan-files", "Shop").stdout
     assert "+        5 B  index.php" in shown
     assert "-        9 B  vendor  (excluded by 'vendor')" in shown
-    assert "+        0 B  storage  (a link out of the root; what is there does not go in)" in shown
+    assert "+        0 B  storage  (a link out of the root; its target is not included)" in shown
     assert "not in the archive: 'storage'. files.follow_links: true includes it" in shown
     (made,) = answer("backup", "application", "Shop")
     assert made["published"] == ["disk", "offsite"]
@@ -394,7 +394,7 @@ def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
         (keys[3], "keep", "newest"),
     ]
     shown = lifeboat(*at)
-    assert "Of the listing, 2 objects left out" in shown.stderr
+    assert "Ignored 2 objects of the listing" in shown.stderr
     kinds = answer(*at, "--policy", '{"database": {"keep_all_for_days": 30}}')
     assert [line["action"] for line in kinds] == ["keep"] * 4
     alone = lifeboat("plan", "--at", "2026-11-23")
@@ -414,7 +414,7 @@ def test_a_policy_is_tried_on_an_inventory(tmp_path: Path) -> None:
         (["--inventory", "/nowhere"], "Cannot read /nowhere: No such file or directory."),
         (["--policy", '{"keep_yearly_for_years": 9999}'], "must be at most 200"),
         (["--policy", '{"keep_all_for_days": null}'], "--policy: keep_all_for_days: must be a whole number"),
-        (["--policy", f"{json.dumps(dict.fromkeys(PERIODS, 0))}"], "--policy: keeps nothing but the newest."),
+        (["--policy", f"{json.dumps(dict.fromkeys(PERIODS, 0))}"], "--policy: keeps only the newest."),
         (["--at", "9999-12-31T23:59:59", "--timezone", "America/New_York"], "is too far away to plan for."),
         (["Shop"], "--inventory plans for a listing; it takes no application"),
     ],

@@ -453,7 +453,7 @@ def test_a_destination_that_is_down_stops_no_other(rehearsed: Path, s3: S3, monk
     found = drill.choices(load_site(), "Shop", (), "", datetime.now(UTC))
     assert found == [("disk", key_of(rehearsed)), ("offsite", "")]
     (place,) = load_site().destinations("Shop", ("offsite",))
-    with pytest.raises(StorageError, match="could not be read, so nothing there was rehearsed"):
+    with pytest.raises(StorageError, match="could not be read, so nothing there was tested"):
         drill.rehearse(load_site(), "Shop", place, "", BY, datetime.now(UTC))
 
 

@@ -24,7 +24,7 @@ TODAY = datetime.now(UTC)
 KEY = "Shop/2026-11-20-01-00-00.zip"
 FUTURE = f"Shop/{TODAY + timedelta(days=400):%Y-%m-%d-%H-%M-%S}.zip"
 DUMP = {"db-dumps/mysql-shop.sql": b"SELECT 1;\n"}
-NEVER = r"laravel-backup's archives are not accepted.*set a date up to which they are"
+NEVER = r"laravel-backup's archives are not accepted.*set the last day on which they are accepted"
 LATER = str((TODAY + timedelta(days=30)).date())
 PAST = str((TODAY - timedelta(days=1)).date())
 
@@ -70,7 +70,7 @@ def test_without_the_setting_none_is_read(project: Configure, tmp_path: Path, ke
     [
         ({"legacy_until": LATER}, ""),
         ({"legacy_until": str(TODAY.date()), "timezone": "UTC"}, ""),
-        ({"legacy_until": PAST, "timezone": "UTC"}, f"archives were accepted until {PAST}: nobody signs them"),
+        ({"legacy_until": PAST, "timezone": "UTC"}, f"archives were accepted until {PAST}: they are not signed"),
         ({"application": LATER}, ""),
         ({"legacy_until": LATER, "application": PAST}, f"archives were accepted until {PAST}"),
     ],
@@ -96,7 +96,7 @@ def test_where_it_is_accepted_it_is_restored_by_key_only_and_told(project: Confi
     assert "NOBODY SIGNED IT" in "\n".join(asked(KEY).lines())
     for named in (["--destination", "disk", KEY], [str(path)]):
         (check,) = answer("verify", *named)
-        assert "nobody signed this archive of laravel-backup" in check["warning"]
+        assert "this archive of laravel-backup is not signed" in check["warning"]
 
 
 def test_where_a_password_is_set_clear_entries_are_refused_all_the_same(project: Configure, tmp_path: Path) -> None:
@@ -112,8 +112,8 @@ def test_where_a_password_is_set_clear_entries_are_refused_all_the_same(project:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("tomorrow", "legacy_until: must be a date, as in 2027-03-01"),
-        ("2027-02-30", "legacy_until: must be a date that there is"),
+        ("tomorrow", "legacy_until: must be a date, for example 2027-03-01"),
+        ("2027-02-30", "legacy_until: must be an existing date"),
         (20270301, "legacy_until: must be a date"),
         (True, "legacy_until: must be a date"),
         ("2027-03-01T00:00:00", "legacy_until: must be a date"),

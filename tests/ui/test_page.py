@@ -306,7 +306,7 @@ def test_the_plan_can_be_tried_with_another_policy(project: Configure, login: Lo
         (
             {f"keep_{name}": "0" for name in ("all_for_days", "daily_for_days", "weekly_for_weeks")}
             | {"keep_monthly_for_months": "0", "keep_yearly_for_years": "0"},
-            "keeps nothing but the newest",
+            "keeps only the newest",
         ),
     ],
 )

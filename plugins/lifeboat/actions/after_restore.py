@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 OUTPUT_LINES_KEPT = 20
-LAST_WORDS_SECONDS = 2  # to read what a command wrote; what it left running may hold its output open for ever
+LAST_WORDS_SECONDS = 2  # to read what a command wrote; a process it left running may keep its output open indefinitely
 
 
 def run_commands(site: Site, plan: RestorePlan) -> list[str]:
     """Run the commands of the settings in the restored folder; return them.
 
     They find the restored database in ``DB_DATABASE``, where there is one, by its name or the path of its file, so that
-    a Laravel application that was restored beside the original works on the restored copy; in a copy of an application
+    a Laravel application that was restored next to the original works on the restored copy; in a copy of an application
     with several databases, of which no variable can tell, nothing is run. Nothing else of the worker's environment but
     paths, locale and time zone is in theirs: it may hold secrets.
 
@@ -41,7 +41,7 @@ def run_commands(site: Site, plan: RestorePlan) -> list[str]:
     commands = list(application.after_restore)
     is_copy = application.files is None or Path(plan.files.target) != application.files.root
     if commands and is_copy and not len(plan.databases) == len(application.databases) == 1:
-        log.warning("after_restore is not run: nothing would keep its commands in this copy from the original's data.")
+        log.warning("after_restore is not run: in this copy, its commands could change the original's data.")
         return []
     restored = {"DB_DATABASE": _client_name(site, plan)} if commands and len(plan.databases) == 1 else {}
     for command in commands:
@@ -57,7 +57,7 @@ def _client_name(site: Site, plan: RestorePlan) -> str:
 
 
 def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
-    """Run a command to its end, its output in the log; whatever ends this ends the command."""
+    """Run a command to its end, its output in the log; the command ends when this process does."""
     parent = os.getpid()
     last: deque[str] = deque(maxlen=OUTPUT_LINES_KEPT)
     try:
@@ -75,7 +75,7 @@ def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
     except OSError as error:
         raise RestoreError(
             f"{shlex.join(command)} cannot be run in {folder}: {error.strerror}.",
-            "Everything is restored; fix after_restore in the settings, or run what is left of it by hand.",
+            "Everything is restored; fix after_restore in the settings, or run the remaining commands manually.",
         ) from error
     listener = Thread(target=_listen, args=(cast(IO[str], process.stdout), last), daemon=True)
     listener.start()
@@ -88,7 +88,7 @@ def _run(command: list[str], folder: Path, variables: dict[str, str]) -> None:
     if status:
         raise RestoreError(
             f"{shlex.join(command)} ended with status {status}:\n" + "\n".join(last),
-            "Everything is restored; fix what it says, then run it and those after it by hand, or clear the task.",
+            "Everything is restored; fix the error, then run this and the later commands manually, or clear the task.",
         )
 
 

@@ -153,7 +153,7 @@ def dump_database(scratch: Staging, database: Database, engine: Engine, refusal:
 
 
 def _log_limits(dump: Dump) -> None:
-    notices = dump.notices[: len(dump.notices) - len(dump.warnings)]  # the warnings stand in the log already
+    notices = dump.notices[: len(dump.notices) - len(dump.warnings)]  # the warnings are in the log already
     for notice in notices[:NAMED]:
         log.warning("%s.", notice)
     if (more := len(notices) - NAMED) > 0:
@@ -174,7 +174,7 @@ def pack_archive(
     """Pack the staged dumps, and an application's files, into one staged archive.
 
     :param databases: names of the databases whose dumps belong in it.
-    :param password: encrypts the archive; None leaves it open.
+    :param password: encrypts the archive; None: not encrypted.
     :param selection: which files belong in it.
     :raises StagingError: a dump is not there, or there is no space.
     :raises FilesError: the files cannot be captured.
@@ -225,14 +225,14 @@ def store_archive(
     if published and published["archive"]["sha256"] != packed.sha256:
         raise AlreadyStoredError(
             f"{destination} already holds another archive {packed.key}; nothing is overwritten.",
-            "It holds the same capture, packed by an earlier try. Trigger a new run to store a new one everywhere.",
+            "It holds the same capture, packed by an earlier attempt. Trigger a new run to store a new one everywhere.",
         )
     if published and stored and stored.size == packed.size:
         log.info("%s is published at %s already.", packed.key, destination)
         return
     copies = _copies(scratch, packed, others)
     if stored and _sha256_at(destination, packed.key) == packed.sha256:
-        log.info("%s is stored at %s already; an earlier try did not store its marker.", packed.key, destination)
+        log.info("%s is stored at %s already; an earlier attempt did not store its marker.", packed.key, destination)
         marker, _ = next(copies)
     else:
         marker = _store_one_of(copies, packed, destination)
@@ -266,9 +266,9 @@ def _copies(
 ) -> Iterator[tuple[dict[str, Any], Source]]:
     """Yield where an archive is, each with its marker: in staging, then at the destinations that have it.
 
-    :raises StagingError: there is no more of them.
+    :raises StagingError: no place has it.
     """
-    gone = StagingError(f"The archive in {scratch} is not {packed.key} any more.", "Clear the run's first task.")
+    gone = StagingError(f"The archive in {scratch} is no longer {packed.key}.", "Clear the run's first task.")
     try:
         staged = scratch.archive.facts()
     except StagingError as error:

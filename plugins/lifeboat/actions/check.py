@@ -1,4 +1,4 @@
-"""Look at what every destination holds, and say whether it is what should be there."""
+"""Check that every destination holds the archives that it should."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ FULL_SOON = 3  # days
 
 @dataclass(frozen=True)
 class Examined:
-    """What was found at one destination.
+    """Findings at one destination.
 
-    :param held: by application, when the newest archives of each kind were captured; nothing where the destination
+    :param held: by application, when the newest archives of each kind were captured; empty if the destination
         could not be read.
     """
 
@@ -77,7 +77,7 @@ def examine(name: str, site: Site, applications: Sequence[str], now: datetime, *
 
 
 def _try_lock(name: str, site: Site) -> tuple[health.Verdict, str]:
-    """Say whether the Object Lock of a destination holds."""
+    """Return whether the Object Lock of a destination works."""
     try:
         prove_lock(site.destination(name), site.destination(name, deleting=True))
     except LifeboatError as error:
@@ -124,8 +124,8 @@ def _room(name: str, found: Catalog, settings: Settings, now: datetime) -> Itera
     days = capacity.days_until_full(stored, found.free, now, settings.zone)
     if days is not None:
         verdict: health.Verdict = "unhealthy" if days <= FULL_SOON else "degraded"
-        text = f"{size_text(found.free)} are free, which at the pace of the last backups lasts {plural(days, 'day')}"
-        yield Finding(health.EVERYTHING, name, "room", verdict, f"{text} at most: make room, or keep less")
+        text = f"{size_text(found.free)} free, which at the rate of the last backups lasts {plural(days, 'day')}"
+        yield Finding(health.EVERYTHING, name, "room", verdict, f"{text} at most: free some space, or keep less")
 
 
 def compare(
@@ -164,7 +164,7 @@ def loads(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
     named = ((application, each) for application in applications for each in site.settings.databases_of(application))
     for application, database in named:
         if database.engine not in SERVERLESS and (refusal := site.refusal_to_load(database)):
-            # A login for backups alone is no fault of theirs, and is named all the same.
+            # A login that can only dump is not a fault of the backups, and is reported anyway.
             verdict: Verdict = "degraded" if database.restore_connection else "healthy"
             yield Finding(application, "", "restore connection", verdict, f"{refusal.text} {refusal.advice}")
 
@@ -188,7 +188,7 @@ def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[s
 def newest_archive(site: Site, application: str, kind: Kind, now: datetime, *, proven: bool) -> Archive | None:
     """Return an application's newest archive of a kind at any destination that can be read, or None.
 
-    :param now: archives dated later are left out: with clock skew, their date says nothing about their age.
+    :param now: archives dated later are ignored: with clock skew, their date says nothing about their age.
     :param proven: only archives with an authentic proof.
     :raises StorageError: no destination can be read.
     """
@@ -225,7 +225,7 @@ def _read_back(
 
 
 def _differs(site: Site, destination: Destination, archive: archives.Archive) -> str:
-    """Verify an archive whole and say what is wrong with it: its marker alone is anybody's."""
+    """Verify an archive whole and return what is wrong with it: its marker alone proves nothing."""
     try:
         verify.read_back(site, destination, archive.application, archive.key)
     except LifeboatError as error:

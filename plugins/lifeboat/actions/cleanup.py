@@ -32,7 +32,7 @@ UNFINISHED_FOR = timedelta(days=1)  # an upload that has not finished by then ne
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a clean-up would do at one destination.
+    """The plan of a clean-up at one destination.
 
     :param unfinished: remains of uploads that are old enough to be swept.
     :param uploads: multipart uploads that are old enough to be aborted.
@@ -60,7 +60,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be deleted, oldest first.
+    """The objects to delete, oldest first.
 
     :param archives: sizes in bytes by key; so is the next.
     :param uploads: keys.
@@ -86,7 +86,7 @@ class Order:
 
 @dataclass
 class Cleaned:
-    """What a clean-up did.
+    """The result of a clean-up.
 
     :param aborted: keys of uploads.
     :param left: why something of the order was not deleted, by key.
@@ -109,7 +109,7 @@ def evaluate(
     """Read a destination with one listing and decide about every archive of some applications.
 
     :param now: the time for which archives are decided about.
-    :param clock: the time by which the newest are too old; `now` when left out.
+    :param clock: the time by which the newest are too old; default: `now`.
     :raises StorageError: the listing failed; a part of it decides nothing.
     """
     found = survey.read(destination, site)
@@ -176,7 +176,7 @@ def cut_short(
 
 
 def cap_notice(name: str, settings: Settings, application: str, holding: Iterable[Destination], now: datetime) -> str:
-    """Return what the cap of a destination deletes of the promised periods, or '' if nothing or nobody knows.
+    """Return what the cap of a destination deletes of the promised periods, or '' if nothing or unknown.
 
     :param name: of the destination in the settings.
     :param holding: where archives may be that tell how large backups are; the first place that has any counts.
@@ -206,7 +206,7 @@ def clean(
 ) -> Cleaned:
     """Delete what an order names, as far as a fresh listing still says so.
 
-    :param now: when the order was made; what is decided anew is decided for that time.
+    :param now: when the order was made; decisions are repeated for that time.
     :param clock: the time by now, which decides whether anything is held.
     :raises StorageError: a listing or a deletion failed. The message says what is left: only what was denied, or all
         that came after it.
@@ -230,7 +230,7 @@ def clean(
 
 @contextlib.contextmanager
 def _going_on(denied: MutableSequence[DeniedError]) -> Iterator[None]:
-    """Let what is denied of one object keep nobody from deleting the others."""
+    """Continue with the other objects when deleting one is denied."""
     try:
         yield
     except DeniedError as error:
@@ -272,7 +272,7 @@ def _sweep(
 
 
 def _is_published(destination: Destination, key: str) -> bool:
-    """Whether an archive is there with its marker, of which a listing showed the one without the other."""
+    """Return whether an archive and its marker exist, of which a listing showed only one."""
     for suffix in (*catalog.RECORDS, catalog.MARKER):
         key = key.removesuffix(suffix)
     return destination.find(key) is not None and destination.find(key + catalog.MARKER) is not None
@@ -314,7 +314,7 @@ def _is_locked(destination: Destination, key: str, cleaned: Cleaned) -> bool:
 
 
 def _delete(destination: Destination, archive: Archive, *, was_read: bool) -> None:
-    """Delete an archive and what stands beside it; without its marker it counts no more, whatever happens then."""
+    """Delete an archive and its records; the marker first, so that a crash leaves no published archive."""
     if archive.kind in OWN_KINDS:
         destination.delete(archive.key + catalog.MARKER)
     destination.delete(archive.key)

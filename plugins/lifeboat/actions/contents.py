@@ -38,7 +38,7 @@ class HeldDatabase:
 
     :param tables: None where no manifest describes them.
     :param objects: how many views, triggers and so on, by kind.
-    :param sql_bytes: None where nothing tells.
+    :param sql_bytes: None if unknown.
     """
 
     name: str
@@ -59,7 +59,7 @@ class HeldFile(NamedTuple):
 
 
 class Node(NamedTuple):
-    """What is in a folder: a file or link, or a folder with all that is below it.
+    """An item of a folder: a file or link, or a folder with all that is below it.
 
     :param files: files and links, itself included.
     """
@@ -72,7 +72,7 @@ class Node(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What an archive holds.
+    """The contents of an archive.
 
     :param files: sorted by path.
     :param warnings: of the backup.

@@ -47,7 +47,7 @@ HINT = "Restore another archive, and look for what changed this one."
 
 @dataclass
 class Compared:
-    """What a drill compared, in totals.
+    """Totals of what a drill compared.
 
     :param bytes: of files and SQL.
     """
@@ -90,7 +90,7 @@ class _Rehearsal:
 
 
 def choose(archives: Iterable[Archive], proofs: Mapping[str, datetime], count: int) -> list[Archive]:
-    """Choose what to rehearse: of each kind the newest, then those that are unproven or were proven longest ago.
+    """Choose archives to test: of each kind the newest, then those that are unproven or were proven longest ago.
 
     Archives of laravel-backup are never chosen: nothing says what they should hold.
 
@@ -110,12 +110,12 @@ def choose(archives: Iterable[Archive], proofs: Mapping[str, datetime], count: i
 def choices(
     site: Site, application: str, chosen: tuple[str, ...], archive: str, now: datetime
 ) -> list[tuple[str, str]]:
-    """Return which archives to rehearse, each as the name of its destination and its key.
+    """Return the archives to test, each as the name of its destination and its key.
 
     What retention is about to delete is not chosen. A destination that cannot be read has an empty key.
 
     :param chosen: only these destinations; all when empty.
-    :param archive: key of the only one to rehearse; empty for a choice by age and coverage debt.
+    :param archive: key of the only one to test; empty for a choice by age and coverage debt.
     :raises SettingsError: `archive` is not the key of an archive that a drill can prove.
     """
     if archive and catalog.kind_of(archive) not in OWN_KINDS:
@@ -131,7 +131,7 @@ def choices(
             continue
         try:
             evaluation = cleanup.evaluate(destination, site, [application], now)
-        except StorageError as error:  # the others are rehearsed all the same, and this one fails by itself
+        except StorageError as error:  # the others are tested anyway, and this one fails by itself
             log.error("%s", error)
             found.append((destination.name, ""))
             continue
@@ -156,7 +156,7 @@ def rehearse(
     :raises LifeboatError: the drill could not run.
     """
     if not key:
-        raise StorageError(f"{destination} could not be read, so nothing there was rehearsed.")
+        raise StorageError(f"{destination} could not be read, so nothing there was tested.")
     rehearsal = _Rehearsal()
     marker = catalog.read_marker(destination, key)
     if marker is None:
@@ -218,7 +218,7 @@ def _note_database(
             "Repair those rows where the application runs, and back up again.",
         )
     for kind, name in loaded.left_out:
-        log.warning("%s: %s %r cannot be restored, and was left out.", captured.database, kind, name)
+        log.warning("%s: %s %r cannot be restored, and was skipped.", captured.database, kind, name)
     left_out = Counter(kind for kind, _ in loaded.left_out)
     if count := left_out["view"]:
         views = plural(count, "view reads", "views read")
@@ -257,7 +257,7 @@ def _note_database(
 def scratch_server(settings: Settings, application: str, engine: EngineName, name: str) -> Database:
     """Return a database by which the scratch server is reached.
 
-    :param name: of the database that is rehearsed.
+    :param name: of the database that is tested.
     :raises SettingsError: the settings name none, and do not permit production.
     """
     if connection := settings.drill.connection_of(engine):

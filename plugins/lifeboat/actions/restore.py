@@ -1,7 +1,7 @@
 """The steps of one restore: select, verify, safety backup, databases, files.
 
 Nothing is changed before the whole archive has been read and found whole. Each step can be repeated: what a dead one
-left half-way is marked as such, and begun anew.
+interrupted is marked as unfinished; the next attempt starts over.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SAFETY_ONLY_BY_KEY = "it is a safety backup, which holds what somebody wanted to
 
 @dataclass(frozen=True)
 class RestoredDatabase:
-    """What became of one database.
+    """The result of restoring one database.
 
     :param compared: tables whose digests equal those of the manifest; None where the archive promises none.
     :param warnings: what the reader of the report should know.
@@ -76,7 +76,7 @@ class RestoredDatabase:
 
 @dataclass(frozen=True)
 class RestoredFiles:
-    """What became of the files.
+    """The result of restoring the files.
 
     :param kept: where the tree is that was replaced; empty when none was.
     """
@@ -208,7 +208,7 @@ def _surroundings(site: Site, request: RestoreRequest, content: Content) -> Surr
 
 
 def _is_spelling(typed: str, name: str, there: Mapping[str, bool]) -> bool:
-    """Whether a name that is there is another spelling of a database's, to a server that ignores the case of names."""
+    """Return whether an existing name is another spelling of a database's, on a server that ignores case in names."""
     alike = typed.lower() == name.lower() and typed in there and name in there
     return alike and not {typed, name} <= set(there)
 
@@ -268,9 +268,9 @@ def _destination(site: Site, plan: RestorePlan) -> Destination:
 
 
 def safety_backup(site: Site, plan: RestorePlan, scratch: Staging) -> Taken | None:
-    """Back up what a restore is about to replace; nothing where it replaces nothing.
+    """Back up what a restore is about to replace; return None if it replaces nothing.
 
-    Databases that are gone or empty, or that a restore left half-way, are left out: there is nothing to lose in them.
+    Databases that are missing, empty or left by an interrupted restore are skipped: they hold nothing to lose.
 
     :raises LifeboatError: it could not be taken, or is published nowhere; nothing was replaced then.
     """
@@ -309,7 +309,7 @@ def restore_database(
 ) -> RestoredDatabase:
     """Load one database from the archive, and compare it with what was captured.
 
-    :param sequential: by the stock client instead of over several connections.
+    :param sequential: use the stock client instead of several connections.
     :param compare: dump the restored schema once more and compare every digest with the manifest.
     :raises RestoreError: it went wrong; the message says what state it left.
     :raises MismatchError: the restored database is not the captured one.
@@ -430,7 +430,7 @@ def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded,
 def restore_files(site: Site, plan: RestorePlan) -> RestoredFiles:
     """Bring the files out of the archive, and where they replace something, swap them in by rename.
 
-    The tree that is replaced is kept beside the new one. What the settings exclude from archives (``vendor``, say) is
+    The tree that is replaced is kept next to the new one. What the settings exclude from archives (``vendor``, say) is
     copied over from it, since no archive holds it.
 
     :raises RestoreError: it went wrong; what was there before is untouched.
@@ -463,7 +463,7 @@ def restore_files(site: Site, plan: RestorePlan) -> RestoredFiles:
         )
         swap.take_owners(target, fresh / step.path)
         if Path(os.path.realpath(target)) != place:
-            raise RestoreError(f"{target} does not lead to {place} any more; nothing was replaced.", "Restore again.")
+            raise RestoreError(f"{target} no longer leads to {place}; nothing was replaced.", "Restore again.")
         swap.replace(target, fresh / step.path, kept)
         if step.path:
             shutil.rmtree(fresh)  # the empty folders that led to it
@@ -494,7 +494,7 @@ def _highest_missing(path: Path, root: Path) -> Path:
 
 
 def _carry_over(selection: Selection, path: str, fresh: Path) -> int:
-    """Copy what the settings leave out of archives from the old tree to the new one; return how much it was.
+    """Copy what the settings exclude from archives from the old tree to the new one; return how much it was.
 
     :param path: only what is below it is replaced; all when empty.
     :param fresh: the new tree.

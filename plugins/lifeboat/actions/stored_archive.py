@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-NOT_ENCRYPTED = (
-    "nobody signed this archive, which is not encrypted: whoever could write to its destination could forge it"
-)
+NOT_ENCRYPTED = "this archive is neither signed nor encrypted: anyone who could write to its destination could forge it"
 
 _RULES = {"mysql": digest.RULES, "postgresql": postgresql_digest.RULES}  # the versions of today, by engine
 
@@ -61,9 +59,9 @@ def refuse_legacy(site: Site, application: str | None, where: str) -> None:
 
 
 def unsigned(reader: ArchiveReader) -> str:
-    """Say why nobody vouches for an archive; nothing where it is signed."""
+    """Return why an archive cannot be trusted; '' if it is signed."""
     if not reader.has_manifest:
-        return "nobody signed this archive of laravel-backup: whoever could write to its destination could forge it"
+        return "this archive of laravel-backup is not signed: anyone who could write to its destination could forge it"
     if not reader.is_encrypted:
         return NOT_ENCRYPTED
     return ""
@@ -73,7 +71,7 @@ def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None,
     """Verify that an archive is whole, and the one of that key, and that its marker tells the truth about it.
 
     :param key: empty for a file of any name.
-    :param marker: that stands beside it; None where none does.
+    :param marker: stored next to it; None if there is none.
     :param sha256: that it must have; by default what the marker says.
     :raises ArchiveError: it is not.
     """

@@ -1,4 +1,4 @@
-"""What a destination holds, read once: one listing, uploads that no listing shows, and the newest proofs."""
+"""Contents of a destination, read once: one listing, uploads that no listing shows, and the newest proofs."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ def read_proof(
     password: str | None,
     previous: Sequence[str] = (),
 ) -> Proof:
-    """Return what the proof of an archive says, or why it is none.
+    """Return what the proof of an archive says, or why it is not valid.
 
-    :param stored_at: when it was stored: the time that stands in for the proof's own where it is not one.
+    :param stored_at: when it was stored: used as the proof's time if it is not valid.
     """
     from lifeboat.catalog import proof
 
@@ -119,7 +119,7 @@ def read_proof(
             raise ValueError("a time of no zone")
         return Proof(key, proven_at.astimezone(UTC), recovery, missed=int(facts.get("missed", 0)))
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        error = f"{key + catalog.PROOF} at {destination} lacks what a proof must say"
+        error = f"{key + catalog.PROOF} at {destination} lacks required fields of a proof"
     except ArchiveError as failure:
         error = str(failure)
     except StorageError as failure:

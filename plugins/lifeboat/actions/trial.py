@@ -24,7 +24,7 @@ STANDARD_INPUT = Path("-")
 def plan(inventory: Path, at: str | None, timezone: str, policy: str | None) -> tuple[Plan, int]:
     """Plan for a listing.
 
-    Where the listing holds any published markers, archives without one are unfinished uploads, as everywhere; where it
+    If the listing has any published markers, archives without one are unfinished uploads, as everywhere; where it
     holds none, it is a list of archives.
 
     :param inventory: JSON: a list of objects with ``key`` and ``size`` in bytes.

@@ -1,4 +1,4 @@
-"""Archives read back whole at their destinations, and the record that is kept of it beside each.
+"""Archives read back whole at their destinations, and the records of it next to each.
 
 A record is public and signed, as a proof is. Listings show when it was stored, which is all that checks, lists and the
 page look at; the nightly reading, which touches each archive anyway, believes only what is signed.
@@ -36,7 +36,7 @@ PURPOSE = b"lifeboat reading"
 
 @dataclass
 class Night:
-    """What was read back in a night.
+    """The archives read back in a night.
 
     :param read: keys of archives that are as they were published.
     :param failed: why others are not, or could not be read, by key.
@@ -52,10 +52,9 @@ def read_night(
 ) -> Night:
     """Read back the archives of some applications whose turn it is, and record each.
 
-    Who is killed loses nothing but the archive that was being read; what was read since the night began is not read
-    again, and counts.
+    After a crash, only the archive that was being read is read again; the others read since the night began count.
 
-    :param destination: as who deletes reaches it, for older records are replaced.
+    :param destination: with the permission to delete, because older records are replaced.
     :param since: when the night began.
     :raises StorageError: the destination cannot be listed.
     """
@@ -86,9 +85,9 @@ def read_night(
 
 
 def read_back(site: Site, destination: Destination, application: str, key: str) -> Verified:
-    """Read an archive back whole, compare it with its marker and manifest, and record the result beside it.
+    """Read an archive back whole, compare it with its marker and manifest, and record the result next to it.
 
-    :raises ArchiveError: it is damaged, which is recorded; its proof, which holds no more, is withdrawn.
+    :raises ArchiveError: it is damaged, which is recorded; its proof, no longer valid, is withdrawn.
     :raises StorageError: it cannot be read, which is recorded if the destination takes that.
     :raises SettingsError: there is no password.
     """
@@ -142,7 +141,7 @@ def note_failure(site: Site, destination: Destination, application: str, key: st
 
 
 def _record(site: Site, destination: Destination, application: str, key: str, *, whole: bool) -> None:
-    """Record beside an archive that it was read back now, in the place of what was recorded before.
+    """Record next to an archive that it was read back now, replacing older records.
 
     :raises StorageError: the destination refuses.
     """
@@ -163,19 +162,19 @@ def _record(site: Site, destination: Destination, application: str, key: str, *,
 
 
 def _authentic(site: Site, destination: Destination, archive: Archive, last: LastRead) -> LastRead | None:
-    """Return what the record of an archive says, or None where nobody signed it or it cannot be read."""
+    """Return what the record of an archive says, or None if it is not signed or cannot be read."""
     name = archive.key + (READ if last.whole else DAMAGED)
     try:
         with destination.open(name) as file:
             facts = json.loads(file.read(LONGEST_RECORD + 1))
         password, previous = site.passwords(archive.application)
         if not _is_signed(facts, (password, *previous)):
-            raise ValueError("nobody signed it")
+            raise ValueError("it is not signed")
         if (facts["key"], facts["destination"]) != (archive.key, destination.name):
             raise ValueError("it is another archive's")
         return LastRead(datetime.fromisoformat(facts["read_at"]).astimezone(UTC), facts["result"] == "whole")
     except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError, StorageError) as error:
-        log.warning("%s at %s is not believed, so the archive is read again: %s", name, destination, error)
+        log.warning("%s at %s is not trusted, so the archive is read again: %s", name, destination, error)
         return None
 
 

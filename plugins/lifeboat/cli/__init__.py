@@ -29,7 +29,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     settings: Annotated[
-        Path | None, typer.Option("--config", help="The settings file. Default: what LIFEBOAT_CONFIG names.")
+        Path | None, typer.Option("--config", help="The settings file. Default: $LIFEBOAT_CONFIG.")
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -47,7 +47,7 @@ def main() -> NoReturn:
     """Run the command; exit 0 when all is well, 1 on a finding or a failure, 2 on wrong use or wrong settings."""
     # Airflow serves connections of its database, too, to processes that say they are not tasks.
     os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
-    gc.set_threshold(100_000)  # a listing of 100 000 archives is no garbage to look through again and again
+    gc.set_threshold(100_000)  # a listing of 100 000 archives should not be scanned for garbage again and again
     try:
         app()
     except SettingsError as error:

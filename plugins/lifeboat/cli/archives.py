@@ -1,4 +1,4 @@
-"""``lifeboat list`` and ``verify``: what there is, and whether it is whole."""
+"""``lifeboat list`` and ``verify``: the stored archives, and their integrity."""
 
 from __future__ import annotations
 
@@ -97,8 +97,8 @@ def verify(
 ) -> None:
     """Read a whole archive: decrypt every entry, check every HMAC, and every SHA-256 of the manifest.
 
-    A key is verified at every destination that should hold it, and the result is recorded beside it there. Without one,
-    the archives are read whose turn it is, as the DAG backup_verify does each night.
+    A key is verified at every destination that should hold it, and the result is recorded next to it there. Without a
+    key, the archives that are due are read, as the DAG backup_verify does each night.
     """
     from lifeboat.cli.bar import bar
 
@@ -182,7 +182,7 @@ def _check_key(site: Site, key: str, chosen: tuple[str, ...]) -> list[dict[str, 
 
     def check(destination: Destination) -> dict[str, Any]:
         where = f"{key} at {destination}"
-        if kind == "legacy":  # beside which nothing is recorded
+        if kind == "legacy":  # for which no result is recorded
             opened = stored_archive.opened(site, destination, application, key)
             return _check(where, opened, lambda: archives.read_marker(destination, key), key)
         try:

@@ -1,4 +1,4 @@
-"""``lifeboat backup`` and ``plan-files``: take a backup now, and what would go into it."""
+"""``lifeboat backup`` and ``plan-files``: take a backup now, and list the files it would include."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _back_up_all(
     names = [application] if application is not None else site.settings.applications_of(kind)
     if databases and application is None:
         having = [name for name in names if {found.name for found in site.settings.databases_of(name)} & set(databases)]
-        names = having or names  # a name that no application has is a mistake, and is told as one
+        names = having or names  # a name that no application has is a mistake, and is reported as one
     if not names:
         raise SettingsError(
             f"No application in the settings has {'files' if kind == 'application' else 'databases'}.",
@@ -133,7 +133,7 @@ def plan_files(
     application: Annotated[str, typer.Argument(help="Name of an application.")],
     as_json: AsJson = False,
 ) -> None:
-    """List which files of an application would go into its archive, and why the rest would not."""
+    """List the files of an application that its archive would include, and why the others are excluded."""
     from lifeboat.files import selection as files
     from lifeboat.files.selection import Member
 
@@ -152,7 +152,7 @@ def plan_files(
         reason = "" if isinstance(found, Member) else found.reason
         if isinstance(found, Member) and found.leads_out:
             links_out.append(found.path)
-            reason = "a link out of the root; what is there does not go in"
+            reason = "a link out of the root; its target is not included"
         row = {"path": found.path, "goes_in": goes, "size": size, "reason": reason}
         if as_json:
             rows.append(row)
@@ -163,14 +163,14 @@ def plan_files(
         terminal.print_json({"root": str(selection.root), **totals, "files": rows})
     else:
         terminal.output.print(
-            f"Files, directories and links that go in: [bold]{going['count']}[/], {size_text(going['bytes'])};"
-            f" that are left out: [bold]{staying['count']}[/], {size_text(staying['bytes'])}.",
+            f"Files, directories and links that are included: [bold]{going['count']}[/], {size_text(going['bytes'])};"
+            f" that are excluded: [bold]{staying['count']}[/], {size_text(staying['bytes'])}.",
             soft_wrap=True,
         )
         if links := files.links_out_text(selection.root, links_out):
             terminal.output.print(f"[yellow]{terminal.plain(links)}.[/]", soft_wrap=True)
     if not going["count"]:
-        raise FilesError(f"No file of {selection.root} is left to archive.", "Look at files.include and files.exclude.")
+        raise FilesError(f"No file of {selection.root} is left to archive.", "Check files.include and files.exclude.")
 
 
 def _print_file(row: dict[str, Any]) -> None:

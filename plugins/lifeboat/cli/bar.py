@@ -1,4 +1,4 @@
-"""A bar on the terminal that says how far a long step has come, and how fast."""
+"""A progress bar on the terminal, with the speed of a long step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lifeboat.text import one_line, size_text
 
 
 class Bar(Progress):
-    """Shows, each time it is drawn, how far the step has come that counted last.
+    """Shows the progress of the step that counted last, each time it is drawn.
 
     :param console: of the terminal; what is logged there appears above the bar.
     """
@@ -49,7 +49,7 @@ class Bar(Progress):
 
 
 def text_of(reached: Reached) -> str:
-    """Say how much was done, how fast, and how long the rest takes at that speed."""
+    """Return how much was done, how fast, and how long the rest takes at that speed."""
     done, total, seconds = reached.done, reached.total, reached.seconds
     if not done or not seconds:
         return size_text(done)

@@ -1,4 +1,4 @@
-"""``lifeboat check``, ``doctor`` and ``alert-test``: whether backups are as they should be, and would work."""
+"""``lifeboat check``, ``doctor`` and ``alert-test``: the health of backups and of the installation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_health(
     deep: Annotated[bool, typer.Option("--deep", help="Read the newest archives back, compare their SHA-256.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether the backups are healthy: age, size, storage, unfinished uploads, lagging destinations."""
+    """Check that the backups are healthy: age, size, storage, unfinished uploads, lagging destinations."""
     from lifeboat.actions import check, neglected
     from lifeboat.decide import health
 
@@ -55,9 +55,9 @@ def check_health(
 
 @app.command("doctor")
 def examine_installation(as_json: AsJson = False) -> None:
-    """Try the whole installation, from connections and grants to a test alert, and say what to do.
+    """Check the whole installation, from connections and grants to a test alert, and say what to do.
 
-    Looks at the settings, dumps definitions without rows, tries whether restores and drills may load, compares versions
+    Reads the settings, dumps definitions without rows, tries whether restores and drills can load, compares versions
     and clocks, stores, reads and deletes a small object in staging and at each destination, and sends a test alert.
     """
     from lifeboat.airflow import doctor

@@ -1,4 +1,4 @@
-"""``lifeboat plan`` and ``cleanup``: what retention keeps and deletes."""
+"""``lifeboat plan`` and ``cleanup``: the decisions of retention."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def plan_retention(
         str | None, typer.Option(help="With --inventory: plan for this time, ISO 8601. Default: now.")
     ] = None,
     timezone: Annotated[
-        str | None, typer.Option(help="With --inventory: of the calendar, and of --at. Default: UTC.")
+        str | None, typer.Option(help="With --inventory: time zone of the calendar and of --at. Default: UTC.")
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="With --inventory: numbers of retention, as JSON.")] = None,
+    policy: Annotated[str | None, typer.Option(help="With --inventory: retention settings, as JSON.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what retention keeps and deletes, and why; delete nothing."""
+    """List what retention keeps and deletes, and why; delete nothing."""
     if inventory is not None:
         if application is not None or destination:
             raise SettingsError("--inventory plans for a listing; it takes no application and no destination.")
@@ -58,7 +58,7 @@ def plan_retention(
             terminal.print_lines(cleanup.plan_lines(plan))
         if others:
             objects = plural(others, "object")
-            typer.echo(f"Of the listing, {objects} left out: not archives, or not published.", err=True)
+            typer.echo(f"Ignored {objects} of the listing: not archives, or not published.", err=True)
         return
     if at or timezone or policy:
         raise SettingsError("--at, --timezone and --policy try a policy on a listing; name it with --inventory.")

@@ -1,4 +1,4 @@
-"""``lifeboat show``: what an archive holds."""
+"""``lifeboat show``: the contents of an archive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lifeboat.actions.contents import Contents, HeldDatabase, Node
     from lifeboat.catalog.archives import Archive
 
-DEPTH = 2  # folders that are opened unless told otherwise
+DEPTH = 2  # default number of folder levels to open
 LONGEST_FOLDER = 100  # lines of one folder
 
 app = typer.Typer()
@@ -31,7 +31,7 @@ def show_contents(
         str, typer.Argument(help="Key of an archive, or the name of an application: its newest archive.")
     ],
     destination: Annotated[
-        str, typer.Option("--destination", "-d", help="Where to read it. Default: wherever the archive is.")
+        str, typer.Option("--destination", "-d", help="Destination to read it from. Default: any that has the archive.")
     ] = "",
     path: Annotated[str, typer.Option(help="Only this file or folder, relative to the application's root.")] = "",
     depth: Annotated[int, typer.Option(min=1, help="How many levels of folders to open.")] = DEPTH,
@@ -39,7 +39,7 @@ def show_contents(
 ) -> None:
     """List what an archive holds: databases with their tables and rows, files as a tree.
 
-    Reads the archive's list of names and its manifest, and fetches nothing else of it.
+    Fetches only the archive's list of names and its manifest.
     """
     from lifeboat.actions import contents, restore
     from lifeboat.decide.restore_plan import LATEST, RestoreRequest
@@ -95,7 +95,7 @@ def _lines(found: Archive, destination: str, held: Contents, path: str, depth: i
 def _database_lines(database: HeldDatabase) -> Iterator[str]:
     size = f", {size_text(database.sql_bytes)} of SQL" if database.sql_bytes is not None else ""
     if database.tables is None:
-        yield f"Database {database.name}{size}; nothing says what is in it."
+        yield f"Database {database.name}{size}; no manifest describes its contents."
         return
     objects = "".join(f", {plural(count, kind)}" for kind, count in (database.objects or {}).items())
     yield f"Database {database.name}: {plural(len(database.tables), 'table')}{objects}{size}"

@@ -1,4 +1,4 @@
-"""``lifeboat init``: prepare destinations, once, and try them."""
+"""``lifeboat init``: prepare destinations, once, and test them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def init(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prepare a destination, once, and try it. Mount its disk first: a marker tells it from an empty mount point."""
+    """Prepare a destination, once, and test it. Mount its disk first: the marker tells it from an empty mount point."""
     from lifeboat.airflow import doctor
 
     site = terminal.load_site()

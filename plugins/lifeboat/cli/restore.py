@@ -1,4 +1,4 @@
-"""``lifeboat restore`` and ``drill``: get it back, and prove that it could be got back."""
+"""``lifeboat restore`` and ``drill``: restore archives, and prove that they can be restored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ArchiveChoice = Annotated[
     ),
 ]
 OneDestination = Annotated[
-    str, typer.Option("--destination", "-d", help="Where to take it from. Default: wherever the archive is.")
+    str, typer.Option("--destination", "-d", help="Destination to read it from. Default: any that has the archive.")
 ]
 NoCompare = Annotated[
     bool, typer.Option("--no-compare", help="Do not compare what was restored with what was captured.")
@@ -63,7 +63,7 @@ def restore_database(
     sequential: Sequential = False,
     as_json: AsJson = False,
 ) -> None:
-    """Restore databases of an application into new schemas, or over the old ones."""
+    """Restore databases of an application into new schemas, or over the existing ones."""
     site = terminal.load_site()
     request = RestoreRequest(
         application=_only(site, application),
@@ -98,7 +98,7 @@ def restore_application(
     sequential: Sequential = False,
     as_json: AsJson = False,
 ) -> None:
-    """Restore the databases and the files of an application beside the old ones, or over them."""
+    """Restore the databases and files of an application next to the existing ones, or over them."""
     site = terminal.load_site()
     request = RestoreRequest(
         application=_only(site, application),
@@ -119,11 +119,11 @@ def drill_archives(
     application: ApplicationName = None,
     destination: DestinationNames = None,
     archive: Annotated[
-        str, typer.Option(help="Key of the archive to rehearse. Default: the newest, then those proven longest ago.")
+        str, typer.Option(help="Key of the archive to test. Default: the newest, then those proven longest ago.")
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Restore archives to scratch, compare them with what was captured, and sign proofs."""
+    """Restore archives to scratch databases, compare them with what was captured, and sign proofs."""
     from lifeboat.actions import drill
     from lifeboat.cli.bar import bar
 
@@ -155,7 +155,7 @@ def drill_archives(
         only_settings = all(isinstance(failure, SettingsError) for failure in failures.values())
         raise typer.Exit(WRONG_USE if only_settings and not proofs else FINDING)
     if not proofs and not as_json:
-        terminal.output.print("There is no archive to rehearse yet. Take one: lifeboat backup database")
+        terminal.output.print("There is no archive to test yet. Take one: lifeboat backup database")
 
 
 def _proof_line(made: dict[str, Any]) -> str:

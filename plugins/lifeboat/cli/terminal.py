@@ -1,4 +1,4 @@
-"""What the commands share: where answers and complaints go, options, settings, scratch space."""
+"""Shared parts of the commands: output and errors, options, settings, scratch space."""
 
 from __future__ import annotations
 
@@ -134,7 +134,9 @@ def _held(root: StagingDirectory, run: str) -> Iterator[None]:
     own = folder.below(run)
     with staging.translated(own.path), contextlib.ExitStack() as stack:
         with (folder.path / ".lock").open("w") as everybody:
-            fcntl.flock(everybody, fcntl.LOCK_EX)  # until our own lock is held: nobody may take us for dead before
+            fcntl.flock(
+                everybody, fcntl.LOCK_EX
+            )  # until our own lock is held, so that no other command sweeps us before
             staging.sweep(root, PIPELINE, lambda old: not _is_alive(folder.below(old).path))
             own.create()
             lock = stack.enter_context((own.path / "lock").open("w"))
@@ -143,7 +145,7 @@ def _held(root: StagingDirectory, run: str) -> Iterator[None]:
 
 
 def _is_old(run: str) -> bool:
-    """Tell by its name whether a command that shares nothing but a bucket with us must be dead."""
+    """Return whether a command, which may run on another machine, must be dead, judging by its name."""
     with contextlib.suppress(ValueError):
         return clock.now() - datetime.strptime(f"{run[:19]}Z", f"{RUN_TIME}%z") > LONGEST_COMMAND
     return False
@@ -182,5 +184,5 @@ def plain(name: str) -> str:
 
 
 def complain(text: str) -> None:
-    """Say on standard error what is wrong."""
+    """Print on standard error what is wrong."""
     typer.secho(printable(text), fg="red", err=True)

@@ -44,7 +44,7 @@ def _one_path_segment(name: str) -> str:
     if name.startswith(".") or name != name.strip():
         raise ValueError("must not start with a dot, nor start or end with a space")
     if any(char in "/\\" or unicodedata.category(char)[0] == "C" or char in LINE_ENDS for char in name):
-        raise ValueError("must not hold slashes, backslashes or control characters")
+        raise ValueError("must not contain slashes, backslashes or control characters")
     return name
 
 
@@ -52,7 +52,7 @@ def _absolute(path: Path) -> Path:
     if not path.is_absolute():
         raise ValueError(f"must be an absolute path: workers start in different directories ('{path}' is relative)")
     if ".." in path.parts:
-        raise ValueError(f"must not hold '..': write where '{path}' leads to")
+        raise ValueError(f"must not contain '..': write the directory that '{path}' resolves to")
     return path
 
 
@@ -68,7 +68,7 @@ def _below_the_root(pattern: str) -> str:
     if pattern.startswith("/") or ".." in parts:
         raise ValueError(f"must be relative to the root and stay below it ('{pattern}' does not)")
     if pattern.startswith("!"):
-        raise ValueError(f"must not start with '!' ('{pattern}'): what stays out is named under exclude")
+        raise ValueError(f"must not start with '!' ('{pattern}'): exclusions belong under exclude")
     return "/".join(parts) or "**"
 
 
@@ -76,7 +76,7 @@ def _a_command(text: str) -> str:
     try:
         words = shlex.split(text)
     except ValueError as error:
-        raise ValueError(f"is not a command: {str(error).lower()}") from error
+        raise ValueError(f"is not a valid command: {str(error).lower()}") from error
     if not words:
         raise ValueError("must not be empty")
     return text
@@ -99,7 +99,7 @@ def _a_schedule(text: str) -> str:
 
 
 def _a_connection(text: str) -> str:
-    """Refuse what somebody pasted in place of an id: the value is not repeated, it may hold a password."""
+    """Refuse a value that is not an id, without repeating it: a pasted URL may contain a password."""
     if "://" in text or not re.fullmatch(r"[\w#!().:/\\-]{1,250}", text):
         raise ValueError(
             "must be the id of an Airflow connection, of letters, digits and '_'; addresses and passwords belong in"
@@ -111,22 +111,24 @@ def _a_connection(text: str) -> str:
 def _a_bucket(text: str) -> str:
     if not re.fullmatch(r"[\w.-]{3,63}", text, re.ASCII):
         raise ValueError(
-            "must be a bucket's name alone, of 3 to 63 letters, digits, '-' and '.'; what is below it is prefix"
+            "must be only a bucket's name, of 3 to 63 letters, digits, '-' and '.'; use prefix for a path below it"
         )
     return text
 
 
 def _a_storage_class(text: str) -> str:
     if text in ("GLACIER", "DEEP_ARCHIVE"):
-        raise ValueError("must be a class that is read at once, as GLACIER_IR; checks and drills read archives")
+        raise ValueError(
+            "must be a class with immediate access, such as GLACIER_IR, because checks and drills read archives"
+        )
     if not re.fullmatch(r"[\w-]{1,64}", text, re.ASCII):
-        raise ValueError("must be the name of a storage class, as in STANDARD_IA")
+        raise ValueError("must be the name of a storage class, for example STANDARD_IA")
     return text
 
 
 def _an_address(text: str) -> str:
     if not re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", text):
-        raise ValueError("must be one address, as in ops@example.com")
+        raise ValueError("must be one address, for example ops@example.com")
     return text
 
 
@@ -135,9 +137,9 @@ def _a_day(value: object) -> object:
         try:
             return date.fromisoformat(value)
         except ValueError as error:
-            raise ValueError("must be a date that there is, as in 2027-03-01") from error
+            raise ValueError("must be an existing date, for example 2027-03-01") from error
     if type(value) is not date:  # a datetime is a date, too
-        raise ValueError("must be a date, as in 2027-03-01")
+        raise ValueError("must be a date, for example 2027-03-01")
     return value
 
 
@@ -184,7 +186,7 @@ class Database(_Model):
     @model_validator(mode="after")
     def _fitting_name(self) -> Database:
         if "\0" in self.name:
-            raise ValueError("name: holds a NUL, which no engine allows")
+            raise ValueError("name: contains a NUL, which no engine allows")
         if not fits(self.engine, self.name):
             raise ValueError(f"name: is longer than the {LONGEST_NAMES[self.engine]} that {self.engine} allows")
         return self
@@ -252,7 +254,7 @@ class Retention(Periods):
 
     @property
     def of_all_kinds(self) -> dict[str, Any]:
-        """What is given for all kinds together."""
+        """The settings that apply to all kinds together."""
         given = self.model_fields_set & {"delete_oldest_above_megabytes", "keep_until_proven"}
         return {name: getattr(self, name) for name in given}
 
@@ -448,7 +450,7 @@ class Bucket(_Model):
 
 
 def _path_or_bucket(text: object) -> Path | Bucket:
-    form = "must be an absolute path, or a bucket as in s3://CONNECTION@BUCKET/PREFIX"
+    form = "must be an absolute path, or a bucket in the form s3://CONNECTION@BUCKET/PREFIX"
     if not isinstance(text, str):
         raise ValueError(form)  # pydantic takes no TypeError for an answer
     if "://" not in text:
@@ -591,7 +593,7 @@ class Settings(_Model):
         for name, application in self.applications.items():
             for unknown in set(application.destinations) - set(self.destinations):
                 known = ", ".join(self.destinations)
-                raise ValueError(f"applications.{name}.destinations: no destination {unknown!r}; there are: {known}")
+                raise ValueError(f"applications.{name}.destinations: no destination {unknown!r}; known: {known}")
         return self
 
     @model_validator(mode="after")
@@ -601,7 +603,7 @@ class Settings(_Model):
                 for kind in KINDS:
                     if _keeps_nothing(self.policy_of(destination, application, kind)):
                         raise ValueError(
-                            f"retention of {application}, kind {kind}, at {destination}: keeps nothing but the newest;"
+                            f"retention of {application}, kind {kind}, at {destination}: keeps only the newest;"
                             " set one of its periods above 0"
                         )
         return self
@@ -634,10 +636,10 @@ class Settings(_Model):
 
     @model_validator(mode="after")
     def _staging_of_its_own(self) -> Settings:
-        """Staging is swept, so no archive may stand where it could be taken for what a dead run left."""
+        """Staging is swept, so archives must not be stored where they could be taken for leftovers of a dead run."""
         for name, kept in self.destinations.items():
             if all(one == other for one, other in zip(_parts(self.staging), _parts(kept), strict=False)):
-                raise ValueError(f"staging: lies in destinations.{name}, or around it; give each a place of its own")
+                raise ValueError(f"staging: is inside destinations.{name}, or contains it; use separate places")
         return self
 
     @model_validator(mode="after")
@@ -646,8 +648,8 @@ class Settings(_Model):
             for own in self.own_directories:
                 if application.files and application.files.root.is_relative_to(own):
                     raise ValueError(
-                        f"applications.{name}.files.root: lies in '{own}', where archives or staging are, so nothing"
-                        " of it would go in; name the application's own directory"
+                        f"applications.{name}.files.root: is inside '{own}', where archives or staging are, so nothing"
+                        " of it would be archived; name the application's own directory"
                     )
         return self
 
@@ -672,9 +674,10 @@ class Settings(_Model):
             return
         accepted = f"were accepted until {until}" if until else "are not accepted"
         raise SettingsError(
-            f"laravel-backup's archives {accepted}: nobody signs them, so whoever writes to a destination can forge"
-            " them.",
-            "To read one that you trust, set a date up to which they are, as in 'legacy_until: 2027-03-01'.",
+            f"laravel-backup's archives {accepted}: they are not signed, so anyone who can write to a destination"
+            " can forge them.",
+            "To read one that you trust, set the last day on which they are accepted, for example"
+            " 'legacy_until: 2027-03-01'.",
         )
 
     def policy_of(self, destination: str, application: str, kind: Kind) -> Policy:
@@ -807,7 +810,7 @@ def _refuse_unknown(what: str, chosen: Any, known: Any, application: str) -> Non
 
 
 def policies_of(numbers: Any, where: str) -> dict[Kind, Policy]:
-    """Return the policy of each kind from retention's numbers; those that are left out are the defaults.
+    """Return the policy of each kind from retention's numbers; omitted ones have their defaults.
 
     :param where: what holds the numbers, for messages.
     :raises SettingsError: naming the number and the fix.
@@ -818,7 +821,7 @@ def policies_of(numbers: Any, where: str) -> dict[Kind, Policy]:
         raise SettingsError(f"{where}: {_problems(error)}.") from None  # pydantic's text has values
     policies = {kind: _policy([retention], kind) for kind in KINDS}
     if any(_keeps_nothing(policy) for policy in policies.values()):
-        raise SettingsError(f"{where}: keeps nothing but the newest.", "Set one of its periods above 0.")
+        raise SettingsError(f"{where}: keeps only the newest.", "Set one of its periods above 0.")
     return policies
 
 
@@ -842,7 +845,7 @@ def settings_path() -> Path:
 def load(path: Path | None = None) -> Settings:
     """Read and validate the settings.
 
-    :param path: the file; `settings_path` when left out.
+    :param path: the file; default: `settings_path`.
     :raises SettingsError: naming the file, the key and the fix.
     """
     path = path or settings_path()
@@ -861,7 +864,7 @@ def load(path: Path | None = None) -> Settings:
     except yaml.YAMLError as error:
         raise SettingsError(f"{path} is not valid YAML: {_in_yaml(error, text)}.") from None
     if not isinstance(content, dict):
-        raise SettingsError(f"{path} must hold keys and values; it is empty, text or a list.")
+        raise SettingsError(f"{path} must contain keys and values; it is empty, text or a list.")
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
@@ -869,7 +872,7 @@ def load(path: Path | None = None) -> Settings:
 
 
 def _in_yaml(error: yaml.YAMLError, text: str) -> str:
-    """Say where a text is not YAML, and why."""
+    """Return where a text is not YAML, and why."""
     if not isinstance(error, yaml.error.MarkedYAMLError) or error.problem_mark is None:
         return " ".join(str(error).split())
     mark, problem = error.problem_mark, str(error.problem)
@@ -885,17 +888,17 @@ _WORDS = {  # of pydantic's errors; in braces, what their context holds
     "union_tag_not_found": "must be 'disk' or 's3'",
     "union_tag_invalid": "must be 'disk' or 's3'",
     "literal_error": "must be {expected}",
-    "model_type": "must hold keys and values, as in docs/CONFIGURATION.md",
-    "model_attributes_type": "must hold keys and values, as in docs/CONFIGURATION.md",
-    "dict_type": "must hold keys and values, as in docs/CONFIGURATION.md",
-    "tuple_type": "must be a list, as in [one, two]",
+    "model_type": "must contain keys and values, as in docs/CONFIGURATION.md",
+    "model_attributes_type": "must contain keys and values, as in docs/CONFIGURATION.md",
+    "dict_type": "must contain keys and values, as in docs/CONFIGURATION.md",
+    "tuple_type": "must be a list, for example [one, two]",
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",
     "string_type": "must be text; put it in quotes",
     "invalid_key": "must be text; put it in quotes",
     "path_type": "must be text; put it in quotes",
-    "int_type": "must be a whole number, as in 7",
-    "float_type": "must be a number, as in 7 or 0.5",
+    "int_type": "must be a whole number, for example 7",
+    "float_type": "must be a number, for example 7 or 0.5",
     "bool_type": "must be true or false, without quotes",
     "greater_than": "must be above {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
@@ -915,16 +918,16 @@ def _problems(error: ValidationError) -> str:
 
 
 def _in_words(error: Any) -> str:
-    """Say one of pydantic's errors: what is wrong, what to do."""
+    """Return one of pydantic's errors as text: what is wrong, what to do."""
     location, value = error["loc"], error["input"]
     if error["type"] == "extra_forbidden":
         close = difflib.get_close_matches(str(location[-1]), _KEYS, n=1)
         known = close and close[0] != location[-1]
         return f"unknown key, did you mean {close[0]!r}?" if known else "unknown key here, remove it"
     if location[:2] == ("drill", "connection"):
-        return "must be the id of a connection, or one for each engine, as in {mysql: scratch_db}"
+        return "must be the id of a connection, or one for each engine, for example {mysql: scratch_db}"
     if location and location[-1] in ("Encryption", "literal['none']"):
-        return "must be 'none' or name a connection, as in 'connection: lifeboat_archive'"
+        return "must be 'none' or name a connection, for example 'connection: lifeboat_archive'"
     if isinstance(value, bool) and error["type"] in ("string_type", "invalid_key"):
         return f"must be text, which YAML reads as {json.dumps(value)}; put it in quotes"
     empty = "; it is empty" if value is None and error["type"] != "missing" else ""

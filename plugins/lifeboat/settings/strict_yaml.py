@@ -22,7 +22,7 @@ def load(text: str) -> Any:
 
 
 class _Loader(yaml.CSafeLoader):
-    """Refuses a key that stands twice: YAML would silently drop the first, and with it what it protects.
+    """Refuses duplicate keys: YAML would silently drop the first, and with it what it protects.
 
     Refuses aliases of aliases, which may become millions of values, and scalars that are not a value of any type: both
     would fail later, with an error that names no place in the file.
@@ -35,17 +35,19 @@ class _Loader(yaml.CSafeLoader):
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
         if node is not None and _weight(node, {}) > MOST_NODES:
-            raise yaml.constructor.ConstructorError(None, None, "its aliases make too much of it", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, "its aliases expand to too many values", node.start_mark
+            )
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         if node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and re.search(r":|^[-+]?0\d", node.value):
-            problem = f"YAML reads {node.value} to the base of 8 or 60; put text in quotes, begin numbers without 0"
+            problem = f"YAML reads {node.value} in base 8 or 60; put text in quotes, write numbers without a leading 0"
             raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         try:
             return super().construct_object(node, deep=deep)
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # "2001-99-99" and the like
-            raise yaml.constructor.ConstructorError(None, None, "no such value", node.start_mark) from error
+            raise yaml.constructor.ConstructorError(None, None, "not a valid value", node.start_mark) from error
 
     def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         value = super().construct_scalar(node)
@@ -54,7 +56,7 @@ class _Loader(yaml.CSafeLoader):
         return value
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Put what ``<<`` merges into a mapping, whose own keys are checked before: then they may stand twice."""
+        """Put what ``<<`` merges into a mapping, whose own keys are checked before: merged keys may repeat them."""
         if id(node) not in self._flattened:
             self._flattened.add(id(node))
             self._check_keys(node)
@@ -71,7 +73,7 @@ class _Loader(yaml.CSafeLoader):
                     None, None, "a list or {...} cannot be a key; put text in quotes", key_node.start_mark
                 )
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} appears twice", key_node.start_mark)
             seen.add(key)
 
 
@@ -82,7 +84,7 @@ def _check_depth(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise yaml.parser.ParserError(
-                None, None, "lists or keys in too many others", cast(yaml.error.Mark, event.start_mark)
+                None, None, "lists or keys are nested too deeply", cast(yaml.error.Mark, event.start_mark)
             )
 
 

@@ -1,4 +1,4 @@
-"""What still holds when the settings cannot be read: when DAGs run, and who is told.
+"""Schedules and alert channels that still apply when the settings cannot be read.
 
 A settings file with one wrong word must not silence what watches over the backups. So DAG files always parse, and
 alerts go out by the channels that the file still names, or else by those that were used last.
@@ -35,7 +35,7 @@ class Unreadable:
     :param reason: why, naming the file, the key and the fix.
     :param timezone: of the schedules, as far as the file still says it; so is the next.
     :param drill: when drills run.
-    :param alerts: who is told: what the file still says, or what was used last.
+    :param alerts: channels to notify: those that the file still names, or those used last.
     :param staging: where the file still says it; so are the next, one by one.
     """
 
@@ -56,7 +56,7 @@ class Unreadable:
 def read(path: Path | None = None) -> Settings | Unreadable:
     """Read the settings, or what still holds when they cannot be read; never fails.
 
-    :param path: the file; `config.settings_path` when left out.
+    :param path: the file; default: `config.settings_path`.
     """
     path = path or config.settings_path()
     try:
@@ -78,7 +78,7 @@ def read(path: Path | None = None) -> Settings | Unreadable:
 
 
 def remember(alerts: Alerts) -> None:
-    """Keep who is told, for the day on which the settings cannot be read."""
+    """Keep the alert channels, in case the settings cannot be read later."""
     path, text = _memory(), alerts.model_dump_json()
     try:
         if path.exists() and path.read_text(encoding="utf-8") == text:
@@ -93,7 +93,7 @@ def remember(alerts: Alerts) -> None:
 
 
 def recall() -> Alerts | None:
-    """Return who was told last, if anybody was."""
+    """Return the alert channels used last, or None."""
     with contextlib.suppress(OSError, ValidationError, UnicodeDecodeError):
         return Alerts.model_validate_json(_memory().read_text(encoding="utf-8"))
     return None
