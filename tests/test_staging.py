@@ -145,7 +145,7 @@ def test_what_a_block_did_not_finish_is_not_staged(area: StagingBucket) -> None:
     with pytest.raises(KeyboardInterrupt), staged.writing() as file:
         file.facts = {"key": "b"}
         raise KeyboardInterrupt
-    with pytest.raises(StagingError, match=r"archive.zip in staging \(s3://backups/.* is not staged: an earlier"):
+    with pytest.raises(StagingError, match=r"archive.zip in staging \(s3://backups/.* is not in staging: an earlier"):
         staged.facts()
 
 
@@ -169,4 +169,4 @@ def test_staging_that_is_not_a_directory_says_what_to_do(tmp_path: Path, root: s
     (tmp_path / "file").write_text("something else")
     with pytest.raises(StagingError, match="Cannot write to staging") as error:
         StagingDirectory(tmp_path / root).create()
-    assert error.value.hint.startswith("Something else stands where a directory should be: move it away")
+    assert error.value.hint.startswith("The path exists and is not a directory: move it away")

@@ -233,7 +233,9 @@ def test_a_link_to_a_mount_point_is_no_way_around(shop: Path, tiny_disk: Path) -
 def test_missing_rights_are_told_before_anything_changes(shop: Path, tmp_path: Path) -> None:
     def try_it() -> None:
         shop.parent.chmod(0o555)
-        with pytest.raises(RestoreError, match=r"This user may not rename .*shop. Hint: Give it the right to write in"):
+        with pytest.raises(
+            RestoreError, match=r"This user is not allowed to rename .*shop. Hint: Give it the right to write in"
+        ):
             replace(shop)
         shop.parent.chmod(0o755)
         assert (version(shop), version(beside(shop).restored)) == (b"old", b"new")
@@ -243,7 +245,7 @@ def test_missing_rights_are_told_before_anything_changes(shop: Path, tmp_path: P
 
 def test_what_belongs_to_another_in_a_shared_folder_is_told(shop: Path, tmp_path: Path) -> None:
     def try_it() -> None:
-        with pytest.raises(RestoreError, match=r"This user may not rename .*shop"):
+        with pytest.raises(RestoreError, match=r"This user is not allowed to rename .*shop"):
             replace(shop)
 
     (tmp_path / "mine").mkdir()

@@ -116,7 +116,7 @@ class Staging(ABC):
 
     def _missing(self, what: object) -> StagingError:
         return StagingError(
-            f"{what} is not staged: an earlier step did not finish, or it was cleaned up.",
+            f"{what} is not in staging: an earlier step did not finish, or it was cleaned up.",
             "Clear the run's first task.",
         )
 

@@ -68,7 +68,7 @@ def test_what_is_not_a_directory_becomes_no_destination(tmp_path: Path, root: st
     (tmp_path / "file").write_text("something else")
     with pytest.raises(StorageError, match="Cannot prepare destination 'disk'") as error:
         DiskDestination("disk", tmp_path / root).init()
-    assert error.value.hint.startswith("Something else stands where a directory should be: move it away")
+    assert error.value.hint.startswith("The path exists and is not a directory: move it away")
 
 
 def test_archives_that_were_there_before_are_adopted(tmp_path: Path) -> None:

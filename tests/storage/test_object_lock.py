@@ -134,7 +134,7 @@ def test_the_probe_finds_a_lock_that_is_not_what_was_asked(
     destination = cast(S3Destination, offsite(locking(project, bucket)))
     events = destination.client.meta.events
     events.register("before-parameter-build.s3.PutObject", lambda params, **_: params.update({field: other()}))
-    with pytest.raises(StorageError, match="locked a test object otherwise than asked"):
+    with pytest.raises(StorageError, match="did not lock a test object as requested"):
         destination.prove_lock(destination)
 
 
@@ -159,7 +159,7 @@ def roles(s3: S3, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_key_that_may_lift_locks_is_found(project: Configure, bucket: str) -> None:
-    assert "Take s3:BypassGovernanceRetention from the key" in lock_finding(locking(project, bucket, "governance"))[1]
+    assert "Remove s3:BypassGovernanceRetention from the key" in lock_finding(locking(project, bucket, "governance"))[1]
 
 
 def test_a_governance_lock_holds_for_who_may_not_lift_it(project: Configure, bucket: str, roles: None) -> None:

@@ -228,7 +228,7 @@ def test_a_folder_that_became_a_link_is_not_followed(root: Path, canary: Path, f
     for use in uses:
         error = in_time(use)
         assert isinstance(error, StorageError)
-        assert "mount what a link leads to in its place" in error.hint
+        assert "mount the link's target in its place" in error.hint
     assert list(destination.list()) == []
     assert sorted(canary.parent.rglob("*")) == before
     assert canary.read_text() == CANARY

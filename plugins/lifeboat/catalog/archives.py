@@ -329,7 +329,7 @@ def read_marker(destination: Destination, key: str) -> dict[str, Any] | None:
     try:
         marker = json.loads(content)
         if not isinstance(marker["archive"]["sha256"], str):
-            raise TypeError("the SHA-256 is not a text")
+            raise TypeError("the SHA-256 is not a string")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StorageError(
             f"{key + MARKER} at {destination} is not the marker of an archive.", "Move it away; back up again."

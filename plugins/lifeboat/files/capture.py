@@ -124,7 +124,7 @@ def _note(captured: Captured, selection: Selection, path: str, state: str, reaso
     if selection.whole:
         raise FilesError(
             f"{path!r} of {captured.root} is {state}: {reason}.",
-            "files.on_error: warn takes the backup all the same and says so.",
+            "files.on_error: warn takes the backup anyway and warns about it.",
         )
     captured.problems[path] = f"{state}: {reason}"
     if state == "changed":

@@ -106,7 +106,7 @@ def _check_lengths(layout: Layout, folder: int, target: Path) -> None:
         if len(path) > longest_path or max(map(len, path.split(b"/"))) > longest_name:
             raise RestoreError(
                 f"A name is too long for the file system of {target}: {os.fsdecode(path)!r}.",
-                f"It takes {longest_name} bytes for a name and {longest_path} for a path below {target}.",
+                f"It supports names of {longest_name} bytes and paths of {longest_path} bytes below {target}.",
             )
 
 
@@ -115,7 +115,9 @@ def _check_space(layout: Layout, folder: int, target: Path) -> None:
     blocks = len(layout.directories) + sum(-(-entry.size // disk.f_frsize) for entry in layout.contents.values())
     if blocks > disk.f_bavail:
         needed, free = (size_text(count * disk.f_frsize) for count in (blocks, disk.f_bavail))
-        raise RestoreError(f"{target} would take {needed}, and {free} are free there.", "Free some, or go elsewhere.")
+        raise RestoreError(
+            f"{target} would take {needed}, and {free} are free there.", "Free some, or use another directory."
+        )
     count = len(layout.directories) + len(layout.contents)
     if disk.f_files and count > disk.f_favail:  # some file systems count none
         raise RestoreError(f"{target} would take {count} inodes, and {disk.f_favail} are free there.", "Go elsewhere.")
@@ -217,7 +219,7 @@ class _Tree:
     def _make_link(self, path: bytes, target: bytes) -> None:
         entry = self._layout.contents[path]
         if b"\0" in target:
-            raise ArchiveError(f"{self._reader.where}: {entry.name!r} is a link to a name that no file can have.")
+            raise ArchiveError(f"{self._reader.where}: {entry.name!r} is a symbolic link with an invalid target.")
         with self._translated(path), folder_of(self._root, path) as (folder, name):
             os.symlink(target, name, dir_fd=folder)
             with contextlib.suppress(OSError):  # not every file system can, and nothing depends on it

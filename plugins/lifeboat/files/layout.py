@@ -69,7 +69,7 @@ def below_root(entries: Sequence[Entry], root: str) -> tuple[list[tuple[str, Ent
     if prefix == "/":
         return whole, ()
     if not any(f"{path}/".startswith(prefix) for path, _ in whole):
-        return whole, (f"No entry is below {root}: all are restored under the paths that they have in the archive.",)
+        return whole, (f"No entry is below {root}: all are restored under their paths in the archive.",)
     found, outside = [], []
     for path, entry in whole:
         if f"{path}/".startswith(prefix):
@@ -91,7 +91,7 @@ def _members(where: str, located: Iterable[tuple[str, Entry]]) -> dict[bytes, En
             raise ArchiveError(f"{where}: {entry.name!r} {problem}.", "Nothing was restored.")
         location = path.encode("utf-8", "surrogateescape")
         if location in members:
-            raise ArchiveError(f"{where}: {members[location].name!r} and {entry.name!r} have one path.")
+            raise ArchiveError(f"{where}: {members[location].name!r} and {entry.name!r} have the same path.")
         members[location] = entry
     for folder in _above(members):
         if folder in members and members[folder].kind != "directory":
@@ -108,13 +108,12 @@ def _problem(path: str, entry: Entry) -> str:
         "leads out of the directory": ".." in parts,
         "is not the path of a file": "" in parts or "." in parts or "\0" in path,
         "is a directory and has content": entry.kind == "directory" and entry.size > 0,
-        "is a link and names no target that a link can have": entry.kind == "link"
-        and not 0 < entry.size <= LONGEST_TARGET,
+        "is a symbolic link with an invalid target": entry.kind == "link" and not 0 < entry.size <= LONGEST_TARGET,
     }
     try:
         path.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return "is not a name that a file can have"
+        return "is not a valid file name"
     return next((problem for problem, found in problems.items() if found), "")
 
 

@@ -195,7 +195,7 @@ class _Walk:
         """Say what may be behind a pattern that matched nothing."""
         if self._in_the_way:
             return self._in_the_way[0]
-        return "Fix the pattern, or remove it: a backup must not be smaller than somebody believes."
+        return "Fix the pattern, or remove it: a backup must not silently hold less than expected."
 
     def is_own(self, location: bytes) -> bool:
         """Return whether a path is, or lies in, a directory of Lifeboat."""

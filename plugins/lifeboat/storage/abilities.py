@@ -84,12 +84,12 @@ class Abilities:
                 raise
             if self.conditions != conditions:
                 log.warning(
-                    "%s has no conditional writes. Lifeboat looks whether a key is free before it stores, so two runs "
-                    "that store the same key at the same moment could overwrite each other.",
+                    "%s does not support conditional writes. Lifeboat checks that a key is free before it stores, so"
+                    " two runs that store the same key at the same moment could overwrite each other.",
                     self._what,
                 )
             if self._state[1:] != before[1:]:
-                log.warning("%s takes no SHA-256 checksums. Lifeboat reads back what it stores.", self._what)
+                log.warning("%s does not support SHA-256 checksums, so Lifeboat reads back what it stores.", self._what)
 
     @property
     def _state(self) -> tuple[bool, str, str]:

@@ -54,7 +54,7 @@ class Bucket:
                     yield StoredObject(entry["Key"].removeprefix(self.prefix), entry["Size"], entry["LastModified"])
                 goes_on = page.get("IsTruncated", False)
         if goes_on:
-            raise StorageError(f"{self} broke its listing off: it says that there is more, and not where.")
+            raise StorageError(f"{self} returned a truncated listing without a continuation token.")
 
     def find(self, key: str) -> StoredObject | None:
         """Return what is stored under a key, or None."""
@@ -154,7 +154,7 @@ class Bucket:
                 CHECKSUMS,
             )
         if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
-            raise StorageError(f"{self} does not answer with the bytes of {key} that it was asked for.")
+            raise StorageError(f"{self} did not return the requested bytes of {key}.")
         if _identity(answer) != identity:
             answer["Body"].close()
             raise StorageError(f"Somebody replaced {key} at {self} while it was read.", "Verify it, then try again.")
@@ -174,7 +174,7 @@ class Bucket:
         except (BotoCoreError, ClientError, RecursionError) as error:
             if _is_endless(error):
                 raise StorageError(
-                    f"Cannot {doing} {self}: the server sends elsewhere, and does not say where.", OTHER_REGION
+                    f"Cannot {doing} {self}: the server redirects without naming a target.", OTHER_REGION
                 ) from None
             code = error_code(error)
             if code in TAKEN:

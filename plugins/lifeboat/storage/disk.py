@@ -32,7 +32,7 @@ PARTIAL = ".partial"  # suffix of what is being stored; never part of a listing'
 DESTINATION_MARKER = ".lifeboat-destination"  # at the root: whoever sees it sees the disk, and not an empty mount point
 LONGEST_MARKER = 1 << 16  # bytes
 DEEPEST = 8  # folders that a listing looks into, one in the other; our keys have two
-NO_LINKS = "Nothing at a destination is reached through links: mount what a link leads to in its place (mount --bind)."
+NO_LINKS = "Lifeboat does not follow links at a destination: mount the link's target in its place (mount --bind)."
 
 _AFTER_NAME = re.compile(r"(\.[0-9a-f]{16})?\.partial")  # after the name; older versions had no random part
 
@@ -77,7 +77,7 @@ class Directory:
             links: list[str] = []
             yield from self._walk(root, "", prefix, links)
             if links:
-                log.warning("%s at %s is a link, one of %s, and not read. %s", links[0], self, len(links), NO_LINKS)
+                log.warning("%s at %s is a link (one of %s) and was not read. %s", links[0], self, len(links), NO_LINKS)
 
     def _walk(self, folder: int, below: str, prefix: str, links: MutableSequence[str]) -> Iterator[StoredObject]:
         """Yield the files below an open folder, and close it.
@@ -262,8 +262,8 @@ class Directory:
             raise AlreadyStoredError(f"{self} already holds {key}; nothing is overwritten.") from error
         if not os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(file.fileno())):
             raise StorageError(
-                f"{key} at {self} is not the file that was written there: somebody else writes there.",
-                "Find out who, and delete it.",
+                f"{key} at {self} is not the file that was written there: another program writes there.",
+                "Find out which, and delete the file.",
             )
         sync_names(Path(), folder)
 
@@ -275,7 +275,9 @@ class Directory:
             hint = {
                 errno.ENOSPC: "Free some space there.",
                 errno.EDQUOT: "Free some space there.",
-                errno.EFBIG: Lasting("FAT32 takes no file of 4 GiB or more: use exFAT, ext4 or another file system."),
+                errno.EFBIG: Lasting(
+                    "FAT32 cannot store files of 4 GiB or more: use exFAT, ext4 or another file system."
+                ),
                 errno.EACCES: Lasting("Give the worker's user the rights to read and write there."),
                 errno.EROFS: Lasting("The disk is mounted read-only."),
                 errno.EEXIST: NOT_A_DIRECTORY,

@@ -120,7 +120,7 @@ class S3Destination(Bucket):
                 upload.copy(source, size)
                 return _Stored(source.composite, _completed(upload), copied=True)
         except DeniedError:
-            log.info("The key of %s may not read %s; sending it.", self, source)
+            log.info("The key of %s is not allowed to read %s; sending it.", self, source)
             return None
 
     def _send(self, source: Source, file: BinaryIO, key: str, sha256: str) -> _Stored:
@@ -205,7 +205,7 @@ class S3Destination(Bucket):
         mode, locked_until = told["Mode"], told["RetainUntilDate"]
         if mode != self._lock.mode or locked_until < until:
             raise StorageError(
-                f"{self} locked a test object otherwise than asked: {mode} until {locked_until.isoformat()}.",
+                f"{self} did not lock a test object as requested: {mode} until {locked_until.isoformat()}.",
                 "Object Lock does not work there as it should.",
             )
         deleter.try_to_delete(at, bypass=self._lock.mode == "GOVERNANCE")
@@ -217,7 +217,7 @@ class S3Destination(Bucket):
                 raise
             raise StorageError(
                 f"{self} let a locked test object be deleted.",
-                "Take s3:BypassGovernanceRetention from the key, or set the mode to compliance."
+                "Remove s3:BypassGovernanceRetention from the key, or set the mode to compliance."
                 if self._lock.mode == "GOVERNANCE"
                 else "Object Lock does not work there.",
             ) from None
@@ -248,7 +248,7 @@ class S3Destination(Bucket):
         reported = head.get("ChecksumSHA256")
         if reported and (composite or "-" not in reported):
             return reported in (base64_text(bytes.fromhex(sha256)), composite)
-        log.info("%s reports no checksum to compare; reading %s back.", self, key)
+        log.info("%s reports no checksum to compare, so %s is read back.", self, key)
         with self.open(key) as file:
             return hashlib.file_digest(cast(io.RawIOBase, file), "sha256").hexdigest() == sha256
 

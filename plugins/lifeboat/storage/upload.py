@@ -179,7 +179,7 @@ class Upload:
             self._begin()
         number = len(self._parts) + 1
         if number > MOST_PARTS:
-            raise StorageError(f"Cannot {self._doing} {self._bucket}: an upload has {MOST_PARTS} parts at most.")
+            raise StorageError(f"Cannot {self._doing} {self._bucket}: an upload can have at most {MOST_PARTS} parts.")
         self._parts.append(self._pool.submit(self._send_part, number, self._buffer))
         self._buffer = bytearray()
         if number > PARALLEL_PARTS:

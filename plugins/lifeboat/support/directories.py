@@ -12,7 +12,7 @@ from pathlib import Path
 
 FOLDER = os.O_PATH | os.O_DIRECTORY  # to open something below it
 LIST = os.O_RDONLY | os.O_DIRECTORY
-NOT_A_DIRECTORY = "Something else stands where a directory should be: move it away, or name another directory."
+NOT_A_DIRECTORY = "The path exists and is not a directory: move it away, or name another directory."
 
 AT_FDCWD = -100
 RENAME_NOREPLACE, RENAME_EXCHANGE = 1, 2

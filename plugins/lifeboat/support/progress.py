@@ -96,4 +96,4 @@ def _try(report: Callable[[Reached], object], reached: Reached) -> None:
     try:
         report(reached)
     except Exception as error:  # noqa: BLE001  # no backup fails because nobody hears how far it is
-        log.debug("How far the step has come could not be reported: %s.", error)
+        log.debug("Could not report the step's progress: %s.", error)

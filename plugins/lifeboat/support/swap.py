@@ -155,18 +155,18 @@ def _check(target: Path, place: Path, restored: Path, kept: Path) -> None:
     if os.path.lexists(kept):
         raise RestoreError(f"{kept} exists already; nothing is overwritten.", "Name another, or remove it.")
     if place in (restored, *restored.parents, *kept.parents) or restored in (*place.parents, *kept.parents):
-        raise RestoreError(f"{place}, {restored} and {kept} lie in each other.", "Restore beside what is replaced.")
+        raise RestoreError(f"{place}, {restored} and {kept} lie in each other.", "Restore next to what is replaced.")
     if mounted := [mount for mount in _mounts() if mount.is_relative_to(place)]:
         what = "is a mount point" if place in mounted else f"holds the mount point {mounted[0]}"
         raise RestoreError(f"{place} {what}, which a rename would not replace.", "Restore what is in it by `only`.")
     if len({path.parent.stat().st_dev for path in (place, restored, kept)}) > 1:
         raise RestoreError(
-            f"{place}, {restored} and {kept} are on different disks.", "Restore beside what is replaced."
+            f"{place}, {restored} and {kept} are on different disks.", "Restore next to what is replaced."
         )
     for path in (place, restored, kept):
         if not _may_rename(path):
             raise RestoreError(
-                f"This user may not rename {path}.",
+                f"This user is not allowed to rename {path}.",
                 f"Give it the right to write in {path.parent}, or run as its owner.",
             )
 

@@ -72,9 +72,9 @@ def translated(path: object) -> Iterator[None]:
             errno.EACCES: "Give this user the right to write there.",
             errno.EPERM: "Give this user the right to write there.",
             errno.EROFS: "The disk is mounted read-only.",
-            errno.EEXIST: "Two names may be one there, as where upper and lower case are the same: go elsewhere.",
-            errno.EILSEQ: "The file system there cannot hold such a name: go elsewhere.",
-            errno.EINVAL: "The file system there cannot hold such a name: go elsewhere.",
+            errno.EEXIST: "Two names may be the same there, for example if it ignores case: use another directory.",
+            errno.EILSEQ: "The file system there cannot hold such a name: use another directory.",
+            errno.EINVAL: "The file system there cannot hold such a name: use another directory.",
         }.get(error.errno or 0, "")
         raise RestoreError(f"Cannot write {path}: {error.strerror or error}.", hint) from error
 
@@ -92,9 +92,9 @@ def _remove_if_dead(left: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         empty(descriptor)
         left.rmdir()
-        log.warning("Removed %s, which a process left that was killed.", left)
+        log.warning("Removed %s, left behind by a killed process.", left)
     except BlockingIOError:
-        log.info("%s is another process's.", left)
+        log.info("%s is in use by another process.", left)
     finally:
         os.close(descriptor)
 
@@ -162,5 +162,5 @@ def _left(place: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError:
-        return f"What was written so far is in {place}: remove it, or try again, which begins anew."
+        return f"What was written so far is in {place}: remove it, or try again, which starts over."
     return ""
