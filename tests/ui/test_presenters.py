@@ -245,7 +245,7 @@ def test_how_do_i_get_it_back(settings: Settings) -> None:
         answer = answered(settings, reading("disk", *objects(0.5), proofs=proven)).answers[3]
         return answer.headline, answer.text, answer.tone
 
-    assert told() == ("Unproven", "No restore has been rehearsed yet: run a drill.", "degraded")
+    assert told() == ("Unproven", "No restore has been tested yet: run a drill.", "degraded")
     older, newer = (Proof("a", NOW - age * DAY, timedelta(seconds=age + 1)) for age in (9, 3))
     assert told(older) == ("In 10 s", "Slowest measured restore: Shop, 9 days ago.", "healthy")
     assert told(newer, older)[0] == "In 10 s", "the slowest counts"

@@ -1,4 +1,4 @@
-"""What a retention policy needs in the long run, how far a cap cuts it short, and when a disk will be full.
+"""Storage that a retention policy needs in the long run, how far a cap cuts it short, and when a disk will be full.
 
 Pure: the archives of an application at a destination tell how often backups come and how large they are; retention
 itself then plans a history of such archives that is as long as the policy promises.
@@ -29,7 +29,7 @@ USUAL_DISTANCE: Mapping[Kind, timedelta] = {"database": DAY, "application": time
 
 @dataclass(frozen=True)
 class Shortfall:
-    """What a cap deletes of what the periods promise.
+    """Archives that a cap deletes although the periods promise to keep them.
 
     :param cap: in bytes; so is the next.
     :param needed: what the policy keeps in the long run.
@@ -160,7 +160,7 @@ def _history(found: Sequence[Archive], now: datetime, policy: Policy) -> Iterato
 
 
 def _distance(found: Sequence[Archive]) -> timedelta:
-    """Return how far apart backups are taken; some more by hand, one soon after another, are no habit."""
+    """Return the usual interval of backups, ignoring manual ones taken soon after another."""
     usual = USUAL_DISTANCE[found[0].kind]
     newest = max(archive.captured_at for archive in found)
     recent = [archive.captured_at for archive in found if newest - archive.captured_at < RECENT * usual]

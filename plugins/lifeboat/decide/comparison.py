@@ -1,4 +1,4 @@
-"""Whether a restored database is the one that was captured: pure comparison of what two dumps hold."""
+"""Comparison of a restored database with the captured one: pure functions of two dumps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Difference:
     """One thing that is not as it was captured.
 
     :param kind: of the object: ``table``, ``view``, ``trigger`` ...
-    :param what: how it differs, in words.
+    :param what: how it differs, as text.
     :param fatal: False where another server version may merely print the same definition in other words.
     """
 

@@ -1,4 +1,4 @@
-"""Whether what is stored is what should be: pure functions of listings, a clock and limits."""
+"""Checks that the stored archives are as they should be: pure functions of listings, a clock and limits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Finding:
 
     :param destination: empty for what concerns all of them.
     :param verdict: what the fact makes of the application; ``healthy`` when it is as it should be.
-    :param text: the fact in words.
+    :param text: the fact as text.
     """
 
     application: str

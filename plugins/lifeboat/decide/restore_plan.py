@@ -1,4 +1,4 @@
-"""What to restore, from which archive, and where to: pure decisions about listings, contents and what exists already.
+"""Plans of restores: what, from which archive, and where to; pure functions of listings, contents and existing data.
 
 Nothing is overwritten unless its name was typed: databases go into new schemas, files into a new directory.
 """
@@ -30,7 +30,7 @@ _LEGACY_DUMP = re.compile(rf"(?:.*/)?{DUMPS}/[a-z]+-(?P<database>[^/]+?)\.(?:sql
 
 @dataclass(frozen=True)
 class RestoreRequest:
-    """What somebody asks to be restored.
+    """A request for a restore.
 
     :param archive: ``latest``, a key, or a time in ISO 8601: the newest archive captured at or before it.
     :param destination: where to take it from; any when empty.
@@ -55,7 +55,7 @@ class RestoreRequest:
 
 @dataclass(frozen=True)
 class Content:
-    """What an archive holds, as its list of names tells.
+    """The contents of an archive, according to its list of names.
 
     :param dumps: entry by database.
     :param others: dumps of engines that cannot be restored here.
@@ -103,7 +103,7 @@ class FilesStep:
 
 @dataclass(frozen=True)
 class RestorePlan:
-    """What is restored, from where and where to; small enough to travel between tasks.
+    """The plan of a restore: what, from where and where to; small enough to travel between tasks.
 
     :param sha256: of the archive as it was published; empty for archives of laravel-backup.
     :param captured_at: when the archive's data was captured, ISO 8601 in UTC.
@@ -120,7 +120,7 @@ class RestorePlan:
 
     @property
     def overwrites(self) -> list[str]:
-        """What is replaced, in words."""
+        """The names of what is replaced, as text."""
         replaced = [f"database {step.schema}" for step in self.databases if step.exists]
         return [*replaced, *([self.files.target] if self.files and self.files.in_place else [])]
 
@@ -150,11 +150,11 @@ class RestorePlan:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What is there already, where a restore would go.
+    """Existing data where a restore would go.
 
     :param databases: that the settings name for the application.
     :param schemas: names of schemas on the servers.
-    :param vacant: those that hold nothing to lose: empty, or left half-way by an earlier restore.
+    :param vacant: those that hold nothing to lose: empty, or left by an interrupted restore.
     :param exists: whether a path exists.
     :param root: the application's files; None when the settings name none.
     :param follows_links: whether backups follow links below it.
@@ -398,7 +398,7 @@ def _files_step(request: RestoreRequest, around: Surroundings, confirmed: set[st
 def refuse_place(target: Path, around: Surroundings) -> None:
     """Refuse to make a directory where files of an archive would be read, run, or taken for something else.
 
-    :raises SettingsError: it is neither beside the application's root nor below the directory of the settings.
+    :raises SettingsError: it is neither next to the application's root nor below the directory of the settings.
     """
     if ".." in target.parts:
         raise SettingsError(f"{target} holds '..'.", "Write where it leads to.")

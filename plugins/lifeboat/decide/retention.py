@@ -51,7 +51,7 @@ UNTOUCHABLE: tuple[Rule, ...] = ("newest", "newest whole", "newest proven", "fut
 
 @dataclass(frozen=True)
 class Policy:
-    """How long archives are kept. The periods are chained: each begins where the one before it ends.
+    """Retention periods. They are chained: each begins where the one before it ends.
 
     :param delete_oldest_above_megabytes: cap of an application's total at the destination, in units of 1024 * 1024
         bytes; None for no cap.
@@ -70,10 +70,10 @@ class Policy:
 
 
 class Decision(NamedTuple):
-    """What happens to one archive, and why.
+    """The decision on one archive, and its reason.
 
     :param rule: the rule that decided.
-    :param reason: the same in words.
+    :param reason: the same as text.
     :param superseded_by: key of the archive that makes a deleted one superfluous.
     :param stands_in: whether it is kept only because another one is damaged, so that no cap counts it.
     """
@@ -88,7 +88,7 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens at one destination.
+    """The decisions at one destination.
 
     :param decisions: one for each archive, newest first.
     :param held: why nothing of an application is deleted, by application.

@@ -1,4 +1,4 @@
-"""Which archives are read back next, and whether each is read in the promised time.
+"""Selection of the archives to read back next, and a check that each is read in the promised time.
 
 Pure functions of a listing, a clock and limits. Archives take turns by when they were last known to be whole: when they
 were read back, or else when they were captured, since nothing is published before the destination has confirmed it. One
@@ -17,13 +17,13 @@ from lifeboat.decide.health import SKEW, Finding, Verdict
 from lifeboat.text import MEGABYTE, age_text, plural, size_text
 
 DAY = timedelta(days=1)
-IN_PROGRESS = timedelta(days=2)  # a rotation that has read something since goes on
+IN_PROGRESS = timedelta(days=2)  # a rotation that has read something since continues
 NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """How much is read back at a destination.
+    """Limits of reading back at a destination.
 
     :param budget: bytes a night; 0 reads nothing.
     :param within: time in which each archive is read.

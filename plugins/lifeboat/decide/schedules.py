@@ -1,4 +1,4 @@
-"""Whether Airflow will run what protects the applications: pure functions of what it says of its DAGs, and a clock."""
+"""Checks that Airflow will run the DAGs that protect the applications: pure functions of their state and a clock."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ MISSED: Mapping[str, str] = {
     "backup_database": "no database is backed up",
     "backup_application": "no files are backed up",
     "backup_cleanup": "nothing is deleted, so storage fills up",
-    "backup_check": "nobody is told when backups are unhealthy",
+    "backup_check": "unhealthy backups are not reported",
     "backup_verify": "no archive is read back, so nobody notices a damaged one",
     "restore_drill": "no backup is proven to restore",
-    "settings_watch": "nobody is told when the settings break",
+    "settings_watch": "broken settings are not reported",
 }
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What Airflow says of a DAG.
+    """The state of a DAG in Airflow.
 
     :param next_run: when its next run is due; None where no time says.
     """

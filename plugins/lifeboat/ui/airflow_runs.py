@@ -42,7 +42,7 @@ READ = (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM
 
 
 def may_read(request: Request, user: BaseUser, dag_id: str) -> bool:
-    """Whether Airflow's own endpoints would let the user read a DAG's runs, their tasks and what these left."""
+    """Return whether Airflow's own endpoints would let the user read a DAG's runs, their tasks and what these left."""
     try:
         for entity in READ:
             requires_access_dag("GET", entity, dag_id)(request, user)

@@ -107,7 +107,7 @@ templates.filters |= {
 }
 templates.globals |= {"version": __version__, "kinds": KIND_NAMES, "restore_dag": restore_dag, "few": FEW}
 
-# Whoever may see the plugins in Airflow's navigation may read the page; static files are no exception.
+# Users allowed to see the plugins in Airflow's navigation can read the page, static files included.
 page = APIRouter(dependencies=[Depends(requires_access_view(AccessView.PLUGINS))])
 
 
@@ -138,7 +138,7 @@ def _settings_error(_: Request, error: Exception) -> Response:
 
 
 def settings() -> Settings:
-    """Return the settings, read anew when the file has changed.
+    """Return the settings, read again when the file has changed.
 
     :raises SettingsError: they cannot be read, or are wrong.
     """
@@ -201,7 +201,7 @@ def whole_page(request: Request, user: GetUserDep) -> Response:
 
 
 def _may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
-    """Whether Airflow's own endpoint would let the user trigger a DAG."""
+    """Return whether Airflow's own endpoint would let the user trigger a DAG."""
     try:
         requires_access_dag("POST", DagAccessEntity.RUN, dag_id)(request, user)
     except HTTPException:
@@ -242,7 +242,7 @@ def _neglected(request: Request, user: BaseUser, now: datetime) -> list[Finding]
 
 @page.get("/runs")
 def run_list(request: Request, user: GetUserDep, found: SettingsDep) -> Response:
-    """What runs and what ran last, of the DAGs whose runs the user may read."""
+    """Show current and last runs of the DAGs whose runs the user may read."""
     readable = [dag_id for dag_id in airflow_runs.DAGS if airflow_runs.may_read(request, user, dag_id)]
     with create_session() as session:
         known = airflow_runs.read(session, found, readable)
@@ -253,7 +253,7 @@ def run_list(request: Request, user: GetUserDep, found: SettingsDep) -> Response
 
 @page.get("/runs/{dag_id}/{run_id:path}")
 def one_run(request: Request, user: GetUserDep, found: SettingsDep, dag_id: str, run_id: str) -> Response:
-    """How far one run is, why it failed, or what it restored."""
+    """Show the progress of one run, why it failed, or what it restored."""
     if dag_id not in airflow_runs.DAGS:
         raise HTTPException(404, "There is no such DAG of Lifeboat.")
     if not airflow_runs.may_read(request, user, dag_id):
@@ -280,7 +280,7 @@ def _plan_of(found: Settings, run: Run) -> RestorePlan | None:
 
 @page.get("/destinations/{name}")
 def destination(name: str, found: SettingsDep, readings: ReadingsDep) -> Response:
-    """How safe every application is at one destination."""
+    """Show how safe every application is at one destination."""
     reading = _reading(found, readings, name)
     now = clock.now()
     context = {"card": safety.destination_card(found, reading, now), "now": now, "zone": found.zone}
@@ -295,7 +295,7 @@ def _reading(found: Settings, readings: Readings, name: str) -> Reading:
 
 @page.get("/archives")
 def archive_list(found: SettingsDep, readings: ReadingsDep, filters: Annotated[Filters, Depends()]) -> Response:
-    """What there is, by filters: a calendar, sizes, storage, and the list."""
+    """Show the archives, by filters: a calendar, sizes, storage, and the list."""
     now = clock.now()
     read = readings.all(found, PATIENCE_SECONDS)
     rows = [row for row in archives.rows(found, read.values(), now) if filters.admit(row)]
@@ -325,7 +325,7 @@ def _any_silent(read: Mapping[str, Reading]) -> bool:
 
 @page.get("/contents")
 def contents(request: Request, user: GetUserDep, found: SettingsDep, readings: ReadingsDep, key: str) -> Response:
-    """What is in one archive, in totals, and how to get it back by commands."""
+    """Show totals of one archive, and the commands that restore it."""
     row = _row(found, readings, key)
     place = row.places[0]
     marker = BackgroundCall(lambda: read_marker(found, place, key)).result(READ_SECONDS)
@@ -347,7 +347,7 @@ def _row(found: Settings, readings: Readings, key: str) -> Row:
 
 
 def _may_restore(request: Request, user: BaseUser) -> tuple[bool, bool]:
-    """Whether a user may restore databases, and files: only who may restore something may read what it is called."""
+    """Return whether a user may restore databases, and files: only such users may read the names of contents."""
     files = _may_trigger(request, user, "restore_application")
     return files or _may_trigger(request, user, "restore_database"), files
 
@@ -391,7 +391,7 @@ def inside(
 def plan(
     name: str, request: Request, found: SettingsDep, readings: ReadingsDep, at: datetime | None = None
 ) -> Response:
-    """What a clean-up would delete at one destination, by the policy of the settings or another one."""
+    """Show what a clean-up would delete at one destination, by the policy of the settings or another one."""
     numbers = {number: request.query_params[number] for number in plans.LABELS if number in request.query_params}
     tried = plans.tried(found, numbers) if numbers else found
     reading = _reading(found, readings, name)
@@ -412,7 +412,7 @@ def plan(
 
 @page.get("/recovery")
 def recovery(found: SettingsDep, readings: ReadingsDep) -> Response:
-    """How to get the newest archive of every application back."""
+    """Show how to restore the newest archive of every application."""
     read = readings.all(found, PATIENCE_SECONDS)
     now = clock.now()
     cards = archives.recovery(found, read.values(), now)

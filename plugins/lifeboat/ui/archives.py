@@ -42,7 +42,7 @@ class Row:
     :param age: empty where the archive is dated in the future.
     :param places: names of the destinations that hold it.
     :param proven: whether an authentic proof was read of it anywhere.
-    :param unchecked: whether a proof stands beside it that was not read.
+    :param unchecked: whether it has a proof that was not read.
     :param foreign: whether it belongs to no application of the settings: nobody knows where to restore it to.
     :param stale: whether no destination that answers now holds it.
     :param last_read: how long ago it was read back whole, anywhere; empty where never.
@@ -62,7 +62,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Filters:
-    """Which archives to show; an empty text chooses all.
+    """Filters of the archives to show; an empty text chooses all.
 
     :param proven: ``yes`` or ``no``.
     :param limit: rows of the list.
@@ -75,7 +75,7 @@ class Filters:
     limit: int = 15
 
     def admit(self, row: Row) -> bool:
-        """Whether an archive is one of them."""
+        """Return whether an archive is one of them."""
         return (
             self.application in ("", row.archive.application)
             and self.kind in ("", row.archive.kind)
@@ -86,7 +86,7 @@ class Filters:
 
 @dataclass(frozen=True)
 class Contents:
-    """What is in an archive.
+    """The contents of an archive.
 
     :param facts: names and values; empty where nothing is known.
     """
@@ -97,7 +97,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class RecoveryCard:
-    """How to get an application back.
+    """Ways to restore an application.
 
     :param newest: the newest archive of each kind; one that is dated in the future only where there is no other.
     :param recipes: commands for the first of them.

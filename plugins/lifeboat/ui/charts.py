@@ -84,7 +84,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Bar:
-    """What an application stores at a destination, against its cap.
+    """Storage of an application at a destination, against its cap.
 
     :param parts: kind, first place, and length in percent of the whole bar.
     :param cap: place of the cap in percent, None where there is none.

@@ -25,7 +25,7 @@ PAGE = 200  # lines that are sent at once
 
 @dataclass(frozen=True)
 class Inside:
-    """What an archive was found to hold, or why that is not known."""
+    """The contents of an archive, or why they are unknown."""
 
     contents: Contents | None = None
     trouble: str = ""
@@ -111,5 +111,5 @@ def _shown(name: str) -> str:
 
 
 def _wanted(name: str) -> str:
-    """Return a name that passes through a form unchanged; nothing where it would not."""
+    """Return a name that passes through a form unchanged; '' if it would not."""
     return name if _shown(name) == name else ""

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, and who may read them."""
+"""Metrics for Prometheus, and access to them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class FirstSteps:
-    """What has been done since the installation.
+    """Steps completed since the installation.
 
     :param backups: whether there is an archive of each kind that the settings ask for.
     :param proven: whether a restore has been proven.
@@ -137,7 +137,7 @@ def _not_known(question: str, section: str) -> Answer:
 
 
 def _without(settings: Settings, readings: Iterable[Reading], now: datetime) -> str:
-    """Name the destinations that an answer leaves out, and those that it takes as they were."""
+    """Name the destinations that an answer omits, and those whose last known state it uses."""
     lacking = [reading.destination for reading in readings if reading.known.found is None]
     text = f" Without {', '.join(lacking)}." if lacking else ""
     old = {reading.destination: as_of(reading.as_of, now, settings.zone) for reading in readings if reading.as_of}
@@ -187,7 +187,7 @@ def _how_do_i_get_it_back(
     if tone == "healthy" and any(reading.found is None for reading in readings):
         tone = "unknown"
     if not proofs:
-        text = f"No restore has been rehearsed yet: run a drill.{without}"
+        text = f"No restore has been tested yet: run a drill.{without}"
         return Answer(question, "Unproven", text, tone, section)
     (application, _), slowest = max(proofs.items(), key=lambda item: item[1].recovery)
     text = f"Slowest measured restore: {application}, {ago(now - slowest.proven_at)} ago."

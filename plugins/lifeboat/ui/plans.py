@@ -35,7 +35,7 @@ HELP = {
 
 @dataclass(frozen=True)
 class Kept:
-    """What a rule of retention keeps.
+    """Archives that a rule of retention keeps.
 
     :param size: in bytes.
     """
@@ -47,7 +47,7 @@ class Kept:
 
 @dataclass(frozen=True)
 class PlanView:
-    """What a clean-up would do at a destination.
+    """The plan of a clean-up at a destination.
 
     :param held: why nothing of an application is deleted, by application.
     :param swept: keys of uploads that never finished.

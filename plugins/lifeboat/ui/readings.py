@@ -1,4 +1,4 @@
-"""What the destinations hold: one listing each, shared by all requests for a while, and a limit to the waiting."""
+"""Contents of the destinations: one listing each, shared by all requests for a while, and a limit to the waiting."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Reading:
-    """What a destination was found to hold, or why that is not known.
+    """The contents of a destination, or why they are unknown.
 
     :param found: None where the destination could not be read, or has not answered.
     :param trouble: why it could not be read.
@@ -46,7 +46,7 @@ class Reading:
 
     @property
     def known(self) -> Reading:
-        """What is known of the destination: what it holds, or else what it held when it last answered."""
+        """The known state of the destination: what it holds, or else what it held when it last answered."""
         return self.last or self
 
     @property
@@ -62,7 +62,7 @@ class Reading:
 
     @property
     def silent(self) -> bool:
-        """Whether the destination has not answered so far."""
+        """True if the destination has not answered so far."""
         return self.found is None and not self.trouble
 
 
@@ -123,7 +123,7 @@ class Readings:
         that there is none at once.
 
         :param patience: seconds from the beginning of the listing.
-        :param max_age: seconds; an older reading is taken anew.
+        :param max_age: seconds; an older reading is repeated.
         """
         return self._result(self._call(settings, name, max_age), name, patience)
 
@@ -148,7 +148,7 @@ class Readings:
 
 
 def read_destination(name: str, settings: Settings) -> Reading:
-    """Read a destination: one listing, the newest proofs and markers. Whatever goes wrong is told in words."""
+    """Read a destination: one listing, the newest proofs and markers. Errors are returned as text."""
     endpoint = ""
     try:
         destination = site_of(settings).destination(name)

@@ -1,4 +1,4 @@
-"""What a restore brought back: where it is now, how to use it, and how to drop it."""
+"""Restored data: where it is now, how to use it, and how to drop it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Restored:
 def restored(settings: Settings, plan: RestorePlan, run: Run) -> list[Restored]:
     """Return what a run brought back so far.
 
-    Names come from the plan, which is signed: who may change XComs must not choose what a command drops.
+    Names come from the plan, which is signed: users who can change XComs must not choose what a command drops.
     """
     found = []
     for task in run.tasks:

@@ -1,4 +1,4 @@
-"""What runs, what ran last, and what came of it: pure functions of what Airflow knows, the settings and a clock."""
+"""Current and last runs and their results: pure functions of what Airflow knows, the settings and a clock."""
 
 from __future__ import annotations
 
@@ -77,18 +77,18 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing of it runs any more."""
+        """True if nothing of it runs any more."""
         return self.state in OVER
 
     @property
     def href(self) -> str:
-        """Where Airflow's UI shows it, as seen from the page."""
+        """The link to it in Airflow's UI, relative to the page."""
         return f"../dags/{quote(self.dag_id, safe='')}/runs/{quote(self.run_id, safe='')}"
 
 
 @dataclass(frozen=True)
 class Known:
-    """What Airflow knows of the runs that somebody may see.
+    """Airflow's data on the runs that a user may see.
 
     :param runs: by DAG, newest first; those have their tasks that are not over, or were the last for an application.
     :param lengths: bytes that a thing had when it was done last, by DAG, task and what was being done.
@@ -163,7 +163,7 @@ class Strip:
 
 @dataclass(frozen=True)
 class Runs:
-    """What runs, and what ran.
+    """Current and past runs.
 
     :param last: what failed, or is not known, first.
     """
@@ -271,7 +271,7 @@ def _clipped(text: str) -> str:
 
 
 def _progress(run: Run, task: Task, lengths: Lengths, now: datetime) -> tuple[str, int | None]:
-    """Say how far a task is, as it said it last, in words and in percent."""
+    """Say how far a task is, as it last reported it, as text and in percent."""
     left = task.left.get(PROGRESS)
     if not isinstance(left, Mapping):
         return "", None

@@ -38,9 +38,9 @@ class Gauge:
 
 @dataclass(frozen=True)
 class Safety:
-    """How safe an application is at a destination.
+    """Safety of an application at a destination.
 
-    :param proof: the last proof in words.
+    :param proof: the last proof as text.
     :param troubles: findings that are not as they should be.
     :param passed: the others.
     """

@@ -3,12 +3,12 @@
 
 const API = new URL("../api/v2/", document.baseURI);
 const POLL_SECONDS = 2;
-const STALE_SECONDS = 60; // then the page reads anew by itself, where somebody sees it
+const STALE_SECONDS = 60; // then a visible page refreshes itself
 const LONGEST_PAUSE_SECONDS = 30; // between two questions for what does not answer
 const HEAD_START_MILLISECONDS = 400;
 const FOCUSABLE = "a[href], button, summary, [tabindex]";
 const may = new Set(document.body.dataset.may.split(" "));
-const dags = new Map(); // by id, as Airflow's API tells of them
+const dags = new Map(); // by id, as Airflow's API returns them
 let tonight = ""; // when the next clean-up runs
 let readAt = Date.now();
 
