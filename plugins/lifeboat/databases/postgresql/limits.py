@@ -118,15 +118,25 @@ FROM pg_constraint JOIN named child ON child.oid = conrelid JOIN named parent ON
 WHERE contype = 'f' AND convalidated AND conparentid = 0
 AND parent.name = ANY(%(excluded)s) AND child.name <> ALL(%(excluded)s) ORDER BY 2, 1
 """
-# Whoever owns something here; of the server's first superuser, nothing is recorded, so it is looked for.
+# Whoever owns something here, except what an extension made for its owner, which comes back with the extension. The
+# server does not record what its first superuser owns, so that is looked for.
 _OWNERS = """
-SELECT DISTINCT rolname FROM pg_shdepend JOIN pg_database d ON d.oid = dbid JOIN pg_roles r ON r.oid = refobjid
+SELECT DISTINCT rolname FROM pg_shdepend owned JOIN pg_database d ON d.oid = dbid JOIN pg_roles r ON r.oid = refobjid
 WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass AND deptype = 'o'
+AND NOT EXISTS (
+  SELECT FROM pg_extension x LEFT JOIN pg_depend m ON m.refobjid = x.oid AND m.deptype = 'e'
+  WHERE extowner = owned.refobjid AND (
+    (m.classid = owned.classid AND m.objid = owned.objid)
+    OR (owned.classid = 'pg_extension'::regclass AND owned.objid = x.oid)
+    OR (owned.classid = 'pg_namespace'::regclass AND owned.objid = extnamespace)
+  )
+)
 UNION SELECT rolname FROM pg_roles WHERE oid = 10 AND EXISTS (
   SELECT FROM (
     SELECT tableoid, oid FROM pg_class WHERE relowner = 10 AND relkind IN ('r', 'p', 'v', 'm', 'S')
     UNION ALL SELECT tableoid, oid FROM pg_proc WHERE proowner = 10
     UNION ALL SELECT tableoid, oid FROM pg_namespace WHERE nspowner = 10 AND nspname !~ '^pg_'
+    AND oid NOT IN (SELECT extnamespace FROM pg_extension WHERE extowner = 10)
     UNION ALL SELECT tableoid, oid FROM pg_type WHERE typowner = 10 AND typtype IN ('d', 'e', 'r')
   ) made WHERE oid >= 16384
   AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = made.tableoid AND objid = made.oid AND deptype IN ('e', 'i'))
