@@ -240,7 +240,7 @@ def test_an_owner_whose_rights_the_login_lacks_gets_nothing(server_17: PostgreSQ
     missed, _ = bring_back(server_17, taken)
     for database, objects in (rehearsed, missed):
         assert database.text.startswith("owner is restorer instead of app (restorer would not inherit its rights")
-        assert objects.text.startswith("3 statements about owners")
+        assert objects.text.startswith("3 statements for owners")
         assert objects.text.endswith('must inherit the rights of role "app"')
     assert server_17.run(OWNERS, "lost") == "pg_database_owner\n"
 
