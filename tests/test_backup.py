@@ -108,7 +108,7 @@ def test_a_repeated_dump_that_fails_leaves_nothing_that_counts(scratch: Staging,
     backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
     with pytest.raises(DumpError):
         backup.dump_database(scratch, SHOP, MySQL(mariadb.server, fail))
-    with pytest.raises(StagingError, match="is not staged"):
+    with pytest.raises(StagingError, match="is not in staging"):
         backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
 
 
@@ -120,5 +120,5 @@ def test_a_repeated_packing_that_fails_leaves_nothing_that_counts(
     rewritten(scratch.dump("shop"), lambda content: b"x" * 4 + content[4:])
     with pytest.raises(Exception, match="is not a gzip file"):
         backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
-    with pytest.raises(StagingError, match="is not staged"):
+    with pytest.raises(StagingError, match="is not in staging"):
         scratch.archive.facts()

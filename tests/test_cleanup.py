@@ -95,7 +95,7 @@ def test_a_whole_archive_is_kept_beside_a_damaged_one(project: Configure, destin
     assert any(line.endswith(f"{old[0]}  {reason}") for line in cleanup.lines(later))
     cleaned = cleanup.clean(destination, site_of(settings), APPS, NOW, evaluation.order)  # made before it was read back
     assert cleaned.deleted == old[1:]
-    assert cleaned.left == {old[0]: f"it is to be kept now: {reason.partition(': ')[2]}"}
+    assert cleaned.left == {old[0]: f"retention now keeps it: {reason.partition(': ')[2]}"}
 
 
 def test_what_changed_since_the_plan_is_left(project: Configure, destination: Destination) -> None:

@@ -593,7 +593,7 @@ def test_what_a_killed_restore_left_is_no_database_and_the_next_restore_or_drill
     with engine().target(Target("elsewhere too", "a key")):
         pass
     assert left in databases(shop)
-    assert f'As its owner: DROP DATABASE "{left}".' in caplog.text
+    assert f'Run as its owner: DROP DATABASE "{left}".' in caplog.text
 
 
 def test_what_was_being_made_when_its_restore_was_killed_is_dropped(

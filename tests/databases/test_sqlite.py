@@ -476,7 +476,7 @@ def test_what_is_no_file_of_a_database_is_refused_and_not_waited_for(engine: Eng
         ):
             take(engine, name)
     assert engine.databases() == {"shop": True}
-    with pytest.raises(ValueError, match="holds a NUL"):
+    with pytest.raises(ValueError, match="contains a NUL"):
         Database(name="a\0b", engine="sqlite", connection="shop_file")
 
 

@@ -77,7 +77,7 @@ def test_a_staging_disk_that_fills_ends_a_dump_and_the_next_one_succeeds(
     database = Database(name=shop, connection="shop_db")
     with pytest.raises(LifeboatError, match=r"No space left on device.*Free some space there; a run needs"):
         backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))
-    with pytest.raises(StagingError, match="is not staged"):
+    with pytest.raises(StagingError, match="is not in staging"):
         scratch.dump(shop).facts()
     filler.unlink()
     backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))

@@ -216,7 +216,7 @@ def test_restore_leads_to_a_form_that_is_filled_with_the_archive(site: Site, vis
     key = sorted(path.relative_to(site.local).as_posix() for path in site.local.rglob("*.zip"))[-2]
     frame.locator("table.archives").get_by_role("button", name="Restore…").nth(1).click()
     form = frame.get_by_role("dialog", name="Restore")
-    expect(form).to_contain_text("This triggers restore_database. It is paused")
+    expect(form).to_contain_text("This triggers restore_database. This DAG is paused")
     expect(form.get_by_label("application")).to_have_value("Shop")
     expect(form.locator("[name=archive]")).to_have_value(key)
     expect(form.get_by_label("Compare afterwards")).to_be_checked()
