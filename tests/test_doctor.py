@@ -37,7 +37,7 @@ WELL: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def users(mariadb: MariaDB) -> Iterator[MariaDB]:
-    """A server with README's users."""
+    """A server with the users of BACKUP.md and RECOVERY.md."""
     mariadb.run("DROP USER IF EXISTS lifeboat_backup, lifeboat_restore")
     mariadb.run(statements("backups", "MariaDB") + statements("restores", "MariaDB"))
     yield mariadb
@@ -171,7 +171,7 @@ def test_a_grant_that_restores_lack(installed: Configure, users: MariaDB, tmp_pa
         users.run("GRANT CREATE USER ON *.* TO lifeboat_restore")
     assert set(refused) == {"restore of shop (Shop)", "drills of shop (Shop)"}
     assert "is not allowed to create an account for the load" in refused["restore of shop (Shop)"].text
-    assert "README.md lists the grants" in refused["restore of shop (Shop)"].advice
+    assert "docs/RECOVERY.md lists the grants" in refused["restore of shop (Shop)"].advice
     one = {"name": "shop", "connection": "shop_db"}
     installed(**lean(tmp_path) | {"applications": {"Shop": {"databases": [one]}}, "drill": {}})
     warned = found("warning")

@@ -43,7 +43,7 @@ TLS_REQUIRED = frozenset(("REQUIRED", "VERIFY_CA", "VERIFY_IDENTITY"))
 PREVENTED = 1290  # by an option of the server: without grants at all, or without passwords that it did not see itself
 DENIED = frozenset((1044, 1142, 1143, 1227, 1410, PREVENTED))
 GRANTS = (
-    "README.md lists the grants that a restore user needs: CREATE USER, and all privileges on the schemas"
+    "docs/RECOVERY.md lists the grants that a restore user needs: CREATE USER, and all privileges on the schemas"
     " WITH GRANT OPTION."
 )
 EVERYBODY = "Revoke that from all users: it comes from mandatory_roles, from PUBLIC, or from an anonymous account."

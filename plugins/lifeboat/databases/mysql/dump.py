@@ -364,7 +364,7 @@ class Session:
         if has_roles(grants):
             log.warning("%s A role may grant it.", what)
             return [f"{database}: {what}"]
-        raise DumpError(what, "Grant it, as README.md shows.")
+        raise DumpError(what, "Grant it, as docs/BACKUP.md shows.")
 
     def check_finished(self, database: str) -> None:
         """Make sure that no restore left the database half-way: half a database is not a backup.
@@ -471,7 +471,7 @@ def check_routines(source: Source) -> None:
         raise DumpError(
             f"The user is not allowed to read {', '.join(hidden[:NAMED])}: it can run routines, but not show"
             " their code.",
-            "Grant it SELECT ON mysql.proc (MariaDB) or SHOW_ROUTINE (MySQL), as README.md shows.",
+            "Grant it SELECT ON mysql.proc (MariaDB) or SHOW_ROUTINE (MySQL), as docs/BACKUP.md shows.",
         )
 
 

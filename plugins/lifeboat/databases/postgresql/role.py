@@ -59,7 +59,7 @@ IN_PREPARED = (
     "a failed load could not be removed from a prepared database",
     "Or restore into a database that does not exist yet.",
 )
-GRANTS = "README.md lists what a restore login needs: CREATEDB, CREATEROLE, and membership in the owners' roles."
+GRANTS = "docs/RECOVERY.md lists what a restore login needs: CREATEDB, CREATEROLE, and membership in the owners' roles."
 
 _OURS = re.compile(PREFIX + r"[0-9a-f]{18}")
 # What the login has besides what it fills: objects and rights, members, and roles that it is a member of.
