@@ -248,7 +248,11 @@ def test_what_does_not_restore_to_what_was_captured_is_neither_proven_nor_put_in
         (b"WHERE (total > ", b"WHERE (total < ", "index 'orders_user' has a different definition"),
         (b"FOR EACH ROW", b"FOR EACH STATEMENT", "trigger 'no_negative' has a different definition"),
         (b"SELECT n || n", b"SELECT n", "function 'twice' has a different definition"),
-        (b"'public.invoice_numbers', 7,", b"'public.invoice_numbers', 8,", "sequence 'invoice_numbers' is defined"),
+        (
+            b"'public.invoice_numbers', 7,",
+            b"'public.invoice_numbers', 8,",
+            "sequence 'invoice_numbers' has a different definition",
+        ),
         (b"deadbeef00", b"deadbeef01", "large object '4711' has a different definition"),
         (b"people; all", b"people; some", "comment 'TABLE public.users' has a different definition"),
         (b"CREATE POLICY mine", b"CREATE POLICY yours", "policy 'mine' is missing"),
@@ -352,7 +356,7 @@ def test_a_hostile_dump_is_refused(hostile: bytes) -> None:
 
 def test_what_a_hostile_dump_made_before_it_was_noticed_is_gone(pg: PostgreSQL, tmp_path: Path) -> None:
     file = tmp_path / "touched"
-    with pytest.raises(RestoreError, match="a command of psql"):
+    with pytest.raises(RestoreError, match="a psql command"):
         load_into_new(HEAD + b"CREATE TABLE public.t (a int);\n\\! touch %b\n" % bytes(file) + TAIL)
     assert databases(pg) == ["shop"]
     assert not file.exists()
