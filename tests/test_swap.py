@@ -219,7 +219,7 @@ def test_a_mount_point_that_nobody_tells_of_is_refused_by_the_kernel(
 
 
 def test_another_disk_is_refused(shop: Path, tiny_disk: Path) -> None:
-    with pytest.raises(RestoreError, match=r"are on different disks. Hint: Restore beside"):
+    with pytest.raises(RestoreError, match=r"are on different disks. Hint: Restore next to"):
         swap.replace(shop, beside(shop).restored, tiny_disk / "kept")
     assert (version(shop), version(beside(shop).restored)) == (b"old", b"new")
 
