@@ -302,7 +302,7 @@ def test_a_scratch_server_without_room_is_told_before_anything_is_made(
     rehearsed: Path, mariadb: MariaDB, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(names, "INDEXES", 10**9)
-    with pytest.raises(RestoreError, match=r"The scratch server has .* left in"):
+    with pytest.raises(RestoreError, match=r"The scratch server has .* free in"):
         rehearse(rehearsed)
     assert scratch_left(mariadb) == []
 

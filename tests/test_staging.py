@@ -29,23 +29,24 @@ WORKERS = """
 import os, resource, sys, tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from lifeboat import backup, config, connections
+from lifeboat.actions import backup
+from lifeboat.airflow.site import load_site
 from lifeboat.storage import upload
 upload.PART = 5 << 20
-settings = config.load()
+site = load_site()
 
 def scratch():
-    return connections.staging(settings.staging).of("backup", "run", "Shop")
+    return site.staging().of("backup", "run", "Shop")
 
 def dump():
-    (database,) = settings.databases_of("Shop")
-    backup.dump_database(scratch(), database, connections.engine(database, settings.scratch))
+    (database,) = site.settings.databases_of("Shop")
+    backup.dump_database(scratch(), database, site.engine(database))
 
 def pack():
     return backup.pack_archive(scratch(), "Shop", "database", ["shop"], "password")
 
 def store(packed):
-    (destination,) = site_of(settings).destinations("Shop", ("offsite",))
+    (destination,) = site.destinations("Shop", ("offsite",))
     backup.store_archive(scratch(), packed, destination)
 
 def settle():
