@@ -14,6 +14,7 @@ import pytest
 from lifeboat.actions import cleanup
 from lifeboat.airflow.site import load_site, site_of
 from lifeboat.catalog import archives
+from lifeboat.databases.mysql.dump import UNFINISHED
 from lifeboat.settings import config
 
 from tests.torture.conftest import Faults
@@ -184,7 +185,7 @@ def attack(world: World, verb: Verb, death: Death) -> None:
     assert killed.status == -death.signal or death.signal == signal.SIGINT or death.delay, killed.status
 
 
-MARK = "CREATE TABLE IF NOT EXISTS"  # what marks a schema as unfinished, just after it was made
+MARK = f".`{UNFINISHED}` AS SELECT"  # the view that marks a schema as unfinished, just after it was made
 WORST = (
     (BACKUPS[0], Death(named=".zip.json.")),
     (BACKUPS[1], Death(named="mariadb-dump", signal=signal.SIGTERM, group=True, delay=0.02)),
