@@ -16,9 +16,11 @@ from lifeboat.airflow import params
 from lifeboat.settings.config import Settings
 from lifeboat.ui import airflow_runs, app
 from lifeboat.ui.readings import Reading, Readings
+from lifeboat.ui.runs import Known
 from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.ui.conftest import objects, reading, violations
+from tests.ui.test_runs import MIB, dumping, run, task
 
 ORIGIN = "http://airflow.test"
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
@@ -147,6 +149,19 @@ def test_a_destination_that_is_away_keeps_what_it_told_last(show: Show) -> None:
     look.away = set()
     page.get_by_role("button", name="Refresh").click()
     expect(page.get_by_text("as of")).to_have_count(0)
+
+
+def test_a_running_dump_shows_how_far_it_is(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, _ = show("Shop")
+    active = run("running", dumping(total=400 * MIB), task("Shop.archive", ""))
+    monkeypatch.setattr(airflow_runs, "may_read", lambda _request, _user, dag_id: dag_id == active.dag_id)
+    monkeypatch.setattr(airflow_runs, "read", lambda *_: Known({active.dag_id: [active]}))
+    page.get_by_role("button", name="Refresh").click()
+    step = page.locator("#now .steps li")
+    expect(step).to_contain_text("Dumping shop: 300.0 MiB of 400.0 MiB (75 %), 30.0 MiB/s, about 3.3 s left")
+    expect(step.locator("svg.gauge")).to_be_visible()
+    expect(step.get_by_role("link", name="Log of Shop: dump shop")).to_be_visible()
+    assert violations(page) == []
 
 
 def test_what_replaces_something_is_red_and_asks_again(show: Show) -> None:
