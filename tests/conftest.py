@@ -37,8 +37,9 @@ os.environ |= {
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
-    # No test changes a DAG file while Airflow runs; parsing all of them twice a minute takes most of a core.
-    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "3600",
+    # Parsing all DAG files twice a minute takes most of a core. But an alert that comes while its file is being parsed
+    # waits for the file's next turn, so that must come well before a test gives up.
+    "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
 }
 
 import airflow.sdk  # noqa: E402, F401  # configures logging, and during a test that would end what caplog hears
