@@ -18,7 +18,7 @@ from lifeboat.support import clock
 
 
 class Connections(Protocol):
-    """What turns names of connections into servers, destinations and passwords. Airflow's do, and tests may."""
+    """Turns names of connections into servers, destinations and passwords; `lifeboat.airflow.connections` does."""
 
     def engine(self, database: Database, scratch: Path) -> Engine:
         """Return what dumps and restores a database.

@@ -273,7 +273,7 @@ def test_databases_that_nobody_backs_up_are_told_as_the_last_check_found_them(
 
     store(check(1, left), check(25, ["an older one"]))
     answer = login("viewer").get("answers").text
-    assert ("127.0.0.1:1 has 1 &lt;database&gt;. So backup_check found" in answer) is told
+    assert ("127.0.0.1:1 has 1 &lt;database&gt;. backup_check found this" in answer) is told
     assert "an older one" not in answer
     with monkeypatch.context() as patched:
         patched.setattr(airflow_runs, "may_read", lambda *_: False)

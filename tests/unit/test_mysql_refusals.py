@@ -1,4 +1,4 @@
-"""Every refusal of a restore is told by the backup, or cannot meet what a stock client wrote: both lists are walked."""
+"""Each refusal of a restore was reported by the backup, or concerns nothing that a stock client writes."""
 
 from __future__ import annotations
 

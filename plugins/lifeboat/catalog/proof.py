@@ -32,7 +32,7 @@ def signed(facts: Mapping[str, Any], password: str | None) -> dict[str, Any]:
 
 
 def is_authentic(proof: Mapping[str, Any], password: str | None) -> bool:
-    """Return whether whoever signed a proof knew the archive password, and nothing was changed since."""
+    """Return whether a proof was signed with the archive password, and is unchanged since."""
     if password is None:
         return proof.get(SIGNATURE) is None
     return signing.is_authentic(proof, password, PURPOSE)

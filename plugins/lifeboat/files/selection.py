@@ -335,7 +335,7 @@ def _may_hold(pattern: Sequence[str], path: Sequence[str]) -> bool:
 
 
 class OpenFile:
-    """A file being read, never further than it was long when it was opened, so that one that grows for ever ends.
+    """A file that is read up to the length it had when it was opened, so that a growing file ends.
 
     :raises OSError: it cannot be opened, or is no longer a regular file.
     """

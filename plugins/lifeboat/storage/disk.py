@@ -121,7 +121,7 @@ class Directory:
     def _opened(self, name: str, folder: int) -> BinaryIO:
         """Open a file of an open folder.
 
-        :raises StorageError: it is a link or not a regular file: to open a pipe would take for ever.
+        :raises StorageError: it is a link or not a regular file: opening a pipe would never end.
         """
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):

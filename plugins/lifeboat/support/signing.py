@@ -22,7 +22,7 @@ def signed(facts: Mapping[str, Any], secret: str, purpose: bytes) -> dict[str, A
 
 
 def is_authentic(document: Mapping[str, Any], secret: str, purpose: bytes) -> bool:
-    """Return whether whoever signed a document knew the secret, and nothing was changed since."""
+    """Return whether a document was signed with the secret, and is unchanged since."""
     facts = {name: value for name, value in document.items() if name != SIGNATURE}
     given = document.get(SIGNATURE)
     # JSON may name halves of characters, which have no bytes of their own.

@@ -118,10 +118,10 @@ def findings_of(settings: Settings, readings: Mapping[str, Reading], now: dateti
 def neglected(left: object, at: datetime, now: datetime) -> list[Finding]:
     """Return the databases that nobody backs up.
 
-    :param left: by the check, which found them; whoever may change its XComs may have left something else.
+    :param left: what the check left in its XCom; users who can change XComs may have put anything there.
     :param at: when it did.
     """
-    told = f"So backup_check found {ago(now - at)} ago; run it again after a change."
+    told = f"backup_check found this {ago(now - at)} ago; run it again after a change."
     texts = [text for text in left if isinstance(text, str)] if isinstance(left, list) else []
     return [Finding(health.EVERYTHING, "", NEGLECTED, "degraded", f"{text}. {told}") for text in texts]
 

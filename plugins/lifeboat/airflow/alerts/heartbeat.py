@@ -12,7 +12,7 @@ from lifeboat.settings.config import Settings
 from lifeboat.support import transport
 from lifeboat.support.logs import logger
 
-DEAD_MAN_SECONDS = 10
+TIMEOUT = 10  # seconds
 
 log = logger(__name__)
 
@@ -26,7 +26,7 @@ def ping(settings: Settings) -> None:
         return
     try:
         url = url_of(settings.alerts.dead_man)
-        with urlopen(url, timeout=DEAD_MAN_SECONDS):  # noqa: S310  # the scheme was checked
+        with urlopen(url, timeout=TIMEOUT):  # noqa: S310  # the scheme was checked
             log.info("Pinged the heartbeat URL.")
     except LifeboatError as error:
         log.error("Could not ping the heartbeat URL: %s", error)

@@ -39,7 +39,7 @@ log = logger(__name__)
 
 _NAME = r"""`(?:[^`]|``)+`|"(?:[^"]|"")+"|\*"""  # in double quotes where sql_mode has ANSI_QUOTES
 _GRANT = re.compile(rf"GRANT (?P<what>.+?) ON (?P<schema>{_NAME})\.(?P<table>{_NAME}) TO ")
-UNFINISHED = "_lifeboat_restore_unfinished"  # view in a schema that a restore is filling, or left half-way
+UNFINISHED = "_lifeboat_restore_unfinished"  # view in a schema that a restore is filling, or left unfinished
 LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
 LOCK_POLL = 15
 NAMED = 20  # tables or routines that a message names
@@ -367,7 +367,7 @@ class Session:
         raise DumpError(what, "Grant it, as docs/BACKUP.md shows.")
 
     def check_finished(self, database: str) -> None:
-        """Make sure that no restore left the database half-way: half a database is not a backup.
+        """Make sure that no restore left the database unfinished: half a database is not a backup.
 
         :raises DumpError: one did.
         """

@@ -1,7 +1,7 @@
 """Schemas of MySQL and MariaDB as restores need them: new, emptied, marked as unfinished, dropped.
 
-A schema that a restore is filling holds a view that says so, its mark. Whatever dies, it stays, and tells the next
-restore that it may begin anew here, and the next dump that there is nothing whole to dump.
+A schema that a restore is filling holds a view that says so, its mark. It survives a killed
+restore: the next restore then starts over, and a dump refuses the incomplete schema.
 
 A restore believes a mark only if it belongs to the restore connection's own account, because the server lets no other
 account make such a view (it takes SET USER or SET_ANY_DEFINER), and if it names its schema, so that a copy elsewhere
@@ -27,7 +27,7 @@ def names(session: Session) -> set[str]:
 
 
 def unfinished(session: Session) -> set[str]:
-    """Return the schemas that a restore by this account left half-way, as its marks say."""
+    """Return the schemas that this account's marks call unfinished."""
     ((account,),) = session.query("SELECT CURRENT_USER()")
     query = "SELECT table_schema, definer FROM information_schema.views WHERE table_name = %s"
     marks = session.query(query, UNFINISHED)
@@ -46,7 +46,7 @@ def _is_marked(session: Session, schema: str) -> bool:
 
 
 def vacant(session: Session) -> set[str]:
-    """Return the schemas that hold nothing to lose: left half-way by a restore, or empty as before its first step."""
+    """Return the schemas that hold nothing to lose: left unfinished by a restore, or empty as before its first step."""
     empty = session.query(
         "SELECT schema_name FROM information_schema.schemata WHERE schema_name NOT IN"
         " (SELECT table_schema FROM information_schema.tables"

@@ -688,7 +688,7 @@ def _excluded(
 
 
 def _check_finished(session: Connection[Any], database: str) -> None:
-    """:raises DumpError: a restore left the database half-way: half a database is not a backup."""
+    """:raises DumpError: a restore left the database unfinished: half a database is not a backup."""
     if database in _unfinished(session):
         raise DumpError(
             "a restore is filling the database, or was interrupted.",
@@ -724,7 +724,7 @@ def _names(session: Connection[Any]) -> set[str]:
 
 
 def _unfinished(session: Connection[Any]) -> set[str]:
-    """Return the databases that restores and drills are filling, or left half-way, as their marks say.
+    """Return the databases that restores and drills are filling or left unfinished, as their marks say.
 
     Until it has its mark, nobody can have put anything into one: it allows no connections.
     """
