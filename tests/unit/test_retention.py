@@ -10,7 +10,7 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lifeboat.catalog.archives import Archive, Kind, archive_key
 from lifeboat.decide import retention
@@ -428,6 +428,7 @@ def test_the_newest_whole_archive_stays_where_the_newest_is_damaged() -> None:
     st.integers(0, 200),
     st.booleans(),
 )
+@example([(0, 1, False, True), (1, 4, False, True), (2, 2, False, False)], 5, False)  # the cap reaches the whole one
 def test_damage_never_costs_an_archive(
     drawn: list[tuple[int, int, bool, bool]], cap: int, keep_until_proven: bool
 ) -> None:

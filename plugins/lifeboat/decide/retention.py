@@ -46,7 +46,7 @@ Rule = Literal[
     "cap",
 ]
 Guards = Mapping[Rule, Mapping[tuple[str, Kind], datetime]]  # since when no archive of a kind may be deleted, and why
-UNTOUCHABLE: tuple[Rule, ...] = ("newest", "newest whole", "newest proven", "future")  # for the cap
+UNTOUCHABLE: tuple[Rule, ...] = ("newest", "newest proven", "future")  # for the cap, damage or not
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,7 @@ def plan(
     if any(guards.values()):
         decisions = [_guarded(decision, guards, policies) for decision in decisions]
     kept = [decision for decision in decisions if decision.action == "keep"]
-    newest = {
-        (decision.archive.application, decision.archive.kind): decision.archive.key
-        for decision in kept
-        if decision.rule in ("newest", "newest whole")  # of both, this one comes last
-    }
+    newest = _newest_whole(kept, damaged)
     dropped: dict[str, Decision] = {}
     for application, pool in _by_application(kept).items():
         if application not in held:
@@ -192,9 +188,12 @@ def _by_age(
     for decision in _by_window(others, whole, _windows(now, zone, policy), damaged):
         archive = decision.archive
         if archive is whole:
-            stands_in = archive is not proven and (decision.action == "delete" or decision.stands_in)
             reason = f"newest whole {whole.kind} archive: {newest.key} is damaged"
-            yield Decision(whole, "keep", "newest whole", reason, stands_in=stands_in)
+            if archive is proven:
+                yield Decision(whole, "keep", "newest proven", reason)
+            else:
+                stands_in = decision.action == "delete" or decision.stands_in
+                yield Decision(whole, "keep", "newest whole", reason, stands_in=stands_in)
         elif archive is proven:
             yield Decision(proven, "keep", "newest proven", f"newest {proven.kind} archive with a proof")
         else:
@@ -279,6 +278,19 @@ def _by_application(decisions: Iterable[Decision]) -> dict[str, list[Decision]]:
     return grouped
 
 
+def _newest_whole(kept: Iterable[Decision], damaged: Collection[str]) -> dict[tuple[str, Kind], str]:
+    """Return the key of each kind's newest whole archive, or of its newest where all are damaged.
+
+    :param kept: newest first.
+    """
+    found: dict[tuple[str, Kind], str] = {}
+    for archive in (decision.archive for decision in kept if decision.rule != "future"):
+        kind = (archive.application, archive.kind)
+        if kind not in found or (found[kind] in damaged and archive.key not in damaged):
+            found[kind] = archive.key
+    return found
+
+
 def _guards(decisions: Sequence[Decision], policies: Callable[[str, Kind], Policy]) -> dict[tuple[str, Kind], datetime]:
     """Return since when archives may not be deleted: for each kind kept until proven, that of its newest proven one."""
     newest = (decision.archive for decision in decisions if decision.rule == "newest")
@@ -345,8 +357,9 @@ def _above_cap(
         if decision.rule not in UNTOUCHABLE and _guard_of(decision.archive, guards) is None:
             archive = decision.archive
             total -= 0 if decision.stands_in else archive.size
-            by = newest[archive.application, archive.kind]
-            changed[archive.key] = Decision(archive, "delete", "cap", reason, by)
+            if decision.rule != "newest whole":  # which damage alone keeps from here on
+                by = newest[archive.application, archive.kind]
+                changed[archive.key] = Decision(archive, "delete", "cap", reason, by)
     return changed
 
 
