@@ -46,6 +46,7 @@ torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one
 	@scripts/system-packages demo test torture
 	@.venv/bin/uv pip install -q atheris==$(ATHERIS_VERSION)
 	.venv/bin/python -m pytest tests/torture -m "" --timeout=7200
+	.venv/bin/python -m pytest tests -m hypothesis --hypothesis-profile=explore -n 2 --timeout=7200
 
 bench: $(INSTALLED) ## Time a backup beside its peers; one table.
 	@scripts/system-packages demo test bench

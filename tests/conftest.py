@@ -20,6 +20,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
+from hypothesis import settings
 from lifeboat.actions.backup import PackedArchive
 from lifeboat.errors import StorageError
 from lifeboat.settings.config import Settings
@@ -66,6 +67,11 @@ OF_ROOTS = {  # fixtures, and what scripts call their servers
     "postgresql_17": PostgreSQL17.package,
     "postgresql_18": PostgreSQL18.package,
 }
+# A run of the tests repeats the last one, on a busy machine, too; `make torture` explores.
+settings.register_profile("repeat", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=3_000, deadline=None)
+settings.load_profile("repeat")
+
 _ran: dict[str, str] = {}  # servers that were started here, with their versions
 
 

@@ -15,7 +15,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat.actions import backup
 from lifeboat.archive.read import ArchiveReader
@@ -531,7 +531,6 @@ def test_a_file_beyond_4_gib(root: Path, capture: Capture, tmp_path: Path) -> No
     assert f"Size = {size}\n" in subprocess.run(listing, check=True, capture_output=True, text=True).stdout
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.lists(st.binary(max_size=3000), min_size=1, max_size=8), st.integers(1, 4))
 def test_order_is_stable_whatever_the_workers_do(contents: list[bytes], workers: int) -> None:
     import io

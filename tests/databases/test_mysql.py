@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import pytest
 import trustme
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat.airflow import connections
 from lifeboat.databases import Dump, Server
@@ -483,7 +483,6 @@ def test_a_killed_task_leaves_neither_dump_nor_lock(mariadb: MariaDB, shop: str,
 def test_any_password_survives_the_option_file(mariadb: MariaDB) -> None:
     client = mysql.Client("mariadb-dump", "MariaDB", frozenset())
 
-    @settings(deadline=None)  # it starts a program
     @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30))
     def check(password: str) -> None:
         text = mysql.option_file_text(Server("h", 1, "u", password), client)

@@ -7,7 +7,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat.databases import Dump, Load, Server, Target, sql_text
 from lifeboat.databases.postgresql import load
@@ -180,7 +180,6 @@ PIECES = (
 )
 
 
-@settings(max_examples=500, deadline=None)
 @given(text=st.lists(st.sampled_from(PIECES), max_size=24).map("".join), canonicalised=st.booleans())
 def test_what_is_read_at_once_is_read_as_token_by_token(text: str, *, canonicalised: bool) -> None:
     sql = text.encode("latin-1")

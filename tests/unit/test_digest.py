@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.errors import DumpError
@@ -38,7 +38,6 @@ PIECES = [
     "','",
 ]
 ESCAPES = {"\\": "\\\\", "'": "\\'", '"': '\\"', "\n": "\\n", "\r": "\\r", "\0": "\\0", "\x1a": "\\Z"}
-UNHURRIED = settings(deadline=None)  # a busy machine is slow for a moment
 
 texts = st.lists(st.sampled_from(PIECES), max_size=6).map("".join)
 
@@ -103,7 +102,6 @@ def expected_sha256(rows: list[bytes], *, ordered: bool) -> str:
 
 
 @pytest.mark.parametrize("create", [KEYED % (b"%b", b""), UNKEYED], ids=["ordered", "unordered"])
-@UNHURRIED
 @given(tables(), st.integers(1, 5), st.integers(1, 40))
 def test_clients_statements_and_chunks_do_not_count(
     create: bytes, table: tuple[list[bool], list[Row]], per_statement: int, size: int
@@ -125,7 +123,6 @@ def test_clients_statements_and_chunks_do_not_count(
 
 
 @pytest.mark.parametrize("create", [KEYED % (b"%b", b""), UNKEYED], ids=["ordered", "unordered"])
-@UNHURRIED
 @given(tables(computed=True), st.integers(1, 5), st.integers(1, 40))
 def test_what_the_server_computes_does_not_count(
     create: bytes, table: tuple[list[bool], list[Row]], per_statement: int, size: int

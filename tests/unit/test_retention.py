@@ -10,7 +10,7 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from lifeboat.catalog.archives import Archive, Kind, archive_key
 from lifeboat.decide import retention
@@ -295,7 +295,6 @@ POLICIES = st.builds(
 ZONES = st.sampled_from([ZoneInfo(name) for name in ("UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Apia")])
 
 
-@settings(max_examples=200, deadline=None)
 @given(LISTINGS, POLICIES, ZONES, st.randoms())
 def test_laws(archives: list[Archive], policy: Policy, zone: ZoneInfo, chance: random.Random) -> None:
     found = plan(archives, policy, zone=zone)
@@ -422,7 +421,6 @@ def test_the_newest_whole_archive_stays_where_the_newest_is_damaged() -> None:
     assert by_key(plan([bad, whole, old], strict))[whole.key].action == "delete"
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 24 * 900), st.integers(1, 9), st.booleans(), st.booleans()), max_size=60),
     st.integers(0, 200),
