@@ -333,6 +333,71 @@ def test_what_a_bucket_denies_ends_nothing(project: Configure, s3: S3, monkeypat
         what_goes_on(settings, "offsite", newest, oldest)
 
 
+def stored_beside_a_large_one(settings: Settings, place: str) -> tuple[str, str]:
+    """Store an archive, and one that is older, larger than the budget of a night, and proven; return their keys."""
+    whole = back_up(settings)
+    (destination,) = site_of(settings).destinations("Shop", (place,))
+    verify.verify(site_of(settings), destination, "Shop", whole)  # loads what another user may not reach
+    large = catalog.archive_key("Shop", "database", datetime.now(UTC) - 300 * DAY)
+    destination.write(large, b"x" * 2 * MEGABYTE)
+    destination.write(f"{large}.json", b'{"archive": {"sha256": "0"}}')
+    destination.write(f"{large}.proof.json", b"{}")
+    return whole, large
+
+
+def expect_no_judgement(settings: Settings, place: str, whole: str, large: str) -> None:
+    """Expect that a night names the large archive, reads the other all the same, and records nothing of the large."""
+    (destination,) = site_of(settings).destinations("Shop", (place,), deleting=True)
+    later = datetime.now(UTC) + 91 * DAY
+    night = verify.read_night(site_of(settings), destination, ["Shop"], later, later)
+    assert (night.read, list(night.failed)) == ([whole], [large])
+    kept = {each.key.removeprefix(large) for each in destination.list() if each.key.startswith(large)}
+    assert kept == {"", ".json", ".proof.json"}
+
+
+SMALL_BUDGET = {"read_back": {"megabytes_per_night": 1}}
+
+
+@pytest.mark.parametrize("suffix", ["", ".json"])
+def test_what_may_not_be_read_on_a_disk_is_not_called_damaged(
+    project: Configure, shop: str, tmp_path: Path, suffix: str
+) -> None:
+    settings = config.load(project(**SMALL_BUDGET))
+    whole, large = stored_beside_a_large_one(settings, "disk")
+    (tmp_path / "disk" / (large + suffix)).chmod(0)
+    as_nobody(lambda: expect_no_judgement(settings, "disk", whole, large), tmp_path)
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidObjectState"])
+def test_what_a_bucket_refuses_to_show_is_not_called_damaged(
+    project: Configure, shop: str, s3: S3, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    settings = config.load(project(**SMALL_BUDGET))
+    whole, large = stored_beside_a_large_one(settings, "offsite")
+    refuse = failing(403, code)
+    with FaultyS3(s3.endpoint) as proxy:
+        connection = json.loads(s3.connection())
+        connection["extra"]["endpoint_url"] = proxy.endpoint
+        monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
+        proxy.inject(
+            Fault(lambda forward: refuse(forward) if forward.path.endswith(large) else forward(), times=LASTING)
+        )
+        expect_no_judgement(settings, "offsite", whole, large)
+
+
+def test_an_archive_of_a_lost_password_holds_up_no_other(
+    project: Configure, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config.load(project(**SMALL_BUDGET))
+    lost = back_up(settings)
+    (disk, _) = places(settings)
+    monkeypatch.setenv("AIRFLOW_CONN_LIFEBOAT_ARCHIVE", json.dumps({"conn_type": "generic", "password": "another"}))
+    whole = back_up(settings)
+    later = datetime.now(UTC) + 31 * DAY
+    night = verify.read_night(site_of(settings), disk, ["Shop"], later, later)
+    assert (night.read, list(night.failed)) == ([whole], [lost])
+
+
 def test_a_deletion_that_is_denied_holds_up_no_other(
     project: Configure, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import DAMAGED, READ, Archive, LastRead
 from lifeboat.decide import rotation
-from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, PasswordError, StorageError
+from lifeboat.errors import ArchiveError, DeniedError, LifeboatError, MismatchError, PasswordError, StorageError
 from lifeboat.storage import Destination
 from lifeboat.support import signing
 from lifeboat.support.logs import logger
@@ -69,26 +69,39 @@ def read_night(
     }
     spent = sum(each.size for each in archives if each.key in readings and readings[each.key].at >= since)
     night = Night()
-    for archive in rotation.due(archives, readings, limits, now, spent):
+    # What nobody may read, or has the password of, costs nothing of the budget, so that it holds up no other archive.
+    while turns := rotation.due(archives, readings, limits, now, spent + night.bytes):
+        archives = [archive for archive in archives if archive not in turns]
+        if not _read_all(site, destination, turns, night):
+            break
+    log.info("Read back at %s: %s archives, %s.", destination, len(night.read), size_text(night.bytes))
+    return night
+
+
+def _read_all(site: Site, destination: Destination, archives: Iterable[Archive], night: Night) -> bool:
+    """Read archives back, and return whether the destination still answers.
+
+    :param night: takes the results.
+    """
+    for archive in archives:
         try:
             read_back(site, destination, archive.application, archive.key)
             night.read.append(archive.key)
-        except StorageError as error:
-            night.failed[archive.key] = str(error)
-            if not _answers(destination):
-                break
         except LifeboatError as error:
             night.failed[archive.key] = str(error)
+            if not _is_about_archive(error):
+                continue
+            if isinstance(error, StorageError) and not _answers(destination):
+                return False
         night.bytes += archive.size
-    log.info("Read back at %s: %s archives, %s.", destination, len(night.read), size_text(night.bytes))
-    return night
+    return True
 
 
 def read_back(site: Site, destination: Destination, application: str, key: str) -> Verified:
     """Read an archive back whole, compare it with its marker and manifest, and record the result next to it.
 
     :raises ArchiveError: it is damaged, which is recorded; its proof, no longer valid, is withdrawn.
-    :raises StorageError: it cannot be read, which is recorded if the destination takes that.
+    :raises StorageError: it cannot be read, which is recorded if the destination takes that, and did not deny access.
     :raises SettingsError: there is no password.
     """
     try:
@@ -129,8 +142,8 @@ def note_failure(site: Site, destination: Destination, application: str, key: st
 
     Whatever fails here is logged: the error itself is the one to report.
     """
-    if isinstance(error, PasswordError):
-        return  # which says nothing about the archive
+    if not _is_about_archive(error):
+        return
     try:
         if not isinstance(error, MismatchError):  # that is found after reading
             _record(site, destination, application, key, whole=False)
@@ -138,6 +151,13 @@ def note_failure(site: Site, destination: Destination, application: str, key: st
             proof.withdraw(destination, key)
     except StorageError as failure:
         log.error("%s", failure)
+
+
+def _is_about_archive(error: LifeboatError) -> bool:
+    """Return whether a failure says something about the archive, not about passwords, rights or settings."""
+    if isinstance(error, StorageError):
+        return not (error.lasting or isinstance(error, DeniedError))
+    return isinstance(error, ArchiveError | MismatchError) and not isinstance(error, PasswordError)
 
 
 def _record(site: Site, destination: Destination, application: str, key: str, *, whole: bool) -> None:
