@@ -261,8 +261,8 @@ def test_a_proof_that_cannot_be_read_is_a_finding_and_protects_its_archive(
     findings = check.examine("disk", site_of(settings), APPS, NOW).findings
     (told,) = [each for each in findings if each.check == "database proof"]
     assert (told.verdict, "Permission denied" in told.text) == ("unhealthy", True)
-    assert check.newest_archive(site_of(settings), "Shop", "database", NOW, proven=True) is None
-    assert check.newest_archive(site_of(settings), "Shop", "database", NOW, proven=False)
+    assert check.newest_archive(site_of(settings), "Shop", "database", NOW, timedelta(days=1), proven=True) is None
+    assert check.newest_archive(site_of(settings), "Shop", "database", NOW, timedelta(days=1), proven=False)
 
 
 def test_what_a_cap_deletes_of_the_promised_periods_is_told_by_plan_and_check(

@@ -226,7 +226,9 @@ def test_after_a_new_password_the_old_archives_are_read_and_their_proofs_believe
     rehearse(rehearsed)
 
     def proven() -> Archive | None:
-        return check.newest_archive(load_site(), "Shop", "application", datetime.now(UTC), proven=True)
+        return check.newest_archive(
+            load_site(), "Shop", "application", datetime.now(UTC), timedelta(days=1), proven=True
+        )
 
     assert proven()
 

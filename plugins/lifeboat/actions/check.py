@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -185,10 +186,15 @@ def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[s
             yield f"{finding.verdict:9}  {where}: {finding.text}"
 
 
-def newest_archive(site: Site, application: str, kind: Kind, now: datetime, *, proven: bool) -> Archive | None:
+def newest_archive(
+    site: Site, application: str, kind: Kind, now: datetime, max_age: timedelta, *, proven: bool
+) -> Archive | None:
     """Return an application's newest archive of a kind at any destination that can be read, or None.
 
+    Archives that failed when they were read back do not count, nor do those of some databases only.
+
     :param now: archives dated later are ignored: with clock skew, their date says nothing about their age.
+    :param max_age: older archives are not asked how many databases they hold.
     :param proven: only archives with an authentic proof.
     :raises StorageError: no destination can be read.
     """
@@ -201,11 +207,15 @@ def newest_archive(site: Site, application: str, kind: Kind, now: datetime, *, p
             log.warning("%s", error)
             errors[destination.name] = str(error)
             continue
-        newest += (
+        counting = (
             archive
             for archive in health.dated_until(now, found.of(application))
-            if archive.kind == kind and (not proven or found.proof_of(archive) == "proven")
+            if archive.kind == kind
+            and (not proven or found.proof_of(archive) == "proven")
+            and (archive.key not in found.readings or found.readings[archive.key].whole)
+            and (now - archive.captured_at > max_age or survey.is_whole(destination, site, archive))
         )
+        newest += itertools.islice(counting, 1)
     if len(errors) == len(site.settings.destinations_of(application)):
         raise StorageError(next(iter(errors.values())))
     return max(newest, key=lambda archive: archive.captured_at, default=None)

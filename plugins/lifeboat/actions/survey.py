@@ -62,18 +62,47 @@ def read(destination: Destination, site: Site) -> Catalog:
 
 
 def examine(destination: Destination, site: Site) -> Catalog:
-    """Read a destination, the marker of the newest archive of each application and kind, and how much room is left.
+    """Read a destination, the markers of the newest archives of each application and kind, and how much room is left.
 
     :raises StorageError: the destination fails.
     :raises SettingsError: there are proofs, and no password to authenticate them with.
     """
     found = read(destination, site)
-    marked: dict[tuple[str, Kind], Marked] = {}
+    archives: dict[tuple[str, Kind], list[Archive]] = {}
     for archive in found.archives:
-        subject = archive.application, archive.kind
-        if archive.kind in OWN_KINDS and archive.application in site.settings.applications and subject not in marked:
-            marked[subject] = _marked(destination, archive.key)
-    return replace(found, newest_marked=marked, free=destination.free())
+        if archive.kind in OWN_KINDS and archive.application in site.settings.applications:
+            archives.setdefault((archive.application, archive.kind), []).append(archive)
+    marked = {subject: _marked(destination, newest.key) for subject, (newest, *_) in archives.items()}
+    lacking = {subject: _lacking(destination, site, archives[subject], newest) for subject, newest in marked.items()}
+    return replace(found, newest_marked=marked, lacking=lacking, free=destination.free())
+
+
+def is_whole(destination: Destination, site: Site, archive: Archive) -> bool:
+    """Return whether an archive holds all databases of its application, by what its marker says."""
+    marked = _marked(destination, archive.key)
+    named = len(site.settings.databases_of(archive.application))
+    return not marked.error and (marked.databases is None or marked.databases >= named)
+
+
+def _lacking(destination: Destination, site: Site, archives: Sequence[Archive], newest: Marked) -> int:
+    """Return how many databases are in none of an application's archives of a kind that are young enough.
+
+    Only the newest archive's marker is read where that holds all databases.
+
+    :param archives: newest first.
+    """
+    application, kind = archives[0].application, archives[0].kind
+    longest = site.settings.limits_of(application).longest_ages.get(kind, timedelta())
+    named = len(site.settings.databases_of(application))
+    lacking = 0
+    for archive in archives:
+        if site.now() - archive.captured_at > longest:
+            break
+        held = (newest if archive is archives[0] else _marked(destination, archive.key)).databases
+        if held is None or held >= named:
+            return 0
+        lacking = min(lacking or named, named - held)
+    return lacking
 
 
 def _marked(destination: Destination, key: str) -> Marked:
@@ -82,9 +111,11 @@ def _marked(destination: Destination, key: str) -> Marked:
     except StorageError as error:
         return Marked(error=str(error))
     totals = marker.get("totals")
-    limits, by_hand = (totals.get(name) if isinstance(totals, dict) else None for name in ("limits", "by_hand"))
-    # Older versions counted none.
-    return Marked(limits if type(limits) is int else 0, by_hand if type(by_hand) is int else 0)
+    limits, by_hand, databases = (
+        count if isinstance(totals, dict) and type(count := totals.get(name)) is int else None
+        for name in ("limits", "by_hand", "databases")
+    )
+    return Marked(limits or 0, by_hand or 0, databases=databases)  # older versions counted no limits
 
 
 def _proof_of(destination: Destination, site: Site, found: Catalog, archive: Archive) -> Proof:

@@ -82,11 +82,13 @@ class Marked(NamedTuple):
     :param limits: how much a restore will not bring back, or not exactly.
     :param by_hand: how many databases no restore loads.
     :param error: why the marker cannot be read; empty when it can.
+    :param databases: how many the archive holds; None if that is not known.
     """
 
     limits: int = 0
     by_hand: int = 0
     error: str = ""
+    databases: int | None = None
 
 
 class LastRead(NamedTuple):
@@ -107,6 +109,7 @@ class Catalog:
     :param uploads: those that no listing shows, as far as they were asked for.
     :param newest_proofs: what the newest proof of an application and kind says, as far as proofs were read.
     :param newest_marked: the same of the newest archive's marker.
+    :param lacking: how many databases of the settings are in no archive that is young enough, as far as markers say.
     :param unchecked: keys of the archives whose proofs were not read, and may be anything.
     :param vanished: archives that were published, as their markers say, and are there no more, newest first; their
         size is not known. Their markers are among the unfinished.
@@ -120,6 +123,7 @@ class Catalog:
     uploads: tuple[StoredObject, ...] = ()
     newest_proofs: Mapping[tuple[str, Kind], Proof] = field(default_factory=dict)
     newest_marked: Mapping[tuple[str, Kind], Marked] = field(default_factory=dict)
+    lacking: Mapping[tuple[str, Kind], int] = field(default_factory=dict)
     unchecked: frozenset[str] = frozenset()
     vanished: tuple[Archive, ...] = ()
     free: int | None = None

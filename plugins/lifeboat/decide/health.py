@@ -233,6 +233,10 @@ def _limits(application: str, found: Catalog, known: int) -> Iterator[tuple[str,
     for (name, kind), marked in found.newest_marked.items():
         if name != application:
             continue
+        if lacking := found.lacking.get((name, kind)):
+            databases = plural(lacking, "database")
+            text = f"no {kind} archive that is young enough holds all databases: {databases} of the settings missing"
+            yield f"{kind} databases", "degraded", f"{text}. Back up the whole application"
         if marked.by_hand:
             databases = plural(marked.by_hand, "database")
             what = f"the newest {kind} archive has {databases} that no restore loads and no drill proves"

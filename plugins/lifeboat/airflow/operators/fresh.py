@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class RequireFreshBackup(BaseSensorOperator):
     """Succeed when an archive is young enough; else fail, or wait for one.
 
+    Archives that were found damaged do not count, nor do those of some of the application's databases only.
+
     :param application: name of the application in the settings.
     :param kind: of the archive.
     :param max_age: how old its capture may be.
@@ -60,7 +62,7 @@ class RequireFreshBackup(BaseSensorOperator):
         try:
             site = load_site()
             now = site.now()
-            newest = check.newest_archive(site, self.application, self.kind, now, proven=self.proven)
+            newest = check.newest_archive(site, self.application, self.kind, now, self.max_age, proven=self.proven)
         except LifeboatError as error:
             raise AirflowFailException(str(error)) from None
         what = f"{'proven ' if self.proven else ''}{self.kind} archive of {self.application}"
