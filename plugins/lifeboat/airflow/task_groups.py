@@ -43,8 +43,8 @@ from lifeboat.airflow.operators.settings import UnreadableSettingsOperator, Watc
 from lifeboat.airflow.operators.staging import PrepareStagingOperator, RemoveStagingOperator
 from lifeboat.airflow.operators.upload import UploadArchiveOperator
 from lifeboat.airflow.operators.verify import ReadBackOperator
-from lifeboat.settings.config import AFTER_BACKUP
 from lifeboat.settings.unreadable import Unreadable
+from lifeboat.settings.values import AFTER_BACKUP
 from lifeboat.text import group_id
 
 if TYPE_CHECKING:

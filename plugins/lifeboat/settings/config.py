@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 import re
-import shlex
 import tempfile
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -26,135 +22,29 @@ from lifeboat.decide.health import Limits
 from lifeboat.decide.retention import Policy
 from lifeboat.decide.rotation import Rotation
 from lifeboat.errors import SettingsError
-from lifeboat.settings import strict_yaml
-from lifeboat.text import MEGABYTE, one_line
+from lifeboat.settings import mistakes, strict_yaml
+from lifeboat.settings.values import (
+    AbsolutePath,
+    Address,
+    BucketName,
+    Command,
+    ConnectionId,
+    DatabasePattern,
+    Day,
+    Days,
+    Name,
+    Pattern,
+    Schedule,
+    StorageClass,
+    Switch,
+    TimeZone,
+    absolute,
+)
+from lifeboat.text import MEGABYTE
 
 CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
 PROJECT = Path(__file__).resolve().parents[2]
-AFTER_BACKUP = "after backup"
 LONGEST_FILE = 1 << 20  # bytes
-LINE_ENDS = "\u2028\u2029"
-LONGEST_NAME = 200  # bytes; with its suffixes it must fit into the 255 of a file name
-
-
-def _one_path_segment(name: str) -> str:
-    """Names become a folder of every destination, so they must be exactly one segment of a path."""
-    if not name or len(name.encode()) > LONGEST_NAME:
-        raise ValueError(f"must have 1 to {LONGEST_NAME} bytes in UTF-8")
-    if name.startswith(".") or name != name.strip():
-        raise ValueError("must not start with a dot, nor start or end with a space")
-    if any(char in "/\\" or unicodedata.category(char)[0] == "C" or char in LINE_ENDS for char in name):
-        raise ValueError("must not contain slashes, backslashes or control characters")
-    return name
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError(f"must be an absolute path: workers start in different directories ('{path}' is relative)")
-    if ".." in path.parts:
-        raise ValueError(f"must not contain '..': write the directory that '{path}' resolves to")
-    return path
-
-
-def _known_zone(name: str) -> str:
-    if name not in available_timezones():
-        close = difflib.get_close_matches(name, available_timezones(), n=1)
-        raise ValueError(f"no such time zone{f'; did you mean {close[0]!r}?' if close else ''}")
-    return name
-
-
-def _below_the_root(pattern: str) -> str:
-    parts = [part for part in pattern.split("/") if part not in ("", ".")]
-    if pattern.startswith("/") or ".." in parts:
-        raise ValueError(f"must be relative to the root and stay below it ('{pattern}' does not)")
-    if pattern.startswith("!"):
-        raise ValueError(f"must not start with '!' ('{pattern}'): exclusions belong under exclude")
-    return "/".join(parts) or "**"
-
-
-def _a_command(text: str) -> str:
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise ValueError(f"is not a valid command: {str(error).lower()}") from error
-    if not words:
-        raise ValueError("must not be empty")
-    return text
-
-
-def _a_schedule(text: str) -> str:
-    if text == AFTER_BACKUP:
-        return text
-    fields = text.split()
-    if len(fields) != 5 or not all(re.fullmatch(r"[\w*/,\-#?]+", field) for field in fields):
-        raise ValueError(f"must be a cron expression of five fields, or '{AFTER_BACKUP}'")
-    from croniter import croniter  # what Airflow asks; it has imported it where it matters
-
-    try:
-        croniter(text).get_next()  # the 30th of February stops a scheduler
-    except ValueError as error:
-        reason = str(error).removeprefix(f"[{text}] ")
-        raise ValueError(f"this cron expression never matches a date: {reason}; fix its fields") from error
-    return text
-
-
-def _a_connection(text: str) -> str:
-    """Refuse a value that is not an id, without repeating it: a pasted URL may contain a password."""
-    if "://" in text or not re.fullmatch(r"[\w#!().:/\\-]{1,250}", text):
-        raise ValueError(
-            "must be the id of an Airflow connection, of letters, digits and '_'; addresses and passwords belong in"
-            " the connection"
-        )
-    return text
-
-
-def _a_bucket(text: str) -> str:
-    if not re.fullmatch(r"[\w.-]{3,63}", text, re.ASCII):
-        raise ValueError(
-            "must be only a bucket's name, of 3 to 63 letters, digits, '-' and '.'; use prefix for a path below it"
-        )
-    return text
-
-
-def _a_storage_class(text: str) -> str:
-    if text in ("GLACIER", "DEEP_ARCHIVE"):
-        raise ValueError(
-            "must be a class with immediate access, such as GLACIER_IR, because checks and drills read archives"
-        )
-    if not re.fullmatch(r"[\w-]{1,64}", text, re.ASCII):
-        raise ValueError("must be the name of a storage class, for example STANDARD_IA")
-    return text
-
-
-def _an_address(text: str) -> str:
-    if not re.fullmatch(r"[^@\s,;<>]+@[^@\s,;<>]+", text):
-        raise ValueError("must be one address, for example ops@example.com")
-    return text
-
-
-def _a_day(value: object) -> object:
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        try:
-            return date.fromisoformat(value)
-        except ValueError as error:
-            raise ValueError("must be an existing date, for example 2027-03-01") from error
-    if type(value) is not date:  # a datetime is a date, too
-        raise ValueError("must be a date, for example 2027-03-01")
-    return value
-
-
-Name = Annotated[str, AfterValidator(_one_path_segment)]
-Command = Annotated[str, AfterValidator(_a_command)]
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-Day = Annotated[date, BeforeValidator(_a_day)]
-Days = Annotated[float, Field(gt=0, le=36_500, strict=True)]
-Switch = Annotated[bool, Field(strict=True)]
-Pattern = Annotated[str, AfterValidator(_below_the_root)]
-ConnectionId = Annotated[str, AfterValidator(_a_connection), Field(description="id of an Airflow connection")]
-BucketName = Annotated[str, AfterValidator(_a_bucket)]
-StorageClass = Annotated[str, AfterValidator(_a_storage_class)]
-DatabasePattern = Annotated[str, Field(min_length=1)]
-Address = Annotated[str, AfterValidator(_an_address)]
 
 
 class _Model(BaseModel):
@@ -454,7 +344,7 @@ def _path_or_bucket(text: object) -> Path | Bucket:
     if not isinstance(text, str):
         raise ValueError(form)  # pydantic takes no TypeError for an answer
     if "://" not in text:
-        return _absolute(Path(text))
+        return absolute(Path(text))
     match = re.fullmatch(r"s3://([^@/]+)@([^@/]{3,63})(?:/(.*))?", text)
     if match is None:
         raise ValueError(form)
@@ -527,7 +417,7 @@ class Drill(_Model):
     production: Switch = False
     directory: AbsolutePath | None = None
     archives: Annotated[int, Field(ge=1, le=1000, strict=True)] = 2
-    schedule: Annotated[str, AfterValidator(_a_schedule)] = "0 5 1 1,4,7,10 *"
+    schedule: Schedule = "0 5 1 1,4,7,10 *"
 
     def connection_of(self, engine: EngineName) -> str | None:
         """Return the connection of the scratch server of an engine; None where the settings name none."""
@@ -572,7 +462,7 @@ class Settings(_Model):
         default: never. They are always listed and retained.
     """
 
-    timezone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    timezone: TimeZone = "UTC"
     staging: Place
     encryption: Encryption | Literal["none"]
     destinations: dict[Name, Destination] = Field(min_length=1)
@@ -585,7 +475,7 @@ class Settings(_Model):
     drill: Drill = Drill()
     metrics: Metrics | None = None
     ignore_databases: tuple[DatabasePattern, ...] = ()
-    legacy_timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
+    legacy_timezone: TimeZone | None = None
     legacy_until: Day | None = None
 
     @model_validator(mode="after")
@@ -818,7 +708,7 @@ def policies_of(numbers: Any, where: str) -> dict[Kind, Policy]:
     try:
         retention = Retention.model_validate(numbers)
     except ValidationError as error:
-        raise SettingsError(f"{where}: {_problems(error)}.") from None  # pydantic's text has values
+        raise SettingsError(f"{where}: {mistakes.in_settings(error, _KEYS)}.") from None  # pydantic's text has values
     policies = {kind: _policy([retention], kind) for kind in KINDS}
     if any(_keeps_nothing(policy) for policy in policies.values()):
         raise SettingsError(f"{where}: keeps only the newest.", "Set one of its periods above 0.")
@@ -862,87 +752,13 @@ def load(path: Path | None = None) -> Settings:
             f"Set {CONFIG_VARIABLE} to the path of your backup.yaml, in UTF-8.",
         ) from error
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path} is not valid YAML: {_in_yaml(error, text)}.") from None
+        raise SettingsError(f"{path} is not valid YAML: {mistakes.in_yaml(error, text)}.") from None
     if not isinstance(content, dict):
         raise SettingsError(f"{path} must contain keys and values; it is empty, text or a list.")
     try:
         return Settings.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(f"{path}: {_problems(error)}.") from None  # pydantic's text has values
-
-
-def _in_yaml(error: yaml.YAMLError, text: str) -> str:
-    """Return where a text is not YAML, and why."""
-    if not isinstance(error, yaml.error.MarkedYAMLError) or error.problem_mark is None:
-        return " ".join(str(error).split())
-    mark, problem = error.problem_mark, str(error.problem)
-    if text[mark.index : mark.index + 1] == "\t":
-        problem = "a tab; indent by spaces"
-    elif problem.startswith("but "):
-        problem = f"{error.context} {problem}"
-    return one_line(f"line {mark.line + 1}, column {mark.column + 1}: {problem}")
-
-
-_WORDS = {  # of pydantic's errors; in braces, what their context holds
-    "missing": "is missing, add it",
-    "union_tag_not_found": "must be 'disk' or 's3'",
-    "union_tag_invalid": "must be 'disk' or 's3'",
-    "literal_error": "must be {expected}",
-    "model_type": "must contain keys and values, as in docs/CONFIGURATION.md",
-    "model_attributes_type": "must contain keys and values, as in docs/CONFIGURATION.md",
-    "dict_type": "must contain keys and values, as in docs/CONFIGURATION.md",
-    "tuple_type": "must be a list, for example [one, two]",
-    "too_short": "must not be empty",
-    "string_too_short": "must not be empty",
-    "string_type": "must be text; put it in quotes",
-    "invalid_key": "must be text; put it in quotes",
-    "path_type": "must be text; put it in quotes",
-    "int_type": "must be a whole number, for example 7",
-    "float_type": "must be a number, for example 7 or 0.5",
-    "bool_type": "must be true or false, without quotes",
-    "greater_than": "must be above {gt:g}",
-    "greater_than_equal": "must be at least {ge:g}",
-    "less_than_equal": "must be at most {le:g}",
-}
-
-
-def _problems(error: ValidationError) -> str:
-    """Put mistakes as ``key: what is wrong, what to do``, each but once, and no value: it may be a secret."""
-    found = [(_key(each), _in_words(each)) for each in error.errors()]
-    deepest = [
-        (key, words)
-        for key, words in found  # the parts of a union or a list say it better than the whole
-        if not any(other.startswith(f"{key}.") for other, _ in found)
-    ]
-    return "; ".join(dict.fromkeys(f"{key}: {words}" if key else words for key, words in deepest))
-
-
-def _in_words(error: Any) -> str:
-    """Return one of pydantic's errors as text: what is wrong, what to do."""
-    location, value = error["loc"], error["input"]
-    if error["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(str(location[-1]), _KEYS, n=1)
-        known = close and close[0] != location[-1]
-        return f"unknown key, did you mean {close[0]!r}?" if known else "unknown key here, remove it"
-    if location[:2] == ("drill", "connection"):
-        return "must be the id of a connection, or one for each engine, for example {mysql: scratch_db}"
-    if location and location[-1] in ("Encryption", "literal['none']"):
-        return "must be 'none' or name a connection, for example 'connection: lifeboat_archive'"
-    if isinstance(value, bool) and error["type"] in ("string_type", "invalid_key"):
-        return f"must be text, which YAML reads as {json.dumps(value)}; put it in quotes"
-    empty = "; it is empty" if value is None and error["type"] != "missing" else ""
-    if error["type"] in _WORDS:
-        return _WORDS[error["type"]].format(**error.get("ctx", {})) + empty
-    return str(error["msg"]).removeprefix("Value error, ") + empty
-
-
-def _key(error: Any) -> str:
-    """Return the key as it stands in the file: pydantic adds the branch of a union that it tried, and a key's mark."""
-    branch = re.compile(r"Encryption|\[key\]|(literal|dict|function-after)\[.*", re.DOTALL)
-    parts = [str(part) for part in error["loc"] if not branch.fullmatch(str(part))]
-    if len(parts) > 2 and parts[0] == "destinations":
-        del parts[2]
-    return one_line(".".join([*parts, "type"] if error["type"].startswith("union_tag") else parts))
+        raise SettingsError(f"{path}: {mistakes.in_settings(error, _KEYS)}.") from None  # pydantic's text has values
 
 
 def _all_keys(model: type[_Model] = _Model) -> set[str]:
