@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -31,6 +32,7 @@ from lifeboat.support.processes import die_with_parent, environment, secret_file
 from include.demo.server_roots import Root
 
 START_SECONDS = 60
+PORTS = range(10_000, 22_768)  # 10000 above, too, below those that an outgoing connection may take meanwhile
 LOCALHOST = "127.0.0.1"
 SOCKETS = "/tmp"  # where SeaweedFS leaves its own
 
@@ -38,12 +40,11 @@ SOCKETS = "/tmp"  # where SeaweedFS leaves its own
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody uses, with room for a second one 10000 above (gRPC)."""
     while True:
-        with socket.socket() as probe, socket.socket() as second:
-            probe.bind((LOCALHOST, 0))
-            port: int = probe.getsockname()[1]
-            with contextlib.suppress(OSError, OverflowError):
-                second.bind((LOCALHOST, port + 10000))
-                return port
+        with socket.socket() as probe, socket.socket() as second, contextlib.suppress(OSError):
+            port = secrets.choice(PORTS)
+            probe.bind((LOCALHOST, port))
+            second.bind((LOCALHOST, port + 10_000))
+            return port
 
 
 class _Program:
