@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,10 @@ import pytest
 from botocore.config import Config
 from hypothesis import settings
 from lifeboat.actions.backup import PackedArchive
+from lifeboat.airflow.site import site_of
 from lifeboat.errors import StorageError
 from lifeboat.settings.config import Settings
+from lifeboat.site import Site
 from lifeboat.staging import Staging
 from lifeboat.storage.disk import DiskDestination
 
@@ -72,6 +76,7 @@ settings.register_profile("repeat", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=3_000, deadline=None)
 settings.load_profile("repeat")
 
+_minutes = itertools.count()
 _ran: dict[str, str] = {}  # servers that were started here, with their versions
 
 
@@ -293,6 +298,15 @@ def where_it_is_noon() -> str:
     """Return a time zone in which no schedule of ours is near: an unpaused DAG makes up for a tick just missed."""
     offset = 12 - datetime.now(UTC).hour
     return f"Etc/GMT{-offset:+d}"
+
+
+def some_time_ago(settings: Settings) -> Site:
+    """Return a site on whose clock it is a minute later than on that of the one before, and always past.
+
+    What is named by its second is so told apart, from what is made now, too.
+    """
+    behind = timedelta(hours=12) - timedelta(minutes=next(_minutes))
+    return replace(site_of(settings), clock=lambda: datetime.now(UTC) - behind)
 
 
 def disk_destination(name: str, root: Path) -> DiskDestination:

@@ -34,7 +34,7 @@ from lifeboat.support import swap
 from pyzipper import WZ_AES, AESZipFile
 
 from include.demo.stand_ins import S3, MariaDB
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, as_root, staging_directory
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, as_root, some_time_ago, staging_directory
 
 SHOP: dict[str, Any] = {"databases": [{"name": "shop", "connection": "shop_db"}]}
 KEY = "Shop/database/2026-11-20-01-00-00.zip"
@@ -68,7 +68,7 @@ def back_up(kind: config.BackupKind = "database", tmp: str = "1") -> Taken:
     settings = config.load()
     scratch = StagingDirectory(staging_directory(settings) / tmp)
     scratch.create()
-    taken = backup.take(site_of(settings), "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
+    taken = backup.take(some_time_ago(settings), "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
     assert not taken.failed
     return taken
 
@@ -132,7 +132,6 @@ def test_a_typed_name_replaces_the_original_after_a_safety_backup(
     before = checksums(mariadb, shop)
     mariadb.run("DELETE FROM orders WHERE id > 5; CREATE TABLE made_since (id INT); CREATE VIEW v AS SELECT 1", shop)
     mariadb.run("GRANT SELECT ON shop.* TO reader@localhost IDENTIFIED BY 'x'")
-    time.sleep(1)
     (done,) = restored(plan(overwrite=("shop",)))
     assert done.schema == "shop"
     assert checksums(mariadb, shop) == before
@@ -288,7 +287,6 @@ def test_the_newest_archive_that_holds_what_is_wanted_is_taken(project: Configur
     both = [{"name": name, "connection": "shop_db"} for name in ("shop", "shop_stock")]
     project(applications={"Shop": {"databases": both}})
     whole = back_up()
-    time.sleep(1)
     project()
     part = back_up(tmp="2")
     assert plan().key == part.packed.key
@@ -463,7 +461,6 @@ def test_a_database_in_use_is_not_waited_for_all_day(
 ) -> None:
     project()
     back_up()
-    time.sleep(1)
     monkeypatch.setattr(mysql_schema, "PATIENCE", 1)
     user = mariadb.connect(database=shop, autocommit=False)
     user.cursor().execute("SELECT * FROM orders LIMIT 1")
@@ -485,7 +482,6 @@ def test_hostile_names_of_databases(project: Configure, mariadb: MariaDB, name: 
     project(applications={"Shop": {"databases": [{"name": name, "connection": "shop_db"}]}})
     back_up()
     mariadb.run(f"DROP TABLE `{quoted}`.t")
-    time.sleep(1)
     beside, over = restored(plan())[0], restored(plan(overwrite=(name,)))[0]
     assert (beside.rows, over.rows) == (2, 2)
     assert (beside.compared, over.compared) == (1, 1)
@@ -544,7 +540,6 @@ def test_an_application_is_replaced_and_the_old_tree_kept(
     back_up("application")
     (root / "index.php").write_text("<?php broken")
     (root / "made_since.php").touch()
-    time.sleep(1)
     made = plan(files=True, overwrite=("Shop",))
     restored(made)
     done = restore.restore_files(load_site(), made)
@@ -595,7 +590,6 @@ def test_owners_and_the_roots_mode_are_those_of_the_tree_that_is_replaced(
     project(applications={"Shop": SHOP | {"files": {"root": str(root)}}})
     back_up("application")
     (root / "storage/app/logo.png").unlink()
-    time.sleep(1)
     restore.restore_files(load_site(), plan(files=True, overwrite=("Shop",)))
     owners = {
         name: (root / name).lstat()[4:6]
@@ -618,7 +612,6 @@ def test_a_folder_and_a_file_in_place(project: Configure, mariadb: MariaDB, shop
     for path, restored_path in (("storage/app", "storage/app/invoice.txt"), ("index.php", "index.php")):
         (root / restored_path).write_text("damaged")
         untouched = root / ("index.php" if path == "storage/app" else "storage/app/logo.png")
-        time.sleep(1)
         made = plan(files=True, path=path, overwrite=("Shop",))
         done = restore.restore_files(load_site(), made)
         assert (root / restored_path).read_text() in ("Invoice", "<?php")
@@ -746,7 +739,6 @@ def test_a_safety_backup_that_cannot_be_taken_stops_the_restore(
     monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong"))
     made = plan(overwrite=("shop",))
     blocked = tmp_path / "disk/Shop/database"
-    time.sleep(1)
     store = dump.dump
 
     def and_close(*arguments: Any) -> Any:
@@ -767,7 +759,6 @@ def test_a_safety_backup_comes_back_only_by_its_key(project: Configure, mariadb:
     project()
     taken = back_up()
     mariadb.run("DELETE FROM orders", shop)
-    time.sleep(1)
     restored(plan(overwrite=("shop",)))
     safety = keys()[0]
     assert safety != taken.packed.key
@@ -782,7 +773,6 @@ def test_a_safety_backup_holds_what_backups_exclude(project: Configure, mariadb:
     mariadb.run("INSERT INTO empty_one VALUES (42)", shop)
     excluding = {"name": "shop", "connection": "shop_db", "exclude_tables": ["empty_one"]}
     project(applications={"Shop": {"databases": [excluding]}})
-    time.sleep(1)
     restored(plan(overwrite=("shop",)))
     assert mariadb.run("SELECT count(*) FROM empty_one", shop) == "0\n"
     (undone,) = restored(plan(archive=keys()[0]))
@@ -803,7 +793,6 @@ def test_older_data_overwrites_only_when_its_key_was_typed(
 ) -> None:
     project(destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk")}})
     old = back_up().packed.key
-    time.sleep(1)
     new = back_up(tmp="2").packed.key
     damage(tmp_path / "disk" / new, "cut")
     assert plan().key == old
@@ -818,7 +807,6 @@ def test_an_archive_under_another_name_is_refused(
 ) -> None:
     project()
     old = back_up().packed.key
-    time.sleep(1)
     new = back_up(tmp="2").packed.key
     for suffix in ("", ".json"):
         (tmp_path / "disk" / (new + suffix)).write_bytes((tmp_path / "disk" / (old + suffix)).read_bytes())
@@ -861,7 +849,6 @@ def test_nothing_is_carried_over_through_a_link(project: Configure, root: Path, 
     live.unlink()
     (live / "framework").mkdir(parents=True)
     (live / "framework/x").write_text("live")
-    time.sleep(1)
     restore.restore_files(load_site(), plan(files=True, overwrite=("Shop",)))
     assert (shared / "framework/x").read_text() == "shared"
     assert live.is_symlink()
@@ -878,7 +865,6 @@ def test_commands_are_not_run_in_a_copy_that_could_reach_the_original(
     restore.restore_files(load_site(), made)
     assert after_restore.run_commands(load_site(), made) == []
     assert not (tmp_path / "copy/ran").exists()
-    time.sleep(1)
     over = plan(files=True, overwrite=("Shop",))
     restore.restore_files(load_site(), over)
     assert after_restore.run_commands(load_site(), over) == ["touch ran"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,7 +28,7 @@ from lifeboat.ui.readings import Reading, read_destination
 
 from include.demo.stand_ins import S3
 from tests.command import answer, lifeboat
-from tests.conftest import ARCHIVE_PASSWORD, Configure
+from tests.conftest import ARCHIVE_PASSWORD, Configure, some_time_ago
 from tests.faulty_s3 import LASTING, Answer, Fault, FaultyS3, Forward, failing
 from tests.trees import as_nobody
 from tests.unit.test_nights import SETTINGS
@@ -127,9 +126,9 @@ def test_budgets_by_destination(project: Configure, tmp_path: Path) -> None:
 
 
 def back_up(settings: Settings) -> str:
-    with terminal.scratch(site_of(settings), "Shop") as scratch:
-        taken = backup.take(site_of(settings), "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
-    time.sleep(1)  # two archives of one second would have one key
+    site = some_time_ago(settings)
+    with terminal.scratch(site, "Shop") as scratch:
+        taken = backup.take(site, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
     return taken.packed.key
 
 

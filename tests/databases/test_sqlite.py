@@ -10,7 +10,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -126,7 +125,6 @@ def test_a_typed_name_replaces_the_original_and_keeps_it(shop: Path, mode: str) 
     client(shop, f"PRAGMA journal_mode = {mode}")
     back_up()
     client(shop, "UPDATE orders SET note = 'changed'")
-    time.sleep(1)
     (done,) = restored(plan(overwrite=("shop",)))
     (before,) = [found for found in shop.parent.iterdir() if "_before_" in found.name]
     assert before.name in done.warnings[0]
