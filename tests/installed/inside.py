@@ -32,12 +32,16 @@ def run(*command: str) -> str:
     return done.stdout
 
 
+PARTS = ("", "answers", "runs", "archives", "destinations/local", "recovery")
+
+
 def page() -> list[int]:
-    """Return how the Backups page answers a stranger, and a user."""
+    """Return how the Backups page answers a stranger, and a user who looks at all of it."""
     api = TestClient(create_app())
     token = api.post("/auth/token", json={"username": "viewer", "password": "viewer"}).json()["access_token"]
     signed_in = {"Authorization": f"Bearer {token}"}
-    return [api.get("/lifeboat/", headers=headers).status_code for headers in ({}, signed_in)]
+    stranger = api.get("/lifeboat/").status_code
+    return [stranger, *(api.get(f"/lifeboat/{part}", headers=signed_in).status_code for part in PARTS)]
 
 
 def parsed() -> dict[str, Any]:
@@ -56,7 +60,6 @@ def main() -> None:
         "names": sorted(name for name in compat.PLACES if not hasattr(compat, name)),
         "public": RequireFreshBackup.__name__,
         "provider": providers["airflow-lifeboat"].data["name"],
-        "page": page(),
     }
     run("lifeboat", "init")
     run("airflow", "dags", "reserialize")
@@ -66,7 +69,7 @@ def main() -> None:
     run("airflow", "tasks", "test", "backup_check", "local.check")
     archives = json.loads(run("lifeboat", "list", "--json"))["archives"]
     proofs = list(Path(os.environ["ARCHIVES"]).rglob("*.proof.json"))
-    sys.stdout.write(json.dumps(found | {"archives": len(archives), "proofs": len(proofs)}))
+    sys.stdout.write(json.dumps(found | {"page": page(), "archives": len(archives), "proofs": len(proofs)}))
 
 
 main()

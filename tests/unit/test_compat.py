@@ -11,6 +11,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from airflow.api_fastapi.core_api import security
+from fastapi import HTTPException, Request
 from lifeboat.airflow import compat, connections
 from lifeboat.airflow.alerts import channels
 from lifeboat.airflow.alerts.message import Message
@@ -47,7 +49,9 @@ def test_only_one_module_knows_what_airflow_keeps_for_itself() -> None:
     assert told == {"compat.py"}
 
 
-@pytest.mark.parametrize(("release", "backoff"), [("3.1.8", True), ("3.2.0", 2.0), ("3.4.0.dev0", 2.0)])
+@pytest.mark.parametrize(
+    ("release", "backoff"), [("3.1.0", False), ("3.1.8", True), ("3.2.0", 2.0), ("3.4.0.dev0", 2.0)]
+)
 def test_retries_back_off_as_the_release_spells_it(
     release: str, backoff: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,8 +67,24 @@ def test_airflow_3_0_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch)
 def test_an_airflow_that_does_not_say_who_started_a_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert compat.started_by(cast("Any", SimpleNamespace(triggering_user_name="ann"))) == "ann"
     monkeypatch.setattr(compat, "AIRFLOW", (3, 1))
+    assert compat.user_of(cast("Any", SimpleNamespace())) is None
     with pytest.raises(SettingsError, match="do not say who started a run"):
         compat.started_by(cast("Any", SimpleNamespace()))
+
+
+@pytest.mark.parametrize(("dag_id", "allowed"), [("backup_database", True), ("restore_database", False)])
+def test_airflow_is_asked_about_the_dag_itself(dag_id: str, allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def as_in_3_1_0(method: str, entity: object) -> Callable[[Request, object], None]:
+        def inner(request: Request, user: object) -> None:
+            if (method, entity, request.path_params["dag_id"]) != ("POST", "runs", "backup_database"):
+                raise HTTPException(403)
+
+        return inner
+
+    monkeypatch.setattr(security, "requires_access_dag", as_in_3_1_0)
+    request = Request({"type": "http", "path_params": {"name": "of another page"}})
+    assert compat.is_allowed(request, cast("Any", None), "POST", cast("Any", "runs"), dag_id) == allowed
+    assert request.path_params == {"name": "of another page"}
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from smtplib import SMTP
 
+    from airflow.api_fastapi.auth.managers.base_auth_manager import ResourceMethod
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser
     from airflow.api_fastapi.auth.managers.models.resource_details import AccessView, DagAccessEntity
     from airflow.api_fastapi.core_api.security import (
         GetUserDep,
         bearer_scheme,
         get_user,
-        requires_access_dag,
         requires_access_view,
     )
     from airflow.dag_processing.bundles.local import LocalDagBundle
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from airflow.sdk.types import DagRunProtocol
     from airflow.utils.session import create_session
+    from starlette.requests import Request
 
 __all__ = [
     "AccessView",
@@ -65,12 +66,12 @@ __all__ = [
     "create_session",
     "get_user",
     "redact",
-    "requires_access_dag",
     "requires_access_view",
 ]
 
 OLDEST = (3, 1)
-AIRFLOW: Final = tuple(int(part) for part in version("apache-airflow-core").split(".")[:2])
+_RELEASE = version("apache-airflow-core")
+AIRFLOW: Final = tuple(int(part) for part in _RELEASE.split(".")[:2])
 _EXCEPTIONS = ("airflow.sdk.exceptions", "airflow.exceptions")  # since 3.2, before
 _SECURITY = "airflow.api_fastapi.core_api.security"
 _ACCESS = "airflow.api_fastapi.auth.managers.models"
@@ -95,16 +96,14 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "create_session": ("airflow.utils.session",),
     "get_user": (_SECURITY,),
     "redact": ("airflow.sdk._shared.secrets_masker",),
-    "requires_access_dag": (_SECURITY,),
     "requires_access_view": (_SECURITY,),
 }
 
 if AIRFLOW < OLDEST:
-    raise SettingsError(
-        f"Lifeboat needs Airflow 3.1 or later, and this is {version('apache-airflow-core')}.", "Upgrade Airflow."
-    )
+    raise SettingsError(f"Lifeboat needs Airflow 3.1 or later, and this is {_RELEASE}.", "Upgrade Airflow.")
 
-BACKOFF: float = 2.0 if AIRFLOW >= (3, 2) else True  # of retries: a factor since 3.2; before, whether to double
+# Of retries: a factor since 3.2; before, whether to double. Mapped tasks that back off break the scheduler of 3.1.0.
+BACKOFF: float = 2.0 if AIRFLOW >= (3, 2) else _RELEASE != "3.1.0"
 TELLS_OF_DAGS = AIRFLOW >= (3, 2)  # whether a task can ask for the schedule of a DAG
 
 
@@ -139,6 +138,25 @@ def needs_extra(name: str, used_for: str) -> Iterator[None]:
 def smtp_client(hook: SmtpHook) -> SMTP:
     """Return the connection of a hook that is open: its own sending hides which addresses were refused."""
     return cast("SMTP", hook._smtp_client)
+
+
+def is_allowed(request: Request, user: BaseUser, method: ResourceMethod, entity: DagAccessEntity, dag_id: str) -> bool:
+    """Return whether Airflow's own endpoint would let a user do that to something of a DAG."""
+    from airflow.api_fastapi.core_api.security import requires_access_dag
+    from fastapi import HTTPException
+
+    # Until 3.1.7, Airflow knows the DAG from the address alone.
+    address = type(request)({**request.scope, "path_params": {"dag_id": dag_id}})
+    try:
+        requires_access_dag(method, entity)(address, user)
+    except HTTPException:
+        return False
+    return True
+
+
+def user_of(run: DagRunProtocol) -> str | None:
+    """Return the name of the user who started a run, if it was one and this release says it."""
+    return getattr(run, "triggering_user_name", None)
 
 
 def started_by(run: DagRunProtocol) -> str | None:

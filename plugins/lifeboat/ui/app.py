@@ -21,7 +21,7 @@ from lifeboat.airflow.compat import (
     DagAccessEntity,
     GetUserDep,
     create_session,
-    requires_access_dag,
+    is_allowed,
     requires_access_view,
 )
 from lifeboat.airflow.operators.base import FAILURE, PROGRESS
@@ -202,11 +202,7 @@ def whole_page(request: Request, user: GetUserDep) -> Response:
 
 def _may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
     """Return whether Airflow's own endpoint would let the user trigger a DAG."""
-    try:
-        requires_access_dag("POST", DagAccessEntity.RUN, dag_id)(request, user)
-    except HTTPException:
-        return False
-    return True
+    return is_allowed(request, user, "POST", DagAccessEntity.RUN, dag_id)
 
 
 @page.get("/answers")

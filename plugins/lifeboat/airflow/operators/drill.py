@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.airflow.compat import AirflowSkipException
+from lifeboat.airflow.compat import AirflowSkipException, user_of
 from lifeboat.airflow.operators.base import ALL, ALL_DESTINATIONS, ApplicationOperator
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class DrillOperator(ApplicationOperator):
         chosen = (choice["destination"],)
         (destination,) = site.destinations(self.application, chosen, deleting=True)
         run = context["dag_run"]
-        by = run.triggering_user_name or f"{run.dag_id} ({run.run_type})"
+        by = user_of(run) or f"{run.dag_id} ({run.run_type})"
         made = drill.rehearse(site, self.application, destination, key, by, site.now())
         facts = {
             **choice,

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.airflow.compat import AirflowSkipException
+from lifeboat.airflow.compat import AirflowSkipException, started_by
 from lifeboat.airflow.operators.base import ApplicationOperator, LifeboatOperator, chosen
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _require_requester(run: Any) -> None:
     hint = "Trigger the DAG again yourself: then another person can approve it."
     if run.clear_number:
         raise SettingsError("This run was cleared, possibly by another user than the one who started it.", hint)
-    if not run.triggering_user_name:
+    if not started_by(run):
         raise SettingsError("No person started this run, so nobody would be the second one.", hint)
 
 
