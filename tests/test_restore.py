@@ -27,7 +27,15 @@ from lifeboat.databases.mysql import dump
 from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql.dump import UNFINISHED
 from lifeboat.decide.restore_plan import RestorePlan, RestoreRequest
-from lifeboat.errors import ArchiveError, DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.errors import (
+    ArchiveError,
+    DeniedError,
+    DumpError,
+    LifeboatError,
+    MismatchError,
+    RestoreError,
+    SettingsError,
+)
 from lifeboat.settings import config
 from lifeboat.staging import StagingDirectory
 from lifeboat.support import swap
@@ -35,6 +43,7 @@ from pyzipper import WZ_AES, AESZipFile
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, as_root, some_time_ago, staging_directory
+from tests.faulty_s3 import LASTING, Fault, FaultyS3, failing
 
 SHOP: dict[str, Any] = {"databases": [{"name": "shop", "connection": "shop_db"}]}
 KEY = "Shop/database/2026-11-20-01-00-00.zip"
@@ -258,6 +267,31 @@ def test_a_damaged_archive_is_refused_and_nothing_is_touched(
     assert schemas(mariadb) == {"shop"}
     assert checksums(mariadb, shop) == before
     assert len(keys()) == 1
+
+
+def test_a_marker_that_is_denied_stops_a_restore_before_anything_is_changed(
+    project: Configure, mariadb: MariaDB, shop: str, s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project()
+    key = back_up().packed.key
+    before = schemas(mariadb)
+    chosen = plan(destination="offsite")
+    deny = failing(403, "AccessDenied")
+    with FaultyS3(s3.endpoint) as proxy:
+        connection = json.loads(s3.connection())
+        connection["extra"]["endpoint_url"] = proxy.endpoint
+        monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
+        proxy.inject(
+            Fault(lambda forward: deny(forward) if forward.path.endswith(f"{key}.json") else forward(), times=LASTING)
+        )
+        with pytest.raises(RestoreError, match=rf"{key} cannot be restored as asked: Cannot look for {key}\.json"):
+            plan(destination="offsite")
+        with pytest.raises(DeniedError, match="As the test wants it"):
+            restored(chosen)  # which was chosen before
+        assert schemas(mariadb) == before
+        assert plan().destination == "disk"
+        (done,) = restored(plan(overwrite=("shop",)))  # no newer archive is passed over: the disk has the same
+    assert done.compared == done.tables
 
 
 def test_another_destination_stands_in_for_one_whose_archive_cannot_be_opened(
