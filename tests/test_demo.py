@@ -1,4 +1,4 @@
-"""The demo ends whole: nothing that it started outlives its terminal."""
+"""The demo begins healthy and ends whole: nothing that it started outlives its terminal."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ import signal
 import subprocess
 import sys
 import termios
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
+from lifeboat.actions import check
+from lifeboat.airflow.site import site_of
+from lifeboat.settings import config
 
-from tests.conftest import PROJECT
+from include.demo import history
+from tests.conftest import PROJECT, Configure
 from tests.test_scheduler import wait_for
 
 # Airflow, as it is at its worst: parts that heed no signal but the one that kills.
@@ -66,6 +71,20 @@ def test_a_terminal_that_closes_leaves_no_process(tmp_path: Path, again: signal.
     assert len(parts) == 2
     _, alive = psutil.wait_procs(parts, 5)
     assert not [part for part in alive if part.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_the_past_is_healthy(project: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "BYTES", 1000)
+    monkeypatch.setattr(history, "YEARS", 0.15)  # longer than archives on a disk may stay unread
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "index.php").touch()
+    shop = {"databases": [{"name": "shop", "connection": "shop_db"}], "files": {"root": str(tmp_path / "app")}}
+    settings = config.load(project(applications={"Shop": shop}))
+    now = datetime.now(UTC)
+    assert history.write(settings, "Shop", now)
+    for name in settings.destinations:
+        findings = check.examine(name, site_of(settings), ["Shop"], now).findings
+        assert [each.text for each in findings if each.verdict != "healthy"] == []
 
 
 def _heeds(pid: int) -> bool:

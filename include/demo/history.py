@@ -1,4 +1,4 @@
-"""A past for the demo: two years of nightly and weekly backups, as retention would have left them."""
+"""A past for the demo: two years of nightly and weekly backups, as retention would have left them, and read back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from isal import igzip
-from lifeboat.actions import backup
+from lifeboat.actions import backup, verify
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives, proof
 from lifeboat.catalog.archives import Archive, Kind
@@ -71,8 +71,10 @@ def write(settings: Settings, application: str, now: datetime) -> int:
         with tempfile.TemporaryDirectory() as folder:
             _back_up(settings, archive, now, StagingDirectory(Path(folder)), destinations)
     proven = next(archive for archive in reversed(past) if now - archive.captured_at > timedelta(days=PROVEN))
-    for destination in destinations:
+    site = site_of(settings)
+    for destination in site.destinations(application, deleting=True):
         proof.record(destination, _proof(settings, proven, destination))
+        verify.read_night(site, destination, [application], now, now)
     return len(past)
 
 

@@ -13,6 +13,7 @@ from include.demo.browser import chromium
 SCREEN = (1360, 1000)
 PHONE = (390, 1000)
 PATIENCE = 60_000.0  # milliseconds, until every destination has answered
+READING = "text=Still reading"  # what the page says until then
 PICTURES: tuple[tuple[str, str, tuple[int, int], Literal["light", "dark"]], ...] = (
     ("light", "/plugin/backups", SCREEN, "light"),
     ("dark", "/plugin/backups", SCREEN, "dark"),
@@ -37,7 +38,7 @@ def take(base: str, folder: Path) -> Iterator[Path]:
             page.goto(path)
             content = page.frame_locator("iframe") if path.startswith("/plugin") else page
             content.locator(".answer").first.wait_for()
-            for unfinished in ("[aria-busy=true]", "text=has not answered"):
+            for unfinished in ("[aria-busy=true]", READING):
                 expect(content.locator(unfinished)).to_have_count(0, timeout=PATIENCE)
             picture = folder / f"backups-{name}.png"
             page.screenshot(path=picture)

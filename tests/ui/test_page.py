@@ -25,6 +25,7 @@ from lifeboat.ui.readings import Reading, Readings, read_destination
 from markupsafe import escape
 from starlette.routing import Route
 
+from include.demo import pictures
 from tests.conftest import Configure
 from tests.ui.conftest import Login, prove, publish
 
@@ -244,6 +245,7 @@ def test_a_silent_destination_holds_nothing_up(
     assert time.monotonic() - started < 3
     assert answers.headers["Retry-After"]
     assert "offsite has not answered so far" in answers.text
+    assert pictures.READING.removeprefix("text=") in answers.text
     assert "healthy" in served(client, "destinations/disk")
     silent = client.get("destinations/offsite")
     assert "no answer" in silent.text
