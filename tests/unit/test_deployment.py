@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 from lifeboat import __version__
 from lifeboat.settings import config
+from lifeboat.ui import metrics
 
 from tests import compose
 from tests.conftest import PROJECT
@@ -214,7 +216,6 @@ def test_the_chart_values_name_our_version_our_settings_and_options_that_airflow
     values = chart(variant)
     assert values["images"]["airflow"]["tag"] == __version__
     assert f"FROM apache/airflow:{values['airflowVersion']}-" in (PROJECT / "Dockerfile").read_text()
-    assert yaml.safe_load(values["extraEnvFrom"]) == [{"secretRef": {"name": "lifeboat-connections"}}]
     assert [mount["name"] for mount in values["volumeMounts"]] == [volume["name"] for volume in values["volumes"]]
     (settings,) = (mount for mount in values["volumeMounts"] if mount["name"] == "lifeboat-settings")
     assert "subPath" not in settings, "Kubernetes never updates what is mounted so"
@@ -222,6 +223,23 @@ def test_the_chart_values_name_our_version_our_settings_and_options_that_airflow
     known = conf.configuration_description
     for section, options in values["config"].items():
         assert set(options) <= set(known[section]["options"]), section
+
+
+def test_each_pod_has_its_own_connections_only() -> None:
+    values, settings = chart("in buckets"), config.load(HELM / "backup.yaml")
+    has: dict[str, set[str]] = {}
+    for part, content in values.items():
+        for variable in content.get("env", []) if isinstance(content, dict) else []:
+            name = variable["name"]
+            assert variable["valueFrom"]["secretKeyRef"] == {"name": "lifeboat-connections", "key": name}
+            has.setdefault(part, set()).add(name.removeprefix("AIRFLOW_CONN_").lower())
+    assert "extraEnvFrom" not in values, "all pods would have that"
+    assert has == {
+        "workers": connections_of(settings),
+        "apiServer": {"lifeboat_archive", "backups_s3"},
+        "dagProcessor": {"backups_smtp"},
+        "triggerer": {"backups_s3"},
+    }
 
 
 def test_pods_that_share_no_volume_have_all_that_their_settings_need() -> None:
@@ -248,3 +266,17 @@ def test_pods_with_volumes_mount_what_is_claimed_and_what_the_shipped_settings_n
     assert values["config"]["logging"]["remote_logging"] == "False"
     mounted = {mount["mountPath"] for mount in values["volumeMounts"]}
     assert {str(folder) for folder in config.load(PROJECT / "include" / "backup.yaml").own_directories} <= mounted
+
+
+def test_alert_rules_and_the_dashboard_ask_for_figures_that_we_give() -> None:
+    settings = config.load(PROJECT / "include" / "backup.yaml")
+    text = metrics.exposition(settings, {}, datetime.now(UTC)).decode()
+    given = set(re.findall(r"^# TYPE (lifeboat_\w+) gauge$", text, re.MULTILINE))
+    groups = yaml.safe_load((PROJECT / "deploy" / "prometheus" / "alerts.yaml").read_text())["groups"]
+    rules = [rule["expr"] for group in groups for rule in group["rules"]]
+    board = json.loads((PROJECT / "deploy" / "grafana" / "dashboard.json").read_text())
+    shown = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    for expression in rules + shown:
+        assert set(re.findall(r"lifeboat_\w+", expression)) <= given, expression
+        assert set(re.findall(r"kind=\"(\w+)\"", expression)) <= {"database", "application"}, expression
+    assert set(re.findall(r"lifeboat_\w+", " ".join(shown))) == given, "the dashboard shows them all"
