@@ -15,7 +15,7 @@ from lifeboat.settings import config
 from pydantic import BaseModel
 
 PAGE = Path(__file__).with_name("CONFIGURATION.md")
-SCHEMA = Path(__file__).parent / "schemas" / "settings.schema.json"
+SCHEMA = Path(__file__).parents[1] / "include" / "settings.schema.json"  # next to the file that names it
 HEAD = """# Configuration
 
 <!-- `make docs` writes this page from plugins/lifeboat/settings/config.py; a test compares them. -->
@@ -23,7 +23,8 @@ HEAD = """# Configuration
 The settings are one YAML file: `include/backup.yaml` of the project, or the file named by `LIFEBOAT_CONFIG`. It holds
 no secrets: a *connection* is the id of an Airflow connection. Unknown and duplicate keys are errors.
 
-Editors complete and check the file from [its JSON Schema](schemas/settings.schema.json), which its first line names.
+Editors complete and check the file from [its JSON Schema](../include/settings.schema.json), which its first line
+names: copy both.
 
 A mistake in the file stops no DAG: each keeps its schedule, and its one task fails with the file, the key and the fix.
 `settings_watch` reports the mistake within a quarter of an hour, through the channels that the file still names, or
@@ -161,5 +162,4 @@ def describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
-    SCHEMA.parent.mkdir(exist_ok=True)
     SCHEMA.write_text(schema_text(), encoding="utf-8")

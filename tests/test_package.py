@@ -82,7 +82,7 @@ def test_the_package_has_every_file_of_ours(wheel: Path) -> None:
         if path.is_file() and not {"__pycache__", ".airflowignore"} & set(path.parts) and "egg-info" not in str(path)
     }
     shared = {f"share/lifeboat/dags/{path.name}" for path in (PROJECT / "dags").glob("*.py")}
-    shared |= {"share/lifeboat/.env.example", "share/lifeboat/backup.yaml"}
+    shared |= {f"share/lifeboat/{name}" for name in (".env.example", "backup.yaml", "settings.schema.json")}
     with zipfile.ZipFile(wheel) as package:
         names = set(package.namelist())
     assert ours <= names
