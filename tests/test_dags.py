@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -220,55 +220,79 @@ def test_a_cleanup_deletes_at_every_destination_that_is_up(
     assert [len(keys) for keys in stored().values()] == [1, 1]
 
 
-def test_a_check_names_what_is_wrong_and_tells_the_dead_man_when_nothing_is(
+ALERTS = {"slack": {"connection": "slack"}, "dead_man": "alive"}
+
+
+@pytest.fixture
+def heartbeat(slack: SlackSink, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    """Serve the address that a healthy check pings, beside the channel of the others."""
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
+    with Endpoint() as endpoint:
+        monkeypatch.setenv("AIRFLOW_CONN_ALIVE", json.dumps({"conn_type": "http", "password": endpoint.url}))
+        yield endpoint
+
+
+def compared(check: Any, key: str) -> Any:
+    """Return what the last task of a failed check says."""
+    assert states(check)["compare"] == ["failed"]
+    (task,) = [ti for ti in check.get_task_instances() if ti.task_id == "compare"]
+    return task.xcom_pull(task_ids="compare", key=key)
+
+
+def test_a_healthy_check_pings_the_heartbeat_url(
+    project: Configure, load_dag: LoadDag, shop: str, s3: S3, slack: SlackSink, heartbeat: Endpoint
+) -> None:
+    project(timezone=where_it_is_noon(), applications={"Shop": SHOP}, alerts=ALERTS)
+    empty = run(load_dag("backup_check"))
+    assert empty.state == "failed"
+    assert states(empty)["disk.check"] == states(empty)["offsite.check"] == ["failed"]
+    (message,) = slack.messages()
+    assert "Last good backup of Shop: none was found" in str(message)
+    assert heartbeat.requests == 0
+    assert run(load_dag()).state == "success"
+    assert run(load_dag("backup_check"), deep=True).state == "success"
+    assert heartbeat.requests == 1
+
+
+def test_a_check_names_paused_dags(
+    project: Configure, load_dag: LoadDag, shop: str, s3: S3, heartbeat: Endpoint
+) -> None:
+    project(timezone=where_it_is_noon(), applications={"Shop": SHOP}, alerts=ALERTS)
+    assert run(load_dag()).state == "success"
+    check = load_dag("backup_check")
+    set_paused(True, "backup_database", "settings_watch")
+    unprotected = run(check)
+    assert states(unprotected)["disk.check"] == ["success"]
+    assert compared(unprotected, "failure")["reason"].splitlines() == [
+        "unhealthy  Everything: backup_database is paused; unpause it in Airflow: no database is backed up",
+        "unhealthy  Everything: settings_watch is paused; unpause it in Airflow: broken settings are not reported",
+    ]
+    assert heartbeat.requests == 0
+
+
+def test_a_check_names_what_a_destination_lacks_and_neglected_databases(
     project: Configure,
     load_dag: LoadDag,
     shop: str,
     mariadb: MariaDB,
     s3: S3,
-    slack: SlackSink,
+    heartbeat: Endpoint,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
-    with Endpoint() as dead_man:
-        monkeypatch.setenv("AIRFLOW_CONN_ALIVE", json.dumps({"conn_type": "http", "password": dead_man.url}))
-        alerts = {"slack": {"connection": "slack"}, "dead_man": "alive"}
-        project(timezone=where_it_is_noon(), applications={"Shop": SHOP}, alerts=alerts)
-        empty = run(load_dag("backup_check"))
-        assert empty.state == "failed"
-        assert states(empty)["disk.check"] == states(empty)["offsite.check"] == ["failed"]
-        (message,) = slack.messages()
-        assert "Last good backup of Shop: none was found" in str(message)
-        assert dead_man.requests == 0
-        assert run(load_dag()).state == "success"
-        assert run(load_dag("backup_check"), deep=True).state == "success"
-        assert dead_man.requests == 1
-        check = load_dag("backup_check")
-        set_paused(True, "backup_database", "settings_watch")
-        unprotected = run(check)
-        assert [states(unprotected)[task] for task in ("disk.check", "compare")] == [["success"], ["failed"]]
-        compared = {ti.task_id: ti for ti in unprotected.get_task_instances()}["compare"]
-        reason = compared.xcom_pull(task_ids="compare", key="failure")["reason"]
-        assert reason.splitlines() == [
-            "unhealthy  Everything: backup_database is paused; unpause it in Airflow: no database is backed up",
-            "unhealthy  Everything: settings_watch is paused; unpause it in Airflow: broken settings are not reported",
-        ]
-        assert dead_man.requests == 1
-        for stored_key in stored()["disk"]:
-            (tmp_path / "disk" / f"{stored_key}.json").unlink()
-        monkeypatch.setattr(health, "ARRIVING", timedelta())
-        mariadb.run("CREATE DATABASE lonely_dag; CREATE TABLE lonely_dag.t (id INT)")
-        project(timezone=where_it_is_noon(), applications={"Shop": SHOP}, alerts=alerts, ignore_databases=["[!l]*"])
-        lagging = run(load_dag("backup_check"))
-        mariadb.run("DROP DATABASE lonely_dag")
-        assert lagging.state == "failed"
-        assert states(lagging)["offsite.check"] == ["success"]
-        assert states(lagging)["compare"] == ["failed"]
-        compared = {ti.task_id: ti for ti in lagging.get_task_instances()}["compare"]
-        (neglected,) = compared.xcom_pull(task_ids="compare", key="neglected")
-        assert "lonely_dag" in neglected
-        assert dead_man.requests == 1
+    project(timezone=where_it_is_noon(), applications={"Shop": SHOP}, alerts=ALERTS, ignore_databases=["[!l]*"])
+    assert run(load_dag()).state == "success"
+    for key in stored()["disk"]:
+        (tmp_path / "disk" / f"{key}.json").unlink()
+    monkeypatch.setattr(health, "ARRIVING", timedelta())
+    mariadb.run("CREATE DATABASE lonely_dag; CREATE TABLE lonely_dag.t (id INT)")
+    lagging = run(load_dag("backup_check"))
+    mariadb.run("DROP DATABASE lonely_dag")
+    assert lagging.state == "failed"
+    assert states(lagging)["offsite.check"] == ["success"]
+    (neglected,) = compared(lagging, "neglected")
+    assert "lonely_dag" in neglected
+    assert heartbeat.requests == 0
 
 
 def test_archives_are_read_back_and_the_damaged_one_is_named(

@@ -61,9 +61,11 @@ def lose(mariadb: MariaDB, root: Path) -> None:
         shutil.rmtree(tree)
 
 
-def test_every_command_of_the_runbook(
+@pytest.fixture
+def variables(
     project: Configure, mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[dict[str, str]]:
+    """Give the marketplace an application and the runbook its variables."""
     root = tmp_path / "www" / "marketplace"
     marketplace.load(mariadb, rows=2000)
     marketplace.write_files(root)
@@ -80,7 +82,7 @@ def test_every_command_of_the_runbook(
     login = dump.option_file_text(mariadb.server, dump.Client("mysql", "MariaDB", frozenset()))
     (home / ".my.cnf").touch(mode=0o600)
     (home / ".my.cnf").write_text(login)
-    variables = {
+    yield {
         "HOME": str(home),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "APP": APPLICATION,
@@ -89,6 +91,11 @@ def test_every_command_of_the_runbook(
         "ARCHIVES": json.loads(settings.read_text())["destinations"]["disk"]["path"],
         "PASSWORD": ARCHIVE_PASSWORD,
     }
+    mariadb.run(f"DROP DATABASE {marketplace.DATABASE}")
+
+
+def test_every_command_of_the_runbook(variables: dict[str, str], mariadb: MariaDB) -> None:
+    root = Path(variables["ROOT"])
     follow('lifeboat backup database "$APP"; lifeboat backup application "$APP"', variables)
     lost = False
     found = list(blocks())
@@ -107,7 +114,6 @@ def test_every_command_of_the_runbook(
     assert lost
     assert (root / "cache-cleared").exists()
     assert mariadb.run("SELECT count(*) FROM orders", marketplace.DATABASE) == "400\n"
-    mariadb.run(f"DROP DATABASE {marketplace.DATABASE}")
 
 
 CHANGES = ("nothing", "a file", "a file more", "a file less", "a link", "no signature", "the manifest")

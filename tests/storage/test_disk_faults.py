@@ -129,34 +129,38 @@ def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
     backup.store_archive(scratch, packed, destination)
 
 
+def refusals(use: Callable[[], object]) -> list[StorageError]:
+    """Return what a use of a destination is refused with, if it is."""
+    try:
+        use()
+    except StorageError as error:
+        return [error]
+    return []
+
+
 def test_a_destination_of_somebody_else_is_told(project: Configure, tmp_path: Path) -> None:
     project()
-    settings = config.load()
-    destination = connections.destination("disk", settings.destinations["disk"])
-    destination.write("Shop/database/2026-11-23-01-00-00.zip", b"x")
+    destination = connections.destination("disk", config.load().destinations["disk"])
+    key = "Shop/database/2026-11-23-01-00-00.zip"
+    destination.write(key, b"x")
     root, folder = tmp_path / "disk", tmp_path / "disk" / "Shop"
     home = tmp_path / "home"
     home.mkdir()
     uses: list[Callable[[], object]] = [
         lambda: destination.write("Shop/database/new.zip", b"x"),
         lambda: destination.write("New/database/new.zip", b"x"),
-        lambda: destination.delete("Shop/database/2026-11-23-01-00-00.zip"),
+        lambda: destination.delete(key),
         lambda: list(destination.list()),
-        lambda: destination.open("Shop/database/2026-11-23-01-00-00.zip"),
+        lambda: destination.open(key),
     ]
 
     def use() -> None:
-        for each in uses:
-            try:
-                each()
-            except StorageError as error:
-                with (home / "said").open("a") as file:
-                    file.write(f"{error}\n")
+        said = [str(error) for each in uses for error in refusals(each)]
+        (home / "said").write_text("".join(f"{line}\n" for line in said))
 
     def refused(mode: int, of: Path) -> int:
         """Return how many uses are refused, in words, where a folder has that mode."""
         of.chmod(mode)
-        (home / "said").unlink(missing_ok=True)
         as_nobody(use, home)
         of.chmod(0o755)
         told = (home / "said").read_text().splitlines()
@@ -164,7 +168,7 @@ def test_a_destination_of_somebody_else_is_told(project: Configure, tmp_path: Pa
         return len(told)
 
     (root / DESTINATION_MARKER).chmod(0o644)
-    (root / "Shop/database/2026-11-23-01-00-00.zip").chmod(0o644)
+    (root / key).chmod(0o644)
     for path in (root, folder, folder / "database"):
         path.chmod(0o555)
     assert refused(0o555, root) == 3, "it is read, and that is all"

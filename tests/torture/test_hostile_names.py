@@ -106,6 +106,21 @@ def test_everything_that_may_have_a_name_comes_back(
     assert (copy / os.fsdecode(b"\xff\xfe")).read_text() == "no UTF-8"
 
 
+def no_markup_was_sent(slack: SlackSink, mail: MailSink) -> None:
+    """Look into the messages of a restore and of a run that failed."""
+    restored, failed = slack.messages()
+    assert all("<!channel>" not in json.dumps(message) for message in (restored, failed))
+    assert "&lt;!channel&gt;" in json.dumps(failed)
+    assert all(block["text"]["verbatim"] for block in failed["blocks"] if block["text"]["type"] == "mrkdwn")
+    letters = mail.messages()
+    assert len(letters) == 2
+    for letter in letters:
+        page = letter.get_body(("html",))
+        assert page is not None
+        assert "<b>" not in page.get_content()
+        assert not CONTROL.search(letter["Subject"])
+
+
 def test_runs_of_airflow_and_what_they_tell(
     hostile: Path,
     load_dag: LoadDag,
@@ -133,17 +148,7 @@ def test_runs_of_airflow_and_what_they_tell(
         lines = (shown.out + shown.err).splitlines()
         assert not any(line.startswith("[red]") for line in lines), "a name forged a line of the log"
         assert not any(MARKUP.partition("\n")[2][:8] in line for line in lines)
-        restored, failed = slack.messages()
-        assert all("<!channel>" not in json.dumps(message) for message in (restored, failed))
-        assert "&lt;!channel&gt;" in json.dumps(failed)
-        assert all(block["text"]["verbatim"] for block in failed["blocks"] if block["text"]["type"] == "mrkdwn")
-        letters = mail.messages()
-        assert len(letters) == 2
-        for letter in letters:
-            page = letter.get_body(("html",))
-            assert page is not None
-            assert "<b>" not in page.get_content()
-            assert not CONTROL.search(letter["Subject"])
+        no_markup_was_sent(slack, mail)
         for piece in ("", "answers", "archives", "recovery"):
             answer = login().get(piece)
             assert answer.status_code == 200

@@ -516,6 +516,14 @@ def test_a_restore_waits_for_a_second_person(site: Site, mariadb: MariaDB) -> No
     assert "page_refused" not in mariadb.run("SHOW DATABASES").split()
 
 
+def approved(site: Site, path: str, key: str) -> None:
+    """Approve the restore of a table that another has started, which names what it does."""
+    body = asked(site, path)
+    assert f"From {key} at local" in body
+    assert "Table customers of database page_shop goes into schema page_rescue" in body
+    assert answered(site, path, "admin") == "success", "who started it was another"
+
+
 def test_contents_are_opened_and_one_table_of_them_is_restored(
     site: Site, visit: Open, mariadb: MariaDB, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -546,11 +554,7 @@ def test_contents_are_opened_and_one_table_of_them_is_restored(
     form.locator("[name=into]").fill("page_rescue")
     with visited.page.expect_response("**/dags/restore_database/dagRuns") as started:
         form.get_by_role("button", name="Start").click()
-    path = f"dags/restore_database/dagRuns/{quote(started.value.json()['dag_run_id'])}"
-    body = asked(site, path)
-    assert f"From {key} at local" in body
-    assert "Table customers of database page_shop goes into schema page_rescue" in body
-    assert answered(site, path, "admin") == "success", "who started it was another"
+    approved(site, f"dags/restore_database/dagRuns/{quote(started.value.json()['dag_run_id'])}", key)
     assert mariadb.run("SELECT count(*) FROM customers", "page_rescue") == "2\n"
     assert mariadb.run("SHOW TABLES", "page_rescue") == "customers\n"
     run = frame.locator("tr.contents + tr.attached")
