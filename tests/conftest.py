@@ -42,6 +42,7 @@ os.environ |= {
     "AIRFLOW__CORE__PLUGINS_FOLDER": str(PROJECT / "plugins"),
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__UNIT_TEST_MODE": "False",
+    "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(64),  # Airflow's own choice is shorter than PyJWT advises
     # Parsing all DAG files twice a minute takes most of a core. But an alert that comes while its file is being parsed
     # waits for the file's next turn, so that must come well before a test gives up.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",

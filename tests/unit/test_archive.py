@@ -32,7 +32,7 @@ def write(path: Path, password: str | None = PASSWORD, contents: dict[str, bytes
     with ArchiveWriter(path, password) as archive:
         for number, (name, data) in enumerate(contents.items()):
             staged = path.with_name(f"{number}.gz")
-            with gzip.GzipFile(filename="", mode="wb", fileobj=staged.open("wb"), mtime=0) as file:
+            with staged.open("wb") as out, gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as file:
                 file.write(data)
             archive.add_gzip(name, staged, size=len(data), modified=WHEN)
         archive.add_pieces(MANIFEST_NAME, [json.dumps({"entries": entries}).encode()], size=1 << 20, modified=WHEN)
