@@ -13,7 +13,7 @@ from lifeboat.databases.digest import DumpDigest, DumpParser
 from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import events as mysql_events
 from lifeboat.databases.mysql.definitions import with_collations_only
-from lifeboat.databases.mysql.statements import Statement
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.support.processes import secret_file
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL, _MySQLFamily

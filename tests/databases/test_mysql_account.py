@@ -18,7 +18,8 @@ from lifeboat.databases.mysql import load as mysql_load
 from lifeboat.databases.mysql import stock
 from lifeboat.databases.mysql.dump import Session
 from lifeboat.databases.mysql.engine import MySQL as Engine
-from lifeboat.databases.mysql.statements import Origin, Statement
+from lifeboat.databases.mysql.statements import Origin
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MariaDB, MySQL

@@ -25,7 +25,8 @@ from lifeboat.databases.postgresql import load as postgresql_load
 from lifeboat.databases.postgresql.digest import digest
 from lifeboat.databases.postgresql.engine import MARK
 from lifeboat.databases.postgresql.engine import PostgreSQL as PostgreSQLEngine
-from lifeboat.databases.postgresql.statements import Statement, read
+from lifeboat.databases.postgresql.statements import read
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
 from lifeboat.settings.config import Database

@@ -9,7 +9,7 @@ from unittest import mock
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeboat.databases import Dump, Load, Server, Target, sql_text
+from lifeboat.databases import Dump, Load, Server, Target
 from lifeboat.databases.postgresql import load
 from lifeboat.databases.postgresql.digest import digest
 from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
@@ -17,13 +17,13 @@ from lifeboat.databases.postgresql.statements import (
     _BLANK,
     _INSIGNIFICANT,
     _TOKENS,
-    Statement,
     _Ends,
     canonical,
     plain,
     read,
 )
-from lifeboat.databases.sql_text import SqlText
+from lifeboat.databases.sql import reader
+from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import PostgreSQL
@@ -116,7 +116,8 @@ def test_what_is_spread_over_connections_and_groups_is_whole(
     dump, sql = everything
     monkeypatch.setattr(load, "AT_ONCE", 50)  # bytes, fewer than a piece of a large object has
     monkeypatch.setattr(load, "GROUP", 2)
-    monkeypatch.setattr(sql_text, "READ", 400)
+    monkeypatch.setattr(reader, "READ", 400)
+    monkeypatch.setattr(reader, "LOOKAHEAD", 100)
     held = copied(postgresql, [sql[i : i + 100] for i in range(0, len(sql), 100)], captured=dump)
     assert (held.tables, held.objects) == (dump.tables, dump.objects)
 
@@ -126,7 +127,7 @@ def test_a_value_of_any_length_is_never_held(postgresql: PostgreSQL) -> None:
     rows = b"COPY public.t (a) FROM stdin;\n1\n" + value.replace(b"\\", b"\\\\") + b"\n2\n\\.\n"
     sql = HEAD + b"CREATE TABLE public.t (a text);\n" + rows + TAIL
     chunks = [sql[i : i + (1 << 18)] for i in range(0, len(sql), 1 << 18)]
-    assert max(len(piece) for piece in read(chunks) if isinstance(piece, bytes)) <= 2 * sql_text.READ
+    assert max(len(piece) for piece in read(chunks) if isinstance(piece, bytes)) <= 2 * reader.READ
     (table,) = copied(postgresql, chunks).tables
     assert (table.rows, table.sha256) == (3, digest([sql]).tables[0].sha256)
 
@@ -192,11 +193,11 @@ def test_what_is_read_at_once_is_read_as_token_by_token(text: str, *, canonicali
 
 def statements(sql: bytes, at_once: Callable[[bytes, int], bytes | None]) -> list[bytes | str]:
     found: list[bytes | str] = []
-    with mock.patch.object(sql_text, "READ", 1):
-        text = SqlText([sql[i : i + 9] for i in range(0, len(sql), 9)], _TOKENS, _Ends, at_once)
+    with mock.patch.object(reader, "READ", 1), mock.patch.object(reader, "LOOKAHEAD", 1):
+        text = Reader(sql[i : i + 9] for i in range(0, len(sql), 9))
         try:
             while text.skip(_BLANK):
-                found.append(text.statement())
+                found.append(text.statement(_TOKENS, _Ends, at_once))
         except RestoreError as error:
             found.append(error.message)
     return found

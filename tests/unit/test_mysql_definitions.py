@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from lifeboat.databases.mysql import definitions
-from lifeboat.databases.mysql.statements import Statement, StatementReader, recognise
+from lifeboat.databases.mysql.statements import StatementReader, recognise
+from lifeboat.databases.sql.reader import Statement
 
 from tests.conftest import PROJECT
 

@@ -27,7 +27,8 @@ from lifeboat.databases.mysql.source import Column, Source, Table, Taker
 from lifeboat.databases.mysql.statements import StatementReader
 from lifeboat.errors import RestoreError
 
-MODULES = ("definitions", "foreign_keys", "grammar", "lexis", "load", "rows", "statements", "stock", "target")
+PARTS = ("definitions", "foreign_keys", "grammar", "lexis", "load", "rows", "statements", "stock", "target")
+MODULES = ("sql/reader", *(f"mysql/{part}" for part in PARTS))
 TABLE = "CREATE TABLE `t` (`a` int){};\n"
 CODE = "DELIMITER ;;\nCREATE DEFINER=`u`@`h` {} ;;\nDELIMITER ;\n"
 # What the reader says, each with a dump to which it says so: the backup reads the same, and names it as a limit.
@@ -61,11 +62,12 @@ DEMANDED = {
     "The dump's {} needs {}, which MariaDB does not have.": "family",
     "The dump's {} needs the storage engine {}, which the server does not have.": "ROCKSDB",
     "The dump's {} needs collation {}, which the server ({}) does not know.": "utf8mb4_x",
-    "{} is longer than the {} that the server accepts at once.": "max_allowed_packet",
+    "{} is longer than the {} that the database accepts at once.": "max_allowed_packet",
 }
 # What no dump is refused for that a stock client completed.
 OF_NO_DUMP = {
-    "The SQL ends in the middle of a statement: it is cut short.": "the backup looks for its last line",
+    "The dump ends in the middle of a statement: it is cut short.": "the backup looks for its last line",
+    "The dump ends in the middle of a table's rows: it is cut short.": "rows of PostgreSQL",
     "The dump changes how the server reads text before the rows of table {}.": "clients set it once, before tables",
     "The dump's rows of table {} hold more than literal values, which may reach beyond its schema.": "clients"
     " write literals",
@@ -131,11 +133,11 @@ def said(node: ast.expr | None) -> Iterator[str]:
 def sentences() -> Iterator[str]:
     """Yield all in which the reader, the grammar and the loads refuse something."""
     for module in MODULES:
-        tree = ast.parse((Path(databases.__file__).parent / "mysql" / f"{module}.py").read_text(encoding="utf-8"))
+        tree = ast.parse((Path(databases.__file__).parent / f"{module}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
                 yield from said(node.args[0])
-            elif module == "grammar" and isinstance(node, ast.FunctionDef) and node.name.endswith("refusal"):
+            elif module == "mysql/grammar" and isinstance(node, ast.FunctionDef) and node.name.endswith("refusal"):
                 for found in ast.walk(node):
                     yield from said(found.value) if isinstance(found, ast.Return) else ()
 

@@ -40,7 +40,6 @@ from lifeboat.databases.mysql.definitions import CODE, Column, canonical, is_ver
 from lifeboat.databases.mysql.lexis import Session
 from lifeboat.databases.mysql.statements import (
     NAME,
-    Kind,
     classify,
     created,
     name_of,
@@ -71,7 +70,7 @@ _KEPT = re.compile(
     rb"(?:/\*M?!\d+ )?SET (character_set_client|collation_connection|sql_mode|time_zone)\s*= *'?([^'*; ]*)",
     re.IGNORECASE,
 )
-_KEPT_BY: dict[Kind, tuple[bytes, ...]] = {
+_KEPT_BY: dict[str, tuple[bytes, ...]] = {
     "view": (b"character_set_client", b"collation_connection"),
     "event": (b"character_set_client", b"collation_connection", b"sql_mode", b"time_zone"),
     **dict.fromkeys(
@@ -245,7 +244,7 @@ class DumpParser:
         self._statement: list[bytes] = []
         self._delimiter = b";"
         self._tables: dict[str, _Table] = {}
-        self._objects: dict[tuple[Kind, str], str] = {}
+        self._objects: dict[tuple[str, str], str] = {}
         self._kept: dict[bytes, bytes] = {}  # settings of the code that comes next
         self._insert: _Insert | None = None
         self._with_history = False
@@ -372,7 +371,7 @@ class DumpParser:
             self._see(statement)
         made = recognise(statement)
         if made and made.kind == "sequence value":
-            of: tuple[Kind, str] = ("sequence", made.name)
+            of = ("sequence", made.name)
             value = b",".join(_SETVAL.findall(made.sql, created(made).end("name")))
             self._objects[of] = hashlib.sha256(self._objects.get(of, "").encode() + value).hexdigest()
         if not made or made.kind not in _DEFINITIONS:

@@ -24,9 +24,10 @@ from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql.dump import Session, has_roles, is_of_driver, reaches_only
 from lifeboat.databases.mysql.lexis import Lexis
 from lifeboat.databases.mysql.schema import drop_code, quoted
-from lifeboat.databases.mysql.statements import Statement, as_client_wrote, in_character_set, recognise
+from lifeboat.databases.mysql.statements import as_client_wrote, in_character_set, recognise
 from lifeboat.databases.mysql.target import UNLIMITED
 from lifeboat.databases.mysql.workers import stopping
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed

@@ -19,14 +19,13 @@ from lifeboat.databases.mysql.lexis import PLAIN, tokens
 from lifeboat.databases.mysql.statements import (
     NAME,
     QUALIFIED,
-    Kind,
-    Statement,
     created,
     name_of,
     pattern,
     quote,
     without_strings,
 )
+from lifeboat.databases.sql.reader import Statement
 
 _NAMES = rf"(?: {NAME} (?: ,\s? {NAME} )* )"
 # What has no end ends with the text: looked for behind each of its letters again, it would take for ever.
@@ -122,7 +121,7 @@ _DUALITY = re.compile(rb"\bJSON RELATIONAL DUALITY VIEW\b")
 _JAVASCRIPT = re.compile(rb"\n    LANGUAGE JAVASCRIPT\n")
 
 # What is read with a delimiter of its own; all but libraries run with the rights of their definers.
-CODE: frozenset[Kind] = frozenset(
+CODE: frozenset[str] = frozenset(
     ("view", "trigger", "event", "procedure", "function", "package", "package body", "library")
 )
 

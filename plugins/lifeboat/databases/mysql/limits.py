@@ -15,7 +15,8 @@ from lifeboat.databases import EXCLUDED_PARENT, OTHER_SCHEMA, UNASKED, UNPROTECT
 from lifeboat.databases.mysql.definitions import members, read_table
 from lifeboat.databases.mysql.lexis import Lexis, Session, tokens
 from lifeboat.databases.mysql.source import UNICODE, Code, Column, Source, Table, Taker, View
-from lifeboat.databases.mysql.statements import LONGEST_DELIMITER, Statement, classify, follow, name_of, with_table_of
+from lifeboat.databases.mysql.statements import LONGEST_DELIMITER, classify, follow, name_of, with_table_of
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed, plural, size_text
 

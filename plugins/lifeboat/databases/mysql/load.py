@@ -27,7 +27,7 @@ from lifeboat.databases.mysql.code import Code
 from lifeboat.databases.mysql.definitions import ForeignKey, Table
 from lifeboat.databases.mysql.dump import Session, translated
 from lifeboat.databases.mysql.rows import loadable
-from lifeboat.databases.mysql.statements import Kind, Statement, StatementReader
+from lifeboat.databases.mysql.statements import StatementReader
 from lifeboat.databases.mysql.target import (
     AS_READ,
     HINTS,
@@ -49,6 +49,7 @@ from lifeboat.databases.mysql.target import (
     subtracting_signed,
 )
 from lifeboat.databases.mysql.workers import stopping
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed
@@ -133,7 +134,7 @@ def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:
 
     :raises RestoreError: at the end, if there was no such table.
     """
-    names: dict[Kind, list[str]] = {"table": [], "view": []}
+    names: dict[str, list[str]] = {"table": [], "view": []}
     for statement in statements:
         if table and statement.kind == "table" and statement.name == table and definitions.merges_others(statement):
             raise RestoreError(

@@ -16,7 +16,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import Literal
 
 from lifeboat.databases.mysql import grammar
 from lifeboat.databases.mysql.lexis import (
@@ -29,34 +28,13 @@ from lifeboat.databases.mysql.lexis import (
     are_literals,
     tokens,
 )
-from lifeboat.databases.sql_text import Window
+from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.errors import RestoreError
-from lifeboat.text import size_text
 
 PIECE = 1_000_000  # just below what dump clients write at once, so that theirs are passed on uncut
-LOOKAHEAD = 1 << 16  # comments between statements are shorter
 LONGEST_HEAD = 1 << 20  # of an INSERT, up to VALUES: 4096 columns may be named there
 LONGEST_DELIMITER = 15  # that stock clients know
 ORIGIN_BYTES = 4096
-
-Kind = Literal[
-    "setting",
-    "table",
-    "rows",
-    "sequence",
-    "sequence value",
-    "view placeholder",
-    "view",
-    "trigger",
-    "event",
-    "procedure",
-    "function",
-    "package",
-    "package body",
-    "library",
-    "histogram",
-    "schema collation",
-]
 
 # Atomic groups throughout: what matched is never tried another way, which takes for ever on text that somebody made up.
 NAME = r"""(?> `(?:[^`]|``)++` | "(?:[^"]|"")++" | [^\s`"'.,;()*/@=]++ )"""
@@ -82,7 +60,7 @@ def _created(keyword: str, after: str = "") -> re.Pattern[bytes]:
     return pattern(f"{_CREATE} {keyword} {_SPACE} {_UNLESS_THERE} {QUALIFIED} {after}")
 
 
-_KINDS: dict[Kind, re.Pattern[bytes]] = {
+_KINDS: dict[str, re.Pattern[bytes]] = {
     "view placeholder": pattern(
         rf"/\*!50001\s (?: CREATE\s(?:TABLE|VIEW) | DROP\s(?:TABLE|VIEW)\sIF\sEXISTS ) \s {QUALIFIED}"
     ),
@@ -105,7 +83,7 @@ _KINDS: dict[Kind, re.Pattern[bytes]] = {
     # Clients name the dumped schema here; the one that is filled takes its place.
     "schema collation": pattern(rf"{_COMMENT} ALTER\s+DATABASE\s+ (?P<name> {NAME} ) \s+CHARACTER\s+SET\b"),
 }
-_NAMED_IN_UTF8: frozenset[Kind] = frozenset(("trigger", "event", "procedure", "function"))
+_NAMED_IN_UTF8: frozenset[str] = frozenset(("trigger", "event", "procedure", "function"))
 # What a load does in its own way, and what belongs to the server that was dumped.
 _SKIPPED = pattern(
     rf"""{_COMMENT} (?:
@@ -125,6 +103,7 @@ _SCHEMA = pattern(rf"{_COMMENT} (?: CREATE\s+(?:DATABASE|SCHEMA) | DROP\s+(?:DAT
 _FIRST_WORDS = re.compile(rb"\\[!-~]|[A-Za-z]+(?: [A-Z]+)?")
 _BEHIND_CODE = rb"(?:DELIMITER\ ;|/\*!50003\ SET\ )"  # the next line
 _REMARK = rb"(?:--(?=[\s\x00-\x1f\x7f])|\#)[^\n]*?"
+_NO_REMARK = rb"(?!)"
 _DOLLAR = rb"(?<=\bAS )(?P<dollar>\$\w*\$)"  # opens and ends code in JavaScript, as MySQL 9 prints it
 
 
@@ -154,21 +133,6 @@ _ORIGIN = {
     "server": re.compile(rb"^-- Server version\t(.+?)\r?$", re.MULTILINE),
     "client": re.compile(rb"^-- ((?:MySQL|MariaDB) dump .+?)\r?$", re.MULTILINE),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One statement of a dump, without its delimiter.
-
-    :param name: of what it makes or fills, without quotes; empty for settings.
-    :param sql: as a server takes it.
-    :param table: the table that a trigger is of.
-    """
-
-    kind: Kind
-    name: str
-    sql: bytes
-    table: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +295,7 @@ def created(statement: Statement) -> re.Match[bytes]:
     raise ValueError(f"a statement of kind {statement.kind!r} defines nothing")
 
 
-class StatementReader(Window):
+class StatementReader(Reader):
     """Reads a dump that comes in chunks of any size.
 
     :param longest: bytes of the longest statement that the server takes.
@@ -339,8 +303,7 @@ class StatementReader(Window):
     """
 
     def __init__(self, sql: Iterable[bytes], longest: int, schema: str = "") -> None:
-        super().__init__(sql)
-        self._longest = longest
+        super().__init__(sql, longest, "Raise max_allowed_packet on the server; 1G is the most.")
         self._longest_line = longest
         self._piece = min(PIECE, longest)
         self._delimiter = b";"
@@ -360,7 +323,7 @@ class StatementReader(Window):
         :raises RestoreError: a statement is none that dump clients write for one schema, a row is too long for the
             server, or the text ends in the middle of a statement.
         """
-        while self._reach_statement():
+        while self.skip(_BLANK):
             if self._delimiter == b";" and (insert := self._match(INSERT, (b"INSERT", b"REPLACE"))):
                 yield from self._rows(insert[0], name_of(insert[1]))
             elif delimiter := self._match(_DELIMITER, (b"DELIMITER", b"delimiter")):
@@ -372,17 +335,6 @@ class StatementReader(Window):
                 elif statement.kind == "table":
                     self._tables.add(statement.name)
                 yield with_table_of(statement, self._tables)
-
-    def _held(self) -> int:
-        return len(self._text) - self._position
-
-    def _reach_statement(self) -> bool:
-        """Skip blanks and comments; whether anything follows."""
-        while True:
-            if blank := _BLANK.match(self._text, self._position):
-                self._position = blank.end()
-            if self._held() >= LOOKAHEAD or not self._more():
-                return self._held() > 0
 
     def _match(self, expected: re.Pattern[bytes], beginnings: tuple[bytes, ...]) -> re.Match[bytes] | None:
         """Match what stands here, once enough of it is there."""
@@ -397,21 +349,12 @@ class StatementReader(Window):
 
     def _statement(self) -> bytes:
         """Return the statement that stands here and pass its delimiter."""
-        tokens = statement_ends(self._delimiter, self._session.lexis)
-        while True:
-            remark = 0
-            for token in tokens.finditer(self._text, self._position):
-                if token.lastgroup == "end":
-                    statement = self._text[self._position : token.start()]
-                    if remark:
-                        end = remark - self._position
-                        statement = statement[:end] + b"\n" + statement[end:]
-                    self._position = token.end()
-                    return statement.rstrip()
-                remark = token.end() if token.lastgroup == "remark" else 0
-                if token.lastgroup == "open":
-                    break
-            self._read_on("A statement")
+        end = self._end(statement_ends(self._delimiter, self._session.lexis), lambda: _is_end)
+        behind_remark = end.end("remark") - self._position if end["remark"] else 0
+        statement = self._take(end.end())[: -len(self._delimiter)]
+        if behind_remark:
+            statement = statement[:behind_remark] + b"\n" + statement[behind_remark:]
+        return statement.rstrip()
 
     def _rows(self, head: bytes, table: str) -> Iterator[Statement]:
         """Yield the rows that stand here, of this INSERT and of those with the same head that follow.
@@ -439,7 +382,7 @@ class StatementReader(Window):
         sql = head + self._text[self._position : stop].replace(border, b",")
         self._position = after
         if len(sql) > self._longest:
-            raise _too_long(f"A row of table {table!r}", self._longest)
+            raise self._too_long(f"A row of table {table!r}")
         self._rows_lexis = self._rows_lexis or self._session.lexis
         if self._rows_lexis != self._session.lexis:
             raise RestoreError(
@@ -473,18 +416,6 @@ class StatementReader(Window):
             row = ROW.match(self._text, end + 1)
         return (end, end + 1) if end and end < stop else None
 
-    def _read_on(self, reading: str) -> None:
-        """Have more of what is being read.
-
-        :raises RestoreError: it is too long, or the dump ends here.
-        """
-        if self._held() > self._longest:
-            raise _too_long(reading, self._longest)
-        if not self._more():
-            raise RestoreError(
-                "The SQL ends in the middle of a statement: it is cut short.", "Restore another archive."
-            )
-
 
 def follow(session: Session, setting: Statement) -> None:
     """Follow a setting of a dump.
@@ -506,13 +437,17 @@ def statement_ends(delimiter: bytes, lexis: Lexis) -> re.Pattern[bytes]:
 
     MySQL's client writes the end of code behind a ``remark`` in its last line, which hides it from the server.
     """
-    end = re.escape(delimiter)
-    remark = rb"(?P<remark>%b(?=\ ?(?:\*/\ ?)?%b\r?\n%b))|" % (_REMARK, end, _BEHIND_CODE) if delimiter != b";" else b""
+    end, remark = re.escape(delimiter), _REMARK if delimiter != b";" else _NO_REMARK
+    begun = rb"['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$"
     return re.compile(
-        rb"(?P<end>%b)|%b|%b%b|%b.*?(?P=dollar)|%b|(?P<open>['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$)"
-        % (end, lexis.strings, remark, COMMENTS, _DOLLAR, lexis.letter),
+        rb"(?P<end>%b|(?P<remark>%b)\ ?(?:\*/\ ?)?%b(?=\r?\n%b))|" % (end, remark, end, _BEHIND_CODE)
+        + rb"%b|%b|%b.*?(?P=dollar)|%b|(?P<open>%b)" % (lexis.strings, COMMENTS, _DOLLAR, lexis.letter, begun),
         re.DOTALL,
     )
+
+
+def _is_end(token: re.Match[bytes]) -> bool:
+    return token.lastgroup == "end"
 
 
 def classify(sql: bytes, lexis: Lexis = PLAIN, schema: str = "") -> Statement | None:
@@ -570,11 +505,4 @@ def _refusal(sql: bytes) -> RestoreError:
     return RestoreError(
         f"The dump says {said}, which reaches beyond its schema, or is not written by dump clients.",
         "Remove that statement from the dump.",
-    )
-
-
-def _too_long(what: str, longest: int) -> RestoreError:
-    return RestoreError(
-        f"{what} is longer than the {size_text(longest)} that the server accepts at once.",
-        "Raise max_allowed_packet on the server; 1G is the most.",
     )

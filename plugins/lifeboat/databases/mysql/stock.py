@@ -22,7 +22,7 @@ from lifeboat.databases.mysql.code import Code
 from lifeboat.databases.mysql.definitions import Table
 from lifeboat.databases.mysql.dump import Client, Session, installed, option_file_text, translated
 from lifeboat.databases.mysql.rows import loadable
-from lifeboat.databases.mysql.statements import Statement, StatementReader, count_rows, delimiter_beyond
+from lifeboat.databases.mysql.statements import StatementReader, count_rows, delimiter_beyond
 from lifeboat.databases.mysql.target import (
     AS_READ,
     HINTS,
@@ -40,6 +40,7 @@ from lifeboat.databases.mysql.target import (
     session_in,
     steps_of,
 )
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 from lifeboat.support.processes import Child, child, secret_file
 

@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from lifeboat.databases.mysql import definitions
 from lifeboat.databases.mysql.definitions import Table
 from lifeboat.databases.mysql.dump import CONNECTION_HINTS, IDLE_SECONDS, Session, is_of_driver
-from lifeboat.databases.mysql.statements import Origin, Statement, quote
+from lifeboat.databases.mysql.statements import Origin, quote
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 
 PACKET_OVERHEAD = 64

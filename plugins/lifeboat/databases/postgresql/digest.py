@@ -24,13 +24,13 @@ from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.digest import AT_ONCE, DumpDigest, UnorderedRows
 from lifeboat.databases.postgresql.statements import (
     OPTIONAL,
-    Statement,
     Trailer,
     canonical,
     copied_columns,
     is_heir,
     read,
 )
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 
 RULES = 2  # their version; a manifest that names none has digests by the first

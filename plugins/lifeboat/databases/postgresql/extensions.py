@@ -19,7 +19,8 @@ from lifeboat.databases import EXTENSION, Extension, Limit, Loaded, TableDigest
 from lifeboat.databases.postgresql import prepared
 from lifeboat.databases.postgresql.role import PUBLIC_IS_OURS, SET_IS_A_RIGHT, Role, quoted
 from lifeboat.databases.postgresql.statements import EXTENSION as STATEMENT
-from lifeboat.databases.postgresql.statements import Statement, read, unquoted
+from lifeboat.databases.postgresql.statements import read, unquoted
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 from lifeboat.text import plural
 

@@ -23,7 +23,6 @@ from lifeboat.databases.postgresql.session import FORGIVEN, GROUP, refusal, stop
 from lifeboat.databases.postgresql.statements import (
     OPTIONAL,
     Lineage,
-    Statement,
     Trailer,
     calls_functions,
     forces_row_security,
@@ -33,6 +32,7 @@ from lifeboat.databases.postgresql.statements import (
     read,
     unvalidated,
 )
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import Lasting, RestoreError
 from lifeboat.support.logs import logger

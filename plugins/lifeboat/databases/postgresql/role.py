@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING, Any
 from lifeboat.databases import Server
 from lifeboat.databases.postgresql import settings
 from lifeboat.databases.postgresql.session import FORGIVEN, groups, refusal
-from lifeboat.databases.postgresql.statements import Statement, unquoted
+from lifeboat.databases.postgresql.statements import unquoted
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 from lifeboat.support import clock
 from lifeboat.support.logs import logger

@@ -9,10 +9,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
-from lifeboat.databases.sql_text import SqlText
+from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.errors import RestoreError
 
 END_OF_ROWS = b"\\.\n"
@@ -198,18 +197,6 @@ _COMPUTES = re.compile(rb"\b(?:CHECK|GENERATED ALWAYS AS) \(")
 _CALL = _pattern(rf"\. {_NAME} \(")
 
 
-class Statement(NamedTuple):
-    """One statement of a dump.
-
-    :param kind: keyword of what it makes, in lower case, or one of ``rows``, ``setting``, ``owner``, ``right`` ...
-    :param name: of what it makes, changes or fills, as the dump quotes it, without the schema ``public``.
-    """
-
-    kind: str
-    name: str
-    sql: bytes
-
-
 class RefusedStatementError(RestoreError):
     """A statement that no restore runs.
 
@@ -275,11 +262,14 @@ def read(
 ) -> Iterator[Statement | Trailer | bytes]:
     """Yield the statements of a dump in its order; those of kind ``rows`` are followed by their rows, many at once.
 
+    Their kinds are the keyword of what they make, in lower case, or one of ``rows``, ``setting``, ``owner``, ``right``
+    ...; names stand as the dump quotes them, without the schema ``public``.
+
     :param refused: takes each statement that no restore runs, and the next one is read; by default they are raised.
     :raises RestoreError: a statement is none that pg_dump writes for one database, or stands where pg_dump writes none;
         or the text ends in its middle.
     """
-    text = SqlText(sql, _TOKENS, _Ends, plain)
+    text = Reader(sql)
     fires = False
     while text.skip(_BLANK):
         if text.starts_with(TRAILER):
@@ -308,11 +298,11 @@ def read(
             yield from text.lines_until(END_OF_ROWS)
 
 
-def _next(text: SqlText) -> Statement | None:
+def _next(text: Reader) -> Statement | None:
     if text.starts_with(b"\\"):
         _check_command(text.line())
         return None
-    return recognise(text.statement())
+    return recognise(text.statement(_TOKENS, _Ends, plain))
 
 
 def _check_command(line: bytes) -> None:
@@ -416,7 +406,7 @@ def foreign_key(statement: Statement) -> str:
 
 def unvalidated(statement: Statement) -> Statement:
     """Return a foreign key that the server does not check for the rows that are there."""
-    return statement._replace(sql=statement.sql.removesuffix(b";").removesuffix(_NOT_VALID) + _NOT_VALID + b";")
+    return replace(statement, sql=statement.sql.removesuffix(b";").removesuffix(_NOT_VALID) + _NOT_VALID + b";")
 
 
 def forces_row_security(statement: Statement) -> bool:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from lifeboat.databases import Dump, Dumpable, Load, Loaded, Missed, Place, Target, names
+from lifeboat.databases.sql.reader import Statement
 from lifeboat.databases.sqlite import lacks as sqlite_lacks
 from lifeboat.databases.sqlite import text as sqlite_text
 from lifeboat.databases.sqlite.lacks import Lack
@@ -390,7 +391,7 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
             is_wal = is_wal or statement.kind == "journal"
             begun = begun or _begins(database, statement)
             if statement.kind in ("skipped", "journal") or (
-                statement.kind == "rows" and only not in ("", statement.table)
+                statement.kind == "rows" and only not in ("", statement.name)
             ):
                 continue
             text = sqlite_text.text_of(statement)
@@ -398,7 +399,7 @@ def _load(place: str, sql: Iterable[bytes], only: str) -> Loaded:
                 sqlite_lacks.stand_in(database, text, collations)
             count = database.execute(text).rowcount
             tables += statement.kind == "table"
-            rows += count if statement.sql[:6].upper() == b"INSERT" and statement.table != "sqlite_sequence" else 0
+            rows += count if statement.sql[:6].upper() == b"INSERT" and statement.name != "sqlite_sequence" else 0
         database.set_authorizer(None)
         if database.in_transaction:
             database.execute("COMMIT")
@@ -420,7 +421,7 @@ def _bound(database: sqlite3.Connection, read: int) -> None:
     database.set_authorizer(_authorize)
 
 
-def _begins(database: sqlite3.Connection, statement: sqlite_text.Statement) -> bool:
+def _begins(database: sqlite3.Connection, statement: Statement) -> bool:
     """Begin the transaction before the first statement that makes something: the encoding is set before."""
     if statement.kind in ("pragma", "journal", "skipped"):
         return False

@@ -18,7 +18,7 @@ from functools import partial
 
 from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.digest import DumpDigest
-from lifeboat.databases.sql_text import SqlText
+from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.databases.sqlite.lacks import Object
 from lifeboat.errors import DumpError, RestoreError
 
@@ -51,19 +51,6 @@ _ROWS = re.compile(
 _CREATE = re.compile(rb"CREATE\s+(?:UNIQUE\s+)?((?:VIRTUAL\s+)?TABLE|INDEX|TRIGGER|VIEW)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One statement of a dump.
-
-    :param kind: ``rows``, ``pragma``, ``journal``, ``skipped``, or what is made: ``table``, ``index`` ...
-    :param table: that is filled or emptied.
-    """
-
-    kind: str
-    sql: bytes
-    table: str = ""
-
-
 class _Ends:
     """Finds the end of a statement: a semicolon, and of a trigger the one behind its END."""
 
@@ -86,12 +73,15 @@ class _Ends:
 def read(sql: Iterable[bytes]) -> Iterator[Statement]:
     """Yield the statements of a dump in its order.
 
+    Their kinds are ``rows``, ``pragma``, ``journal``, ``skipped``, or what they make: ``table``, ``index`` ... Those of
+    rows have a name: of the table that they fill or empty.
+
     :raises RestoreError: a statement is none that a dump of one database holds, or the text is cut short.
     """
-    text = SqlText(sql, _TOKENS, _Ends)
+    text = Reader(sql)
     committed = False  # the end of a dump, ours or the stock client's
     while text.skip(_BLANK):
-        statement = recognise(text.statement())
+        statement = recognise(text.statement(_TOKENS, _Ends))
         committed = statement.sql == b"COMMIT;"
         yield statement
     if not committed:
@@ -104,15 +94,15 @@ def recognise(sql: bytes) -> Statement:
     :raises RestoreError: it is none that a dump of one database holds.
     """
     if _SKIPPED.fullmatch(sql):
-        return Statement("skipped", sql)
+        return Statement("skipped", "", sql)
     if _PRAGMA.fullmatch(sql):
-        return Statement("pragma", sql)
+        return Statement("pragma", "", sql)
     if sql == WAL:
-        return Statement("journal", sql)
+        return Statement("journal", "", sql)
     if (rows := _ROWS.match(sql)) and not _unquoted(rows[2]).lower().startswith(("sqlite_schema", "sqlite_master")):
-        return Statement("rows", sql, _unquoted(rows[2]))
+        return Statement("rows", _unquoted(rows[2]), sql)
     if made := _CREATE.match(sql):
-        return Statement(made[1].decode().lower(), sql)
+        return Statement(made[1].decode().lower(), "", sql)
     words = re.match(rb"[\w ]{,40}", sql)
     raise RestoreError(
         f"The dump holds a statement that no restore runs: {(words[0] if words else b'').decode().strip()} ...",
@@ -136,7 +126,7 @@ def text_of(statement: Statement) -> str:
     try:
         return sql.decode()
     except UnicodeDecodeError as error:
-        what = f"rows of table {statement.table!r} name" if statement.kind == "rows" else f"{statement.kind} has"
+        what = f"rows of table {statement.name!r} name" if statement.kind == "rows" else f"{statement.kind} has"
         raise RestoreError(
             f"The dump's {what} something that is not UTF-8: {sql[:40].decode('utf-8', 'replace')!r} ...",
             "Load it manually with sqlite3.",
