@@ -12,7 +12,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from lifeboat.databases.mysql.grammar import HEAD_TOKENS, MERGING, without_own_schema
 from lifeboat.databases.mysql.lexis import PLAIN, tokens
@@ -212,7 +212,7 @@ def without_counter(table: Statement) -> Statement:
     """Return the definition of an ARCHIVE table without its counter: that engine takes no key below it."""
     if engine_of(table).lower() != "archive":
         return table
-    return replace(table, sql=_COUNTER.sub(lambda found: found["kept"] or b"", table.sql))
+    return table.with_sql(_COUNTER.sub(lambda found: found["kept"] or b"", table.sql))
 
 
 def merges_others(table: Statement) -> bool:
@@ -338,7 +338,7 @@ def add_foreign_keys(table: Table, foreign_keys: Iterable[ForeignKey]) -> bytes:
 def without_foreign_keys(table: Statement, foreign_keys: Iterable[ForeignKey]) -> Statement:
     """Return a table's definition without some of its foreign keys."""
     spans = list(_clauses(table.sql, created(table).end()))
-    return replace(table, sql=_without(table.sql, spans, {key.clause for key in foreign_keys}))
+    return table.with_sql(_without(table.sql, spans, {key.clause for key in foreign_keys}))
 
 
 def is_versioned(table: Statement) -> bool:
@@ -354,14 +354,14 @@ def within_schema(statement: Statement, schema: str) -> Statement:
     function stands there. MySQL says twice that rows are there, or not, in a view whose definer is gone.
     """
     if statement.kind == "table":
-        return replace(statement, sql=without_own_schema(statement.sql, quote(schema), PLAIN))
+        return statement.with_sql(without_own_schema(statement.sql, quote(schema), PLAIN))
     own = re.escape(quote(schema)) + rb"\."
     if statement.kind == "view":
-        return replace(statement, sql=_said_once(_unqualified(_OWN_IN_VIEW % (own, own), statement.sql)))
+        return statement.with_sql(_said_once(_unqualified(_OWN_IN_VIEW % (own, own), statement.sql)))
     if statement.kind in ("function", "procedure") and (using := _LIBRARIES.search(statement.sql)):
         start, end = using.span()
         libraries = _unqualified(rb"(?P<before>)(?P<own>(?<=[ (])%b)|`(?:[^`]|``)++`" % own, using[0])
-        return replace(statement, sql=statement.sql[:start] + libraries + statement.sql[end:])
+        return statement.with_sql(statement.sql[:start] + libraries + statement.sql[end:])
     return statement
 
 
@@ -427,12 +427,12 @@ def definer_of(statement: Statement) -> tuple[str, str] | None:
 def without_definer(statement: Statement) -> Statement:
     """Return a definition that will belong to whoever runs it."""
     start, end = created(statement).span("definer")
-    return statement if start < 0 else replace(statement, sql=statement.sql[:start] + statement.sql[end:])
+    return statement if start < 0 else statement.with_sql(statement.sql[:start] + statement.sql[end:])
 
 
 def as_mysql_sets(setting: Statement) -> Statement:
     """Return a setting without the mode that MySQL no longer knows and that means nothing for what a dump makes."""
-    return replace(setting, sql=_OLD_MODE.sub(b"", setting.sql))
+    return setting.with_sql(_OLD_MODE.sub(b"", setting.sql))
 
 
 def disabled(event: Statement) -> Statement:
@@ -440,7 +440,7 @@ def disabled(event: Statement) -> Statement:
     parts = _event_parts(event.sql)
     if not parts:
         return event
-    return replace(event, sql=b" ".join([parts.head, *parts.schedule, b"DISABLE", parts.rest]))
+    return event.with_sql(b" ".join([parts.head, *parts.schedule, b"DISABLE", parts.rest]))
 
 
 def status_of(event: Statement) -> str:
@@ -489,7 +489,7 @@ def _event_parts(sql: bytes) -> _EventParts | None:
 def of_schema(collation: Statement, schema: str) -> Statement:
     """Return a statement on the dumped schema as one on another."""
     start, end = created(collation).span("name")
-    return replace(collation, sql=collation.sql[:start] + quote(schema) + collation.sql[end:])
+    return collation.with_sql(collation.sql[:start] + quote(schema) + collation.sql[end:])
 
 
 def names_schema(statement: Statement, schema: str) -> bool:
@@ -510,7 +510,7 @@ def canonical(statement: Statement, schema: str, *, of_mariadb: bool = False) ->
         sql = _MEANINGLESS.sub(lambda found: found["kept"] or (b"/*!" if found["version"] else b""), sql)
         if of_mariadb:
             sql = _NULL_BY_DEFAULT.sub(lambda found: found["kept"] or b"", sql)
-        return _with_keys_sorted(replace(statement, sql=sql))
+        return _with_keys_sorted(statement.with_sql(sql))
     if statement.kind not in CODE:
         return statement.sql
     code = within_schema(without_definer(statement), schema)
@@ -564,7 +564,7 @@ def with_collations_only(table: Statement) -> Statement:
     if options:
         pieces += [sql[reached : options.start()], b"COLLATE=" + default]
         reached = options.end()
-    return replace(table, sql=b"".join((*pieces, sql[reached:])))
+    return table.with_sql(b"".join((*pieces, sql[reached:])))
 
 
 def _collation_of(found: re.Match[bytes]) -> bytes:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import NamedTuple
+
+from lifeboat.databases.sql.dialect import MYSQL, Dialect, Quotes, any_of
 
 # Character sets in which no byte of a letter looks like a quote, a backslash or a blank.
 PLAIN_CHARACTER_SETS = frozenset(("utf8mb4", "utf8mb3", "utf8", "ascii", "binary"))
@@ -20,7 +22,6 @@ _LETTERS = {
     "gbk": (rb"\x81-\xfe", rb"[\x40-\x7e\x80-\xfe]"),
     "sjis": (rb"\x81-\x9f\xe0-\xfc", rb"[\x40-\x7e\x80-\xfc]"),
 }
-_NO_LETTER = rb"(?!)"
 
 
 class Lexis(NamedTuple):
@@ -36,37 +37,15 @@ class Lexis(NamedTuple):
     character_set: str = "utf8mb4"
 
     @property
-    def letter(self) -> bytes:
-        """An expression for a letter of several bytes, the last of which may look like something else."""
-        if self.character_set not in _LETTERS:
-            return _NO_LETTER
-        first, last = _LETTERS[self.character_set]
-        return rb"[%b]%b" % (first, last)
+    def dialect(self) -> Dialect:
+        """The dialect of statements that are read like this.
 
-    @property
-    def singly_quoted(self) -> bytes:
-        """An expression for what stands between single quotes.
-
-        A quote in it is doubled, or stands behind a backslash.
+        Double quotes are those of texts in any mode: where they end is all that differs.
         """
-        return self._between(b"'", escaped=self.backslash_escapes)
-
-    @property
-    def literals(self) -> bytes:
-        """An expression for what stands between single or double quotes."""
-        escaped = self.backslash_escapes and not self.ansi_quotes
-        return self.singly_quoted + b"|" + self._between(b'"', escaped=escaped)
-
-    def _between(self, quote: bytes, *, escaped: bool) -> bytes:
-        others = b"[^%b%b]" % (quote, rb"\\" if escaped else b"")
-        plain = b"(?:%b|%b)*+" % (self.letter, others) if self.character_set in _LETTERS else others + b"*+"
-        escapes = rb"(?:\\.%b)*+" % plain if escaped else b""
-        return b"(?:%b%b%b%b)++" % (quote, plain, escapes, quote)
-
-    @property
-    def strings(self) -> bytes:
-        """An expression for what stands in quotes of any kind."""
-        return self.literals + b"|" + self._between(b"`", escaped=False)
+        single = Quotes(b"'", escapes=self.backslash_escapes)
+        double = Quotes(b'"', escapes=self.backslash_escapes and not self.ansi_quotes)
+        first, last = _LETTERS.get(self.character_set, (b"", b""))
+        return replace(MYSQL, texts=(single, double), letter=rb"[%b]%b" % (first, last) if first else b"")
 
     def may_split(self, sql: bytes) -> bool:
         """Return whether it is unclear where a character of a statement ends, so it may hide a quote or a backslash."""
@@ -76,20 +55,20 @@ class Lexis(NamedTuple):
 @cache
 def _whole_letters(lexis: Lexis) -> re.Pattern[bytes]:
     first, _ = _LETTERS[lexis.character_set]
-    return re.compile(rb"(?:%b|[^%b\\]|\\(?![%b]))*+" % (lexis.letter, first, first), re.DOTALL)
+    return re.compile(rb"(?:%b|[^%b\\]|\\(?![%b]))*+" % (lexis.dialect.letter, first, first), re.DOTALL)
 
 
 PLAIN = Lexis()  # as a session begins
 
-COMMENTS = rb"--(?=[\s\x00-\x1f\x7f]|\Z)[^\n]*+|\#[^\n]*+|/\*(?!!|M!|\+).*?\*/"
-
 
 @cache
 def _tokens(lexis: Lexis) -> re.Pattern[bytes]:
+    dialect = lexis.dialect
     return re.compile(
-        rb"(?P<blank>\s++|%b)|(?P<open>/\*M?!\d*+)|(?P<close>\*/)|(?P<quotes>%b)"
+        rb"(?P<blank>\s++|%b)|(?P<open>%b)|(?P<close>\*/)|(?P<quotes>%b)"
         rb"|(?P<number>(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?(?![\w$])|0x[0-9A-Fa-f]++(?![\w$]))"
-        rb"|(?P<word>(?:%b|[\w$\x80-\xff])++)|(?P<mark>.)" % (COMMENTS, lexis.strings, lexis.letter),
+        rb"|(?P<word>(?:%b)++)|(?P<mark>.)"
+        % (dialect.comment, dialect.code, dialect.quoted, any_of(dialect.letter, rb"[\w$\x80-\xff]")),
         re.DOTALL,
     )
 
@@ -257,13 +236,13 @@ _LITERAL = rb"\s*(?:%b|NULL|DEFAULT|TRUE|FALSE|%b)\s*"
 
 @cache
 def _plain_rows(lexis: Lexis) -> re.Pattern[bytes]:
-    row = rb"\((?:%b)*+\)" % (_PLAIN_VALUES % lexis.singly_quoted)
+    row = rb"\((?:%b)*+\)" % (_PLAIN_VALUES % lexis.dialect.texts[0].whole(lexis.dialect.letter))
     return re.compile(rb"%b(?:,(?:\r?\n)?%b)*+" % (row, row), re.DOTALL)
 
 
 @cache
 def _rows_of_literals(lexis: Lexis) -> re.Pattern[bytes]:
-    literal = _LITERAL % (_NUMBER_LITERAL, _STRING_LITERAL % lexis.literals)
+    literal = _LITERAL % (_NUMBER_LITERAL, _STRING_LITERAL % lexis.dialect.text)
     row = rb"\s*\((?>%b(?:,%b)*+)?\s*\)\s*" % (literal, literal)
     return re.compile(rb"%b(?:,%b)*+" % (row, row), re.DOTALL | re.IGNORECASE)
 

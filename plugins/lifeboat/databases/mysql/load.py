@@ -15,7 +15,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -301,7 +301,7 @@ class _Loading:
         for setting in settings:
             self._owed.append(setting)
             if b"sql_mode" in setting.sql.lower():
-                self._owed.append(replace(setting, sql=INVALID_DATES))
+                self._owed.append(setting.with_sql(INVALID_DATES))
 
     def _begin_table(self, statement: Statement) -> None:
         self.tables[statement.name] = definitions.read_table(statement)

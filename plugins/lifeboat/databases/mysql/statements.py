@@ -14,12 +14,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from lifeboat.databases.mysql import grammar
 from lifeboat.databases.mysql.lexis import (
-    COMMENTS,
     LONGEST_REPEATED,
     PLAIN,
     REPEATED,
@@ -28,6 +27,7 @@ from lifeboat.databases.mysql.lexis import (
     are_literals,
     tokens,
 )
+from lifeboat.databases.sql.dialect import any_of
 from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.errors import RestoreError
 
@@ -103,18 +103,15 @@ _SCHEMA = pattern(rf"{_COMMENT} (?: CREATE\s+(?:DATABASE|SCHEMA) | DROP\s+(?:DAT
 _FIRST_WORDS = re.compile(rb"\\[!-~]|[A-Za-z]+(?: [A-Z]+)?")
 _BEHIND_CODE = rb"(?:DELIMITER\ ;|/\*!50003\ SET\ )"  # the next line
 _REMARK = rb"(?:--(?=[\s\x00-\x1f\x7f])|\#)[^\n]*?"
-_NO_REMARK = rb"(?!)"
-_DOLLAR = rb"(?<=\bAS )(?P<dollar>\$\w*\$)"  # opens and ends code in JavaScript, as MySQL 9 prints it
 
 
 @cache
 def _hiding(lexis: Lexis) -> re.Pattern[bytes]:
     # What has no end is the last match: looked for behind each of its letters again, it would take for ever.
-    return re.compile(
-        rb"(?P<string>%b)|(?P<comment>%b|/\*\+.*?\*/)|(?P<letter>%b)|(?P<open>(?:['\"`]|/\*(?!!|M!)).*)"
-        % (lexis.strings, COMMENTS, lexis.letter),
-        re.DOTALL,
-    )
+    dialect = lexis.dialect
+    string, comment = b"(?P<string>%b)" % dialect.quoted, rb"(?P<comment>%b|/\*\+.*?\*/)" % dialect.comment
+    begun = rb"(?P<open>(?:['\"`]|/\*(?!!|M!)).*)"
+    return re.compile(any_of(string, comment, dialect.letter, begun), re.DOTALL)
 
 
 INSERT = pattern(
@@ -203,7 +200,7 @@ def with_table_of(statement: Statement, tables: Collection[str]) -> Statement:
     if len(alike) != 1:
         return statement
     start, end = created(statement).span("table")
-    return replace(statement, sql=statement.sql[:start] + quote(alike[0]) + statement.sql[end:], table=alike[0])
+    return statement._replace(sql=statement.sql[:start] + quote(alike[0]) + statement.sql[end:], table=alike[0])
 
 
 # Servers print names and comments of code as UTF-8, whatever else is in the character set of its client.
@@ -245,7 +242,7 @@ def as_client_wrote(code: Statement, lexis: Lexis) -> Statement:
         if not lexis.backslash_escapes and text.startswith(b"'"):
             text = _ESCAPE.sub(lambda found: _ESCAPES[found[0]], text)
         sql = sql[:start] + in_character_set(text, lexis.character_set) + sql[end:]
-    return replace(code, sql=sql)
+    return code.with_sql(sql)
 
 
 def _comment_of(code: Statement, start: int) -> tuple[int, int] | None:
@@ -437,13 +434,10 @@ def statement_ends(delimiter: bytes, lexis: Lexis) -> re.Pattern[bytes]:
 
     MySQL's client writes the end of code behind a ``remark`` in its last line, which hides it from the server.
     """
-    end, remark = re.escape(delimiter), _REMARK if delimiter != b";" else _NO_REMARK
-    begun = rb"['\"`]|/\*(?!!|M!|\+)|(?<=\bAS )\$\w*\$"
-    return re.compile(
-        rb"(?P<end>%b|(?P<remark>%b)\ ?(?:\*/\ ?)?%b(?=\r?\n%b))|" % (end, remark, end, _BEHIND_CODE)
-        + rb"%b|%b|%b.*?(?P=dollar)|%b|(?P<open>%b)" % (lexis.strings, COMMENTS, _DOLLAR, lexis.letter, begun),
-        re.DOTALL,
-    )
+    end = re.escape(delimiter)
+    behind_remark = rb"(?P<remark>%b)\ ?(?:\*/\ ?)?%b(?=\r?\n%b)" % (_REMARK, end, _BEHIND_CODE)
+    of_code = behind_remark if delimiter != b";" else b"(?P<remark>(?!))"
+    return lexis.dialect.scanner(b"(?P<end>%b|%b)" % (end, of_code))
 
 
 def _is_end(token: re.Match[bytes]) -> bool:
@@ -483,7 +477,7 @@ def _classify(sql: bytes, lexis: Lexis, schema: str) -> Statement | None:
     if statement.kind in _NAMED_IN_UTF8:
         statement = as_client_wrote(statement, lexis)
     if statement.kind == "table" and schema:
-        statement = replace(statement, sql=grammar.without_own_schema(sql, quote(schema), lexis))
+        statement = statement.with_sql(grammar.without_own_schema(sql, quote(schema), lexis))
     if beyond := grammar.refusal(statement.kind, statement.sql, lexis):
         if statement.kind == "setting":
             raise _refusal(sql)

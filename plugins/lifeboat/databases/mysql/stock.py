@@ -12,7 +12,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -191,7 +191,7 @@ class _Fed:
             return []
         if statement.kind == "rows":
             table = self.tables.get(statement.name)
-            rows = replace(statement, sql=loadable(statement.sql, table.columns if table else ()))
+            rows = statement.with_sql(loadable(statement.sql, table.columns if table else ()))
             self.rows += count_rows(rows)
             return [_text(rows)]
         if statement.kind == "table":

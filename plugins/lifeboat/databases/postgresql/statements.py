@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from lifeboat.databases.sql.dialect import POSTGRESQL
 from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.errors import RestoreError
 
@@ -30,14 +31,14 @@ FIRING = frozenset(("trigger", "rule", "event trigger"))  # what runs code of th
 OPTIONAL = frozenset(("right", "default right", "owner", "publication", "event trigger", "optional comment"))
 
 _WORD = r"[A-Za-z_\x80-\xff][\w$\x80-\xff]*"
-_TAG = r"\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$"
 _NAME = rf'(?: "(?:[^"]|"")+" | {_WORD} )'
 _QUALIFIED = rf"(?: {_NAME} (?: \. {_NAME} )? )"
 _TYPE = (
     r"(?: character\ varying | bit\ varying | double\ precision"
     rf" | (?:timestamp|time) (?:\(\d\))? \ with (?:out)? \ time\ zone | {_QUALIFIED} ) (?:\(\d+(?:,\d+)?\))? (?:\[\])*"
 )
-_STRING = rf"""[eE]'(?:[^'\\]|\\.)*+' | '[^']*+' | "[^"]*+" | (?P<tag>{_TAG}).*?(?P=tag)"""
+_STRING = b"|".join((POSTGRESQL.quoted, POSTGRESQL.dollar_quoted)).decode()
+_COMMENT = POSTGRESQL.comment.decode()
 # Nothing but what tells one object from others: the restore login runs this.
 _SIGNATURE = rf"\( (?> {_NAME} | [\ ,.\[\]*\d] )*+ \)"
 _OPERATOR = rf"(?: {_NAME} \. )? [-+*/<>=~!@\#%^&|`?]+ \ {_SIGNATURE}"
@@ -50,10 +51,10 @@ def _pattern(text: str) -> re.Pattern[bytes]:
     return re.compile(text.encode("latin-1"), re.DOTALL | re.VERBOSE)
 
 
-_TOKENS = _pattern(
-    rf"""(?P<comment> --[^\n]* ) | (?P<string> {_STRING} )
-    | (?P<block> (?<![.\w$]) (?i:BEGIN\s+ATOMIC) (?![\w$]) ) | (?P<word> {_WORD} )
-    | (?P<mark> [();] ) | (?P<open> ['"] | {_TAG} ) | (?P<strange> \\ | /\* )"""
+_TOKENS = POSTGRESQL.scanner(
+    # The E of a text is no word, even where the rest of it is not there yet.
+    rb"[bB](?P<block>(?<![.\w$].)(?i:EGIN\s+ATOMIC)(?![\w$]))|(?P<word>(?![eE]')%b)|(?P<mark>[();])" % _WORD.encode(),
+    rb"(?P<strange>\\|/\*)",
 )
 # Up to the first semicolon, with quotes in which nothing else could be meant, and no other beginning of a string.
 _PLAIN = _pattern(r"""(?> [^'"$\\/;-]++ | -(?!-) | '[^'\\()]*+' | "[^"\\()]*+" )*+ ;""")
@@ -61,12 +62,12 @@ _PLAIN = _pattern(r"""(?> [^'"$\\/;-]++ | -(?!-) | '[^'\\()]*+' | "[^"\\()]*+" )
 _OPTION = rf"(?: {_NAME} = (?: [eE]?'(?:[^']|'')*' | [^\s',()]+ ) )"
 _EACH_OPTION = _pattern(_OPTION)
 _OPTIONS = _pattern(
-    rf"(?P<keep> --[^\n]* | {_STRING} )"
+    rf"(?P<keep> {_COMMENT} | {_STRING} )"
     rf"| (?P<before> [ \n]* (?: SET | WITH )\ \( ) (?P<options> {_OPTION} (?: ,\ {_OPTION} )* ) \)"
 )
 _OWN_OPTION = re.compile(rb"[( ]pg_\w+=")
 _CAST = rf":: \s* {_TYPE}"
-_INSIGNIFICANT = _pattern(rf"(?P<keep> --[^\n]* | {_STRING} | {_WORD} ) | {_CAST} | [\s()]+")
+_INSIGNIFICANT = _pattern(rf"(?P<keep> {_COMMENT} | {_STRING} | {_WORD} ) | {_CAST} | [\s()]+")
 _CASTS = _pattern(_CAST)
 _MANY_QUOTES = re.compile(rb'["$\\]|--')
 _TEXTS = re.compile(rb"('[^']*+')")  # where no other quotes are
@@ -406,7 +407,7 @@ def foreign_key(statement: Statement) -> str:
 
 def unvalidated(statement: Statement) -> Statement:
     """Return a foreign key that the server does not check for the rows that are there."""
-    return replace(statement, sql=statement.sql.removesuffix(b";").removesuffix(_NOT_VALID) + _NOT_VALID + b";")
+    return statement.with_sql(statement.sql.removesuffix(b";").removesuffix(_NOT_VALID) + _NOT_VALID + b";")
 
 
 def forces_row_security(statement: Statement) -> bool:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from lifeboat.errors import RestoreError
 from lifeboat.text import size_text
@@ -19,8 +18,7 @@ LONGEST = 1 << 30  # bytes of a statement, which are held in memory
 LOOKAHEAD = 1 << 16  # comments between statements are shorter
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
+class Statement(NamedTuple):
     """One statement of a dump.
 
     :param kind: of what it makes, or one of ``rows``, ``setting`` ...: each engine has its own.
@@ -33,6 +31,10 @@ class Statement:
     name: str
     sql: bytes
     table: str = ""
+
+    def with_sql(self, sql: bytes) -> Statement:
+        """Return the same statement in other words."""
+        return self._replace(sql=sql)
 
 
 class Ends(Protocol):

@@ -18,6 +18,7 @@ from functools import partial
 
 from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.digest import DumpDigest
+from lifeboat.databases.sql.dialect import SQLITE
 from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.databases.sqlite.lacks import Object
 from lifeboat.errors import DumpError, RestoreError
@@ -28,15 +29,8 @@ LAYOUT = {"page_size": 4096, "auto_vacuum": 0}  # what a new file has; what diff
 WAL = b"PRAGMA journal_mode=WAL;"
 BLANKS = " \t\n\f\r"  # SQLite keeps those that end the definition of an index, and none of others
 
-_TOKENS = re.compile(
-    rb"""(?P<comment>--[^\n]*|/\*.*?\*/)|(?P<string>'[^']*+'|"[^"]*+"|`[^`]*+`|\[[^\]]*+\])"""
-    rb"""|(?P<word>[A-Za-z_]\w*)|(?P<mark>;)|(?P<open>['"`\[]|/\*)""",
-    re.DOTALL,
-)
-_TEXTS = re.compile(
-    rb"""--[^\n]*|/\*.*?\*/|'(?P<text>(?:[^']|'')*+)'|"[^"]*+"|`[^`]*+`|\[[^\]]*+\]""",
-    re.DOTALL,
-)
+_TOKENS = SQLITE.scanner(rb"(?P<word>[A-Za-z_]\w*)|(?P<mark>;)")
+_TEXTS = re.compile(rb"(?P<text>%b)|%b|%b" % (SQLITE.text, SQLITE.name, SQLITE.comment), re.DOTALL)
 _BLANK = re.compile(rb"(?:\s++|--[^\n]*+\n)++")
 _NAME = rb"""("(?:[^"]|"")+"|'(?:[^']|'')+'|`[^`]+`|\[[^\]]+\]|\w+)"""
 _SKIPPED = re.compile(rb"(?:BEGIN(?: TRANSACTION)?|COMMIT|PRAGMA foreign_keys ?= ?\w+|ANALYZE [^;]*);", re.IGNORECASE)
@@ -117,7 +111,7 @@ def text_of(statement: Statement) -> str:
     """
 
     def as_bytes(found: re.Match[bytes]) -> bytes:
-        text = (found["text"] or b"").replace(b"''", b"'")
+        text = (found["text"] or b"")[1:-1].replace(b"''", b"'")
         return found[0] if _is_utf8(text) else b"CAST(X'%b' AS TEXT)" % text.hex().encode()
 
     sql = statement.sql
