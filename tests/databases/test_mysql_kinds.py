@@ -13,7 +13,7 @@ import pytest
 from lifeboat.databases import Dump, Load, Loaded, Target
 from lifeboat.databases.mysql import load as mysql_load
 from lifeboat.databases.mysql.engine import MySQL as Engine
-from lifeboat.databases.mysql.schema import quoted
+from lifeboat.databases.sql.quoting import backquoted
 from lifeboat.decide import comparison
 from lifeboat.errors import RestoreError
 
@@ -40,7 +40,7 @@ class Way:
 
     def load(self, sql: bytes, *, sequential: bool = False) -> Loaded:
         """Load a dump into a new schema."""
-        self.server.run(f"DROP DATABASE IF EXISTS {quoted(COPY)}; {CREATED.format(quoted(COPY))}")
+        self.server.run(f"DROP DATABASE IF EXISTS {backquoted(COPY)}; {CREATED.format(backquoted(COPY))}")
         with self.engine.target(Target(COPY, "a key", exists=True)) as place:
             return self.engine.load(place.name, [sql], Load(SOURCE, sequential=sequential))
 
@@ -58,7 +58,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
         monkeypatch.setenv("PATH", f"{server.path}:{os.environ['PATH']}")
     server.run(f"DROP DATABASE IF EXISTS {SOURCE}; {CREATED.format(SOURCE)}")
     yield Way(server, Engine(server.server, server.connect))
-    server.run(f"DROP DATABASE IF EXISTS {SOURCE}; DROP DATABASE IF EXISTS {quoted(COPY)}")
+    server.run(f"DROP DATABASE IF EXISTS {SOURCE}; DROP DATABASE IF EXISTS {backquoted(COPY)}")
 
 
 T = "CREATE TABLE t (id INT PRIMARY KEY, a INT); INSERT INTO t VALUES (1,1);"
@@ -298,9 +298,11 @@ def test_it_is_restored_as_it_was(way: Way, sql: str) -> None:
         rows = 0
         for name, kind in way.fetch("SHOW FULL TABLES"):
             # What it says and what it holds, without the help of a digest.
-            assert way.fetch(f"SELECT * FROM {quoted(name)}") == way.fetch(f"SELECT * FROM {quoted(name)}", SOURCE)
+            assert way.fetch(f"SELECT * FROM {backquoted(name)}") == way.fetch(
+                f"SELECT * FROM {backquoted(name)}", SOURCE
+            )
             if kind == "BASE TABLE":
-                rows += way.fetch(f"SELECT COUNT(*) FROM {quoted(name)}")[0][0]
+                rows += way.fetch(f"SELECT COUNT(*) FROM {backquoted(name)}")[0][0]
                 (here,), (there,) = (way.fetch(f"SHOW CREATE TABLE {name}", schema) for schema in (COPY, SOURCE))
                 assert here[1].replace("CHARACTER SET utf8mb4 ", "") == there[1].replace("CHARACTER SET utf8mb4 ", "")
         assert loaded.rows == rows
@@ -331,7 +333,7 @@ def test_views_whose_definers_have_gone_or_lost_their_rights(way: Way) -> None:
     assert way.fetch("SELECT * FROM a") == [(1, "kinds.t.id")]
     assert way.fetch("SELECT * FROM x") == way.fetch("SELECT * FROM z") == [(1,)]
     assert way.fetch("SELECT * FROM y") == []
-    way.server.run(f"GRANT SELECT ON {quoted(COPY)}.* TO appuser@'%'")
+    way.server.run(f"GRANT SELECT ON {backquoted(COPY)}.* TO appuser@'%'")
     assert way.fetch("SELECT * FROM w") == [(1, 1)]
     definers = "SELECT table_name, definer FROM information_schema.views WHERE table_schema = DATABASE()"
     (left,) = {definer for _, definer in way.fetch(definers)} - {"appuser@%"}
@@ -472,7 +474,7 @@ def test_the_limits_of_the_server_are_not_those_of_a_restore(way: Way) -> None:
                    "INSERT INTO u SELECT * FROM t", SOURCE)  # fmt: skip
     captured, dump = way.dump(SOURCE)
     for sequential in (False, True):
-        way.server.run(f"DROP DATABASE IF EXISTS {quoted(COPY)}; {CREATED.format(quoted(COPY))}")
+        way.server.run(f"DROP DATABASE IF EXISTS {backquoted(COPY)}; {CREATED.format(backquoted(COPY))}")
         with limited(way), way.engine.target(Target(COPY, "a key", exists=True)) as place:
             loaded = way.engine.load(place.name, [dump], Load(SOURCE, sequential=sequential))
         assert (loaded.rows, loaded.orphans, loaded.warnings) == (captured.rows, (), ())
@@ -530,7 +532,7 @@ def test_what_mariadb_cannot_have_is_refused_before_anything_is_made(
     ):
         to.load(dump)
     assert to.fetch("SHOW TABLES") == [("_lifeboat_restore_unfinished",)]
-    to.server.run(f"DROP DATABASE {quoted(COPY)}")
+    to.server.run(f"DROP DATABASE {backquoted(COPY)}")
 
 
 @pytest.mark.parametrize("way", MYSQL_ITSELF, indirect=True)
@@ -551,7 +553,7 @@ def test_what_mariadb_can_have_goes_there(way: Way, mariadb_118: MariaDB118) -> 
     assert to.fetch("SELECT * FROM u") == [(1,), (1,)]
     assert to.fetch("SELECT collation_name FROM information_schema.columns WHERE table_schema = DATABASE()"
                     " AND table_name = 't' AND column_name = 'c'") == [("latin1_swedish_ci",)]  # fmt: skip
-    to.server.run(f"DROP DATABASE {quoted(COPY)}")
+    to.server.run(f"DROP DATABASE {backquoted(COPY)}")
 
 
 LONG = ",".join(f"`c{number}` char(200)" for number in range(60))
@@ -592,8 +594,8 @@ def test_what_a_user_of_one_schema_is_refused_comes_with_what_to_do(
     name = setting.partition(" ")[0]
     before = way.fetch(f"SELECT @@GLOBAL.{name}", SOURCE)[0][0]
     way.server.run("DROP USER IF EXISTS restorer@localhost; CREATE USER restorer@localhost IDENTIFIED BY 'pw';"
-                   f"GRANT ALL ON {quoted(COPY)}.* TO restorer@localhost;"
-                   f"CREATE DATABASE {quoted(COPY)}; SET GLOBAL {setting}")  # fmt: skip
+                   f"GRANT ALL ON {backquoted(COPY)}.* TO restorer@localhost;"
+                   f"CREATE DATABASE {backquoted(COPY)}; SET GLOBAL {setting}")  # fmt: skip
     restorer = replace(way.server.server, user="restorer", password="pw")
     engine = Engine(restorer, lambda **login: way.server.connect(**{"user": "restorer", "password": "pw"} | login))
     target = engine.target(Target(COPY, "a key", exists=True))

@@ -1,4 +1,4 @@
-"""How SQL is cut into statements: by the same rules as each server, wherever its text is cut in chunks."""
+"""How SQL is cut into statements, by the same rules as each server, and how names are quoted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import pytest
 from lifeboat.databases.sql import reader
 from lifeboat.databases.sql.dialect import MYSQL, POSTGRESQL, SQLITE, Dialect
+from lifeboat.databases.sql.quoting import backquoted, backquoted_bytes, name_of, quoted, unquoted
 from lifeboat.databases.sql.reader import Reader
 from lifeboat.errors import RestoreError
 
@@ -54,3 +55,15 @@ def test_a_statement_is_not_read_without_end() -> None:
     with pytest.raises(RestoreError, match=r"longer than the 4\.0 MiB that the database accepts at once") as refused:
         text.statement(MYSQL.scanner(rb"(?P<end>;)"), lambda: ends)
     assert refused.value.hint == "Raise it."
+
+
+@pytest.mark.parametrize("name", ["a", "", "a`b", 'a"b', "it's", '"', "`", "[x]", "\udcff", "ä"])
+def test_a_name_in_quotes_is_the_same_name_without(name: str) -> None:
+    assert unquoted(quoted(name)) == name
+    assert unquoted(backquoted(name), "`") == name
+    assert name_of(backquoted_bytes(name)) == name
+
+
+@pytest.mark.parametrize("name", ["a", "", "'a'", "`a`"])
+def test_what_is_in_other_quotes_or_in_none_stays(name: str) -> None:
+    assert unquoted(name) == name

@@ -42,12 +42,12 @@ from lifeboat.databases.mysql.statements import (
     NAME,
     classify,
     created,
-    name_of,
     pattern,
     recognise,
     statement_ends,
     with_table_of,
 )
+from lifeboat.databases.sql.quoting import name_of
 from lifeboat.errors import DumpError, RestoreError
 
 RULES = 4  # their version; a manifest that names none has digests by the first

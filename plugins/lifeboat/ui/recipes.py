@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from lifeboat.archive import dump_entry_name
 from lifeboat.catalog.archives import Archive
 from lifeboat.databases import EngineName
+from lifeboat.databases.sql.quoting import backquoted
 from lifeboat.settings.config import DiskDestination, Settings
 
 AMAZON = re.compile(r"s3[\w.-]*\.amazonaws\.com(\.cn)?")  # hosts that the aws command finds by itself
@@ -85,7 +86,7 @@ def _load(settings: Settings, archive: Archive) -> Iterable[str]:
 
 
 def _mysql(name: str, dump: str) -> Iterable[str]:
-    create = f"CREATE DATABASE `{name.replace('`', '``')}`"
+    create = f"CREATE DATABASE {backquoted(name)}"
     yield f"mysql -h HOST -u USER -p -e {quote(create)}"
     yield f"mysql -h HOST -u USER -p {quote(name)} < {dump}"
 
@@ -112,7 +113,7 @@ def restored_recipes(engine: EngineName, name: str) -> tuple[Recipe, ...]:
 
 
 def _mysql_restored(name: str) -> tuple[str, str]:
-    drop = f"DROP DATABASE `{name.replace('`', '``')}`"
+    drop = f"DROP DATABASE {backquoted(name)}"
     return f"mysql -h HOST -u USER -p {quote(name)}", f"mysql -h HOST -u USER -p -e {quote(drop)}"
 
 

@@ -23,8 +23,8 @@ from lifeboat.databases.mysql import code as mysql_code
 from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql.code import Code
 from lifeboat.databases.mysql.dump import Session, is_of_driver
-from lifeboat.databases.mysql.schema import quoted
 from lifeboat.databases.mysql.target import UNLIMITED, allow
+from lifeboat.databases.sql.quoting import backquoted
 from lifeboat.errors import DumpError, RestoreError
 from lifeboat.support.logs import logger
 from lifeboat.text import listed
@@ -184,7 +184,7 @@ def _create(session: Session, login: Server, schema: str) -> None:
         _create_all(session, accounts, plain, options)
     named = schema if _takes_names_as_they_are(session) else pattern_of(schema)
     for account in accounts:
-        session.execute(f"GRANT ALL ON {quoted(named)}.* TO {account}".encode())
+        session.execute(f"GRANT ALL ON {backquoted(named)}.* TO {account}".encode())
 
 
 def pattern_of(schema: str) -> str:
@@ -202,7 +202,7 @@ def _takes_names_as_they_are(session: Session) -> bool:
 
 
 def _spelled(name: str, hosts: Collection[str]) -> list[str]:
-    return [f"{quoted(name)}@{quoted(host)}" for host in hosts]  # hosts, too, are any text that somebody typed
+    return [f"{backquoted(name)}@{backquoted(host)}" for host in hosts]  # hosts, too, are any text that somebody typed
 
 
 def _create_all(session: Session, accounts: Collection[str], secret: str, options: str) -> None:

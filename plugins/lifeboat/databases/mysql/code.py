@@ -23,10 +23,11 @@ from lifeboat.databases.mysql import definitions
 from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql.dump import Session, has_roles, is_of_driver, reaches_only
 from lifeboat.databases.mysql.lexis import Lexis
-from lifeboat.databases.mysql.schema import drop_code, quoted
+from lifeboat.databases.mysql.schema import drop_code
 from lifeboat.databases.mysql.statements import as_client_wrote, in_character_set, recognise
 from lifeboat.databases.mysql.target import UNLIMITED
 from lifeboat.databases.mysql.workers import stopping
+from lifeboat.databases.sql.quoting import backquoted
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
@@ -103,7 +104,7 @@ class _Made:
         :param status: of an event: whether it runs. The rest of it stays as it is.
         """
         if self.kind == "EVENT":
-            name = in_character_set(quoted(self.name).encode(), self.character_set)
+            name = in_character_set(backquoted(self.name).encode(), self.character_set)
             return b"ALTER DEFINER=%b EVENT %b %b" % (_account(owner), name, status.encode())
         if self.kind == "LIBRARY":
             return self.sql
@@ -182,7 +183,7 @@ class Code:
             schema,
         )
         if running:
-            session.execute(b"USE " + quoted(schema).encode())
+            session.execute(b"USE " + backquoted(schema).encode())
         for name, definer in running:
             user, _, host = definer.rpartition("@")
             self._ran[name] = _read(session, "EVENT", name).as_run_by((user, host))
@@ -245,7 +246,7 @@ class Code:
         A server takes most of its time to make each durable, and makes several so at once. Views go before those that
         they read: a view whose owner lacks rights is none for who reads it.
         """
-        by_name = {quoted(view.name).encode(): view for view in views}
+        by_name = {backquoted(view.name).encode(): view for view in views}
         waves = definitions.waves_of_readers({name: view.sql for name, view in by_name.items()})
         with contextlib.ExitStack() as opened:
             count = min(CONNECTIONS, len(views) // WORTH_A_CONNECTION)
@@ -317,7 +318,7 @@ class Code:
         ran = self._ran.get(code.name) == code.as_run_by(owner)
         if wanted != "ENABLE" or ran or (self._session and _is_confined(self._session, owner, schema)):
             return wanted, ""
-        enable = f"ALTER DEFINER={_account(owner).decode()} EVENT {quoted(schema)}.{quoted(code.name)} ENABLE"
+        enable = f"ALTER DEFINER={_account(owner).decode()} EVENT {backquoted(schema)}.{backquoted(code.name)} ENABLE"
         return "DISABLE", (
             f"event {code.name!r} is disabled: it did not run here before in this form, and {'@'.join(owner)} "
             f"may have rights beyond this database. Review it, then: {enable}"
@@ -363,12 +364,12 @@ def _another(connect: Callable[[], Any], schema: str) -> Iterator[Session]:
 def _begin(session: Session, schema: str) -> None:
     """Make a session ready to take code as the server prints it."""
     session.one_statement_at_a_time()
-    for sql in (UNLIMITED, PLAIN, b"USE " + quoted(schema).encode()):
+    for sql in (UNLIMITED, PLAIN, b"USE " + backquoted(schema).encode()):
         session.execute(sql)
 
 
 def _account(owner: Owner) -> bytes:
-    return "@".join(map(quoted, owner)).encode()
+    return "@".join(map(backquoted, owner)).encode()
 
 
 def _read(session: Session, kind: str, name: str) -> _Made:
@@ -387,7 +388,7 @@ def _in_bytes(session: Session) -> Iterator[None]:
 
 
 def _printed(session: Session, kind: str, name: str) -> _Made:
-    ((_, *row),) = session.query(f"SHOW CREATE {kind} {quoted(name)}")
+    ((_, *row),) = session.query(f"SHOW CREATE {kind} {backquoted(name)}")
     fields = [bytes(field) if isinstance(field, bytes | bytearray) else str(field).encode() for field in row]
     mode = b"" if kind == "VIEW" else fields.pop(0)
     zone = b", time_zone = '%b'" % fields.pop(0) if kind == "EVENT" else b""
@@ -422,7 +423,7 @@ def _collated(session: Session, schema: str, collation: str) -> Iterator[None]:
     if collation == now:
         yield
         return
-    alter = f"ALTER DATABASE {quoted(schema)} COLLATE "
+    alter = f"ALTER DATABASE {backquoted(schema)} COLLATE "
     session.execute((alter + collation).encode())
     try:
         yield

@@ -16,15 +16,8 @@ from dataclasses import dataclass
 
 from lifeboat.databases.mysql.grammar import HEAD_TOKENS, MERGING, without_own_schema
 from lifeboat.databases.mysql.lexis import PLAIN, tokens
-from lifeboat.databases.mysql.statements import (
-    NAME,
-    QUALIFIED,
-    created,
-    name_of,
-    pattern,
-    quote,
-    without_strings,
-)
+from lifeboat.databases.mysql.statements import NAME, QUALIFIED, created, pattern, without_strings
+from lifeboat.databases.sql.quoting import backquoted_bytes, name_of
 from lifeboat.databases.sql.reader import Statement
 
 _NAMES = rf"(?: {NAME} (?: ,\s? {NAME} )* )"
@@ -354,8 +347,8 @@ def within_schema(statement: Statement, schema: str) -> Statement:
     function stands there. MySQL says twice that rows are there, or not, in a view whose definer is gone.
     """
     if statement.kind == "table":
-        return statement.with_sql(without_own_schema(statement.sql, quote(schema), PLAIN))
-    own = re.escape(quote(schema)) + rb"\."
+        return statement.with_sql(without_own_schema(statement.sql, backquoted_bytes(schema), PLAIN))
+    own = re.escape(backquoted_bytes(schema)) + rb"\."
     if statement.kind == "view":
         return statement.with_sql(_said_once(_unqualified(_OWN_IN_VIEW % (own, own), statement.sql)))
     if statement.kind in ("function", "procedure") and (using := _LIBRARIES.search(statement.sql)):
@@ -489,7 +482,7 @@ def _event_parts(sql: bytes) -> _EventParts | None:
 def of_schema(collation: Statement, schema: str) -> Statement:
     """Return a statement on the dumped schema as one on another."""
     start, end = created(collation).span("name")
-    return collation.with_sql(collation.sql[:start] + quote(schema) + collation.sql[end:])
+    return collation.with_sql(collation.sql[:start] + backquoted_bytes(schema) + collation.sql[end:])
 
 
 def names_schema(statement: Statement, schema: str) -> bool:

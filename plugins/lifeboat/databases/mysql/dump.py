@@ -28,6 +28,7 @@ from lifeboat.databases.mysql import limits as mysql_limits
 from lifeboat.databases.mysql import source as mysql_source
 from lifeboat.databases.mysql.limits import Choice, Line
 from lifeboat.databases.mysql.source import Source, Taker
+from lifeboat.databases.sql.quoting import unquoted
 from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError
 from lifeboat.support import clock
@@ -38,6 +39,7 @@ from lifeboat.text import listed
 log = logger(__name__)
 
 _NAME = r"""`(?:[^`]|``)+`|"(?:[^"]|"")+"|\*"""  # in double quotes where sql_mode has ANSI_QUOTES
+_MARKS = '`"'
 _GRANT = re.compile(rf"GRANT (?P<what>.+?) ON (?P<schema>{_NAME})\.(?P<table>{_NAME}) TO ")
 UNFINISHED = "_lifeboat_restore_unfinished"  # view in a schema that a restore is filling, or left unfinished
 LOCK_PATIENCE = 3600  # seconds to wait for another dump or restore of the same database
@@ -429,7 +431,7 @@ def missing_grants(grants: Sequence[str], database: str, *, is_mariadb: bool = T
         if match is None:
             continue
         privileges = {name.strip().upper() for name in re.sub(r"\([^)]*\)", "", match["what"]).split(",")}
-        schema, table = (_unquoted(match[part]) for part in ("schema", "table"))
+        schema, table = (unquoted(match[part], _MARKS) for part in ("schema", "table"))
         everything = privileges & {"ALL PRIVILEGES", "ALL"}
         if schema == "*":
             sees_all_routines |= bool(everything or privileges & {"SELECT", "SHOW_ROUTINE", "SHOW CREATE ROUTINE"})
@@ -456,7 +458,7 @@ def _is_of(schema: str, grant: str) -> bool:
     match = _GRANT.match(grant)
     if match is None:
         return False
-    pattern = _unquoted(match["schema"])
+    pattern = unquoted(match["schema"], _MARKS)
     wild = "%" in re.sub(r"\\.", "", pattern)
     return match["what"] == "USAGE" or (not wild and _like(pattern, schema))
 
@@ -492,11 +494,6 @@ def check_limit(limit: int, client: Client) -> None:
 def has_roles(grants: Sequence[str]) -> bool:
     """Return whether ``SHOW GRANTS`` names roles, whose own grants it may not show."""
     return any(grant.startswith("GRANT ") and " ON " not in grant for grant in grants)
-
-
-def _unquoted(name: str) -> str:
-    mark = name[0]
-    return name if mark == "*" else name[1:-1].replace(mark * 2, mark)
 
 
 def _like(pattern: str, name: str) -> bool:

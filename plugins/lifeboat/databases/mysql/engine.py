@@ -21,6 +21,7 @@ from lifeboat.databases.mysql.account import Account
 from lifeboat.databases.mysql.dump import UNFINISHED, Session
 from lifeboat.databases.mysql.source import Taker
 from lifeboat.databases.mysql.target import HINTS, UNLIMITED
+from lifeboat.databases.sql.quoting import backquoted
 from lifeboat.errors import MismatchError, RestoreError, SettingsError
 from lifeboat.support.logs import logger
 from lifeboat.text import size_text
@@ -181,7 +182,7 @@ class MySQL:
             )
         return (
             f"Schema {name!r} is partially restored and marked unfinished: restore {key} again, then drop it"
-            f" (DROP DATABASE {mysql_schema.quoted(name)})."
+            f" (DROP DATABASE {backquoted(name)})."
         )
 
     @contextlib.contextmanager

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.databases.digest import TRAILER
-from lifeboat.databases.mysql.statements import delimiter_beyond, quote
+from lifeboat.databases.mysql.statements import delimiter_beyond
+from lifeboat.databases.sql.quoting import backquoted_bytes
 
 if TYPE_CHECKING:
     from lifeboat.databases.mysql.dump import Session
@@ -27,7 +28,8 @@ def written(session: Session, schema: str, names: Iterable[str]) -> bytes:
     _, collation = session.character_set(schema)
     session.execute(b"SET character_set_results = binary")  # their text is in the character set of who made them
     try:
-        events = [session.query(b"SHOW CREATE EVENT %b.%b" % (quote(schema), quote(name)))[0] for name in names]
+        shown = [b"SHOW CREATE EVENT %b.%b" % (backquoted_bytes(schema), backquoted_bytes(name)) for name in names]
+        events = [session.query(sql)[0] for sql in shown]
     finally:
         session.execute(b"SET character_set_results = utf8mb4")
     head = [b"\n--\n-- Events of database %b, written by Lifeboat\n--" % schema.encode("utf-8", "replace")]
@@ -77,7 +79,7 @@ def _set(variable: bytes, value: bytes) -> bytes:
 
 def _collate(schema: str, collation: bytes) -> bytes:
     character_set = collation.partition(b"_")[0]
-    return b"ALTER DATABASE %b CHARACTER SET %b COLLATE %b;" % (quote(schema), character_set, collation)
+    return b"ALTER DATABASE %b CHARACTER SET %b COLLATE %b;" % (backquoted_bytes(schema), character_set, collation)
 
 
 def _bytes(value: Any) -> bytes:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from lifeboat.databases.mysql import definitions
 from lifeboat.databases.mysql.definitions import ForeignKey, Table
 from lifeboat.databases.mysql.dump import Session
-from lifeboat.databases.mysql.statements import name_of
 from lifeboat.databases.mysql.target import DENIED, RefusedError, query, run
+from lifeboat.databases.sql.quoting import name_of
 from lifeboat.text import plural
 
 

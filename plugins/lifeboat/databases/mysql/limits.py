@@ -15,7 +15,8 @@ from lifeboat.databases import EXCLUDED_PARENT, OTHER_SCHEMA, UNASKED, UNPROTECT
 from lifeboat.databases.mysql.definitions import members, read_table
 from lifeboat.databases.mysql.lexis import Lexis, Session, tokens
 from lifeboat.databases.mysql.source import UNICODE, Code, Column, Source, Table, Taker, View
-from lifeboat.databases.mysql.statements import LONGEST_DELIMITER, classify, follow, name_of, with_table_of
+from lifeboat.databases.mysql.statements import LONGEST_DELIMITER, classify, follow, with_table_of
+from lifeboat.databases.sql.quoting import backquoted, name_of, unquoted
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed, plural, size_text
@@ -74,11 +75,11 @@ def _reads(view: View, source: Source, names: Collection[str]) -> bool:
     """Return whether a view reads one of some tables or views."""
     text = _STRING.sub(lambda found: found[1] or "''", view.definition)
     # Servers print every table with its schema, behind FROM or JOIN; what else looks like it is followed by a column.
-    schema = re.escape(_quoted(source.schema))
+    schema = re.escape(backquoted(source.schema))
     pattern = rf"\b(?:from|join)\s*\(*{schema}\.(`(?:[^`]|``)+`)(?!\.)"
     read = set(re.findall(pattern, text, re.IGNORECASE))
-    read |= {_quoted(table) for name, table in source.duality if name == view.name}
-    return any(_quoted(name) in read for name in names)
+    read |= {backquoted(table) for name, table in source.duality if name == view.name}
+    return any(backquoted(name) in read for name in names)
 
 
 def _other_schemas(view: View, schema: str) -> list[str]:
@@ -86,7 +87,7 @@ def _other_schemas(view: View, schema: str) -> list[str]:
     text = _STRING.sub(lambda found: found[1] or "''", view.definition)
     read = re.findall(r"\b(?:from|join)\s*\(*(`(?:[^`]|``)+`)\.`(?:[^`]|``)+`(?!\.)", text, re.IGNORECASE)
     read += re.findall(r"(`(?:[^`]|``)+`)\.`(?:[^`]|``)+`\(", text)  # a function
-    return sorted({name[1:-1].replace("``", "`") for name in read} - {schema, "information_schema"})
+    return sorted({unquoted(name, "`") for name in read} - {schema, "information_schema"})
 
 
 def of_catalog(
@@ -193,9 +194,8 @@ class Choice:
         """Return whether a client that failed did nothing but refuse what it had to."""
         said = [line for line in errors if DEPRECATED not in line]
         refused = [found[1] for found in map(_REFUSED_HISTORY.search, said) if found]
-        return (
-            bool(self.refused) and sorted(refused) == sorted(map(_quoted, self.refused)) and len(said) == len(refused)
-        )
+        named = sorted(map(backquoted, self.refused))
+        return bool(named) and sorted(refused) == named and len(said) == len(refused)
 
 
 @dataclass(frozen=True)
@@ -505,7 +505,3 @@ def _by_table(columns: Iterable[Column]) -> dict[str, list[Column]]:
     for column in columns:
         tables.setdefault(column.table, []).append(column)
     return tables
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from lifeboat.databases.mysql.dump import UNFINISHED, Session, is_of_driver
+from lifeboat.databases.sql.quoting import backquoted
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed
 
@@ -73,7 +74,7 @@ def create(session: Session, schema: str, character_set: str, collation: str) ->
     :param character_set: of the schema, and its collation; the server's when empty.
     """
     charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
-    session.execute(f"CREATE DATABASE {quoted(schema)}{charset}".encode())
+    session.execute(f"CREATE DATABASE {backquoted(schema)}{charset}".encode())
 
 
 def begin(session: Session, schema: str, key: str, character_set: str, collation: str, keep: Collection[str]) -> None:
@@ -98,7 +99,7 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
         )
     _empty(session, schema, {*keep, UNFINISHED})
     if charset:
-        session.execute(f"ALTER DATABASE {quoted(schema)}{charset}".encode())
+        session.execute(f"ALTER DATABASE {backquoted(schema)}{charset}".encode())
 
 
 def _set_mark(session: Session, schema: str, key: str, *, again: bool) -> None:
@@ -123,7 +124,7 @@ def _set_mark(session: Session, schema: str, key: str, *, again: bool) -> None:
 
 
 def _mark(schema: str) -> str:
-    return f"{quoted(schema)}.{quoted(UNFINISHED)}"
+    return f"{backquoted(schema)}.{backquoted(UNFINISHED)}"
 
 
 def _mightier(session: Session, schema: str, there: str) -> list[str]:
@@ -143,7 +144,7 @@ def _mightier(session: Session, schema: str, there: str) -> list[str]:
     for owner in sorted(owners):
         user, _, host = owner.rpartition("@")
         try:
-            session.execute(f"CREATE DEFINER={quoted(user)}@{quoted(host)} VIEW {there} AS SELECT 1".encode())
+            session.execute(f"CREATE DEFINER={backquoted(user)}@{backquoted(host)} VIEW {there} AS SELECT 1".encode())
         except Exception as error:
             if not is_of_driver(error):
                 raise
@@ -160,7 +161,7 @@ def finish(session: Session, schema: str) -> None:
 def drop(session: Session, schema: str) -> None:
     """Drop a schema with all that is in it, the mark last: a server may die in the middle."""
     _empty(session, schema, {UNFINISHED})
-    session.execute(f"DROP DATABASE IF EXISTS {quoted(schema)}".encode())
+    session.execute(f"DROP DATABASE IF EXISTS {backquoted(schema)}".encode())
 
 
 def _empty(session: Session, schema: str, keep: Collection[str]) -> None:
@@ -172,7 +173,7 @@ def _empty(session: Session, schema: str, keep: Collection[str]) -> None:
     for name, kind in tables:
         if name not in keep:
             what = kind if kind in ("VIEW", "SEQUENCE") else "TABLE"
-            session.execute(f"DROP {what} IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+            session.execute(f"DROP {what} IF EXISTS {backquoted(schema)}.{backquoted(name)}".encode())
     routines = session.query(
         "SELECT routine_name, routine_type FROM information_schema.routines WHERE routine_schema = %s", schema
     )
@@ -180,9 +181,9 @@ def _empty(session: Session, schema: str, keep: Collection[str]) -> None:
     for name, kind in sorted(routines, key=lambda routine: routine[1]):
         drop_code(session, kind, schema, name)
     for name in [name for of, name, _ in libraries(session) if of == schema]:  # routines that use them are gone
-        session.execute(f"DROP LIBRARY IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+        session.execute(f"DROP LIBRARY IF EXISTS {backquoted(schema)}.{backquoted(name)}".encode())
     for (name,) in session.query("SELECT event_name FROM information_schema.events WHERE event_schema = %s", schema):
-        session.execute(f"DROP EVENT IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+        session.execute(f"DROP EVENT IF EXISTS {backquoted(schema)}.{backquoted(name)}".encode())
 
 
 def drop_code(session: Session, kind: str, schema: str, name: str) -> None:
@@ -190,11 +191,6 @@ def drop_code(session: Session, kind: str, schema: str, name: str) -> None:
     is_package = kind.startswith("PACKAGE")
     if is_package:  # older servers know the statement in this mode only
         session.execute(b"SET SESSION sql_mode = 'ORACLE'")
-    session.execute(f"DROP {kind} IF EXISTS {quoted(schema)}.{quoted(name)}".encode())
+    session.execute(f"DROP {kind} IF EXISTS {backquoted(schema)}.{backquoted(name)}".encode())
     if is_package:
         session.execute(b"SET SESSION sql_mode = DEFAULT")
-
-
-def quoted(name: str) -> str:
-    """Return a name as SQL takes it, whatever is in it."""
-    return "`" + name.replace("`", "``") + "`"

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lifeboat.databases.sql.quoting import backquoted
+
 if TYPE_CHECKING:
     from lifeboat.databases.mysql.dump import Session
 
@@ -246,7 +248,7 @@ def columns(session: Session, schema: str) -> tuple[Column, ...]:
 def unusable_views(session: Session, schema: str, names: Iterable[str]) -> Iterator[tuple[str, bool]]:
     """Yield the views that cannot be read, each with whether that is because its definer does not exist."""
     for name in names:
-        _, number = _asked(session, f"SELECT 1 FROM {_quoted(schema)}.{_quoted(name)} LIMIT 0")  # noqa: S608  # quoted
+        _, number = _asked(session, f"SELECT 1 FROM {backquoted(schema)}.{backquoted(name)} LIMIT 0")  # noqa: S608  # quoted
         if number in VIEW_UNUSABLE:
             yield name, number == NO_DEFINER
         if number == LOCKED:
@@ -256,7 +258,7 @@ def unusable_views(session: Session, schema: str, names: Iterable[str]) -> Itera
 def unwritable_views(session: Session, schema: str, names: Iterable[str]) -> Iterator[str]:
     """Yield the views that the server does not show: asked for those, clients end."""
     for name in names:
-        view = f"{_quoted(schema)}.{_quoted(name)}"
+        view = f"{backquoted(schema)}.{backquoted(name)}"
         numbers = {_asked(session, f"SHOW {what} {view}")[1] for what in ("FIELDS FROM", "CREATE VIEW")}
         if numbers & {*VIEW_UNUSABLE, UNREADABLE}:
             yield name
@@ -267,7 +269,7 @@ def unwritable_views(session: Session, schema: str, names: Iterable[str]) -> Ite
 def denied_tables(session: Session, schema: str, names: Iterable[str]) -> Iterator[str]:
     """Yield the tables whose rows this user may not read."""
     for name in names:
-        if _asked(session, f"SELECT * FROM {_quoted(schema)}.{_quoted(name)} LIMIT 0")[1] in DENIED:  # noqa: S608  # quoted
+        if _asked(session, f"SELECT * FROM {backquoted(schema)}.{backquoted(name)} LIMIT 0")[1] in DENIED:  # noqa: S608  # quoted
             yield name
 
 
@@ -284,13 +286,13 @@ def lost_characters(
         if source.is_mariadb
         else f"SELECT /*+ MAX_EXECUTION_TIME({seconds * 1000:.0f}) */"
     )
-    rows, _ = _asked(session, f"{limit} {sums} FROM {_quoted(source.schema)}.{_quoted(table)}")
+    rows, _ = _asked(session, f"{limit} {sums} FROM {backquoted(source.schema)}.{backquoted(table)}")
     return [int(count) for count in rows[0]] if rows else None
 
 
 def _is_lost(column: Column) -> str:
     """Return the condition under which a value of a column comes back as another."""
-    name = _quoted(column.name)
+    name = backquoted(column.name)
     if column.data_type == "json":
         text = f"CAST({name} AS CHAR)"
         return f"{text} <> CAST(CAST({text} AS JSON) AS CHAR) OR JSON_TYPE({name}) NOT IN ({WRITTEN_IN_JSON})"
@@ -363,7 +365,3 @@ def _asked(session: Session, sql: str, *values: object) -> tuple[list[tuple[Any,
         if not isinstance(number, int) or number in CONNECTION_LOST:
             raise
         return [], number
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"

@@ -28,6 +28,7 @@ from lifeboat.databases.mysql.lexis import (
     tokens,
 )
 from lifeboat.databases.sql.dialect import any_of
+from lifeboat.databases.sql.quoting import backquoted_bytes, name_of
 from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.errors import RestoreError
 
@@ -145,18 +146,6 @@ class Origin:
     client: str = ""
 
 
-def name_of(quoted: bytes) -> str:
-    """Return an identifier without its quotes."""
-    mark = quoted[:1]
-    text = quoted[1:-1].replace(mark * 2, mark) if mark in (b"`", b'"', b"'") else quoted
-    return text.decode("utf-8", "surrogateescape")
-
-
-def quote(name: str) -> bytes:
-    """Return a name as an identifier."""
-    return b"`" + name.encode("utf-8", "surrogateescape").replace(b"`", b"``") + b"`"
-
-
 def delimiter_beyond(sql: bytes) -> bytes:
     """Return a delimiter of stock clients that a definition does not hold; empty where it holds all of them."""
     marks = (b";" * length for length in range(2, LONGEST_DELIMITER + 1))
@@ -200,7 +189,8 @@ def with_table_of(statement: Statement, tables: Collection[str]) -> Statement:
     if len(alike) != 1:
         return statement
     start, end = created(statement).span("table")
-    return statement._replace(sql=statement.sql[:start] + quote(alike[0]) + statement.sql[end:], table=alike[0])
+    sql = statement.sql[:start] + backquoted_bytes(alike[0]) + statement.sql[end:]
+    return statement._replace(sql=sql, table=alike[0])
 
 
 # Servers print names and comments of code as UTF-8, whatever else is in the character set of its client.
@@ -477,7 +467,7 @@ def _classify(sql: bytes, lexis: Lexis, schema: str) -> Statement | None:
     if statement.kind in _NAMED_IN_UTF8:
         statement = as_client_wrote(statement, lexis)
     if statement.kind == "table" and schema:
-        statement = statement.with_sql(grammar.without_own_schema(sql, quote(schema), lexis))
+        statement = statement.with_sql(grammar.without_own_schema(sql, backquoted_bytes(schema), lexis))
     if beyond := grammar.refusal(statement.kind, statement.sql, lexis):
         if statement.kind == "setting":
             raise _refusal(sql)

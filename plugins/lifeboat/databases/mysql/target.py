@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from lifeboat.databases.mysql import definitions
 from lifeboat.databases.mysql.definitions import Table
 from lifeboat.databases.mysql.dump import CONNECTION_HINTS, IDLE_SECONDS, Session, is_of_driver
-from lifeboat.databases.mysql.statements import Origin, quote
+from lifeboat.databases.mysql.statements import Origin
+from lifeboat.databases.sql.quoting import backquoted_bytes
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 
@@ -187,7 +188,8 @@ def session_in(connect: Callable[..., Any], schema: str) -> Iterator[Session]:
     session = Session(connect())
     try:
         session.one_statement_at_a_time()
-        for sql in (b"SET autocommit = 1, wait_timeout = %d" % IDLE_SECONDS, b"USE " + quote(schema), *AS_READ):
+        waits = b"SET autocommit = 1, wait_timeout = %d" % IDLE_SECONDS
+        for sql in (waits, b"USE " + backquoted_bytes(schema), *AS_READ):
             session.execute(sql)
         allow(session)
         yield session
@@ -254,7 +256,7 @@ def in_passes(steps: Sequence[Step], make: Make) -> tuple[list[Step], list[Refus
 
 def _views_in_order(steps: Sequence[Step]) -> list[Step]:
     """Return steps with the views behind all else, and behind the views that they read."""
-    views = {quote(step[-1].name): step for step in steps if step[-1].kind == "view"}
+    views = {backquoted_bytes(step[-1].name): step for step in steps if step[-1].kind == "view"}
     ordered = definitions.readers_first({name: step[-1].sql for name, step in views.items()})
     return [*(step for step in steps if step[-1].kind != "view"), *(views[name] for name in reversed(list(ordered)))]
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 from lifeboat.databases import Property
-from lifeboat.databases.postgresql.role import quoted
+from lifeboat.databases.sql.quoting import literal, quoted
 from lifeboat.errors import RestoreError
 
 HAS_PROVIDERS = 150_000  # since this version, a database may take its locale from another library than the server does
@@ -178,14 +178,6 @@ def changes(database: str, wanted: Properties, actual: Properties, kinds: Collec
     ]
     printed = [replace(each, printed=_shown(each)) for each in found if not kinds or each.what.kind in kinds]
     return sorted(printed, key=lambda each: (_rank(each.what), each.what not in actual, _key(each.what)))
-
-
-def literal(text: str) -> str:
-    """Return a text as SQL takes it, however the server reads backslashes."""
-    plain = text.replace("'", "''")
-    if text.isprintable() and "\\" not in text:
-        return f"'{plain}'"
-    return "E'" + plain.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r") + "'"
 
 
 def _rank(each: Property) -> int:

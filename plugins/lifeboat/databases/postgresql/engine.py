@@ -42,13 +42,14 @@ from lifeboat.databases.postgresql import limits as postgresql_limits
 from lifeboat.databases.postgresql import load as postgresql_load
 from lifeboat.databases.postgresql import prepared, settings
 from lifeboat.databases.postgresql import role as postgresql_role
-from lifeboat.databases.postgresql.database import LAST, LOCALE, USE, Properties, changes, literal, value_of, without
+from lifeboat.databases.postgresql.database import LAST, LOCALE, USE, Properties, changes, value_of, without
 from lifeboat.databases.postgresql.digest import RULES, digest
 from lifeboat.databases.postgresql.extensions import Available, Maker
 from lifeboat.databases.postgresql.limits import Meant
 from lifeboat.databases.postgresql.load import HINTS
-from lifeboat.databases.postgresql.role import POLL, Role, lock, quoted, try_lock, unlock
+from lifeboat.databases.postgresql.role import POLL, Role, lock, try_lock, unlock
 from lifeboat.databases.postgresql.statements import TRAILER
+from lifeboat.databases.sql.quoting import literal, quoted
 from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.support import clock

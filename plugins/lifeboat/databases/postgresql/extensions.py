@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lifeboat.databases import EXTENSION, Extension, Limit, Loaded, TableDigest
 from lifeboat.databases.postgresql import prepared
-from lifeboat.databases.postgresql.role import PUBLIC_IS_OURS, SET_IS_A_RIGHT, Role, quoted
+from lifeboat.databases.postgresql.role import PUBLIC_IS_OURS, SET_IS_A_RIGHT, Role
 from lifeboat.databases.postgresql.statements import EXTENSION as STATEMENT
-from lifeboat.databases.postgresql.statements import read, unquoted
+from lifeboat.databases.postgresql.statements import read
+from lifeboat.databases.sql.quoting import quoted, unquoted
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 from lifeboat.text import plural

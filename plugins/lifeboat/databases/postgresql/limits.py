@@ -14,15 +14,15 @@ from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, LACKED, RIGHTS, UNASKED
 from lifeboat.databases.postgresql.database import (
     Properties,
     creation,
-    literal,
     locale_text,
     may_be_secret,
     roles,
     setting_value,
     value_of,
 )
-from lifeboat.databases.postgresql.role import SET_IS_A_RIGHT, quoted
+from lifeboat.databases.postgresql.role import SET_IS_A_RIGHT
 from lifeboat.databases.postgresql.statements import RefusedStatementError
+from lifeboat.databases.sql.quoting import literal, quoted
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed
 

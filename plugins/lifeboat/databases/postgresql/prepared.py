@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.databases import Extension
-from lifeboat.databases.postgresql.role import NOBODY, PREFIX, quoted
+from lifeboat.databases.postgresql.role import NOBODY, PREFIX
 from lifeboat.databases.postgresql.session import groups, refusal
+from lifeboat.databases.sql.quoting import quoted
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any
 from lifeboat.databases import Server
 from lifeboat.databases.postgresql import settings
 from lifeboat.databases.postgresql.session import FORGIVEN, groups, refusal
-from lifeboat.databases.postgresql.statements import unquoted
+from lifeboat.databases.sql.quoting import quoted, unquoted
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
 from lifeboat.support import clock
@@ -116,11 +116,6 @@ _RIGHT_OF = re.compile(
 _GIVEN = re.compile(rb'ALTER [A-Z ]+ (?P<schema>"(?:[^"]|"")+"|\w+)\..* OWNER TO (?P<owner>.+);\Z', re.DOTALL)
 DENIED = "42501"
 NOT_GIVEN = FORGIVEN | {"0A000"}  # which is a column's sequence, whose table could not be given
-
-
-def quoted(name: str) -> str:
-    """Return a name as SQL takes it, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass

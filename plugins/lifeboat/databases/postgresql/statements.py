@@ -354,11 +354,6 @@ def _name(text: bytes) -> str:
     return text.decode("utf-8", "backslashreplace").removeprefix("public.")
 
 
-def unquoted(name: str) -> str:
-    """Return a name as the server's catalog has it."""
-    return name[1:-1].replace('""', '"') if name.startswith('"') else name
-
-
 def canonical(statement: Statement) -> bytes:
     """Return a definition without what the server words otherwise once it has read it: casts, parentheses, blanks.
 

@@ -12,10 +12,12 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from lifeboat.databases import BY_HAND, Limit
+from lifeboat.databases.sql.quoting import quoted, unquoted
 
 COLLATION = "collations of the application, by which its indexes must be sorted anew"
 OWN = {"BINARY", "NOCASE", "RTRIM"}  # collations of SQLite itself
 
+QUOTES = "\"'`["  # around names
 _COLLATE = re.compile(
     r"""\bCOLLATE\s*("(?:[^"]|"")+"|'(?:[^']|'')+'|`(?:[^`]|``)+`|\[[^\]]+\]|(?<=\s)[^\W\d][\w$]*)""", re.IGNORECASE
 )
@@ -55,8 +57,8 @@ def stand_in(database: sqlite3.Connection, sql: str, known: set[str]) -> None:
 
     :param known: what the connection has besides SQLite's own, in upper case; takes what it gets.
     """
-    for quoted in _COLLATE.findall(sql):
-        name = quoted[1:-1].replace(quoted[0] * 2, quoted[0]) if quoted[0] in "\"'`[" else quoted
+    for spelled in _COLLATE.findall(sql):
+        name = unquoted(spelled, QUOTES)
         if name.upper() not in known | OWN:
             known.add(name.upper())
             database.create_collation(name, _by_bytes)
@@ -104,7 +106,7 @@ def _run(rehearsal: sqlite3.Connection, of: Object, sql: str) -> Iterator[Lack]:
 
 def _uses(rehearsal: sqlite3.Connection, of: Object) -> Iterator[str]:
     """Yield statements that reach what runs later: a view, the triggers of a table. They find no row."""
-    table = '"' + of.table.replace('"', '""') + '"'
+    table = quoted(of.table)
     if of.kind == "view":
         yield f"SELECT * FROM {table} LIMIT 0"  # noqa: S608  # quoted
     if of.kind == "trigger":
@@ -112,7 +114,7 @@ def _uses(rehearsal: sqlite3.Connection, of: Object) -> Iterator[str]:
             rows = rehearsal.execute(f"PRAGMA table_xinfo({table})").fetchall()
         except sqlite3.Error:
             return
-        columns = ['"' + name.replace('"', '""') + '"' for _, name, _, _, _, _, hidden in rows if not hidden]
+        columns = [quoted(name) for _, name, _, _, _, _, hidden in rows if not hidden]
         for column in columns[:1]:
             yield f"INSERT INTO {table} ({column}) SELECT {column} FROM {table} WHERE 0"  # noqa: S608  # quoted
             yield f"UPDATE {table} SET {', '.join(f'{each} = {each}' for each in columns)} WHERE 0"  # noqa: S608
@@ -125,9 +127,9 @@ def limits(found: Iterable[Lack]) -> Iterator[Limit]:
     for lack in found:
         of, what = f"{_KINDS.get(lack.of.kind, lack.of.kind)} {lack.of.name!r}", repr(lack.what)
         if lack.kind == "collation sequence":
-            name = lack.what.replace('"', '""')
             text = f"collation {what} is the application's, as in {of}: a restore sorts by bytes instead"
-            yield Limit(COLLATION, lack.what, f'{text}; run REINDEX "{name}" in the application before it is used')
+            reindex = f"REINDEX {quoted(lack.what)}"
+            yield Limit(COLLATION, lack.what, f"{text}; run {reindex} in the application before it is used")
         elif lack.of.kind in ("view", "trigger") and lack.kind:
             continue  # comes back as it was
         elif lack.kind:

@@ -19,8 +19,9 @@ from functools import partial
 from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.sql.dialect import SQLITE
+from lifeboat.databases.sql.quoting import quoted, unquoted
 from lifeboat.databases.sql.reader import Reader, Statement
-from lifeboat.databases.sqlite.lacks import Object
+from lifeboat.databases.sqlite.lacks import QUOTES, Object
 from lifeboat.errors import DumpError, RestoreError
 
 BATCH = 100_000  # bytes of rows in one INSERT
@@ -93,8 +94,10 @@ def recognise(sql: bytes) -> Statement:
         return Statement("pragma", "", sql)
     if sql == WAL:
         return Statement("journal", "", sql)
-    if (rows := _ROWS.match(sql)) and not _unquoted(rows[2]).lower().startswith(("sqlite_schema", "sqlite_master")):
-        return Statement("rows", _unquoted(rows[2]), sql)
+    if rows := _ROWS.match(sql):
+        table = unquoted(rows[2].decode("utf-8", "replace"), QUOTES)
+        if not table.lower().startswith(("sqlite_schema", "sqlite_master")):
+            return Statement("rows", table, sql)
     if made := _CREATE.match(sql):
         return Statement(made[1].decode().lower(), "", sql)
     words = re.match(rb"[\w ]{,40}", sql)
@@ -133,16 +136,6 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _unquoted(name: bytes) -> str:
-    text = name.decode("utf-8", "replace")
-    return text[1:-1].replace(text[0] * 2, text[0]) if text[0] in "\"'`[" else text
-
-
-def quoted(name: str) -> str:
-    """Return a name as SQL takes it, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True)
@@ -349,7 +342,7 @@ def _plain(literal: str) -> str:
         raise DumpError(
             f"the name or definition {literal} is not UTF-8.", "Recreate that table, index, view or trigger."
         )
-    return literal[1:-1].replace("''", "'")
+    return unquoted(literal, "'")
 
 
 def _one(database: sqlite3.Connection, query: str) -> tuple[object, ...]:
