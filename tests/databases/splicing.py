@@ -98,7 +98,7 @@ def mysql_victim(server: MariaDB | MySQL) -> Iterator[Victim]:
 
     def load(sql: bytes) -> None:
         try:
-            mysql_load.load(server.connect, server.server, SCHEMA, [sql], source="source", connections=1)
+            mysql_load.load(server.connect, server.server, SCHEMA, [sql], Load("source"), connections=1)
         finally:
             server.run(f"DROP DATABASE {SCHEMA}; CREATE DATABASE {SCHEMA}")
 

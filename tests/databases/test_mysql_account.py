@@ -437,7 +437,7 @@ def test_code_has_its_owners_again_and_is_what_it_was(
     server.run(r"GRANT ALL ON `copy\_\%`.* TO `own``er`@'10.%'")
     loading = engine(server)
     with filling(loading, server, copy, in_place=in_place) as account:
-        loaded = loading.load(copy, [OWNED], Load("x", sequential=sequential, in_place=in_place))
+        loaded = loading.load(copy, [OWNED], Load("x", sequential=sequential))
         before = loading.read_back(copy, ())
     again = loading.dump(copy, (), lambda chunk: None)
     assert (again.tables, again.objects) == (before.tables, before.objects)
@@ -509,7 +509,7 @@ def test_code_of_roots_is_replaced_by_who_is_as_mighty_and_by_nobody_else(mysql:
     mysql.run("GRANT SYSTEM_USER ON *.* TO limited@localhost")
     loading = engine(mysql, "limited")
     with loading.target(target):
-        loading.load("copy_%", PROCEDURE, Load("x", in_place=True))
+        loading.load("copy_%", PROCEDURE, Load("x"))
     mysql.run("DROP DATABASE `copy_%`; DROP USER limited@localhost")
 
 
@@ -546,7 +546,7 @@ def test_code_without_its_owner_has_rights_on_its_database_only(server: Database
     untouched = all_there_is(server)
     loading = engine(server)
     with filling(loading, server, copy, in_place=True) as account:
-        loading.load(copy, [LOST], Load("x", in_place=True))
+        loading.load(copy, [LOST], Load("x"))
     for use in ("UPDATE t SET id = 5", "CALL p()", "SELECT f()", "SELECT * FROM v"):
         with pytest.raises(RuntimeError, match=r"ERROR (1142|1227|1356|1370)"):
             server.run(use, copy)
@@ -574,7 +574,7 @@ def test_an_event_whose_owner_reaches_further_runs_where_it_ran_before(server: D
 
     def restore(event: bytes) -> list[str]:
         with loading.target(Target(copy, "a key", exists=True, in_place=True)) as place:
-            assert loading.load(copy, [event], Load("x", in_place=True)).warnings == ()
+            assert loading.load(copy, [event], Load("x")).warnings == ()
         return place.warnings
 
     (warning,) = restore(EVENT % (b"root", b"1"))
@@ -608,7 +608,7 @@ def test_an_event_runs_again_where_its_owner_reaches_nothing_else(
     grant(server, login, r"EVENT ON `copy\_\%`.*", rights)
     loading = engine(server)
     with loading.target(Target(copy, "a key", in_place=True)) as place:
-        loading.load(copy, [EVENT % (b"limited", b"1")], Load("x", in_place=True))
+        loading.load(copy, [EVENT % (b"limited", b"1")], Load("x"))
     assert server.run(STATUS) == f"limited@localhost\t{status}\n"
     assert bool(place.warnings) == (status == "DISABLED")
     server.run("DROP ROLE helper")

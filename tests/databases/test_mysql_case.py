@@ -60,7 +60,7 @@ def test_a_database_is_restored_by_the_name_that_people_use(server: MariaDB | My
     assert [table.name for table in engine.dump("Shop", ("Orders",), lambda chunk: None).tables] == ["users"]
     for name, there in (("Shop", True), ("Shop_Copy", False)):
         with engine.target(Target(name, "a key", captured, exists=there, in_place=there)) as place:
-            engine.load(place.name, chunks, Load("Shop", in_place=there, sequential=sequential))
+            engine.load(place.name, chunks, Load("Shop", sequential=sequential))
             assert comparison.differences(captured, engine.read_back(place.name, ())) == []
     server.run("DROP DATABASE Shop_Copy")
 

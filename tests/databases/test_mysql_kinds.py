@@ -278,7 +278,7 @@ def test_a_table_of_merged_rows_has_none_by_itself(mariadb: MariaDB) -> None:
         mariadb.run(f"DROP DATABASE IF EXISTS {SOURCE}; {CREATED.format(SOURCE)}")
         mariadb.run(MERGED, SOURCE)
         _, dump = Way(mariadb, Engine(mariadb.server, mariadb.connect)).dump(SOURCE)
-        mysql_load.load(mariadb.connect, mariadb.server, SOURCE, [dump], table="m")
+        mysql_load.load(mariadb.connect, mariadb.server, SOURCE, [dump], Load(SOURCE, table="m"))
     mariadb.run(f"DROP DATABASE {SOURCE}")
 
 
@@ -365,7 +365,7 @@ def test_rows_without_parents_are_restored_and_named(way: Way) -> None:
     assert comparison.differences(captured, way.dump(COPY)[0]) == []
     target = Target(SOURCE, "a key", captured, exists=True, in_place=True)
     with way.engine.target(target) as place:
-        again = way.engine.load(place.name, [dump], Load(SOURCE, in_place=True))
+        again = way.engine.load(place.name, [dump], Load(SOURCE))
     assert again.orphans == loaded.orphans
     assert comparison.differences(captured, way.dump(SOURCE)[0]) == []
 

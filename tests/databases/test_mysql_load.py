@@ -222,7 +222,7 @@ def test_dumps_that_others_have_made(
     mariadb: MariaDB, copy: str, everything: Source, options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mysql_load, "LARGE", 1)
-    load(mariadb, client_dump(mariadb, everything.name, *options), source=everything.name)
+    load(mariadb, client_dump(mariadb, everything.name, *options), load=Load(everything.name))
     tables = {table.name: table for table in take(mariadb, copy).dump.tables}
     assert tables == {table.name: table for table in everything.dump.tables}
 
@@ -535,7 +535,7 @@ def test_older_and_other_servers_are_told(dumped: str, client: str, server: str,
 
 
 def test_one_table_alone(mariadb: MariaDB, everything: Source, copy: str) -> None:
-    loaded = load(mariadb, everything.sql, table="a_child")
+    loaded = load(mariadb, everything.sql, load=Load("", "a_child"))
     assert (loaded.tables, loaded.rows) == (1, 12)
     left_out = "foreign key '{}' of table 'a_child' was left out: table 'z_parent' does not exist"
     assert loaded.warnings == tuple(left_out.format(name) for name in ("by_code", "pair", "round"))
@@ -547,7 +547,7 @@ def test_one_table_alone(mariadb: MariaDB, everything: Source, copy: str) -> Non
 
 
 def test_one_table_with_its_triggers(mariadb: MariaDB, everything: Source, copy: str) -> None:
-    load(mariadb, everything.sql, table="orders")
+    load(mariadb, everything.sql, load=Load("", "orders"))
     triggers = (
         "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = database() ORDER BY action_order"
     )
@@ -559,9 +559,9 @@ def test_a_table_that_the_dump_does_not_have(mariadb: MariaDB, everything: Sourc
     with pytest.raises(
         RestoreError, match=r"(?s)The dump has no table 'oders'; it has 100%s, .*, odd_counter and 13 more"
     ):
-        load(mariadb, everything.sql, table="oders")
+        load(mariadb, everything.sql, load=Load("", "oders"))
     with pytest.raises(RestoreError, match="'b_first' is a view, which has no rows of its own"):
-        load(mariadb, everything.sql, table="b_first")
+        load(mariadb, everything.sql, load=Load("", "b_first"))
     assert fetch(mariadb, "SHOW TABLES") == []
 
 

@@ -111,7 +111,7 @@ def bring_back(server: PostgreSQL, taken: tuple[Dump, bytes], **wishes: Any) -> 
     """Restore a dump; return what was missed, and what the replaced database had besides."""
     restoring = engine(server)
     with restoring.target(Target("lost", "a key", taken[0], in_place=True, **wishes)) as place:
-        restoring.load(place.name, [taken[1]], Load("lost", in_place=True))
+        restoring.load(place.name, [taken[1]], Load("lost"))
     return place.missed, place.replaced
 
 

@@ -53,7 +53,7 @@ def test_a_drill_fails_where_a_restore_in_place_would_and_both_say_what_to_grant
     rehearsed = drilled(restoring, dump, chunks)
     assert (rehearsed.tables, rehearsed.objects) == (dump.tables, dump.objects)
     with restoring.target(target) as place:
-        restoring.load(place.name, chunks, Load("managed", in_place=True))
+        restoring.load(place.name, chunks, Load("managed"))
     owner = "SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = 'managed'"
     assert server.run(
         f"{owner}; SELECT tableowner FROM pg_tables WHERE tablename = 't'; SELECT a FROM t", "managed"

@@ -49,7 +49,7 @@ def test_whatever_the_default_collation(
         before = fingerprint(connection, "words")
     for in_place, target in ((False, "copy"), (True, "words")):
         with engine.target(Target(target, "a key", captured, exists=in_place, in_place=in_place)) as place:
-            engine.load(place.name, chunks, Load("words", in_place=in_place))
+            engine.load(place.name, chunks, Load("words"))
             assert comparison.differences(captured, engine.read_back(place.name, ())) == []
     with subject.connect("words") as connection:
         assert fingerprint(connection, "words") == before

@@ -246,7 +246,7 @@ def restore(engine: Engine, dump: Dump, sql: list[bytes], told: list[str]) -> Fa
     """Restore a dump over its own schema, and compare it as Lifeboat does; what the load tells is added to `told`."""
     try:
         with engine.target(Target(SCHEMA, "a key", dump, exists=True, in_place=True)) as place:
-            loaded = engine.load(place.name, sql, Load(SCHEMA, in_place=True))
+            loaded = engine.load(place.name, sql, Load(SCHEMA))
             told += loaded.warnings
             restored = engine.read_back(place.name, ())
     except LifeboatError as error:

@@ -329,7 +329,7 @@ def restore_database(
         target = Target(step.schema, plan.key, captured, step.exists, step.in_place, extensions)
         with engine.target(target) as place:
             unchecked = captured.unchecked if captured else frozenset()
-            load = Load(step.database, step.table, step.in_place, sequential, unchecked)
+            load = Load(step.database, step.table, sequential, unchecked)
             dumped = stored_archive.sql_to_load(reader, step.entry, step.schema)
             loaded = _load(engine, target, place.name, dumped, load)
             warnings = list(loaded.warnings)

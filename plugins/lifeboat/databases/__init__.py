@@ -296,18 +296,19 @@ class Place:
 class Load:
     """The part of a dump to load, and its purpose.
 
-    :param source: the database that was dumped.
+    :param source: the database that was dumped; empty to believe the dump's first lines, if they say.
     :param table: only the rows of this table, and of those below it; all when empty.
-    :param in_place: the copy takes the place of the dumped database.
     :param sequential: by the stock client.
     :param unchecked: foreign keys, each behind its table, whose parents the dump does not hold.
     """
 
     source: str
     table: str = ""
-    in_place: bool = False
     sequential: bool = False
     unchecked: frozenset[str] = frozenset()
+
+
+WHOLE = Load("")  # all of a dump, of whatever database it says
 
 
 class Engine(Protocol):

@@ -132,20 +132,11 @@ class MySQL:
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
         account = self._accounts[place]
         with self._session(f"Restore of database {place!r}") as session:
-            source = session.stored(load.source)
-        if not load.sequential:
-            return mysql_load.load(
-                account.connect,
-                account.server,
-                place,
-                sql,
-                source=source,
-                table=load.table,
-                code=account.code,
-            )
-        if load.table:
+            load = replace(load, source=session.stored(load.source))
+        if load.sequential and load.table:
             raise SettingsError("The stock client restores whole databases only.", "Restore the table without it.")
-        return stock.load_sequentially(account.connect, account.server, place, sql, source=source, code=account.code)
+        run = stock.load_sequentially if load.sequential else mysql_load.load
+        return run(account.connect, account.server, place, sql, load, code=account.code)
 
     @contextlib.contextmanager
     def _filled_by(self, session: Session, schema: str, *, in_place: bool, production: bool) -> Iterator[Account]:

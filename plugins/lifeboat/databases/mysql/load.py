@@ -15,12 +15,12 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 from typing import Any
 
-from lifeboat.databases import Loaded, Server
+from lifeboat.databases import WHOLE, Load, Loaded, Server
 from lifeboat.databases.mysql import definitions
 from lifeboat.databases.mysql import foreign_keys as mysql_foreign_keys
 from lifeboat.databases.mysql.code import Code
@@ -64,14 +64,13 @@ COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a 
 class _Purpose:
     """The purpose of a load.
 
-    :param source: the schema that was dumped; empty where nobody knows.
+    :param load: its source is empty where nobody knows.
     :param of_mysql: the dump says that it is of a MySQL server.
     """
 
     schema: str
-    source: str
+    load: Load
     of_mysql: bool
-    one_table: bool
 
 
 def load(
@@ -79,17 +78,15 @@ def load(
     server: Server,
     schema: str,
     sql: Iterable[bytes],
+    load: Load = WHOLE,
     *,
-    source: str = "",
-    table: str = "",
     code: Code | None = None,
     connections: int = CONNECTIONS,
 ) -> Loaded:
     """Load a dump into an empty schema.
 
     :param connect: opens a DB-API connection to `server`.
-    :param source: the schema that was dumped; empty to believe the dump's first lines.
-    :param table: load this table only, with its triggers.
+    :param load: of one table, its triggers come, too.
     :param code: remembers whose the code is that the dump makes.
     :param connections: that insert; two more define and supervise.
     :raises RestoreError: nothing that was loaded counts then.
@@ -105,11 +102,10 @@ def load(
         code = code or Code()
         code.before()
         target = read_target(control)
-        reader = StatementReader(sql, target.longest, source)
+        reader = StatementReader(sql, target.longest, load.source)
         origin = reader.origin
-        of_mysql = bool(origin.server) and "MariaDB" not in origin.server
-        purpose = _Purpose(schema, source or origin.schema, of_mysql, bool(table))
-        statements = _checked(_chosen(reader, table), Compatibility(target, control).check)
+        purpose = _Purpose(schema, replace(load, source=load.source or origin.schema), origin.is_of_mysql)
+        statements = _checked(_chosen(reader, load.table), Compatibility(target, control).check)
         with (
             stopping((serial, *inserters), control) as stop,
             Workers(serial, inserters, stop) as workers,
@@ -397,12 +393,12 @@ class _Loading:
                     add_it = partial(self._add_key_beyond, table=table, key=key, provable=provable)
                     self._workers.submit(Job(add_it, lane="foreign keys"))
                     continue
-                done = "left out" if self._purpose.one_table else "not checked"
+                done = "left out" if self._purpose.load.table else "not checked"
                 if warning := mysql_foreign_keys.without_parent(key, self.tables, done=done):
                     self._warn(warning)
                 else:
                     provable.append(key)
-                if not warning or not self._purpose.one_table:
+                if not warning or not self._purpose.load.table:
                     kept.append(key)
             if kept:
                 sql = definitions.add_foreign_keys(table, kept)
@@ -440,7 +436,7 @@ class _Loading:
         if statement.kind == "schema collation":
             statement = definitions.of_schema(statement, self._purpose.schema)
         if statement.kind in definitions.CODE:
-            statement = definitions.within_schema(statement, self._purpose.source)
+            statement = definitions.within_schema(statement, self._purpose.load.source)
             if statement.kind != "view":  # there, what is left is an alias of that name
                 self._warn_of_references(statement)
             statement = self._code.as_made(statement)
@@ -453,7 +449,7 @@ class _Loading:
 
     def _warn_of_references(self, statement: Statement) -> None:
         """Tell what in a copy still means the original."""
-        if warning := reaches_back(statement, self._purpose.source, self._purpose.schema):
+        if warning := reaches_back(statement, self._purpose.load.source, self._purpose.schema):
             self._warn(warning)
 
 

@@ -145,6 +145,11 @@ class Origin:
     server: str = ""
     client: str = ""
 
+    @property
+    def is_of_mysql(self) -> bool:
+        """Whether the dump says that it is of a MySQL server."""
+        return bool(self.server) and "MariaDB" not in self.server
+
 
 def delimiter_beyond(sql: bytes) -> bytes:
     """Return a delimiter of stock clients that a definition does not hold; empty where it holds all of them."""

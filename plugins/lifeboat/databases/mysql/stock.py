@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from lifeboat.databases import Loaded, Server
+from lifeboat.databases import WHOLE, Load, Loaded, Server
 from lifeboat.databases.mysql import definitions, foreign_keys
 from lifeboat.databases.mysql.code import Code
 from lifeboat.databases.mysql.definitions import Table
@@ -55,14 +55,13 @@ def load_sequentially(
     server: Server,
     schema: str,
     sql: Iterable[bytes],
+    load: Load = WHOLE,
     *,
-    source: str = "",
     code: Code | None = None,
 ) -> Loaded:
     """Load a dump into an empty schema.
 
     :param connect: opens a DB-API connection to `server`, by which views are made that lack another one at first.
-    :param source: the schema that was dumped; empty to believe the dump's first lines.
     :param code: remembers whose the code is that the dump makes.
     :raises RestoreError: nothing that was loaded counts then.
     """
@@ -73,11 +72,10 @@ def load_sequentially(
         client, warnings = _client(is_mariadb=is_mariadb)
         with contextlib.closing(connect()) as another:
             settings = [*AS_READ, *allow(Session(another))]
-        reader = StatementReader(sql, LONGEST_PACKET, source)
-        of_mysql = bool(reader.origin.server) and "MariaDB" not in reader.origin.server
-        fed = _Fed(drop_defaults=of_mysql and not is_mariadb)
+        reader = StatementReader(sql, LONGEST_PACKET, load.source)
+        fed = _Fed(drop_defaults=reader.origin.is_of_mysql and not is_mariadb)
         warnings += differences(reader.origin, read_target(session))
-        adapt = partial(_adapted, schema=schema, source=source or reader.origin.schema, code=code, fed=fed)
+        adapt = partial(_adapted, schema=schema, source=load.source or reader.origin.schema, code=code, fed=fed)
         statements: Iterable[Statement] = map(adapt, reader)
         if not is_mariadb:
             statements = (definitions.as_mysql_sets(it) if it.kind == "setting" else it for it in statements)
