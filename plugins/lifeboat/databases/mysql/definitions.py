@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from lifeboat.databases.mysql.grammar import HEAD_TOKENS, MERGING, without_own_schema
 from lifeboat.databases.mysql.lexis import PLAIN, tokens
 from lifeboat.databases.mysql.statements import NAME, QUALIFIED, created, pattern, without_strings
+from lifeboat.databases.sql.dialect import MYSQL
 from lifeboat.databases.sql.quoting import backquoted_bytes, name_of
 from lifeboat.databases.sql.reader import Statement
 
 _NAMES = rf"(?: {NAME} (?: ,\s? {NAME} )* )"
-# What has no end ends with the text: looked for behind each of its letters again, it would take for ever.
-_MARK = re.compile(
-    rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|\"(?:[^\"\\]|\\.?)*+(?:\"|\Z)|`[^`]*+(?:`|\Z)|/\*.*?(?:\*/|\Z)|(?P<mark>[(),])",
-    re.DOTALL,
-)
+# What has no end ends with the text.
+_STRING, _DOUBLE = (quotes.to_end for quotes in MYSQL.texts)
+(_QUOTED,) = (quotes.to_end for quotes in MYSQL.names)
+_MARK = re.compile(rb"%b|%b|%b|/\*.*?(?:\*/|\Z)|(?P<mark>[(),])" % (_STRING, _DOUBLE, _QUOTED), re.DOTALL)
 _KEY = re.compile(rb"(?:([A-Z]+) )?KEY ")
 _PRIMARY_KEY = pattern(rf"PRIMARY\sKEY\s (?: USING\s\w+\s )? \( ({NAME})")
 _NAME = pattern(NAME)
@@ -40,28 +40,27 @@ _COLUMN = pattern(
         (?: \s? \( (?> [^'()]++ | '(?:[^'\\]|\\.)*+' )*+ \) )? (?: \s /\*M?!\d*+ \s COMPRESSED\b [^*]*+ \*/ )? )
     (?: \s CHARACTER\sSET \s (?P<charset> \w++ ) )? (?: \s COLLATE \s (?P<collation> \w++ ) )?"""
 )
-# What has no end ends with the text, as above.
-_STRING = r"'(?: [^'\\] | \\.? )*+ (?: ' | \Z )"
 _BRACKETS = re.compile(
-    rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|`[^`]*+(?:`|\Z)"
-    rb"|(?P<open>\bexists\(|\(not(?= exists\()|\()|(?P<close>\))(?P<said> is (?:true|false)\b)?",
+    rb"%b|%b" % (_STRING, _QUOTED)
+    + rb"|(?P<open>\bexists\(|\(not(?= exists\()|\()|(?P<close>\))(?P<said> is (?:true|false)\b)?",
     re.DOTALL,
 )
 # What MySQL adds to EXISTS, alone in a condition, once the view's definer is gone; the second turns the meaning round.
 _SAID_TWICE = {(b"exists(", b" is true"), (b"(not", b" is false")}
 _VIEW_NAME = re.compile(rb"`(?:[^`]|``)++`")
 _MARKS = r"/\*M?!\d*+ | \*/"  # of comments for some versions of the server
-_COUNTER = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++")
-_NULL_BY_DEFAULT = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sDEFAULT\sNULL\b")
-_UNION = re.compile(rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|\bUNION=\((?P<names>(?:`(?:[^`]|``)++`,?)++)\)", re.DOTALL)
+_KEPT = rf"(?P<kept> {_STRING.decode()} | {_QUOTED.decode()} )"
+_COUNTER = pattern(rf"{_KEPT} | \sAUTO_INCREMENT=\d++")
+_NULL_BY_DEFAULT = pattern(rf"{_KEPT} | \sDEFAULT\sNULL\b")
+_UNION = re.compile(_STRING + rb"|\bUNION=\((?P<names>(?:`(?:[^`]|``)++`,?)++)\)", re.DOTALL)
 _MEANINGLESS = pattern(
-    rf"""(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \sAUTO_INCREMENT=\d++ | (?P<version> /\*M?!\d++ )
+    rf"""{_KEPT} | \sAUTO_INCREMENT=\d++ | (?P<version> /\*M?!\d++ )
     | \s*+ /\*(?!M?!) .*? (?: \*/ | \Z )"""
 )
-_SPACES_AND_MARKS = pattern(rf"(?P<kept> {_STRING} | {NAME} ) | (?: \s | {_MARKS} )++")
-_MARKS_OF_VIEW = pattern(rf"(?P<kept> {_STRING} | `[^`]*+ (?: ` | \Z ) ) | \s*+ (?: {_MARKS} ) \s*+")
+_SPACES_AND_MARKS = pattern(rf"(?P<kept> {_STRING.decode()} | {NAME} ) | (?: \s | {_MARKS} )++")
+_MARKS_OF_VIEW = pattern(rf"{_KEPT} | \s*+ (?: {_MARKS} ) \s*+")
 _TABLE_COLLATION = re.compile(
-    rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)|`[^`]*+(?:`|\Z)|\bDEFAULT CHARSET=(?P<charset>\w++)(?: COLLATE=(?P<collation>\w++))?",
+    rb"%b|%b" % (_STRING, _QUOTED) + rb"|\bDEFAULT CHARSET=(?P<charset>\w++)(?: COLLATE=(?P<collation>\w++))?",
     re.DOTALL,
 )
 # The default collation of a character set is <name>_general_ci but for these. Servers that print a character set alone,
@@ -83,8 +82,7 @@ _OLD_MODE = re.compile(rb",NO_AUTO_CREATE_USER\b|\bNO_AUTO_CREATE_USER\b,?")
 _LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
 # Before a table or a sequence, a column with its table, or a function; not before a column of an alias.
 _OWN_IN_VIEW = (
-    rb"'(?:[^'\\]|\\.?)*+(?:'|\Z)"
-    rb"|(?P<before>(?:from|join) \(*+|(?:nextval|lastval|setval)\()?"
+    _STRING + rb"|(?P<before>(?:from|join) \(*+|(?:nextval|lastval|setval)\()?"
     rb"(?P<own>(?(before)%b|(?<!\.)%b(?=`(?:[^`]|``)++`[.(])))"
     rb"|`(?:[^`]|``)++`"
 )
@@ -97,7 +95,7 @@ _COMPUTED = re.compile(rb"\bGENERATED ALWAYS AS \(")
 _UNSIGNED = pattern(rf"{NAME} \s \w+ (?: \(\d+(?:,\d+)?\) )? \s unsigned\b")
 _PERIOD = re.compile(rb"\bGENERATED ALWAYS AS ROW (?:START|END)\b")
 _TEXT = re.compile(
-    rb"(?P<name>`[^`]*+`|\"[^\"]*+\")|'(?:[^'\\]|\\.?)*+(?:'|\Z)|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?(?:\*/|\Z)",
+    rb"(?P<name>`[^`]*+`|\"[^\"]*+\")|%b|--\s[^\n]*|\#[^\n]*|/\*(?!!|M!).*?(?:\*/|\Z)" % _STRING,
     re.DOTALL,
 )
 _MARIADB_ONLY = {

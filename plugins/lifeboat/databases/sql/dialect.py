@@ -45,6 +45,16 @@ class Quotes:
         end = b"(?!%b)" % opening if self.prefix else b""
         return b"%b(?:%b%b%b%b)++%b" % (self.prefix, opening, plain, escapes, closing, end)
 
+    @property
+    def to_end(self) -> bytes:
+        """An expression of the same, or of all that follows an opening mark whose closing one is missing.
+
+        Looked for behind each letter of a text that somebody made up, an end that is not there would take for ever.
+        """
+        closing = re.escape(self.closing or self.opening)
+        inside = rb"(?:[^%b\\]|\\.?)" % closing if self.escapes else b"[^%b]" % closing
+        return rb"%b%b*+(?:%b|\Z)" % (re.escape(self.opening), inside, closing)
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
