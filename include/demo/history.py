@@ -17,7 +17,7 @@ from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives, proof
 from lifeboat.catalog.archives import Archive, Kind
 from lifeboat.databases import Dump
-from lifeboat.databases.digest import DumpParser
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.decide import retention
 from lifeboat.files import selection as files
 from lifeboat.settings import config

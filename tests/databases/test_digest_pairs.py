@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 from lifeboat.databases import Server
-from lifeboat.databases.digest import DumpDigest, DumpParser
+from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import events as mysql_events
 from lifeboat.databases.mysql.definitions import with_collations_only
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.support.processes import secret_file
 

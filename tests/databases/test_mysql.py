@@ -24,8 +24,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat.airflow import connections
 from lifeboat.databases import Dump, Server
-from lifeboat.databases.digest import DumpParser
 from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.mysql.engine import MySQL as MySQLEngine
 from lifeboat.errors import DumpError, SettingsError
 from lifeboat.settings.config import Database

@@ -16,8 +16,8 @@ from lifeboat.actions import stored_archive, survey
 from lifeboat.archive import MANIFEST_NAME, database_of_entry
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import archives, proof
-from lifeboat.databases.digest import DumpParser
 from lifeboat.databases.mysql import definitions
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.mysql.statements import StatementReader, count_rows
 from lifeboat.databases.postgresql import digest
 from lifeboat.databases.sqlite import text as sqlite_text

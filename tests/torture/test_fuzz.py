@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lifeboat.archive.read import MANIFEST_BASE, ArchiveReader
-from lifeboat.databases.digest import DumpParser
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.mysql.statements import StatementReader, recognise
 from lifeboat.errors import ArchiveError, LifeboatError, SettingsError
 from lifeboat.settings import config

@@ -7,7 +7,8 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeboat.databases.digest import DumpDigest, DumpParser
+from lifeboat.databases.digest import DumpDigest
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.errors import DumpError
 
 Row = list[bytes]  # the literals of a row

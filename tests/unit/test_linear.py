@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from lifeboat.databases.digest import DumpParser
 from lifeboat.databases.mysql import definitions
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.mysql.statements import StatementReader, count_rows
 from lifeboat.databases.postgresql import digest
 from lifeboat.databases.sqlite import text

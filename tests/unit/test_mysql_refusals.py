@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from lifeboat import databases
-from lifeboat.databases.digest import DumpParser
 from lifeboat.databases.mysql import grammar, target
 from lifeboat.databases.mysql import limits as mysql_limits
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.mysql.dump import CONNECTION_HINTS
 from lifeboat.databases.mysql.limits import (
     CLIENT,

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeboat.databases.digest import DumpParser
 from lifeboat.databases.mysql import statements as mysql_statements
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.mysql.statements import Origin, StatementReader, count_rows, recognise
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError

@@ -13,8 +13,10 @@ from isal import isal_zlib
 from lifeboat.archive import CHUNK, GZIP_WINDOW, dump_entry_name, engine_of_entry
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import archives
-from lifeboat.databases import Dump, Extension, digest
-from lifeboat.databases.digest import DumpDigest, DumpParser
+from lifeboat.databases import Dump, Extension
+from lifeboat.databases.digest import DumpDigest
+from lifeboat.databases.mysql import digest as mysql_digest
+from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.postgresql import digest as postgresql_digest
 from lifeboat.databases.postgresql import extensions
 from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
@@ -29,7 +31,7 @@ log = logger(__name__)
 
 NOT_ENCRYPTED = "this archive is neither signed nor encrypted: anyone who could write to its destination could forge it"
 
-_RULES = {"mysql": digest.RULES, "postgresql": postgresql_digest.RULES}  # the versions of today, by engine
+_RULES = {"mysql": mysql_digest.RULES, "postgresql": postgresql_digest.RULES}  # the versions of today, by engine
 
 
 @contextlib.contextmanager

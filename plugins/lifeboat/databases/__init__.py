@@ -51,7 +51,7 @@ class Server:
 class TableDigest:
     """One table of a dump.
 
-    :param order: ``primary key`` or ``none``; says how `sha256` was made (see `lifeboat.databases.digest`).
+    :param order: ``primary key`` or ``none``; says how `sha256` was made (see `mysql.digest`).
     :param sha256: digest of the rows, in hex.
     :param definition_sha256: digest of CREATE TABLE, in hex.
     """

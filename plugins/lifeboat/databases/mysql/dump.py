@@ -22,10 +22,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from lifeboat.databases import UNPROTECTED, Dump, Dumpable, Limit, Server, limit_texts
-from lifeboat.databases.digest import RULES, DumpDigest, DumpParser
+from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.mysql import events as mysql_events
 from lifeboat.databases.mysql import limits as mysql_limits
 from lifeboat.databases.mysql import source as mysql_source
+from lifeboat.databases.mysql.digest import RULES, DumpParser
 from lifeboat.databases.mysql.limits import Choice, Line
 from lifeboat.databases.mysql.source import Source, Taker
 from lifeboat.databases.sql.quoting import unquoted

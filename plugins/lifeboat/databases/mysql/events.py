@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.databases.digest import TRAILER
+from lifeboat.databases.mysql.digest import TRAILER
 from lifeboat.databases.mysql.statements import delimiter_beyond
 from lifeboat.databases.sql.quoting import backquoted_bytes
 
