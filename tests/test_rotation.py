@@ -98,6 +98,9 @@ def test_a_promise_that_is_not_kept_is_a_finding() -> None:
     assert "promised 30.0 days; 20.0 MiB would do: raise read_back.megabytes_per_night" in text
     limits = Rotation(20 * MEGABYTE, 30 * DAY)
     (text,) = findings(kept, limits, {}).values()
+    unread = "degraded: 30 archives are unread for longer than the promised 30.0 days"
+    assert text == f"{unread}: backup_verify has read none so far, so start it, and unpause it"
+    (text,) = findings(kept, limits, {kept[0].key: LastRead(NOW - 9 * DAY, True)}).values()
     assert text == (
         f"degraded: 30 archives are unread for longer than the promised 30.0 days, first {kept[-1].key}:"
         " look at the last runs of backup_verify"

@@ -130,6 +130,8 @@ def _turns(
         longest = max(now - time for time in since.values())
         return "healthy", f"no archive is unread for longer than {age_text(longest)}, of {within} promised"
     unread = f"{plural(len(late), 'archive is', 'archives are')} unread for longer than the promised {within}"
+    if not found.readings:
+        return "degraded", f"{unread}: backup_verify has read none so far, so start it, and unpause it"
     if any(now - last.at < IN_PROGRESS for last in found.readings.values()):
         return "degraded", f"{unread}; their turn comes within {plural(taken, 'night')}"
     oldest = min(late, key=lambda archive: since[archive.key]).key
