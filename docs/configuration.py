@@ -1,4 +1,4 @@
-"""``make docs``: write CONFIGURATION.md and the JSON Schema of the settings file from the models of the settings."""
+"""``make docs``: write CONFIGURATION.md from the models of the settings, and JSON Schemas of all that is a file."""
 
 from __future__ import annotations
 
@@ -10,12 +10,20 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from lifeboat.catalog.manifest import Manifest, ManifestHead
+from lifeboat.catalog.marker import Marker
+from lifeboat.catalog.proof import Proof
+from lifeboat.catalog.readback import ReadBack
 from lifeboat.decide.retention import Policy
 from lifeboat.settings import config
+from lifeboat.support.stored import Stored
 from pydantic import BaseModel
 
 PAGE = Path(__file__).with_name("CONFIGURATION.md")
 SCHEMA = Path(__file__).parents[1] / "include" / "settings.schema.json"  # next to the file that names it
+SCHEMAS = Path(__file__).parent / "schemas"
+FORMATS: dict[str, type[Stored]] = {"manifest": Manifest, "marker": Marker, "proof": Proof, "readback": ReadBack}
+STORED = (ManifestHead, *FORMATS.values())
 HEAD = """# Configuration
 
 <!-- `make docs` writes this page from plugins/lifeboat/settings/config.py; a test compares them. -->
@@ -52,6 +60,7 @@ PLACES: dict[type[BaseModel], str] = {  # each model and its place in the file, 
     config.Metrics: "metrics",
 }
 NAMES = {"integer": "integer", "number": "number", "boolean": "boolean", "null": "null"}
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
 BOUNDS = (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"))
 
 
@@ -82,11 +91,16 @@ def documented(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
     """Return the description of a model and of each of its fields, inherited ones included, from the docstrings."""
     meanings: dict[str, str] = {}
     summary = ""
-    for one in reversed([parent for parent in model.__mro__ if issubclass(parent, BaseModel) and parent in PLACES]):
-        summary, *params = re.split(r"^:param ", inspect.getdoc(one) or "", flags=re.MULTILINE)
-        for name, _, text in (param.partition(":") for param in params):
-            meanings[name] = readable(text)
-    return readable(summary), meanings
+    for one in reversed([parent for parent in model.__mro__ if parent in PLACES or parent in STORED]):
+        summary, own = parsed(inspect.getdoc(one) or "")
+        meanings |= own
+    return summary, meanings
+
+
+def parsed(text: str) -> tuple[str, dict[str, str]]:
+    """Return the summary of a docstring, and what it says of each name."""
+    summary, *params = re.split(r"^:param ", text, flags=re.MULTILINE)
+    return readable(summary), {name: readable(text) for name, _, text in (param.partition(":") for param in params)}
 
 
 def readable(text: str) -> str:
@@ -143,8 +157,28 @@ def schema_text() -> str:
     definitions["Bucket"] = {"type": "string", "pattern": "^s3://[^@/]+@[^@/]{3,63}(/.*)?$"}  # written as one text
     for model in PLACES:
         describe(schema if model is config.Settings else definitions[model.__name__], model)
-    schema |= {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Settings of Lifeboat"}
+    schema |= {"$schema": DIALECT, "title": "Settings of Lifeboat"}
     return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def format_text(name: str) -> str:
+    """Return the JSON Schema of a stored file."""
+    model = FORMATS[name]
+    schema = model.model_json_schema()
+    for part in schema.get("$defs", {}).values():
+        explain(part, *parsed(part.get("description", "")))
+    explain(schema, *documented(model))
+    schema |= {"$schema": DIALECT, "title": f"{model.__name__} of Lifeboat"}
+    return json.dumps(schema, indent=2, sort_keys=True) + "\n"
+
+
+def explain(schema: dict[str, Any], summary: str, meanings: dict[str, str]) -> None:
+    """Put descriptions into the schema of one part of a stored file."""
+    schema["description"] = summary
+    for name, key in schema["properties"].items():
+        key.pop("title", None)
+        if name in meanings:
+            key["description"] = meanings[name]
 
 
 def describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -163,3 +197,5 @@ def describe(schema: dict[str, Any], model: type[BaseModel]) -> None:
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     SCHEMA.write_text(schema_text(), encoding="utf-8")
+    for stored in FORMATS:
+        (SCHEMAS / f"{stored}.schema.json").write_text(format_text(stored), encoding="utf-8")

@@ -23,13 +23,15 @@ import boto3
 import pytest
 from botocore.config import Config
 from hypothesis import settings
-from lifeboat.actions.backup import PackedArchive
+from lifeboat.actions.backup import PackedArchive, StagedArchive
 from lifeboat.airflow.site import site_of
 from lifeboat.errors import StorageError
 from lifeboat.settings.config import Settings
 from lifeboat.site import Site
 from lifeboat.staging import Staging
 from lifeboat.storage.disk import DiskDestination
+
+from tests.records import marker_of
 
 HOME = Path(tempfile.mkdtemp(prefix="lifeboat-tests-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
@@ -328,7 +330,8 @@ def stage(scratch: Staging, key: str, content: bytes) -> PackedArchive:
     packed = PackedArchive(key, len(content), hashlib.sha256(content).hexdigest())
     with scratch.archive.writing() as staged:
         staged.write(content)
-        staged.facts = {"key": key, "marker": {"archive": {"size": packed.size, "sha256": packed.sha256}}}
+        file = {"size": packed.size, "sha256": packed.sha256, "encrypted": True}
+        staged.facts = StagedArchive(key, marker_of(key, archive=file))
     return packed
 
 

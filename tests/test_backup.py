@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from lifeboat.actions import backup
+from lifeboat.actions.backup import StagedArchive
 from lifeboat.catalog import archives
 from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.errors import AlreadyStoredError, DumpError, StagingError
@@ -121,4 +122,4 @@ def test_a_repeated_packing_that_fails_leaves_nothing_that_counts(
     with pytest.raises(Exception, match="is not a gzip file"):
         backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
     with pytest.raises(StagingError, match="is not in staging"):
-        scratch.archive.facts()
+        scratch.archive.facts(StagedArchive)

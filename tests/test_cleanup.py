@@ -24,6 +24,7 @@ from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3
 from tests.conftest import ARCHIVE_PASSWORD, Configure, disk_destination
+from tests.records import signed_proof
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 APPS = ["Shop"]
@@ -54,9 +55,9 @@ def put(destination: Destination, *ages: float, application: str = "Shop", kind:
 
 def prove(destination: Destination, key: str) -> None:
     """Sign a proof of an archive."""
-    durations = {"verify": 1, "restore": 2}
-    facts = {"key": key, "result": "proven", "proven_at": NOW.isoformat(), "durations": durations}
-    proof.record(destination, proof.signed(facts, ARCHIVE_PASSWORD))
+    (archive,) = [stored for stored in destination.list() if stored.key == key]
+    facts = {"destination": destination.name, "archive": {"size": archive.size, "sha256": ""}}
+    proof.record(destination, signed_proof(key, ARCHIVE_PASSWORD, proven_at=NOW.isoformat(), **facts))
 
 
 def keys_at(destination: Destination) -> set[str]:

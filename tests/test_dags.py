@@ -163,7 +163,7 @@ def test_an_application_is_backed_up_with_its_files(
             assert reader.names() == [*names, "manifest.json"]
             manifest = reader.manifest()
         assert manifest is not None
-        assert (manifest["kind"], manifest["note"]) == ("application", "before the move")
+        assert (manifest.kind, manifest.note) == ("application", "before the move")
 
 
 def test_what_needs_the_files_runs_where_they_are(project: Configure, load_dag: LoadDag, tmp_path: Path) -> None:

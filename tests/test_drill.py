@@ -14,18 +14,21 @@ from typing import Any
 
 import pytest
 from lifeboat.actions import check, drill
+from lifeboat.actions.drill import Choice
 from lifeboat.airflow import connections
 from lifeboat.airflow.operators.fresh import RequireFreshBackup
 from lifeboat.airflow.site import load_site, site_of
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import Archive, Kind
+from lifeboat.catalog.proof import Proof
 from lifeboat.databases import names
 from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.decide import health
 from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, RestoreError, SettingsError, StorageError
 from lifeboat.files import trees
 from lifeboat.settings import config
+from lifeboat.support import signing
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, staging_directory
@@ -55,7 +58,8 @@ def key_of(path: Path) -> str:
 
 def rehearse(path: Path, destination: str = "disk") -> dict[str, Any]:
     (place,) = load_site().destinations("Shop", (destination,))
-    return drill.rehearse(load_site(), "Shop", place, key_of(path), BY, datetime.now(UTC))
+    made = drill.rehearse(load_site(), "Shop", place, key_of(path), BY, datetime.now(UTC))
+    return dict(json.loads(made.to_bytes()))
 
 
 def scratch_left(mariadb: MariaDB) -> list[str]:
@@ -123,7 +127,7 @@ def test_a_whole_archive_is_proven(rehearsed: Path, mariadb: MariaDB, destinatio
     assert made["destination"] == destination
     assert made["versions"]["servers"][0].startswith("10.")
     (place,) = load_site().destinations("Shop", (destination,))
-    assert proof.read(place, key_of(rehearsed), ARCHIVE_PASSWORD) == made
+    assert json.loads(proof.read(place, key_of(rehearsed), ARCHIVE_PASSWORD).to_bytes()) == made
     for name in ("users", "page_views", "invoice.txt", "no_negative"):
         assert name not in json.dumps(made)
     assert scratch_left(mariadb) == []
@@ -245,7 +249,7 @@ def test_after_a_new_password_the_old_archives_are_read_and_their_proofs_believe
     assert proven()
     time.sleep(1)  # drills are told apart by the second
     made = rehearse(rehearsed)
-    assert proof.is_authentic(made, "the new one")
+    assert signing.is_authentic(made, "the new one", Proof.purpose)
     assert len(made["trend"]) == 2, "what proofs of the old password told is carried on"
 
 
@@ -431,7 +435,7 @@ def test_an_archive_proves_nothing_of_another_application(
     settings = config.load()
     key = key_of(rehearsed)
     assert drill.choices(site_of(settings), "Blog", (), key, NOW) == []
-    assert drill.choices(site_of(settings), "Shop", ("disk",), key, NOW) == [("disk", key)]
+    assert drill.choices(site_of(settings), "Shop", ("disk",), key, NOW) == [Choice("disk", key)]
     (place,) = site_of(settings).destinations("Blog", ("disk",))
     with pytest.raises(ArchiveError, match="is not an archive of Blog"):
         drill.rehearse(site_of(settings), "Blog", place, key, BY, datetime.now(UTC))
@@ -453,7 +457,7 @@ def test_only_what_drills_made_is_removed(rehearsed: Path) -> None:
 def test_a_destination_that_is_down_stops_no_other(rehearsed: Path, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection(password="wrong"))
     found = drill.choices(load_site(), "Shop", (), "", datetime.now(UTC))
-    assert found == [("disk", key_of(rehearsed)), ("offsite", "")]
+    assert found == [Choice("disk", key_of(rehearsed)), Choice("offsite", "")]
     (place,) = load_site().destinations("Shop", ("offsite",))
     with pytest.raises(StorageError, match="could not be read, so nothing there was tested"):
         drill.rehearse(load_site(), "Shop", place, "", BY, datetime.now(UTC))

@@ -38,6 +38,7 @@ from lifeboat.support import unfinished as filling
 
 from include.demo.stand_ins import S3
 from tests.conftest import as_root
+from tests.records import manifest_facts
 from tests.trees import NAMES, PHP, as_nobody, facts, make
 
 PASSWORD = "pâss 'word'"
@@ -382,7 +383,7 @@ def forged(path: Path, entries: Forged, changes: dict[str, Any] | None = None) -
         if changes is not None:
             for name, facts_of in changes.items():
                 listed[name] = listed.get(name, {}) | facts_of
-            manifest = json.dumps({"entries": listed}).encode()
+            manifest = json.dumps(manifest_facts(listed)).encode()
             archive.add_pieces(MANIFEST_NAME, [manifest], size=len(manifest), modified=WHEN)
     return path
 
@@ -466,7 +467,7 @@ def test_a_manifest_that_does_not_fit_is_an_error(
 def test_an_entry_that_the_manifest_does_not_know_is_refused(target: Path, tmp_path: Path) -> None:
     with ArchiveWriter(tmp_path / "a.zip", None) as archive:
         archive.add(pack(EntryInfo("stowaway", FILE, WHEN_NS), b"x", None))
-        archive.add_pieces(MANIFEST_NAME, [b'{"entries": {}}'], size=99, modified=WHEN)
+        archive.add_pieces(MANIFEST_NAME, [json.dumps(manifest_facts({})).encode()], size=999, modified=WHEN)
     with pytest.raises(ArchiveError, match="holds 'stowaway', which its manifest does not list"):
         extracted(tmp_path / "a.zip", target, None)
 

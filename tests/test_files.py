@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import stat
@@ -20,7 +19,8 @@ from hypothesis import strategies as st
 from lifeboat.actions import backup
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.workers import SMALL
-from lifeboat.catalog import archives
+from lifeboat.catalog.manifest import CapturedFiles, Manifest
+from lifeboat.catalog.marker import ArchiveFile, marker_of
 from lifeboat.errors import FilesError, StagingError
 from lifeboat.files import pack
 from lifeboat.files.selection import LeftOut, Member, OpenFile, Selection, select, tree_size
@@ -62,8 +62,13 @@ class Captured:
             self.names = reader.names()
 
     @property
+    def files(self) -> CapturedFiles:
+        assert self.manifest.files
+        return self.manifest.files
+
+    @property
     def entries(self) -> dict[str, Any]:
-        return dict(self.manifest["entries"])
+        return dict(self.manifest.entries)
 
 
 Capture = Callable[..., Captured]
@@ -158,18 +163,18 @@ def test_links_out_of_the_root_are_told(
         (root / name).symlink_to(target)
     options: dict[str, Any] = {"exclude": ("excluded",), "own": (tmp_path / "disk",)}
     captured = capture(**options)
-    assert captured.manifest["files"]["links_out"] == ["beside", "public/storage", "storage"]
+    assert captured.files.links_out == ["beside", "public/storage", "storage"]
     named = "'beside', 'public/storage', 'storage'"
     said = f"3 links lead out of {root}, and what is there is not in the archive: {named}."
     assert said in caplog.text
-    (warning,) = captured.manifest["warnings"]
+    (warning,) = captured.manifest.warnings
     assert warning == f"files: {said} files.follow_links: true includes it; exclude links that need no backup"
-    public = archives.public_manifest(captured.manifest, entries=9, size=1, sha256="", encrypted=True)
-    assert public["totals"]["limits"] == 3
-    assert "storage" not in json.dumps(public)
+    public = marker_of(captured.manifest, entries=9, archive=ArchiveFile(size=1, sha256="", encrypted=True))
+    assert public.totals.limits == 3
+    assert "storage" not in public.to_bytes().decode()
     followed = capture(**options, follow_links=True)
     assert "public/storage/upload" in followed.entries  # once, by the first of the two links
-    assert followed.manifest["files"]["links_out"] == []
+    assert followed.files.links_out == []
 
 
 def test_meshed_links_end(root: Path) -> None:
@@ -217,7 +222,7 @@ def test_a_folder_that_becomes_a_link_leads_nowhere(
         return OpenFile(member)
 
     monkeypatch.setattr(pack, "OpenFile", open_file)
-    assert list(capture().manifest["files"]["problems"]) == ["dir/passwd"]
+    assert list(capture().files.problems) == ["dir/passwd"]
 
 
 def test_a_root_that_is_a_link_is_followed(root: Path, tmp_path: Path) -> None:
@@ -310,9 +315,9 @@ def test_what_the_manifest_says_is_in_the_archive(root: Path, capture: Capture) 
     assert captured.entries["a.php"]["mode"] == "0644"
     link = captured.entries["l"]
     assert (link["size"], link["type"], link["mode"], link["target"]) == (5, "link", "0777", "a.php")
-    files = captured.manifest["files"]
-    assert (files["count"], files["bytes"]) == (5, 16 * SMALL + 2 * len(PHP) + 5)
-    assert files["changed"] == files["missing"] == files["special"] == 0
+    files = captured.files
+    assert (files.count, files.bytes) == (5, 16 * SMALL + 2 * len(PHP) + 5)
+    assert files.changed == files.missing == files.special == 0
     assert captured.verified.entries == 6
 
 
@@ -330,7 +335,7 @@ def test_a_file_that_is_renamed_after_it_was_read_is_kept(
     """As logs are when they are rotated."""
     while_read(monkeypatch, busy, 1, lambda: busy.rename(busy.with_name("m.1")))
     captured = capture()
-    assert captured.manifest["files"]["problems"] == {}
+    assert captured.files.problems == {}
     assert "m" in captured.entries
 
 
@@ -341,8 +346,8 @@ def test_special_files_are_skipped_and_counted(root: Path, capture: Capture) -> 
         with contextlib.chdir(root):  # the path of a socket must be short
             server.bind("sock")
         captured = capture()
-    assert captured.manifest["files"]["skipped"] == {"FIFO": 1, "socket": 1}
-    assert captured.manifest["warnings"] == ["files: 2 skipped: sockets, FIFOs or devices"]
+    assert captured.files.skipped == {"FIFO": 1, "socket": 1}
+    assert captured.manifest.warnings == ("files: 2 skipped: sockets, FIFOs or devices",)
 
 
 @pytest.fixture(params=[1000, 3 * SMALL])
@@ -387,7 +392,7 @@ def test_a_file_that_changes_once_is_read_again(
 ) -> None:
     while_read(monkeypatch, busy, 1, lambda: CHANGES[change](busy))
     captured = capture()
-    assert captured.manifest["files"]["problems"] == {}
+    assert captured.files.problems == {}
     assert captured.entries["m"]["size"] == busy.stat().st_size
     assert "changed" not in captured.entries["m"]
     assert [name for name in captured.names if name != "manifest.json"] == ["a", "m", "z"]
@@ -409,11 +414,11 @@ def test_a_file_that_never_holds_still_is_kept_as_it_was_read(
 
     while_read(monkeypatch, busy, 99, disturb)
     captured = capture()
-    files = captured.manifest["files"]
-    assert (files["changed"], files["missing"]) == (1, 0)
+    files = captured.files
+    assert (files.changed, files.missing) == (1, 0)
     assert change in captured.entries["m"]["changed"]
-    assert change in files["problems"]["m"]
-    assert captured.manifest["warnings"] == ["files: 1 changed while being read"]
+    assert change in files.problems["m"]
+    assert captured.manifest.warnings == ("files: 1 changed while being read",)
     with pytest.raises(FilesError, match=r"'m' of .*app is changed: .*files.on_error: warn"):
         capture(whole=True)
 
@@ -446,9 +451,9 @@ def test_a_file_that_vanishes_is_missing(busy: Path, capture: Capture, monkeypat
 
     monkeypatch.setattr(pack, "OpenFile", open_file)
     captured = capture()
-    assert captured.manifest["files"]["problems"] == {"m": "missing: it vanished"}
+    assert captured.files.problems == {"m": "missing: it vanished"}
     assert list(captured.entries) == ["a", "z"]
-    assert captured.manifest["warnings"] == ["files: 1 missing from the archive"]
+    assert captured.manifest.warnings == ("files: 1 missing from the archive",)
 
 
 def test_a_disk_that_fails_midway_costs_one_file(busy: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -460,7 +465,7 @@ def test_a_disk_that_fails_midway_costs_one_file(busy: Path, capture: Capture, m
 
     monkeypatch.setattr(pack, "OpenFile", Failing)
     captured = capture()
-    assert captured.manifest["files"]["problems"] == {"m": "missing: Input/output error"}
+    assert captured.files.problems == {"m": "missing: Input/output error"}
     assert [name for name in captured.names if name != "manifest.json"] == ["a", "z"]
 
 
@@ -474,7 +479,7 @@ def test_an_unreadable_file_and_folder_are_missing(root: Path, tmp_path: Path, s
     scratch.create()
     selection = Selection(root, ("**",), ())
     as_nobody(lambda: backup.pack_archive(scratch, "Shop", "application", [], None, "", selection), tmp_path)
-    assert Captured(scratch, None).manifest["files"]["problems"] == {
+    assert Captured(scratch, None).files.problems == {
         "locked": "missing: cannot be listed: Permission denied",
         "secret": "missing: Permission denied",
     }
@@ -559,4 +564,4 @@ def test_the_manifest_is_json_that_any_reader_takes(root: Path, capture: Capture
     text = subprocess.run(
         ["7z", "x", "-so", f"-p{PASSWORD}", captured.path, "manifest.json"], check=True, capture_output=True
     ).stdout
-    assert json.loads(text) == captured.manifest
+    assert Manifest.from_bytes(text) == captured.manifest

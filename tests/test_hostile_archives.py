@@ -17,6 +17,7 @@ from lifeboat.settings import config
 from include.demo.stand_ins import S3, MailSink, MariaDB, SlackSink
 from tests.conftest import Configure
 from tests.forgery import archive_of, clear, entries_of, renamed
+from tests.records import manifest_facts, marker_facts
 from tests.test_dags import LoadDag, load_dag, run
 from tests.test_restore import back_up
 
@@ -29,7 +30,7 @@ DUMP = "db-dumps/mysql-shop.sql"
 def _in_the_clear(archive: bytes, key: str) -> bytes:
     captured = datetime.strptime(Path(key).stem, archives.TIME).replace(tzinfo=UTC).isoformat()
     entries = {DUMP: {"size": len(EVIL), "sha256": hashlib.sha256(EVIL).hexdigest()}}
-    facts = {"application": "Shop", "kind": "database", "captured_at": captured, "databases": [], "entries": entries}
+    facts = manifest_facts(entries, kind="database", captured_at=captured)
     return archive_of([clear(DUMP, EVIL), clear(MANIFEST_NAME, json.dumps(facts).encode())])
 
 
@@ -76,7 +77,8 @@ def test_a_hostile_archive_is_found_and_touches_nothing(
     key = archives.archive_key("Shop", "database", datetime.now(UTC) + timedelta(seconds=-90))
     forge, said = FORGERIES[forgery]
     content = forge((disk / genuine).read_bytes(), key)
-    facts = {"archive": {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "encrypted": True}}
+    file = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "encrypted": True}
+    facts = marker_facts(key, archive=file)
     for name, body in ((key, content), (f"{key}.json", json.dumps(facts).encode())):
         (disk / name).write_bytes(body)
         s3.client().put_object(Bucket=offsite, Key=f"lifeboat/{name}", Body=body)

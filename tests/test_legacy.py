@@ -18,6 +18,7 @@ from lifeboat.settings import config
 
 from tests.command import answer
 from tests.conftest import Configure
+from tests.records import marker_facts
 from tests.test_restore import legacy
 
 TODAY = datetime.now(UTC)
@@ -131,8 +132,8 @@ def test_a_deep_check_believes_no_marker(project: Configure, tmp_path: Path) -> 
     key = archives.archive_key("Shop", "database", TODAY)
     legacy(tmp_path / "disk" / key, DUMP | {"manifest.json": b'{"entries": {}}'}, encrypted=False)
     content = (tmp_path / "disk" / key).read_bytes()
-    marker = {"archive": {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "encrypted": True}}
-    (tmp_path / "disk" / f"{key}.json").write_text(json.dumps(marker))
+    file = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest(), "encrypted": True}
+    (tmp_path / "disk" / f"{key}.json").write_text(json.dumps(marker_facts(key, archive=file)))
     findings = answer("check", "--deep", status=1)["findings"]
     (read_back,) = [each for each in findings if each["check"] == "read back"]
     assert read_back["verdict"] == "unhealthy"

@@ -12,7 +12,7 @@ import pytest
 from lifeboat.actions import check, drill, survey
 from lifeboat.airflow import connections
 from lifeboat.airflow.site import site_of
-from lifeboat.catalog import archives as catalog
+from lifeboat.catalog import marker as markers
 from lifeboat.databases import Dump, Limit
 from lifeboat.databases.mysql.limits import FLOAT
 from lifeboat.decide import health
@@ -22,6 +22,7 @@ from lifeboat.ui import archives
 from include.demo.stand_ins import MariaDB
 from tests.command import lifeboat
 from tests.conftest import Configure
+from tests.records import marker_facts
 
 SECRET = "secret_table"
 TOLD = f"{FLOAT}: 1"
@@ -54,10 +55,10 @@ def test_limits_are_told_wherever_an_archive_is_looked_at(project: Configure, in
     assert TOLD in said.stdout
 
     (archive,) = survey.read(destination, site_of(settings)).archives
-    marker = catalog.read_marker(destination, archive.key)
+    marker = markers.read(destination, archive.key)
     assert marker is not None
-    assert marker["totals"]["limits"] == 1
-    assert SECRET not in json.dumps(marker)
+    assert marker.totals.limits == 1
+    assert SECRET not in marker.to_bytes().decode()
     assert ("Not restored exactly", "1") in archives.contents(marker).facts
 
     (finding,) = findings(settings)
@@ -68,8 +69,8 @@ def test_limits_are_told_wherever_an_archive_is_looked_at(project: Configure, in
     assert {finding.verdict for finding in findings(accepted)} == {"healthy"}
 
     made = drill.rehearse(site_of(settings), "Shop", destination, archive.key, "test", datetime.now(UTC))
-    assert f"not restored exactly: {TOLD}" in made["notes"]
-    assert SECRET not in json.dumps(made)
+    assert f"not restored exactly: {TOLD}" in made.notes
+    assert SECRET not in made.to_bytes().decode()
 
     said = lifeboat("restore", "database", "Shop", "--destination", "disk", "--into", "shop_copy")
     assert said.returncode == 0, said.stderr
@@ -82,8 +83,8 @@ def test_limits_are_told_wherever_an_archive_is_looked_at(project: Configure, in
         ({"limits": 3}, "degraded"),
         ({"limits": 0}, ""),
         ({}, ""),
-        ({"limits": "many"}, ""),
-        (None, ""),
+        ({"limits": "many"}, "unhealthy"),
+        (None, "unhealthy"),
     ],
 )
 def test_the_marker_of_the_newest_archive_is_asked(
@@ -95,8 +96,9 @@ def test_the_marker_of_the_newest_archive_is_asked(
     folder.mkdir(parents=True)
     for day, content in (("01", {"limits": 9}), ("02", totals)):
         (folder / f"2026-11-{day}-01-00-00.zip").write_bytes(b"x")
-        marker = {"archive": {"sha256": ""}, "totals": content}
-        (folder / f"2026-11-{day}-01-00-00.zip.json").write_text(json.dumps(marker))
+        facts = marker_facts(f"Shop/database/2026-11-{day}-01-00-00.zip")
+        facts["totals"] = facts["totals"] | content if isinstance(content, dict) else content
+        (folder / f"2026-11-{day}-01-00-00.zip.json").write_text(json.dumps(facts))
     found = findings(settings)
     assert [finding.verdict for finding in found] == ([verdict] if verdict else [])
 

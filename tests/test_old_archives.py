@@ -14,6 +14,7 @@ import pytest
 from lifeboat.actions import drill, restore, stored_archive
 from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives, proof
+from lifeboat.catalog import marker as markers
 from lifeboat.decide.restore_plan import RestoreRequest
 from lifeboat.storage.disk import DiskDestination
 
@@ -91,11 +92,13 @@ def key(application: str, place: DiskDestination, monkeypatch: pytest.MonkeyPatc
 
 @applications
 def test_an_old_archive_is_listed_and_verified(key: str, application: str, place: DiskDestination) -> None:
-    marker = archives.read_marker(place, key)
+    marker = markers.read(place, key)
     assert marker
     with stored_archive.opened(load_site(), place, application, key) as reader:
-        assert stored_archive.verify_as(reader, key, marker).sha256 == marker["archive"]["sha256"]
-        (captured,) = stored_archive.captured_databases(reader, reader.manifest() or {})
+        assert stored_archive.verify_as(reader, key, marker).sha256 == marker.archive.sha256
+        manifest = reader.manifest()
+        assert manifest
+        (captured,) = manifest.databases
         assert captured.digest_rules == 1
         held = stored_archive.comparable(reader, captured)
     assert (len(held.tables), held.rows, len(held.objects)) == HELD[application]
@@ -114,10 +117,10 @@ def test_an_old_archive_is_restored_as_captured(key: str, application: str, plac
 @applications
 def test_an_old_archive_is_proven(key: str, application: str, place: DiskDestination) -> None:
     made = drill.rehearse(load_site(), application, place, key, "a test", datetime.now(UTC))
-    assert tuple(made["compared"][name] for name in ("tables", "rows", "objects")) == HELD[application]
-    assert made["notes"] == []
+    assert (made.compared.tables, made.compared.rows, made.compared.objects) == HELD[application]
+    assert made.notes == ()
 
 
 def test_an_old_proof_is_believed(place: DiskDestination) -> None:
     (found,) = archives.read(place.list()).proofs
-    assert proof.read(place, found, PASSWORD)["result"] == "proven"
+    assert proof.read(place, found, PASSWORD).result == "proven"

@@ -15,6 +15,7 @@ from lifeboat.catalog import archives as catalog
 from lifeboat.settings import config
 
 from tests.conftest import Configure
+from tests.records import marker_facts
 
 TWO = {"databases": [{"name": name, "connection": "shop_db"} for name in ("shop", "blog")], "destinations": ["disk"]}
 
@@ -25,8 +26,9 @@ def publish(root: Path, hours: float, databases: Any) -> Path:
     path = root / catalog.archive_key("Shop", "database", time)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"x")
-    marker = {"archive": {"sha256": ""}, "totals": {"databases": databases}}
-    path.with_name(f"{path.name}.json").write_text(json.dumps(marker))
+    facts = marker_facts(path.relative_to(root).as_posix())
+    facts["totals"]["databases"] = databases
+    path.with_name(f"{path.name}.json").write_text(json.dumps(facts))
     return path
 
 

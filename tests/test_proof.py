@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lifeboat.catalog import proof
+from lifeboat.catalog.proof import Compared, Point, Proof
 from lifeboat.errors import ArchiveError
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
-from lifeboat.support.signing import SIGNATURE
+from lifeboat.support.signing import SIGNATURE, is_authentic
 
 from include.demo.stand_ins import S3
 from tests.conftest import disk_destination
+from tests.records import proof_facts, signed_proof
 
 KEY = "Shop/database/2026-11-23-01-00-00.zip"
-FACTS: dict[str, Any] = {"format": 1, "key": KEY, "result": "proven", "durations": {"restore": 12.5}, "by": "ünï"}
+FACTS = proof_facts(KEY)
 
 
 @pytest.fixture(params=["disk", "s3"])
@@ -29,60 +32,85 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Destination:
     return S3Destination("here", server.client(), "proofs", tmp_path.name)
 
 
+def signed(**changes: Any) -> bytes:
+    return signed_proof(KEY, "secret", **changes).to_bytes()
+
+
 def test_a_proof_is_authentic_only_with_the_password_and_unchanged() -> None:
-    made = proof.signed(FACTS, "secret")
-    again = json.loads(json.dumps(made))
-    assert proof.is_authentic(again, "secret")
-    assert not proof.is_authentic(again, "Secret")
-    assert not proof.is_authentic(again, None)
+    again = json.loads(signed())
+    assert is_authentic(again, "secret", Proof.purpose)
+    assert not is_authentic(again, "Secret", Proof.purpose)
+    assert not is_authentic(again, "secret", b"another purpose")
+    assert not is_authentic(again, None, Proof.purpose)
     for name in FACTS:
-        assert not proof.is_authentic(again | {name: "other"}, "secret")
-    assert not proof.is_authentic(again | {"more": 1}, "secret")
+        assert not is_authentic(again | {name: "other"}, "secret", Proof.purpose)
+    assert not is_authentic(again | {"more": 1}, "secret", Proof.purpose)
     for signature in (None, "", 1, "é"):
-        assert not proof.is_authentic(again | {SIGNATURE: signature}, "secret")
-    assert "secret" not in json.dumps(made)
+        assert not is_authentic(again | {SIGNATURE: signature}, "secret", Proof.purpose)
+    assert b"secret" not in signed()
 
 
 def test_without_a_password_nothing_is_authenticated() -> None:
-    assert proof.is_authentic(proof.signed(FACTS, None), None)
-    assert not proof.is_authentic(proof.signed(FACTS, None), "secret")
+    made = json.loads(signed_proof(KEY, None).to_bytes())
+    assert made[SIGNATURE] is None
+    assert is_authentic(made, None, Proof.purpose)
+    assert not is_authentic(made, "secret", Proof.purpose)
 
 
 def test_the_newest_proof_wins(destination: Destination) -> None:
-    proof.record(destination, proof.signed(FACTS, "secret"))
-    proof.record(destination, proof.signed(FACTS | {"by": "somebody else"}, "secret"))
-    assert proof.read(destination, KEY, "secret")["by"] == "somebody else"
+    proof.record(destination, signed_proof(KEY, "secret"))
+    proof.record(destination, signed_proof(KEY, "secret", by="somebody else"))
+    assert proof.read(destination, KEY, "secret").by == "somebody else"
     proof.withdraw(destination, KEY)
     assert destination.find(KEY + ".proof.json") is None
     proof.withdraw(destination, KEY)
 
 
+NONE = "is not the proof of that archive"
+UNSIGNED = "was not signed with the archive password"
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"{", "is not the proof of that archive"),
-        (b"[]", "is not the proof of that archive"),
-        (b"\xff", "is not the proof of that archive"),
-        (json.dumps(FACTS).encode(), "was not signed with the archive password"),
-        (json.dumps(proof.signed(FACTS, "other")).encode(), "was not signed with the archive password"),
-        (json.dumps(proof.signed(FACTS | {"key": "other"}, "secret")).encode(), "is not the proof of that archive"),
-        (json.dumps(proof.signed(FACTS | {"result": "failed"}, "secret")).encode(), "is not the proof of"),
+        pytest.param(b"{", NONE, id="half"),
+        pytest.param(b"[]", NONE, id="a-list"),
+        pytest.param(b"\xff", NONE, id="no-text"),
+        pytest.param(b"[" * 100_000, NONE, id="deep"),
+        pytest.param(json.dumps(FACTS).encode(), UNSIGNED, id="without-signature"),
+        pytest.param(signed_proof(KEY, "other").to_bytes(), UNSIGNED, id="another-password"),
+        pytest.param(signed_proof("A/database/x", "secret").to_bytes(), NONE, id="another-archive"),
+        pytest.param(signed().replace(b'"proven"', b'"failed"'), NONE, id="failed"),
+        pytest.param(signed().replace(b'"rows": 1', b'"rows": NaN'), NONE, id="nan"),
+        pytest.param(signed().replace(b'"rows": 1', b'"rows": ' + b"9" * 400), NONE, id="huge"),
+        pytest.param(signed().replace(b'"rows": 1', b'"rows": true'), NONE, id="no-number"),
     ],
 )
 def test_what_is_no_proof_is_told(tmp_path: Path, content: bytes, said: str) -> None:
     destination = disk_destination("here", tmp_path)
     destination.write(KEY + ".proof.json", content)
-    with pytest.raises(ArchiveError, match=said):
+    with pytest.raises(ArchiveError, match=said) as caught:
         proof.read(destination, KEY, "secret")
+    assert "pydantic" not in str(caught.value)
+
+
+def test_a_proof_of_a_later_version_is_believed(tmp_path: Path) -> None:
+    from lifeboat.support.signing import signed
+
+    later = FACTS | {"compared": FACTS["compared"] | {"more": 1}, "more": {"facts": [1]}}
+    destination = disk_destination("here", tmp_path)
+    destination.write(KEY + ".proof.json", json.dumps(signed(later, "secret", Proof.purpose)).encode())
+    assert proof.read(destination, KEY, "secret").compared == Compared.from_json(FACTS["compared"])
 
 
 def test_the_trend_keeps_what_it_knew() -> None:
-    points = [{"proven_at": f"2026-01-{day:02}", "key": KEY, "seconds": day} for day in range(1, 4)]
+    day, begin = timedelta(days=1), datetime(2026, 1, 1, tzinfo=UTC)
+    many = [Point(proven_at=begin + number * day, key=KEY, seconds=number) for number in range(200)]
+    points = many[:3]
     kept = proof.trend(points[:2], points[2])
-    assert kept == points
-    assert proof.trend(kept, points[1]) == points
-    many = [{"proven_at": f"{number:05}", "key": KEY, "seconds": 1} for number in range(200)]
-    assert len(proof.trend(many, points[0])) == proof.LONGEST_TREND
+    assert kept == tuple(points)
+    assert proof.trend(kept, points[1]) == tuple(points)
+    assert proof.trend(many, points[0]) == tuple(many[-proof.LONGEST_TREND :])
 
 
 @pytest.mark.parametrize(
@@ -93,4 +121,4 @@ def test_the_trend_keeps_what_it_knew() -> None:
     ],
 )
 def test_what_was_compared_is_told_in_numbers(compared: dict[str, int], told: str) -> None:
-    assert proof.compared_text(compared) == told
+    assert str(Compared(databases=1, bytes=1, **compared)) == told

@@ -23,6 +23,8 @@ from lifeboat.airflow.site import load_site, site_of
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import archives
 from lifeboat.catalog.archives import Kind
+from lifeboat.catalog.manifest import ManifestHead
+from lifeboat.catalog.marker import ArchiveFile, marker_of
 from lifeboat.databases.mysql import dump
 from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql.dump import UNFINISHED
@@ -362,14 +364,10 @@ def repack(path: Path, change: Any) -> None:
             archive.writestr(info, content)
         archive.writestr("manifest.json", json.dumps(manifest))
     marker = path.with_name(f"{path.name}.json")
-    truth = archives.public_manifest(
-        manifest,
-        entries=len(contents),
-        size=path.stat().st_size,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
-        encrypted=True,
-    )
-    marker.write_text(json.dumps(truth))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    packed = ArchiveFile(size=path.stat().st_size, sha256=sha256, encrypted=True)
+    truth = marker_of(ManifestHead.from_json(manifest), entries=len(contents), archive=packed)
+    marker.write_bytes(truth.to_bytes())
 
 
 def test_a_row_that_was_changed_in_the_archive_is_found(

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from lifeboat.actions import backup, check, cleanup, drill, verify
+from lifeboat.actions.drill import Choice
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import Archive, Catalog, LastRead
+from lifeboat.catalog.readback import ReadBack
 from lifeboat.cli import terminal
 from lifeboat.decide import rotation
 from lifeboat.decide.rotation import Rotation
@@ -30,6 +32,7 @@ from include.demo.stand_ins import S3
 from tests.command import answer, lifeboat
 from tests.conftest import ARCHIVE_PASSWORD, Configure, some_time_ago
 from tests.faulty_s3 import LASTING, Answer, Fault, FaultyS3, Forward, failing
+from tests.records import marker_of, signed_proof
 from tests.trees import as_nobody
 from tests.unit.test_nights import SETTINGS
 
@@ -151,7 +154,7 @@ def test_a_night_at_every_destination(project: Configure, shop: str) -> None:
         path = f"{keys[0]}.read.json"
         facts = json.loads(destination.open(path).read())
         assert (facts["key"], facts["destination"], facts["result"]) == (keys[0], destination.name, "whole")
-        assert signing.is_authentic(facts, ARCHIVE_PASSWORD, verify.PURPOSE)
+        assert signing.is_authentic(facts, ARCHIVE_PASSWORD, ReadBack.purpose)
         destination.delete(path)
         destination.write(path, json.dumps(facts | {"read_at": later.isoformat()}).encode())  # by nobody who knows it
         read = verify.read_night(site_of(settings), destination, ["Shop"], later, datetime.now(UTC) + 50 * DAY).read
@@ -166,7 +169,7 @@ def test_a_damaged_archive_is_named_until_it_is_whole_again(project: Configure, 
     (disk, _) = places(settings)
     path = tmp_path / "disk" / bad
     content = path.read_bytes()
-    proof.record(disk, {"key": bad})
+    proof.record(disk, signed_proof(bad, ARCHIVE_PASSWORD))
     path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     night = verify.read_night(site_of(settings), disk, ["Shop"], later, later)
     assert night.read == [good]
@@ -257,7 +260,7 @@ def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, plac
     newest, whole, older, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in ages)
     for key in (newest, whole, older, oldest):
         destination.write(key, b"archive")
-        destination.write(f"{key}.json", b'{"archive": {"sha256": "0"}}')
+        destination.write(f"{key}.json", marker_of(key).to_bytes())
     for variant in variants:
         for suffix in (".json", ".proof.json", ".read.json", ".damaged.json"):
             destination.delete(newest + suffix)
@@ -267,7 +270,7 @@ def test_unreadable_files_beside_an_archive_end_nothing(project: Configure, plac
         assert named == {"database limits", "database proof", "damaged"}, variant
     evaluation = cleanup.evaluate(destination, site_of(settings), ["Shop"], now)
     assert list(evaluation.order.archives) == [oldest, older]
-    assert (place, newest) in drill.choices(site_of(settings), "Shop", (place,), "", now)
+    assert Choice(place, newest) in drill.choices(site_of(settings), "Shop", (place,), "", now)
     later = now + 91 * DAY
     failed = verify.read_night(site_of(settings), destination, ["Shop"], later, later).failed
     assert set(failed) == {newest, whole, older, oldest}  # none is an archive, and each is named
@@ -291,7 +294,7 @@ def what_goes_on(settings: Settings, place: str, newest: str, oldest: str) -> No
     assert read_destination(place, settings).found
     order = cleanup.evaluate(destination, site_of(settings), ["Shop"], now).order
     assert list(order.archives) == [oldest]
-    assert (place, newest) in drill.choices(site_of(settings), "Shop", (place,), "", now)
+    assert Choice(place, newest) in drill.choices(site_of(settings), "Shop", (place,), "", now)
     later = now + 91 * DAY
     assert {newest, oldest} <= set(verify.read_night(site_of(settings), destination, ["Shop"], later, later).failed)
     assert cleanup.clean(destination, site_of(settings), ["Shop"], now, order).deleted == [oldest]
@@ -304,7 +307,7 @@ def kept_two(settings: Settings, place: str) -> tuple[str, str]:
     newest, whole, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in (0.1, 0.2, 3001))
     beside = [newest + suffix for suffix in BESIDE]
     for name in (newest, whole, oldest, *beside, f"{whole}.json", f"{oldest}.json"):
-        destination.write(name, b'{"archive": {"sha256": "0"}}')
+        destination.write(name, marker_of(newest).to_bytes())
     return newest, oldest
 
 
@@ -342,7 +345,7 @@ def stored_beside_a_large_one(settings: Settings, place: str) -> tuple[str, str]
     verify.verify(site_of(settings), destination, "Shop", whole)  # loads what another user may not reach
     large = catalog.archive_key("Shop", "database", datetime.now(UTC) - 300 * DAY)
     destination.write(large, b"x" * 2 * MEGABYTE)
-    destination.write(f"{large}.json", b'{"archive": {"sha256": "0"}}')
+    destination.write(f"{large}.json", marker_of(large).to_bytes())
     destination.write(f"{large}.proof.json", b"{}")
     return whole, large
 
@@ -433,7 +436,7 @@ def test_a_directory_in_the_place_of_a_file_ends_nothing_either(
     newest, oldest = (catalog.archive_key("Shop", "database", now - age * DAY) for age in (0.1, 3001))
     for key in (newest, oldest):
         for each in ("", *{".json", suffix}):
-            disk.write(key + each, b'{"archive": {"sha256": "0"}}')
+            disk.write(key + each, marker_of(key).to_bytes())
     path = tmp_path / "disk" / (newest + suffix)
     later = now + 91 * DAY
     path.unlink()

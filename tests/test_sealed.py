@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,33 +13,18 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from lifeboat.airflow import connections
 from lifeboat.airflow.operators import restore, sealed
-from lifeboat.airflow.operators.sealed import seal, unseal
+from lifeboat.airflow.operators.sealed import Sealed, seal, unseal
 from lifeboat.airflow.site import load_site, site_of
+from lifeboat.decide.restore_plan import DatabaseStep, RestorePlan
 from lifeboat.errors import SettingsError, UntrustedError
 from lifeboat.settings import config
 from lifeboat.support import signing
 
 from tests.conftest import ARCHIVE_PASSWORD, Configure
 
-PLAN = {
-    "application": "Shop",
-    "destination": "disk",
-    "key": "Shop/database/2026-11-23-01-00-00.zip",
-    "size": 1,
-    "sha256": "00",
-    "captured_at": "2026-11-23T01:00:00+00:00",
-    "databases": [
-        {
-            "database": "shop",
-            "entry": "db-dumps/mysql-shop.sql",
-            "schema": "shop_copy",
-            "in_place": False,
-            "exists": False,
-            "table": "",
-        }
-    ],
-    "files": None,
-}
+KEY = "Shop/database/2026-11-23-01-00-00.zip"
+STEP = DatabaseStep("shop", "db-dumps/mysql-shop.sql", "shop_copy")
+PLAN = RestorePlan("Shop", "disk", KEY, 1, "00", "2026-11-23T01:00:00+00:00", (STEP,))
 
 BEGAN = datetime(2026, 11, 29, 1, tzinfo=UTC)
 
@@ -76,7 +61,7 @@ def context_of(run: Run | None = None, ti: Task | None = None, **params: Any) ->
     return {"dag_run": run or Run(), "ti": ti or Task(), "params": params}
 
 
-def altered(document: dict[str, Any]) -> dict[str, Any]:
+def altered(document: Any) -> Any:
     return {**document, "facts": {**document["facts"], "size": 3}}
 
 
@@ -111,9 +96,9 @@ def signed_as_a_proof(document: dict[str, Any]) -> dict[str, Any]:
 def test_what_no_step_sealed_is_refused(project: Configure, forge: Callable[[Any], Any], told: str) -> None:
     project()
     document = seal(context_of(), load_site(), "plan", PLAN)
-    assert unseal(context_of(), load_site(), "plan", json.loads(json.dumps(document))) == PLAN
+    assert unseal(context_of(), load_site(), "plan", json.loads(json.dumps(document)), RestorePlan) == PLAN
     with pytest.raises(UntrustedError, match=told):
-        unseal(context_of(), load_site(), "plan", forge(document))
+        unseal(context_of(), load_site(), "plan", forge(document), RestorePlan)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +114,7 @@ def test_what_was_sealed_elsewhere_is_refused(project: Configure, run: Run, what
     project()
     document = seal(context_of(), load_site(), "plan", PLAN)
     with pytest.raises(UntrustedError, match=f"The {what} was signed for another run or step"):
-        unseal(context_of(run), load_site(), what, document)
+        unseal(context_of(run), load_site(), what, document, RestorePlan)
 
 
 def test_a_plan_is_good_for_a_day(project: Configure) -> None:
@@ -137,9 +122,9 @@ def test_a_plan_is_good_for_a_day(project: Configure) -> None:
     document = seal(context_of(), load_site(), "plan", PLAN)
     site = load_site()
     later = replace(site, clock=lambda: site.now() + timedelta(hours=25))
-    assert unseal(context_of(), later, "plan", document) == PLAN
+    assert unseal(context_of(), later, "plan", document, RestorePlan) == PLAN
     with pytest.raises(UntrustedError, match="The plan is more than 24 hours old"):
-        unseal(context_of(), later, "plan", document, restore.LONGEST_PLAN)
+        unseal(context_of(), later, "plan", document, RestorePlan, restore.LONGEST_PLAN)
 
 
 def test_the_secret_is_the_archive_password_or_one_of_airflows(
@@ -168,7 +153,7 @@ def test_a_receipt_is_of_one_plan_and_one_task(project: Configure) -> None:
     settings = config.load()
     ti = Task(task_id="verify")
     first, second = (
-        seal(context_of(), site_of(settings), restore.RESTORE_PLAN, PLAN | {"size": size}) for size in (1, 2)
+        seal(context_of(), site_of(settings), restore.RESTORE_PLAN, replace(PLAN, size=size)) for size in (1, 2)
     )
     restore.leave_receipt(context_of(ti=ti), site_of(settings), first)
     restore.require_receipts(context_of(ti=ti), site_of(settings), first, "verify")
@@ -203,7 +188,7 @@ def test_a_task_restores_the_database_of_the_plan_that_has_its_index(
         ti.task_id = task
         restore.leave_receipt(context_of(ti=ti), site_of(settings), plan)
     ti.task_id, ti.map_index = "restore", 0
-    database = {**cast(Any, PLAN)["databases"][0], **forged}
+    database = asdict(STEP) | forged
     operator = restore.RestoreDatabaseOperator(task_id="restore", plan=plan, database=database)
     with pytest.raises(UntrustedError, match=r"The database that restore\[0\] was given is not the one of the plan"):
         operator.step(context_of(ti=ti))
@@ -219,8 +204,8 @@ class Approval:
         restore.leave_receipt(self.context, load_site(), self.plan)
         self.ti.task_id = "approve"
 
-    def sealed(self, facts: dict[str, Any]) -> dict[str, Any]:
-        return seal(self.context, load_site(), restore.RESTORE_PLAN, facts)
+    def sealed(self, plan: RestorePlan) -> Sealed:
+        return seal(self.context, load_site(), restore.RESTORE_PLAN, plan)
 
     def ask(self, monkeypatch: pytest.MonkeyPatch) -> str:
         """Ask, and return what is shown."""
@@ -292,7 +277,7 @@ def test_only_what_was_shown_is_approved(project: Configure, monkeypatch: pytest
     project()
     approval = Approval()
     approval.ask(monkeypatch)
-    approval.plan = approval.sealed(PLAN | {"size": 2})  # signed as well, by a `select` that was cleared meanwhile
+    approval.plan = approval.sealed(replace(PLAN, size=2))  # signed as well, by a `select` that was cleared meanwhile
     with pytest.raises(AirflowFailException, match="The plan is not the one that was shown for approval"):
         approval.answer("grace")
     approval.ti.id = "second try"
@@ -301,7 +286,7 @@ def test_only_what_was_shown_is_approved(project: Configure, monkeypatch: pytest
     approval.ti.xcoms.pop(("verify", restore.RECEIPT, -1))
     with pytest.raises(AirflowFailException, match="There is no receipt of verify"):
         approval.ask(monkeypatch)
-    approval.plan = altered(approval.plan)
+    approval.plan = altered(cast(Any, approval.plan))
     with pytest.raises(AirflowFailException, match="The restore plan was not signed"):
         approval.ask(monkeypatch)
     assert not approval.is_approved()

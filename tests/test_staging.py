@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from lifeboat import staging
 from lifeboat.actions import backup
+from lifeboat.actions.backup import PackedArchive
 from lifeboat.airflow import connections
 from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives
+from lifeboat.databases import Dump
 from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.errors import StagingError
 from lifeboat.settings import config
@@ -117,18 +119,18 @@ def test_a_killed_dump_leaves_no_facts_and_the_next_try_succeeds(
     victim.kill()
     victim.communicate()
     with pytest.raises(StagingError, match="an earlier step did not finish"):
-        scratch.dump("shop").facts()
+        scratch.dump("shop").facts(Dump)
     shop_db = Database(name=shop, connection="shop_db")
     backup.dump_database(scratch, shop_db, MySQL(mariadb.server, mariadb.connect))
     assert client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
-    assert scratch.dump("shop").facts()["database"] == "shop"
+    assert scratch.dump("shop").facts(Dump).database == "shop"
 
 
 def test_what_dead_runs_left_in_a_bucket_is_swept(area: StagingBucket, s3: S3) -> None:
     for run in ("dead/one", "alive"):
         with area.of("backup", run, "Shop é").archive.writing() as staged:
             staged.write(b"x")
-            staged.facts = {}
+            staged.facts = PackedArchive("", 0, "")
     killed = f"{area}backup/killed/Shop/archive.zip".removeprefix("s3://backups/")
     s3.client().create_multipart_upload(Bucket="backups", Key=killed)
     assert sorted(staging.sweep(area, "backup", lambda run: run != "alive")) == ["dead/one", "killed"]
@@ -141,13 +143,13 @@ def test_what_a_block_did_not_finish_is_not_staged(area: StagingBucket) -> None:
     staged = area.of("backup", "run", "Shop").archive
     with staged.writing() as file:
         file.write(b"x")
-        file.facts = {"key": "a"}
-    assert staged.facts() == {"key": "a"}
+        file.facts = PackedArchive("a", 1, "")
+    assert staged.facts(PackedArchive) == PackedArchive("a", 1, "")
     with pytest.raises(KeyboardInterrupt), staged.writing() as file:
-        file.facts = {"key": "b"}
+        file.facts = PackedArchive("b", 1, "")
         raise KeyboardInterrupt
     with pytest.raises(StagingError, match=r"archive.zip in staging \(s3://backups/.* is not in staging: an earlier"):
-        staged.facts()
+        staged.facts(PackedArchive)
 
 
 def test_a_directory_that_another_worker_opened_is_missed_before_the_work_begins(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from lifeboat.actions import survey
 from lifeboat.airflow.site import site_of
-from lifeboat.catalog import archives, proof
+from lifeboat.catalog import archives
 from lifeboat.databases.sqlite import engine
 from lifeboat.decide import health
 from lifeboat.errors import LifeboatError
@@ -23,9 +23,9 @@ from lifeboat.ui.readings import Reading
 
 from tests.command import answer
 from tests.conftest import ARCHIVE_PASSWORD, Configure, disk_destination
+from tests.records import proof_facts, signed_proof
 
 NOW = datetime.now(UTC).replace(microsecond=0)
-FACTS = {"format": 1, "result": "proven", "durations": {"verify": 1, "restore": 2}, "archive": {"size": 1}}
 
 
 def put(root: Path, age: float, content: bytes | None) -> str:
@@ -34,13 +34,14 @@ def put(root: Path, age: float, content: bytes | None) -> str:
     key = archives.archive_key("Shop", "database", NOW - timedelta(hours=age))
     disk.write(key, b"x")
     disk.write(f"{key}.json", b"{}")
-    facts = FACTS | {"key": key, "destination": "disk", "proven_at": NOW.isoformat()}
-    made = json.dumps(proof.signed(facts, ARCHIVE_PASSWORD)).encode()
-    disk.write(f"{key}.proof.json", made if content is None else content)
+    made = signed_proof(key, ARCHIVE_PASSWORD, proven_at=NOW.isoformat())
+    disk.write(f"{key}.proof.json", made.to_bytes() if content is None else content)
     return key
 
 
-@pytest.mark.parametrize("garbage", [b"", b"{}", b"garbage", b"[" * 100_000, json.dumps(FACTS).encode()])
+@pytest.mark.parametrize(
+    "garbage", [b"", b"{}", b"garbage", b"[" * 100_000, json.dumps(proof_facts("Shop/database/x")).encode()]
+)
 @pytest.mark.parametrize("authentic", [True, False], ids=["beside an authentic one", "alone"])
 def test_garbage_is_not_called_proven(project: Configure, tmp_path: Path, garbage: bytes, authentic: bool) -> None:
     project(destinations={"disk": {"type": "disk", "path": str(tmp_path / "disk")}})

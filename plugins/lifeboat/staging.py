@@ -15,24 +15,28 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Protocol, Self, TypeVar
 from urllib.parse import quote, unquote
 
 from lifeboat.errors import StagingError, StorageError
 from lifeboat.storage.bucket import Bucket, Object
 from lifeboat.storage.upload import Upload, put
 from lifeboat.support.directories import NOT_A_DIRECTORY
+from lifeboat.support.formats import Format
 from lifeboat.support.streams import FileOutput, Output, Source
 
 FACTS = ".json"
+
+F = TypeVar("F", bound=Format)
 
 
 class Writing(Output, Protocol):
     """A file that is being staged."""
 
-    facts: dict[str, Any] | None
+    facts: Format | None
     """Facts to write next to it once it is complete; set before the block ends."""
 
 
@@ -45,10 +49,10 @@ class Staged(Protocol):
         :raises StagingError: there is no space, or no right to write there.
         """
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, kind: type[F]) -> F:
         """Return what was written next to it.
 
-        :raises StagingError: the file was never finished, or is gone.
+        :raises StagingError: the file was never finished, or is gone, or the facts are of another format.
         """
 
     def source(self) -> Source:
@@ -204,15 +208,14 @@ class StagedFile:
                 yield writing
             if writing.facts is not None:
                 partial = self._facts.with_suffix(".partial")
-                partial.write_text(json.dumps(writing.facts), encoding="utf-8")
+                partial.write_text(json.dumps(writing.facts.to_json()), encoding="utf-8")
                 partial.rename(self._facts)
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self, kind: type[F]) -> F:
         try:
-            facts: dict[str, Any] = json.loads(self._facts.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
+            return kind.from_json(json.loads(self._facts.read_bytes()))
+        except (FileNotFoundError, ValueError) as error:
             raise self._missing(self.path) from error
-        return facts
 
     def source(self) -> Path:
         return self.path
@@ -221,7 +224,7 @@ class StagedFile:
 class _FileWriting(FileOutput):
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
-        self.facts: dict[str, Any] | None = None
+        self.facts: Format | None = None
 
 
 class StagingBucket(Staging):
@@ -285,27 +288,42 @@ class StagedObject:
                 yield upload
                 upload.complete()
             if upload.facts is not None:
-                beside = {"facts": upload.facts, "composite": upload.composite}
-                put(self._bucket, self._key + FACTS, json.dumps(beside).encode(), only_new=False)
+                beside = _Beside(upload.facts.to_json(), upload.composite)
+                put(self._bucket, self._key + FACTS, json.dumps(beside.to_json()).encode(), only_new=False)
 
-    def facts(self) -> dict[str, Any]:
-        facts: dict[str, Any] = self._beside()["facts"]
-        return facts
+    def facts(self, kind: type[F]) -> F:
+        beside = self._beside()
+        with self._readable():
+            return kind.from_json(beside.facts)
 
     def source(self) -> Object:
-        return Object(self._bucket, self._key, self._beside()["composite"])
+        return Object(self._bucket, self._key, self._beside().composite)
 
-    def _beside(self) -> dict[str, Any]:
-        with _translated_storage():
+    def _beside(self) -> _Beside:
+        with _translated_storage(), self._readable():
             if self._bucket.find(self._key + FACTS) is None:
-                raise self._missing(f"{self._key} in {self._bucket}")
+                raise ValueError("there are no facts")
             with self._bucket.open(self._key + FACTS) as file:
-                beside: dict[str, Any] = json.loads(file.read())
-        return beside
+                return _Beside.from_json(json.loads(file.read()))
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            raise self._missing(f"{self._key} in {self._bucket}") from error
+
+
+@dataclass(frozen=True)
+class _Beside(Format):
+    """The text next to a staged object."""
+
+    facts: Any
+    composite: str
 
 
 class _ObjectWriting(Upload):
-    facts: dict[str, Any] | None = None
+    facts: Format | None = None
 
 
 @contextlib.contextmanager

@@ -18,13 +18,16 @@ from lifeboat.archive import MANIFEST_NAME, directory, signature
 from lifeboat.archive.encryption import Encrypter
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.write import ArchiveWriter
-from lifeboat.catalog import proof
+from lifeboat.catalog.manifest import Manifest
+from lifeboat.catalog.proof import Proof
 from lifeboat.errors import ArchiveError
 from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
+from lifeboat.support import signing
 from lifeboat.support.signing import SIGNATURE
 
 from tests.forgery import Stored, archive_of, clear, entries_of, names_of, renamed
+from tests.records import manifest_facts
 
 PASSWORD = "pâss 'word\" \\ 🦊"
 CAPTURED = "2026-11-28T01:00:00+00:00"
@@ -45,8 +48,7 @@ def promise(contents: dict[str, bytes], **changes: Any) -> bytes:
         }
         for name, content in contents.items()
     }
-    facts = {"format": 1, "application": "Shop", "kind": "application", "databases": [], "warnings": []}
-    return json.dumps(facts | {"entries": entries} | changes).encode()
+    return json.dumps(manifest_facts(entries, **changes)).encode()
 
 
 class Archives:
@@ -101,13 +103,14 @@ def test_a_manifest_is_signed_and_any_tool_opens_it(archives: Archives, tmp_path
     key, content = archives.make()
     manifest = read(content, key).manifest()
     assert manifest is not None
-    assert len(manifest[SIGNATURE]) == 64
-    assert list(manifest)[-1] == SIGNATURE
     read(content, key).verify()
     (tmp_path / "a.zip").write_bytes(content)
     command = ["7z", "x", f"-p{PASSWORD}", f"-o{tmp_path / 'out'}", str(tmp_path / "a.zip")]
     subprocess.run(command, check=True, capture_output=True)
-    assert json.loads((tmp_path / "out" / MANIFEST_NAME).read_text()) == manifest
+    facts = json.loads((tmp_path / "out" / MANIFEST_NAME).read_text())
+    assert list(facts)[-1] == SIGNATURE
+    assert len(facts[SIGNATURE]) == 64
+    assert Manifest.from_json(facts) == manifest
 
 
 def test_without_a_password_nothing_is_signed(archives: Archives) -> None:
@@ -203,7 +206,7 @@ FORGERIES: dict[str, tuple[Forge, str]] = {
     "a manifest twice": (_second_manifest, "its manifest is another entry|holds two entries with the same name"),
     "a file as the manifest": (_without_manifest, "its manifest is another entry"),
     "a manifest in the clear": (_manifest_in_the_clear, "'manifest.json' is not encrypted"),
-    "an empty manifest": (_empty_manifest, "its manifest is not JSON"),
+    "an empty manifest": (_empty_manifest, "its manifest does not describe an archive"),
     "another archive": (_of_another, "holds the manifest of another archive"),
     "the manifest of another": (
         _manifest_of_another,
@@ -296,7 +299,7 @@ def test_salts_are_marked_and_differ() -> None:
 
 def test_proofs_made_before_are_authentic() -> None:
     made = {"key": KEY, "hmac_sha256": "b65d3f11c1ce0a2207b276837fee700edb8d5a6590c1075072839a546e612af4"}
-    assert proof.is_authentic(made, "secret")
+    assert signing.is_authentic(made, "secret", Proof.purpose)
 
 
 def test_legacy_dumps_are_encrypted_even_when_they_are_empty(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from lifeboat.actions import drill, restore
 from lifeboat.airflow import connections
 from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives
+from lifeboat.catalog.proof import Proof
 from lifeboat.databases import Dump, Engine, Load, Loaded, Server, Target, names, watch
 from lifeboat.databases.names import FILLING
 from lifeboat.databases.postgresql import engine as postgresql
@@ -90,7 +91,7 @@ def shop(pg: PostgreSQL, project: Configure) -> PostgreSQL:
     return pg
 
 
-def rehearse(key: str, destination: str) -> dict[str, Any]:
+def rehearse(key: str, destination: str) -> Proof:
     (place,) = load_site().destinations("Shop", (destination,))
     return drill.rehearse(load_site(), "Shop", place, key, "a test", datetime.now(UTC))
 
@@ -114,8 +115,8 @@ def test_a_database_is_restored_beside_the_original_and_proven(shop: PostgreSQL,
     assert shop.run("SELECT twice(4), twice('x'), lo_get(4711)", done.schema) == "8\txx\t\\xdeadbeef00\n"
     assert shop.run("SELECT nextval('invoice_numbers'), nextval('users_id_seq')", done.schema) == "8\t4\n"
     proven = rehearse(key, destination)
-    assert [proven["compared"][name] for name in ("databases", "tables", "rows", "objects")] == [1, 8, 3515, 22]
-    assert proven["versions"]["servers"][0].startswith("PostgreSQL ")
+    assert (proven.compared.tables, proven.compared.rows, proven.compared.objects) == (8, 3515, 22)
+    assert proven.versions.servers[0].startswith("PostgreSQL ")
     assert databases(shop) == ["shop", done.schema]
 
 

@@ -41,7 +41,7 @@ def recovered(server: PostgreSQL) -> Any:
     assert done.compared == done.tables
     assert rows(server, "copy") == rows(server, "shop") != ""
     (key,) = archive_keys()
-    assert rehearse(key, "disk")["result"] == "proven"
+    assert rehearse(key, "disk").result == "proven"
     return done
 
 

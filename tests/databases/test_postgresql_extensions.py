@@ -90,7 +90,7 @@ def test_extensions_of_superusers_are_restored_and_proven(pg: PostgreSQL, projec
     before = installed(pg, SOURCE)
     key = back_up().packed.key
     proven = rehearse(key, "disk")
-    assert (proven["limits"], proven["notes"]) == (0, [])
+    assert (proven.limits, proven.notes) == (0, ())
     (done,) = restored(plan())
     assert (done.compared, done.limits) == (1, 0)
     assert done.warnings == ("extension 'cube' belongs to 'lifeboat', not 'postgres'",)
@@ -104,7 +104,7 @@ def test_extensions_of_superusers_are_restored_and_proven(pg: PostgreSQL, projec
     assert [line.split("\t")[:2] for line in installed(pg, "old").splitlines()] == [
         line.split("\t")[:2] for line in before.splitlines()
     ]
-    assert rehearse(key, "disk")["notes"] == []
+    assert rehearse(key, "disk").notes == ()
 
 
 def test_what_the_restore_login_may_not_make_is_told_when_the_backup_is_taken(pg: PostgreSQL) -> None:

@@ -14,7 +14,7 @@ import pytest
 from lifeboat.actions import check, drill, restore, survey
 from lifeboat.airflow import connections
 from lifeboat.airflow.site import load_site, site_of
-from lifeboat.catalog import archives as catalog
+from lifeboat.catalog import marker as markers
 from lifeboat.databases import BY_HAND, EXCLUDED_PARENT, LACKED, RIGHTS, Dump, Engine, Load, Loaded
 from lifeboat.databases.postgresql.digest import digest
 from lifeboat.databases.postgresql.limits import LEFT_OUT, SUBSCRIPTION, TABLESPACE
@@ -319,9 +319,9 @@ def test_a_dump_that_is_loaded_by_hand_only_is_kept_and_told_everywhere(pg: Post
     settings, now = config.load(), datetime.now(UTC)
     (destination,) = site_of(settings).destinations("Shop", ("disk",))
     (archive,) = survey.read(destination, site_of(settings)).archives
-    marker = catalog.read_marker(destination, archive.key)
+    marker = markers.read(destination, archive.key)
     assert marker is not None
-    assert (marker["totals"]["by_hand"], "far" in str(marker)) == (1, False)
+    assert (marker.totals.by_hand, "far" in str(marker)) == (1, False)
     assert ("Restored by hand only", "1") in archives.contents(marker).facts
     for known in (0, 99):
         health = settings.health.model_copy(update={"known_limits": known})
@@ -588,7 +588,7 @@ def test_a_foreign_key_to_an_excluded_table_is_told_and_not_checked(pg: PostgreS
     assert pg.run(keys, "shop_copy") == "ev_sid_fkey\tf\nto; ()\tf\n"
     (destination,) = load_site().destinations("Shop", ("disk",))
     made = drill.rehearse(load_site(), "Shop", destination, taken.packed.key, "a test", datetime.now(UTC))
-    assert f"not restored exactly: {EXCLUDED_PARENT}: 2" in made["notes"]
+    assert f"not restored exactly: {EXCLUDED_PARENT}: 2" in made.notes
 
 
 def test_rows_without_parents_come_back_and_are_named(pg: PostgreSQL) -> None:

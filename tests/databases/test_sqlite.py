@@ -22,6 +22,7 @@ import pytest
 from lifeboat.actions import after_restore, drill, restore
 from lifeboat.airflow import connections
 from lifeboat.airflow.site import load_site
+from lifeboat.catalog.proof import Proof
 from lifeboat.databases import Dump, Engine, Load, Loaded, Target
 from lifeboat.databases.sqlite import engine as sqlite
 from lifeboat.databases.sqlite import text as sqlite_text
@@ -84,7 +85,7 @@ def restored_over(made: RestorePlan) -> None:
     restore.restore_database(load_site(), made, made.databases[0])
 
 
-def rehearse(key: str, destination: str) -> dict[str, Any]:
+def rehearse(key: str, destination: str) -> Proof:
     (place,) = load_site().destinations("Shop", (destination,))
     return drill.rehearse(load_site(), "Shop", place, key, "a test", datetime.now(UTC))
 
@@ -114,8 +115,8 @@ def test_a_database_is_restored_beside_the_original_and_proven(shop: Path, desti
     count = "INSERT INTO users (name) VALUES ('n'); SELECT max(id) FROM users; PRAGMA user_version"
     assert client(copy, count) == "6\n7\n"
     proven = rehearse(key, destination)
-    assert [proven["compared"][name] for name in ("databases", "tables", "rows", "objects")] == [1, 18, 6046, 9]
-    assert proven["versions"]["servers"][0].startswith("SQLite 3.")
+    assert (proven.compared.tables, proven.compared.rows, proven.compared.objects) == (18, 6046, 9)
+    assert proven.versions.servers[0].startswith("SQLite 3.")
     assert files(shop) == ["shop.sqlite", copy.name]
     assert not list((staging_directory(config.load()) / "sqlite").iterdir())
 

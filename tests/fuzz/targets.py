@@ -16,6 +16,8 @@ from lifeboat.actions import stored_archive, survey
 from lifeboat.archive import MANIFEST_NAME, database_of_entry
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import archives, proof
+from lifeboat.catalog import marker as markers
+from lifeboat.catalog.proof import Proof
 from lifeboat.databases.mysql import definitions
 from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.mysql.statements import StatementReader, count_rows
@@ -26,11 +28,14 @@ from lifeboat.errors import LifeboatError
 from lifeboat.files import layout
 from lifeboat.settings import config
 from lifeboat.storage import StoredObject
+from lifeboat.support import signing
+
+from tests.records import marker_of
 
 KEY = "Shop/database/2026-11-23-01-00-00.zip"
 WHEN = datetime(2026, 11, 23, 1, tzinfo=UTC)
 PASSWORD = "fuzz"
-MARKER = {"archive": {"sha256": ""}}
+MARKER = marker_of(KEY)
 LONGEST_STATEMENT = 1 << 20
 ENTRIES = {"db-dumps/mysql-shop.sql": b"SELECT 1;\n", "a/b.txt": b"hello", "a/": b"", "link": b"a/b.txt"}
 
@@ -146,7 +151,7 @@ def _chunks(data: bytes, size: int) -> Iterator[bytes]:
 def marker(data: bytes) -> None:
     """What stands beside a published archive."""
     with contextlib.suppress(LifeboatError):
-        archives.read_marker(OneObject(data), KEY)  # type: ignore[arg-type]  # what a marker is read by
+        markers.read(OneObject(data), KEY)  # type: ignore[arg-type]  # what a marker is read by
 
 
 def proofs(data: bytes) -> None:
@@ -155,7 +160,7 @@ def proofs(data: bytes) -> None:
         proof.read(OneObject(data), KEY, PASSWORD)  # type: ignore[arg-type]
     with contextlib.suppress(ValueError, RecursionError):
         if isinstance(facts := json.loads(data), dict):
-            data = json.dumps(proof.signed(facts | {"key": KEY, "result": "proven"}, None)).encode()
+            data = json.dumps(signing.signed(facts | {"key": KEY, "result": "proven"}, None, Proof.purpose)).encode()
     with contextlib.suppress(LifeboatError):
         survey.read_proof(OneObject(data), archives.Archive(KEY, "Shop", "database", WHEN, 1, True), WHEN, None)  # type: ignore[arg-type]
 

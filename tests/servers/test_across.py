@@ -68,7 +68,7 @@ def test_a_database_is_restored_and_proven_on_another_server(
     assert rows_of(target, "moved") == rows_of(source, marketplace.DATABASE)
     views = "SELECT count(*) FROM information_schema.views WHERE table_schema = "
     assert target.run(f"{views}'moved'", "moved") == source.run(f"{views}database()", marketplace.DATABASE)
-    assert rehearse(key)["result"] == "proven"
+    assert rehearse(key).result == "proven"
     target.server.run("DROP DATABASE moved")
     source.server.run(f"DROP DATABASE {marketplace.DATABASE}")
 
@@ -106,7 +106,7 @@ def test_a_database_is_restored_and_proven_on_a_newer_postgresql(
     (done,) = restored(plan(into="moved"))
     assert done.compared == done.tables > 0
     assert set(differing(target.fingerprint("moved"), source.fingerprint(NAME))) <= {"views"}, "worded otherwise"
-    assert rehearse(key)["result"] == "proven"
+    assert rehearse(key).result == "proven"
     for subject in (source, target):
         for name in subject.databases():
             drop(subject, name)

@@ -12,6 +12,7 @@ import pytest
 from lifeboat.actions import drill, restore, stored_archive
 from lifeboat.airflow.site import load_site
 from lifeboat.archive.read import ArchiveReader
+from lifeboat.catalog.proof import Proof
 from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import LifeboatError, RestoreError
 
@@ -44,7 +45,7 @@ def configure(project: Configure, subject: Subject, folder: Path, **options: Any
     )
 
 
-def rehearse(key: str) -> dict[str, Any]:
+def rehearse(key: str) -> Proof:
     (place,) = load_site().destinations("Shop", ("disk",))
     return drill.rehearse(load_site(), "Shop", place, key, "a test", datetime.now(UTC))
 
@@ -70,9 +71,9 @@ def test_a_database_is_restored_beside_the_original_and_proven(whole: Subject) -
     assert differing(whole.fingerprint(done.schema), before) == {}
     assert differing(whole.fingerprint(NAME), after) == {}, "the original is left alone"
     proven = rehearse(key)
-    assert proven["result"] == "proven"
-    assert not [note for note in proven["notes"] if "in wording on server" in note]
-    assert proven["compared"]["tables"] == done.compared
+    assert proven.result == "proven"
+    assert not [note for note in proven.notes if "in wording on server" in note]
+    assert proven.compared.tables == done.compared
     assert whole.databases() == {NAME, BYSTANDER, done.schema}
 
 
@@ -105,7 +106,7 @@ def test_a_table_that_is_excluded_is_left_out_of_backups_and_left_alone_by_resto
     key = back_up().packed.key
     whole.run(f"DELETE FROM {whole.excluded}", NAME)
     before = whole.fingerprint(NAME)
-    assert rehearse(key)["result"] == "proven"
+    assert rehearse(key).result == "proven"
     restored(later(key, overwrite=(NAME,)))
     assert differing(whole.fingerprint(NAME), before) == {}
 

@@ -14,6 +14,7 @@ from lifeboat.actions.backup import PackedArchive
 from lifeboat.airflow import connections
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives, proof
+from lifeboat.databases import Dump
 from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.decide.restore_plan import RestoreRequest
 from lifeboat.errors import LifeboatError, StagingError, StorageError
@@ -24,6 +25,7 @@ from lifeboat.storage.disk import DESTINATION_MARKER, DiskDestination
 
 from include.demo.stand_ins import MariaDB
 from tests.conftest import Configure, as_root, disk_destination, stage
+from tests.records import signed_proof
 from tests.test_restore import back_up
 from tests.trees import as_nobody
 
@@ -78,7 +80,7 @@ def test_a_staging_disk_that_fills_ends_a_dump_and_the_next_one_succeeds(
     with pytest.raises(LifeboatError, match=r"No space left on device.*Free some space there; a run needs"):
         backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))
     with pytest.raises(StagingError, match="is not in staging"):
-        scratch.dump(shop).facts()
+        scratch.dump(shop).facts(Dump)
     filler.unlink()
     backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))
     filler = fill(tiny_disk, free)
@@ -109,7 +111,7 @@ def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
 
     refused: list[Callable[[], object]] = [
         lambda: backup.store_archive(scratch, packed, destination),
-        lambda: proof.record(destination, {"key": key}),
+        lambda: proof.record(destination, signed_proof(key, None)),
         abort_and_delete,
     ]
     for each in refused:

@@ -25,6 +25,7 @@ from lifeboat.storage.s3 import S3Destination
 
 from include.demo.stand_ins import S3
 from tests.conftest import PROJECT, Configure, stage
+from tests.records import signed_proof
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 HOLDS = ("healthy", "a locked test object could not be deleted")
@@ -203,9 +204,9 @@ def test_the_backup_role_cannot_delete_and_the_clean_up_role_can(
 def test_a_proof_is_replaced_where_archives_are_locked(project: Configure, bucket: str, roles: None) -> None:
     settings = locking(project, bucket, connection="backup_role", cleanup_connection="cleanup_role")
     (deleting,) = site_of(settings).destinations("Shop", deleting=True)
-    for durations in ({"verify": 1, "restore": 1}, {"verify": 2, "restore": 2}):
-        proof.record(deleting, proof.signed({"key": key_of(1), "result": "proven", "durations": durations}, "secret"))
-    assert proof.read(offsite(settings), key_of(1), "secret")["durations"] == {"verify": 2, "restore": 2}
+    for by in ("one", "another"):
+        proof.record(deleting, signed_proof(key_of(1), "secret", by=by))
+    assert proof.read(offsite(settings), key_of(1), "secret").by == "another"
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from lifeboat.actions.backup import PackedArchive
 from lifeboat.airflow import connections, doctor
 from lifeboat.airflow.site import site_of
 from lifeboat.catalog import archives as catalog
+from lifeboat.catalog import marker as markers
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import MARKER
 from lifeboat.errors import AlreadyStoredError, StorageError
@@ -141,10 +142,10 @@ def assert_published_is_whole(bucket: Destination, packed: PackedArchive, *, pub
     """Whatever counts as published is what was packed."""
     assert (packed.key in archives(bucket)) is published
     if published:
-        marker = catalog.read_marker(bucket, packed.key)
+        marker = markers.read(bucket, packed.key)
         assert marker is not None
         with bucket.open(packed.key) as file:
-            assert hashlib.sha256(file.read()).hexdigest() == marker["archive"]["sha256"] == packed.sha256
+            assert hashlib.sha256(file.read()).hexdigest() == marker.archive.sha256 == packed.sha256
 
 
 def archives(bucket: Destination) -> list[str]:
@@ -544,7 +545,7 @@ def test_a_stale_listing_costs_no_archive_that_is_to_stay(
         assert not {kept[0], kept[1]} & set(deleted)
         proxy.inject()
         assert archives(bucket)[:2] == kept[:2]
-        assert all(catalog.read_marker(bucket, key) for key in kept[:2])
+        assert all(markers.read(bucket, key) for key in kept[:2])
 
 
 def test_a_listing_with_what_is_gone_costs_nothing(
@@ -579,7 +580,7 @@ def test_a_denied_deletion_fails_the_clean_up_and_says_what_is_left(
         clean(order())
     proxy.inject()
     assert archives(bucket)[:2] == kept[:2]
-    assert all(catalog.read_marker(bucket, key) for key in archives(bucket))
+    assert all(markers.read(bucket, key) for key in archives(bucket))
     clean(order())
     assert archives(bucket) == kept[:2]
 

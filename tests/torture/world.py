@@ -17,6 +17,7 @@ from uuid import uuid4
 from lifeboat.actions import stored_archive
 from lifeboat.airflow.site import load_site, site_of
 from lifeboat.catalog import archives
+from lifeboat.catalog import marker as markers
 from lifeboat.databases.mysql.dump import UNFINISHED
 from lifeboat.settings import config
 from lifeboat.storage import Destination
@@ -124,14 +125,14 @@ class World:
             for key in keys:
                 if (destination.name, key) in self._verified:
                     continue
-                marker = archives.read_marker(destination, key)
+                marker = markers.read(destination, key)
                 assert marker is not None
                 if key in self.copies:  # its manifest names the original, so its bytes are compared only
                     with destination.open(key) as file:
-                        assert hashlib.sha256(file.read()).hexdigest() == marker["archive"]["sha256"]
+                        assert hashlib.sha256(file.read()).hexdigest() == marker.archive.sha256
                 else:
                     with stored_archive.opened(site_of(settings), destination, "Shop", key) as reader:
-                        reader.verify(marker["archive"]["sha256"])
+                        reader.verify(marker.archive.sha256)
                 self._verified.add((destination.name, key))
 
     def check_released(self) -> None:

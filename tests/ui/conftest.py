@@ -13,8 +13,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from lifeboat.catalog import archives, proof
-from lifeboat.catalog.archives import Kind, Proof
+from lifeboat.catalog import archives
+from lifeboat.catalog.archives import Kind, Proven
 from lifeboat.storage import StoredObject
 from lifeboat.ui.app import backups_app
 from lifeboat.ui.readings import Reading
@@ -22,6 +22,7 @@ from playwright.sync_api import Browser, Frame, Page, sync_playwright
 
 from include.demo.browser import chromium
 from tests.conftest import ARCHIVE_PASSWORD, HOME
+from tests.records import marker_facts, signed_proof
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 USERS = {"admin": "admin", "user": "user", "viewer": "viewer"}
@@ -35,7 +36,7 @@ def objects(
     return [StoredObject(key + suffix, size, now) for key in keys for suffix in ("", ".json")]
 
 
-def reading(destination: str, *listing: StoredObject, proofs: dict[tuple[str, Kind], Proof] | None = None) -> Reading:
+def reading(destination: str, *listing: StoredObject, proofs: dict[tuple[str, Kind], Proven] | None = None) -> Reading:
     """Return the reading of a destination that holds these."""
     return Reading(destination, replace(archives.read(listing), newest_proofs=proofs or {}))
 
@@ -48,7 +49,8 @@ def publish(root: Path, *ages: float, application: str = "Shop", kind: Kind = "d
         path = root / key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"an archive")
-        facts = {"archive": {"sha256": "ab" * 32, "encrypted": True}, "note": "", "totals": {}} | marker
+        facts = marker_facts(key) | marker
+        facts["totals"] = marker_facts(key)["totals"] | facts["totals"]
         path.with_name(f"{path.name}.json").write_text(json.dumps(facts))
         keys.append(key)
     return keys
@@ -56,9 +58,14 @@ def publish(root: Path, *ages: float, application: str = "Shop", kind: Kind = "d
 
 def prove(root: Path, key: str, proven_at: datetime, seconds: float) -> None:
     """Put a signed proof beside an archive in a directory."""
-    durations = {"verify": 0.0, "restore": seconds, "compare": 1.0}
-    facts = {"key": key, "proven_at": proven_at.isoformat(), "result": "proven", "durations": durations}
-    (root / f"{key}.proof.json").write_text(json.dumps(proof.signed(facts, ARCHIVE_PASSWORD)))
+    made = signed_proof(
+        key,
+        ARCHIVE_PASSWORD,
+        proven_at=proven_at.isoformat(),
+        archive={"size": (root / key).stat().st_size, "sha256": ""},
+        durations={"verify": 0.0, "restore": seconds, "compare": 1.0},
+    )
+    (root / f"{key}.proof.json").write_bytes(made.to_bytes())
 
 
 @pytest.fixture(scope="session")

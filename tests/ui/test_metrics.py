@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lifeboat.catalog.archives import Proof
+from lifeboat.catalog.archives import Proven
 from lifeboat.settings import config
 from lifeboat.ui import metrics
 from lifeboat.ui.readings import Reading
@@ -42,7 +42,7 @@ def test_figures_are_told_per_application_kind_and_destination(project: Configur
     ]
     readings = {
         "disk": reading(
-            "disk", *listing, proofs={("Shop", "database"): Proof("key", proven_at, timedelta(seconds=61.5))}
+            "disk", *listing, proofs={("Shop", "database"): Proven("key", proven_at, timedelta(seconds=61.5))}
         ),
         "offsite": Reading("offsite", trouble="down"),
     }

@@ -292,10 +292,10 @@ def test_a_restore_is_told_by_the_plan_that_its_run_signed(settings: Settings, a
         cast(Any, {"dag_run": replace(restoring(), conf={"into": "x"})}),
         site_of(settings),
         RESTORE_PLAN,
-        PLANNED.to_json(),
+        PLANNED,
     )
     assert "Database shop is in the new schema shop_`new`" in shown(signed)
-    signed["facts"]["databases"][0]["schema"] = "production"
+    cast(Any, signed["facts"])["databases"][0]["schema"] = "production"
     assert "production" not in shown(signed)
 
 

@@ -18,6 +18,8 @@ from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.errors import ArchiveError
 
+from tests.records import manifest_facts
+
 PASSWORD = "pâss 'word\" \\ 🦊"
 WHEN = datetime(2026, 11, 23, 1, 2, 4, tzinfo=UTC)
 CONTENTS = {
@@ -35,7 +37,7 @@ def write(path: Path, password: str | None = PASSWORD, contents: dict[str, bytes
             with staged.open("wb") as out, gzip.GzipFile(filename="", mode="wb", fileobj=out, mtime=0) as file:
                 file.write(data)
             archive.add_gzip(name, staged, size=len(data), modified=WHEN)
-        archive.add_pieces(MANIFEST_NAME, [json.dumps({"entries": entries}).encode()], size=1 << 20, modified=WHEN)
+        archive.add_pieces(MANIFEST_NAME, [json.dumps(manifest_facts(entries)).encode()], size=1 << 20, modified=WHEN)
     return path
 
 
@@ -104,7 +106,7 @@ def test_a_wrong_password_is_told(tmp_path: Path, password: str | None, said: st
 def test_an_entry_of_which_the_manifest_knows_nothing(tmp_path: Path) -> None:
     with ArchiveWriter(tmp_path / "a.zip", None) as archive:
         archive.add_pieces("stowaway", [b"x"], size=1 << 20, modified=WHEN)
-        archive.add_pieces(MANIFEST_NAME, [b'{"entries": {}}'], size=1 << 20, modified=WHEN)
+        archive.add_pieces(MANIFEST_NAME, [json.dumps(manifest_facts({})).encode()], size=1 << 20, modified=WHEN)
     with pytest.raises(ArchiveError, match="'stowaway', which its manifest does not list"):
         read((tmp_path / "a.zip").read_bytes(), None).verify()
 
@@ -113,7 +115,8 @@ def test_an_entry_that_is_not_what_the_manifest_promises(tmp_path: Path) -> None
     for promised, said in (({"a": {"size": 1, "sha256": "0"}}, "does not match"), ({"b": {}}, "lacks 'b'")):
         with ArchiveWriter(tmp_path / "a.zip", None) as archive:
             archive.add_pieces("a", [b"x"], size=1 << 20, modified=WHEN)
-            archive.add_pieces(MANIFEST_NAME, [json.dumps({"entries": promised}).encode()], size=1 << 20, modified=WHEN)
+            text = json.dumps(manifest_facts(promised)).encode()
+            archive.add_pieces(MANIFEST_NAME, [text], size=1 << 20, modified=WHEN)
         with pytest.raises(ArchiveError, match=said):
             read((tmp_path / "a.zip").read_bytes(), None).verify()
 

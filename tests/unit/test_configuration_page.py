@@ -29,6 +29,9 @@ WRONG = {
 def test_the_page_is_what_make_docs_writes() -> None:
     assert configuration.PAGE.read_text(encoding="utf-8") == configuration.page(), "run make docs"
     assert configuration.SCHEMA.read_text(encoding="utf-8") == configuration.schema_text(), "run make docs"
+    for name in configuration.FORMATS:
+        published = configuration.SCHEMAS / f"{name}.schema.json"
+        assert published.read_text(encoding="utf-8") == configuration.format_text(name), "run make docs"
 
 
 def schema() -> Draft202012Validator:

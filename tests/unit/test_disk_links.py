@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.catalog import archives
+from lifeboat.catalog import marker
 from lifeboat.errors import StorageError
 from lifeboat.storage import disk
 from lifeboat.storage.disk import DiskDestination
@@ -181,7 +181,7 @@ def test_only_regular_files_are_read(root: Path, canary: Path, thing: str) -> No
         assert "is not a regular file, so it is not read" in str(error)
         assert destination.find(key) is None
     assert list(destination.list()) == []
-    assert archives.read_marker(destination, KEY) is None
+    assert marker.read(destination, KEY) is None
 
 
 @pytest.mark.parametrize("thing", ODD)
@@ -316,7 +316,7 @@ def test_a_huge_sparse_file_costs_no_memory(root: Path) -> None:
     with (root / f"{KEY}.json").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(StorageError, match="is not the marker of an archive"):
-        archives.read_marker(DiskDestination("usb", root), KEY)
+        marker.read(DiskDestination("usb", root), KEY)
 
 
 def test_folders_in_folders_end_no_listing(root: Path) -> None:

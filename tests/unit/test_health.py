@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lifeboat.catalog import archives as catalog
-from lifeboat.catalog.archives import Catalog, Kind, Proof
+from lifeboat.catalog.archives import Catalog, Kind, Proven
 from lifeboat.decide import health
 from lifeboat.decide.health import ARRIVING, Limits
 from lifeboat.storage import StoredObject
@@ -86,27 +86,27 @@ def test_findings(objects: list[StoredObject], limits: dict[str, Any], expected:
 @pytest.mark.parametrize(
     ("proof", "limits", "expected"),
     [
-        (Proof("key", NOW - DAY, HOUR), {}, {}),
-        (Proof("key", NOW - DAY, HOUR), {"longest_proof_age": DAY, "recovery_time": HOUR}, {}),
+        (Proven("key", NOW - DAY, HOUR), {}, {}),
+        (Proven("key", NOW - DAY, HOUR), {"longest_proof_age": DAY, "recovery_time": HOUR}, {}),
         (
-            Proof("key", NOW - 1.1 * DAY, HOUR),
+            Proven("key", NOW - 1.1 * DAY, HOUR),
             {"longest_proof_age": DAY},
             {"database proof": "unhealthy: the newest database proof is 26.4 hours old, more than 24.0 hours"},
         ),
         (
-            Proof("key", NOW, HOUR + timedelta(seconds=1)),
+            Proven("key", NOW, HOUR + timedelta(seconds=1)),
             {"recovery_time": HOUR},
             {"database recovery time": "unhealthy: recovery of the proven database archive took 1.0 hours; the stated"},
         ),
-        (Proof("key", NOW, HOUR, "it is forged"), {}, {"database proof": "unhealthy: it is forged"}),
+        (Proven("key", NOW, HOUR, "it is forged"), {}, {"database proof": "unhealthy: it is forged"}),
         (
-            Proof("key", NOW + HOUR, HOUR),
+            Proven("key", NOW + HOUR, HOUR),
             {"longest_proof_age": DAY},
             {"database proof": "degraded: the newest database proof is dated in the future (clock skew)"},
         ),
     ],
 )
-def test_proofs(proof: Proof, limits: dict[str, Any], expected: dict[str, str]) -> None:
+def test_proofs(proof: Proven, limits: dict[str, Any], expected: dict[str, str]) -> None:
     read = catalog.read([*listing((0, 5)), *listing((1, 5), proven=True)])
     found = replace(read, newest_proofs={("Shop", "database"): proof})
     findings = health.check("Shop", "disk", found, Limits(DATABASE, **limits), NOW)

@@ -7,8 +7,8 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, cast
 
 from isal import isal_zlib
 
@@ -17,16 +17,20 @@ from lifeboat.archive.entry import DEFLATE_LEVEL
 from lifeboat.archive.manifest import EntryList
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.catalog import archives
-from lifeboat.catalog.archives import Kind
+from lifeboat.catalog import marker as markers
+from lifeboat.catalog.archives import OwnKind
+from lifeboat.catalog.manifest import manifest_of
+from lifeboat.catalog.marker import ArchiveFile, Marker, Totals, marker_of
 from lifeboat.databases import Dump, Engine, Limit
 from lifeboat.errors import AlreadyStoredError, AlteredError, LifeboatError, SettingsError, StagingError
 from lifeboat.files import selection as files
-from lifeboat.files.capture import capture
+from lifeboat.files.capture import capture, warnings_of
 from lifeboat.files.selection import Selection
 from lifeboat.settings.config import BackupKind, Database
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.support import clock
+from lifeboat.support.formats import Format
 from lifeboat.support.logs import logger
 from lifeboat.support.streams import Source
 from lifeboat.text import plural, size_text
@@ -40,7 +44,7 @@ NAMED = 20  # limits that the log names
 
 
 @dataclass(frozen=True)
-class PackedArchive:
+class PackedArchive(Format):
     """A staged archive, ready to be stored; small enough to travel between tasks.
 
     :param size: of the archive file in bytes.
@@ -51,23 +55,30 @@ class PackedArchive:
     size: int
     sha256: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as values that JSON knows."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class StagedArchive(Format):
+    """What is written next to a staged archive.
+
+    :param marker: to publish it by.
+    """
+
+    key: str
+    marker: Marker
 
 
 @dataclass(frozen=True)
 class Taken:
     """A backup that was taken.
 
-    :param totals: of the public manifest.
+    :param totals: of the marker.
     :param limits: what a restore will not bring back, or not exactly, by database.
     :param published: names of the destinations that have it.
     :param failed: why the others have not, by name.
     """
 
     packed: PackedArchive
-    totals: dict[str, Any]
+    totals: Totals
     published: tuple[str, ...]
     failed: dict[str, str]
     limits: dict[str, tuple[Limit, ...]] = field(default_factory=dict)
@@ -97,7 +108,7 @@ def take(
     dumps = [dump_database(scratch, database, *restorable(site, database)) for database in databases]
     names = [database.name for database in databases]
     packed = pack_archive(scratch, application, kind, names, password, note, selection)
-    totals = scratch.archive.facts()["marker"]["totals"]
+    totals = scratch.archive.facts(StagedArchive).marker.totals
 
     def store(destination: Destination) -> str | None:
         try:
@@ -142,7 +153,7 @@ def dump_database(scratch: Staging, database: Database, engine: Engine, refusal:
         if refusal:
             log.warning("%s", refusal)
             dump = replace(dump, warnings=(*dump.warnings, refusal))
-        staged.facts = dump.to_json()
+        staged.facts = dump
     _log_limits(dump)
     log.info(
         "Dumped %s: %s of %s, %s of SQL, %s compressed.",
@@ -165,7 +176,7 @@ def _log_limits(dump: Dump) -> None:
 def pack_archive(
     scratch: Staging,
     application: str,
-    kind: Kind,
+    kind: OwnKind,
     databases: Sequence[str],
     password: str | None,
     note: str = "",
@@ -180,7 +191,7 @@ def pack_archive(
     :raises FilesError: the files cannot be captured.
     """
     scratch.require()
-    dumps = [Dump.from_json(scratch.dump(name).facts()) for name in databases]
+    dumps = [scratch.dump(name).facts(Dump) for name in databases]
     captured_at = min((dump.captured_at for dump in dumps), default=clock.now())
     key = archives.archive_key(application, kind, captured_at)
     with scratch.archive.writing() as staged, EntryList(scratch.folder) as entries:
@@ -191,17 +202,14 @@ def pack_archive(
                 archive.add_gzip(name, source, size=dump.sql_bytes, modified=dump.captured_at)
                 entries.add(name, {"size": dump.sql_bytes, "sha256": dump.sha256})
             captured = capture(archive, selection, entries) if selection else None
-            warnings = captured.warnings() if captured else []
-            totals = captured.to_json() if captured else None
-            manifest = archives.manifest(application, kind, note, captured_at, dumps, totals, warnings)
-            size = entries.size + len(json.dumps(manifest))
+            warnings = warnings_of(captured) if captured else []
+            manifest = manifest_of(application, kind, note, captured_at, dumps, captured, warnings)
+            size = entries.size + len(json.dumps(manifest.to_json()))
             text = entries.complete(manifest, archive.password)
             archive.add_pieces(MANIFEST_NAME, text, size=size, modified=captured_at)
         packed = PackedArchive(key, archive.size, archive.sha256)
-        public = archives.public_manifest(
-            manifest, entries=entries.count, size=packed.size, sha256=packed.sha256, encrypted=password is not None
-        )
-        staged.facts = {"key": key, "marker": public}
+        file = ArchiveFile(size=archive.size, sha256=archive.sha256, encrypted=password is not None)
+        staged.facts = StagedArchive(key, marker_of(manifest, entries=entries.count, archive=file))
     packed_entries = plural(entries.count + 1, "entry", "entries")
     log.info("Packed %s: %s, %s, SHA-256 %s.", key, packed_entries, size_text(packed.size), packed.sha256)
     return packed
@@ -220,9 +228,9 @@ def store_archive(
     :raises StorageError: the destination failed, or holds another archive of that name.
     :raises StagingError: the archive is neither staged nor at any other destination.
     """
-    published = archives.read_marker(destination, packed.key)
+    published = markers.read(destination, packed.key)
     stored = destination.find(packed.key)
-    if published and published["archive"]["sha256"] != packed.sha256:
+    if published and published.archive.sha256 != packed.sha256:
         raise AlreadyStoredError(
             f"{destination} already holds another archive {packed.key}; nothing is overwritten.",
             "It holds the same capture, packed by an earlier attempt. Trigger a new run to store a new one everywhere.",
@@ -238,7 +246,7 @@ def store_archive(
         marker = _store_one_of(copies, packed, destination)
     if not published:
         # Last, so that a crash before this line leaves an upload that nothing counts as a backup.
-        destination.write(packed.key + archives.MARKER, json.dumps(marker, ensure_ascii=False, indent=1).encode())
+        destination.write(packed.key + archives.MARKER, marker.to_bytes())
     log.info("Published %s at %s: %s.", packed.key, destination, size_text(packed.size))
 
 
@@ -247,9 +255,7 @@ def _sha256_at(destination: Destination, key: str) -> str:
         return hashlib.file_digest(cast(io.RawIOBase, file), "sha256").hexdigest()
 
 
-def _store_one_of(
-    copies: Iterator[tuple[dict[str, Any], Source]], packed: PackedArchive, destination: Destination
-) -> dict[str, Any]:
+def _store_one_of(copies: Iterator[tuple[Marker, Source]], packed: PackedArchive, destination: Destination) -> Marker:
     """Store the first copy that is whole, and return its marker."""
     while True:
         marker, source = next(copies)
@@ -261,28 +267,26 @@ def _store_one_of(
             return marker
 
 
-def _copies(
-    scratch: Staging, packed: PackedArchive, others: Iterable[Destination]
-) -> Iterator[tuple[dict[str, Any], Source]]:
+def _copies(scratch: Staging, packed: PackedArchive, others: Iterable[Destination]) -> Iterator[tuple[Marker, Source]]:
     """Yield where an archive is, each with its marker: in staging, then at the destinations that have it.
 
     :raises StagingError: no place has it.
     """
     gone = StagingError(f"The archive in {scratch} is no longer {packed.key}.", "Clear the run's first task.")
     try:
-        staged = scratch.archive.facts()
+        staged = scratch.archive.facts(StagedArchive)
     except StagingError as error:
         gone = error
     else:
-        if staged["key"] == packed.key and staged["marker"]["archive"]["sha256"] == packed.sha256:
-            yield staged["marker"], scratch.archive.source()
+        if staged.key == packed.key and staged.marker.archive.sha256 == packed.sha256:
+            yield staged.marker, scratch.archive.source()
     for other in others:
         try:
-            marker = archives.read_marker(other, packed.key)
+            marker = markers.read(other, packed.key)
         except LifeboatError as error:
             log.warning("Cannot take %s from there: %s", packed.key, error)
             continue
-        if marker and marker["archive"]["sha256"] == packed.sha256:
+        if marker and marker.archive.sha256 == packed.sha256:
             log.info("Taking %s from %s: no longer in staging.", packed.key, other)
             yield marker, other.source(packed.key)
     raise gone

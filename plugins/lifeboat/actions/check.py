@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from lifeboat.actions import cleanup, survey, verify
 from lifeboat.catalog import archives
@@ -19,6 +19,7 @@ from lifeboat.errors import LifeboatError, StorageError
 from lifeboat.settings.config import Settings
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
+from lifeboat.support.formats import Format, Moment
 from lifeboat.support.logs import logger
 from lifeboat.text import plural, size_text
 
@@ -42,12 +43,16 @@ class Examined:
     findings: tuple[Finding, ...]
     held: Mapping[str, health.Times]
 
-    def held_to_json(self) -> dict[str, Any]:
-        """Return the times as values that JSON knows."""
-        return {
-            application: {kind: [time.isoformat() for time in times] for kind, times in kinds.items()}
-            for application, kinds in self.held.items()
-        }
+
+@dataclass(frozen=True)
+class Checked(Format):
+    """What the comparison of destinations needs of the check of one.
+
+    :param held: as `Examined` has it.
+    """
+
+    healthy: bool
+    held: Mapping[str, Mapping[Kind, Sequence[Moment]]]
 
 
 def examine(name: str, site: Site, applications: Sequence[str], now: datetime, *, deep: bool = False) -> Examined:
@@ -168,14 +173,6 @@ def loads(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
             # A login that can only dump is not a fault of the backups, and is reported anyway.
             verdict: Verdict = "degraded" if database.restore_connection else "healthy"
             yield Finding(application, "", "restore connection", verdict, f"{refusal.text} {refusal.advice}")
-
-
-def times_from_json(facts: Mapping[str, Mapping[str, Sequence[str]]]) -> dict[str, health.Times]:
-    """Read what `Examined.held_to_json` returned."""
-    return {
-        application: {cast(Kind, kind): [*map(datetime.fromisoformat, times)] for kind, times in kinds.items()}
-        for application, kinds in facts.items()
-    }
 
 
 def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[str]:

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 from lifeboat.actions import survey
 from lifeboat.catalog import archives as catalog
@@ -17,6 +17,7 @@ from lifeboat.decide.capacity import Shortfall
 from lifeboat.decide.retention import Plan
 from lifeboat.errors import DeniedError, StorageError
 from lifeboat.storage import Destination, StoredObject
+from lifeboat.support.formats import Format, Moment, Text
 from lifeboat.support.logs import logger
 from lifeboat.text import plural, size_text
 
@@ -54,34 +55,29 @@ class Evaluation:
         return Order(
             {decision.archive.key: decision.archive.size for decision in self.plan.deletions},
             {stored.key: stored.size for stored in self.unfinished},
-            [upload.key for upload in self.uploads],
+            tuple(upload.key for upload in self.uploads),
         )
 
 
 @dataclass(frozen=True)
-class Order:
+class Order(Format):
     """The objects to delete, oldest first.
 
     :param archives: sizes in bytes by key; so is the next.
     :param uploads: keys.
     """
 
-    archives: Mapping[str, int]
-    unfinished: Mapping[str, int]
-    uploads: Sequence[str] = ()
+    archives: dict[Text, int]
+    unfinished: dict[Text, int]
+    uploads: tuple[Text, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the order as values that JSON knows."""
-        return {
-            "archives": dict(self.archives),
-            "unfinished": dict(self.unfinished),
-            "uploads": list(self.uploads),
-        }
 
-    @classmethod
-    def from_json(cls, facts: dict[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        return cls(**facts)
+@dataclass(frozen=True)
+class DatedOrder(Format):
+    """An order, and the time for which it was decided."""
+
+    now: Moment
+    order: Order
 
 
 @dataclass

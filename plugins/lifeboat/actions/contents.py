@@ -128,11 +128,12 @@ def read(site: Site, destination: Destination, application: str, key: str) -> Co
         if manifest is None:
             databases, root = _foreign_databases(site.settings, reader, application), _root(site.settings, application)
         else:
-            databases, root = tuple(map(_held, stored_archive.captured_databases(reader, manifest))), ""
+            databases, root = tuple(map(_held, manifest.databases)), ""
         located, _ = layout.below_root(reader.files(), root)
     files = sorted(HeldFile(path, entry.kind, entry.size) for path, entry in located if path)
-    facts = manifest or {}
-    return Contents(databases, files, str(facts.get("note", "")), tuple(map(str, facts.get("warnings", ()))))
+    if manifest is None:
+        return Contents(databases, files)
+    return Contents(databases, files, manifest.note, manifest.warnings)
 
 
 def _held(dump: Dump) -> HeldDatabase:

@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any
 from lifeboat import __version__
 from lifeboat.actions import cleanup, restore, stored_archive, verify
 from lifeboat.archive import dump_entry_name
-from lifeboat.archive.read import ArchiveReader, Verified
+from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import archives as catalog
+from lifeboat.catalog import marker as markers
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import OWN_KINDS, Archive
+from lifeboat.catalog.marker import Marker
+from lifeboat.catalog.proof import Compared, Durations, Point, Proof, ProvenFile, Versions
 from lifeboat.databases import SERVERLESS, Dump, EngineName, Load, Loaded, Missed, count_limits
 from lifeboat.databases.names import PREFIX
 from lifeboat.decide import comparison
@@ -33,6 +36,7 @@ from lifeboat.errors import ArchiveError, MismatchError, SettingsError, StorageE
 from lifeboat.files import extract, trees
 from lifeboat.settings.config import Database, Settings
 from lifeboat.storage import Destination
+from lifeboat.support.formats import Format, Moment, Text
 from lifeboat.support.logs import logger
 from lifeboat.support.scratch import scratch_directory
 from lifeboat.text import plural
@@ -45,19 +49,30 @@ log = logger(__name__)
 HINT = "Restore another archive, and look for what changed this one."
 
 
-@dataclass
-class Compared:
-    """Totals of what a drill compared.
+@dataclass(frozen=True)
+class Choice(Format):
+    """An archive to test.
 
-    :param bytes: of files and SQL.
+    :param key: empty where the destination could not be read.
     """
 
-    databases: int = 0
-    tables: int = 0
-    rows: int = 0
-    objects: int = 0
-    files: int = 0
-    bytes: int = 0
+    destination: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Report(Format):
+    """The part of a proof that the report of a run tells.
+
+    :param seconds: how long the recovery took.
+    """
+
+    destination: str
+    key: str
+    proven_at: Moment
+    seconds: float
+    compared: Compared
+    notes: tuple[Text, ...]
 
 
 @dataclass
@@ -71,8 +86,8 @@ class _Rehearsal:
     :param missed: how much a restore on that server would not make as it was captured, apart from contents.
     """
 
-    compared: Compared = field(default_factory=Compared)
-    seconds: dict[str, float] = field(default_factory=lambda: {"verify": 0.0, "restore": 0.0, "compare": 0.0})
+    compared: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(Compared.model_fields, 0)))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(Durations.model_fields, 0.0))
     digests: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     servers: set[str] = field(default_factory=set)
@@ -107,12 +122,8 @@ def choose(archives: Iterable[Archive], proofs: Mapping[str, datetime], count: i
     return chosen
 
 
-def choices(
-    site: Site, application: str, chosen: tuple[str, ...], archive: str, now: datetime
-) -> list[tuple[str, str]]:
-    """Return the archives to test, each as the name of its destination and its key.
-
-    What retention is about to delete is not chosen. A destination that cannot be read has an empty key.
+def choices(site: Site, application: str, chosen: tuple[str, ...], archive: str, now: datetime) -> list[Choice]:
+    """Return the archives to test. What retention is about to delete is not chosen.
 
     :param chosen: only these destinations; all when empty.
     :param archive: key of the only one to test; empty for a choice by age and coverage debt.
@@ -127,23 +138,21 @@ def choices(
     found = []
     for destination in site.destinations(application, chosen):
         if archive:
-            found.append((destination.name, archive))
+            found.append(Choice(destination.name, archive))
             continue
         try:
             evaluation = cleanup.evaluate(destination, site, [application], now)
         except StorageError as error:  # the others are tested anyway, and this one fails by itself
             log.error("%s", error)
-            found.append((destination.name, ""))
+            found.append(Choice(destination.name, ""))
             continue
         kept = [decision.archive for decision in evaluation.plan.decisions if decision.action == "keep"]
         for each in choose(kept, evaluation.proofs, site.settings.drill.archives):
-            found.append((destination.name, each.key))
+            found.append(Choice(destination.name, each.key))
     return found
 
 
-def rehearse(
-    site: Site, application: str, destination: Destination, key: str, by: str, now: datetime
-) -> dict[str, Any]:
+def rehearse(site: Site, application: str, destination: Destination, key: str, by: str, now: datetime) -> Proof:
     """Restore an archive to scratch, compare it with its manifest, and record the proof; return it.
 
     A proof that the archive had is withdrawn when the archive turns out to be damaged, or not to restore to what was
@@ -158,30 +167,30 @@ def rehearse(
     if not key:
         raise StorageError(f"{destination} could not be read, so nothing there was tested.")
     rehearsal = _Rehearsal()
-    marker = catalog.read_marker(destination, key)
+    marker = markers.read(destination, key)
     if marker is None:
         raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
     log.info("Drill of %s at %s.", key, destination)
     try:
         with stored_archive.opened(site, destination, application, key) as reader:
             with rehearsal.phase("verify"):
-                verified = stored_archive.verify_as(reader, key, marker)
-            manifest = reader.manifest() or {}
-            if manifest["application"] != application:
+                stored_archive.verify_as(reader, key, marker)
+            manifest = reader.manifest()
+            if manifest is None or manifest.application != application:
                 raise ArchiveError(f"{key} is not an archive of {application}.")
-            for captured in stored_archive.captured_databases(reader, manifest):
+            for captured in manifest.databases:
                 _rehearse_database(site, application, reader, captured, key, rehearsal)
-            if "files" in manifest:
+            if manifest.files:
                 _rehearse_files(site.settings, reader, key, rehearsal)
-                if links := manifest["files"].get("links_out"):
+                if links := manifest.files.links_out:
                     rehearsal.notes.append(f"not in the archive: what links out of the root lead to: {len(links)}")
     except (ArchiveError, MismatchError) as error:
         verify.note_failure(site, destination, application, key, error)
         raise
     verify.note_whole(site, destination, application, key)
-    made = _proof(site, destination, key, marker, verified, rehearsal, by, now)
+    made = _proof(site, destination, key, marker, rehearsal, by, now)
     proof.record(destination, made)
-    log.info("Proven: %s at %s, recovered in %.1f s.", key, destination, proof.recovery_seconds(made))
+    log.info("Proven: %s at %s, recovered in %.1f s.", key, destination, made.durations.recovery)
     return made
 
 
@@ -243,11 +252,11 @@ def _note_database(
     rehearsal.missed += len(missed)
     rehearsal.servers.add(restored.server)
     rehearsal.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
-    rehearsal.compared.databases += 1
-    rehearsal.compared.tables += len(captured.tables)
-    rehearsal.compared.rows += captured.rows
-    rehearsal.compared.objects += len(captured.objects)
-    rehearsal.compared.bytes += captured.sql_bytes
+    rehearsal.compared["databases"] += 1
+    rehearsal.compared["tables"] += len(captured.tables)
+    rehearsal.compared["rows"] += captured.rows
+    rehearsal.compared["objects"] += len(captured.objects)
+    rehearsal.compared["bytes"] += captured.sql_bytes
     rehearsal.limits += len(captured.inexact)
     tables, rows = plural(len(captured.tables), "table"), plural(captured.rows, "row")
     same = proof.same_text(len(captured.inexact), len(missed))
@@ -285,8 +294,8 @@ def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehears
     comparison.refuse(f"The files of {key} do not restore to what was captured", found, HINT)
     entries = reader.files()
     rehearsal.digests.append([[entry.path, entry.mode, entry.sha256] for entry in entries])
-    rehearsal.compared.files += len(entries)
-    rehearsal.compared.bytes += extracted.bytes
+    rehearsal.compared["files"] += len(entries)
+    rehearsal.compared["bytes"] += extracted.bytes
     rehearsal.notes += extracted.warnings
     log.info("Files, directories and links as captured: %s.", len(entries))
 
@@ -303,57 +312,48 @@ def _folder(settings: Settings) -> Path:
 
 
 def _proof(
-    site: Site,
-    destination: Destination,
-    key: str,
-    marker: Mapping[str, Any],
-    verified: Verified,
-    rehearsal: _Rehearsal,
-    by: str,
-    now: datetime,
-) -> dict[str, Any]:
-    """Return the proof of an archive, signed: public, so without the name of a table or file."""
-    application = marker["application"]
-    password, previous = site.passwords(application)
-    facts = {
-        "format": proof.FORMAT,
-        "result": "proven",
-        "key": key,
-        "destination": destination.name,
-        "application": application,
-        "kind": marker["kind"],
-        "captured_at": marker["captured_at"],
-        "archive": {"size": marker["archive"]["size"], "sha256": verified.sha256},
-        "proven_at": now.isoformat(timespec="seconds"),
-        "by": by,
-        "host": socket.gethostname(),
-        "compared": asdict(rehearsal.compared),
-        "digest": hashlib.sha256(json.dumps(rehearsal.digests, sort_keys=True).encode()).hexdigest(),
-        "durations": {phase: round(seconds, 3) for phase, seconds in rehearsal.seconds.items()},
-        "versions": {
-            "lifeboat": __version__,
-            "python": platform.python_version(),
-            "servers": sorted(rehearsal.servers),
-        },
-        "notes": rehearsal.notes,
-        "limits": rehearsal.limits,
-        "missed": rehearsal.missed,
-    }
-    seconds = round(proof.recovery_seconds(facts), 3)
-    point = {"proven_at": facts["proven_at"], "key": key, "seconds": seconds}
-    facts["trend"] = proof.trend(_earlier_points(destination, application, marker["kind"], password, previous), point)
-    return proof.signed(facts, password)
+    site: Site, destination: Destination, key: str, marker: Marker, rehearsal: _Rehearsal, by: str, now: datetime
+) -> Proof:
+    """Return the proof of an archive, signed."""
+    password, previous = site.passwords(marker.application)
+    proven_at = now.replace(microsecond=0)
+    durations = Durations(**{phase: round(seconds, 3) for phase, seconds in rehearsal.seconds.items()})
+    point = Point(proven_at=proven_at, key=key, seconds=round(durations.recovery, 3))
+    earlier = _earlier_points(destination, marker.application, marker.kind, password, previous)
+    made = Proof(
+        format=proof.FORMAT,
+        result="proven",
+        key=key,
+        destination=destination.name,
+        application=marker.application,
+        kind=marker.kind,
+        captured_at=marker.captured_at,
+        archive=ProvenFile(size=marker.archive.size, sha256=marker.archive.sha256),
+        proven_at=proven_at,
+        by=by,
+        host=socket.gethostname(),
+        compared=Compared(**rehearsal.compared),
+        digest=hashlib.sha256(json.dumps(rehearsal.digests, sort_keys=True).encode()).hexdigest(),
+        durations=durations,
+        versions=Versions(
+            lifeboat=__version__, python=platform.python_version(), servers=tuple(sorted(rehearsal.servers))
+        ),
+        notes=tuple(rehearsal.notes),
+        limits=rehearsal.limits,
+        missed=rehearsal.missed,
+        trend=proof.trend(earlier, point),
+    )
+    return made.signed(password)
 
 
 def _earlier_points(
     destination: Destination, application: str, kind: str, password: str | None, previous: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> tuple[Point, ...]:
     """Return how long earlier recoveries took, from the newest proof that is there and authentic."""
     proofs = [stored for stored in destination.list(f"{application}/{kind}/") if stored.key.endswith(catalog.PROOF)]
     for stored in sorted(proofs, key=lambda stored: stored.modified, reverse=True):
         try:
-            key = stored.key.removesuffix(catalog.PROOF)
-            return proof.points_of(proof.read(destination, key, password, previous))
+            return proof.read(destination, stored.key.removesuffix(catalog.PROOF), password, previous).trend
         except (ArchiveError, StorageError) as error:
             log.warning("%s", error)
-    return []
+    return ()

@@ -12,16 +12,17 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lifeboat.actions import backup, stored_archive
 from lifeboat.actions.backup import Taken
 from lifeboat.archive import engine_of_entry
 from lifeboat.archive.read import Verified
 from lifeboat.catalog import archives, proof
+from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import Archive, Catalog
 from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Missed, Place, Target
 from lifeboat.decide import comparison, restore_plan
@@ -35,6 +36,7 @@ from lifeboat.settings.config import Database, Settings
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.support import swap
+from lifeboat.support.formats import Format, Text
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import die_with_parent, environment
 from lifeboat.support.unfinished import sweep
@@ -50,7 +52,7 @@ SAFETY_ONLY_BY_KEY = "it is a safety backup, which holds what somebody wanted to
 
 
 @dataclass(frozen=True)
-class RestoredDatabase:
+class RestoredDatabase(Format):
     """The result of restoring one database.
 
     :param compared: tables whose digests equal those of the manifest; None where the archive promises none.
@@ -65,32 +67,39 @@ class RestoredDatabase:
     tables: int
     compared: int | None
     seconds: float
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Text, ...] = ()
     limits: int = 0
     missed: tuple[Missed, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as values that JSON knows."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
-class RestoredFiles:
+class RestoredFiles(Format):
     """The result of restoring the files.
 
     :param kept: where the tree is that was replaced; empty when none was.
     """
 
-    target: str
+    target: Text
     files: int
     bytes: int
     seconds: float
-    kept: str = ""
-    warnings: tuple[str, ...] = ()
+    kept: Text = ""
+    warnings: tuple[Text, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as values that JSON knows."""
-        return asdict(self)
+
+@dataclass(frozen=True)
+class RestoreReport(Format):
+    """The result of a restore.
+
+    :param safety_backup: key of the backup of what was replaced; None if nothing was.
+    :param after_restore: commands that were run.
+    """
+
+    plan: RestorePlan
+    safety_backup: str | None
+    databases: tuple[RestoredDatabase, ...]
+    files: RestoredFiles | None
+    after_restore: tuple[str, ...]
 
 
 def select(site: Site, request: RestoreRequest, now: datetime) -> RestorePlan:
@@ -176,12 +185,12 @@ def _content(
     site: Site, destination: Destination, archive: Archive, databases: Sequence[str]
 ) -> tuple[Content, str, bool]:
     """Return what an archive holds, the SHA-256 that was published of it, and whether it is a safety backup."""
-    marker = archives.read_marker(destination, archive.key) if archive.kind != "legacy" else None
+    marker = markers.read(destination, archive.key) if archive.kind != "legacy" else None
     with stored_archive.opened(site, destination, archive.application, archive.key) as reader:
         content = restore_plan.content_of(reader.names(), archive.kind, databases)
     if marker is None:
         return content, "", False
-    return content, marker["archive"]["sha256"], str(marker.get("note", "")).startswith(SAFETY_NOTE)
+    return content, marker.archive.sha256, marker.note.startswith(SAFETY_NOTE)
 
 
 def _surroundings(site: Site, request: RestoreRequest, content: Content) -> Surroundings:
@@ -198,12 +207,12 @@ def _surroundings(site: Site, request: RestoreRequest, content: Content) -> Surr
                     found[name] = there[name]
             if database.name in named and _is_spelling(request.into, database.name, there):
                 named.append(request.into)
-    return Surroundings(
+    return replace(
+        _places(site, request.application),
         databases=named,
         schemas=set(found),
         vacant={name for name, whole in found.items() if not whole},
         metadata_database=site.connections.metadata_database(),
-        **_places(site, request.application),
     )
 
 
@@ -213,16 +222,16 @@ def _is_spelling(typed: str, name: str, there: Mapping[str, bool]) -> bool:
     return alike and not {typed, name} <= set(there)
 
 
-def _places(site: Site, application: str) -> dict[str, Any]:
+def _places(site: Site, application: str) -> Surroundings:
     """Return where files of an application may go, and where they may not."""
     files = site.settings.application(application).files
-    return {
-        "root": files.root if files else None,
-        "follows_links": bool(files and files.follow_links),
-        "own_directories": site.settings.own_directories,
-        "code_directories": (*site.connections.code_directories(), config.settings_path()),
-        "directory": site.settings.restore.directory,
-    }
+    return Surroundings(
+        root=files.root if files else None,
+        follows_links=bool(files and files.follow_links),
+        own_directories=site.settings.own_directories,
+        code_directories=(*site.connections.code_directories(), config.settings_path()),
+        directory=site.settings.restore.directory,
+    )
 
 
 def known_databases(settings: Settings, application: str, names: Iterable[str]) -> list[Database]:
@@ -249,7 +258,7 @@ def verify(site: Site, plan: RestorePlan) -> Verified:
     :raises RestoreError: a dump of it is loaded by hand only.
     """
     destination = _destination(site, plan)
-    marker = archives.read_marker(destination, plan.key) if plan.sha256 else None
+    marker = markers.read(destination, plan.key) if plan.sha256 else None
     with stored_archive.opened(site, destination, plan.application, plan.key) as reader:
         verified = stored_archive.verify_as(reader, plan.key, marker, plan.sha256)
         for step in plan.databases:
@@ -445,7 +454,7 @@ def restore_files(site: Site, plan: RestorePlan) -> RestoredFiles:
     if known:
         sweep(known.root.parent, f".{glob.escape(known.root.name)}_restored_*.unfinished")
     kept = swap.kept_name(target, step.stamp)
-    around = Surroundings(**_places(site, plan.application))  # links may have changed since the plan
+    around = _places(site, plan.application)  # links may have changed since the plan
     deleted = not step.in_place and bool(root) and target == Path(root, step.path)
     if step.in_place or deleted:
         restore_plan.refuse_links(target, around)

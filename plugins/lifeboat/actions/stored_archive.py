@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 
 from lifeboat.archive import CHUNK, GZIP_WINDOW, dump_entry_name, engine_of_entry
 from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import archives
+from lifeboat.catalog.marker import ArchiveFile, Marker, marker_of
 from lifeboat.databases import Dump, Extension
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.mysql import digest as mysql_digest
@@ -69,7 +70,7 @@ def unsigned(reader: ArchiveReader) -> str:
     return ""
 
 
-def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None, sha256: str = "") -> Verified:
+def verify_as(reader: ArchiveReader, key: str, marker: Marker | None, sha256: str = "") -> Verified:
     """Verify that an archive is whole, and the one of that key, and that its marker tells the truth about it.
 
     :param key: empty for a file of any name.
@@ -77,14 +78,15 @@ def verify_as(reader: ArchiveReader, key: str, marker: Mapping[str, Any] | None,
     :param sha256: that it must have; by default what the marker says.
     :raises ArchiveError: it is not.
     """
-    verified = reader.verify(sha256 or (marker["archive"]["sha256"] if marker else None))
+    verified = reader.verify(sha256 or (marker.archive.sha256 if marker else None))
     manifest = reader.manifest()
     if manifest is None:
         return verified
     reader.refuse_another(manifest, key)
-    captured_databases(reader, manifest)
-    wrong = archives.wrong_fields(marker, manifest, verified) if marker is not None else []
-    if wrong:
+    if marker is None:
+        return verified
+    file = ArchiveFile(size=verified.size, sha256=verified.sha256, encrypted=verified.encrypted)
+    if wrong := marker.contradictions(marker_of(manifest, entries=verified.entries - 1, archive=file)):
         raise ArchiveError(
             f"{reader.where} is not as its marker says: {', '.join(wrong)} differ.",
             "Somebody changed the marker; the archive is whole. Copy the marker from another destination.",
@@ -97,22 +99,10 @@ def captured_database(reader: ArchiveReader, database: str) -> Dump | None:
     manifest = reader.manifest()
     if manifest is None:
         return None
-    found = next((dump for dump in captured_databases(reader, manifest) if dump.database == database), None)
+    found = next((dump for dump in manifest.databases if dump.database == database), None)
     if found is None:
         raise RestoreError(f"The manifest does not know the database {database!r}.")
     return found
-
-
-def captured_databases(reader: ArchiveReader, manifest: Mapping[str, Any]) -> list[Dump]:
-    """Return what a manifest says of all databases.
-
-    :raises ArchiveError: it says nothing of use.
-    """
-    facts = manifest.get("databases")
-    try:
-        return [Dump.from_json(each) for each in (facts if isinstance(facts, list) else [facts])]
-    except ValueError as error:
-        raise ArchiveError(f"{reader.where}: its manifest does not describe databases as manifests do.") from error
 
 
 def comparable(reader: ArchiveReader, captured: Dump) -> Dump:

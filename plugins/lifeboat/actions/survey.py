@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from lifeboat.catalog import archives as catalog
-from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, Marked, Proof
+from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, Marked, Proven
 from lifeboat.errors import ArchiveError, StorageError
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
@@ -35,7 +35,7 @@ def read(destination: Destination, site: Site) -> Catalog:
     for archive in found.archives:
         if archive.proven and archive.application in site.settings.applications:
             proven.setdefault((archive.application, archive.kind), []).append(archive)
-    newest: dict[tuple[str, Kind], Proof] = {}
+    newest: dict[tuple[str, Kind], Proven] = {}
     forged: set[str] = set()
     authentic: set[str] = set()
     for subject, archives in proven.items():
@@ -106,19 +106,19 @@ def _lacking(destination: Destination, site: Site, archives: Sequence[Archive], 
 
 
 def _marked(destination: Destination, key: str) -> Marked:
+    from lifeboat.catalog import marker as markers
+
     try:
-        marker = catalog.read_marker(destination, key) or {}
+        marker = markers.read(destination, key)
     except StorageError as error:
         return Marked(error=str(error))
-    totals = marker.get("totals")
-    limits, by_hand, databases = (
-        count if isinstance(totals, dict) and type(count := totals.get(name)) is int else None
-        for name in ("limits", "by_hand", "databases")
-    )
-    return Marked(limits or 0, by_hand or 0, databases=databases)  # older versions counted no limits
+    if marker is None:
+        return Marked()
+    totals = marker.totals
+    return Marked(totals.limits, totals.by_hand, databases=totals.databases)
 
 
-def _proof_of(destination: Destination, site: Site, found: Catalog, archive: Archive) -> Proof:
+def _proof_of(destination: Destination, site: Site, found: Catalog, archive: Archive) -> Proven:
 
     passwords = site.passwords(archive.application)
     return read_proof(destination, archive, found.proofs[archive.key], *passwords)
@@ -130,7 +130,7 @@ def read_proof(
     stored_at: datetime,
     password: str | None,
     previous: Sequence[str] = (),
-) -> Proof:
+) -> Proven:
     """Return what the proof of an archive says, or why it is not valid.
 
     :param stored_at: when it was stored: used as the proof's time if it is not valid.
@@ -140,21 +140,11 @@ def read_proof(
     key = archive.key
     try:
         facts = proof.read(destination, key, password, previous)
-        if facts.get("destination", destination.name) != destination.name:
+        if facts.destination != destination.name:
             raise ArchiveError(f"{key + catalog.PROOF} at {destination} is the proof of a copy elsewhere.")
-        if facts.get("archive", {}).get("size", archive.size) != archive.size:
+        if facts.archive.size != archive.size:
             raise ArchiveError(f"{key} at {destination} is not the archive that was proven: its size differs.")
-        recovery = timedelta(seconds=proof.recovery_seconds(facts))
-        proven_at = datetime.fromisoformat(facts["proven_at"])
-        if proven_at.tzinfo is None:
-            raise ValueError("a time of no zone")
-        return Proof(key, proven_at.astimezone(UTC), recovery, missed=int(facts.get("missed", 0)))
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
-        error = f"{key + catalog.PROOF} at {destination} lacks required fields of a proof"
-    except ArchiveError as failure:
-        error = str(failure)
-    except StorageError as failure:
-        log.warning("%s", failure)
-        return Proof(key, stored_at, timedelta(), str(failure), unread=True)
-    log.warning("%s", error)
-    return Proof(key, stored_at, timedelta(), error)
+    except (ArchiveError, StorageError) as error:
+        log.warning("%s", error)
+        return Proven(key, stored_at, timedelta(), str(error), unread=isinstance(error, StorageError))
+    return Proven(key, facts.proven_at, timedelta(seconds=facts.durations.recovery), missed=facts.missed)

@@ -6,21 +6,21 @@ page look at; the nightly reading, which touches each archive anyway, believes o
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from lifeboat.actions import stored_archive
 from lifeboat.archive.read import Verified
 from lifeboat.catalog import archives as catalog
-from lifeboat.catalog import proof
+from lifeboat.catalog import marker as markers
+from lifeboat.catalog import proof, readback
 from lifeboat.catalog.archives import DAMAGED, READ, Archive, LastRead
+from lifeboat.catalog.readback import ReadBack
 from lifeboat.decide import rotation
 from lifeboat.errors import ArchiveError, DeniedError, LifeboatError, MismatchError, PasswordError, StorageError
 from lifeboat.storage import Destination
-from lifeboat.support import signing
 from lifeboat.support.logs import logger
 from lifeboat.text import size_text
 
@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from lifeboat.site import Site
 
 log = logger(__name__)
-
-FORMAT = 1
-LONGEST_RECORD = 1 << 16  # bytes
-PURPOSE = b"lifeboat reading"
 
 
 @dataclass
@@ -119,7 +115,7 @@ def verify(site: Site, destination: Destination, application: str, key: str) -> 
     :raises ArchiveError: it is not what was published.
     :raises StorageError: it cannot be read.
     """
-    marker = catalog.read_marker(destination, key)
+    marker = markers.read(destination, key)
     if marker is None:
         raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
     try:
@@ -165,44 +161,25 @@ def _record(site: Site, destination: Destination, application: str, key: str, *,
 
     :raises StorageError: the destination refuses.
     """
-    password, _ = site.passwords(application)
-    facts: dict[str, Any] = {
-        "format": FORMAT,
-        "result": "whole" if whole else "damaged",
-        "key": key,
-        "destination": destination.name,
-        "read_at": site.now().isoformat(timespec="seconds"),
-    }
-    signed = signing.signed(facts, password, PURPOSE) if password else {**facts, signing.SIGNATURE: None}
-    # A crash in between leaves no record, so that the archive is read again.
-    for suffix in (READ, DAMAGED):
-        if destination.find(key + suffix) is not None:
-            destination.delete(key + suffix)
-    destination.write(key + (READ if whole else DAMAGED), json.dumps(signed, ensure_ascii=False).encode())
+    reading = ReadBack(
+        format=readback.FORMAT,
+        result="whole" if whole else "damaged",
+        key=key,
+        destination=destination.name,
+        read_at=site.now().replace(microsecond=0),
+    )
+    readback.record(destination, reading.signed(site.passwords(application)[0]))
 
 
 def _authentic(site: Site, destination: Destination, archive: Archive, last: LastRead) -> LastRead | None:
     """Return what the record of an archive says, or None if it is not signed or cannot be read."""
     name = archive.key + (READ if last.whole else DAMAGED)
     try:
-        with destination.open(name) as file:
-            facts = json.loads(file.read(LONGEST_RECORD + 1))
         password, previous = site.passwords(archive.application)
-        if not _is_signed(facts, (password, *previous)):
-            raise ValueError("it is not signed")
-        if (facts["key"], facts["destination"]) != (archive.key, destination.name):
-            raise ValueError("it is another archive's")
-        return LastRead(datetime.fromisoformat(facts["read_at"]).astimezone(UTC), facts["result"] == "whole")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError, StorageError) as error:
+        return readback.read(destination, name, archive.key, (password, *previous))
+    except (OSError, ValueError, StorageError) as error:
         log.warning("%s at %s is not trusted, so the archive is read again: %s", name, destination, error)
         return None
-
-
-def _is_signed(facts: Any, passwords: Iterable[str | None]) -> bool:
-    return isinstance(facts, Mapping) and any(
-        facts.get(signing.SIGNATURE) is None if password is None else signing.is_authentic(facts, password, PURPOSE)
-        for password in passwords
-    )
 
 
 def _answers(destination: Destination) -> bool:

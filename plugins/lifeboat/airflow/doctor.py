@@ -34,6 +34,7 @@ from lifeboat.settings.config import Settings
 from lifeboat.settings.unreadable import Unreadable
 from lifeboat.site import refusal_to_load
 from lifeboat.support import clock, transport
+from lifeboat.support.formats import Format
 from lifeboat.text import age_text, plural, size_text
 
 if TYPE_CHECKING:
@@ -225,6 +226,11 @@ def _of_database(application: str, database: Database, scratch: Path) -> Iterato
         yield Probe(f"extensions of {called}", partial(_extensions, database, scratch))
 
 
+@dataclass(frozen=True)
+class NoFacts(Format):
+    """What is written next to a staged file that tells nothing."""
+
+
 def _staging(place: Path | Bucket) -> Iterator[Told]:
     root = connections.staging(place)
     scratch = root.of(PIPELINE, secrets.token_hex(8), "probe")
@@ -234,7 +240,7 @@ def _staging(place: Path | Bucket) -> Iterator[Told]:
         staged = scratch.file("probe")
         with staged.writing() as writing:
             writing.write(content)
-            writing.facts = {}
+            writing.facts = NoFacts()
         with staged.source().open("rb") as file:
             if file.read() != content:
                 raise StagingError(f"Staging {root} returns other bytes than were written there.", "Check the disk.")

@@ -48,6 +48,7 @@ from lifeboat.settings.values import AFTER_BACKUP
 from lifeboat.text import group_id
 
 if TYPE_CHECKING:
+    from lifeboat.airflow.operators.sealed import Sealed
     from lifeboat.settings.config import BackupKind, Settings
 
 DEFAULT_ARGS: dict[str, Any] = {
@@ -194,7 +195,7 @@ def cleanup_groups(settings: Settings) -> None:
             DeleteArchivesOperator(
                 task_id="delete_archives",
                 destination=verbatim(destination),
-                order=cast(dict[str, Any], evaluate.output),  # rendered to what it returned
+                order=cast("Sealed", evaluate.output),  # rendered to what it returned
                 execution_timeout=LONGEST_STEP,
             )
 
@@ -230,7 +231,7 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
     """
     # The user is waiting for the answer, and can ask again.
     select = SelectArchiveOperator(task_id="select", files=files, retries=0, execution_timeout=LONGEST_STEP)
-    plan = cast(dict[str, Any], XComArg(select, key=PLAN))  # rendered to what it left
+    plan = cast("Sealed", XComArg(select, key=PLAN))  # rendered to what it left
     verify = VerifyArchiveOperator(task_id=VERIFY, plan=plan, execution_timeout=LONGEST_STEP)
     safety = SafetyBackupOperator(task_id=SAFETY_BACKUP, plan=plan, execution_timeout=LONGEST_DUMP)
     restore = "restore_database" if files else "restore"
@@ -298,7 +299,7 @@ def proof_asset(application: str) -> Asset:
     return Asset(f"lifeboat/proof/{quote(application)}")
 
 
-def _approval(plan: dict[str, Any]) -> BaseOperator:
+def _approval(plan: Sealed) -> BaseOperator:
     from lifeboat.airflow.operators.approval import SecondPersonOperator
 
     return SecondPersonOperator(

@@ -6,10 +6,10 @@ import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from lifeboat.archive import CHUNK
 from lifeboat.archive.signature import Signer
+from lifeboat.catalog.manifest import EntryFacts, ManifestHead
 
 
 class EntryList:
@@ -28,7 +28,7 @@ class EntryList:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
-    def add(self, name: str, facts: dict[str, Any]) -> None:
+    def add(self, name: str, facts: EntryFacts) -> None:
         """Add an entry: its name and what the manifest says of it."""
         # In ASCII, where bytes of a name that are not UTF-8 have an escape of their own.
         line = f"{',' if self.count else ''}\n{json.dumps(name)}: {json.dumps(facts)}"
@@ -40,7 +40,7 @@ class EntryList:
         """Bytes of the entries as JSON."""
         return self._file.tell()
 
-    def complete(self, manifest: dict[str, Any], password: bytes | None) -> Iterator[bytes]:
+    def complete(self, manifest: ManifestHead, password: bytes | None) -> Iterator[bytes]:
         """Yield the manifest with these entries as JSON, in pieces of at most `CHUNK` bytes.
 
         :param password: signs it; without one nothing does.
@@ -55,9 +55,9 @@ class EntryList:
             yield piece
         yield signer.tail()
 
-    def _text(self, manifest: dict[str, Any]) -> Iterator[bytes]:
+    def _text(self, manifest: ManifestHead) -> Iterator[bytes]:
         """Yield the manifest but for its last line."""
-        head = json.dumps(manifest, indent=1).removesuffix("\n}").encode() + b',\n "entries": {'
+        head = json.dumps(manifest.to_json(), indent=1).removesuffix("\n}").encode() + b',\n "entries": {'
         for start in range(0, len(head), CHUNK):
             yield head[start : start + CHUNK]
         end = self._file.tell()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -22,7 +21,7 @@ from lifeboat.archive.directory import LONGEST, MOST_ENTRIES, Directory, as_file
 from lifeboat.archive.encryption import Decrypter
 from lifeboat.archive.entry import ENCRYPTED, UTF8_NAME
 from lifeboat.archive.listing import Entry, entry_of, is_file_name, kind_of
-from lifeboat.catalog import archives
+from lifeboat.catalog.manifest import EntryFacts, Manifest
 from lifeboat.errors import ArchiveError, PasswordError
 from lifeboat.support.progress import Progress
 
@@ -247,7 +246,7 @@ class ArchiveReader:
             )
         self._zip = _Zip(cast(BinaryIO, self._file), directory.record, directory.shift)
         self._choose_password(passwords)
-        promised = len(self._manifest(directory.entries)["entries"])
+        promised = len(self._manifest(directory.entries).entries)
         if directory.entries > promised + MOST_ENTRIES:
             raise ArchiveError(f"{self.where} has {directory.entries} entries, but its manifest lists {promised}.")
 
@@ -345,14 +344,14 @@ class ArchiveReader:
             what = "is encrypted and no password was given" if missing else "does not open with this password"
             raise PasswordError(f"{self.where}: {name!r} {what}.", CHECK_KEY) from error
 
-    def manifest(self) -> dict[str, Any] | None:
+    def manifest(self) -> Manifest | None:
         """Return the manifest, or None where the archive has none (laravel-backup wrote it).
 
         :raises ArchiveError: the manifest is damaged, of another archive, or not signed as it should be.
         """
         return self._manifest(len(self._zip.filelist)) if self.has_manifest else None
 
-    def _manifest(self, entries: int) -> dict[str, Any]:
+    def _manifest(self, entries: int) -> Manifest:
         """Return the manifest.
 
         :param entries: that the archive lists.
@@ -366,17 +365,15 @@ class ArchiveReader:
         text = b"".join(self.chunks(MANIFEST_NAME))
         self._refuse_unsigned(text)
         try:
-            manifest = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ArchiveError(f"{self.where}: its manifest is not JSON.") from error
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("entries"), dict):
-            raise ArchiveError(f"{self.where}: its manifest lists no entries.")
+            manifest = Manifest.from_bytes(text)
+        except ValueError as error:
+            raise ArchiveError(f"{self.where}: its manifest does not describe an archive as manifests do.") from error
         self.refuse_another(manifest, self._key)
         return manifest
 
-    def refuse_another(self, manifest: Mapping[str, Any], key: str) -> None:
+    def refuse_another(self, manifest: Manifest, key: str) -> None:
         """:raises ArchiveError: the manifest is of another archive than the key's; any will do when that is empty."""
-        if key and archives.key_of(manifest) != key:
+        if key and manifest.key != key:
             raise ArchiveError(f"{self.where} holds the manifest of another archive: it was renamed.")
 
     def _refuse_unsigned(self, text: bytes) -> None:
@@ -417,7 +414,7 @@ class ArchiveReader:
         encrypted = any(info.flag_bits & ENCRYPTED for info in infos)
         return Verified(len(infos), content_bytes, size, sha256, promised is not None, encrypted)
 
-    def _promised(self) -> dict[str, Any] | None:
+    def _promised(self) -> dict[str, EntryFacts] | None:
         """Return what the manifest says of each entry, or None where there is no manifest.
 
         :raises ArchiveError: it promises other entries than there are, or there are two of one name.
@@ -433,7 +430,7 @@ class ArchiveReader:
         manifest = self.manifest()
         if manifest is None:
             return None
-        promised: dict[str, Any] = manifest["entries"]
+        promised = manifest.entries
         there = set(self.names()) - {MANIFEST_NAME}
         if missing := sorted(promised.keys() - there):
             raise ArchiveError(f"{self.where} lacks {missing[0]!r}, which its manifest lists.")
@@ -441,7 +438,7 @@ class ArchiveReader:
             raise ArchiveError(f"{self.where} holds {unknown[0]!r}, which its manifest does not list.")
         return promised
 
-    def _verify_entry(self, name: str, promised: dict[str, Any] | None, progress: Progress) -> int:
+    def _verify_entry(self, name: str, promised: dict[str, EntryFacts] | None, progress: Progress) -> int:
         sha256, size = hashlib.sha256(), 0
         for chunk in self.chunks(name):
             sha256.update(chunk)

@@ -1,36 +1,25 @@
-"""Contents of a destination: keys, manifests and published markers, read from one listing."""
+"""Contents of a destination: keys, and the archives and records that one listing shows."""
 
 from __future__ import annotations
 
-import json
-import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from operator import attrgetter
 from sys import intern
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
-from lifeboat import __version__
-from lifeboat.databases import BY_HAND
-from lifeboat.errors import StorageError
-from lifeboat.storage import Destination, StoredObject
+from lifeboat.storage import StoredObject
 
-if TYPE_CHECKING:
-    from lifeboat.archive.read import Verified
-    from lifeboat.databases import Dump
-
-FORMAT = 1
 MARKER = ".json"
 PROOF = ".proof.json"
 READ = ".read.json"  # of an archive that was read back, and was whole
 DAMAGED = ".damaged.json"  # of one that was not
 RECORDS = (PROOF, READ, DAMAGED)  # what may stand beside an archive, apart from its marker
 TIME = "%Y-%m-%d-%H-%M-%S"
-FILE_TOTALS = ("count", "bytes", "changed", "missing", "special")
-LONGEST_MARKER = 1 << 20  # bytes; a marker holds totals only
 
+OwnKind = Literal["database", "application"]
 Kind = Literal["database", "application", "legacy"]
 OWN_KINDS: tuple[Kind, ...] = ("database", "application")
 KINDS: tuple[Kind, ...] = ("database", "application", "legacy")
@@ -59,8 +48,8 @@ class Archive(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Proof:
-    """Facts of a proof.
+class Proven:
+    """Facts of the proof of an archive.
 
     :param recovery: how long the recovery took that it measured.
     :param error: why it is not a proof; empty when it is one.
@@ -121,7 +110,7 @@ class Catalog:
     proofs: Mapping[str, datetime] = field(default_factory=dict)
     readings: Mapping[str, LastRead] = field(default_factory=dict)
     uploads: tuple[StoredObject, ...] = ()
-    newest_proofs: Mapping[tuple[str, Kind], Proof] = field(default_factory=dict)
+    newest_proofs: Mapping[tuple[str, Kind], Proven] = field(default_factory=dict)
     newest_marked: Mapping[tuple[str, Kind], Marked] = field(default_factory=dict)
     lacking: Mapping[tuple[str, Kind], int] = field(default_factory=dict)
     unchecked: frozenset[str] = frozenset()
@@ -142,15 +131,6 @@ class Catalog:
 def archive_key(application: str, kind: Kind, captured_at: datetime) -> str:
     """Return the key of an archive: ``<application>/<kind>/<time of capture in UTC>.zip``."""
     return f"{application}/{kind}/{captured_at.astimezone(UTC).strftime(TIME)}.zip"
-
-
-def key_of(manifest: Mapping[str, Any]) -> str:
-    """Return the key of the archive that a manifest describes; nothing where it says too little."""
-    try:
-        captured_at = datetime.fromisoformat(manifest["captured_at"])
-        return archive_key(manifest["application"], manifest["kind"], captured_at)
-    except (KeyError, TypeError, ValueError):
-        return ""
 
 
 def locked_until(key: str, days: int) -> datetime | None:
@@ -228,114 +208,3 @@ def _time(text: str, zone: tzinfo = UTC) -> datetime | None:
         return time if zone is UTC else time.replace(tzinfo=zone).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def manifest(
-    application: str,
-    kind: Kind,
-    note: str,
-    captured_at: datetime,
-    dumps: Sequence[Dump],
-    files: dict[str, Any] | None,
-    warnings: Sequence[str],
-) -> dict[str, Any]:
-    """Return the manifest that goes inside an archive, but for its ``entries``: there may be very many.
-
-    Each of these has, under its name, ``size`` in bytes and ``sha256`` of its content; those of files also ``type``
-    (``file``, ``directory`` or ``link``), ``mode`` in octal and ``mtime_ns``, links their ``target``, files that
-    changed while they were read ``changed``, and files that are not stored under their own name their ``path``.
-
-    :param files: totals of the application's files.
-    """
-    from importlib.metadata import version
-
-    return {
-        "format": FORMAT,
-        "application": application,
-        "kind": kind,
-        "captured_at": captured_at.isoformat(),
-        "note": note,
-        "tools": {
-            "lifeboat": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("isal", "pyzipper")},
-        },
-        "databases": [dump.to_json() for dump in dumps],
-        **({"files": files} if files is not None else {}),
-        "warnings": [*(notice for dump in dumps for notice in dump.notices), *warnings],
-    }
-
-
-def public_manifest(
-    manifest: dict[str, Any], *, entries: int, size: int, sha256: str, encrypted: bool
-) -> dict[str, Any]:
-    """Return the manifest's public copy: totals only, no name of a file or a table.
-
-    :param entries: number of entries, without the manifest itself.
-    :param size: of the archive file in bytes.
-    :param sha256: of the archive file.
-    """
-    databases = manifest["databases"]
-    tables = [table for database in databases for table in database["tables"]]
-    return {
-        **{key: manifest[key] for key in ("format", "application", "kind", "captured_at", "note", "tools")},
-        "archive": {"size": size, "sha256": sha256, "encrypted": encrypted},
-        "totals": {
-            "entries": entries,
-            "databases": len(databases),
-            "tables": len(tables),
-            "rows": sum(table["rows"] for table in tables),
-            "objects": sum(len(database["objects"]) for database in databases),
-            "sql_bytes": sum(database["sql_bytes"] for database in databases),
-            **{f"file_{key}": manifest["files"][key] for key in FILE_TOTALS if "files" in manifest},
-            "warnings": len(manifest["warnings"]),
-            "limits": sum(len(database.get("limits", ())) for database in databases)
-            + len(manifest.get("files", {}).get("links_out", ())),
-            "by_hand": sum(
-                any(limit["kind"] == BY_HAND for limit in database.get("limits", ())) for database in databases
-            ),
-        },
-    }
-
-
-def wrong_fields(marker: Mapping[str, Any], manifest: dict[str, Any], verified: Verified) -> list[str]:
-    """Return the keys of a marker whose values contradict the archive.
-
-    Markers are not signed; but a marker is the public copy of what the archive's own manifest says.
-    """
-    try:
-        truth = public_manifest(
-            manifest,
-            entries=verified.entries - 1,
-            size=verified.size,
-            sha256=verified.sha256,
-            encrypted=verified.encrypted,
-        )
-    except (AttributeError, KeyError, TypeError):
-        return ["the manifest's totals"]
-    said, totals = marker.get("totals"), truth.pop("totals")
-    wrong = [name for name, value in truth.items() if marker.get(name) != value]
-    # Another version may have counted other things.
-    if not isinstance(said, dict) or any(value != totals.get(name, value) for name, value in said.items()):
-        wrong.append("totals")
-    return wrong
-
-
-def read_marker(destination: Destination, key: str) -> dict[str, Any] | None:
-    """Return the public manifest that stands beside an archive, or None where the archive is not published.
-
-    :raises StorageError: the destination fails, or holds something else there.
-    """
-    if destination.find(key + MARKER) is None:
-        return None
-    with destination.open(key + MARKER) as file:
-        content = file.read(LONGEST_MARKER + 1)
-    try:
-        marker = json.loads(content)
-        if not isinstance(marker["archive"]["sha256"], str):
-            raise TypeError("the SHA-256 is not a string")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise StorageError(
-            f"{key + MARKER} at {destination} is not the marker of an archive.", "Move it away; back up again."
-        ) from error
-    return cast(dict[str, Any], marker)

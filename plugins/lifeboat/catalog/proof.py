@@ -6,39 +6,114 @@ is derived from the archive password, so that nobody without the password can fo
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
-from lifeboat.catalog.archives import PROOF
-from lifeboat.errors import ArchiveError
+from lifeboat.catalog.archives import PROOF, OwnKind
+from lifeboat.errors import ArchiveError, UntrustedError
 from lifeboat.storage import Destination
-from lifeboat.support import signing
-from lifeboat.support.signing import SIGNATURE
+from lifeboat.support.formats import Moment, Text
+from lifeboat.support.signing import Signed
+from lifeboat.support.stored import Count, Seconds, Stored
 from lifeboat.text import plural
 
 FORMAT = 1
 LONGEST_PROOF = 1 << 20  # bytes; a proof holds totals only
 LONGEST_TREND = 100
-PURPOSE = b"lifeboat proof"
 
 
-def signed(facts: Mapping[str, Any], password: str | None) -> dict[str, Any]:
-    """Return a proof with its signature.
+class ProvenFile(Stored):
+    """The archive that was proven, as a file."""
 
-    :param password: of the archives; without one nothing can be authenticated, and the signature is null.
+    size: Count
+    sha256: Text
+
+
+class Compared(Stored):
+    """Totals of what a drill compared.
+
+    :param bytes: of files and SQL.
     """
-    return {**facts, SIGNATURE: None} if password is None else signing.signed(facts, password, PURPOSE)
+
+    databases: Count
+    tables: Count
+    rows: Count
+    objects: Count
+    files: Count
+    bytes: Count
+
+    def __str__(self) -> str:
+        files = f", {plural(self.files, 'file')}" if self.files else ""
+        return (
+            f"{plural(self.tables, 'table')}, {plural(self.rows, 'row')}, {plural(self.objects, 'other object')}{files}"
+        )
 
 
-def is_authentic(proof: Mapping[str, Any], password: str | None) -> bool:
-    """Return whether a proof was signed with the archive password, and is unchanged since."""
-    if password is None:
-        return proof.get(SIGNATURE) is None
-    return signing.is_authentic(proof, password, PURPOSE)
+class Durations(Stored):
+    """Seconds of each phase of a drill."""
+
+    verify: Seconds
+    restore: Seconds
+    compare: Seconds
+
+    @property
+    def recovery(self) -> float:
+        """How long the recovery took: reading all of the archive, and restoring it."""
+        return self.verify + self.restore
 
 
-def read(destination: Destination, key: str, password: str | None, previous: Sequence[str] = ()) -> dict[str, Any]:
+class Versions(Stored):
+    """Versions of what made a proof."""
+
+    lifeboat: str
+    python: str
+    servers: tuple[str, ...]
+
+
+class Point(Stored):
+    """How long one recovery took."""
+
+    proven_at: Moment
+    key: Text
+    seconds: Seconds
+
+
+class Proof(Signed):
+    """The result of a drill, signed: public, so without the name of a table or file.
+
+    :param by: who asked for the drill.
+    :param digest: of everything that was compared.
+    :param notes: what its reader should know.
+    :param limits: how much the dumps did not carry exactly; older versions counted none.
+    :param missed: how much that server's restore would not make as it was captured, apart from contents.
+    :param trend: how long recoveries took, oldest first.
+    """
+
+    purpose = b"lifeboat proof"
+
+    format: Count
+    result: Literal["proven"]
+    key: Text
+    destination: Text
+    application: Text
+    kind: OwnKind
+    captured_at: Moment
+    archive: ProvenFile
+    proven_at: Moment
+    by: Text
+    host: Text
+    compared: Compared
+    digest: str
+    durations: Durations
+    versions: Versions
+    notes: tuple[Text, ...]
+    limits: Count = 0
+    missed: Count = 0
+    trend: tuple[Point, ...]
+    hmac_sha256: str | None = None
+
+
+def read(destination: Destination, key: str, password: str | None, previous: Sequence[str] = ()) -> Proof:
     """Return the proof of an archive.
 
     :param previous: passwords that may have signed it, too.
@@ -49,38 +124,30 @@ def read(destination: Destination, key: str, password: str | None, previous: Seq
     with destination.open(key + PROOF) as file:
         content = file.read(LONGEST_PROOF + 1)
     try:
-        proof = json.loads(content)
-        authentic = isinstance(proof, dict) and any(is_authentic(proof, each) for each in (password, *previous))
-    except (ValueError, RecursionError):
-        proof, authentic = None, False
-    if not isinstance(proof, dict) or proof.get("key") != key or proof.get("result") != "proven":
-        raise ArchiveError(f"{where} is not the proof of that archive.", "Delete it, and run a drill.")
-    if not authentic:
+        proof = Proof.from_bytes_signed(content, (password, *previous))
+        if proof.key != key:
+            raise ValueError("it is another archive's")
+    except UntrustedError as error:
         raise ArchiveError(
             f"{where} was not signed with the archive password: it is forged, or older than the password.",
             "Find out who wrote it; then delete it, and run a drill.",
-        )
-    return cast(dict[str, Any], proof)
+        ) from error
+    except ValueError as error:
+        raise ArchiveError(f"{where} is not the proof of that archive.", "Delete it, and run a drill.") from error
+    return proof
 
 
-def record(destination: Destination, proof: Mapping[str, Any]) -> None:
+def record(destination: Destination, proof: Proof) -> None:
     """Store a proof beside its archive; an older one is replaced."""
-    key = proof["key"]
     # A crash in between leaves no proof, which is better than half of one.
-    withdraw(destination, key)
-    destination.write(key + PROOF, json.dumps(proof, ensure_ascii=False, indent=1).encode())
+    withdraw(destination, proof.key)
+    destination.write(proof.key + PROOF, proof.to_bytes())
 
 
 def withdraw(destination: Destination, key: str) -> None:
     """Delete the proof of an archive, if it has one: it does not hold any more."""
     if destination.find(key + PROOF) is not None:
         destination.delete(key + PROOF)
-
-
-def recovery_seconds(made: Mapping[str, Any]) -> float:
-    """Return how long the recovery took that a proof measured: reading all of the archive, and restoring it."""
-    durations = made["durations"]
-    return float(durations["verify"]) + float(durations["restore"])
 
 
 def same_text(limits: int, missed: int = 0) -> str:
@@ -95,33 +162,7 @@ def same_text(limits: int, missed: int = 0) -> str:
     return "equal to the dump" if limits else "as captured"
 
 
-def compared_text(compared: Mapping[str, int]) -> str:
-    """Return the totals of what a drill compared, for people.
-
-    :param compared: as a proof keeps them.
-    """
-    files = f", {plural(compared['files'], 'file')}" if compared["files"] else ""
-    return (
-        f"{plural(compared['tables'], 'table')}, {plural(compared['rows'], 'row')},"
-        f" {plural(compared['objects'], 'other object')}{files}"
-    )
-
-
-def points_of(proof: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return how long recoveries took, as a proof keeps it; what is no such point is left out."""
-    trend = proof.get("trend")
-    kinds = {"proven_at": str, "key": str, "seconds": int | float}
-    return [
-        point
-        for point in (trend if isinstance(trend, list) else ())
-        if isinstance(point, dict) and all(isinstance(point.get(name), kind) for name, kind in kinds.items())
-    ]
-
-
-def trend(earlier: Iterable[Mapping[str, Any]], latest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return how long recoveries took, oldest first: what an earlier proof kept of it, and the latest.
-
-    :param earlier: points of an earlier proof; each has ``proven_at``, ``key`` and ``seconds``.
-    """
-    points = {point["proven_at"]: dict(point) for point in (*earlier, latest)}
-    return [points[time] for time in sorted(points)][-LONGEST_TREND:]
+def trend(earlier: Iterable[Point], latest: Point) -> tuple[Point, ...]:
+    """Return how long recoveries took, oldest first: what an earlier proof kept of it, and the latest."""
+    points = {point.proven_at: point for point in (*earlier, latest)}
+    return tuple(points[time] for time in sorted(points))[-LONGEST_TREND:]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -17,8 +17,9 @@ from lifeboat.errors import ArchiveError, SettingsError, StorageError
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
-    from lifeboat.archive.read import ArchiveReader
-    from lifeboat.catalog.archives import Catalog
+    from lifeboat.archive.read import ArchiveReader, Verified
+    from lifeboat.catalog.archives import Catalog, Kind
+    from lifeboat.catalog.marker import Marker
     from lifeboat.site import Site
     from lifeboat.storage import Destination
 
@@ -54,7 +55,9 @@ def list_archives(
     if as_json:
         terminal.print_json(
             {
-                "archives": [row for name, found in catalogs.items() for row in _rows(name, found, application)],
+                "archives": [
+                    row._asdict() for name, found in catalogs.items() for row in _rows(name, found, application)
+                ],
                 "unfinished": {name: [o.key for o in found.unfinished] for name, found in catalogs.items()},
                 "failed": failures,
             }
@@ -67,23 +70,61 @@ def list_archives(
         raise typer.Exit(FINDING)
 
 
-def _rows(destination: str, found: Catalog, application: str | None) -> list[dict[str, Any]]:
+class Row(NamedTuple):
+    """An archive at a destination.
+
+    :param proven: whether its proof was read, and is authentic.
+    :param last_read: when it was read back last; None if never.
+    :param whole: whether it was intact then.
+    """
+
+    destination: str
+    key: str
+    application: str
+    kind: Kind
+    captured_at: str
+    size: int
+    proven: bool
+    proof: str
+    last_read: str | None
+    whole: bool | None
+
+
+def _rows(destination: str, found: Catalog, application: str | None) -> list[Row]:
     return [
-        {
-            "destination": destination,
-            "key": archive.key,
-            "application": archive.application,
-            "kind": archive.kind,
-            "captured_at": archive.captured_at.isoformat(),
-            "size": archive.size,
-            "proven": found.proof_of(archive) == "proven",
-            "proof": found.proof_of(archive),
-            "last_read": last.at.isoformat(timespec="seconds") if (last := found.readings.get(archive.key)) else None,
-            "whole": last.whole if last else None,
-        }
+        Row(
+            destination,
+            archive.key,
+            archive.application,
+            archive.kind,
+            archive.captured_at.isoformat(),
+            archive.size,
+            found.proof_of(archive) == "proven",
+            found.proof_of(archive),
+            last.at.isoformat(timespec="seconds") if (last := found.readings.get(archive.key)) else None,
+            last.whole if last else None,
+        )
         for archive in found.archives
         if application in (None, archive.application)
     ]
+
+
+class Check(NamedTuple):
+    """The result of verifying an archive at one place.
+
+    :param verified: None if it is not whole.
+    :param note: why not, or what its reader should know.
+    """
+
+    where: str
+    verified: Verified | None
+    note: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the result for programs."""
+        if self.verified is None:
+            return {"where": self.where, "ok": False, "error": self.note}
+        return {"where": self.where, "ok": True, **vars(self.verified), "warning": self.note}
 
 
 @app.command()
@@ -114,20 +155,19 @@ def verify(
     with bar(as_json=as_json):
         checks = [_check_file(site, path)] if is_file else _check_key(site, archive, tuple(destination or ()))
     if as_json:
-        terminal.print_json(checks)
+        terminal.print_json([check.to_json() for check in checks])
     else:
         for check in checks:
-            if check["ok"]:
-                held = f"{plural(check['entries'], 'entry', 'entries')}, {size_text(check['content_bytes'])}"
+            if found := check.verified:
+                held = f"{plural(found.entries, 'entry', 'entries')}, {size_text(found.content_bytes)}"
                 terminal.output.print(
-                    f"[green]whole[/] {terminal.plain(check['where'])}: {held}, SHA-256 {check['sha256']}",
-                    soft_wrap=True,
+                    f"[green]whole[/] {terminal.plain(check.where)}: {held}, SHA-256 {found.sha256}", soft_wrap=True
                 )
-                if check["warning"]:
-                    terminal.complain(f"{check['where']}: {check['warning']}.")
+                if check.note:
+                    terminal.complain(f"{check.where}: {check.note}.")
             else:
-                terminal.complain(check["error"])
-    if not all(check["ok"] for check in checks):
+                terminal.complain(check.note)
+    if not all(check.verified for check in checks):
         raise typer.Exit(FINDING)
 
 
@@ -159,7 +199,8 @@ def _verify_in_turn(site: Site, chosen: tuple[str, ...], as_json: bool) -> None:
         raise typer.Exit(FINDING)
 
 
-def _check_file(site: Site, path: Path) -> dict[str, Any]:
+def _check_file(site: Site, path: Path) -> Check:
+    from lifeboat.catalog import marker as markers
     from lifeboat.storage.disk import Directory
 
     beside = Directory("file", path.absolute().parent)
@@ -167,12 +208,13 @@ def _check_file(site: Site, path: Path) -> dict[str, Any]:
     passwords = site.passwords(application)
 
     opened = _opened_file(site, application, path, *passwords)
-    return _check(str(path), opened, lambda: archives.read_marker(beside, path.name))
+    return _check(str(path), opened, lambda: markers.read(beside, path.name))
 
 
-def _check_key(site: Site, key: str, chosen: tuple[str, ...]) -> list[dict[str, Any]]:
+def _check_key(site: Site, key: str, chosen: tuple[str, ...]) -> list[Check]:
     from lifeboat.actions import stored_archive
     from lifeboat.actions import verify as readback
+    from lifeboat.catalog import marker as markers
 
     application = key.partition("/")[0]
     kind = archives.kind_of(key)
@@ -180,17 +222,17 @@ def _check_key(site: Site, key: str, chosen: tuple[str, ...]) -> list[dict[str, 
         raise SettingsError(f"{key!r} is neither a file nor the key of an archive.", "'lifeboat list' shows the keys.")
     site.settings.application(application)
 
-    def check(destination: Destination) -> dict[str, Any]:
+    def check(destination: Destination) -> Check:
         where = f"{key} at {destination}"
         if kind == "legacy":  # for which no result is recorded
             opened = stored_archive.opened(site, destination, application, key)
-            return _check(where, opened, lambda: archives.read_marker(destination, key), key)
+            return _check(where, opened, lambda: markers.read(destination, key), key)
         try:
             verified = readback.read_back(site, destination, application, key)
         except (ArchiveError, StorageError) as error:
-            return {"where": where, "ok": False, "error": str(error)}
+            return Check(where, None, str(error))
         unsigned = "" if verified.encrypted else stored_archive.NOT_ENCRYPTED
-        return {"where": where, "ok": True, **vars(verified), "warning": unsigned}
+        return Check(where, verified, unsigned)
 
     return [check(found) for found in site.destinations(application, chosen, deleting=True)]
 
@@ -198,9 +240,9 @@ def _check_key(site: Site, key: str, chosen: tuple[str, ...]) -> list[dict[str, 
 def _check(
     where: str,
     opened: AbstractContextManager[ArchiveReader],
-    read_marker: Callable[[], dict[str, Any] | None],
+    read_marker: Callable[[], Marker | None],
     key: str = "",
-) -> dict[str, Any]:
+) -> Check:
     from lifeboat.actions import stored_archive
 
     try:
@@ -209,8 +251,8 @@ def _check(
             verified = stored_archive.verify_as(reader, key, marker)
             unsigned = stored_archive.unsigned(reader)
     except (ArchiveError, StorageError) as error:
-        return {"where": where, "ok": False, "error": str(error)}
-    return {"where": where, "ok": True, **vars(verified), "warning": unsigned}
+        return Check(where, None, str(error))
+    return Check(where, verified, unsigned)
 
 
 @contextmanager
@@ -236,10 +278,9 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None, *, al
     if rows:
         terminal.write(f"{AT:{width}}  {'captured at':23}  {'size':>10}  {'proof':9}  {'last read':10}  key")
     for row in rows:
-        captured = row["captured_at"][:19].replace("T", " ")
-        size, proof = size_text(row["size"]), row["proof"]
-        read = "DAMAGED" if row["whole"] is False else (row["last_read"] or "never")[:10]
-        line = f"{row['destination']:{width}}  {captured} UTC  {size:>10}  {proof:9}  {read:10}  {row['key']}"
+        captured, size = row.captured_at[:19].replace("T", " "), size_text(row.size)
+        read = "DAMAGED" if row.whole is False else (row.last_read or "never")[:10]
+        line = f"{row.destination:{width}}  {captured} UTC  {size:>10}  {row.proof:9}  {read:10}  {row.key}"
         terminal.print_lines([line])
     for name, found in catalogs.items():
         for stored in found.unfinished:

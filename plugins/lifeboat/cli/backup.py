@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
-from lifeboat.databases import BY_HAND, Limit, count_limits
+from lifeboat.databases import BY_HAND, count_limits
 from lifeboat.errors import FilesError, LifeboatError, SettingsError
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
+    from lifeboat.actions.backup import Taken
+    from lifeboat.catalog.marker import Totals
     from lifeboat.settings.config import BackupKind
     from lifeboat.site import Site
     from lifeboat.staging import Staging
@@ -21,6 +23,30 @@ if TYPE_CHECKING:
 app = typer.Typer()
 backup_app = typer.Typer(no_args_is_help=True, help="Take a backup now.")
 app.add_typer(backup_app, name="backup")
+
+
+@dataclass(frozen=True)
+class Result:
+    """A backup that was taken of an application.
+
+    :param caps: caps that are too small for backups of that size.
+    """
+
+    application: str
+    taken: Taken
+    caps: list[str]
+
+
+class PlannedFile(NamedTuple):
+    """A file, directory or link, and whether an archive would include it.
+
+    :param reason: why not, or what else to know.
+    """
+
+    path: str
+    goes_in: bool
+    size: int
+    reason: str
 
 
 def _utf8(text: str) -> str:
@@ -76,7 +102,7 @@ def _back_up_all(
             f"No application in the settings has {'files' if kind == 'application' else 'databases'}.",
             "Add some under applications.",
         )
-    results: list[dict[str, Any]] = []
+    results: list[Result] = []
     failures: dict[str, LifeboatError] = {}
     for name in names:
         try:
@@ -85,7 +111,8 @@ def _back_up_all(
         except LifeboatError as error:  # one application that fails does not stop the others
             failures[name] = error
     if as_json:
-        terminal.print_json(results + [{"application": name, "error": str(error)} for name, error in failures.items()])
+        failed = [{"application": name, "error": str(error)} for name, error in failures.items()]
+        terminal.print_json([*map(_facts, results), *failed])
     else:
         for result in results:
             _print_backup(result)
@@ -93,7 +120,7 @@ def _back_up_all(
         terminal.complain(f"{name}: {failure}")
     if not results and all(isinstance(error, SettingsError) for error in failures.values()):
         raise typer.Exit(WRONG_USE)
-    if failures or any(result["failed"] for result in results):
+    if failures or any(result.taken.failed for result in results):
         raise typer.Exit(FINDING)
 
 
@@ -105,18 +132,24 @@ def _back_up(
     chosen: tuple[str, ...],
     note: str,
     scratch: Staging,
-) -> dict[str, Any]:
+) -> Result:
     from lifeboat.actions import backup
 
     wanted = site.settings.databases_of(application, databases)
     taken = backup.take(site, application, kind, wanted, chosen, note, scratch)
+    caps = (_cap_notice(site, application, name) for name in taken.published)
+    return Result(application, taken, list(filter(None, caps)))
+
+
+def _facts(result: Result) -> dict[str, object]:
+    taken = result.taken
     return {
-        "application": application,
+        "application": result.application,
         **taken.packed.to_json(),
-        "totals": taken.totals,
-        "published": list(taken.published),
+        "totals": taken.totals.to_json(),
+        "published": taken.published,
         "failed": taken.failed,
-        "caps": [notice for name in taken.published if (notice := _cap_notice(site, application, name))],
+        "caps": result.caps,
         "limits": {name: [asdict(limit) for limit in limits] for name, limits in taken.limits.items()},
     }
 
@@ -153,11 +186,11 @@ def plan_files(
         if isinstance(found, Member) and found.leads_out:
             links_out.append(found.path)
             reason = "a link out of the root; its target is not included"
-        row = {"path": found.path, "goes_in": goes, "size": size, "reason": reason}
+        file = PlannedFile(found.path, goes, size, reason)
         if as_json:
-            rows.append(row)
+            rows.append(file._asdict())
         else:
-            _print_file(row)
+            _print_file(file)
     if as_json:
         totals = {"goes_in": going, "left_out": staying, "links_out": links_out}
         terminal.print_json({"root": str(selection.root), **totals, "files": rows})
@@ -173,45 +206,44 @@ def plan_files(
         raise FilesError(f"No file of {selection.root} is left to archive.", "Check files.include and files.exclude.")
 
 
-def _print_file(row: dict[str, Any]) -> None:
-    path = row["path"].encode("utf-8", "backslashreplace").decode()
+def _print_file(file: PlannedFile) -> None:
+    path = file.path.encode("utf-8", "backslashreplace").decode()
     path = path if path.isprintable() else repr(path)
-    mark = "+" if row["goes_in"] else "-"
-    reason = f"  ({row['reason']})" if row["reason"] else ""
-    terminal.print_lines([f"{mark} {size_text(row['size']):>10}  {path}{reason}"])
+    mark = "+" if file.goes_in else "-"
+    reason = f"  ({file.reason})" if file.reason else ""
+    terminal.print_lines([f"{mark} {size_text(file.size):>10}  {path}{reason}"])
 
 
-def _print_backup(result: dict[str, Any]) -> None:
-    terminal.output.print(
-        f"[bold]{terminal.plain(result['key'])}[/]: {_contents(result['totals'])}; {size_text(result['size'])} stored",
-        soft_wrap=True,
-    )
-    if warnings := result["totals"]["warnings"]:
+def _print_backup(result: Result) -> None:
+    taken = result.taken
+    held = f"{_contents(taken.totals)}; {size_text(taken.packed.size)} stored"
+    terminal.output.print(f"[bold]{terminal.plain(taken.packed.key)}[/]: {held}", soft_wrap=True)
+    if warnings := taken.totals.warnings:
         terminal.output.print(f"  [yellow]{plural(warnings, 'warning')}[/], in the log above and in the manifest")
-    for name, limits in result["limits"].items():
+    for name, limits in taken.limits.items():
         things = plural(len(limits), "thing")
         terminal.output.print(
             f"  [yellow]{things} of {terminal.plain(name)} will not come back exactly[/]:", soft_wrap=True
         )
-        terminal.print_lines([f"    {kind}" for kind in count_limits(Limit(**limit) for limit in limits)])
-        if by_hand := [limit["text"] for limit in limits if limit["kind"] == BY_HAND]:
+        terminal.print_lines([f"    {kind}" for kind in count_limits(limits)])
+        if by_hand := [limit.text for limit in limits if limit.kind == BY_HAND]:
             terminal.output.print(
                 f"  [bold yellow]{terminal.plain(name)} comes back by hand only[/], as docs/RECOVERY.md shows:",
                 soft_wrap=True,
             )
             terminal.print_lines([f"    {text}" for text in by_hand])
-    for name in result["published"]:
+    for name in taken.published:
         terminal.output.print(f"  [green]published[/] at {terminal.plain(name)}")
-    for notice in result["caps"]:
+    for notice in result.caps:
         terminal.output.print(f"  [yellow]{terminal.plain(notice)}[/]", soft_wrap=True)
-    for name, error in result["failed"].items():
+    for name, error in taken.failed.items():
         terminal.complain(f"  not published at {name}: {error}")
 
 
-def _contents(totals: dict[str, Any]) -> str:
+def _contents(totals: Totals) -> str:
     parts = []
-    if totals["databases"]:
-        parts.append(f"{plural(totals['rows'], 'row')}, {size_text(totals['sql_bytes'])} of SQL")
-    if "file_count" in totals:
-        parts.append(f"{plural(totals['file_count'], 'file')}, {size_text(totals['file_bytes'])}")
+    if totals.databases:
+        parts.append(f"{plural(totals.rows, 'row')}, {size_text(totals.sql_bytes)} of SQL")
+    if totals.file_count is not None:
+        parts.append(f"{plural(totals.file_count, 'file')}, {size_text(totals.file_bytes or 0)}")
     return "; ".join(parts)

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -81,7 +81,7 @@ def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: 
     site = terminal.load_site()
     names, wanted = terminal.applications_and_destinations(site, application, chosen)
     destinations, failures = site.ready_destinations(wanted, deleting=True)
-    results: list[dict[str, Any]] = []
+    results: list[dict[str, object]] = []
     for target in destinations:
         here = [name for name in names if target.name in site.settings.destinations_of(name)]
         try:
@@ -98,13 +98,13 @@ def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: 
 
 def _clean_up(
     site: Site, target: Destination, applications: list[str], *, as_json: bool, dry_run: bool
-) -> dict[str, Any]:
+) -> dict[str, object]:
     now = site.now()
     evaluation = cleanup.evaluate(target, site, applications, now)
     if not as_json:
         terminal.output.print(f"[bold]{terminal.plain(str(target))}[/]", soft_wrap=True)
         terminal.print_lines(cleanup.lines(evaluation))
-    result: dict[str, Any] = {
+    result: dict[str, object] = {
         "destination": target.name,
         "held": dict(evaluation.plan.held),
         "archives": [_decision(decision) for decision in evaluation.plan.decisions],
@@ -115,7 +115,7 @@ def _clean_up(
     return result
 
 
-def _decision(decision: Decision) -> dict[str, Any]:
+def _decision(decision: Decision) -> dict[str, object]:
     archive, action, rule, reason, superseded_by, _ = decision
     return {
         "key": archive.key,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -59,7 +59,7 @@ def show_contents(
         terminal.print_lines(_lines(found, place.name, held, path, depth))
 
 
-def _facts(found: Archive, destination: str, held: Contents, path: str) -> dict[str, Any]:
+def _facts(found: Archive, destination: str, held: Contents, path: str) -> dict[str, object]:
     return {
         "key": found.key,
         "destination": destination,

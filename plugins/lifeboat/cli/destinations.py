@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -38,7 +38,7 @@ def init(
             )
         wanted = {destination: wanted[destination]}
     ready, failures = site.ready_destinations(wanted)
-    prepared: list[dict[str, Any]] = []
+    prepared: list[dict[str, str]] = []
     for found in ready:
         try:
             prepared.append({"destination": found.name, "done": (done := found.init())})

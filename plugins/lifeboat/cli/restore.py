@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import getpass
 import socket
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lifeboat.catalog.proof import compared_text, recovery_seconds, same_text
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.decide.restore_plan import LATEST, RestoreRequest
@@ -16,6 +16,8 @@ from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
+    from lifeboat.actions.restore import RestoredDatabase, RestoreReport
+    from lifeboat.catalog.proof import Proof
     from lifeboat.site import Site
 
 app = typer.Typer()
@@ -137,16 +139,16 @@ def drill_archives(
     by = f"{getpass.getuser()}@{socket.gethostname()}"
     proofs, failures = [], {}
     for name in names:
-        for place, key in drill.choices(site, name, tuple(destination or ()), archive, site.now()):
+        for choice in drill.choices(site, name, tuple(destination or ()), archive, site.now()):
             try:
-                (where,) = site.destinations(name, (place,), deleting=True)
+                (where,) = site.destinations(name, (choice.destination,), deleting=True)
                 with bar(as_json=as_json):
-                    proofs.append(drill.rehearse(site, name, where, key, by, site.now()))
+                    proofs.append(drill.rehearse(site, name, where, choice.key, by, site.now()))
             except LifeboatError as error:  # one archive that fails does not stop the others
-                failures[f"{key or 'everything'} at {place}"] = error
+                failures[f"{choice.key or 'everything'} at {choice.destination}"] = error
     if as_json:
         failed = {what: str(failure) for what, failure in failures.items()}
-        terminal.print_json({"proofs": proofs, "failed": failed})
+        terminal.print_json({"proofs": [made.to_json() for made in proofs], "failed": failed})
     else:
         terminal.print_lines(map(_proof_line, proofs))
         for what, failure in failures.items():
@@ -158,10 +160,12 @@ def drill_archives(
         terminal.output.print("There is no archive to test yet. Take one: lifeboat backup database")
 
 
-def _proof_line(made: dict[str, Any]) -> str:
+def _proof_line(made: Proof) -> str:
+    from lifeboat.catalog.proof import same_text
+
     return (
-        f"proven: {made['key']} at {made['destination']}: {compared_text(made['compared'])}"
-        f" {same_text(made['limits'], made['missed'])}; recovered in {recovery_seconds(made):.1f} s"
+        f"proven: {made.key} at {made.destination}: {made.compared} {same_text(made.limits, made.missed)};"
+        f" recovered in {made.durations.recovery:.1f} s"
     )
 
 
@@ -182,48 +186,47 @@ def _restore(
     from lifeboat.cli.bar import bar
 
     plan = restore.select(site, request, site.now())
-    report: dict[str, Any] = {"plan": plan.to_json()}
     with bar(as_json=as_json):
         restore.verify(site, plan)
         with terminal.scratch(site, plan.application) as scratch:
             taken = restore.safety_backup(site, plan, scratch)
-        report["safety_backup"] = taken.packed.key if taken else None
-        report["databases"] = [
-            restore.restore_database(site, plan, step, sequential=sequential, compare=compare).to_json()
+        databases = [
+            restore.restore_database(site, plan, step, sequential=sequential, compare=compare)
             for step in plan.databases
         ]
-        report["files"] = restore.restore_files(site, plan).to_json() if plan.files else None
-    report["after_restore"] = after_restore.run_commands(site, plan) if commands else []
+        files = restore.restore_files(site, plan) if plan.files else None
+    ran = after_restore.run_commands(site, plan) if commands else []
+    report = restore.RestoreReport(plan, taken.packed.key if taken else None, tuple(databases), files, tuple(ran))
     if as_json:
-        terminal.print_json(report)
+        terminal.print_json(report.to_json())
     else:
         terminal.print_lines(_lines(report))
 
 
-def _lines(report: dict[str, Any]) -> list[str]:
-    plan = report["plan"]
-    lines = [f"Restored from {plan['key']} at {plan['destination']}, captured {plan['captured_at']}:"]
-    for facts in report["databases"]:
-        tables = facts["compared"]
-        compared = (
-            f", {plural(tables, 'table')} compared: all {same_text(facts['limits'], len(facts['missed']))}"
-            if tables is not None
-            else ""
-        )
-        lines.append(
-            f"  database {facts['database']} into schema {facts['schema']}: {plural(facts['rows'], 'row')} of"
-            f" {plural(facts['tables'], 'table')}{compared}; {facts['seconds']:.1f} s"
-        )
-        lines += [f"    not as captured: {missed['text']}" for missed in facts["missed"]]
-        if sql := [missed["sql"] for missed in facts["missed"] if missed["sql"]]:
-            lines += ["    an administrator of the server can change that:", *(f"      {each};" for each in sql)]
-    if files := report["files"]:
-        kept = f"; the old tree is kept at {files['kept']}" if files["kept"] else ""
-        size = size_text(files["bytes"])
-        lines.append(
-            f"  {plural(files['files'], 'file')}, {size}, to {files['target']}; {files['seconds']:.1f} s{kept}"
-        )
-    if report["safety_backup"]:
-        lines.append(f"  safety backup of what was there: {report['safety_backup']}")
-    lines += [f"  ran: {command}" for command in report["after_restore"]]
-    return lines
+def _lines(report: RestoreReport) -> Iterator[str]:
+    plan, files = report.plan, report.files
+    yield f"Restored from {plan.key} at {plan.destination}, captured {plan.captured_at}:"
+    for restored in report.databases:
+        yield from _database_lines(restored)
+    if files:
+        kept = f"; the old tree is kept at {files.kept}" if files.kept else ""
+        size = f"{plural(files.files, 'file')}, {size_text(files.bytes)}"
+        yield f"  {size}, to {files.target}; {files.seconds:.1f} s{kept}"
+    if report.safety_backup:
+        yield f"  safety backup of what was there: {report.safety_backup}"
+    yield from (f"  ran: {command}" for command in report.after_restore)
+
+
+def _database_lines(restored: RestoredDatabase) -> Iterator[str]:
+    from lifeboat.catalog.proof import same_text
+
+    compared = ""
+    if restored.compared is not None:
+        same = same_text(restored.limits, len(restored.missed))
+        compared = f", {plural(restored.compared, 'table')} compared: all {same}"
+    held = f"{plural(restored.rows, 'row')} of {plural(restored.tables, 'table')}"
+    yield (f"  database {restored.database} into schema {restored.schema}: {held}{compared}; {restored.seconds:.1f} s")
+    yield from (f"    not as captured: {missed.text}" for missed in restored.missed)
+    if sql := [missed.sql for missed in restored.missed if missed.sql]:
+        yield "    an administrator of the server can change that:"
+        yield from (f"      {each};" for each in sql)

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import cache
-from typing import Any, Literal, Protocol
+from datetime import timedelta
+from typing import Literal, Protocol
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict
+
+from lifeboat.support.formats import Format, Moment
 
 EngineName = Literal["mysql", "postgresql", "sqlite"]  # as laravel-backup begins the names of dumps
 UNPROTECTED = "tables without transactions, which no snapshot protects"  # a kind of limit
@@ -129,7 +130,7 @@ class Extension:
 
 
 @dataclass(frozen=True)
-class Dump:
+class Dump(Format):
     """The facts of one dump, as its archive's manifest keeps them.
 
     :param captured_at: when the snapshot was taken, in UTC.
@@ -143,13 +144,15 @@ class Dump:
     :param properties: of the database itself; empty where they are not known.
     """
 
+    __pydantic_config__ = ConfigDict(extra="ignore")  # manifests stay for ever, and later versions add facts
+
     database: str
     engine: EngineName
     server: str
     client: str
     character_set: str
     collation: str
-    captured_at: datetime
+    captured_at: Moment
     sql_bytes: int
     sha256: str
     tables: tuple[TableDigest, ...]
@@ -189,19 +192,6 @@ class Dump:
         limits = [f"{self.database}: {limit.text}" for limit in self.limits if limit.kind != UNPROTECTED]
         return [*([unprotected] if self.unprotected_tables else []), *limits, *self.warnings]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as values that JSON knows."""
-        facts: dict[str, Any] = _reader().dump_python(self)
-        return facts | {"captured_at": self.captured_at.isoformat()}
-
-    @staticmethod
-    def from_json(facts: Any) -> Dump:
-        """Read what `to_json` returned.
-
-        :raises ValueError: it is something else.
-        """
-        return _reader().validate_python(facts)
-
 
 @dataclass(frozen=True)
 class Dumpable:
@@ -227,11 +217,6 @@ def limit_texts(limits: Iterable[Limit]) -> Iterator[str]:
 def count_limits(limits: Iterable[Limit | Missed]) -> list[str]:
     """Return the kinds of what is not exact, each with how many there are; names no table."""
     return [f"{kind}: {count}" for kind, count in Counter(limit.kind for limit in limits).items()]
-
-
-@cache
-def _reader() -> TypeAdapter[Dump]:
-    return TypeAdapter(Dump)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
 from zoneinfo import ZoneInfo
 
 from lifeboat.archive import DUMPS, MANIFEST_NAME, database_of_entry, engine_of_entry
@@ -21,6 +20,7 @@ from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind
 from lifeboat.databases.names import LONGEST_NAMES, fits, is_reserved, is_system, with_suffix
 from lifeboat.decide.health import SKEW
 from lifeboat.errors import RestoreError, SettingsError
+from lifeboat.support.formats import Format, Text
 
 LATEST = "latest"
 TIME = "%Y%m%d_%H%M%S"
@@ -95,14 +95,14 @@ class FilesStep:
     :param path: only this file or folder, relative to the root; all when empty.
     """
 
-    target: str
+    target: Text
     stamp: str
     in_place: bool = False
-    path: str = ""
+    path: Text = ""
 
 
 @dataclass(frozen=True)
-class RestorePlan:
+class RestorePlan(Format):
     """The plan of a restore: what, from where and where to; small enough to travel between tasks.
 
     :param sha256: of the archive as it was published; empty for archives of laravel-backup.
@@ -136,16 +136,17 @@ class RestorePlan:
             what = f"{self.files.path} of the files" if self.files.path else "The files"
             yield f"{what} go to {self.files.target}{', REPLACING what is there' if self.files.in_place else ''}."
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the plan as values that JSON knows."""
-        return asdict(self)
 
-    @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> Self:
-        """Read what `to_json` returned."""
-        steps = tuple(DatabaseStep(**step) for step in facts["databases"])
-        files = FilesStep(**facts["files"]) if facts["files"] else None
-        return cls(**{**facts, "databases": steps, "files": files})
+@dataclass(frozen=True)
+class Receipt(Format):
+    """Word of a step that it has done its part of a plan.
+
+    :param plan: its signature.
+    :param began: when the run did.
+    """
+
+    plan: str
+    began: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from lifeboat.archive import DUMPS, MANIFEST_NAME
 from lifeboat.archive.manifest import EntryList
 from lifeboat.archive.write import ArchiveWriter
+from lifeboat.catalog.manifest import CapturedFiles, EntryFacts
 from lifeboat.errors import FilesError
 from lifeboat.files.pack import Outcome, pack_members
 from lifeboat.files.selection import Member, Selection, links_out_text, select
@@ -22,54 +21,27 @@ log = logger(__name__)
 PROBLEMS_LOGGED = 20
 
 
-@dataclass
-class Captured:
-    """The captured files of an application.
-
-    :param count: files, directories and links in the archive.
-    :param bytes: of their content.
-    :param changed: files that changed while they were read, twice; they are kept as they were read.
-    :param missing: files that could not be read.
-    :param special: sockets, FIFOs and devices, which have no content to keep; `skipped` counts each kind.
-    :param problems: reason by path, of those that changed or are missing.
-    :param links_out: paths of the links to what is outside of the root, which is not in the archive.
-    """
-
-    root: str
-    count: int = 0
-    bytes: int = 0
-    changed: int = 0
-    missing: int = 0
-    special: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    links_out: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the facts as values that JSON knows."""
-        return asdict(self)
-
-    def warnings(self) -> list[str]:
-        """Return what a reader of the manifest should know first."""
-        counts = (
-            (self.changed, "changed while being read"),
-            (self.missing, "missing from the archive"),
-            (self.special, "skipped: sockets, FIFOs or devices"),
-        )
-        texts = [f"{count} {what}" for count, what in counts if count]
-        if links := links_out_text(self.root, self.links_out):
-            texts.append(links)
-        return [f"files: {text}" for text in texts]
+def warnings_of(captured: CapturedFiles) -> list[str]:
+    """Return what a reader of the manifest should know first."""
+    counts = (
+        (captured.changed, "changed while being read"),
+        (captured.missing, "missing from the archive"),
+        (captured.special, "skipped: sockets, FIFOs or devices"),
+    )
+    texts = [f"{count} {what}" for count, what in counts if count]
+    if links := links_out_text(captured.root, captured.links_out):
+        texts.append(links)
+    return [f"files: {text}" for text in texts]
 
 
-def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList) -> Captured:
+def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList) -> CapturedFiles:
     """Pack the selected files into an archive.
 
     :param entries: takes a record of each.
     :raises FilesError: the root cannot be read, an include matches nothing, nothing is left, or a file is not whole
         where the selection asks for that.
     """
-    captured = Captured(str(selection.root))
+    captured = CapturedFiles(str(selection.root))
     progress = Progress(f"Packing the files of {selection.root}")
     for outcome in pack_members(archive, _members(selection, captured)):
         if outcome.state != "whole":
@@ -96,7 +68,7 @@ def capture(archive: ArchiveWriter, selection: Selection, entries: EntryList) ->
     return captured
 
 
-def _members(selection: Selection, captured: Captured) -> Iterator[tuple[str, Member]]:
+def _members(selection: Selection, captured: CapturedFiles) -> Iterator[tuple[str, Member]]:
     for found in select(selection):
         if isinstance(found, Member):
             if found.leads_out:
@@ -120,7 +92,7 @@ def _entry_name(member: Member) -> str:
     return f"{name}/" if member.kind == "directory" else name
 
 
-def _note(captured: Captured, selection: Selection, path: str, state: str, reason: str) -> None:
+def _note(captured: CapturedFiles, selection: Selection, path: str, state: str, reason: str) -> None:
     if selection.whole:
         raise FilesError(
             f"{path!r} of {captured.root} is {state}: {reason}.",
@@ -135,15 +107,19 @@ def _note(captured: Captured, selection: Selection, path: str, state: str, reaso
         log.warning("%r is %s: %s.", path, state, reason)
 
 
-def _record(outcome: Outcome) -> dict[str, Any]:
+def _record(outcome: Outcome) -> EntryFacts:
     member = outcome.member
-    return {
+    facts: EntryFacts = {
         "size": outcome.size,
         "sha256": outcome.sha256,
         "type": member.kind,
         "mode": f"{stat.S_IMODE(outcome.mode):04o}",
         "mtime_ns": outcome.modified_ns,
-        **({"target": outcome.target} if member.kind == "link" else {}),
-        **({"changed": outcome.reason} if outcome.state == "changed" else {}),
-        **({"path": member.path} if outcome.name.rstrip("/") != member.path else {}),
     }
+    if member.kind == "link":
+        facts["target"] = outcome.target
+    if outcome.state == "changed":
+        facts["changed"] = outcome.reason
+    if outcome.name.rstrip("/") != member.path:
+        facts["path"] = member.path
+    return facts

@@ -129,7 +129,7 @@ def with_tasks(session: Session, runs: Sequence[Run], keys: Collection[str]) -> 
     if not runs:
         return []
     pairs = [(run.dag_id, run.run_id) for run in runs]
-    left: dict[tuple[Any, ...], dict[str, Any]] = {}
+    left: dict[tuple[Any, ...], dict[str, object]] = {}
     heard = {}
     for *subject, key, value, at in session.execute(
         select(*_XCOM).where(tuple_(XComModel.dag_id, XComModel.run_id).in_(pairs), XComModel.key.in_(keys))

@@ -269,7 +269,7 @@ def _plan_of(found: Settings, run: Run) -> RestorePlan | None:
     """Return the plan that a restore follows; None where there is none that a step of its run signed."""
     sealed = next((task.left[PLAN] for task in run.tasks if PLAN in task.left), None)
     try:
-        return RestorePlan.from_json(unseal(cast("Context", {"dag_run": run}), site_of(found), RESTORE_PLAN, sealed))
+        return unseal(cast("Context", {"dag_run": run}), site_of(found), RESTORE_PLAN, sealed, RestorePlan)
     except LifeboatError:
         return None
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from lifeboat.catalog.archives import Archive, Kind, LastRead
+from lifeboat.catalog.marker import Marker
 from lifeboat.decide import health
 from lifeboat.settings.config import Settings
 from lifeboat.text import size_text
@@ -32,7 +32,6 @@ TOTALS = {
     "limits": "Not restored exactly",
     "by_hand": "Restored by hand only",
 }
-LARGEST_TOTAL = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -159,27 +158,18 @@ def longest_ages(settings: Settings, filters: Filters) -> dict[tuple[str, Kind],
     }
 
 
-def contents(marker: Mapping[str, Any] | None) -> Contents:
-    """Return what an archive's public marker tells, in totals.
-
-    :param marker: as `catalog.read_marker` returns it.
-    """
+def contents(marker: Marker | None) -> Contents:
+    """Return what an archive's public marker tells, in totals."""
     if marker is None:
         return Contents()
-    totals = marker.get("totals")
-    if isinstance(totals, Mapping):
-        facts = [(label, _total(name, totals[name])) for name, label in TOTALS.items() if name in totals]
-    else:
-        facts = [("Totals", "the marker has none")]
-    facts.append(("Encrypted", "AES-256" if marker["archive"].get("encrypted") else "no"))
-    facts.append(("SHA-256", marker["archive"]["sha256"]))
-    return Contents(str(marker.get("note") or ""), tuple(facts))
+    totals = marker.totals.to_json()
+    facts = [(label, _total(name, totals[name])) for name, label in TOTALS.items() if name in totals]
+    facts.append(("Encrypted", "AES-256" if marker.archive.encrypted else "no"))
+    facts.append(("SHA-256", marker.archive.sha256))
+    return Contents(marker.note, tuple(facts))
 
 
-def _total(name: str, value: object) -> str:
-    """Say a total of a marker, which anybody with access to the destination may have written."""
-    if type(value) is not int or not 0 <= value < LARGEST_TOTAL:
-        return "no number in the marker"
+def _total(name: str, value: int) -> str:
     return size_text(value) if name.endswith("bytes") else f"{value:,}"
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from threading import Lock, Thread
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from lifeboat.actions import survey
 from lifeboat.airflow.site import site_of
-from lifeboat.catalog import archives
-from lifeboat.catalog.archives import Catalog, Kind, Proof
+from lifeboat.catalog import marker
+from lifeboat.catalog.archives import Catalog, Kind, Proven
+from lifeboat.catalog.marker import Marker
 from lifeboat.errors import LifeboatError
 from lifeboat.settings.config import Settings
 from lifeboat.storage import Destination
@@ -55,7 +56,7 @@ class Reading:
         return self.last.read_at if self.last else None
 
     @property
-    def proofs(self) -> Mapping[tuple[str, Kind], Proof]:
+    def proofs(self) -> Mapping[tuple[str, Kind], Proven]:
         """Of each application and kind, the newest proof that is known, where that is one."""
         proofs = found.newest_proofs if (found := self.known.found) else {}
         return {subject: proof for subject, proof in proofs.items() if not proof.error}
@@ -173,10 +174,10 @@ def endpoints(readings: Iterable[Reading]) -> dict[str, str]:
     return {reading.destination: reading.known.endpoint for reading in readings if reading.known.endpoint}
 
 
-def read_marker(settings: Settings, name: str, key: str) -> dict[str, Any] | None:
+def read_marker(settings: Settings, name: str, key: str) -> Marker | None:
     """Return what the marker of an archive says, or None where it has none or cannot be read."""
     try:
-        return archives.read_marker(site_of(settings).destination(name), key)
+        return marker.read(site_of(settings).destination(name), key)
     except LifeboatError as error:
         log.warning("The marker of %s cannot be read: %s", key, error)
         return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from lifeboat.decide.restore_plan import DatabaseStep, FilesStep, RestorePlan
 from lifeboat.settings.config import Settings
@@ -47,7 +46,7 @@ def restored(settings: Settings, plan: RestorePlan, run: Run) -> list[Restored]:
     return found
 
 
-def _database(settings: Settings, plan: RestorePlan, step: DatabaseStep, facts: Mapping[str, Any]) -> Restored:
+def _database(settings: Settings, plan: RestorePlan, step: DatabaseStep, facts: Mapping[str, object]) -> Restored:
     what = f"Table {step.table} of database {step.database}" if step.table else f"Database {step.database}"
     rows = facts.get("rows")
     counted = f", with {plural(rows, 'row')}" if type(rows) is int else ""
@@ -60,7 +59,7 @@ def _database(settings: Settings, plan: RestorePlan, step: DatabaseStep, facts: 
     return Restored(f"{what} is in the new schema {step.schema}{counted}, {compared}.", _notes(facts), recipes)
 
 
-def _files(step: FilesStep, facts: Mapping[str, Any]) -> Restored:
+def _files(step: FilesStep, facts: Mapping[str, object]) -> Restored:
     what = f"{step.path} of the files" if step.path else "The files"
     if step.in_place:
         return Restored(f"{what} are back in {step.target}.", _notes(facts))
@@ -68,6 +67,6 @@ def _files(step: FilesStep, facts: Mapping[str, Any]) -> Restored:
     return Restored(text, _notes(facts))
 
 
-def _notes(facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(facts: Mapping[str, object]) -> tuple[str, ...]:
     warnings = facts.get("warnings")
     return tuple(map(str, warnings[:MOST_NOTES])) if isinstance(warnings, list) else ()

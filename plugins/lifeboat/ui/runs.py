@@ -52,7 +52,7 @@ class Task(NamedTuple):
     tries: int = 1
     began: datetime | None = None
     ended: datetime | None = None
-    left: Mapping[str, Any] = {}
+    left: Mapping[str, object] = {}
     heard_at: datetime | None = None
 
 

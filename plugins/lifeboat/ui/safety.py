@@ -9,7 +9,7 @@ from typing import Literal
 
 from lifeboat.actions import check
 from lifeboat.actions.neglected import NEGLECTED
-from lifeboat.catalog.archives import Catalog, Kind, Proof
+from lifeboat.catalog.archives import Catalog, Kind, Proven
 from lifeboat.decide import health
 from lifeboat.decide.health import Finding, Verdict
 from lifeboat.settings.config import Settings
@@ -131,9 +131,9 @@ def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(finding for verdict in WORST_FIRST[:-1] for finding in findings if finding.verdict == verdict)
 
 
-def newest_proofs(readings: Iterable[Reading]) -> dict[tuple[str, Kind], Proof]:
+def newest_proofs(readings: Iterable[Reading]) -> dict[tuple[str, Kind], Proven]:
     """Return the newest proof of each application and kind, wherever it stands."""
-    newest: dict[tuple[str, Kind], Proof] = {}
+    newest: dict[tuple[str, Kind], Proven] = {}
     for reading in readings:
         for subject, proof in reading.proofs.items():
             if subject not in newest or proof.proven_at > newest[subject].proven_at:
@@ -141,13 +141,13 @@ def newest_proofs(readings: Iterable[Reading]) -> dict[tuple[str, Kind], Proof]:
     return newest
 
 
-def newest_proof(readings: Iterable[Reading], application: str) -> Proof | None:
+def newest_proof(readings: Iterable[Reading], application: str) -> Proven | None:
     """Return the newest proof of an application."""
     proofs = (proof for (name, _), proof in newest_proofs(readings).items() if name == application)
     return max(proofs, key=lambda proof: proof.proven_at, default=None)
 
 
-def proof_text(proof: Proof | None, now: datetime) -> str:
+def proof_text(proof: Proven | None, now: datetime) -> str:
     """Say when a restore was last proven, and how long it took."""
     if proof is None:
         return "Never proven to restore"

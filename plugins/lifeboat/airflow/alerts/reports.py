@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from lifeboat.actions import check
 from lifeboat.actions.check import Examined
+from lifeboat.actions.drill import Report
 from lifeboat.airflow.alerts.message import Failure, Message
 from lifeboat.airflow.operators.base import FAILURE
-from lifeboat.catalog.proof import compared_text, same_text
+from lifeboat.catalog.proof import same_text
 from lifeboat.settings import unreadable
 from lifeboat.settings.unreadable import Unreadable
 from lifeboat.support import clock
@@ -114,18 +115,18 @@ def drilled_run(context: Context) -> Message:
     try:
         tasks = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill"]
         proven = filter(None, context["ti"].xcom_pull(task_ids=tasks, run_id=run_id) or [])
-        lines = [_drill_line(facts) for facts in proven]
+        lines = [_drill_line(Report.from_json(facts)) for facts in proven]
         title = f"{dag_id}: {plural(len(lines), 'archive')} proven" if lines else f"{dag_id}: nothing to prove yet"
     except Exception as error:  # noqa: BLE001  # a report without details is better than none
         log.warning("The report has no details: %s.", error)
     return Message(title, run_id, last_good=_coverage(), note="\n".join(lines), url=_url(context))
 
 
-def _drill_line(facts: dict[str, Any]) -> str:
-    notes = "".join(f" Note: {note}." for note in facts["notes"])
+def _drill_line(proven: Report) -> str:
+    notes = "".join(f" Note: {note}." for note in proven.notes)
     return (
-        f"Proven: {facts['key']} at {facts['destination']}; recovered in {facts['seconds']:.0f} s; compared"
-        f" {compared_text(facts['compared'])}.{notes}"
+        f"Proven: {proven.key} at {proven.destination}; recovered in {proven.seconds:.0f} s; compared"
+        f" {proven.compared}.{notes}"
     )
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
+    from lifeboat.airflow.operators.sealed import Sealed
     from lifeboat.decide.restore_plan import RestorePlan
 
 
@@ -34,7 +35,7 @@ class SecondPersonOperator(ApprovalOperator):
     template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "plan")
     ui_color = "#e3f2ef"
 
-    def __init__(self, *, plan: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, plan: Sealed, **kwargs: Any) -> None:
         super().__init__(defaults=self.REJECT, ignore_downstream_trigger_rules=True, retry_delay=ASK_AGAIN, **kwargs)
         self.plan = plan
 
@@ -45,15 +46,15 @@ class SecondPersonOperator(ApprovalOperator):
         """
         from lifeboat.airflow.operators.sealed import seal
         from lifeboat.airflow.site import load_site
+        from lifeboat.decide.restore_plan import Receipt
         from lifeboat.errors import LifeboatError
-        from lifeboat.support.signing import SIGNATURE
 
         try:
             site = load_site()
             plan = planned(context, site, self.plan)
             require_receipts(context, site, self.plan, VERIFY)
             self.body = "\n".join(f"* {line}" for line in _lines(context, plan))
-            shown = seal(context, site, _question(context), {"plan": self.plan[SIGNATURE]})
+            shown = seal(context, site, _question(context), Receipt(self.plan["hmac_sha256"]))
         except LifeboatError as error:
             raise AirflowFailException(leave_reason(context, "", error)) from None
         context["ti"].xcom_push(key=QUESTION, value=shown)
@@ -78,8 +79,8 @@ class SecondPersonOperator(ApprovalOperator):
     def _approve(self, context: Context, by: str | None) -> None:
         from lifeboat.airflow.operators.sealed import HINT, unseal
         from lifeboat.airflow.site import load_site
+        from lifeboat.decide.restore_plan import Receipt
         from lifeboat.errors import SettingsError, UntrustedError
-        from lifeboat.support.signing import SIGNATURE
 
         site = load_site()
         if not by:
@@ -88,7 +89,8 @@ class SecondPersonOperator(ApprovalOperator):
             raise SettingsError(f"{by} started this restore and cannot approve it: ask somebody else.")
         planned(context, site, self.plan)
         question = context["ti"].xcom_pull(task_ids=self.task_id, key=QUESTION)
-        if unseal(context, site, _question(context), question, LONGEST_PLAN)["plan"] != self.plan[SIGNATURE]:
+        shown = unseal(context, site, _question(context), question, Receipt, LONGEST_PLAN)
+        if shown.plan != self.plan["hmac_sha256"]:
             raise UntrustedError("The plan is not the one that was shown for approval.", HINT)
         leave_receipt(context, site, self.plan)
         self.log.info("Approved by %s.", by)

@@ -10,7 +10,8 @@ from lifeboat.airflow.operators.base import ApplicationOperator, chosen
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from lifeboat.catalog.archives import Kind
+    from lifeboat.airflow.operators.sealed import Sealed
+    from lifeboat.catalog.archives import OwnKind
 
 
 class PackArchiveOperator(ApplicationOperator):
@@ -21,11 +22,11 @@ class PackArchiveOperator(ApplicationOperator):
 
     template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "kind")
 
-    def __init__(self, *, kind: Kind, **kwargs: Any) -> None:
+    def __init__(self, *, kind: OwnKind, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kind = kind
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def step(self, context: Context) -> Sealed:
         """Pack; return key, size in bytes and SHA-256 of the archive, sealed."""
         from lifeboat.actions import backup
         from lifeboat.airflow.operators.sealed import seal
@@ -43,7 +44,7 @@ class PackArchiveOperator(ApplicationOperator):
         selection = files.selection_of(site.settings, self.application) if self.kind == "application" else None
         staging = self.opened_staging(context)
         packed = backup.pack_archive(staging, self.application, self.kind, databases, password, note, selection)
-        return seal(context, site, archive_of(self.application), packed.to_json())
+        return seal(context, site, archive_of(self.application), packed)
 
 
 def note_of(context: Context) -> str:

@@ -36,9 +36,8 @@ class CheckDestinationOperator(DestinationOperator):
         applications = self.applications(context, site)
         deep = bool(context["params"].get("deep"))
         examined = check.examine(self.destination, site, applications, site.now(), deep=deep)
-        healthy = health.verdict(examined.findings) == "healthy"
-        facts = {"healthy": healthy, "held": examined.held_to_json()}
-        context["ti"].xcom_push(key=CHECKED, value=seal(context, site, _check_of(self.destination), facts))
+        checked = check.Checked(health.verdict(examined.findings) == "healthy", examined.held)
+        context["ti"].xcom_push(key=CHECKED, value=seal(context, site, _check_of(self.destination), checked))
         _tell(self, examined.findings)
 
 
@@ -66,13 +65,13 @@ class CompareDestinationsOperator(LifeboatOperator):
         states = ti.get_task_states(dag_id=context["dag"].dag_id, run_ids=[context["run_id"]])[context["run_id"]]
         left = {name: ti.xcom_pull(task_ids=task, key=CHECKED) for name, task in self.checks.items()}
         found = {
-            name: unseal(context, site, _check_of(name), sealed)
+            name: unseal(context, site, _check_of(name), sealed, check.Checked)
             for name, sealed in left.items()
             if sealed is not None or states.get(self.checks[name]) == "success"
         }
         wanted = context["params"].get("application", ALL)
         applications = list(site.settings.applications) if wanted == ALL else [wanted]
-        held = {name: check.times_from_json(facts["held"]) for name, facts in found.items()}
+        held = {name: checked.held for name, checked in found.items()}
         now = site.now()
         findings = [*check.compare(site.settings, applications, held, now), *check.loads(site, applications)]
         if wanted == ALL:
@@ -81,7 +80,7 @@ class CompareDestinationsOperator(LifeboatOperator):
             findings += [*_of_schedules(self, ti, site, now), *alone]
         _tell(self, findings)
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
-        unhealthy = {name for name, facts in found.items() if not facts["healthy"]}
+        unhealthy = {name for name, checked in found.items() if not checked.healthy}
         if failed := [name for name, task in self.checks.items() if states.get(task) == "failed" or name in unhealthy]:
             raise UnhealthyError(f"Not healthy: {', '.join(failed)}. The check of each says why.")
         if found.keys() == self.checks.keys() and wanted == ALL:

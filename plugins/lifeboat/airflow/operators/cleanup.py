@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.compat import AirflowSkipException
@@ -12,6 +11,8 @@ from lifeboat.airflow.operators.base import DestinationOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from lifeboat.airflow.operators.sealed import Sealed
+
 
 class EvaluateRetentionOperator(DestinationOperator):
     """Decide about every archive of a destination, and print the plan.
@@ -19,9 +20,10 @@ class EvaluateRetentionOperator(DestinationOperator):
     Plans are made for now, also in backfilled runs.
     """
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def step(self, context: Context) -> Sealed:
         """Plan; return what is to be deleted, and for when that was decided, sealed."""
         from lifeboat.actions import cleanup
+        from lifeboat.actions.cleanup import DatedOrder
         from lifeboat.airflow.operators.sealed import seal
 
         site = self.site()
@@ -30,8 +32,7 @@ class EvaluateRetentionOperator(DestinationOperator):
         evaluation = cleanup.evaluate(self.target(site), site, self.applications(context, site), now)
         for line in cleanup.lines(evaluation):
             self.log.info("%s", line)
-        facts = {"now": now.isoformat(), **evaluation.order.to_json()}
-        return seal(context, site, _plan_of(self.destination), facts)
+        return seal(context, site, _plan_of(self.destination), DatedOrder(now, evaluation.order))
 
 
 class DeleteArchivesOperator(DestinationOperator):
@@ -42,29 +43,22 @@ class DeleteArchivesOperator(DestinationOperator):
 
     template_fields: Sequence[str] = (*DestinationOperator.template_fields, "order")
 
-    def __init__(self, *, order: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, order: Sealed, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.order = order
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def step(self, context: Context) -> dict[str, int]:
         """Delete; return the totals."""
         from lifeboat.actions import cleanup
-        from lifeboat.actions.cleanup import Order
+        from lifeboat.actions.cleanup import DatedOrder
         from lifeboat.airflow.operators.sealed import unseal
 
         if context["params"].get("dry_run"):
             raise AirflowSkipException("A dry run deletes nothing.")
         site = self.site()
-        facts = unseal(context, site, _plan_of(self.destination), self.order)
-        now = datetime.fromisoformat(facts.pop("now"))
-        cleaned = cleanup.clean(
-            self.target(site),
-            site,
-            self.applications(context, site),
-            now,
-            Order.from_json(facts),
-            site.now(),
-        )
+        plan = unseal(context, site, _plan_of(self.destination), self.order, DatedOrder)
+        applications = self.applications(context, site)
+        cleaned = cleanup.clean(self.target(site), site, applications, plan.now, plan.order, site.now())
         return {"deleted": len(cleaned.deleted), "left": len(cleaned.left), "freed": cleaned.freed}
 
 

@@ -11,11 +11,13 @@ from lifeboat.airflow.operators.base import ALL, ALL_DESTINATIONS, ApplicationOp
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from lifeboat.airflow.operators.sealed import Sealed
+
 
 class ChooseArchivesOperator(ApplicationOperator):
     """Choose the archives of an application to test: at each destination the newest, then by coverage debt."""
 
-    def step(self, context: Context) -> list[dict[str, Any]]:
+    def step(self, context: Context) -> list[Sealed]:
         """Choose; return destination and key of each, sealed. Skipped where the form chose other applications."""
         from lifeboat.actions import drill
         from lifeboat.airflow.operators.sealed import seal
@@ -32,10 +34,7 @@ class ChooseArchivesOperator(ApplicationOperator):
         choices = drill.choices(site, self.application, chosen, params.get("archive") or "", site.now())
         if not choices:
             raise AirflowSkipException(f"There is no archive of {self.application} to test yet.")
-        return [
-            seal(context, site, _choice(self.application, index), {"destination": name, "key": key})
-            for index, (name, key) in enumerate(choices)
-        ]
+        return [seal(context, site, _choice(self.application, index), choice) for index, choice in enumerate(choices)]
 
 
 class DrillOperator(ApplicationOperator):
@@ -46,7 +45,7 @@ class DrillOperator(ApplicationOperator):
 
     template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "choice")
 
-    def __init__(self, *, choice: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, choice: Sealed, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.choice = choice
         self.chosen = ""
@@ -55,32 +54,25 @@ class DrillOperator(ApplicationOperator):
     def subject(self) -> str:
         return self.chosen or self.application
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def step(self, context: Context) -> object:
         """Test the restore; return the facts for the report, and update the asset of proofs."""
         from lifeboat.actions import drill
+        from lifeboat.actions.drill import Choice, Report
         from lifeboat.airflow.operators.sealed import unseal
-        from lifeboat.catalog import proof
 
         site = self.site()
         what = _choice(self.application, context["ti"].map_index)
-        choice = unseal(context, site, what, self.choice)
-        key = choice["key"]
-        self.chosen = f"{key or self.application} at {choice['destination']}"
-        chosen = (choice["destination"],)
-        (destination,) = site.destinations(self.application, chosen, deleting=True)
+        choice = unseal(context, site, what, self.choice, Choice)
+        self.chosen = f"{choice.key or self.application} at {choice.destination}"
+        (destination,) = site.destinations(self.application, (choice.destination,), deleting=True)
         run = context["dag_run"]
         by = user_of(run) or f"{run.dag_id} ({run.run_type})"
-        made = drill.rehearse(site, self.application, destination, key, by, site.now())
-        facts = {
-            **choice,
-            "proven_at": made["proven_at"],
-            "seconds": proof.recovery_seconds(made),
-            "compared": made["compared"],
-            "notes": made["notes"],
-        }
+        made = drill.rehearse(site, self.application, destination, choice.key, by, site.now())
         for asset in self.outlets:
-            context["outlet_events"][asset].extra = {**choice, "proven_at": made["proven_at"]}
-        return facts
+            context["outlet_events"][asset].extra = {**choice.to_json(), "proven_at": made.proven_at.isoformat()}
+        seconds = made.durations.recovery
+        report = Report(choice.destination, choice.key, made.proven_at, seconds, made.compared, made.notes)
+        return report.to_json()
 
 
 def _choice(application: str, index: int | None) -> str:

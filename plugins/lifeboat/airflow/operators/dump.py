@@ -28,7 +28,7 @@ class DumpDatabaseOperator(ApplicationOperator):
     def subject(self) -> str:
         return f"{self.application}, database {self.database}"
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def step(self, context: Context) -> dict[str, object]:
         """Dump, unless the trigger form chose other databases; return the totals."""
         from lifeboat.actions import backup
         from lifeboat.databases import count_limits

@@ -17,7 +17,8 @@ from lifeboat.airflow.operators.base import ApplicationOperator, LifeboatOperato
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from lifeboat.decide.restore_plan import DatabaseStep, RestorePlan
+    from lifeboat.airflow.operators.sealed import Sealed
+    from lifeboat.decide.restore_plan import DatabaseStep, Receipt, RestorePlan
     from lifeboat.site import Site
 
 PLAN = "plan"  # XCom key of `select`
@@ -40,7 +41,7 @@ class SelectArchiveOperator(LifeboatOperator):
         super().__init__(**kwargs)
         self.files = files
 
-    def step(self, context: Context) -> list[dict[str, Any]]:
+    def step(self, context: Context) -> list[object]:
         """Select; leave the plan, and return the databases to restore.
 
         :raises SettingsError: a second person is to approve, and nobody knows who the first one is.
@@ -68,9 +69,8 @@ class SelectArchiveOperator(LifeboatOperator):
         )
         # The run's own time names what is new, so that a task that is tried again makes no second copy.
         plan = restore.select(site, request, context["dag_run"].run_after or site.now())
-        facts = plan.to_json()
-        context["ti"].xcom_push(key=PLAN, value=seal(context, site, RESTORE_PLAN, facts))
-        return list(facts["databases"])
+        context["ti"].xcom_push(key=PLAN, value=seal(context, site, RESTORE_PLAN, plan))
+        return list(plan.to_json()["databases"])
 
 
 def _require_requester(run: Any) -> None:
@@ -96,21 +96,20 @@ def planned(context: Context, site: Site, sealed: object) -> RestorePlan:
     from lifeboat.airflow.operators.sealed import unseal
     from lifeboat.decide.restore_plan import RestorePlan
 
-    return RestorePlan.from_json(unseal(context, site, RESTORE_PLAN, sealed, LONGEST_PLAN))
+    return unseal(context, site, RESTORE_PLAN, sealed, RestorePlan, LONGEST_PLAN)
 
 
-def leave_receipt(context: Context, site: Site, sealed: dict[str, Any]) -> None:
+def leave_receipt(context: Context, site: Site, sealed: Sealed) -> None:
     """Leave word that the current task has done its part of a plan.
 
     :param sealed: the plan, which `planned` accepted.
     """
     from lifeboat.airflow.operators.sealed import seal
-    from lifeboat.support.signing import SIGNATURE
+    from lifeboat.decide.restore_plan import Receipt
 
     ti = context["ti"]
     what = _receipt_of(ti.task_id, ti.map_index)
-    facts = {"plan": sealed[SIGNATURE], "began": _began(context)}
-    ti.xcom_push(key=RECEIPT, value=seal(context, site, what, facts))
+    ti.xcom_push(key=RECEIPT, value=seal(context, site, what, Receipt(sealed["hmac_sha256"], _began(context))))
 
 
 def _began(context: Context) -> str:
@@ -118,33 +117,33 @@ def _began(context: Context) -> str:
     return str(context["dag_run"].start_date)
 
 
-def require_receipts(context: Context, site: Site, sealed: dict[str, Any], *tasks: str | tuple[str, int]) -> None:
+def require_receipts(context: Context, site: Site, sealed: Sealed, *tasks: str | tuple[str, int]) -> None:
     """Make sure that tasks have done their part of a plan.
 
     :param tasks: their ids, with the index of those that are mapped.
     :raises UntrustedError: one did not, or for another plan.
     """
     from lifeboat.airflow.operators.sealed import HINT, unseal
+    from lifeboat.decide.restore_plan import Receipt
     from lifeboat.errors import UntrustedError
-    from lifeboat.support.signing import SIGNATURE
 
     for each in tasks:
         task, index = each if isinstance(each, tuple) else (each, -1)
         receipt = context["ti"].xcom_pull(task_ids=task, key=RECEIPT, map_indexes=index)
         what = _receipt_of(task, index)
-        facts = unseal(context, site, what, receipt, LONGEST_PLAN)
-        if facts["plan"] != sealed[SIGNATURE]:
+        left = unseal(context, site, what, receipt, Receipt, LONGEST_PLAN)
+        if left.plan != sealed["hmac_sha256"]:
             raise UntrustedError(f"The {what} is of another plan.", HINT)
         if task == APPROVE:
-            _require_first_time(context, facts)
+            _require_first_time(context, left)
 
 
-def _require_first_time(context: Context, approval: dict[str, Any]) -> None:
+def _require_first_time(context: Context, approval: Receipt) -> None:
     """:raises UntrustedError: what was approved may have been done already."""
     from lifeboat.errors import UntrustedError
 
     ti = context["ti"]
-    if approval.get("began") != _began(context) or ti.max_tries > (ti.task.retries or 0):
+    if approval.began != _began(context) or ti.max_tries > (ti.task.retries or 0):
         raise UntrustedError(
             "The approval was used: this step, or its run, was cleared since.",
             "Trigger the DAG again, and ask for approval again.",
@@ -163,7 +162,7 @@ class RestoreStepOperator(ApplicationOperator):
 
     template_fields: Sequence[str] = ("plan",)
 
-    def __init__(self, *, plan: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, plan: Sealed, **kwargs: Any) -> None:
         super().__init__(application="", **kwargs)
         self.plan = plan
         self.known_plan: RestorePlan | None = None
@@ -238,7 +237,7 @@ class RestoreDatabaseOperator(RestoreStepOperator):
 
     template_fields: Sequence[str] = (*RestoreStepOperator.template_fields, "database")
 
-    def __init__(self, *, database: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, database: object, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.database = database
         self.schema = ""
@@ -247,7 +246,7 @@ class RestoreDatabaseOperator(RestoreStepOperator):
     def subject(self) -> str:
         return f"{self.known_plan.application}, database {self.schema}" if self.known_plan else ""
 
-    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> dict[str, Any]:
+    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> object:
         """Restore; return the facts for the report."""
         from lifeboat.actions import restore
 
@@ -280,7 +279,7 @@ class RestoreDatabaseOperator(RestoreStepOperator):
 class RestoreFilesOperator(RestoreStepOperator):
     """Bring the files out of the archive, and swap them in where they replace something."""
 
-    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> dict[str, Any]:
+    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> object:
         """Restore; return the facts for the report."""
         from lifeboat.actions import restore
 

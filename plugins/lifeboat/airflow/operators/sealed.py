@@ -11,19 +11,34 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, TypedDict, TypeVar, cast
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from lifeboat.site import Site
+    from lifeboat.support.formats import Format
 
+
+F = TypeVar("F", bound="Format")
 
 PURPOSE = b"lifeboat run"
 HINT = "Trigger the DAG again. Airflow's audit log says who changed what."
 
 
-def seal(context: Context, site: Site, what: str, facts: Any) -> dict[str, Any]:
+class Sealed(TypedDict):
+    """An XCom as somebody left it; nothing of it is believed before it was unsealed."""
+
+    dag: str
+    run: str
+    conf: str
+    what: str
+    at: str
+    facts: object
+    hmac_sha256: str
+
+
+def seal(context: Context, site: Site, what: str, facts: Format) -> Sealed:
     """Return facts for an XCom, bound to this run, to what it was asked for and to what they are about.
 
     :param what: text that distinguishes them from other facts of the run.
@@ -31,12 +46,14 @@ def seal(context: Context, site: Site, what: str, facts: Any) -> dict[str, Any]:
     from lifeboat.airflow import connections
     from lifeboat.support import signing
 
-    made = {**_run(context), "what": what, "at": site.now().isoformat(), "facts": facts}
+    made = {**_run(context), "what": what, "at": site.now().isoformat(), "facts": facts.to_json()}
     plain = json.loads(signing.canonical(made))  # tuples become lists, as for readers of the XCom
-    return signing.signed(plain, connections.signing_secret(site.settings), PURPOSE)
+    return cast(Sealed, signing.signed(plain, connections.signing_secret(site.settings), PURPOSE))
 
 
-def unseal(context: Context, site: Site, what: str, sealed: object, longest: timedelta | None = None) -> dict[str, Any]:
+def unseal(
+    context: Context, site: Site, what: str, sealed: object, kind: type[F], longest: timedelta | None = None
+) -> F:
     """Return the facts that a step of this run sealed.
 
     :param sealed: what the XCom holds; None when there is none.
@@ -63,7 +80,10 @@ def unseal(context: Context, site: Site, what: str, sealed: object, longest: tim
     if longest and site.now() - datetime.fromisoformat(sealed["at"]) > longest:
         hours = longest.total_seconds() / 3600
         raise UntrustedError(f"The {what} is more than {hours:.0f} hours old.", "Trigger the DAG again.")
-    return cast(dict[str, Any], sealed["facts"])
+    try:
+        return kind.from_json(sealed["facts"])
+    except ValueError as error:
+        raise UntrustedError(f"The {what} was left by another version of Lifeboat: {error}.", HINT) from error
 
 
 def _run(context: Context) -> dict[str, str]:

@@ -11,6 +11,8 @@ from lifeboat.airflow.operators.base import ApplicationOperator, chosen
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from lifeboat.airflow.operators.sealed import Sealed
+
 
 class UploadArchiveOperator(ApplicationOperator):
     """Store the archive at one destination and publish it there.
@@ -23,7 +25,7 @@ class UploadArchiveOperator(ApplicationOperator):
 
     template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "archive", "destination")
 
-    def __init__(self, *, archive: dict[str, Any], destination: str, **kwargs: Any) -> None:
+    def __init__(self, *, archive: Sealed, destination: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.archive = archive
         self.destination = destination
@@ -43,7 +45,7 @@ class UploadArchiveOperator(ApplicationOperator):
         if only and self.destination not in only:
             raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
         site = self.site()
-        packed = PackedArchive(**unseal(context, site, archive_of(self.application), self.archive))
+        packed = unseal(context, site, archive_of(self.application), self.archive, PackedArchive)
         (target,) = site.destinations(self.application, (self.destination,))
         others = (
             site.destination(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lifeboat.airflow.operators.base import DestinationOperator
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 class ReadBackOperator(DestinationOperator):
     """Read back the archives of a destination whose turn it is; fail with those that are not what was published."""
 
-    def step(self, context: Context) -> dict[str, Any]:
+    def step(self, context: Context) -> dict[str, int]:
         """Read; return the totals."""
         from lifeboat.actions import verify
         from lifeboat.errors import UnhealthyError

@@ -1,0 +1,135 @@
+"""Manifests: what an archive says of its own contents, from inside, where nobody changes it without the password."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Annotated, NotRequired
+
+from pydantic import BeforeValidator, SkipValidation
+from typing_extensions import TypedDict
+
+from lifeboat import __version__
+from lifeboat.catalog.archives import OwnKind, archive_key
+from lifeboat.databases import Dump
+from lifeboat.support.formats import Moment, Text
+from lifeboat.support.stored import Count, Stored
+
+FORMAT = 1
+
+
+def _are_entries(entries: object) -> object:
+    if not isinstance(entries, dict) or not all(isinstance(facts, dict) for facts in entries.values()):
+        raise ValueError("no entries")
+    return entries
+
+
+class EntryFacts(TypedDict):
+    """Facts of one entry; those of dumps end with the digest.
+
+    :param size: of the content in bytes.
+    :param sha256: of the content, in hex.
+    :param type: ``file``, ``directory`` or ``link``.
+    :param mode: in octal.
+    :param changed: why a file is kept that changed while it was read.
+    :param path: of a file that is not stored under its own name.
+    """
+
+    size: int
+    sha256: str
+    type: NotRequired[str]
+    mode: NotRequired[str]
+    mtime_ns: NotRequired[int]
+    target: NotRequired[str]
+    changed: NotRequired[str]
+    path: NotRequired[str]
+
+
+@dataclass
+class CapturedFiles:
+    """The captured files of an application.
+
+    :param count: files, directories and links in the archive.
+    :param bytes: of their content.
+    :param changed: files that changed while they were read, twice; they are kept as they were read.
+    :param missing: files that could not be read.
+    :param special: sockets, FIFOs and devices, which have no content to keep; `skipped` counts each kind.
+    :param problems: reason by path, of those that changed or are missing.
+    :param links_out: paths of the links to what is outside of the root, which is not in the archive.
+    """
+
+    root: Text
+    count: int = 0
+    bytes: int = 0
+    changed: int = 0
+    missing: int = 0
+    special: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    problems: dict[Text, Text] = field(default_factory=dict)
+    links_out: list[Text] = field(default_factory=list)
+
+
+class ManifestHead(Stored):
+    """The facts of an archive, without those of its entries.
+
+    :param tools: versions of what made it, by name.
+    :param files: of the application; None where the archive has only databases.
+    :param warnings: what a reader should know first.
+    """
+
+    format: Count
+    application: Text
+    kind: OwnKind
+    captured_at: Moment
+    note: Text
+    tools: dict[str, str]
+    databases: tuple[Dump, ...]
+    files: CapturedFiles | None = None
+    warnings: tuple[Text, ...]
+
+    @property
+    def key(self) -> str:
+        """The key of the archive."""
+        return archive_key(self.application, self.kind, self.captured_at)
+
+
+class Manifest(ManifestHead):
+    """All facts of an archive.
+
+    :param entries: facts by name. There may be millions, so each is looked at when it is read.
+    :param hmac_sha256: signature of the text before it; archives without a password, and older ones, have none.
+    """
+
+    entries: Annotated[dict[str, EntryFacts], SkipValidation, BeforeValidator(_are_entries)]
+    hmac_sha256: str | None = None
+
+
+def manifest_of(
+    application: str,
+    kind: OwnKind,
+    note: str,
+    captured_at: datetime,
+    dumps: Sequence[Dump],
+    files: CapturedFiles | None,
+    warnings: Sequence[str],
+) -> ManifestHead:
+    """Return the manifest that goes inside an archive, but for its entries."""
+    from importlib.metadata import version
+
+    return ManifestHead(
+        format=FORMAT,
+        application=application,
+        kind=kind,
+        captured_at=captured_at,
+        note=note,
+        tools={
+            "lifeboat": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("isal", "pyzipper")},
+        },
+        databases=tuple(dumps),
+        **({"files": files} if files else {}),
+        warnings=(*(notice for dump in dumps for notice in dump.notices), *warnings),
+    )

@@ -1,0 +1,117 @@
+"""Markers: public copies of manifests, which are stored last beside archives, and so publish them."""
+
+from __future__ import annotations
+
+from lifeboat.catalog.archives import MARKER, OwnKind
+from lifeboat.catalog.manifest import ManifestHead
+from lifeboat.databases import BY_HAND
+from lifeboat.errors import StorageError
+from lifeboat.storage import Destination
+from lifeboat.support.formats import Moment, Text
+from lifeboat.support.stored import Count, Flag, Stored
+
+LONGEST_MARKER = 1 << 20  # bytes; a marker holds totals only
+FILE_TOTALS = ("count", "bytes", "changed", "missing", "special")
+
+
+class ArchiveFile(Stored):
+    """The archive as a file.
+
+    :param size: in bytes.
+    :param sha256: in hex.
+    """
+
+    size: Count
+    sha256: Text
+    encrypted: Flag
+
+
+class Totals(Stored):
+    """Totals of the contents; archives of databases have none of files.
+
+    :param entries: in the archive, without the manifest itself.
+    :param limits: how much a restore will not bring back, or not exactly; older versions counted none.
+    :param by_hand: databases that no restore loads.
+    """
+
+    entries: Count
+    databases: Count
+    tables: Count
+    rows: Count
+    objects: Count
+    sql_bytes: Count
+    file_count: Count | None = None
+    file_bytes: Count | None = None
+    file_changed: Count | None = None
+    file_missing: Count | None = None
+    file_special: Count | None = None
+    warnings: Count
+    limits: Count = 0
+    by_hand: Count = 0
+
+
+class Marker(Stored):
+    """The public copy of a manifest: totals only, no name of a file or a table."""
+
+    format: Count
+    application: Text
+    kind: OwnKind
+    captured_at: Moment
+    note: Text
+    tools: dict[str, str]
+    archive: ArchiveFile
+    totals: Totals
+
+    def contradictions(self, truth: Marker) -> list[str]:
+        """Return the names of the facts that contradict what the archive itself says.
+
+        Markers are not signed; but a marker is the public copy of what the archive's own manifest says.
+        """
+        names = [name for name in Marker.model_fields if name != "totals"]
+        wrong = [name for name in names if getattr(self, name) != getattr(truth, name)]
+        # Another version may have counted other things.
+        counted = self.totals.model_fields_set & truth.totals.model_fields_set
+        if any(getattr(self.totals, name) != getattr(truth.totals, name) for name in counted):
+            wrong.append("totals")
+        return wrong
+
+
+def marker_of(manifest: ManifestHead, *, entries: int, archive: ArchiveFile) -> Marker:
+    """Return the marker of an archive.
+
+    :param entries: number of entries, without the manifest itself.
+    """
+    databases, files = manifest.databases, manifest.files
+    return Marker(
+        **{name: getattr(manifest, name) for name in ManifestHead.model_fields.keys() & Marker.model_fields.keys()},
+        archive=archive,
+        totals=Totals(
+            entries=entries,
+            databases=len(databases),
+            tables=sum(len(database.tables) for database in databases),
+            rows=sum(database.rows for database in databases),
+            objects=sum(len(database.objects) for database in databases),
+            sql_bytes=sum(database.sql_bytes for database in databases),
+            **{f"file_{name}": getattr(files, name) for name in FILE_TOTALS if files},
+            warnings=len(manifest.warnings),
+            limits=sum(len(database.limits) for database in databases) + len(files.links_out if files else ()),
+            by_hand=sum(any(limit.kind == BY_HAND for limit in database.limits) for database in databases),
+        ),
+    )
+
+
+def read(destination: Destination, key: str) -> Marker | None:
+    """Return the marker of an archive, or None where the archive is not published.
+
+    :raises StorageError: the destination fails, or holds something else there.
+    """
+    if destination.find(key + MARKER) is None:
+        return None
+    with destination.open(key + MARKER) as file:
+        content = file.read(LONGEST_MARKER + 1)
+    try:
+        return Marker.from_bytes(content)
+    except ValueError as error:
+        raise StorageError(
+            f"{key + MARKER} at {destination} is not the marker of an archive.", "Move it away; back up again."
+        ) from error
