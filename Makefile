@@ -6,6 +6,7 @@ export UV_COMPILE_BYTECODE := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALLED := .venv/installed
 MATRIX := .venv/matrix.xml
+RELEASES := .venv/releases.xml
 .DEFAULT_GOAL := help
 .PHONY: help demo up check lint test matrix torture bench docs dist image-check screenshots env lock clean
 
@@ -35,12 +36,13 @@ test: lint ## Everything that CI runs: linters, types, tests against real server
 	@scripts/server-roots mysql mariadb-11.8 postgresql-17
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-matrix: $(INSTALLED) ## Run the whole path over every server, client and release of Airflow; write README's table.
+matrix: $(INSTALLED) ## Run the whole path over every server, client and release of Airflow; write the tables of both.
 	@scripts/system-packages demo test
 	@scripts/server-roots mysql mysql-tests mariadb-11.8 mariadb-tests postgresql-17 postgresql-18
 	.venv/bin/python -m pytest tests/servers tests/databases/test_postgresql_role.py -m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
 	.venv/bin/python -m tests.servers.tested_with $(MATRIX)
-	.venv/bin/python -m pytest tests/installed -m matrix --timeout=3600
+	.venv/bin/python -m pytest tests/installed -m matrix --timeout=3600 --junitxml=$(RELEASES)
+	.venv/bin/python -m tests.installed.tested_with $(RELEASES)
 
 torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one table of what was withstood.
 	@scripts/system-packages demo test torture
