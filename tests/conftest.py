@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,11 @@ import pytest
 from botocore.config import Config
 from hypothesis import settings
 from lifeboat.actions.backup import PackedArchive, StagedArchive
-from lifeboat.airflow.site import site_of
 from lifeboat.errors import StorageError
 from lifeboat.settings.config import Settings
-from lifeboat.site import Site
 from lifeboat.staging import Staging
 from lifeboat.storage.disk import DiskDestination
+from lifeboat.support import clock
 
 from tests.records import marker_of
 
@@ -303,13 +301,16 @@ def where_it_is_noon() -> str:
     return f"Etc/GMT{-offset:+d}"
 
 
-def some_time_ago(settings: Settings) -> Site:
-    """Return a site on whose clock it is a minute later than on that of the one before, and always past.
+@contextlib.contextmanager
+def some_time_ago() -> Iterator[None]:
+    """Turn the clock back by hours: to a minute after the time that was chosen before.
 
     What is named by its second is so told apart, from what is made now, too.
     """
     behind = timedelta(hours=12) - timedelta(minutes=next(_minutes))
-    return replace(site_of(settings), clock=lambda: datetime.now(UTC) - behind)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "now", lambda: datetime.now(UTC) - behind)
+        yield
 
 
 def disk_destination(name: str, root: Path) -> DiskDestination:

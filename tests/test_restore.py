@@ -79,7 +79,8 @@ def back_up(kind: config.BackupKind = "database", tmp: str = "1") -> Taken:
     settings = config.load()
     scratch = StagingDirectory(staging_directory(settings) / tmp)
     scratch.create()
-    taken = backup.take(some_time_ago(settings), "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
+    with some_time_ago():
+        taken = backup.take(site_of(settings), "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
     assert not taken.failed
     return taken
 

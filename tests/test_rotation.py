@@ -132,8 +132,8 @@ def test_budgets_by_destination(project: Configure, tmp_path: Path) -> None:
 
 
 def back_up(settings: Settings) -> str:
-    site = some_time_ago(settings)
-    with terminal.scratch(site, "Shop") as scratch:
+    site = site_of(settings)
+    with terminal.scratch(site, "Shop") as scratch, some_time_ago():
         taken = backup.take(site, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
     return taken.packed.key
 

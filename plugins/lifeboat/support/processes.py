@@ -140,6 +140,7 @@ class Child:
         if self._process.stdin:
             self._process.stdin.close()
         self.wait()
+        cast(IO[bytes], self._process.stderr).close()  # only now nobody listens to it
 
 
 @contextlib.contextmanager
