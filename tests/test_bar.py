@@ -36,9 +36,11 @@ def test_speed_and_time_left_are_those_of_the_step() -> None:
 STEP = """
 import sys, time
 from lifeboat.cli import terminal
-from lifeboat.cli.bar import bar
+from lifeboat.cli.bar import bar, reading
 from lifeboat.support.progress import Progress
 terminal.keep_for_answers()
+with reading("[red]offsite", as_json="--json" in sys.argv):
+    time.sleep(0.2)
 with bar(as_json="--json" in sys.argv):
     step = Progress("Storing a.zip", 4 << 20)
     for _ in range(4):
@@ -68,6 +70,7 @@ def on_terminal(*arguments: str) -> str:
 
 def test_a_terminal_gets_a_bar_and_nobody_else_does() -> None:
     shown = on_terminal()
+    assert "Reading [red]offsite" in shown
     assert "Storing a.zip" in shown
     assert "100%" in shown
     assert shown.endswith("the answer\r\n")

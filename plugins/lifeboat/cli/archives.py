@@ -34,6 +34,7 @@ def list_archives(
 ) -> None:
     """List the archives at the destinations, newest first."""
     from lifeboat.actions import survey
+    from lifeboat.cli.bar import reading
 
     site = terminal.load_site()
     if application is not None:
@@ -45,7 +46,8 @@ def list_archives(
     destinations, failures = site.ready_destinations(names)
     for found in destinations:
         try:
-            catalogs[found.name] = survey.read(found, site)
+            with reading(found.name, as_json=as_json):
+                catalogs[found.name] = survey.read(found, site)
         except StorageError as error:
             failures[found.name] = str(error)
         except SettingsError as error:  # without the archive password, no proof is known to be one

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.table import Column
+from rich.text import Text
 
 from lifeboat.cli import terminal
 from lifeboat.support.progress import Progress as Step
@@ -59,10 +60,25 @@ def text_of(reached: Reached) -> str:
     return f"{size_text(done)}, {size_text(speed)}/s{left}"
 
 
+def _is_watched(*, as_json: bool) -> bool:
+    """Return whether people look at a terminal; programs and logs get no bar."""
+    return not as_json and sys.stderr.isatty() and terminal.output.file.isatty()
+
+
+@contextlib.contextmanager
+def reading(what: str, *, as_json: bool) -> Iterator[None]:
+    """Name what is awaited while the block runs, because a destination that does not answer is waited for minutes."""
+    if not _is_watched(as_json=as_json):
+        yield
+        return
+    with terminal.errors().status(Text(f"Reading {one_line(what)}")):
+        yield
+
+
 @contextlib.contextmanager
 def bar(*, as_json: bool) -> Iterator[None]:
     """Show a bar while the block runs, if people look at a terminal; programs and logs get none."""
-    if as_json or not (sys.stderr.isatty() and terminal.output.file.isatty()):
+    if not _is_watched(as_json=as_json):
         yield
         return
     with Bar(terminal.errors()):

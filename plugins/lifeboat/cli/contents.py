@@ -42,13 +42,15 @@ def show_contents(
     Fetches only the archive's list of names and its manifest.
     """
     from lifeboat.actions import contents, restore
+    from lifeboat.cli.bar import reading
     from lifeboat.decide.restore_plan import LATEST, RestoreRequest
 
     site = terminal.load_site()
     is_key = archives.kind_of(archive) is not None
     application = archive.partition("/")[0] if is_key else archive
     request = RestoreRequest(application, archive if is_key else LATEST, destination)
-    place, found = restore.candidates(site, request, site.now())[0]
+    with reading(f"the archives of {application}", as_json=as_json):
+        place, found = restore.candidates(site, request, site.now())[0]
     held = contents.read(site, place, application, found.key)
     path = path.strip("/")
     if path and not held.below(path):
