@@ -749,7 +749,7 @@ def load(path: Path | None = None) -> Settings:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SettingsError(
             f"Cannot read the settings {path}: {reason}.",
-            f"Set {CONFIG_VARIABLE} to the path of your backup.yaml, in UTF-8.",
+            f"Set {CONFIG_VARIABLE}, or --config of a command, to the path of your backup.yaml, in UTF-8.",
         ) from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{path} is not valid YAML: {mistakes.in_yaml(error, text)}.") from None
