@@ -6,20 +6,18 @@ it is not that image.
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-from tests.conftest import PROJECT
+from tests.image.dockerfile import Stage, copied
 
-DEBIAN = "bookworm"
+DEBIAN = "bookworm"  # Airflow's image is made from it
 HOME = "/home/airflow"
 AIRFLOW_HOME = "/opt/airflow"
 BASE_EXTRAS = "celery,postgres,redis"
@@ -27,36 +25,6 @@ BASE_PACKAGES = "ca-certificates,curl,python3,python3-pip,python3-venv"
 # How this machine reaches its package registries; files of the same names are copied.
 REGISTRIES = re.compile("PIP_.*|SSL_CERT_FILE|.*_proxy|.*_PROXY")
 REGISTRY_FILES = ("etc/resolv.conf", "etc/pip.conf", "etc/ssl/certs/ca-certificates.crt")
-
-
-class Instruction(NamedTuple):
-    """One instruction of a Dockerfile."""
-
-    word: str
-    rest: str
-
-
-def instructions(dockerfile: Path) -> Iterator[Instruction]:
-    """Read a Dockerfile."""
-    lines = [line for line in dockerfile.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
-        if line.strip():
-            word, _, rest = line.partition(" ")
-            yield Instruction(word, rest.strip())
-
-
-def context() -> list[Path]:
-    """Return the files that a build sees, by ``.dockerignore``: none but what its exceptions name."""
-    lines = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
-    kept = [line[1:] for line in lines if line.startswith("!")]
-    dropped = [line.removeprefix("**/") for line in lines if line.startswith("**/")]
-    return [
-        path
-        for pattern in kept
-        for start in PROJECT.glob(pattern)
-        for path in (start.rglob("*") if start.is_dir() else [start])
-        if path.is_file() and not any(fnmatch.fnmatch(part, drop) for part in path.parts for drop in dropped)
-    ]
 
 
 class Root:
@@ -75,26 +43,47 @@ class Root:
         self._user = "root"
         self._shell = ["/bin/sh", "-c"]
 
-    def make_base(self) -> None:
-        """Make what the Dockerfile begins with."""
-        subprocess.run(
-            ["debootstrap", "--variant=minbase", f"--include={BASE_PACKAGES}", DEBIAN, self.path], check=True
-        )
+    def make_base(self, name: str) -> None:
+        """Make the image that a stage begins with.
+
+        :raises ValueError: nobody has taught this how.
+        """
+        match re.split("[:-]", name):
+            case ["debian", suite, "slim"]:
+                self._make_debian(suite)
+            case ["apache/airflow", version, _]:
+                self._make_debian(DEBIAN, f"--include={BASE_PACKAGES}")
+                self._install_airflow(version)
+            case _:
+                raise ValueError(f"{name} cannot be made here")
+
+    def _make_debian(self, suite: str, *options: str) -> None:
+        subprocess.run(["debootstrap", "--variant=minbase", *options, suite, self.path], check=True)
         for name in REGISTRY_FILES:
             if Path("/", name).exists():
+                (self.path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(Path("/", name), self.path / name)
         self.mount()
-        (base,) = (step.rest for step in instructions(PROJECT / "Dockerfile") if step.word == "FROM")
-        version = re.search(r":([\d.]+)-python", base)
-        assert version
+
+    def _install_airflow(self, version: str) -> None:
         self.run(f"useradd --uid 50000 --gid 0 --create-home --home-dir {HOME} airflow")
         self.run(f"install -d -o airflow -g root -m 0775 {AIRFLOW_HOME} {AIRFLOW_HOME}/logs")
         self._user = "airflow"
         self.run(f"python3 -m venv {HOME}/.local")
         self.run(
             f"pip install -q uv && uv pip install -q --python {HOME}/.local/bin/python"
-            f" 'apache-airflow[{BASE_EXTRAS}]=={version[1]}'"
+            f" 'apache-airflow[{BASE_EXTRAS}]=={version}'"
         )
+
+    def copy_of(self, base: Root) -> None:
+        """Begin as a copy of another tree, without what is mounted there."""
+        subprocess.run(["cp", "-ax", "--reflink=auto", base.path, self.path], check=True)
+        self.mount()
+
+    def megabytes(self) -> int:
+        """Return the size of the tree, without what is mounted there."""
+        told = subprocess.run(["du", "-sxm", self.path], capture_output=True, text=True, check=True).stdout
+        return int(told.split()[0])
 
     def mount(self) -> None:
         """Show the tree devices and processes, and packages that this machine keeps."""
@@ -103,16 +92,14 @@ class Root:
             (self.path / device.lstrip("/")).mkdir(parents=True, exist_ok=True)
             subprocess.run(["mount", "--rbind", device, self.path / device.lstrip("/")], check=True)
 
-    def build(self) -> None:
-        """Carry out the Dockerfile's steps.
+    def build(self, stage: Stage, made: Mapping[str, Root]) -> None:
+        """Carry out the steps of a stage.
 
-        :raises ValueError: an instruction that nobody has taught this.
+        :param made: the stages before it, by their names.
         """
-        for step in instructions(PROJECT / "Dockerfile"):
+        for step in stage.steps:
             print(f"\n--- {step.word} {step.rest}", flush=True)  # noqa: T201
             match step.word:
-                case "FROM":
-                    self._user = "root"
                 case "USER":
                     self._user = step.rest
                 case "SHELL":
@@ -121,11 +108,9 @@ class Root:
                     name, _, value = step.rest.partition("=")
                     self.environment[name] = value
                 case "COPY":
-                    self._copy(step.rest)
+                    self._copy(step.rest, made)
                 case "RUN":
                     self.run(step.rest)
-                case _:
-                    raise ValueError(f"{step.word} is not known here")
 
     def install(self, *packages: str) -> None:
         """Install Debian packages, starting none of their servers."""
@@ -156,23 +141,19 @@ class Root:
             inside,
         ]
 
-    def _copy(self, rest: str) -> None:
+    def _copy(self, rest: str, made: Mapping[str, Root]) -> None:
         words = shlex.split(rest)
-        owner = "airflow" if words[0].startswith("--chown=airflow") else "root"
+        options = dict(word[2:].split("=") for word in words if word.startswith("--"))
         *sources, target = [word for word in words if not word.startswith("--")]
         for source in sources:
-            for path in context():
-                name = path.relative_to(PROJECT)
-                if source not in (".", str(name)) and not name.is_relative_to(source):
-                    continue
-                place = target.rstrip("/")
-                inside = (
-                    f"{place}/{name if source == '.' else name.name}"
-                    if target.endswith("/") or source == "."
-                    else place
-                )
-                copied = self.path / inside.lstrip("/")
-                copied.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(path, copied)
-        if owner == "airflow":
-            subprocess.run(["chroot", self.path, "chown", "-R", "airflow:root", target], check=True)
+            if "from" in options:
+                folder = self.path / target.lstrip("/")
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                subprocess.run(["cp", "-a", made[options["from"]].path / source.lstrip("/"), folder], check=True)
+                continue
+            for path, place in copied(source, target):
+                inside = self.path / place.lstrip("/")
+                inside.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, inside)
+        if "chown" in options:
+            subprocess.run(["chroot", self.path, "chown", "-R", options["chown"], target], check=True)

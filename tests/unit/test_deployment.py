@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import subprocess
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from lifeboat.ui import metrics
 
 from tests import compose
 from tests.conftest import PROJECT
+from tests.image.dockerfile import DOCKERFILE, copied, stages
 
 PLACEHOLDER = re.compile(r"<[a-z]+-[a-z]+>")
 READ_BY_COMPOSE_ITSELF = {"COMPOSE_PROFILES"}
@@ -186,6 +188,42 @@ def test_the_demo_settings_name_connections_of_the_example_and_folders_of_the_vo
     assert "/opt/airflow/include/backup.yaml" in mounted
 
 
+def test_each_stage_of_the_image_copies_what_there_is_from_a_base_that_an_argument_can_pin() -> None:
+    text = DOCKERFILE.read_text()
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["${DEBIAN}", "${AIRFLOW}", "${AIRFLOW}"]
+    before: set[str] = set()
+    for stage in stages(text):
+        for word, rest in stage.steps:
+            if word == "COPY" and (source := re.search("--from=(\\w+)", rest)):
+                assert source[1] in before
+            elif word == "COPY":
+                *sources, target = [name for name in rest.split() if not name.startswith("--")]
+                assert all(copied(source, target) for source in sources)
+        before.add(stage.name)
+    release = (PROJECT / ".github" / "workflows" / "release.yml").read_text()
+    assert set(re.findall(r"^ +(\w+)=\$\{\{ steps\.bases", release, re.MULTILINE)) == {"AIRFLOW", "DEBIAN"}
+
+
+def test_the_image_has_no_compiler_no_root_labels_and_a_health_check() -> None:
+    *_, build, image = stages(DOCKERFILE.read_text())
+    assert any("system-packages run" in step.rest for step in build.steps)
+    assert not any(re.search("gcc|-dev|system-packages", step.rest) for step in image.steps)
+    assert [step.rest for step in image.steps if step.word == "USER"][-1] == "airflow"
+    (labels,) = (step.rest for step in image.steps if step.word == "LABEL")
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    assert f'org.opencontainers.image.licenses="{project["license"]}"' in labels
+    assert [step.word for step in image.steps].count("HEALTHCHECK") == 1
+
+
+def test_an_instruction_that_the_image_check_cannot_carry_out_is_refused() -> None:
+    (stage,) = stages("ARG BASE=debian:sid-slim\n# Why.\nFROM ${BASE} AS one\nRUN a \\\n  # and\n  && b\n")
+    assert (stage.name, stage.base, stage.steps) == ("one", "debian:sid-slim", [("RUN", "a && b")])
+    with pytest.raises(ValueError, match="VOLUME is not known"):
+        stages("FROM debian:sid-slim\nVOLUME /data\n")
+    with pytest.raises(ValueError, match="does not see secrets"):
+        copied("secrets", "/tmp")
+
+
 HELM = PROJECT / "deploy" / "helm"
 CHARTS = {"in buckets": ["values.yaml"], "with volumes": ["values.yaml", "values-volumes.yaml"]}
 
@@ -215,7 +253,7 @@ def test_the_chart_values_name_our_version_our_settings_and_options_that_airflow
 
     values = chart(variant)
     assert values["images"]["airflow"]["tag"] == __version__
-    assert f"FROM apache/airflow:{values['airflowVersion']}-" in (PROJECT / "Dockerfile").read_text()
+    assert f"apache/airflow:{values['airflowVersion']}-" in stages(DOCKERFILE.read_text())[-1].base
     assert [mount["name"] for mount in values["volumeMounts"]] == [volume["name"] for volume in values["volumes"]]
     (settings,) = (mount for mount in values["volumeMounts"] if mount["name"] == "lifeboat-settings")
     assert "subPath" not in settings, "Kubernetes never updates what is mounted so"
