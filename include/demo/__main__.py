@@ -137,7 +137,7 @@ def demo() -> None:
 
 
 def show(variables: dict[str, str]) -> None:
-    """Show the newest archive at both destinations, its manifest, a restore, its proof, and how it goes by hand."""
+    """Show the newest archive at both destinations, its manifest, a restore, its proof, and manual commands."""
     listing = json.loads(run(variables, "lifeboat", "list", "--json"))
     newest = max(archive["key"] for archive in listing["archives"])
     console.rule("What is stored")

@@ -32,7 +32,7 @@ YEARS = 2.2
 BYTES = 1_600_000  # of the newest dump, compressed
 GROWTH = timedelta(days=900)  # in which it grew from nothing
 MISSED = 11  # days ago there was no backup
-PROVEN = 9  # days ago a restore was rehearsed
+PROVEN = 9  # days ago a restore was tested
 TABLE = "CREATE TABLE `search_log` (`words` varchar(200) NOT NULL);\n"
 
 

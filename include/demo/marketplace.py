@@ -46,5 +46,5 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def is_loaded(server: MariaDB, database: str = DATABASE) -> bool:
-    """Whether the marketplace is there whole; its trigger is made last."""
+    """Return whether the marketplace is complete: its trigger is created last."""
     return server.run(f"SELECT count(*) FROM information_schema.triggers WHERE trigger_schema = '{database}'") == "1\n"

@@ -1,6 +1,6 @@
 """Real servers on free ports of 127.0.0.1, for the demo, the tests and the bench.
 
-Each is started in a directory of its own, works on what an earlier start left there, and dies with this process.
+Each runs in its own directory, reuses what an earlier start left there, and ends with this process.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class _Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment() | self.variables,  # no server needs the secrets of whoever starts it
+                env=environment() | self.variables,  # no server needs the secrets of its caller
                 preexec_fn=lambda: die_with_parent(parent),
             )
         deadline = time.monotonic() + START_SECONDS
@@ -147,7 +147,7 @@ class _MySQLFamily(_Program):
 
     @property
     def server(self) -> Server:
-        """How Lifeboat reaches the server."""
+        """Address and credentials of the server, as Lifeboat connects to it."""
         return Server(self.host, self.port, self.user, self.password)
 
     def connection(self, database: str = "") -> str:
@@ -293,7 +293,7 @@ class MariaDB(_MySQLFamily):
 
 
 class MariaDB118(_MySQLFamily):
-    """A private MariaDB 11.8 server, with clients of its own."""
+    """A private MariaDB 11.8 server with its own clients."""
 
     suite, package = "trixie", "mariadb-11.8"
     clients = ("mariadb", "mariadb-dump")
@@ -324,7 +324,7 @@ class MariaDB118(_MySQLFamily):
 
 
 class MySQL(_MySQLFamily):
-    """A private MySQL server of Oracle's, with clients of its own."""
+    """A private MySQL server by Oracle with its own clients."""
 
     suite, package = "sid", "mysql"
     clients = ("mysql", "mysqldump", "mysqlbinlog")
@@ -340,16 +340,16 @@ class MySQL(_MySQLFamily):
 
 
 class PostgreSQL(_Program):
-    """A private PostgreSQL server in a directory of its own, which goes when it stops.
+    """A private PostgreSQL server in its own directory, which is removed when it stops.
 
-    It refuses to run as root, and tests live in directories that nobody else may enter.
+    It refuses to run as root, and tests use directories that no other user can enter.
 
     :cvar suite: Debian's suite whose root has the server; empty for this machine's own.
     :cvar package: what `scripts/server-roots` calls the server.
     """
 
     password = "p'a\"s\\s #wörd:%$ "
-    user = "lifeboat"  # can create databases and roles, and no more
+    user = "lifeboat"  # can only create databases and roles
     suite = ""
     package = ""
 
@@ -380,7 +380,7 @@ class PostgreSQL(_Program):
     def run(self, sql: str, database: str = "postgres", user: str = "") -> str:
         """Run SQL through the stock client and return what it prints, tab-separated without headings.
 
-        :param user: a superuser when left out.
+        :param user: default: a superuser.
         """
         command = ["psql", "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port)]
         done = subprocess.run(
@@ -436,13 +436,13 @@ class PostgreSQL(_Program):
 
 
 class PostgreSQL17(PostgreSQL):
-    """A private PostgreSQL 17 server, with clients of its own."""
+    """A private PostgreSQL 17 server with its own clients."""
 
     suite, package = "trixie", "postgresql-17"
 
 
 class PostgreSQL18(PostgreSQL):
-    """A private PostgreSQL 18 server, with clients of its own."""
+    """A private PostgreSQL 18 server with its own clients."""
 
     suite, package = "sid", "postgresql-18"
 

@@ -29,8 +29,8 @@ HEALTH = "monitor/health"  # needs no login
 class Standalone:
     """``airflow standalone``, bound to 127.0.0.1.
 
-    :param variables: environment of Airflow beside the current one.
-    :param log: takes what all of its parts print.
+    :param variables: environment of Airflow, added to the current one.
+    :param log: receives the output of all its parts.
     :param users: roles by user; the password of each is its name. Without users nobody needs a login.
     """
 

@@ -91,7 +91,7 @@ class AlteredError(StorageError):
 
 
 class DeniedError(StorageError):
-    """A destination denies what was asked, maybe for one object only: others are tried all the same."""
+    """A destination denies a request, possibly for one object only: others are tried anyway."""
 
 
 class UntrustedError(LifeboatError):

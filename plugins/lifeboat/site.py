@@ -76,7 +76,7 @@ def refusal_to_load(connections: Connections, database: Database, scratch: Path)
 
 @dataclass(frozen=True)
 class Site:
-    """Where actions take place.
+    """The settings, connections and clock that actions use.
 
     :param clock: returns the time, with a time zone.
     """

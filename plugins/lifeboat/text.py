@@ -37,7 +37,7 @@ def age_text(age: timedelta) -> str:
 def plural(number: int, one: str, several: str = "") -> str:
     """Return a number with the name of what it counts: ``1 table``, ``2 tables``.
 
-    :param several: the name of any number but 1; `one` with an ``s`` when left out.
+    :param several: the name of any number but 1; default: `one` with an ``s``.
     """
     return f"{number} {one if number == 1 else several or one + 's'}"
 

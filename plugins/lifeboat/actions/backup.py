@@ -58,9 +58,9 @@ class PackedArchive(Format):
 
 @dataclass(frozen=True)
 class StagedArchive(Format):
-    """What is written next to a staged archive.
+    """Facts written next to a staged archive.
 
-    :param marker: to publish it by.
+    :param marker: publishes it.
     """
 
     key: str

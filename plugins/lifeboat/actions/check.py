@@ -46,7 +46,7 @@ class Examined:
 
 @dataclass(frozen=True)
 class Checked(Format):
-    """What the comparison of destinations needs of the check of one.
+    """Facts from the check of one destination for the comparison of all of them.
 
     :param held: as `Examined` has it.
     """

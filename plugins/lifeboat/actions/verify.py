@@ -65,7 +65,7 @@ def read_night(
     }
     spent = sum(each.size for each in archives if each.key in readings and readings[each.key].at >= since)
     night = Night()
-    # What nobody may read, or has the password of, costs nothing of the budget, so that it holds up no other archive.
+    # Archives without read access or password use none of the budget, so that they delay no other archive.
     while turns := rotation.due(archives, readings, limits, now, spent + night.bytes):
         archives = [archive for archive in archives if archive not in turns]
         if not _read_all(site, destination, turns, night):

@@ -228,7 +228,7 @@ def _of_database(application: str, database: Database, scratch: Path) -> Iterato
 
 @dataclass(frozen=True)
 class NoFacts(Format):
-    """What is written next to a staged file that tells nothing."""
+    """Empty facts, written next to the staged file of a probe."""
 
 
 def _staging(place: Path | Bucket) -> Iterator[Told]:

@@ -1,6 +1,6 @@
 """WinZip's AES-256, as pyzipper does it, with faster primitives.
 
-Every entry has a key of its own, derived by 1000 rounds of PBKDF2: with many small files that is most of the work.
+Every entry has its own key, derived by 1000 rounds of PBKDF2: with many small files that is most of the work.
 Nettle does it without holding Python's lock and nearly three times as fast as OpenSSL 3.0; wherever a MariaDB client is
 installed, Debian and Ubuntu have Nettle too.
 """

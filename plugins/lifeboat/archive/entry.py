@@ -19,7 +19,7 @@ from pyzipper.zipfile_aes import AESZipInfo
 from lifeboat.archive import CHUNK
 from lifeboat.archive.encryption import Encrypter
 
-DEFLATE_LEVEL = 1  # ISA-L's best per second: level 0 is no faster, level 2 saves under 1 %
+DEFLATE_LEVEL = 1  # ISA-L's best per second: level 0 is not faster, level 2 saves under 1 %
 WORTH_IT = 1 - 1 / 32  # deflate what shrinks to less than this; the rest is compressed already
 ENCRYPTED = 0x1
 UTF8_NAME = 0x800

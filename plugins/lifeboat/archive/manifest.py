@@ -30,7 +30,7 @@ class EntryList:
 
     def add(self, name: str, facts: EntryFacts) -> None:
         """Add an entry: its name and what the manifest says of it."""
-        # In ASCII, where bytes of a name that are not UTF-8 have an escape of their own.
+        # In ASCII, which can escape the bytes of a name that are not UTF-8.
         line = f"{',' if self.count else ''}\n{json.dumps(name)}: {json.dumps(facts)}"
         self._file.write(line.encode())
         self.count += 1

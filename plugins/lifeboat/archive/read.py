@@ -99,8 +99,8 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
 class _Zip(AESZipFile):  # type: ignore[misc]
     """A ZIP file to read.
 
-    :param records: of its directory that are read; all when left out.
-    :param shift: what is added to the offsets that they tell.
+    :param records: of its directory, to read only these; default: all.
+    :param shift: added to the offsets in the directory.
     """
 
     zipextfile_cls = _Entry
@@ -200,8 +200,8 @@ class ArchiveReader:
 
     :param file: seekable; closed by its owner.
     :param where: how messages call the archive.
-    :param password: of the archive; with one, nothing that is stored in the clear is believed.
-    :param previous: passwords that are tried where that one does not fit.
+    :param password: of the archive; with one, unencrypted entries are rejected.
+    :param previous: passwords to try if that one does not fit.
     :param foreign: made by laravel-backup: a ``manifest.json`` in it is a file like any other, and whether it is
         encrypted was up to others; with a password, it must be.
     :param key: that its manifest must name; any when empty.

@@ -37,7 +37,7 @@ def short_switch_interval() -> Iterator[None]:
 
 
 def batches(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """Group items so that a batch is worth a worker's while; one larger than `SMALL` is a batch of its own.
+    """Group items into batches worth handing to a worker; an item larger than `SMALL` is a batch by itself.
 
     :param size_of: returns the bytes of an item.
     """

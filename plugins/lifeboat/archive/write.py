@@ -29,7 +29,7 @@ from lifeboat.support.streams import FileOutput, Output, Source
 GZIP_HEADER = 10  # bytes; our own dumps carry no name and no comment
 GZIP_TRAILER = 8
 FILE_MODE = stat.S_IFREG | 0o600
-SIZES_FOLLOW = 0x8  # of an entry's flags: CRC and sizes stand behind its payload
+SIZES_FOLLOW = 0x8  # of an entry's flags: CRC and sizes follow its payload
 ENCRYPTION_BYTES = SALT_BYTES + CHECK_BYTES + HMAC_BYTES
 GROWTH = 1.05  # incompressible data grows a little when it is deflated
 
@@ -132,7 +132,7 @@ class ArchiveWriter:
 
     :param target: file to write, of which an earlier one is replaced, or an output.
     :param password: encrypts every entry; None writes a plain ZIP.
-    :param folder: for the list of entries, in a file without a name; the system's temporary one when left out.
+    :param folder: for the list of entries, in a file without a name; default: the system's temporary one.
     """
 
     def __init__(self, target: Path | Output, password: str | None, folder: Path | None = None) -> None:
@@ -177,8 +177,8 @@ class ArchiveWriter:
     def entry(self, info: EntryInfo, size: int) -> Iterator[OpenEntry]:
         """Write an entry piece by piece; when the block fails, the archive is as it was before.
 
-        The block sets CRC and size of `info`, which stand behind the payload: what is on its way to a bucket cannot be
-        changed any more.
+        The block sets CRC and size of `info`, which follow the payload: data already sent to a bucket cannot be
+        changed.
 
         :param size: of the content in bytes, at most.
         """

@@ -16,7 +16,7 @@ MARKER = ".json"
 PROOF = ".proof.json"
 READ = ".read.json"  # of an archive that was read back, and was whole
 DAMAGED = ".damaged.json"  # of one that was not
-RECORDS = (PROOF, READ, DAMAGED)  # what may stand beside an archive, apart from its marker
+RECORDS = (PROOF, READ, DAMAGED)  # what else may be next to an archive, besides its marker
 TIME = "%Y-%m-%d-%H-%M-%S"
 
 OwnKind = Literal["database", "application"]
@@ -36,7 +36,7 @@ class Archive(NamedTuple):
 
     :param captured_at: when its data was captured, in UTC, whole seconds.
     :param size: of the archive file in bytes.
-    :param proven: whether a proof stands beside it, which is not known to be forged.
+    :param proven: whether there is a proof next to it that is not known to be forged.
     """
 
     key: str
@@ -51,10 +51,10 @@ class Archive(NamedTuple):
 class Proven:
     """Facts of the proof of an archive.
 
-    :param recovery: how long the recovery took that it measured.
-    :param error: why it is not a proof; empty when it is one.
-    :param unread: whether it could not be read, so that it may be one all the same.
-    :param missed: how many owners, rights and settings of databases it does not prove.
+    :param recovery: measured duration of the recovery.
+    :param error: why it is not a valid proof; empty if it is.
+    :param unread: whether it could not be read, so that it may still be valid.
+    :param missed: number of owners, rights and settings of databases that it does not prove.
     """
 
     key: str
@@ -100,7 +100,7 @@ class Catalog:
     :param newest_marked: the same of the newest archive's marker.
     :param lacking: how many databases of the settings are in no archive that is young enough, as far as markers say.
     :param unchecked: keys of the archives whose proofs were not read, and may be anything.
-    :param vanished: archives that were published, as their markers say, and are there no more, newest first; their
+    :param vanished: archives that were published, as their markers say, but no longer exist, newest first; their
         size is not known. Their markers are among the unfinished.
     :param free: bytes that the place still has room for; None where nobody knows.
     """
@@ -154,11 +154,11 @@ def kind_of(key: str) -> Kind | None:
 
 
 def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_markers: bool = True) -> Catalog:
-    """Sort the objects of a listing into archives, unfinished uploads and proofs; those that are not ours are left out.
+    """Sort the objects of a listing into archives, unfinished uploads and proofs; skip those that are not ours.
 
     :param objects: in any order.
     :param legacy_zone: of the times in the names of laravel-backup's archives.
-    :param need_markers: whether an archive counts only with its marker beside it.
+    :param need_markers: whether an archive counts only with its marker next to it.
     """
     listing = list(objects)
     keys = {stored.key for stored in listing}
@@ -177,7 +177,7 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
             continue
         application, kind, time, suffix = match.groups()
         if suffix and (kind is None or (suffix in (MARKER, *RECORDS) and key.removesuffix(suffix) in keys)):
-            continue  # beside an archive of laravel-backup, nothing is ours
+            continue  # next to an archive of laravel-backup, nothing is ours
         captured_at = _time(time, UTC if kind else legacy_zone)
         if captured_at is None:
             continue

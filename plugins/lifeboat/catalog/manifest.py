@@ -1,4 +1,4 @@
-"""Manifests: what an archive says of its own contents, from inside, where nobody changes it without the password."""
+"""Manifests: lists of contents inside archives, where nobody can change them without the password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Markers: public copies of manifests, which are stored last beside archives, and so publish them."""
+"""Markers: public copies of manifests. Storing one next to its archive is the last step, and publishes it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Proofs: the signed-off results of drills, kept beside the archives that they prove.
+"""Proofs: the signed results of drills, kept next to the archives that they prove.
 
-A proof is public: it holds totals, digests and times, no name of a table or file. It is authenticated with a key that
-is derived from the archive password, so that nobody without the password can forge one.
+A proof is public: it holds totals, digests and times, but no names of tables or files. It is authenticated with a key
+derived from the archive password, so that nobody without the password can forge one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Durations(Stored):
 
     @property
     def recovery(self) -> float:
-        """How long the recovery took: reading all of the archive, and restoring it."""
+        """Duration of the recovery: reading all of the archive, and restoring it."""
         return self.verify + self.restore
 
 
@@ -71,7 +71,7 @@ class Versions(Stored):
 
 
 class Point(Stored):
-    """How long one recovery took."""
+    """Duration of one recovery."""
 
     proven_at: Moment
     key: Text
@@ -138,7 +138,7 @@ def read(destination: Destination, key: str, password: str | None, previous: Seq
 
 
 def record(destination: Destination, proof: Proof) -> None:
-    """Store a proof beside its archive; an older one is replaced."""
+    """Store a proof next to its archive; an older one is replaced."""
     # A crash in between leaves no proof, which is better than half of one.
     withdraw(destination, proof.key)
     destination.write(proof.key + PROOF, proof.to_bytes())

@@ -20,7 +20,7 @@ EXCLUDED_PARENT = "foreign keys to excluded tables"  # another
 BY_HAND = "what only the stock client loads, by hand"  # another: no restore takes the dump, and no drill proves it
 CLIENTS: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "psql", "sqlite": "sqlite3"}  # the stock clients
 UNASKED = "restore servers that could not be asked"  # another
-EXTENSION = "extensions that a restore could not make"  # another: what was restored had them all the same
+EXTENSION = "extensions that a restore could not make"  # another: what was restored had them anyway
 LACKED = "roles, locales and settings that the restore server lacks"  # another, which each restore reports by itself
 RIGHTS = "rights to what belongs to the server or to extensions"  # another, which each restore reports by itself
 SERVERLESS: frozenset[EngineName] = frozenset({"sqlite"})  # a drill of theirs touches no server, only staging
@@ -119,8 +119,8 @@ class Missed:
 class Extension:
     """An extension that was installed in a PostgreSQL database.
 
-    :param schema: that its objects are in.
-    :param version: empty where only a dump tells of it, as is the owner.
+    :param schema: contains its objects.
+    :param version: empty if it is known only from a dump, as is the owner.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Dump(Format):
     :param properties: of the database itself; empty where they are not known.
     """
 
-    __pydantic_config__ = ConfigDict(extra="ignore")  # manifests stay for ever, and later versions add facts
+    __pydantic_config__ = ConfigDict(extra="ignore")  # manifests are kept indefinitely, later versions add facts
 
     database: str
     engine: EngineName
@@ -299,8 +299,8 @@ WHOLE = Load("")  # all of a dump, of whatever database it says
 class Engine(Protocol):
     """The databases of one server, or of one directory: what a backup, a restore and a drill do with them.
 
-    What is being filled has a place of its own until it is whole: the database itself, marked as unfinished, or
-    another that takes its name at the end. All errors are LifeboatErrors that name the database and the server.
+    A database that is being filled is marked as unfinished, or has another name, until it is complete. All errors are
+    LifeboatErrors that name the database and the server.
     """
 
     @property
@@ -322,16 +322,16 @@ class Engine(Protocol):
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
         """Dump a database as SQL in one consistent snapshot, without locking writers out.
 
-        :param excluded: tables to leave out.
+        :param excluded: tables to skip.
         :param write: takes the SQL in chunks; what it raises ends the dump.
-        :raises DumpError: nothing that was written counts then.
+        :raises DumpError: discard what was written.
         """
         ...
 
     def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
-        """Make sure that this connection may dump a database: its definitions are dumped to nowhere, no row is read.
+        """Make sure that this connection may dump a database: dump and discard its definitions, and read no rows.
 
-        :param excluded: tables that a dump leaves out.
+        :param excluded: tables that a dump skips.
         :raises DumpError: a dump would fail, or would silently lack something.
         """
         ...

@@ -25,9 +25,9 @@ class DumpDigest:
 
 
 class UnorderedRows:
-    """Rows without an order: a sum does not care for one, and counts a row that is there twice two times.
+    """Rows without an order: a sum ignores the order, and counts duplicate rows.
 
-    :param separator: stands behind each row.
+    :param separator: follows each row.
     """
 
     def __init__(self, separator: bytes) -> None:

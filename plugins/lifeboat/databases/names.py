@@ -1,6 +1,6 @@
-"""Names of databases: how long they may be, and those of what drills and restores fill.
+"""Names of databases: their longest length, and the names of databases that drills and restores fill.
 
-These have prefixes of their own, so that what a killed one left can be told from all else.
+The latter have their own prefixes, so that leftovers of a killed run are recognised.
 """
 
 from __future__ import annotations

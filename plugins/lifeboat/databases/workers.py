@@ -1,4 +1,4 @@
-"""A pool of threads, each with a connection to the server of its own.
+"""A pool of threads, each with its own connection to the server.
 
 Queries run in these threads only, because an exception of Airflow's (a time limit, a mark in the UI) does not reach a
 thread that is in a query; the calling thread waits where one does.
@@ -113,7 +113,7 @@ class Workers(Generic[S]):
                 self._changed.notify_all()
 
     def _next(self, queue: deque[Job[S]]) -> Job[S] | None:
-        """Return a job to do, or None when there will be no more."""
+        """Return a job to do, or None after the last."""
         with self._changed:
             while not self._stopping and not self._failure:
                 taken = {job.lane for job in self._running if job.lane}

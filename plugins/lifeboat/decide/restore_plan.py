@@ -90,7 +90,7 @@ class FilesStep:
     """Files on their way back.
 
     :param target: absolute path that they get.
-    :param stamp: tells what stands beside the target from what other restores left there.
+    :param stamp: distinguishes files next to the target from those of other restores.
     :param in_place: whether something is there, to be replaced.
     :param path: only this file or folder, relative to the root; all when empty.
     """

@@ -3,7 +3,7 @@
 Pure: a listing, a clock and a policy give a plan. Nothing else decides what is deleted.
 
 Per application and kind, the newest archive is set aside: it is always kept, and it represents no group. Boundaries,
-counted back from now on the wall clock of a time zone, end the windows: all, then daily, weekly, monthly, yearly. In
+counted back from now in local time of a time zone, end the windows: all, then daily, weekly, monthly, yearly. In
 each window the newest archive of every day, ISO week, month or year is kept. What is exactly on a boundary belongs to
 the older window; what is older than all windows is deleted. Then the oldest of an application are deleted until its
 total is not above its cap. What the destination still locks stays, whatever says otherwise.
@@ -241,7 +241,7 @@ def _part(members: Sequence[Archive], boundary: datetime) -> tuple[Sequence[Arch
 
 
 def _windows(now: datetime, zone: ZoneInfo, policy: Policy) -> list[_Window]:
-    """Return the windows, the youngest first. Arithmetic is on the wall clock; months and years clamp."""
+    """Return the windows, the youngest first. Arithmetic is in local time; months and years clamp."""
 
     def by_local(part: Callable[[datetime], object]) -> Callable[[Archive], object]:
         return lambda archive: part(archive.captured_at.astimezone(zone))

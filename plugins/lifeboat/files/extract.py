@@ -45,7 +45,7 @@ class Extracted:
 
     :param directories: those that the archive describes.
     :param bytes: of the files' content.
-    :param warnings: what whoever restores should know.
+    :param warnings: for the user who restores.
     """
 
     files: int
@@ -66,15 +66,15 @@ def extract(
 ) -> Extracted:
     """Extract an application's files into a new directory, which has its name only when all are whole and durable.
 
-    Owners are not restored: everything belongs to who runs this. So no file gets setuid or setgid bits, by which
-    everybody would have the rights of who runs this.
+    Owners are not restored: everything belongs to the user who runs this. So no file gets setuid or setgid bits, which
+    would give everybody the rights of that user.
 
     :param target: does not exist, or is an empty directory, unless `publish` is given.
     :param only: one file or directory, with all that is in it, by its path in the application; it has that path below
         `target`, too.
     :param root: of the application when it was captured, for archives without a manifest, whose entries may carry it.
-    :param publish: takes the path of the finished directory and brings it to its place; by renaming it when left out.
-    :param setuid: files get these bits all the same, because nobody else reaches `target`.
+    :param publish: takes the path of the finished directory and moves it into place; default: rename.
+    :param setuid: files get these bits anyway, because nobody else reaches `target`.
     :raises ArchiveError: the archive is damaged, not what its manifest promises, or means to write elsewhere.
     :raises RestoreError: there is no such file in it, the target is taken, or the file system refuses.
     """

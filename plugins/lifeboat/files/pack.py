@@ -56,7 +56,7 @@ def pack_members(
     """Add members to an archive in their order, and yield what became of each.
 
     :param members: each with its name in the archive.
-    :param workers: threads; one per core when left out.
+    :param workers: threads; default: one per core.
     """
     workers = workers or cores()
     with short_switch_interval(), _Workers(workers, archive.password) as pool:
@@ -141,7 +141,7 @@ def _pack_member(name: str, member: Member, password: bytes | None) -> tuple[Out
 def _read_small(member: Member) -> tuple[bytes, str, int, int] | None:
     """Read a file, and once more where it changed or failed meanwhile.
 
-    :returns: its content, how it changed, its mode and time of modification; nothing where it has become large.
+    :returns: its content, how it changed, its mode and time of modification; None if it has become large.
     """
     read = None
     for last in (False, True):

@@ -42,7 +42,7 @@ class Selection:
 
     :param include: patterns; each must match something.
     :param exclude: patterns.
-    :param own: directories of Lifeboat, which are left out wherever they are.
+    :param own: directories of Lifeboat, which are skipped wherever they are.
     :param follow_links: archive what symbolic links point to.
     :param whole: fail when a file is missing or changes while it is read.
     """
@@ -83,7 +83,7 @@ class Member:
 class LeftOut:
     """Something that does not.
 
-    :param reason: why not, in words.
+    :param reason: why not, as text.
     :param what: for special files, what they are.
     """
 
@@ -111,9 +111,9 @@ def selection_of(settings: Settings, application: str) -> Selection:
 
 
 def select(selection: Selection) -> Iterator[Member | LeftOut]:
-    """Walk the root and yield what belongs in an archive and what is left out, sorted within each directory.
+    """Walk the root and yield what belongs in an archive and what is skipped, sorted within each directory.
 
-    Of what is left out, a directory is yielded without what is below it.
+    A skipped directory is yielded without its contents.
 
     :raises FilesError: the root cannot be read, or an include matches nothing.
     """
@@ -279,7 +279,7 @@ class _Walk:
         return (stat.S_ISDIR(mode) or stat.S_ISREG(mode)) and not self.is_own(target)
 
     def _is_included(self, path: str, inherited: bool) -> bool:
-        if not (self._excluded and self._excluded.fullmatch(path)):  # what is excluded is no match that counts
+        if not (self._excluded and self._excluded.fullmatch(path)):  # an excluded path is not a match
             self.unmatched -= {pattern for pattern in self.unmatched if self._includes[pattern].fullmatch(path)}
         return inherited or bool(self._included.fullmatch(path))
 

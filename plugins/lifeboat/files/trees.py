@@ -28,7 +28,7 @@ def differences(tree: Path, entries: Iterable[Entry]) -> Iterator[Difference]:
         if what := _difference(os.path.join(os.fsencode(tree), path), entry):  # noqa: PTH118  # bytes
             yield Difference(entry.kind, entry.path, what)
     for path, is_folder in _walk(os.fsencode(tree)):
-        # Folders that are there only because something is in them need no entry of their own.
+        # Folders that exist only because something is in them need no separate entry.
         if path not in expected and not is_folder:
             yield Difference("file", os.fsdecode(path), "was not captured")
 

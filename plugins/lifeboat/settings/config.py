@@ -94,7 +94,7 @@ class Database(_Model):
 
 
 class Encryption(_Model):
-    """Where the archive password is kept.
+    """Location of the archive password.
 
     :param connection: Airflow connection whose password encrypts the archives.
     """
@@ -126,7 +126,7 @@ class Periods(_Model):
 
 
 class Retention(Periods):
-    """How long archives are kept. Destinations and applications can override each number, and kinds the periods.
+    """Retention of archives. Destinations and applications can override each number, and kinds the periods.
 
     :param delete_oldest_above_megabytes: cap of an application's archives at a destination, in units of 1024 * 1024
         bytes; null: none.
@@ -175,7 +175,7 @@ class Health(_Model):
 
 
 class ReadBack(_Model):
-    """How archives are read back in turn each night. A destination can override each number.
+    """Nightly rotation that reads archives back. A destination can override each number.
 
     :param megabytes_per_night: budget at each destination, in units of 1024 * 1024 bytes; a larger archive is read
         alone. 0: nothing is read. Default: 20480 at a disk and 1024 at a bucket, whose provider may charge for reads.
@@ -400,7 +400,7 @@ class Restore(_Model):
 
 
 class Drill(_Model):
-    """How restores are tested.
+    """Drills: regular tests of restores.
 
     :param connection: Airflow connection of a server for scratch databases: of MySQL, or a mapping of engines to
         connections.

@@ -164,7 +164,7 @@ class Bucket:
     def translated(self, doing: str) -> Iterator[None]:
         """Turn botocore's errors into StorageErrors.
 
-        :param doing: what is being done, as the message goes on after "Cannot".
+        :param doing: the operation, as the message continues after "Cannot".
         :raises AlreadyStoredError: the key is taken.
         """
         from botocore.exceptions import BotoCoreError, ClientError
@@ -213,7 +213,7 @@ class Object:
 
 
 class _Reader(io.RawIOBase):
-    """Reads an object by ranges: one request as long as reading goes on, a new one after a leap or a cut line."""
+    """Reads an object by ranges: one request for sequential reads, a new one after a seek or a lost connection."""
 
     def __init__(self, bucket: Bucket, key: str, size: int, identity: object) -> None:
         self._bucket, self._key, self._size, self._identity = bucket, key, size, identity

@@ -29,7 +29,7 @@ from lifeboat.support.streams import Source
 BLOCK = 1 << 20
 LOST_AND_FOUND = "lost+found"  # at the root of every ext4 disk, for root only
 PARTIAL = ".partial"  # suffix of what is being stored; never part of a listing's archives
-DESTINATION_MARKER = ".lifeboat-destination"  # at the root: whoever sees it sees the disk, and not an empty mount point
+DESTINATION_MARKER = ".lifeboat-destination"  # at the root: shows that the disk is mounted, unlike an empty mount point
 LONGEST_MARKER = 1 << 16  # bytes
 DEEPEST = 8  # folders that a listing looks into, one in the other; our keys have two
 NO_LINKS = "Lifeboat does not follow links at a destination: mount the link's target in its place (mount --bind)."
@@ -126,7 +126,7 @@ class Directory:
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not stat.S_ISREG(status.st_mode):
             raise StorageError(f"{name!r} at {self} is not a regular file, so it is not read.", NO_LINKS)
-        # What stands there may be another thing by now: a link is refused, a pipe is not waited for.
+        # The name may refer to another file by now: refuse a link, and do not wait for a pipe.
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
         file = os.fdopen(descriptor, "rb")
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

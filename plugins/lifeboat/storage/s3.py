@@ -178,8 +178,8 @@ class S3Destination(Bucket):
     def prove_lock(self, deleter: S3Destination) -> None:
         """Store a test object that is locked as archives are, for minutes only, and try to delete it.
 
-        :param deleter: the same destination, as whoever deletes reaches it.
-        :raises StorageError: the lock did not hold, or nobody can say.
+        :param deleter: the same destination, with the connection that deletes.
+        :raises StorageError: the lock did not hold, or that cannot be determined.
         """
         if self._lock is None:
             raise StorageError(f"{self} locks nothing.")

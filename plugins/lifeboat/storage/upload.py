@@ -86,7 +86,7 @@ class Upload:
         del self._buffer[length:]
 
     def copy(self, source: Object, size: int) -> None:
-        """Let the server copy an object of its own, instead of `write`."""
+        """Let the server copy an object that it already has, instead of `write`."""
         origin: CopySourceTypeDef = {"Bucket": source.bucket.bucket, "Key": source.bucket.prefix + source.key}
         progress = Progress(f"Copying {source} to {self._bucket}", size)
 

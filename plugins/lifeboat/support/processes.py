@@ -111,7 +111,7 @@ class Child:
     def write(self, text: bytes) -> None:
         """Write to the program's standard input.
 
-        :raises BrokenPipeError: the program reads no more.
+        :raises BrokenPipeError: the program no longer reads.
         """
         remaining = memoryview(text)
         while remaining:
@@ -123,7 +123,7 @@ class Child:
 
     @property
     def has_ended(self) -> bool:
-        """Return whether the program runs no more."""
+        """Return whether the program has ended."""
         return self._process.poll() is not None
 
     def wait(self) -> int:

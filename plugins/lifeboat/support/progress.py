@@ -20,10 +20,10 @@ REPORT_SECONDS = 10.0  # between two reports of one task
 class Reached(NamedTuple):
     """The progress of a step.
 
-    :param doing: what is going on.
+    :param doing: name of the step.
     :param done: bytes so far.
-    :param total: bytes in all; None where nobody knows.
-    :param seconds: since it began, when the last of these bytes were counted.
+    :param total: bytes in all; None if unknown.
+    :param seconds: from its start until the last of these bytes were counted.
     """
 
     doing: str
@@ -35,8 +35,8 @@ class Reached(NamedTuple):
 class Progress:
     """Counts bytes and logs the count, at most every `SECONDS`; a step shorter than that logs nothing.
 
-    :param doing: what is going on, as the line begins.
-    :param total: bytes in all, where that is known.
+    :param doing: name of the step; begins the line.
+    :param total: bytes in all, if known.
     """
 
     latest: Progress | None = None  # of this process: the one that counted last
@@ -68,10 +68,10 @@ class Progress:
 
 @contextmanager
 def reported(report: Callable[[Reached], object]) -> Iterator[None]:
-    """Report how far the steps inside have come every `REPORT_SECONDS`, where something changed.
+    """Report the progress of the steps inside every `REPORT_SECONDS`, if it changed.
 
-    A thread of its own reports: what takes a report may hang, and a dump must not wait for it. The last report says how
-    long a thing was whose length nobody knew before, so that the next one can be measured by it.
+    A separate thread reports, because a report may hang and a dump must not wait for it. The last report holds the
+    length of a step whose length was unknown before, so that the next run can estimate its progress.
     """
     Progress.latest = None
     done = Event()

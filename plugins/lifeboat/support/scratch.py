@@ -20,7 +20,7 @@ def scratch_directory(folder: Path, prefix: str) -> Iterator[Path]:
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        with locked(folder):  # until our own lock is held: nobody may take us for dead before
+        with locked(folder):  # until we hold our own lock: before, we would look dead
             sweep(folder, f"{prefix}*")
             place = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
             descriptor = stack.enter_context(locked(place))

@@ -65,7 +65,7 @@ def is_authentic(document: object, secret: str | None, purpose: bytes) -> bool:
     if secret is None:
         return given is None
     facts = {name: value for name, value in document.items() if name != SIGNATURE}
-    # JSON may name halves of characters, which have no bytes of their own.
+    # JSON may hold lone surrogates, which UTF-8 cannot encode.
     return isinstance(given, str) and hmac.compare_digest(
         given.encode("utf-8", "surrogatepass"), _signature(facts, secret, purpose).encode()
     )

@@ -27,11 +27,11 @@ log = logger(__name__)
 
 
 def kept_name(target: Path, stamp: str) -> Path:
-    """Name what `target` is kept under, beside it, or beside what it points to where it is a link.
+    """Return the name under which `target` is kept, next to it, or next to what it points to if it is a link.
 
-    A name that is taken is left alone: a restore that was killed may have used it.
+    A name that is taken is not reused: a restore that was killed may have used it.
 
-    :param stamp: tells the name from those of other restores.
+    :param stamp: distinguishes the name from those of other restores.
     """
     place = Path(os.path.realpath(target))
     name = f"{place.name}_before_{stamp}"

@@ -34,7 +34,7 @@ def is_local(host: str) -> bool:
 
 
 def warn_of_database(host: str, *, encrypted: bool, verified: bool, hint: str) -> None:
-    """Warn of connections to a database server that are not encrypted, or to whoever answers in its place."""
+    """Warn of connections to a database server that are not encrypted, or that do not verify its identity."""
     if is_local(host) or (encrypted and verified):
         return
     if encrypted:

@@ -17,7 +17,7 @@ log = logger(__name__)
 
 
 def unfinished_name(target: Path) -> Path:
-    """Return where a directory is filled: beside its place, so that a rename brings it there."""
+    """Return where a directory is filled: next to its final place, so that a rename moves it there."""
     return target.with_name(f".{target.name}.unfinished")
 
 
@@ -25,8 +25,8 @@ def unfinished_name(target: Path) -> Path:
 def new_directory(target: Path, publish: Callable[[Path], object] | None = None) -> Iterator[int]:
     """Fill a new directory: the block gets a descriptor of it, and it gets its name when the block ends well.
 
-    Until then it stands under `unfinished_name`, open to this user only, and locked as long as this process lives. What
-    a dead one left there is removed. When the block fails, what it wrote stays there; nothing else does.
+    Until then it has the name `unfinished_name`, is open to this user only, and locked as long as this process lives.
+    Leftovers of a dead process are removed. When the block fails, only what it wrote stays there.
 
     :param target: does not exist, or is an empty directory.
     :param publish: takes the path of the whole and durable directory and brings it to its place, when that is not just
@@ -123,7 +123,7 @@ def _claim(place: Path) -> int:
             place.chmod(0o700)  # whatever the umask is
         try:
             folder = os.open(place, LIST | os.O_NOFOLLOW)
-        except FileNotFoundError:  # whoever filled it has just come to an end
+        except FileNotFoundError:  # the process that filled it has just ended
             continue
         try:
             if _is_ours(folder, place):

@@ -112,7 +112,7 @@ page = APIRouter(dependencies=[Depends(requires_access_view(AccessView.PLUGINS))
 
 
 def create_app() -> FastAPI:
-    """Return the page as an application of its own, to be mounted by Airflow."""
+    """Return the page as a separate application, to be mounted by Airflow."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.readings = Readings()
     app.state.insides = Insides()

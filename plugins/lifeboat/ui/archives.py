@@ -1,4 +1,4 @@
-"""What do we have, and how do we get it back? Every archive once, wherever it is."""
+"""List of archives: every archive once, with all of its destinations and the ways to restore it."""
 
 from __future__ import annotations
 

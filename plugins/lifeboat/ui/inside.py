@@ -1,4 +1,4 @@
-"""The contents of one archive, for users who may restore it: read on request, cached for minutes, shown by folder."""
+"""The contents of one archive, for users allowed to restore it: read on request, cached for minutes, by folder."""
 
 from __future__ import annotations
 

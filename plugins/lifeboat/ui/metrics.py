@@ -38,9 +38,9 @@ SUBJECT = ("application", "kind", "destination")
 async def may_scrape(
     request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
 ) -> None:
-    """Admit who brings the token of the settings, or may read the page.
+    """Admit requests with the token of the settings, and users allowed to read the page.
 
-    :raises HTTPException: 401 for strangers, 403 for those who may not.
+    :raises HTTPException: 401 without a login, 403 without permission.
     """
     if bearer is not None and await run_in_threadpool(_is_token, bearer.credentials):
         return

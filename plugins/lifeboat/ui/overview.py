@@ -72,7 +72,7 @@ def overview(
 
     :param next_cleanup: when the next clean-up runs, or None when none is due.
     :param paused: ids of DAGs.
-    :param beside: what the check found where the page does not look.
+    :param beside: findings of the check that the page does not make itself.
     """
     silent = tuple(name for name, reading in readings.items() if reading.silent)
     idle = {dag_id: Schedule(is_paused=True) for dag_id in schedules.watched(settings) if dag_id in paused}

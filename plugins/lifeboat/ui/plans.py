@@ -1,4 +1,4 @@
-"""What will tonight delete? A clean-up's plan, and what it would be by another policy."""
+"""Plan of the next clean-up: what it will delete, and what it would delete by another policy."""
 
 from __future__ import annotations
 

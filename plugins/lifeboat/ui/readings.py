@@ -68,9 +68,9 @@ class Reading:
 
 
 class BackgroundCall(Thread, Generic[T]):
-    """A call in a thread of its own: it may hang without holding anything up, not even the end of the process.
+    """A call in a separate thread: if it hangs, it blocks nothing, not even the end of the process.
 
-    :param subject: what the work is about, as far as its result depends on it.
+    :param subject: everything that the result depends on.
     """
 
     def __init__(self, work: Callable[[], T], subject: object = None) -> None:
@@ -101,7 +101,7 @@ class BackgroundCall(Thread, Generic[T]):
 
 
 class Readings:
-    """Readings of this process, each kept for a while, and the last of each destination that told what it holds.
+    """Readings of this process, each kept for a while, and the last successful one of each destination.
 
     :param read: reads a destination by its name in the settings.
     """

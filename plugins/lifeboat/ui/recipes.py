@@ -1,4 +1,4 @@
-"""Commands to copy: get an archive back by Lifeboat, or by hand with nothing but 7-Zip and the stock client."""
+"""Commands to copy: restore an archive with Lifeboat, or manually with only 7-Zip and the stock client."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def _sqlite(name: str, dump: str) -> Iterable[str]:
 
 
 def restored_recipes(engine: EngineName, name: str) -> tuple[Recipe, ...]:
-    """Return how to use what was restored beside its original, and how to drop it.
+    """Return how to use a database restored next to its original, and how to drop it.
 
     :param name: of the new schema.
     """

@@ -296,7 +296,7 @@ def _progress(run: Run, task: Task, lengths: Lengths, now: datetime) -> tuple[st
 
 
 def _number(value: object) -> float | None:
-    """Return a number from an XCom, which anybody may have written who may change XComs; None where it is none."""
+    """Return a number from an XCom, which users may have changed; None if it is something else."""
     fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1 << 63
     return cast(float, value) if fits else None
 

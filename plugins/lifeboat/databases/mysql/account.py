@@ -316,10 +316,10 @@ def _grants(session: Session) -> list[str]:
 
 
 def reach(grants: Collection[str], schemas: Collection[str], schema: str) -> list[str]:
-    """Return what lets an account reach beyond one schema; empty where nothing does.
+    """Return what lets an account reach beyond one schema; empty if nothing does.
 
-    :param grants: as ``SHOW GRANTS`` prints them; what is not known to be harmless counts.
-    :param schemas: that it may see, whoever lets it: an account without a name, or everybody's rights.
+    :param grants: as ``SHOW GRANTS`` prints them; each counts unless it is known to be harmless.
+    :param schemas: that it may see for any reason, be it an account without a name or everybody's rights.
     """
     others = sorted(name for name in schemas if name != schema and name.lower() not in OPEN_TO_ALL)
     return [

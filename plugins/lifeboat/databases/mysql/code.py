@@ -39,7 +39,7 @@ _NAMES_OTHERS = re.compile(r"\b(?:SUPER|SET USER|SET_USER_ID|SET_ANY_DEFINER|ALL
 PLAIN = b"SET SESSION sql_mode = '', character_set_client = utf8mb4, character_set_results = utf8mb4"
 CONNECTIONS = 4
 WORTH_A_CONNECTION = 16  # views that take longer than to log in
-HIDDEN = b"None"  # from who may not see it
+HIDDEN = b"None"  # to users without permission
 TRUST = "log_bin_trust_function_creators"
 Owner = tuple[str, str]  # user and host
 
@@ -79,7 +79,7 @@ class _Made:
 
         :raises RestoreError: the server prints it in another form.
         """
-        if self.kind == "LIBRARY":  # which belongs to whoever makes it
+        if self.kind == "LIBRARY":  # belongs to the user who makes it
             return b"", self.sql
         head = _HEAD.match(self.sql)
         if not head:
@@ -189,7 +189,7 @@ class Code:
             self._ran[name] = _read(session, "EVENT", name).as_run_by((user, host))
 
     def as_made(self, statement: Statement) -> Statement:
-        """Return a definition that belongs to whoever runs it; no event runs."""
+        """Return a definition that belongs to the user who runs it; no event runs."""
         owner, status = definitions.definer_of(statement), ""
         if owner and (reason := self._owners.lack(owner)):
             self._lost[owner] = reason

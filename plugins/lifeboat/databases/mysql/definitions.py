@@ -2,8 +2,8 @@
 
 Digests are made of the text that `canonical` returns.
 
-Keys and foreign keys are built after the rows, which takes half the time. Some keys must be there from the start; then
-all keys of their table are, so that SHOW CREATE TABLE lists them in the order of the dump.
+Keys and foreign keys are built after the rows, which takes half the time. Some keys are needed from the start; then
+all keys of their table are built first, so that SHOW CREATE TABLE lists them in the order of the dump.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ _MYSQL_ONLY = {
 _DUALITY = re.compile(rb"\bJSON RELATIONAL DUALITY VIEW\b")
 _JAVASCRIPT = re.compile(rb"\n    LANGUAGE JAVASCRIPT\n")
 
-# What is read with a delimiter of its own; all but libraries run with the rights of their definers.
+# Read with a separate delimiter; all but libraries run with the rights of their definers.
 CODE: frozenset[str] = frozenset(
     ("view", "trigger", "event", "procedure", "function", "package", "package body", "library")
 )
@@ -338,11 +338,11 @@ def is_versioned(table: Statement) -> bool:
 
 
 def within_schema(statement: Statement, schema: str) -> Statement:
-    """Return a definition without what the server wrote into it, for one the name of the dumped schema.
+    """Return a definition without what the server added to it, such as the name of the dumped schema.
 
-    MariaDB names it before the columns of a view whose definer lacks rights, and before sequences; MySQL before the
-    libraries of a routine. ```schema`.`name``` alone may be a column of an alias, and stays unless a table or a
-    function stands there. MySQL says twice that rows are there, or not, in a view whose definer is gone.
+    MariaDB adds that name to the columns of a view whose definer lacks rights, and to sequences; MySQL to the
+    libraries of a routine. ```schema`.`name``` alone may be a column of an alias, and stays unless it names a table or
+    a function. MySQL says twice whether rows exist in a view whose definer is gone.
     """
     if statement.kind == "table":
         return statement.with_sql(without_own_schema(statement.sql, backquoted_bytes(schema), PLAIN))
@@ -416,7 +416,7 @@ def definer_of(statement: Statement) -> tuple[str, str] | None:
 
 
 def without_definer(statement: Statement) -> Statement:
-    """Return a definition that will belong to whoever runs it."""
+    """Return a definition that will belong to the user who runs it."""
     start, end = created(statement).span("definer")
     return statement if start < 0 else statement.with_sql(statement.sql[:start] + statement.sql[end:])
 

@@ -5,8 +5,8 @@ to print the same data. The rules, whose version a manifest says:
 
 * Rows are the text between the parentheses of INSERT, parentheses included, each followed by a comma: where one
   statement ends and the next begins does not count, nor whether the client writes a row a line (MariaDB) or a
-  statement a line (MySQL). Values that the server computes are left out: MySQL's client does not write them, and the
-  definition vouches for them.
+  statement a line (MySQL). Values that the server computes are omitted: MySQL's client does not write them, and the
+  definition determines them.
 * A table with a primary key is dumped in its order, and its digest is the SHA-256 of its rows.
 * Any other table has no order, nor has one whose history is dumped with it, and its digest is the sum of the SHA-256 of
   each row, modulo 2^256.
@@ -85,7 +85,7 @@ _FORGOTTEN_MODE = b"NO_AUTO_CREATE_USER"  # MySQL 8 does not know it, and it mea
 _SETVAL = re.compile(rb"-?\d+")
 _SETTING = re.compile(rb"(?:/\*M?!\d+ )?SET ")
 _USUAL_DELIMITER = b"DELIMITER ;\n"  # clients write it behind what had another
-_BEHIND_EVENT = b"/*!50003 SET "  # as MySQL's client goes on
+_BEHIND_EVENT = b"/*!50003 SET "  # MySQL's client continues like this
 _PRIMARY_KEY = re.compile(rb"^  PRIMARY KEY ", re.MULTILINE)
 _DELIMITER = re.compile(rb"DELIMITER (\S+)")
 _DEFINITIONS = frozenset((*CODE, "table", "sequence"))
@@ -309,7 +309,7 @@ class DumpParser:
         return 0 < end <= len(text)
 
     def _ends(self) -> bool:
-        """Return whether the delimiter stands behind the statement, and not in a string or comment of it."""
+        """Return whether the delimiter ends the statement, and is not inside a string or comment."""
         text = b"".join(self._statement)
         if self._session.lexis.may_split(text):
             return True  # nobody knows here where its strings end; its line ends with a delimiter

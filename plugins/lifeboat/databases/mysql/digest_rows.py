@@ -33,7 +33,7 @@ def one_row_a_line(text: bytes, inside: int) -> tuple[bytes, int]:
     """Return rows with a newline after each ``),`` between them.
 
     :param inside: 1 where the text begins in a string, else 0.
-    :returns: the same for its end beside the text.
+    :returns: the text, and the same flag for its end.
     """
     odd = [piece.count(b"'") & 1 for piece in _without_escapes(text).split(_BETWEEN)]
     odd[0] ^= inside
@@ -45,13 +45,13 @@ def one_row_a_line(text: bytes, inside: int) -> tuple[bytes, int]:
 
 
 def count_rows(text: bytes, inside: int) -> tuple[int, int]:
-    """Return how many rows begin in a text, by its parentheses outside of strings.
+    """Return the number of rows that begin in a text, by its parentheses outside of strings.
 
-    What may stand between quotes and parentheses is dropped first, and then strings that hold neither: for most rows,
-    nothing remains but the parentheses.
+    What may occur between quotes and parentheses is dropped first, and then strings that hold neither: for most rows,
+    only the parentheses remain.
 
     :param inside: 1 where the text begins in a string, else 0.
-    :returns: the same for its end beside the number.
+    :returns: the number, and the same flag for its end.
     """
     if b"\\" in text:
         escapes = text.translate(None, _NO_MARKS_OR_ESCAPES)
@@ -89,10 +89,10 @@ class FirstRow:
 
 
 class StoredValues:
-    """Leaves out of canonical rows what the server computes.
+    """Removes the values that the server computes from canonical rows.
 
-    :param stored: for each value of a row whether it is stored.
-    :param feed: takes the rows without those that are not.
+    :param stored: for each value of a row, whether it is stored.
+    :param feed: takes the rows with only their stored values.
     """
 
     def __init__(self, table: str, stored: Sequence[bool], feed: Callable[[bytes], None]) -> None:

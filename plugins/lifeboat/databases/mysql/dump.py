@@ -1,7 +1,7 @@
 """MySQL and MariaDB, dumped through whichever client is installed.
 
-All that differs between the two families of clients stands here: the options they know, how they want TLS, and what
-their errors mean. Options are probed from the client's own ``--help``.
+All that differs between the two families of clients is in this module: their options, TLS settings and errors.
+Options are probed from the client's own ``--help``.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Client:
     @property
     def release(self) -> tuple[int, int]:
         """The first two numbers of its version; zeros where its help names none."""
-        # Some name the version of the client beside that of the distribution.
+        # Some print the version of the client and that of the distribution.
         found = re.search(r"\b(?:Distrib|from) (\d+)\.(\d+)", self.version) or re.search(
             r"\bVer (\d+)\.(\d+)", self.version
         )
@@ -204,7 +204,7 @@ def dump_command(
         "hex-blob": "",  # bytes survive whatever the character sets on the way
         "order-by-primary": "",  # gives the digests of tables an order
         "no-tablespaces": "",  # tablespaces need the PROCESS privilege and mean nothing elsewhere
-        "set-gtid-purged": "=OFF",  # the history of the source does not belong into a copy
+        "set-gtid-purged": "=OFF",  # the history of the source does not belong in a copy
         # MySQL 8's client asks for a table that other servers lack.
         "column-statistics": "=1" if choice.histograms else "=0",
         "masking-policies": "=0",  # nobody but administrators may read them, nor make them
@@ -231,7 +231,7 @@ def _tls_options(tls: dict[str, str], client: Client) -> dict[str, str]:
     files = {name: value for name, value in tls.items() if name != "ssl-mode"}
     mode = tls.get("ssl-mode", "").upper()
     if not mode or mode == "PREFERRED":
-        # Clients of MariaDB from 11.4 on refuse servers without TLS unless they are told not to verify.
+        # Clients of MariaDB from 11.4 on refuse servers without TLS unless verification is off.
         return files or ({"ssl-verify-server-cert": "0"} if client.is_mariadb else {})
     if "ssl-mode" in client.options:
         # Without TLS, a password for caching_sha2_password is sent encrypted with the server's own key.
@@ -239,7 +239,7 @@ def _tls_options(tls: dict[str, str], client: Client) -> dict[str, str]:
         return files | {"ssl-mode": mode} | {name: value for name, value in key.items() if name in client.options}
     if mode == "DISABLED":
         return {"ssl": "0"}
-    # Said either way: clients from 11.4 on verify unless they are told not to.
+    # Always explicit: clients from 11.4 on verify by default.
     return files | {"ssl": "1", "ssl-verify-server-cert": "1" if mode.startswith("VERIFY") else "0"}
 
 
@@ -354,9 +354,9 @@ class Session:
         ]
 
     def check_grants(self, database: str) -> list[str]:
-        """Make sure that the user sees triggers and routines: a client leaves out silently what it may not see.
+        """Make sure that the user sees triggers and routines: a client silently skips what it may not see.
 
-        :returns: warnings, where roles make it impossible to tell.
+        :returns: warnings, if roles make it impossible to tell.
         :raises DumpError: a grant is missing.
         """
         grants = [row[0] for row in self.query("SHOW GRANTS")]
@@ -385,7 +385,7 @@ class Session:
     def check_excluded(self, database: str, excluded: Sequence[str], warnings: list[str]) -> list[str]:
         """Return the excluded tables that exist, and add a warning for each that does not.
 
-        :raises DumpError: clients ignore tables whatever their case, so another table would be left out, too.
+        :raises DumpError: clients match names regardless of case, so another table would be skipped, too.
         """
         rows = self.query("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", database)
         tables = {name for (name,) in rows}
@@ -515,10 +515,10 @@ def dump(
     """Dump one database as SQL in one consistent snapshot, without locking writers out.
 
     :param connect: opens a DB-API connection to `server`.
-    :param excluded: tables to leave out.
+    :param excluded: tables to skip.
     :param write: takes the SQL in chunks; what it raises ends the dump.
-    :param ask_taker: asks the server of the restore connection, where the settings name one, about some collations.
-    :raises DumpError: nothing that was written counts then.
+    :param ask_taker: asks the server of the restore connection, if the settings name one, about some collations.
+    :raises DumpError: discard what was written.
     """
     where = f"Dump of database {database!r} on {server.address} failed: "
     with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
@@ -575,10 +575,10 @@ def check_dump(
     excluded: Sequence[str],
     ask_taker: Callable[[Iterable[str]], Taker] | None = None,
 ) -> Dumpable:
-    """Go through all that a dump does but for its rows.
+    """Run all steps of a dump without its rows.
 
     :param connect: opens a DB-API connection to `server`.
-    :param excluded: tables to leave out.
+    :param excluded: tables to skip.
     :param ask_taker: as for `dump`.
     :raises DumpError: a dump would fail, or would silently lack something.
     """
@@ -681,7 +681,7 @@ def _limits(
     left_out: Sequence[str],
     broken: Sequence[str],
 ) -> list[Limit]:
-    """Return what the catalog and the rows tell of what a restore will not bring back, or not exactly."""
+    """Return what a restore will not bring back, or not exactly, from the catalog and the rows."""
     views = [view.name for view in source.views if view.name not in {*excluded, *left_out, *broken}]
     unusable = dict(mysql_source.unusable_views(session, source.schema, views))
     limits = [
@@ -711,7 +711,7 @@ def _of_taker(
 def _check_unaltered(session: Session, source: Source) -> None:
     """Make sure that no definition changed under the client, which reads it before the rows.
 
-    :raises DumpError: one did. Some servers alter tables at once, and let the snapshot go on.
+    :raises DumpError: one did. Some servers alter tables at once without ending the snapshot.
     """
     if altered := mysql_limits.altered(source.columns, mysql_source.columns(session, source.schema)):
         raise DumpError(

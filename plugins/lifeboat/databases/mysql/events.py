@@ -1,4 +1,4 @@
-"""Events as SQL, where dump clients cannot write them: some look for a delimiter for ever where a text holds ``;;``."""
+"""Events as SQL, for dump clients that cannot write them: if a text holds ``;;``, some search a delimiter endlessly."""
 
 from __future__ import annotations
 

@@ -93,10 +93,10 @@ def _other_schemas(view: View, schema: str) -> list[str]:
 def of_catalog(
     source: Source, excluded: Collection[str], left_out: Iterable[str], unusable: Mapping[str, bool]
 ) -> Iterator[Limit]:
-    """Yield what the catalog tells.
+    """Yield the limits that the catalog shows.
 
-    :param excluded: tables that the settings leave out.
-    :param left_out: views that are left out because of them.
+    :param excluded: tables that the settings exclude.
+    :param left_out: views that a dump skips because of them.
     :param unusable: views that cannot be read, each with whether that is because its definer does not exist.
     """
     yield from _of_views(source, excluded, left_out, unusable)
@@ -133,7 +133,7 @@ def _of_views(
 
 
 def of_broken_views(names: Iterable[str]) -> Iterator[Limit]:
-    """Yield the views that are left out because no client can write them."""
+    """Yield the views that a dump skips because no client can write them."""
     for name in names:
         text = f"view {name!r} is left out: what it reads is gone, or not for it to read, so no client can write it"
         yield Limit(UNUSABLE_VIEW, name, f"{text}; repair or drop it")
@@ -495,7 +495,7 @@ def searched_columns(source: Source, excluded: Collection[str]) -> dict[str, lis
 
 
 def altered(before: Iterable[Column], after: Iterable[Column]) -> list[str]:
-    """Return the tables whose columns are not what they were; those that came or went meanwhile are left out."""
+    """Return the tables whose columns have changed, except those added or dropped meanwhile."""
     was, now = _by_table(before), _by_table(after)
     return sorted(name for name in was.keys() & now.keys() if was[name] != now[name])
 

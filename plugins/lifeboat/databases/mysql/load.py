@@ -5,7 +5,7 @@ for the dump turns those checks off. Views, triggers, routines and events come l
 the settings that it makes for each.
 
 One connection defines, the others insert. The rows of a table are spread over them; whichever inserts the last ones
-builds the keys, while the others go on with the next table. The caller holds the lock of the database, and makes and
+builds the keys, while the others start the next table. The caller holds the lock of the database, and makes and
 drops the schema.
 """
 
@@ -174,7 +174,7 @@ class _Filling:
     :param after: what to run once all rows are in.
     :param harmless: numbers of warnings that its rows are known for.
     :param waiting: INSERTs that have not ended.
-    :param closed: no more will come.
+    :param closed: whether all of its rows have been read.
     """
 
     name: str
@@ -233,7 +233,7 @@ class _Loading:
 
         :raises RestoreError: it failed.
         """
-        self._prepare_inserters(self._before_code)  # code has settings of its own, thousands of it many
+        self._prepare_inserters(self._before_code)  # code has its own settings, often thousands
         self._close_table()
         self._workers.wait()
         self._check_foreign_keys(self._add_foreign_keys())
@@ -307,7 +307,7 @@ class _Loading:
     def _prepare_inserters(self, count: int | None = None) -> None:
         """Give the dump's settings to the connections that insert.
 
-        :param count: of the settings; all when left out.
+        :param count: of the settings; default: all.
         """
         if self._prepared:
             return
@@ -372,7 +372,7 @@ class _Loading:
                 run(session, sql, f"Building keys of table {filling.name!r}", private=True)
 
     def _close_table(self) -> None:
-        """Know that no more rows of the current table will come."""
+        """Close the current table: it gets no further rows."""
         if self._pending:
             self._make_table(large=False)
         filling, self._filling = self._filling, None
@@ -416,7 +416,7 @@ class _Loading:
             provable.append(key)
 
     def _check_foreign_keys(self, foreign_keys: Sequence[ForeignKey]) -> None:
-        """Count the rows that lack a parent: what the dumped database let in is loaded, and told."""
+        """Count the rows that lack a parent: rows that the dumped database accepted are loaded and reported."""
         for key in foreign_keys:
             self._workers.submit(Job(partial(self._count_orphans, key=key)))
         self._workers.wait()

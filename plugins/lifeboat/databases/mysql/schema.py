@@ -19,7 +19,7 @@ from lifeboat.text import listed
 
 DENIED = 1227
 TAKEN = 1050
-PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced; servers wait for a day
+PATIENCE = 30  # seconds to wait for users of what is to be replaced; servers wait for a day
 
 
 def names(session: Session) -> set[str]:

@@ -37,7 +37,7 @@ LONGEST_HEAD = 1 << 20  # of an INSERT, up to VALUES: 4096 columns may be named 
 LONGEST_DELIMITER = 15  # that stock clients know
 ORIGIN_BYTES = 4096
 
-# Atomic groups throughout: what matched is never tried another way, which takes for ever on text that somebody made up.
+# Atomic groups throughout: without them, backtracking on hostile text would never end.
 NAME = r"""(?> `(?:[^`]|``)++` | "(?:[^"]|"")++" | [^\s`"'.,;()*/@=]++ )"""
 QUALIFIED = rf"(?: (?P<schema> {NAME} ) \s*\.\s* )? (?P<name> {NAME} )"
 _ACCOUNT = r"""(?> `(?:[^`]|``)*+` | "(?:[^"]|"")*+" | '(?:[^']|'')*+' | [^\s@*`"']++ )"""
@@ -108,7 +108,7 @@ _REMARK = rb"(?:--(?=[\s\x00-\x1f\x7f])|\#)[^\n]*?"
 
 @cache
 def _hiding(lexis: Lexis) -> re.Pattern[bytes]:
-    # What has no end is the last match: looked for behind each of its letters again, it would take for ever.
+    # What has no end is the last match: searching again behind each of its letters would never end.
     dialect = lexis.dialect
     string, comment = b"(?P<string>%b)" % dialect.quoted, rb"(?P<comment>%b|/\*\+.*?\*/)" % dialect.comment
     begun = rb"(?P<open>(?:['\"`]|/\*(?!!|M!)).*)"
@@ -147,7 +147,7 @@ class Origin:
 
     @property
     def is_of_mysql(self) -> bool:
-        """Whether the dump says that it is of a MySQL server."""
+        """Return whether the dump says that it is of a MySQL server."""
         return bool(self.server) and "MariaDB" not in self.server
 
 
@@ -329,7 +329,7 @@ class StatementReader(Reader):
                 yield with_table_of(statement, self._tables)
 
     def _match(self, expected: re.Pattern[bytes], beginnings: tuple[bytes, ...]) -> re.Match[bytes] | None:
-        """Match what stands here, once enough of it is there."""
+        """Match the text at this position, once enough of it is available."""
         if not self._text.startswith(beginnings, self._position):
             return None
         while True:
@@ -340,7 +340,7 @@ class StatementReader(Reader):
                 return match
 
     def _statement(self) -> bytes:
-        """Return the statement that stands here and pass its delimiter."""
+        """Return the statement at this position and pass its delimiter."""
         end = self._end(statement_ends(self._delimiter, self._session.lexis), lambda: _is_end)
         behind_remark = end.end("remark") - self._position if end["remark"] else 0
         statement = self._take(end.end())[: -len(self._delimiter)]
@@ -349,7 +349,7 @@ class StatementReader(Reader):
         return statement.rstrip()
 
     def _rows(self, head: bytes, table: str) -> Iterator[Statement]:
-        """Yield the rows that stand here, of this INSERT and of those with the same head that follow.
+        """Yield the rows at this position, of this INSERT and of those with the same head that follow.
 
         :param head: the INSERT up to its first row.
         """

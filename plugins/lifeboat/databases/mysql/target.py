@@ -142,7 +142,7 @@ LeftOut = tuple[str, str]  # kind and name
 def run(session: Session, sql: bytes, doing: str, *, private: bool = False) -> int:
     """Run a statement and return the number of rows that it changed.
 
-    :param private: the server's message may hold values of rows, which belong into no log.
+    :param private: the server's message may hold values of rows, which must not be logged.
     :raises RestoreError: it failed.
     """
     return _do(lambda: session.execute(sql), doing, private=private)
@@ -231,9 +231,9 @@ def steps_of(statements: Iterable[Statement]) -> tuple[list[Step], Step]:
 
 
 def in_passes(steps: Sequence[Step], make: Make) -> tuple[list[Step], list[Refused]]:
-    """Make what a dump defines, in its order, and views behind those that they read.
+    """Make what a dump defines, in its order, and views after those that they read.
 
-    What lacks another all the same follows as long as each pass makes one more.
+    Whatever still lacks a dependency is tried again as long as each pass makes at least one.
 
     :returns: what was made, in that order, and what was refused.
     :raises RefusedError: the server refuses something that is nothing's to make up for.

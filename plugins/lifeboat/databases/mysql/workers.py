@@ -1,4 +1,4 @@
-"""Ends what connections of a load are doing, on the server as well: it would go on though their client is gone."""
+"""Stops the statements of a load on the server: it would keep running them after their client is gone."""
 
 from __future__ import annotations
 

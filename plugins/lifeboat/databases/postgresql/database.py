@@ -15,7 +15,7 @@ from lifeboat.databases.sql.quoting import literal, quoted
 from lifeboat.errors import RestoreError
 
 HAS_PROVIDERS = 150_000  # since this version, a database may take its locale from another library than the server does
-HAS_RULES = 160_000  # and have rules of its own
+HAS_RULES = 160_000  # and its own rules
 HAS_BUILTIN = 170_000
 PROVIDERS = {"c": "libc", "i": "icu", "b": "builtin"}
 OLDEST = {"icu": HAS_PROVIDERS, "builtin": HAS_BUILTIN}

@@ -4,7 +4,7 @@ The rules, whose version a manifest says:
 
 * Rows are the lines of COPY. No table has an order: the digest is the sum of the SHA-256 of each row, modulo 2^256.
 * Of a table that inherits, the columns have no order either, neither in the definition nor in the rows: a column that a
-  parent got later stands behind the table's own, and before them after a reload. The values are in the order of their
+  parent got later follows the table's own, and precedes them after a reload. The values are in the order of their
   columns' names.
 * The definition of a table, or of any other object, is the sum of the SHA-256 of each statement about it, without casts
   and parentheses (see `postgresql_statements.canonical`); values of sequences and large objects count.

@@ -1,6 +1,6 @@
 """PostgreSQL as an engine: dumped by pg_dump, loaded over several connections.
 
-A database is filled under a name of its own, with a comment that says what it is, and takes its name when it is whole:
+A database is filled under a temporary name, with a comment that says what it is, and is renamed when it is complete:
 renames are transactional, so what a restore replaces is exchanged at once, and kept.
 """
 
@@ -66,7 +66,7 @@ MAINTENANCE = "postgres"  # the database that every server has, to make others f
 DRILL = f"{names.FILLING}drill"  # where drills begin, one after the other
 MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
 MISMATCHED = "A restore of Lifeboat loaded this, and it is not what was captured: "
-SWAP_PATIENCE = 30  # seconds to wait for whoever uses what is to be replaced
+SWAP_PATIENCE = 30  # seconds to wait for users of what is to be replaced
 LONGEST_END = 1024  # bytes behind the last statement of a dump, its completion line first
 OWNER = ("owner",)
 OF_OBJECTS = "owners and rights of objects"
@@ -89,7 +89,7 @@ _FACTS = (
     "SELECT current_setting('server_version'), pg_encoding_to_char(encoding), clock_timestamp()"
     " FROM pg_database WHERE datname = current_database()"
 )
-# What pg_dump is refused only once it comes to the rows. Of large objects with rights of their own, nobody is asked.
+# What pg_dump may not read, which it notices only at the rows. Separate rights to large objects are not checked.
 _UNREADABLE = """
 SELECT reason, name FROM (
   SELECT CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname) AS name,
@@ -555,7 +555,7 @@ def dump_command(conninfo: str, encoding: str, excluded: Sequence[str], *, rows:
 
     :param conninfo: names a password file, and no password.
     :param encoding: of the database.
-    :param excluded: patterns of tables whose rows are left out.
+    :param excluded: patterns of tables whose rows are skipped.
     :param rows: without them, it holds definitions only.
     :raises DumpError: there is no client.
     """
@@ -612,7 +612,7 @@ def _pump(
 ) -> _Passed:
     """Run the client and pass its output on; return what it held.
 
-    What no restore would load is a dump all the same, if the client says that it is complete.
+    If the client says that the dump is complete, it counts even if no restore could load all of it.
 
     :param forced: tables with FORCE ROW LEVEL SECURITY that the client does not see.
     """

@@ -1,10 +1,10 @@
 """Extensions of a PostgreSQL database: captured with it, and made again before anything of a dump is loaded.
 
-CREATE EXTENSION runs code of the extension, of many by the rights of a superuser. So no dump says it: it is spelled
-here, from names that the server knows, and runs while the database is empty, so that nothing of a dump stands where
-that code looks something up. The login that may make what only superusers make is used for this one statement.
+CREATE EXTENSION runs code of the extension, often with the rights of a superuser. So it is never taken from a dump: it
+is built here, from names that the server knows, and runs while the database is empty, so that this code cannot find
+objects of a dump. The login that can make what needs a superuser is used for this one statement.
 
-An extension is made by who had it, where the restore login may act as that one: its tables belong to whoever makes it.
+The former owner of an extension makes it, if the restore login may act as that role: its maker owns its tables.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def limits(
 def limits_of_rows(
     tables: Iterable[TableDigest], configured: Iterable[Configured], known: Mapping[str, Available]
 ) -> Iterator[Limit]:
-    """Yield the tables whose rows a restore would leave out: a superuser makes their extension, and has them."""
+    """Yield the tables whose rows a restore would skip: a superuser makes their extension, and owns them."""
     rows = {table.name: table.rows for table in tables}
     for each in configured:
         if each.extension in known and known[each.extension].is_privileged and rows.get(each.table):
@@ -169,8 +169,8 @@ class Maker:
     """Makes extensions in a database that is still empty.
 
     :param session: of the restore login, which owns the database.
-    :param elevated: opens one of who may make what only superusers make; None where the settings name nobody.
-    :param by_hand: says how an administrator makes extensions instead; None where nobody can.
+    :param elevated: opens one of a user who can make what needs a superuser; None if the settings name no such user.
+    :param by_hand: says how an administrator makes extensions instead; None if nobody can.
     """
 
     def __init__(
@@ -335,7 +335,7 @@ def give_in(session: Connection[Any], role: Role, schemas: Iterable[str]) -> Non
 
 
 def told(role: Role, loaded: Loaded) -> Loaded:
-    """Return the facts of a load with the rows of extensions that were left out, or that nobody could compare."""
+    """Return the facts of a load with the rows of extensions that were skipped or could not be compared."""
     warnings = [
         f"{plural(count, 'row')} of {table!r}, an extension's table owned by {role.closed[table]!r}, must be"
         " loaded manually"

@@ -1,8 +1,8 @@
 """Limits of a PostgreSQL dump, from the server's catalog: what a restore will not bring back, or not exactly.
 
-Restores refuse superusers, because code in a dump would run as one. So what only superusers make is loaded by hand, or
-left out where the dump loads without it. And the server of the restore connection may lack what the database had: it is
-asked, when the dump is taken, what a restore there would report.
+Restores refuse superusers, because code in a dump would run as one. So what needs a superuser is loaded manually, or
+skipped if the dump loads without it. And the server of the restore connection may lack what the database had: when the
+dump is taken, this server is asked what a restore there would report.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ FROM pg_publication p JOIN pg_publication_namespace ON pnpubid = p.oid
 _SUBSCRIPTIONS = """
 SELECT subname FROM pg_subscription JOIN pg_database d ON d.oid = subdbid WHERE datname = current_database() ORDER BY 1
 """
-# Of what has one of its own; all else lies where its database does.
+# Tablespaces of objects that differ from that of the database.
 _TABLESPACES = """
 SELECT DISTINCT spcname FROM pg_class c JOIN pg_tablespace s ON s.oid = reltablespace
 WHERE c.oid >= 16384 AND relkind IN ('r', 'p', 'm', 'i', 'I') ORDER BY 1
@@ -118,8 +118,8 @@ FROM pg_constraint JOIN named child ON child.oid = conrelid JOIN named parent ON
 WHERE contype = 'f' AND convalidated AND conparentid = 0
 AND parent.name = ANY(%(excluded)s) AND child.name <> ALL(%(excluded)s) ORDER BY 2, 1
 """
-# Whoever owns something here, except what an extension made for its owner, which comes back with the extension. The
-# server does not record what its first superuser owns, so that is looked for.
+# Owners of objects here, except of those that an extension made for its owner, which come back with the extension. The
+# server does not record what its first superuser owns, so that is searched for.
 _OWNERS = """
 SELECT DISTINCT rolname FROM pg_shdepend owned JOIN pg_database d ON d.oid = dbid JOIN pg_roles r ON r.oid = refobjid
 WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass AND deptype = 'o'
@@ -303,10 +303,10 @@ def _refusal(session: Connection[Any], sql: str, states: Collection[str] = ()) -
 
 
 def of_catalog(session: Connection[Any], excluded: Iterable[str]) -> Iterator[Limit]:
-    """Yield what the catalog tells.
+    """Yield the limits that the catalog shows.
 
     :param session: to the database.
-    :param excluded: tables whose rows are left out.
+    :param excluded: tables whose rows are skipped.
     """
     for what, name in session.execute(_SUPERUSERS_ONLY).fetchall():
         yield Limit(BY_HAND, name, f"{what}: only a superuser makes it, and no restore runs as one")

@@ -1,6 +1,6 @@
 """A PostgreSQL database that an administrator made for a restore: empty but for extensions, and never dropped.
 
-It takes no superuser then to restore what needs one: whoever made the database has made its extensions, too.
+The restore then needs no superuser: the administrator made the extensions along with the database.
 """
 
 from __future__ import annotations

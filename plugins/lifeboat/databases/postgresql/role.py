@@ -7,7 +7,7 @@ server says that it has nothing else either.
 
 Code runs as its owner later, too: functions of SECURITY DEFINER when anybody calls them, functions in an index when the
 server analyzes the table. So nothing is given to a superuser, and nothing to the restore login where the dump has
-functions. What is given to nobody belongs to ``pg_database_owner``: whoever owns the database has all rights to it, and
+functions. What is given to nobody belongs to ``pg_database_owner``: the owner of the database has all rights to it, and
 it has none itself.
 
 A role is ours by the form of its name. The session that made it holds a lock of that name, so that the next restore or
@@ -52,7 +52,7 @@ LIFETIME = timedelta(days=7)  # of the password, in case nobody ever comes to dr
 ITERATIONS = 4096  # the server's own number
 LOCK_PATIENCE = 3600  # seconds to wait for another restore of the same database
 POLL = 1.0
-PUBLIC_IS_OURS = 150_000  # since this version, whoever owns a database owns its schema public
+PUBLIC_IS_OURS = 150_000  # since this version, the owner of a database owns its schema public
 SET_IS_A_RIGHT = 160_000  # and since this one, members of a role need not be able to act as it
 NOBODY = "pg_database_owner"  # owns what has no other owner
 ON_PRODUCTION = ("no drill runs on a production server", "Or name a scratch server under drill.connection.")
@@ -89,7 +89,7 @@ SELECT count(*) FILTER (WHERE classid <> 'pg_extension'::regclass),
 WHERE refclassid = 'pg_authid'::regclass AND refobjid = %s::regrole AND deptype = 'o'
 AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
-# Who owns something must be allowed to make it in its schema. A publication is owned by who may change the database.
+# An owner must be allowed to make the object in its schema, and the owner of a publication to change the database.
 _ROOM = """
 SELECT format('ALTER SCHEMA %%I OWNER TO %%I', nspname, %(nobody)s::text) FROM pg_namespace
 WHERE nspowner = %(role)s::regrole
@@ -405,7 +405,7 @@ def rehearse(session: Connection[Any], role: Role, owner: str) -> None:
 
 
 def _tried(session: Connection[Any], statements: Sequence[bytes]) -> Counter[str]:
-    """Do what `_give` does in a transaction that goes on."""
+    """Do what `_give` does, in the open transaction."""
     import psycopg
 
     refused: Counter[str] = Counter()
@@ -427,7 +427,7 @@ def _tried(session: Connection[Any], statements: Sequence[bytes]) -> Counter[str
 
 
 def _runs(session: Connection[Any], statements: Iterable[bytes]) -> bool:
-    """Run statements in a transaction that goes on; whether the server took them all."""
+    """Run statements in the open transaction; return whether the server accepted all of them."""
     import psycopg
 
     try:

@@ -23,7 +23,7 @@ _PATIENCE = dict.fromkeys(
 )
 OURS = _PATIENCE | {"array_nulls": "on", "default_transaction_read_only": "off"}
 # How rows and names are printed, where pg_dump leaves it to the session. It ends the other timeouts by itself, and
-# a pooler that lets no options pass is no hindrance where none are needed.
+# without options a pooler that rejects them works, too.
 OF_DUMPS = {
     "bytea_output": "hex",
     "quote_all_identifiers": "off",
@@ -31,7 +31,7 @@ OF_DUMPS = {
     "idle_session_timeout": "0",
     "transaction_timeout": "0",
 }
-# Whoever is cut off hears of it, and a firewall forgets no session that waits.
+# Keepalives reveal a cut connection, and keep firewalls from dropping an idle one.
 KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "15", "keepalives_count": "8"}
 
 

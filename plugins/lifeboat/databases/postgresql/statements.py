@@ -1,7 +1,7 @@
 """The statements of a PostgreSQL dump, read from its stream: what each makes, and whether a restore runs it.
 
 Only what pg_dump writes of one database is known; anything else is refused, for a restore must not leave the database
-that it fills. Commands of psql, one of which runs a shell, are no SQL and reach no server.
+that it fills. Commands of psql, one of which runs a shell, are not SQL and reach no server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CREATED = (
 )
 CODE = frozenset(("function", "procedure", "aggregate"))  # kept as somebody typed them
 FIRING = frozenset(("trigger", "rule", "event trigger"))  # what runs code of the dump on rows that come later
-# Other roles, and objects of all databases: what a server lacks, or its user may not do, is told, and does no harm.
+# Other roles, and objects of all databases: what a server lacks, or its user may not do, is reported and harmless.
 OPTIONAL = frozenset(("right", "default right", "owner", "publication", "event trigger", "optional comment"))
 
 _WORD = r"[A-Za-z_\x80-\xff][\w$\x80-\xff]*"
@@ -52,13 +52,13 @@ def _pattern(text: str) -> re.Pattern[bytes]:
 
 
 _TOKENS = POSTGRESQL.scanner(
-    # The E of a text is no word, even where the rest of it is not there yet.
+    # The E of a text is not a word, even if the rest of it has not arrived yet.
     rb"[bB](?P<block>(?<![.\w$].)(?i:EGIN\s+ATOMIC)(?![\w$]))|(?P<word>(?![eE]')%b)|(?P<mark>[();])" % _WORD.encode(),
     rb"(?P<strange>\\|/\*)",
 )
 # Up to the first semicolon, with quotes in which nothing else could be meant, and no other beginning of a string.
 _PLAIN = _pattern(r"""(?> [^'"$\\/;-]++ | -(?!-) | '[^'\\()]*+' | "[^"\\()]*+" )*+ ;""")
-# Options of a column, an index or a table. Those that begin with pg_ are the server's own: it makes them anew.
+# Options of a column, an index or a table. The server sets those that begin with pg_ by itself.
 _OPTION = rf"(?: {_NAME} = (?: [eE]?'(?:[^']|'')*' | [^\s',()]+ ) )"
 _EACH_OPTION = _pattern(_OPTION)
 _OPTIONS = _pattern(

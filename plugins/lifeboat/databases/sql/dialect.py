@@ -7,7 +7,7 @@ A `Dialect` is facts. Expressions are made of them, and what an engine looks for
 * `Dialect.begun`: the beginning of either, whose end is not there yet;
 * `Dialect.scanner`: all of them, with the tokens that an engine adds, to cut a dump into statements.
 
-What is no text has its place elsewhere: MySQL's DELIMITER is a command of its client (`mysql.statements`), rows behind
+What is not SQL text is handled elsewhere: MySQL's DELIMITER is a command of its client (`mysql.statements`), rows after
 a COPY are lines (`Reader.lines_until`).
 """
 
@@ -41,7 +41,7 @@ class Quotes:
         others = b"[^%b%b]" % (closing, rb"\\" if self.escapes else b"")
         plain = others + b"*+" if letter == b"" else b"(?:%b|%b)*+" % (letter, others)
         escapes = rb"(?:\\.%b)*+" % plain if self.escapes else b""
-        # Cut off behind a mark that is doubled, a text with a prefix would go on by the rules of one without.
+        # Cut off behind a doubled mark, a text with a prefix would be read by the rules of one without.
         end = b"(?!%b)" % opening if self.prefix else b""
         return b"%b(?:%b%b%b%b)++%b" % (self.prefix, opening, plain, escapes, closing, end)
 
@@ -49,7 +49,7 @@ class Quotes:
     def to_end(self) -> bytes:
         """An expression of the same, or of all that follows an opening mark whose closing one is missing.
 
-        Looked for behind each letter of a text that somebody made up, an end that is not there would take for ever.
+        In hostile text, searching for a missing end behind each letter would never finish.
         """
         closing = re.escape(self.closing or self.opening)
         inside = rb"(?:[^%b\\]|\\.?)" % closing if self.escapes else b"[^%b]" % closing

@@ -109,7 +109,7 @@ class Reader:
         return self._take(end or len(self._text))
 
     def starts_with(self, beginning: bytes) -> bool:
-        """Return whether the text goes on like this."""
+        """Return whether the text continues with this."""
         return self._text.startswith(beginning, self._position)
 
     def statement(

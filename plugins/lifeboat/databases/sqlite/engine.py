@@ -65,7 +65,7 @@ SMALL_FILE = 256 << 20  # bytes that a file may have, and
 FILE_GROWTH = 64  # how many for each byte of the dump: short rows may have many indexes
 MOST_PAGES = (1 << 32) - 2
 STEP = 4096  # pages copied at once; between two steps, a time limit can end it
-# What a dump may ask for of its own; the full-text index asks for the last ones.
+# What a dump itself may ask for; the full-text index asks for the last ones.
 PRAGMAS = frozenset((*sqlite_text.PRAGMAS, *sqlite_text.LAYOUT, "encoding", "data_version", "table_info"))
 REFUSED = frozenset(
     (
@@ -292,10 +292,10 @@ def _check_whole(copy: sqlite3.Connection, lacks: Iterable[Lack]) -> None:
 
 
 def _refuse_locking_out(path: Path) -> None:
-    """Refuse a database at rest beside which SQLite would make a WAL that only this user may write.
+    """Refuse a database at rest if SQLite would create a WAL next to it that only this user could write.
 
-    Whoever reads such a database makes ``-wal`` and ``-shm`` where there are none, as its own with the mode of the
-    database, and may be unable to remove them: the application of another user could not write any more.
+    Reading such a database creates missing ``-wal`` and ``-shm`` files, which belong to the reader, with the mode of
+    the database. If the reader cannot remove them, the application of another user can no longer write.
     """
     if not os.access(path, os.R_OK):
         return  # as SQLite will say
@@ -448,7 +448,7 @@ def _put_in_place(place: Path, path: Path, kept: Path | None) -> None:
     :param kept: the name that what is replaced gets; None where nothing is.
     """
     mode = _settle(path) if kept else ""
-    with closing(_open(place, "rw")) as database:  # whoever closes it last removes what is beside it
+    with closing(_open(place, "rw")) as database:  # the last to close it removes the files next to it
         if mode == "wal":
             database.execute("PRAGMA journal_mode = WAL").fetchone()
         database.execute("SELECT count(*) FROM sqlite_schema").fetchone()

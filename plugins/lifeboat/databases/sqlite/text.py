@@ -1,7 +1,7 @@
 """A SQLite database as SQL: written row by row, and read again.
 
-Rows are written by whoever knows them exactly: texts with any byte, the smallest floats, the rows of a full-text
-index. The digests are made on the way:
+Rows are written by Python, which reproduces them exactly: texts with any byte, the smallest floats, the rows of a
+full-text index. The digests are made on the way:
 
 * The digest of a table is the sum of the SHA-256 of each row as it is written, modulo 2^256.
 * Definitions are hashed as SQLite keeps them, which is how somebody typed them.
@@ -157,7 +157,7 @@ def write(
     """Write a database as SQL, and return what it holds.
 
     :param database: a copy that nobody changes; text_factory is taken over.
-    :param excluded: tables whose rows are left out.
+    :param excluded: tables whose rows are skipped.
     :param is_wal: whether its journal is a WAL.
     :param unmade: virtual tables whose modules only the application has.
     """
@@ -281,7 +281,7 @@ def _write_rows(database: sqlite3.Connection, table: _Table, write: Callable[[by
 
 
 def _columns(database: sqlite3.Connection, table: _Table) -> list[str]:
-    """Return the columns that hold values of their own, with the number of the row where no column is one."""
+    """Return the columns that store values, with the row number if no column is one."""
     rows = list(database.execute(f"PRAGMA table_xinfo({quoted(table.name)})"))
     names = [_plain(name) for _, name, _, _, _, _, hidden in rows if hidden == 0]
     keys = [_plain(kind).upper() for _, _, kind, _, _, key, _ in rows if key]

@@ -61,7 +61,7 @@ function simpleField(schema, types, initial) {
 
 function choiceField(choices, initial) {
   const options = choices.map((choice) => new Option(choice ?? "", String(choice), false, choice === initial));
-  const open = !choices.includes(initial); // then somebody has to choose: the first is no better than the others
+  const open = !choices.includes(initial); // then the user has to choose: none of them is a default
   if (open) options.unshift(new Option("Choose…", "", true, true));
   const input = element("select", { required: open }, ...options);
   return { input, read: () => choices[input.selectedIndex - open] };

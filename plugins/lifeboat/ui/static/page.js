@@ -58,7 +58,7 @@ function askAgain(place, seconds, { again }) {
   place.retry = setTimeout(() => load(place, { again: true }), place.pause * 1000);
 }
 
-// Whoever reads or types in a piece goes on where he was: what is the same stays, and what is new opens as it was.
+// Keep the reading position and the input of a piece: what is the same stays, and what is new opens as it was.
 function show(place, text) {
   place.readAt = new Date();
   place.classList.remove("stale");

@@ -11,7 +11,7 @@ function follow(run, button) {
   for (const place of [notice, ...all("[data-src=runs]")]) load(place);
 }
 
-// Beneath its row, also when that is drawn again; a run of no row is told at the top.
+// Beneath its row, also when that is drawn again; a run without a row is shown at the top.
 function put(notice, row) {
   if (!row) return find("#runs").prepend(notice);
   const cells = row.cells?.length;
