@@ -1,15 +1,19 @@
-"""The project's own list of words that read as translated, each with the better one, over all prose."""
+"""The project's own list of words that read as translated, each with the better one, over all prose and comments."""
 
 from __future__ import annotations
 
+import ast
 import re
+import tokenize
+from collections.abc import Callable, Iterable, Iterator
+from io import StringIO
+from itertools import groupby
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PROJECT
 
-GLOBS = ("*.md", "docs/*.md", "docs/*.py", "include/*.yaml")
 WORDS = {
     r"told\b(?! apart)": "reported, logged",
     r"tells? of": "reports",
@@ -62,6 +66,41 @@ ACCEPTED = [
 ]
 
 
+def whole(text: str) -> Iterator[str]:
+    yield text
+
+
+def of_python(text: str) -> Iterator[str]:
+    """Yield the comments and docstrings without code in backticks and names of parameters."""
+    comments = [token for token in tokenize.generate_tokens(StringIO(text).readline) if token.type == tokenize.COMMENT]
+    blocks = groupby(enumerate(comments), lambda each: (each[1].start[0] - each[0], each[1].start[1]))
+    found = ["\n".join(comment.string for _, comment in block) for _, block in blocks]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            found.append(f'"""{node.value.value}')
+    for passage in found:
+        yield re.sub(r"(`+)[^`]+\1|:param \w+:", "`", passage)
+
+
+def of_scripts(text: str) -> Iterator[str]:
+    """Yield each comment of a shell or browser script, whose commands and messages are not judged."""
+    for block in re.finditer(r"(?:(?:^|(?<=\s))(?:#|//) .*\n?\s*)+", text, re.MULTILINE):
+        yield re.sub("^ *//", "#", block[0], flags=re.MULTILINE)
+
+
+def of_html(text: str) -> Iterator[str]:
+    """Yield a page's text and code without what only scripts and styles read."""
+    yield re.sub(r' (?:id|class|for)="[^"]*"', "", text)
+
+
+PROSE: dict[str, Callable[[str], Iterable[str]]] = {
+    **dict.fromkeys(("*.md", "docs/*.md", "docs/*.py", "include/*.yaml", "deploy/**/*.*"), whole),
+    **dict.fromkeys(("plugins/**/*.py", "dags/*.py", "include/**/*.py"), of_python),
+    **dict.fromkeys(("plugins/**/*.js", "scripts/*"), of_scripts),
+    "plugins/**/*.html": of_html,
+}
+
+
 def objections(text: str, suffix: str = "") -> list[str]:
     """Return each banned word of a text, in its context, with the better word."""
     start, reason = STARTS.get(suffix, (r"(?!)", ""))
@@ -89,7 +128,30 @@ def test_the_list_accepts(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [path for glob in GLOBS for path in sorted(PROJECT.glob(glob))], ids=lambda path: path.name
+    ("reader", "text", "expected"),
+    [
+        (of_python, "told = 'anew'  # left out\n", ["# left out"]),
+        (of_python, "# goes\n# on\n", ["# goes\n# on"]),
+        (of_python, 'def f():\n    """Return ``told``."""\n', ['"""Return `.']),
+        (of_python, 'x: int\n"""Whether it is."""\n', ['"""Whether it is.']),
+        (of_scripts, 'echo "told" # left out\n', ["# left out\n"]),
+        (of_scripts, "const told = 1; // goes\n// on\n", ["# goes\n# on\n"]),
+        (of_scripts, 'const told = "https://told";\n', []),
+        (of_html, '<p id="told">Text</p>', ["<p>Text</p>"]),
+    ],
 )
-def test_prose_is_plain_english(path: Path) -> None:
-    assert objections(path.read_text(encoding="utf-8"), path.suffix) == []
+def test_only_prose_is_read(reader: Callable[[str], Iterable[str]], text: str, expected: list[str]) -> None:
+    assert list(reader(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "reader"),
+    [
+        pytest.param(path, reader, id=str(path.relative_to(PROJECT)))
+        for pattern, reader in PROSE.items()
+        for path in sorted(PROJECT.glob(pattern))
+    ],
+)
+def test_prose_is_plain_english(path: Path, reader: Callable[[str], Iterable[str]]) -> None:
+    passages = reader(path.read_text(encoding="utf-8"))
+    assert [objection for passage in passages for objection in objections(passage, path.suffix)] == []
