@@ -34,13 +34,13 @@ def restore_dag(archive: Archive) -> str:
 def recipes(
     settings: Settings, archive: Archive, places: Sequence[str], endpoints: Mapping[str, str]
 ) -> tuple[Recipe, ...]:
-    """Return how to get an archive back; by hand only where its application is not in the settings.
+    """Return how to get an archive back; manually only where its application is not in the settings.
 
     :param places: names of destinations that hold it.
     :param endpoints: addresses of S3 servers, by destination.
     """
     by_hand = Recipe(
-        "By hand",
+        "Manually",
         f"{_credentials(settings, places[0])}7-Zip asks for the archive password."
         " HOST and USER are those of the database server.",
         (

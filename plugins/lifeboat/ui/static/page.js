@@ -162,7 +162,7 @@ async function learnDags() {
 function nextRun(dag) {
   if (!dag) return ["not here, or not yours to see"];
   if (dag.is_paused) return [element("span", { className: "badge degraded", textContent: "paused" })];
-  return [dag.next_dagrun_run_after ? moment(dag.next_dagrun_run_after) : dag.timetable_description || "by hand"];
+  return [dag.next_dagrun_run_after ? moment(dag.next_dagrun_run_after) : dag.timetable_description || "manual only"];
 }
 
 function moment(text) {
