@@ -455,7 +455,7 @@ def test_the_page_and_the_metrics_say_when_each_was_read() -> None:
     shown = {"disk": Reading("disk", Catalog(kept, (), readings=readings))}
     rows = archives.rows(SETTINGS, shown.values(), NOW)
     assert [(row.last_read, row.damaged) for row in rows] == [("5 hours", False), ("", True), ("", False)]
-    text = metrics.exposition(SETTINGS, shown, NOW).decode()
+    text = metrics.exposition(SETTINGS, shown, {}, NOW).decode()
     subject = 'application="Shop",destination="disk",kind="database"'
     assert f"lifeboat_damaged_archives{{{subject}}} 1.0" in text
     oldest = next(line for line in text.splitlines() if line.startswith("lifeboat_oldest_reading"))

@@ -63,6 +63,8 @@ class Root:
             if Path("/", name).exists():
                 (self.path / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(Path("/", name), self.path / name)
+        # A mirror may lag behind the date until which its lists are valid.
+        (self.path / "etc/apt/apt.conf.d/lagging").write_text('Acquire::Check-Valid-Until "false";\n')
         self.mount()
 
     def _install_airflow(self, version: str) -> None:

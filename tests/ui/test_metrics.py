@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from lifeboat.catalog.archives import Proven
 from lifeboat.settings import config
-from lifeboat.ui import metrics
+from lifeboat.ui import airflow_runs, metrics
 from lifeboat.ui.readings import Reading
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy.exc import OperationalError
 
 from tests.conftest import Configure
 from tests.ui.conftest import NOW, Login, objects, publish, reading
+from tests.ui.test_runs import run, store
 
-LABELS = ("application", "kind", "destination")
+LABELS = ("application", "kind", "destination", "dag")
 TOKEN = "correct horse battery staple ñ"
 
 
@@ -46,7 +50,7 @@ def test_figures_are_told_per_application_kind_and_destination(project: Configur
         ),
         "offsite": Reading("offsite", trouble="down"),
     }
-    found = figures(metrics.exposition(settings, readings, NOW).decode())
+    found = figures(metrics.exposition(settings, readings, {}, NOW).decode())
     shop = ("Shop", "database", "disk")
     assert found == {
         ("destination_up", "disk"): 1,
@@ -72,7 +76,7 @@ def test_what_should_be_there_and_is_not_has_a_nought(project: Configure) -> Non
     database = {"databases": [{"name": "shop", "connection": "shop_db"}]}
     settings = config.load(project(applications={"Shop": database, "Books": database | {"destinations": ["offsite"]}}))
     emptied = {"disk": reading("disk"), "offsite": Reading("offsite", trouble="down")}
-    assert figures(metrics.exposition(settings, emptied, NOW).decode()) == {
+    assert figures(metrics.exposition(settings, emptied, {}, NOW).decode()) == {
         ("destination_up", "disk"): 1,
         ("destination_up", "offsite"): 0,
         ("archives", "Shop", "database", "disk"): 0,
@@ -83,10 +87,44 @@ def test_what_should_be_there_and_is_not_has_a_nought(project: Configure) -> Non
 
 def test_what_is_dated_in_the_future_is_counted_and_is_no_success(project: Configure) -> None:
     settings = config.load(project())
-    found = figures(metrics.exposition(settings, {"disk": reading("disk", *objects(2, -1))}, NOW).decode())
+    found = figures(metrics.exposition(settings, {"disk": reading("disk", *objects(2, -1))}, {}, NOW).decode())
     shop = ("Shop", "database", "disk")
     assert found["archives", *shop] == 2
     assert found["last_success_timestamp_seconds", *shop] == NOW.timestamp() - 2 * 86400
+
+
+def test_runs_are_told_per_dag_once_they_are_over(project: Configure) -> None:
+    nights = {
+        "backup_database": [run(state, hours=hours) for hours, state in enumerate(["running", "failed", "failed"])]
+        + [run("success", hours=3), run("failed", hours=4)],
+        "backup_check": [run("success", dag_id="backup_check")],
+        "restore_drill": [replace(run("failed", dag_id="restore_drill"), began=None)],  # it never began
+        "doctor": [run("running", dag_id="doctor")],
+        "backup_verify": [],
+    }
+    assert figures(metrics.exposition(config.load(project()), {}, nights, NOW).decode()) == {
+        ("last_run_seconds", "backup_database"): 300,
+        ("failed_runs", "backup_database"): 2,
+        ("last_run_seconds", "backup_check"): 300,
+        ("failed_runs", "backup_check"): 0,
+        ("failed_runs", "restore_drill"): 1,
+    }
+
+
+def test_a_login_is_told_of_runs_that_it_may_read_and_the_token_of_all(
+    project: Configure, login: Login, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SCRAPE", json.dumps({"conn_type": "generic", "password": TOKEN}))
+    project(metrics={"connection": "scrape"})
+    store(run("failed"), run("failed", dag_id="backup_check"))
+    by_token = {"headers": {b"Authorization": f"Bearer {TOKEN}".encode()}}
+    told = {("failed_runs", "backup_database"): 1, ("failed_runs", "backup_check"): 1}
+    assert told.items() <= figures(login("viewer").get("metrics").text).items()
+    monkeypatch.setattr(airflow_runs, "may_read", lambda _request, _user, dag_id: dag_id == "backup_check")
+    assert ("failed_runs", "backup_database") not in figures(login("viewer").get("metrics").text)
+    assert told.items() <= figures(login("").get("metrics", **by_token).text).items()
+    monkeypatch.setattr(airflow_runs, "histories", Mock(side_effect=OperationalError("", {}, Exception("locked"))))
+    assert figures(login("").get("metrics", **by_token).text)["destination_up", "disk"] == 1
 
 
 @pytest.mark.parametrize(("offered", "status"), [(TOKEN, 200), (f"{TOKEN}x", 403), ("", 401), ("x", 403)])

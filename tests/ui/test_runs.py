@@ -229,7 +229,8 @@ def store(*made: Run) -> None:
         session.execute(insert(DagBundleModel), [{"name": "made"}])
         session.execute(insert(DagModel), [{"dag_id": dag_id, "bundle_name": "made"} | limits for dag_id in dags])
         for model, rows in ((DagRun, dag_runs), (TaskInstance, tasks), (XComModel, xcoms)):
-            session.execute(insert(model.__table__), rows)
+            if rows:
+                session.execute(insert(model.__table__), rows)
 
 
 def test_what_airflow_knows_is_shown_to_those_who_may_read_it_there(

@@ -308,7 +308,7 @@ def test_pods_with_volumes_mount_what_is_claimed_and_what_the_shipped_settings_n
 
 def test_alert_rules_and_the_dashboard_ask_for_figures_that_we_give() -> None:
     settings = config.load(PROJECT / "include" / "backup.yaml")
-    text = metrics.exposition(settings, {}, datetime.now(UTC)).decode()
+    text = metrics.exposition(settings, {}, {}, datetime.now(UTC)).decode()
     given = set(re.findall(r"^# TYPE (lifeboat_\w+) gauge$", text, re.MULTILINE))
     groups = yaml.safe_load((PROJECT / "deploy" / "prometheus" / "alerts.yaml").read_text())["groups"]
     rules = [rule["expr"] for group in groups for rule in group["rules"]]

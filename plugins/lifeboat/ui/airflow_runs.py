@@ -48,7 +48,7 @@ def may_read(request: Request, user: BaseUser, dag_id: str) -> bool:
 
 def read(session: Session, settings: Settings, dag_ids: Iterable[str]) -> Known:
     """Read what runs and what ran last."""
-    runs = {dag_id: _history(session, dag_id) for dag_id in dag_ids}
+    runs = histories(session, dag_ids)
     active = [run for of_dag in runs.values() for run in of_dag if not run.is_over]
     last = [run for dag_id in BACKUPS if dag_id in runs for run in _last(session, settings, dag_id, runs[dag_id])]
     looked_at = with_tasks(session, [*active, *last], (FAILURE, PROGRESS, RESULT))
@@ -57,6 +57,11 @@ def read(session: Session, settings: Settings, dag_ids: Iterable[str]) -> Known:
         {dag_id: [whole.get((dag_id, run.run_id), run) for run in of_dag] for dag_id, of_dag in runs.items()},
         lengths(session, [run for run in whole.values() if not run.is_over]),
     )
+
+
+def histories(session: Session, dag_ids: Iterable[str]) -> dict[str, list[Run]]:
+    """Read the last runs of DAGs, newest first, without their tasks."""
+    return {dag_id: _history(session, dag_id) for dag_id in dag_ids}
 
 
 def one(session: Session, dag_id: str, run_id: str, keys: Collection[str]) -> Run | None:

@@ -117,7 +117,7 @@ def create_app() -> FastAPI:
     app.state.readings = Readings()
     app.state.insides = Insides()
     app.include_router(page)
-    app.add_api_route("/metrics", exposition, dependencies=[Depends(metrics.may_scrape)])
+    app.add_api_route("/metrics", exposition)
     app.add_exception_handler(SettingsError, _settings_error)
     app.middleware("http")(_with_headers)
     return app
@@ -159,6 +159,7 @@ def readings_of(request: Request) -> Readings:
 
 SettingsDep = Annotated[Settings, Depends(settings)]
 ReadingsDep = Annotated[Readings, Depends(readings_of)]
+ScraperDep = Annotated[BaseUser | None, Depends(metrics.may_scrape)]
 
 
 def _html(
@@ -425,7 +426,19 @@ def static(name: str) -> Response:
     return Response(content, media_type=STATIC[name], headers={"Cache-Control": "private, max-age=600"})
 
 
-def exposition(found: SettingsDep, readings: ReadingsDep) -> Response:
+def exposition(request: Request, user: ScraperDep, found: SettingsDep, readings: ReadingsDep) -> Response:
     """Figures for Prometheus."""
     read = readings.all(found, READ_SECONDS)
-    return Response(metrics.exposition(found, read, clock.now()), media_type=metrics.CONTENT_TYPE_LATEST)
+    text = metrics.exposition(found, read, _runs_to_measure(request, user), clock.now())
+    return Response(text, media_type=metrics.CONTENT_TYPE_LATEST)
+
+
+def _runs_to_measure(request: Request, user: BaseUser | None) -> dict[str, list[Run]]:
+    """Return the last runs of all DAGs for the token, and of those for a user whose runs they may read."""
+    measured = [dag_id for dag_id in airflow_runs.DAGS if not user or airflow_runs.may_read(request, user, dag_id)]
+    try:
+        with create_session() as session:
+            return airflow_runs.histories(session, measured)
+    except OperationalError as error:  # the figures of destinations need no database, which may be locked or away
+        log.warning("The metrics have no runs: %s", type(error).__name__)
+        return {}

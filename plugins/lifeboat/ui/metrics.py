@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from lifeboat.airflow import connections
-from lifeboat.airflow.compat import AccessView, bearer_scheme, get_user, requires_access_view
+from lifeboat.airflow.compat import AccessView, BaseUser, bearer_scheme, get_user, requires_access_view
 from lifeboat.catalog.archives import OWN_KINDS, Archive, Kind
 from lifeboat.decide import health, rotation
 from lifeboat.errors import LifeboatError
@@ -25,6 +26,7 @@ from lifeboat.settings import config
 from lifeboat.settings.config import Settings
 from lifeboat.support.logs import logger
 from lifeboat.ui.readings import Reading
+from lifeboat.ui.runs import Run
 from lifeboat.ui.safety import applications_at
 
 __all__ = ["CONTENT_TYPE_LATEST", "exposition", "may_scrape"]
@@ -37,15 +39,17 @@ SUBJECT = ("application", "kind", "destination")
 
 async def may_scrape(
     request: Request, bearer: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer_scheme)]
-) -> None:
+) -> BaseUser | None:
     """Admit requests with the token of the settings, and users allowed to read the page.
 
+    :returns: the user; None with the token.
     :raises HTTPException: 401 without a login, 403 without permission.
     """
     if bearer is not None and await run_in_threadpool(_is_token, bearer.credentials):
-        return
+        return None
     user = await get_user(request, None, bearer)
     await run_in_threadpool(requires_access_view(AccessView.PLUGINS), request, user)
+    return user
 
 
 def _is_token(offered: str) -> bool:
@@ -69,9 +73,15 @@ def _token(path: Path, changed: int, period: int) -> str:
         return ""
 
 
-def exposition(settings: Settings, readings: Mapping[str, Reading], now: datetime) -> bytes:
-    """Return the figures of all destinations as text that Prometheus reads."""
+def exposition(
+    settings: Settings, readings: Mapping[str, Reading], runs: Mapping[str, Sequence[Run]], now: datetime
+) -> bytes:
+    """Return the figures of all destinations and DAGs as text that Prometheus reads.
+
+    :param runs: the last ones of each DAG, newest first.
+    """
     registry = CollectorRegistry()
+    _add_runs(registry, runs)
 
     def gauge(name: str, text: str, labels: tuple[str, ...] = SUBJECT) -> Gauge:
         return Gauge(f"lifeboat_{name}", text, labels, registry=registry)
@@ -103,6 +113,17 @@ def exposition(settings: Settings, readings: Mapping[str, Reading], now: datetim
             proven.labels(application, kind, name).set(proof.proven_at.timestamp())
             recovery.labels(application, kind, name).set(proof.recovery.total_seconds())
     return generate_latest(registry)
+
+
+def _add_runs(registry: CollectorRegistry, runs: Mapping[str, Sequence[Run]]) -> None:
+    took = Gauge("lifeboat_last_run_seconds", "How long the last finished run took.", ("dag",), registry=registry)
+    failed = Gauge("lifeboat_failed_runs", "Runs that failed since one succeeded.", ("dag",), registry=registry)
+    for dag_id, of_dag in runs.items():
+        over = [run for run in of_dag if run.is_over]
+        for last in over[:1]:
+            failed.labels(dag_id).set(sum(1 for _ in takewhile(lambda run: run.state != "success", over)))
+            if last.began and last.ended:
+                took.labels(dag_id).set((last.ended - last.began).total_seconds())
 
 
 def _by_subject(settings: Settings, reading: Reading) -> dict[tuple[str, Kind], list[Archive]]:
