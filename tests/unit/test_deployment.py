@@ -152,6 +152,15 @@ def test_ports_are_open_on_this_machine_only(everything: dict[str, Any]) -> None
     assert all(re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port) for port in ports)
 
 
+def test_no_container_fills_the_machine_or_gains_rights(everything: dict[str, Any]) -> None:
+    for name, service in everything.items():
+        assert re.fullmatch(r"\d+g", service["mem_limit"]), name
+        assert service["pids_limit"] > 0, name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}, name
+    assert everything["scheduler"]["mem_limit"] == everything["worker-1"]["mem_limit"] == "4g", "tasks run there"
+
+
 def test_every_service_that_stays_is_watched(everything: dict[str, Any]) -> None:
     for name, service in everything.items():
         assert ("healthcheck" in service) == (service["restart"] == "unless-stopped"), name
@@ -304,6 +313,32 @@ def test_pods_with_volumes_mount_what_is_claimed_and_what_the_shipped_settings_n
     assert values["config"]["logging"]["remote_logging"] == "False"
     mounted = {mount["mountPath"] for mount in values["volumeMounts"]}
     assert {str(folder) for folder in config.load(PROJECT / "include" / "backup.yaml").own_directories} <= mounted
+
+
+def test_roles_replace_the_keys_of_every_part_that_reaches_buckets() -> None:
+    values = chart("in buckets")
+    parts = [name for name, part in values.items() if "AIRFLOW_CONN_BACKUPS_S3" in yaml.safe_dump(part)]
+    roles = yaml.safe_load((HELM / "values-roles.yaml").read_text())
+    assert sorted(roles) == sorted(parts)
+    for part in roles.values():
+        assert list(part["serviceAccount"]["annotations"]) == ["eks.amazonaws.com/role-arn"]
+
+
+def test_the_network_policy_lets_tasks_reach_what_connections_name_and_nobody_reach_tasks() -> None:
+    policy = yaml.safe_load((HELM / "networkpolicy.yaml").read_text())["spec"]
+    assert policy["podSelector"]["matchLabels"]["component"] == "worker"
+    assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in policy, "none is allowed"
+    open_ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+    assert open_ports == {53, 443, 465, 587, 3306, 5432, 8080}, "8080: Airflow's API"
+
+
+def test_the_service_monitor_asks_where_the_metrics_are() -> None:
+    (endpoint,) = yaml.safe_load((HELM / "servicemonitor.yaml").read_text())["spec"]["endpoints"]
+    assert endpoint["path"] == "/lifeboat/metrics"
+    assert endpoint["path"] in (PROJECT / "docs" / "PAGE.md").read_text()
+    assert endpoint["authorization"]["credentials"] == {"name": "lifeboat-metrics", "key": "token"}
+    assert "lifeboat-metrics --from-literal=token=" in (PROJECT / "docs" / "DEPLOYMENT.md").read_text()
 
 
 def test_alert_rules_and_the_dashboard_ask_for_figures_that_we_give() -> None:
