@@ -1,6 +1,7 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
+MKDOCS_MATERIAL_VERSION := 9.8.2
 export PYTHON
 export UV_COMPILE_BYTECODE := 1
 export VIRTUAL_ENV := $(CURDIR)/.venv
@@ -8,7 +9,7 @@ INSTALLED := .venv/installed
 MATRIX := .venv/matrix.xml
 RELEASES := .venv/releases.xml
 .DEFAULT_GOAL := help
-.PHONY: help demo up check lint test matrix torture bench docs dist image-check screenshots env lock clean
+.PHONY: help demo up check lint test matrix torture bench docs site dist image-check screenshots env lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -57,6 +58,10 @@ bench: $(INSTALLED) ## Time a backup beside its peers; one table.
 
 docs: $(INSTALLED) ## Write docs/CONFIGURATION.md and the settings' JSON Schema from their models.
 	@.venv/bin/python -m docs.configuration
+
+site: $(INSTALLED) ## Build a site of the pages in docs/, in build/site; a link that leads nowhere fails.
+	@.venv/bin/uv tool run -q --from mkdocs --with mkdocs-material==$(MKDOCS_MATERIAL_VERSION) \
+		mkdocs build --quiet --strict --site-dir build/site
 
 dist: $(INSTALLED) ## Build the package: a wheel and a source distribution, in dist/.
 	@.venv/bin/uv build -q --out-dir dist

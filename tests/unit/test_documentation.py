@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 from lifeboat.cli import app
 from lifeboat.settings import config
 from pydantic import BaseModel
 from typer.core import TyperGroup
 
+from docs.site_links import on_page_markdown
 from tests.conftest import PROJECT
 
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md")])
@@ -153,3 +156,17 @@ def test_every_test_that_the_threat_model_names_is_there(path: str, name: str) -
 
 def test_the_threat_model_names_tests() -> None:
     assert len(TESTS_NAMED) > 15
+
+
+def test_links_that_leave_the_pages_lead_to_the_repository_on_the_site() -> None:
+    site = yaml.safe_load((PROJECT / "mkdocs.yml").read_text())
+    repository = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
+    assert site["repo_url"] == repository
+    assert site["hooks"] == ["docs/site_links.py"]
+    text = "".join(page.read_text() for page in PAGES if page.parent.name == "docs")
+    built = on_page_markdown(text, config=site)
+    assert "](../" in text
+    assert "](../" not in built
+    left = re.findall(rf"\]\({re.escape(repository)}/blob/main/([^)#]+)", built)
+    assert left
+    assert all((PROJECT / name).exists() for name in left)
