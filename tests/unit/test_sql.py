@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
+from lifeboat.databases.mysql.statements import StatementReader
+from lifeboat.databases.postgresql import statements as postgresql
 from lifeboat.databases.sql import reader
 from lifeboat.databases.sql.dialect import MYSQL, POSTGRESQL, SQLITE, Dialect
 from lifeboat.databases.sql.quoting import backquoted, backquoted_bytes, name_of, quoted, unquoted
 from lifeboat.databases.sql.reader import Reader
+from lifeboat.databases.sqlite import text as sqlite
 from lifeboat.errors import RestoreError
 
 # Statements that end at their last semicolon only.
@@ -55,6 +59,48 @@ def test_a_statement_is_not_read_without_end() -> None:
     with pytest.raises(RestoreError, match=r"longer than the 4\.0 MiB that the database accepts at once") as refused:
         text.statement(MYSQL.scanner(rb"(?P<end>;)"), lambda: ends)
     assert refused.value.hint == "Raise it."
+
+
+def read_mysql(sql: Iterable[bytes]) -> Iterator[object]:
+    yield from StatementReader(sql, 1 << 24)
+
+
+def in_pieces(sql: bytes) -> Iterator[bytes]:
+    return (sql[start : start + 50_000] for start in range(0, len(sql), 50_000))
+
+
+LONG = 3 * reader.READ  # bytes
+REMARKS = {
+    "a line": b"-- " + b"x" * LONG + b"\n",
+    "many lines": b"-- x\n\n" * (LONG // 6),
+    "blank lines": b" \n" * LONG,
+}
+READERS: list[tuple[Callable[[Iterable[bytes]], Iterator[object]], bytes, bytes]] = [
+    (read_mysql, b"CREATE TABLE `t` (\n  `a` int\n);\n", b"-- Dump completed\n"),
+    (postgresql.read, b"CREATE TABLE public.t (\n    a integer\n);\n", postgresql.TRAILER + b"\n"),
+    (sqlite.read, b"CREATE TABLE t (a);\n", b"COMMIT;\n"),
+]
+readers = pytest.mark.parametrize(("read", "table", "end"), READERS, ids=["mysql", "postgresql", "sqlite"])
+
+
+@readers
+@pytest.mark.parametrize("remark", REMARKS.values(), ids=REMARKS)
+def test_remarks_between_statements_are_as_long_as_they_are(
+    read: Callable[[Iterable[bytes]], Iterator[object]], table: bytes, end: bytes, remark: bytes
+) -> None:
+    sql = in_pieces(table + remark + table + remark + end)
+    assert list(read(sql)) == list(read([table + table + end]))
+
+
+@pytest.mark.parametrize("remark", [b"# " + b"x" * LONG + b"\n", b"/* " + b"x;\n" * LONG + b"*/"], ids=["#", "/*"])
+def test_so_are_those_of_mysql_only(remark: bytes) -> None:
+    _, table, _ = READERS[0]
+    assert list(read_mysql(in_pieces(remark + table))) == list(read_mysql([table]))
+
+
+def test_a_remark_that_has_no_end_is_cut_short() -> None:
+    with pytest.raises(RestoreError, match="cut short"):
+        list(read_mysql([b"/* ", b"x" * LONG]))
 
 
 @pytest.mark.parametrize("name", ["a", "", "a`b", 'a"b', "it's", '"', "`", "[x]", "\udcff", "ä"])

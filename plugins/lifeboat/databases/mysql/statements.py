@@ -121,9 +121,11 @@ INSERT = pattern(
 )
 ROW = re.compile(rb"\([^'()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^'()]*+)*+\)", re.DOTALL)
 _DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*\n", re.IGNORECASE)
+_LINE_REMARK = rb"\#|/\*M?!999999\\- "  # newer clients of MariaDB begin with the latter; older ones stumble over it
+_BLOCK_REMARK = rb"/\*(?!!|M!|\+)"
 _BLANK = re.compile(
-    rb"(?:\s|--(?:[ \t\r][^\n]*)?\n|\#[^\n]*\n|/\*(?!!|M!|\+).*?\*/"
-    rb"|/\*M?!999999\\- [^\n]*\n)+",  # newer clients of MariaDB begin with it; older ones stumble over it
+    rb"(?:\s|--(?:[ \t\r][^\n]*)?\n|(?:%b)[^\n]*\n|%b.*?\*/)*+" % (_LINE_REMARK, _BLOCK_REMARK)
+    + rb"(?P<open>--[ \t\r]|%b|%b)?" % (_LINE_REMARK, _BLOCK_REMARK),
     re.DOTALL,
 )
 _ORIGIN = {

@@ -15,7 +15,7 @@ from lifeboat.text import size_text
 
 READ = 1 << 20
 LONGEST = 1 << 30  # bytes of a statement, which are held in memory
-LOOKAHEAD = 1 << 16  # comments between statements are shorter
+LOOKAHEAD = 1 << 16  # bytes in which a statement says what it is, and a comment that it is one
 
 
 class Statement(NamedTuple):
@@ -95,12 +95,18 @@ class Reader:
         return len(self._text) - self._position
 
     def skip(self, blank: re.Pattern[bytes]) -> bool:
-        """Pass blanks and comments; return whether anything follows."""
-        while True:
-            if found := blank.match(self._text, self._position):
-                self._position = found.end()
-            if self._held() >= LOOKAHEAD or not self._more():
-                return self._held() > 0
+        """Pass blanks and comments; return whether anything follows.
+
+        :param blank: matches them all, however few; its group ``open`` is what begins one whose end is not there yet.
+        :raises RestoreError: the text ends in a comment, or that is too long.
+        """
+        while found := blank.match(self._text, self._position):
+            self._position = found.end() if found["open"] is None else found.start("open")
+            if found["open"] is not None:
+                self._read_on("A comment")
+            elif self._held() >= LOOKAHEAD or not self._more():
+                break
+        return self._held() > 0
 
     def line(self) -> bytes:
         """Return the line that begins here and pass it."""
