@@ -111,10 +111,11 @@ def test_a_fact_of_another_kind_is_named_in_a_sentence(model: type[Stored], fact
 HOSTILE_TOTALS = [None, "many", True, -1, 10**400, 1 << 63, float("nan"), 1.5]
 
 
+@pytest.mark.parametrize("name", ["rows", "file_bytes", "limits"])
 @pytest.mark.parametrize("total", HOSTILE_TOTALS, ids=lambda total: repr(total)[:9])
-def test_a_marker_whose_totals_are_no_numbers_is_none(tmp_path: Path, total: Any) -> None:
+def test_a_marker_whose_totals_are_no_numbers_is_none(tmp_path: Path, name: str, total: Any) -> None:
     destination = disk_destination("here", tmp_path)
-    totals = marker_facts(KEY)["totals"] | {"rows": total}
+    totals = marker_facts(KEY)["totals"] | {name: total}
     destination.write(f"{KEY}.json", json.dumps(marker_facts(KEY, totals=totals)).encode())
     with pytest.raises(StorageError, match="is not the marker of an archive") as caught:
         marker.read(destination, KEY)

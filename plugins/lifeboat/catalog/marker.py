@@ -27,7 +27,7 @@ class ArchiveFile(Stored):
 
 
 class Totals(Stored):
-    """Totals of the contents; archives of databases have none of files.
+    """Totals of the contents; markers of databases state none of files.
 
     :param entries: in the archive, without the manifest itself.
     :param limits: how much a restore will not bring back, or not exactly; older versions counted none.
@@ -40,11 +40,11 @@ class Totals(Stored):
     rows: Count
     objects: Count
     sql_bytes: Count
-    file_count: Count | None = None
-    file_bytes: Count | None = None
-    file_changed: Count | None = None
-    file_missing: Count | None = None
-    file_special: Count | None = None
+    file_count: Count = 0
+    file_bytes: Count = 0
+    file_changed: Count = 0
+    file_missing: Count = 0
+    file_special: Count = 0
     warnings: Count
     limits: Count = 0
     by_hand: Count = 0
@@ -113,5 +113,6 @@ def read(destination: Destination, key: str) -> Marker | None:
         return Marker.from_bytes(content)
     except ValueError as error:
         raise StorageError(
-            f"{key + MARKER} at {destination} is not the marker of an archive.", "Move it away; back up again."
+            f"{key + MARKER} at {destination} is not the marker of an archive.",
+            "Copy it from another destination that holds the archive; or move it away, and back up again.",
         ) from error

@@ -244,6 +244,6 @@ def _contents(totals: Totals) -> str:
     parts = []
     if totals.databases:
         parts.append(f"{plural(totals.rows, 'row')}, {size_text(totals.sql_bytes)} of SQL")
-    if totals.file_count is not None:
-        parts.append(f"{plural(totals.file_count, 'file')}, {size_text(totals.file_bytes or 0)}")
+    if totals.file_count:
+        parts.append(f"{plural(totals.file_count, 'file')}, {size_text(totals.file_bytes)}")
     return "; ".join(parts)
