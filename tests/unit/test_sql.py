@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from typing import get_args
 
 import pytest
 from lifeboat.databases.mysql.statements import StatementReader
@@ -11,7 +12,7 @@ from lifeboat.databases.postgresql import statements as postgresql
 from lifeboat.databases.sql import reader
 from lifeboat.databases.sql.dialect import MYSQL, POSTGRESQL, SQLITE, Dialect
 from lifeboat.databases.sql.quoting import backquoted, backquoted_bytes, name_of, quoted, unquoted
-from lifeboat.databases.sql.reader import Reader
+from lifeboat.databases.sql.reader import Kind, Reader
 from lifeboat.databases.sqlite import text as sqlite
 from lifeboat.errors import RestoreError
 
@@ -59,6 +60,11 @@ def test_a_statement_is_not_read_without_end() -> None:
     with pytest.raises(RestoreError, match=r"longer than the 4\.0 MiB that the database accepts at once") as refused:
         text.statement(MYSQL.scanner(rb"(?P<end>;)"), lambda: ends)
     assert refused.value.hint == "Raise it."
+
+
+def test_each_kind_that_a_dump_of_postgresql_names_is_one() -> None:
+    named = {kind for _, kind, _ in postgresql._KINDS if kind} | {made.lower() for made in postgresql.CREATED}
+    assert named - set(get_args(Kind)) == set()
 
 
 def read_mysql(sql: Iterable[bytes]) -> Iterator[object]:

@@ -19,7 +19,7 @@ from lifeboat.databases.mysql.lexis import PLAIN, tokens
 from lifeboat.databases.mysql.statements import NAME, QUALIFIED, created, pattern, without_strings
 from lifeboat.databases.sql.dialect import MYSQL
 from lifeboat.databases.sql.quoting import backquoted_bytes, name_of
-from lifeboat.databases.sql.reader import Statement
+from lifeboat.databases.sql.reader import Kind, Statement
 
 _NAMES = rf"(?: {NAME} (?: ,\s? {NAME} )* )"
 # What has no end ends with the text.
@@ -112,7 +112,7 @@ _DUALITY = re.compile(rb"\bJSON RELATIONAL DUALITY VIEW\b")
 _JAVASCRIPT = re.compile(rb"\n    LANGUAGE JAVASCRIPT\n")
 
 # Read with a separate delimiter; all but libraries run with the rights of their definers.
-CODE: frozenset[str] = frozenset(
+CODE: frozenset[Kind] = frozenset(
     ("view", "trigger", "event", "procedure", "function", "package", "package body", "library")
 )
 

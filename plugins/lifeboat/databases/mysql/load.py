@@ -49,7 +49,7 @@ from lifeboat.databases.mysql.target import (
     subtracting_signed,
 )
 from lifeboat.databases.mysql.workers import stopping
-from lifeboat.databases.sql.reader import Statement
+from lifeboat.databases.sql.reader import Kind, Statement
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed
@@ -130,7 +130,7 @@ def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:
 
     :raises RestoreError: at the end, if there was no such table.
     """
-    names: dict[str, list[str]] = {"table": [], "view": []}
+    names: dict[Kind, list[str]] = {"table": [], "view": []}
     for statement in statements:
         if table and statement.kind == "table" and statement.name == table and definitions.merges_others(statement):
             raise RestoreError(

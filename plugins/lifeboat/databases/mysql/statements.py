@@ -29,7 +29,7 @@ from lifeboat.databases.mysql.lexis import (
 )
 from lifeboat.databases.sql.dialect import any_of
 from lifeboat.databases.sql.quoting import backquoted_bytes, name_of
-from lifeboat.databases.sql.reader import Reader, Statement
+from lifeboat.databases.sql.reader import Kind, Reader, Statement
 from lifeboat.errors import RestoreError
 
 PIECE = 1_000_000  # just below what dump clients write at once, so that theirs are passed on uncut
@@ -61,7 +61,7 @@ def _created(keyword: str, after: str = "") -> re.Pattern[bytes]:
     return pattern(f"{_CREATE} {keyword} {_SPACE} {_UNLESS_THERE} {QUALIFIED} {after}")
 
 
-_KINDS: dict[str, re.Pattern[bytes]] = {
+_KINDS: dict[Kind, re.Pattern[bytes]] = {
     "view placeholder": pattern(
         rf"/\*!50001\s (?: CREATE\s(?:TABLE|VIEW) | DROP\s(?:TABLE|VIEW)\sIF\sEXISTS ) \s {QUALIFIED}"
     ),
@@ -84,7 +84,7 @@ _KINDS: dict[str, re.Pattern[bytes]] = {
     # Clients name the dumped schema here; the one that is filled takes its place.
     "schema collation": pattern(rf"{_COMMENT} ALTER\s+DATABASE\s+ (?P<name> {NAME} ) \s+CHARACTER\s+SET\b"),
 }
-_NAMED_IN_UTF8: frozenset[str] = frozenset(("trigger", "event", "procedure", "function"))
+_NAMED_IN_UTF8: frozenset[Kind] = frozenset(("trigger", "event", "procedure", "function"))
 # What a load does in its own way, and what belongs to the server that was dumped.
 _SKIPPED = pattern(
     rf"""{_COMMENT} (?:

@@ -10,9 +10,10 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from lifeboat.databases.sql.dialect import POSTGRESQL
-from lifeboat.databases.sql.reader import Reader, Statement
+from lifeboat.databases.sql.reader import Kind, Reader, Statement
 from lifeboat.errors import RestoreError
 
 END_OF_ROWS = b"\\.\n"
@@ -326,7 +327,7 @@ def recognise(sql: bytes) -> Statement:
     for kind, match, is_named in _BY_WORD.get(word, ()):
         if found := match(sql):
             name = found["name"] if is_named else None
-            return Statement(kind or found["kind"].decode().lower(), _name(name or b""), sql)
+            return Statement(cast(Kind, kind or found["kind"].decode().lower()), _name(name or b""), sql)
     if elsewhere := _ELSEWHERE.match(sql):
         kind, name = elsewhere["kind"].decode("utf-8", "replace").lower(), _name(elsewhere["name"])
         raise RefusedStatementError(name, f"The dump makes {kind} {name}, which reaches beyond its database.", TRUST)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from lifeboat.errors import RestoreError
 from lifeboat.text import size_text
@@ -17,17 +17,70 @@ READ = 1 << 20
 LONGEST = 1 << 30  # bytes of a statement, which are held in memory
 LOOKAHEAD = 1 << 16  # bytes in which a statement says what it is, and a comment that it is one
 
+Kind = Literal[  # of what a statement makes, or what else it does; each engine knows some
+    "aggregate",
+    "cast",
+    "collation",
+    "comment",
+    "conversion",
+    "default right",
+    "domain",
+    "event",
+    "event trigger",
+    "extension",
+    "function",
+    "histogram",
+    "index",
+    "journal",
+    "large object",
+    "library",
+    "materialized view",
+    "operator",
+    "operator class",
+    "operator family",
+    "optional comment",
+    "owner",
+    "package",
+    "package body",
+    "policy",
+    "pragma",
+    "procedure",
+    "publication",
+    "refresh",
+    "right",
+    "rows",
+    "rule",
+    "schema",
+    "schema collation",
+    "sequence",
+    "sequence value",
+    "setting",
+    "skipped",
+    "statistics",
+    "table",
+    "text search configuration",
+    "text search dictionary",
+    "text search parser",
+    "text search template",
+    "transform",
+    "trigger",
+    "type",
+    "view",
+    "view placeholder",
+    "virtual table",
+]
+
 
 class Statement(NamedTuple):
     """One statement of a dump.
 
-    :param kind: of what it makes, or one of ``rows``, ``setting`` ...: each engine has its own.
+    :param kind: of what it makes, or what else it does.
     :param name: of what it makes, changes or fills; empty where it is none of these.
     :param sql: as a server takes it.
     :param table: the table that a trigger is of, where the engine needs it.
     """
 
-    kind: str
+    kind: Kind
     name: str
     sql: bytes
     table: str = ""

@@ -15,12 +15,13 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import cast
 
 from lifeboat.databases import ObjectDigest, TableDigest
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.sql.dialect import SQLITE
 from lifeboat.databases.sql.quoting import quoted, unquoted
-from lifeboat.databases.sql.reader import Reader, Statement
+from lifeboat.databases.sql.reader import Kind, Reader, Statement
 from lifeboat.databases.sqlite.lacks import QUOTES, Object
 from lifeboat.errors import DumpError, RestoreError
 
@@ -99,7 +100,7 @@ def recognise(sql: bytes) -> Statement:
         if not table.lower().startswith(("sqlite_schema", "sqlite_master")):
             return Statement("rows", table, sql)
     if made := _CREATE.match(sql):
-        return Statement(made[1].decode().lower(), "", sql)
+        return Statement(cast(Kind, made[1].decode().lower()), "", sql)
     words = re.match(rb"[\w ]{,40}", sql)
     raise RestoreError(
         f"The dump holds a statement that no restore runs: {(words[0] if words else b'').decode().strip()} ...",
