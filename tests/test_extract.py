@@ -678,7 +678,7 @@ def test_missing_rights_are_told(root: Path, tmp_path: Path) -> None:
 
     def try_it() -> None:
         shelf.chmod(0o555)
-        with pytest.raises(RestoreError, match=r"Permission denied. Hint: Give this user the right to write there"):
+        with pytest.raises(RestoreError, match=r"Permission denied. Hint: Give the user that runs this the rights"):
             extracted(archive, shelf / "out")
 
     as_nobody(try_it, tmp_path)

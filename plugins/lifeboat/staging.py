@@ -26,9 +26,15 @@ from lifeboat.storage.bucket import Bucket, Object
 from lifeboat.storage.upload import Upload, put
 from lifeboat.support.directories import NOT_A_DIRECTORY
 from lifeboat.support.formats import Format
+from lifeboat.support.os_errors import hint_of
 from lifeboat.support.streams import FileOutput, Output, Source
 
 FACTS = ".json"
+OF_STAGING = {  # hints
+    errno.ENOSPC: "Free some space there; a run needs the compressed dumps plus the archive.",
+    errno.EEXIST: NOT_A_DIRECTORY,
+    errno.ENOTDIR: NOT_A_DIRECTORY,
+}
 
 F = TypeVar("F", bound=Format)
 
@@ -332,13 +338,8 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = {
-            errno.ENOSPC: "Free some space there; a run needs the compressed dumps plus the archive.",
-            errno.EACCES: "Give the worker's user the right to write there.",
-            errno.EEXIST: NOT_A_DIRECTORY,
-            errno.ENOTDIR: NOT_A_DIRECTORY,
-        }.get(error.errno or 0, "")
-        raise StagingError(f"Cannot write to staging {path}: {error.strerror or error}.", hint) from error
+        said = f"Cannot write to staging {path}: {error.strerror or error}."
+        raise StagingError(said, hint_of(error, OF_STAGING)) from error
 
 
 @contextlib.contextmanager

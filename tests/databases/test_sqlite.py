@@ -524,7 +524,7 @@ def test_a_folder_that_may_not_be_read_says_what_it_takes(path: Path, tmp_path: 
 
     def databases() -> None:
         with pytest.raises(
-            RestoreError, match=r"Listing of .* failed: Permission denied. Hint: Give the worker's user"
+            RestoreError, match=r"Listing of .* failed: Permission denied. Hint: Give the user that runs this"
         ):
             sqlite.SQLite(path, home).databases()
 

@@ -166,7 +166,7 @@ def test_a_destination_of_somebody_else_is_told(project: Configure, tmp_path: Pa
         as_nobody(use, home)
         of.chmod(0o755)
         told = (home / "said").read_text().splitlines()
-        assert all("Permission denied" in line and "Give the worker's user the rights" in line for line in told)
+        assert all("Permission denied" in line and "Give the user that runs this the rights" in line for line in told)
         return len(told)
 
     (root / DESTINATION_MARKER).chmod(0o644)

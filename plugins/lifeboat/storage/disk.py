@@ -18,11 +18,12 @@ from io import BufferedRandom
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from lifeboat.errors import AlreadyStoredError, AlteredError, DeniedError, Lasting, StorageError
+from lifeboat.errors import AlreadyStoredError, AlteredError, DeniedError, StorageError
 from lifeboat.storage import StoredObject
 from lifeboat.support import clock
 from lifeboat.support.directories import FOLDER, LIST, NOT_A_DIRECTORY, give_free_name, sync_names
 from lifeboat.support.logs import logger
+from lifeboat.support.os_errors import hint_of
 from lifeboat.support.progress import Progress
 from lifeboat.support.streams import Source
 
@@ -33,6 +34,11 @@ DESTINATION_MARKER = ".lifeboat-destination"  # at the root: shows that the disk
 LONGEST_MARKER = 1 << 16  # bytes
 DEEPEST = 8  # folders that a listing looks into, one in the other; our keys have two
 NO_LINKS = "Lifeboat does not follow links at a destination: mount the link's target in its place (mount --bind)."
+OF_DISKS = {  # hints
+    errno.EEXIST: NOT_A_DIRECTORY,
+    errno.ENOTDIR: f"{NOT_A_DIRECTORY} {NO_LINKS}",
+    errno.ELOOP: NO_LINKS,
+}
 
 _AFTER_NAME = re.compile(r"(\.[0-9a-f]{16})?\.partial")  # after the name; older versions had no random part
 
@@ -272,22 +278,11 @@ class Directory:
         try:
             yield
         except OSError as error:
-            hint = {
-                errno.ENOSPC: "Free some space there.",
-                errno.EDQUOT: "Free some space there.",
-                errno.EFBIG: Lasting(
-                    "FAT32 cannot store files of 4 GiB or more: use exFAT, ext4 or another file system."
-                ),
-                errno.EACCES: Lasting("Give the worker's user the rights to read and write there."),
-                errno.EROFS: Lasting("The disk is mounted read-only."),
-                errno.EEXIST: NOT_A_DIRECTORY,
-                errno.ENOTDIR: f"{NOT_A_DIRECTORY} {NO_LINKS}",
-                errno.ELOOP: NO_LINKS,
-            }.get(error.errno or 0, "")
             named = error.filename if isinstance(error.filename, str) else ""
             below = f" ({named})" if named and named != str(self._root) else ""
             refusal = DeniedError if isinstance(error, PermissionError) else StorageError
-            raise refusal(f"Cannot {doing} {self}: {error.strerror or error}{below}.", hint) from error
+            said = f"Cannot {doing} {self}: {error.strerror or error}{below}."
+            raise refusal(said, hint_of(error, OF_DISKS)) from error
 
 
 class DiskDestination(Directory):

@@ -12,6 +12,14 @@ from pathlib import Path
 from lifeboat.errors import LifeboatError, RestoreError
 from lifeboat.support.directories import LIST, empty, sync_file_system, sync_names
 from lifeboat.support.logs import logger
+from lifeboat.support.os_errors import hint_of
+
+NO_SUCH_NAME = "The file system there cannot hold such a name: use another directory."
+OF_COPIES = {  # hints
+    errno.EEXIST: "Two names may be the same there, for example if it ignores case: use another directory.",
+    errno.EILSEQ: NO_SUCH_NAME,
+    errno.EINVAL: NO_SUCH_NAME,
+}
 
 log = logger(__name__)
 
@@ -66,17 +74,8 @@ def translated(path: object) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = {
-            errno.ENOSPC: "Free some space there.",
-            errno.EDQUOT: "Free some space there, or raise the quota.",
-            errno.EACCES: "Give this user the right to write there.",
-            errno.EPERM: "Give this user the right to write there.",
-            errno.EROFS: "The disk is mounted read-only.",
-            errno.EEXIST: "Two names may be the same there, for example if it ignores case: use another directory.",
-            errno.EILSEQ: "The file system there cannot hold such a name: use another directory.",
-            errno.EINVAL: "The file system there cannot hold such a name: use another directory.",
-        }.get(error.errno or 0, "")
-        raise RestoreError(f"Cannot write {path}: {error.strerror or error}.", hint) from error
+        said = f"Cannot write {path}: {error.strerror or error}."
+        raise RestoreError(said, hint_of(error, OF_COPIES)) from error
 
 
 def sweep(folder: Path, pattern: str) -> None:

@@ -6,7 +6,6 @@ The name of a database is that of its file without suffix; Airflow's connection 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -29,6 +28,7 @@ from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreErro
 from lifeboat.support import clock, swap
 from lifeboat.support.directories import locked, sync_names
 from lifeboat.support.logs import logger
+from lifeboat.support.os_errors import hint_of
 from lifeboat.support.progress import Progress
 from lifeboat.support.scratch import scratch_directory
 from lifeboat.text import size_text
@@ -221,8 +221,7 @@ def _translated(where: str, ours: type[LifeboatError]) -> Iterator[None]:
         hint = next((hint for sign, hint in HINTS.items() if sign in said), "")
         raise ours(f"{where}{error}.", hint) from error
     except OSError as error:
-        hint = "Give the worker's user the rights to read and write there." if error.errno == errno.EACCES else ""
-        raise ours(f"{where}{error.strerror or error}.", hint) from error
+        raise ours(f"{where}{error.strerror or error}.", hint_of(error)) from error
 
 
 def _open(path: Path, mode: Literal["ro", "rw"], patience: float = 1) -> sqlite3.Connection:
