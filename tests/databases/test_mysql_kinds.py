@@ -129,6 +129,15 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         f"{T} CREATE VIEW z AS SELECT * FROM t; CREATE VIEW y AS SELECT id, a + 1 AS z FROM z;"
         "CREATE VIEW b AS SELECT y.z FROM y JOIN z ON z.id = y.id; CREATE VIEW c AS SELECT * FROM b",
     ),
+    "a view of as many columns as there may be": (
+        EVERYWHERE,
+        f"CREATE VIEW v ({', '.join(f'c{number}' for number in range(4096))}) AS SELECT {'1, ' * 4095} 1",
+    ),
+    "a trigger of many columns": (
+        MARIADB[1:],
+        f"CREATE TABLE t ({', '.join(f'c{number} INT' for number in range(900))}); CREATE TRIGGER r BEFORE UPDATE OF "
+        f"{', '.join(f'c{number}' for number in range(900))} ON t FOR EACH ROW SET @a = 1",
+    ),
     "a duality view": (
         MYSQL,
         f"{T} CREATE TABLE u (id INT PRIMARY KEY, t INT, FOREIGN KEY (t) REFERENCES t (id));"
@@ -271,6 +280,29 @@ def test_code_of_clients_that_write_otherwise_comes_back_as_it_was(way: Way) -> 
         facts = f"SELECT {what}_name, {'event_comment' if what == 'event' else 1} FROM information_schema.{what}s"
         here, there = (way.fetch(f"{facts} WHERE {what}_schema = DATABASE() ORDER BY 1", s) for s in (COPY, SOURCE))
         assert here == there
+
+
+@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+def test_code_of_bytes_that_are_no_text_comes_back_as_it_was(way: Way) -> None:
+    way.server.run(T, SOURCE)
+    with contextlib.closing(way.server.connect(database=SOURCE)) as connection, connection.cursor() as cursor:
+        cursor.execute(b"SET NAMES binary")
+        event = b"EVENT e ON SCHEDULE EVERY 1 DAY STARTS '2036-01-01' DO"
+        for head in (b"PROCEDURE p()", b"TRIGGER r BEFORE INSERT ON t FOR EACH ROW", event):
+            cursor.execute(b"CREATE " + head + b" SET @a = '\xff\\\\'")
+    captured, dump = way.dump(SOURCE)
+    assert not [limit for limit in captured.limits if "refuse" in limit.kind]
+    way.load(dump)
+    assert comparison.differences(captured, way.dump(COPY)[0]) == []
+
+
+@pytest.mark.parametrize("way", MARIADB, indirect=True)
+def test_a_backup_draws_no_numbers_from_a_sequence(way: Way) -> None:
+    way.server.run("CREATE SEQUENCE s NOCACHE; CREATE VIEW v AS SELECT NEXTVAL(s) AS n", SOURCE)
+    captured, dump = way.dump(SOURCE)
+    assert way.fetch("SELECT next_not_cached_value FROM s", SOURCE) == [(1,)]
+    way.load(dump)
+    assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
 def test_a_table_of_merged_rows_has_none_by_itself(mariadb: MariaDB) -> None:

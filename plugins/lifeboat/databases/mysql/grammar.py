@@ -76,7 +76,7 @@ _WHOLES = {kind: re.compile(shape) for kind, shape in _WHOLE.items()}
 _HEADS = {kind: re.compile(shape) for kind, shape in _HEAD.items()}
 # The word up to which the head of a kind is what decides what is made.
 _DECIDED = {kind: (kind.split()[-1].upper(),) for kind in _HEAD} | {"event": ("COMMENT", "DO")}
-HEAD_TOKENS = 400  # a view may name as many columns, and hardly any names more
+HEAD_TOKENS = 10_000  # a view, or a trigger, names up to 4096 columns with a comma behind each
 
 # What a table keeps itself. The other engines reach other servers, other files, or other tables.
 ENGINES = frozenset(
