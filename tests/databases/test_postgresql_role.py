@@ -384,6 +384,18 @@ def test_without_code_all_has_the_owner_that_it_had(
     assert "pg_database_owner" not in caplog.text
 
 
+def test_no_right_to_another_database_is_hidden_behind_a_comment(server: PostgreSQL, restorer: Engine) -> None:
+    server.run("CREATE DATABASE other OWNER restorer; GRANT CONNECT ON DATABASE other TO app")
+    rights = "SELECT datacl FROM pg_database WHERE datname = 'other'"
+    before = server.run(rights)
+    taken = b"ALTER TABLE public.t OWNER TO app;\nREVOKE ALL ON DATABASE other -- ON TABLE x\n FROM app;\n"
+    with pytest.raises(RestoreError, match="leaves its database"), restorer.target(Target("copy", "a key")) as place:
+        restorer.load(place.name, [HEAD, TABLE, taken, TAIL], Load("x"))
+    after = server.run(rights)
+    server.run("DROP DATABASE other")
+    assert after == before
+
+
 def test_code_without_an_owner_comes_into_schemas_that_have_one(
     server: PostgreSQL, restorer: Engine, everything: tuple[Dump, bytes]
 ) -> None:

@@ -44,6 +44,8 @@ _COMMENT = POSTGRESQL.comment.decode()
 _SIGNATURE = rf"\( (?> {_NAME} | [\ ,.\[\]*\d] )*+ \)"
 _OPERATOR = rf"(?: {_NAME} \. )? [-+*/<>=~!@\#%^&|`?]+ \ {_SIGNATURE}"
 _OWNED = rf"(?: {_QUALIFIED} (?: {_SIGNATURE} | \ USING\ {_NAME} )? | {_OPERATOR} | \d+ )"
+# Read to its end, for a comment in it could hide what it is a right to: the restore login runs some of these.
+_RIGHT = rf"[A-Z]+ (?:\ [A-Z]+)* (?:\( {_NAME} (?:,\ ?{_NAME})* \))?"
 _CREATED = "|".join(CREATED).replace(" ", r"\ ")
 _MADE = rf"\ (?:IF\ NOT\ EXISTS\ |IF\ EXISTS\ )? (?P<name> {_QUALIFIED} (?![\w.]) | \S+ )"
 
@@ -131,7 +133,7 @@ _KINDS: tuple[tuple[str, str, re.Pattern[bytes]], ...] = (
         "GRANT REVOKE",
         "right",
         _pattern(
-            r"""(?:GRANT|REVOKE)\ (?:"[^"]*+"|[^"])+? \ ON
+            rf"""(?:GRANT|REVOKE)\ {_RIGHT} (?:,\ ?{_RIGHT})* \ ON
             \ (?:TABLE|SEQUENCE|SCHEMA|FUNCTION|PROCEDURE|TYPE|LARGE\ OBJECT|LANGUAGE|FOREIGN\ DATA\ WRAPPER
             | FOREIGN\ SERVER)\b"""
         ),
@@ -145,14 +147,19 @@ _KINDS: tuple[tuple[str, str, re.Pattern[bytes]], ...] = (
             \ +(?:TO|FROM)\ {_NAME} (?:\ WITH\ GRANT\ OPTION)?;\Z"""
         ),
     ),
-    ("ALTER SECURITY", "right", _pattern(r"(?: ALTER\ DEFAULT\ PRIVILEGES | SECURITY\ LABEL )\b")),
+    ("ALTER", "right", _pattern(r"ALTER\ DEFAULT\ PRIVILEGES\b")),
+    (
+        "SECURITY",
+        "right",
+        _pattern(rf"SECURITY\ LABEL\ (?:FOR\ {_NAME}\ )? ON\ (?!DATABASE\b|ROLE\b|TABLESPACE\b) [A-Z]"),
+    ),
     (
         "COMMENT",
         "optional comment",
         _pattern(r"COMMENT\ ON\ (?:EXTENSION|PUBLICATION|SUBSCRIPTION|EVENT\ TRIGGER|(?:PROCEDURAL\ )?LANGUAGE)\b"),
     ),
     ("CREATE", "extension", EXTENSION),
-    ("COMMENT", "comment", _pattern(r"COMMENT\ ON\ (?P<name> (?!DATABASE\b|ROLE\b|TABLESPACE\b) .*? )\ IS\ ")),
+    ("COMMENT", "comment", _pattern(r"COMMENT\ ON\ (?P<name> (?!DATABASE\b|ROLE\b|TABLESPACE\b) [A-Z] .*? )\ IS\ ")),
     ("REFRESH", "refresh", _pattern(rf"REFRESH\ MATERIALIZED\ VIEW\ (?P<name> {_QUALIFIED} );\Z")),
     (
         "CREATE",
