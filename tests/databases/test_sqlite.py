@@ -384,6 +384,14 @@ def test_a_text_of_any_bytes_comes_back_from_a_dump_of_the_stock_client(engine: 
     assert client(path.with_name("copy.sqlite"), values) == client(hand, values)
 
 
+def test_a_dump_of_the_stock_client_comes_back_without_statistics(engine: Engine, path: Path) -> None:
+    hand = path.with_name("hand.sqlite")
+    client(hand, "CREATE TABLE t (a); CREATE INDEX i ON t (a); INSERT INTO t VALUES (1), (2); ANALYZE")
+    sql = client(hand, ".dump").encode()
+    assert b"INSERT INTO sqlite_stat1 " in sql
+    assert load_into_new(engine, sql).rows == 2
+
+
 @pytest.mark.parametrize(
     ("statement", "said"),
     [

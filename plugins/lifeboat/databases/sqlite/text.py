@@ -97,6 +97,8 @@ def recognise(sql: bytes) -> Statement:
         return Statement("journal", "", sql)
     if rows := _ROWS.match(sql):
         table = unquoted(rows[2].decode("utf-8", "replace"), QUOTES)
+        if table.startswith("sqlite_stat"):  # from the stock client, whose ANALYZE would have made it
+            return Statement("skipped", "", sql)
         if not table.lower().startswith(("sqlite_schema", "sqlite_master")):
             return Statement("rows", table, sql)
     if made := _CREATE.match(sql):
