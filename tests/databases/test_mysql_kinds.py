@@ -133,6 +133,10 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
         EVERYWHERE,
         f"CREATE VIEW v ({', '.join(f'c{number}' for number in range(4096))}) AS SELECT {'1, ' * 4095} 1",
     ),
+    "code that holds a command of the client": (
+        EVERYWHERE,
+        "CREATE PROCEDURE p() SELECT '\nDELIMITER ;\n', 'CREATE TABLE'",
+    ),
     "a trigger of many columns": (
         MARIADB[1:],
         f"CREATE TABLE t ({', '.join(f'c{number} INT' for number in range(900))}); CREATE TRIGGER r BEFORE UPDATE OF "

@@ -279,6 +279,8 @@ def test_statements_inside_a_routine_are_not_rows() -> None:
         b"SELECT 1; -- it's ;;\n  SELECT '%b'",
         b'/* ;;\n */ SELECT "%b"',
         b"SELECT `a;;\n%b`",
+        b"SELECT '\nDELIMITER ;\n%b'",
+        b"/*\nDELIMITER ;\n*/ SELECT '%b'",
     ],
 )
 def test_a_definition_counts_beyond_a_delimiter_in_its_text(body: bytes) -> None:

@@ -287,7 +287,7 @@ class DumpParser:
             self._complete = False  # the trailer is a trailer only when nothing but comments follows
         elif line.startswith(_BEHIND_EVENT) and self._has_ended(line):
             self._define_statement()
-        is_over = self._delimiter != b";" and line == _USUAL_DELIMITER  # whatever was read as the beginning of a string
+        is_over = self._delimiter != b";" and line == _USUAL_DELIMITER and self._has_its_delimiter()
         if not is_over:
             self._statement.append(line)
         if is_over or (line.rstrip().endswith(self._delimiter) and self._ends()):
@@ -299,9 +299,13 @@ class DumpParser:
         self._define(b"".join(self._statement).rstrip().removesuffix(self._delimiter))
         self._statement.clear()
 
+    def _has_its_delimiter(self) -> bool:
+        """Return whether the last line of the statement ends with its delimiter, whatever is thought of its strings."""
+        return self._statement[-1].rstrip().endswith(self._delimiter)
+
     def _has_ended(self, line: bytes) -> bool:
         """Return whether a delimiter in a remark ended the statement, which the next line alone can tell."""
-        if not self._statement[-1].rstrip().endswith(self._delimiter):
+        if not self._has_its_delimiter():
             return False
         text = b"".join(self._statement)
         tokens = statement_ends(self._delimiter, self._session.lexis).finditer(text + line)
