@@ -138,7 +138,7 @@ def dumps(mariadb: MariaDB) -> list[str]:
 
 
 def test_a_cleared_upload_stores_again_what_its_destination_lost(scheduler: Scheduler) -> None:
-    """No dump is needed for it, and a run that succeeds tells nobody."""
+    """It needs no new dump, and a run that succeeds sends no message."""
     assert scheduler.airflow.api("GET", "importErrors")["total_entries"] == 0
     run_id, key = scheduler.back_up("Shop")
     assert scheduler.keys("Shop") == {"disk": [key], "offsite": [key]}
@@ -235,7 +235,7 @@ def test_a_backfill_takes_no_backup_while_the_newest_is_fresh(scheduler: Schedul
 
 
 def test_settings_that_cannot_be_read_are_told(scheduler: Scheduler) -> None:
-    """A file that is no YAML names no channel; those that were used last are told."""
+    """No channel can be read from a file that is not YAML, so the channels used last get the alert."""
     wait_for(lambda: scheduler.airflow.api("GET", "dags/settings_watch")["dag_id"])
     path = config.settings_path()
     good = path.read_text()

@@ -139,7 +139,7 @@ class RestorePlan(Format):
 
 @dataclass(frozen=True)
 class Receipt(Format):
-    """Word of a step that it has done its part of a plan.
+    """Record that a step has carried out its part of a plan.
 
     :param plan: its signature.
     :param began: when the run did.

@@ -47,7 +47,7 @@ class Format:
 
     def to_json(self) -> dict[str, Any]:
         """Return the facts as values that JSON knows."""
-        # Of what is stored, facts that nobody stated stay so; dataclasses state all of theirs.
+        # Stored models omit facts that were not set; dataclasses set all of theirs.
         facts: dict[str, Any] = self._adapter().dump_python(self, exclude_unset=True)
         return facts
 
@@ -55,7 +55,7 @@ class Format:
     def from_json(cls, facts: object) -> Self:
         """Read what `to_json` returned.
 
-        :raises ValueError: it is something else.
+        :raises ValueError: a fact is missing, unknown or wrong.
         """
         with sentences():
             read: Self = cls._adapter().validate_python(facts)
@@ -71,7 +71,7 @@ class Format:
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Say in our own words, and at no length that a stranger chooses, which fact is wrong."""
+    """Name the wrong fact in a sentence of ours, whose length no input decides."""
     try:
         yield
     except ValidationError as error:

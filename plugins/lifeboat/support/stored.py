@@ -15,15 +15,15 @@ Seconds = Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)
 
 
 class Stored(BaseModel):
-    """Facts that stay: other versions read what this one wrote, and the other way round.
+    """Facts that outlive a version: older and newer versions read what each other wrote.
 
-    So facts may be added, and what is not known is left alone.
+    So facts may be added, and unknown ones are ignored.
     """
 
     model_config = ConfigDict(frozen=True, defer_build=True)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts as values that JSON knows, without those that nobody stated."""
+        """Return the facts as values that JSON knows, without those that were not set."""
         return self.model_dump(exclude_unset=True)
 
     def to_bytes(self) -> bytes:
@@ -49,9 +49,9 @@ class Stored(BaseModel):
 
 
 def loads(content: bytes) -> object:
-    """Return the values of a text of JSON, which anybody may have written.
+    """Parse JSON that anybody may have written.
 
-    :raises ValueError: it is none, or nests too deeply.
+    :raises ValueError: it is not JSON, or nests too deeply.
     """
     try:
         values: object = json.loads(content)

@@ -300,7 +300,7 @@ class DumpParser:
         self._statement.clear()
 
     def _has_its_delimiter(self) -> bool:
-        """Return whether the last line of the statement ends with its delimiter, whatever is thought of its strings."""
+        """Return whether the last line of the statement ends with its delimiter, even if a string seems open."""
         return self._statement[-1].rstrip().endswith(self._delimiter)
 
     def _has_ended(self, line: bytes) -> bool:

@@ -1,7 +1,7 @@
 """SQL that comes in chunks of any size, read statement by statement; memory is bounded by the longest one.
 
 A reader of an engine is a loop over what may come next: blanks (`Reader.skip`), a statement (`Reader.statement`), or
-what is none, as the rows behind a COPY (`Reader.lines_until`).
+text that is not a statement, such as the rows after COPY (`Reader.lines_until`).
 """
 
 from __future__ import annotations
