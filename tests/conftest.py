@@ -82,7 +82,13 @@ _ran: dict[str, str] = {}  # servers that were started here, with their versions
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Refuse to leave out a server that there is not: a misspelled name would leave out nothing, in silence."""
+    """Refuse to leave out a server that there is not: a misspelled name would leave out nothing, in silence.
+
+    Temporary directories are this run's own: the ones that pytest shares it makes private again whenever a run begins,
+    also for a test of another run that has just let another user in.
+    """
+    if not config.option.basetemp:
+        config.option.basetemp = str(HOME / "tmp")
     if unknown := server_roots.left_out() - set(OF_ROOTS.values()):
         known = ", ".join(OF_ROOTS.values())
         raise pytest.UsageError(f"{server_roots.WITHOUT} names {min(unknown)!r}, which is no server: use {known}.")
