@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.airflow.test_package import BUNDLES, DAGS, wheel
 from tests.conftest import PROJECT
-from tests.test_package import BUNDLES, DAGS, wheel
 
 __all__ = ["wheel"]
 

@@ -9,7 +9,7 @@ import sys
 from xml.etree import ElementTree
 
 from tests.conftest import PROJECT
-from tests.servers.tested_with import within
+from tests.matrix.tested_with import within
 
 INSTALL = PROJECT / "docs" / "INSTALL.md"
 HEAD = "| Airflow | Python | with the packages of |\n|---|---|---|\n"

@@ -1,0 +1,1 @@
+"""What needs real servers, buckets and disks, but no running Airflow."""

@@ -17,11 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from include.demo.stand_ins import MailSink, MariaDB, SlackSink
 from tests import command
+from tests.airflow.test_dags import LoadDag, load_dag, run
+from tests.airflow.ui.conftest import Login, airflow, login
 from tests.conftest import Configure
-from tests.test_dags import LoadDag, load_dag, run
 from tests.torture.conftest import Faults
 from tests.torture.hostile import MARKUP, NAMES, QUOTES, Databases, OnMariaDB, OnPostgreSQL, OnSQLite
-from tests.ui.conftest import Login, airflow, login
 
 __all__ = ["airflow", "load_dag", "login"]
 

@@ -19,8 +19,8 @@ from lifeboat.catalog import archives as catalog
 
 from include.demo.stand_ins import MailSink, MariaDB, SlackSink
 from include.demo.standalone import Standalone
+from tests.airflow.test_scheduler import wait_for
 from tests.conftest import Configure, where_it_is_noon
-from tests.test_scheduler import wait_for
 from tests.torture.conftest import Faults
 
 APPLICATIONS = [f"Shop {number:02}" for number in range(1, 51)]

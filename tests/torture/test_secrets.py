@@ -29,12 +29,12 @@ from lifeboat.archive.read import ArchiveReader
 
 from include.demo.stand_ins import S3, MailSink, MariaDB, PostgreSQL, SlackSink
 from include.demo.standalone import Standalone
+from tests.airflow.test_dags import LoadDag, load_dag, run
+from tests.airflow.test_scheduler import wait_for
+from tests.airflow.ui.conftest import Login, airflow, login
 from tests.conftest import HOME, Configure, where_it_is_noon
 from tests.endpoint import Endpoint
-from tests.test_dags import LoadDag, load_dag, run
-from tests.test_scheduler import wait_for
 from tests.torture.conftest import Faults
-from tests.ui.conftest import Login, airflow, login
 
 __all__ = ["airflow", "load_dag", "login"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases.splicing import try_splices, victim_of
+from tests.servers.databases.splicing import try_splices, victim_of
 from tests.torture.conftest import Faults
 
 NAMES = ("mariadb", "mysql", "postgresql", "sqlite")

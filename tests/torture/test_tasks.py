@@ -15,9 +15,9 @@ from lifeboat.settings import config
 
 from include.demo.stand_ins import MariaDB
 from include.demo.standalone import Standalone
+from tests.airflow.test_dags import stored
+from tests.airflow.test_scheduler import dumps, wait_for
 from tests.conftest import Configure, staging_directory, where_it_is_noon
-from tests.test_dags import stored
-from tests.test_scheduler import dumps, wait_for
 from tests.torture.conftest import Faults
 
 PATIENCE = 900  # seconds; a task waits two minutes before it is tried again

@@ -20,8 +20,8 @@ from lifeboat.support.processes import die_with_parent
 
 from include.demo.stand_ins import LOCALHOST, S3, MariaDB, PostgreSQL, free_port
 from include.demo.standalone import Standalone
+from tests.airflow.test_scheduler import dumps, wait_for
 from tests.conftest import Configure, where_it_is_noon
-from tests.test_scheduler import dumps, wait_for
 from tests.torture.conftest import Faults
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(2400)]

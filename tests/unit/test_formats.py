@@ -24,7 +24,7 @@ from docs import configuration
 from tests.conftest import disk_destination
 from tests.records import manifest_facts, marker_facts, proof_facts, signed_proof
 
-OLD = Path(__file__).parents[1] / "old_archives"
+OLD = Path(__file__).parents[1] / "servers" / "old_archives"
 PASSWORD = "an old password; 'x' ñ"
 KEY = "Shop/database/2026-11-23-01-00-00.zip"
 READING = {"format": 1, "result": "whole", "key": KEY, "destination": "disk", "read_at": "2026-11-23T02:00:00+00:00"}

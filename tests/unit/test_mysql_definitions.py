@@ -9,7 +9,7 @@ from lifeboat.databases.sql.reader import Statement
 
 from tests.conftest import PROJECT
 
-TEXTS = PROJECT / "tests" / "databases" / "reconstructed"
+TEXTS = PROJECT / "tests" / "servers" / "databases" / "reconstructed"
 
 
 def statement(sql: bytes) -> Statement:

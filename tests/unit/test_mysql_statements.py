@@ -18,7 +18,7 @@ from lifeboat.errors import RestoreError
 
 from tests.conftest import PROJECT
 
-TEXTS = PROJECT / "tests" / "databases" / "reconstructed"
+TEXTS = PROJECT / "tests" / "servers" / "databases" / "reconstructed"
 LONGEST = 16 << 20
 
 texts = st.text(st.sampled_from("ab'\\\n\r;,()`-/*#\"é🦊 \0"), max_size=12)

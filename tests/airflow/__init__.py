@@ -1,0 +1,1 @@
+"""What runs in Airflow: DAGs, the scheduler, alerts, the page."""
