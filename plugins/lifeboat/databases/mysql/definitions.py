@@ -36,8 +36,8 @@ _FOREIGN_KEY = pattern(
 _ENGINE = re.compile(rb"\bENGINE=(\w+)")  # without spaces around, as partitions have them
 # Of a column, its collation stands right behind its type, whose parentheses may hold strings.
 _COLUMN = pattern(
-    r"""(?P<head> \s* (?: `(?:[^`]|``)++` | "(?:[^"]|"")++" ) \s \w++ (?: \s(?:precision|varying)\b )?
-        (?: \s? \( (?> [^'()]++ | '(?:[^'\\]|\\.)*+' )*+ \) )? (?: \s /\*M?!\d*+ \s COMPRESSED\b [^*]*+ \*/ )? )
+    r"""(?P<head> \s* (?: `(?>[^`]|``)++` | "(?>[^"]|"")++" ) \s \w++ (?: \s(?:precision|varying)\b )?
+        (?: \s? \( (?> [^'()]++ | '(?>[^'\\]|\\.)*+' )*+ \) )? (?: \s /\*M?!\d*+ \s COMPRESSED\b [^*]*+ \*/ )? )
     (?: \s CHARACTER\sSET \s (?P<charset> \w++ ) )? (?: \s COLLATE \s (?P<collation> \w++ ) )?"""
 )
 _BRACKETS = re.compile(
@@ -47,17 +47,17 @@ _BRACKETS = re.compile(
 )
 # What MySQL adds to EXISTS, alone in a condition, once the view's definer is gone; the second turns the meaning round.
 _SAID_TWICE = {(b"exists(", b" is true"), (b"(not", b" is false")}
-_VIEW_NAME = re.compile(rb"`(?:[^`]|``)++`")
+_VIEW_NAME = re.compile(rb"`(?>[^`]|``)++`")
 _MARKS = r"/\*M?!\d*+ | \*/"  # of comments for some versions of the server
 _KEPT = rf"(?P<kept> {_STRING.decode()} | {_QUOTED.decode()} )"
 _COUNTER = pattern(rf"{_KEPT} | \sAUTO_INCREMENT=\d++")
 _NULL_BY_DEFAULT = pattern(rf"{_KEPT} | \sDEFAULT\sNULL\b")
-_UNION = re.compile(_STRING + rb"|\bUNION=\((?P<names>(?:`(?:[^`]|``)++`,?)++)\)", re.DOTALL)
+_UNION = re.compile(_STRING + rb"|\bUNION=\((?P<names>(?>`(?>[^`]|``)++`,?)++)\)", re.DOTALL)
 _MEANINGLESS = pattern(
     rf"""{_KEPT} | \sAUTO_INCREMENT=\d++ | (?P<version> /\*M?!\d++ )
     | \s*+ /\*(?!M?!) .*? (?: \*/ | \Z )"""
 )
-_SPACES_AND_MARKS = pattern(rf"(?P<kept> {_STRING.decode()} | {NAME} ) | (?: \s | {_MARKS} )++")
+_SPACES_AND_MARKS = pattern(rf"(?P<kept> {_STRING.decode()} | {NAME} ) | (?> \s | {_MARKS} )++")
 _MARKS_OF_VIEW = pattern(rf"{_KEPT} | \s*+ (?: {_MARKS} ) \s*+")
 _TABLE_COLLATION = re.compile(
     rb"%b|%b" % (_STRING, _QUOTED) + rb"|\bDEFAULT CHARSET=(?P<charset>\w++)(?: COLLATE=(?P<collation>\w++))?",
@@ -75,16 +75,16 @@ _DEFAULT_COLLATIONS = {
 }
 _COLLATION = re.compile(rb"\b(?:COLLATE|collation_connection)[ =]+([a-z]\w*)", re.IGNORECASE)
 _COLUMN_HEAD = pattern(
-    r"(?P<column> `(?:[^`]|``)++` | \"(?:[^\"]|\"\")++\" ) \s"
+    r"(?P<column> `(?>[^`]|``)++` | \"(?>[^\"]|\"\")++\" ) \s"
     r" (?P<floating> double\b | float\b )?(?P<vector> vector\b )?"
 )
 _OLD_MODE = re.compile(rb",NO_AUTO_CREATE_USER\b|\bNO_AUTO_CREATE_USER\b,?")
-_LIBRARIES = re.compile(rb"\n    USING \((?:`(?:[^`]|``)*+`|[^`()])*+\)")
+_LIBRARIES = re.compile(rb"\n    USING \((?>`(?>[^`]|``)*+`|[^`()])*+\)")
 # Before a table or a sequence, a column with its table, or a function; not before a column of an alias.
 _OWN_IN_VIEW = (
     _STRING + rb"|(?P<before>(?:from|join) \(*+|(?:nextval|lastval|setval)\()?"
-    rb"(?P<own>(?(before)%b|(?<!\.)%b(?=`(?:[^`]|``)++`[.(])))"
-    rb"|`(?:[^`]|``)++`"
+    rb"(?P<own>(?(before)%b|(?<!\.)%b(?=`(?>[^`]|``)++`[.(])))"
+    rb"|`(?>[^`]|``)++`"
 )
 # Of other columns that may be NULL, MySQL says DEFAULT NULL; it never does of these types.
 _DEFAULT = pattern(
@@ -351,7 +351,7 @@ def within_schema(statement: Statement, schema: str) -> Statement:
         return statement.with_sql(_said_once(_unqualified(_OWN_IN_VIEW % (own, own), statement.sql)))
     if statement.kind in ("function", "procedure") and (using := _LIBRARIES.search(statement.sql)):
         start, end = using.span()
-        libraries = _unqualified(rb"(?P<before>)(?P<own>(?<=[ (])%b)|`(?:[^`]|``)++`" % own, using[0])
+        libraries = _unqualified(rb"(?P<before>)(?P<own>(?<=[ (])%b)|`(?>[^`]|``)++`" % own, using[0])
         return statement.with_sql(statement.sql[:start] + libraries + statement.sql[end:])
     return statement
 

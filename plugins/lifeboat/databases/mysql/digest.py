@@ -60,7 +60,7 @@ SERVER = b"-- Server version"
 
 _INSERT = pattern(
     rf"""(?:INSERT|REPLACE)\s+ (?:DELAYED\s+)? (?:IGNORE\s+)? INTO\s (?P<name> {NAME} )
-    (?: \s\( (?P<columns> (?: {NAME} (?: ,\s? {NAME} )*+ )? ) \) )? \sVALUES(?P<space> [ \n])"""
+    (?: \s\( (?P<columns> (?: {NAME} (?> ,\s? {NAME} )*+ )? ) \) )? \sVALUES(?P<space> [ \n])"""
 )
 _ROWS = pattern(r"(?: /\*M?!\d* \s* )? (?:INSERT|REPLACE|LOAD)\b")
 _NAME = pattern(NAME)

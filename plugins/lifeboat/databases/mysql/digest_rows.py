@@ -15,7 +15,7 @@ from lifeboat.errors import DumpError
 
 SEPARATOR = b",\n"
 _BETWEEN = b"),("
-_VALUE = rb"[^',()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^',()]*+)*+"
+_VALUE = rb"[^',()]*+(?>'[^'\\]*+(?>\\.[^'\\]*+)*+'[^',()]*+)*+"
 _NO_MARKS = bytes(set(range(256)) - set(b"'("))
 _NO_MARKS_OR_ESCAPES = bytes(set(range(256)) - set(b"'(\\\"nr0Z"))  # clients escape by these letters only
 _LONGEST_BETWEEN = 3  # bytes of ``),\n(`` and ``;\n`` that may be the last of a chunk

@@ -109,7 +109,7 @@ _OPTION = (
     r"|TABLESPACE name(?: STORAGE (?:DISK|MEMORY))?|STORAGE (?:DISK|MEMORY)"
     rf"|WITH SYSTEM VERSIONING|INSERT_METHOD = (?:NO|FIRST|LAST)|{_UNION})"
 )
-_OPTIONS = re.compile(rf"(?:{_OPTION}(?: ,)?(?: |$))*+".replace("(?P<engine>", "("))
+_OPTIONS = re.compile(rf"(?>{_OPTION}(?: ,)?(?: |$))*+".replace("(?P<engine>", "("))
 _ENGINE = re.compile(r"(?<!\S)(?:ENGINE|TYPE)(?= )(?: =)?(?: (\S+))?")
 # Inside a definition: what would read or write elsewhere. Expressions of columns are free otherwise.
 _BEYOND = re.compile(r"(?<!\S)(?:SELECT|TABLE|UNION|INTO|(?:(?:DATA|INDEX) )?DIRECTORY|CONNECTION)(?!\S)")

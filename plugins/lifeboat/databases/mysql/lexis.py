@@ -55,7 +55,7 @@ class Lexis(NamedTuple):
 @cache
 def _whole_letters(lexis: Lexis) -> re.Pattern[bytes]:
     first, _ = _LETTERS[lexis.character_set]
-    return re.compile(rb"(?:%b|[^%b\\]|\\(?![%b]))*+" % (lexis.dialect.letter, first, first), re.DOTALL)
+    return re.compile(rb"(?>%b|[^%b\\]|\\(?![%b]))*+" % (lexis.dialect.letter, first, first), re.DOTALL)
 
 
 PLAIN = Lexis()  # as a session begins
@@ -67,7 +67,7 @@ def _tokens(lexis: Lexis) -> re.Pattern[bytes]:
     return re.compile(
         rb"(?P<blank>\s++|%b)|(?P<open>%b)|(?P<close>\*/)|(?P<quotes>%b)"
         rb"|(?P<number>(?:\d++(?:\.\d*+)?|\.\d++)(?:[eE][+-]?\d++)?(?![\w$])|0x[0-9A-Fa-f]++(?![\w$]))"
-        rb"|(?P<word>(?:%b)++)|(?P<mark>.)"
+        rb"|(?P<word>(?>%b)++)|(?P<mark>.)"
         % (dialect.comment, dialect.code, dialect.quoted, any_of(dialect.letter, rb"[\w$\x80-\xff]")),
         re.DOTALL,
     )
@@ -236,15 +236,15 @@ _LITERAL = rb"\s*(?:%b|NULL|DEFAULT|TRUE|FALSE|%b)\s*"
 
 @cache
 def _plain_rows(lexis: Lexis) -> re.Pattern[bytes]:
-    row = rb"\((?:%b)*+\)" % (_PLAIN_VALUES % lexis.dialect.texts[0].whole(lexis.dialect.letter))
-    return re.compile(rb"%b(?:,(?:\r?\n)?%b)*+" % (row, row), re.DOTALL)
+    row = rb"\((?>%b)*+\)" % (_PLAIN_VALUES % lexis.dialect.texts[0].whole(lexis.dialect.letter))
+    return re.compile(rb"%b(?>,(?:\r?\n)?%b)*+" % (row, row), re.DOTALL)
 
 
 @cache
 def _rows_of_literals(lexis: Lexis) -> re.Pattern[bytes]:
     literal = _LITERAL % (_NUMBER_LITERAL, _STRING_LITERAL % lexis.dialect.text)
-    row = rb"\s*\((?>%b(?:,%b)*+)?\s*\)\s*" % (literal, literal)
-    return re.compile(rb"%b(?:,%b)*+" % (row, row), re.DOTALL | re.IGNORECASE)
+    row = rb"\s*\((?>%b(?>,%b)*+)?\s*\)\s*" % (literal, literal)
+    return re.compile(rb"%b(?>,%b)*+" % (row, row), re.DOTALL | re.IGNORECASE)
 
 
 def are_literals(rows: bytes, lexis: Lexis) -> bool:

@@ -12,10 +12,10 @@ from functools import cache
 from lifeboat.databases.mysql.definitions import Column
 from lifeboat.databases.mysql.statements import INSERT
 
-_STRING = rb"'[^'\\]*+(?:\\.[^'\\]*+)*+'"
-_VALUE = rb"[^'(),]*+(?:%b[^'(),]*+)*+" % _STRING
+_STRING = rb"'[^'\\]*+(?>\\.[^'\\]*+)*+'"
+_VALUE = rb"[^'(),]*+(?>%b[^'(),]*+)*+" % _STRING
 _DEFAULT, _BINARY = b"DEFAULT", b"_binary "
-_NAMES = re.compile(rb"`(?:[^`]|``)++`|\"(?:[^\"]|\"\")++\"")
+_NAMES = re.compile(rb"`(?>[^`]|``)++`|\"(?>[^\"]|\"\")++\"")
 _MINUS_ZERO = re.compile(rb"%b|(?<=[(,])-0(?:\.0+)?(?=[,)])" % _STRING, re.DOTALL)
 
 

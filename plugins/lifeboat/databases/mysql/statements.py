@@ -38,9 +38,9 @@ LONGEST_DELIMITER = 15  # that stock clients know
 ORIGIN_BYTES = 4096
 
 # Atomic groups throughout: without them, backtracking on hostile text would never end.
-NAME = r"""(?> `(?:[^`]|``)++` | "(?:[^"]|"")++" | [^\s`"'.,;()*/@=]++ )"""
+NAME = r"""(?> `(?>[^`]|``)++` | "(?>[^"]|"")++" | [^\s`"'.,;()*/@=]++ )"""
 QUALIFIED = rf"(?: (?P<schema> {NAME} ) \s*\.\s* )? (?P<name> {NAME} )"
-_ACCOUNT = r"""(?> `(?:[^`]|``)*+` | "(?:[^"]|"")*+" | '(?:[^']|'')*+' | [^\s@*`"']++ )"""
+_ACCOUNT = r"""(?> `(?>[^`]|``)*+` | "(?>[^"]|"")*+" | '(?>[^']|'')*+' | [^\s@*`"']++ )"""
 _COMMENT = r"(?: /\*M?!\d* \s* )?"  # opens around what only newer servers understand
 _BETWEEN = r"[\s*/!M\d]*+"  # such a comment ends and the next one begins
 _SPACE = r"(?> \s | /\*(?!!|M!) .*? \*/ )++"
@@ -117,14 +117,14 @@ def _hiding(lexis: Lexis) -> re.Pattern[bytes]:
 
 INSERT = pattern(
     rf"""(?:INSERT|REPLACE)\s+ (?:IGNORE\s+)? INTO\s ({NAME})
-    (?: \s\( (?P<columns> (?: {NAME} (?: ,\s? {NAME} )*+ )? ) \) )? \sVALUES\s+"""
+    (?: \s\( (?P<columns> (?: {NAME} (?> ,\s? {NAME} )*+ )? ) \) )? \sVALUES\s+"""
 )
-ROW = re.compile(rb"\([^'()]*+(?:'[^'\\]*+(?:\\.[^'\\]*+)*+'[^'()]*+)*+\)", re.DOTALL)
+ROW = re.compile(rb"\([^'()]*+(?>'[^'\\]*+(?>\\.[^'\\]*+)*+'[^'()]*+)*+\)", re.DOTALL)
 _DELIMITER = re.compile(rb"DELIMITER[ \t]+(\S+)[^\n]*\n", re.IGNORECASE)
 _LINE_REMARK = rb"\#|/\*M?!999999\\- "  # newer clients of MariaDB begin with the latter; older ones stumble over it
 _BLOCK_REMARK = rb"/\*(?!!|M!|\+)"
 _BLANK = re.compile(
-    rb"(?:\s|--(?:[ \t\r][^\n]*)?\n|(?:%b)[^\n]*\n|%b.*?\*/)*+" % (_LINE_REMARK, _BLOCK_REMARK)
+    rb"(?>\s|--(?:[ \t\r][^\n]*)?\n|(?:%b)[^\n]*\n|%b.*?\*/)*+" % (_LINE_REMARK, _BLOCK_REMARK)
     + rb"(?P<open>--[ \t\r]|%b|%b)?" % (_LINE_REMARK, _BLOCK_REMARK),
     re.DOTALL,
 )
@@ -221,7 +221,7 @@ _ESCAPES = {rb"\0": b"\0", rb"\n": b"\n", rb"\r": b"\r", rb"\\": b"\\"}  # as se
 _ESCAPE = re.compile(rb"\\[0nr\\]")
 # Behind the parameters of a routine, what servers print of it has a line each.
 _COMMENT_OF_ROUTINE = re.compile(
-    rb"[^\n]*(?:\n    (?!COMMENT )[^\n]+)*\n    COMMENT (?P<comment>'(?:[^'\\]|\\.|'')*+')", re.DOTALL
+    rb"[^\n]*(?:\n    (?!COMMENT )[^\n]+)*\n    COMMENT (?P<comment>'(?>[^'\\]|\\.|'')*+')", re.DOTALL
 )
 
 

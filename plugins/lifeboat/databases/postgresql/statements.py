@@ -76,7 +76,7 @@ _MANY_QUOTES = re.compile(rb'["$\\]|--')
 _TEXTS = re.compile(rb"('[^']*+')")  # where no other quotes are
 _BLANKS = b" \t\n\r\f\v()"
 _REMARK = rb"--(?!%b)" % TRAILER[2:]
-_BLANK = re.compile(rb"(?:[ \t\r\n]++|%b[^\n]*+\n)*+(?P<open>%b)?" % (_REMARK, _REMARK))
+_BLANK = re.compile(rb"(?>[ \t\r\n]++|%b[^\n]*+\n)*+(?P<open>%b)?" % (_REMARK, _REMARK))
 _RESTRICT = re.compile(rb"\\(un)?restrict ([A-Za-z0-9]+)\n")
 EXTENSION = _pattern(
     rf"CREATE\ EXTENSION\ IF\ NOT\ EXISTS\ (?P<name> {_NAME} )\ WITH\ SCHEMA\ (?P<schema> {_NAME} );\Z"

@@ -39,11 +39,11 @@ class Quotes:
         """
         opening, closing = re.escape(self.opening), re.escape(self.closing or self.opening)
         others = b"[^%b%b]" % (closing, rb"\\" if self.escapes else b"")
-        plain = others + b"*+" if letter == b"" else b"(?:%b|%b)*+" % (letter, others)
-        escapes = rb"(?:\\.%b)*+" % plain if self.escapes else b""
+        plain = others + b"*+" if letter == b"" else b"(?>%b|%b)*+" % (letter, others)
+        escapes = rb"(?>\\.%b)*+" % plain if self.escapes else b""
         # Cut off behind a doubled mark, a text with a prefix would be read by the rules of one without.
         end = b"(?!%b)" % opening if self.prefix else b""
-        return b"%b(?:%b%b%b%b)++%b" % (self.prefix, opening, plain, escapes, closing, end)
+        return b"%b(?>%b%b%b%b)++%b" % (self.prefix, opening, plain, escapes, closing, end)
 
     @property
     def to_end(self) -> bytes:
@@ -52,7 +52,7 @@ class Quotes:
         In hostile text, searching for a missing end behind each letter would never finish.
         """
         closing = re.escape(self.closing or self.opening)
-        inside = rb"(?:[^%b\\]|\\.?)" % closing if self.escapes else b"[^%b]" % closing
+        inside = rb"(?>[^%b\\]|\\.?)" % closing if self.escapes else b"[^%b]" % closing
         return rb"%b%b*+(?:%b|\Z)" % (re.escape(self.opening), inside, closing)
 
 

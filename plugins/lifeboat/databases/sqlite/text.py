@@ -33,7 +33,7 @@ BLANKS = " \t\n\f\r"  # SQLite keeps those that end the definition of an index, 
 
 _TOKENS = SQLITE.scanner(rb"(?P<word>[A-Za-z_]\w*)|(?P<mark>;)")
 _TEXTS = re.compile(rb"(?P<text>%b)|%b|%b" % (SQLITE.text, SQLITE.name, SQLITE.comment), re.DOTALL)
-_BLANK = re.compile(rb"(?:\s++|--[^\n]*+\n)*+(?P<open>--)?")
+_BLANK = re.compile(rb"(?>\s++|--[^\n]*+\n)*+(?P<open>--)?")
 _NAME = rb"""("(?:[^"]|"")+"|'(?:[^']|'')+'|`[^`]+`|\[[^\]]+\]|\w+)"""
 _SKIPPED = re.compile(rb"(?:BEGIN(?: TRANSACTION)?|COMMIT|PRAGMA foreign_keys ?= ?\w+|ANALYZE [^;]*);", re.IGNORECASE)
 _PRAGMA = re.compile(
@@ -42,7 +42,7 @@ _PRAGMA = re.compile(
     re.IGNORECASE,
 )
 _ROWS = re.compile(
-    rb"(INSERT INTO|DELETE FROM)\s+" + _NAME + rb"""\s*(?:\((?:"[^"]*+"|[^()"])*+\)\s*)?(?:VALUES\b|;)""", re.IGNORECASE
+    rb"(INSERT INTO|DELETE FROM)\s+" + _NAME + rb"""\s*(?:\((?>"[^"]*+"|[^()"])*+\)\s*)?(?:VALUES\b|;)""", re.IGNORECASE
 )
 _CREATE = re.compile(rb"CREATE\s+(?:UNIQUE\s+)?((?:VIRTUAL\s+)?TABLE|INDEX|TRIGGER|VIEW)\b", re.IGNORECASE)
 
