@@ -297,7 +297,7 @@ def test_a_check_that_was_not_healthy_stays_so(site: Site) -> None:
         pytest.param({"application": "Shop", "databases": [{"name": "x"}]}, id="object-for-a-name"),
         pytest.param({"application": "Shop", "archive": ""}, id="too-short"),
         pytest.param({"application": "Shop", "destination": "nowhere"}, id="no-such-destination"),
-        pytest.param({"application": "Shop", "sequential": "no"}, id="text-for-a-switch"),
+        pytest.param({"application": "Shop", "compare": "no"}, id="text-for-a-switch"),
     ],
 )
 def test_what_the_form_does_not_allow_the_api_refuses(site: Site, conf: dict[str, object]) -> None:

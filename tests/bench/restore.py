@@ -14,7 +14,6 @@ from pathlib import Path
 
 from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import load
-from lifeboat.databases.mysql import stock as mysql_stock
 
 from include.demo.stand_ins import MariaDB, MySQL
 from tests.bench.contest import console, fill, hold, own_clients, peak_megabytes, shell
@@ -76,9 +75,6 @@ class Bench:
         contestants: dict[str, Callable[[], object]] = {
             "the stock client": lambda: shell(stock),
             **loaders,
-            "Lifeboat through the stock client": lambda: mysql_stock.load_sequentially(
-                connect, server, COPY, chunks(dump)
-            ),
         }
         return {name: partial(self._anew, contestant) for name, contestant in contestants.items()}
 

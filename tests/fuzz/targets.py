@@ -20,7 +20,8 @@ from lifeboat.catalog import marker as markers
 from lifeboat.catalog.proof import Proof
 from lifeboat.databases.mysql import definitions
 from lifeboat.databases.mysql.digest import DumpParser
-from lifeboat.databases.mysql.statements import StatementReader, count_rows
+from lifeboat.databases.mysql.rows import loadable
+from lifeboat.databases.mysql.statements import StatementReader
 from lifeboat.databases.postgresql import digest
 from lifeboat.databases.sqlite import text as sqlite_text
 from lifeboat.decide import restore_plan
@@ -121,7 +122,8 @@ def statements(data: bytes) -> None:
     size = data[0] * 7 + 1 if data else 1
     with contextlib.suppress(LifeboatError):
         for statement in StatementReader(_chunks(data[1:], size), LONGEST_STATEMENT):
-            count_rows(statement)
+            if statement.kind == "rows":
+                loadable(statement.sql, ())
             if statement.kind == "event":
                 definitions.disabled(statement)
     with contextlib.suppress(LifeboatError):

@@ -114,9 +114,8 @@ def checksums(mariadb: MariaDB, database: str) -> str:
 
 
 @pytest.mark.parametrize("destination", ["disk", "offsite"])
-@pytest.mark.parametrize("sequential", [False, True])
 def test_a_database_is_restored_beside_the_original(
-    project: Configure, mariadb: MariaDB, shop: str, destination: str, sequential: bool
+    project: Configure, mariadb: MariaDB, shop: str, destination: str
 ) -> None:
     project()
     back_up()
@@ -124,7 +123,7 @@ def test_a_database_is_restored_beside_the_original(
     mariadb.run("DELETE FROM page_views", shop)
     made = plan(destination=destination)
     assert made.destination == destination
-    (done,) = restored(made, sequential=sequential)
+    (done,) = restored(made)
     assert done.schema.startswith("shop_restored_20")
     assert schemas(mariadb) == {"shop", done.schema}
     assert checksums(mariadb, done.schema) == before

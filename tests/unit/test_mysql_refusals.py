@@ -27,7 +27,7 @@ from lifeboat.databases.mysql.source import Column, Source, Table, Taker
 from lifeboat.databases.mysql.statements import StatementReader
 from lifeboat.errors import RestoreError
 
-PARTS = ("definitions", "foreign_keys", "grammar", "lexis", "load", "rows", "statements", "stock", "target")
+PARTS = ("definitions", "foreign_keys", "grammar", "lexis", "load", "rows", "statements", "target")
 MODULES = ("sql/reader", *(f"mysql/{part}" for part in PARTS))
 TABLE = "CREATE TABLE `t` (`a` int){};\n"
 CODE = "DELIMITER ;;\nCREATE DEFINER=`u`@`h` {} ;;\nDELIMITER ;\n"
@@ -71,7 +71,6 @@ OF_NO_DUMP = {
     "The dump changes how the server reads text before the rows of table {}.": "clients set it once, before tables",
     "The dump's rows of table {} hold more than literal values, which may reach beyond its schema.": "clients"
     " write literals",
-    "{} {} has no clear end before the next statement.": "the backup leaves out events of that kind, clients all else",
     **dict.fromkeys(
         (
             "{} is a view, which has no rows of its own.",
@@ -79,16 +78,6 @@ OF_NO_DUMP = {
             "The dump has no table {}; it has {}.",
         ),
         "somebody asked for one table",
-    ),
-    **dict.fromkeys(
-        (
-            "Neither mariadb nor mysql is on the PATH.",
-            "{} ended with error {}{}.",
-            "{} ended with status {}.",
-            "{} was killed by {}.",
-            "{} does not log in.",
-        ),
-        "of the stock client that loads",
     ),
     "a statement of kind {} defines nothing": "a mistake of ours",
 }
@@ -106,7 +95,6 @@ NUMBERS = {
     **dict.fromkeys(
         (1067, 1104, 1118, 1173, 1792, 1969, 3024, 4025, 6125), "a load sets that for its session, if it may"
     ),
-    **dict.fromkeys((1690, 1901), "a load sets that for its tables; the stock client does not"),
     **dict.fromkeys((1044, 1142), "doctor, and the check of a restore connection"),
     **dict.fromkeys((1049, 1050, 1114, 1205), "the place, not the dump"),
     **dict.fromkeys((3780, 3819), "the source does not let it in"),

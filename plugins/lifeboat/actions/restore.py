@@ -314,11 +314,10 @@ def _is_whole(site: Site, database: Database) -> bool:
 
 
 def restore_database(
-    site: Site, plan: RestorePlan, step: DatabaseStep, *, sequential: bool = False, compare: bool = True
+    site: Site, plan: RestorePlan, step: DatabaseStep, *, compare: bool = True
 ) -> RestoredDatabase:
     """Load one database from the archive, and compare it with what was captured.
 
-    :param sequential: use the stock client instead of several connections.
     :param compare: dump the restored schema once more and compare every digest with the manifest.
     :raises RestoreError: it went wrong; the message says what state it left.
     :raises MismatchError: the restored database is not the captured one.
@@ -338,7 +337,7 @@ def restore_database(
         target = Target(step.schema, plan.key, captured, step.exists, step.in_place, extensions)
         with engine.target(target) as place:
             unchecked = captured.unchecked if captured else frozenset()
-            load = Load(step.database, step.table, sequential, unchecked)
+            load = Load(step.database, step.table, unchecked)
             dumped = stored_archive.sql_to_load(reader, step.entry, step.schema)
             loaded = _load(engine, target, place.name, dumped, load)
             warnings = list(loaded.warnings)

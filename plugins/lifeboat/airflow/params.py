@@ -142,9 +142,6 @@ def _comparison() -> dict[str, Param]:
         "compare": _switch(
             "Compare afterwards", "Dump what was restored and compare it with what was captured.", on=True
         ),
-        "sequential": _switch(
-            "Use the stock client", "Load with the plain mysql client: slower, over a single connection.", on=False
-        ),
     }
 
 

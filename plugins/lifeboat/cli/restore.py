@@ -42,9 +42,6 @@ OneDestination = Annotated[
 NoCompare = Annotated[
     bool, typer.Option("--no-compare", help="Do not compare what was restored with what was captured.")
 ]
-Sequential = Annotated[
-    bool, typer.Option("--sequential", help="Load with the plain mysql client (slower, single connection).")
-]
 
 
 @restore_app.command("database")
@@ -62,7 +59,6 @@ def restore_database(
         typer.Option(help="Name of a database that may be replaced, after a safety backup; repeatable."),
     ] = None,
     no_compare: NoCompare = False,
-    sequential: Sequential = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore databases of an application into new schemas, or over the existing ones."""
@@ -76,7 +72,7 @@ def restore_database(
         into=into,
         overwrite=tuple(overwrite or ()),
     )
-    _restore(site, request, compare=not no_compare, sequential=sequential, commands=False, as_json=as_json)
+    _restore(site, request, compare=not no_compare, commands=False, as_json=as_json)
 
 
 @restore_app.command("application")
@@ -97,7 +93,6 @@ def restore_application(
         bool, typer.Option("--no-after-restore", help="Do not run the settings' after_restore commands.")
     ] = False,
     no_compare: NoCompare = False,
-    sequential: Sequential = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore the databases and files of an application next to the existing ones, or over them."""
@@ -113,7 +108,7 @@ def restore_application(
         overwrite=(overwrite,) if overwrite else (),
     )
     commands = not no_after_restore
-    _restore(site, request, compare=not no_compare, sequential=sequential, commands=commands, as_json=as_json)
+    _restore(site, request, compare=not no_compare, commands=commands, as_json=as_json)
 
 
 @app.command("drill")
@@ -179,9 +174,7 @@ def _only(site: Site, name: str | None) -> str:
     return next(iter(site.settings.applications))
 
 
-def _restore(
-    site: Site, request: RestoreRequest, *, compare: bool, sequential: bool, commands: bool, as_json: bool
-) -> None:
+def _restore(site: Site, request: RestoreRequest, *, compare: bool, commands: bool, as_json: bool) -> None:
     from lifeboat.actions import after_restore, restore
     from lifeboat.cli.bar import bar
 
@@ -190,10 +183,7 @@ def _restore(
         restore.verify(site, plan)
         with terminal.scratch(site, plan.application) as scratch:
             taken = restore.safety_backup(site, plan, scratch)
-        databases = [
-            restore.restore_database(site, plan, step, sequential=sequential, compare=compare)
-            for step in plan.databases
-        ]
+        databases = [restore.restore_database(site, plan, step, compare=compare) for step in plan.databases]
         files = restore.restore_files(site, plan) if plan.files else None
     ran = after_restore.run_commands(site, plan) if commands else []
     report = restore.RestoreReport(plan, taken.packed.key if taken else None, tuple(databases), files, tuple(ran))

@@ -283,13 +283,11 @@ class Load:
 
     :param source: the database that was dumped; empty to believe the dump's first lines, if they say.
     :param table: only the rows of this table, and of those below it; all when empty.
-    :param sequential: by the stock client.
     :param unchecked: foreign keys, each behind its table, whose parents the dump does not hold.
     """
 
     source: str
     table: str = ""
-    sequential: bool = False
     unchecked: frozenset[str] = frozenset()
 
 

@@ -51,7 +51,6 @@ class Child:
 
     :param command: program and arguments; never a shell line.
     :param secrets: open descriptors (of option files) that the program inherits.
-    :param with_input: whether it has a standard input, which `write` writes to.
     :param variables: of its environment, besides what all children have.
     """
 
@@ -60,7 +59,6 @@ class Child:
         command: Sequence[str],
         secrets: Sequence[int] = (),
         *,
-        with_input: bool = False,
         variables: Mapping[str, str] | None = None,
     ) -> None:
         parent = os.getpid()
@@ -68,7 +66,7 @@ class Child:
         # Not start_new_session: Airflow signals the task's own process group, and the child must get that signal.
         self._process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE if with_input else subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -108,24 +106,6 @@ class Child:
             else:
                 return
 
-    def write(self, text: bytes) -> None:
-        """Write to the program's standard input.
-
-        :raises BrokenPipeError: the program no longer reads.
-        """
-        remaining = memoryview(text)
-        while remaining:
-            remaining = remaining[cast(IO[bytes], self._process.stdin).write(remaining) :]
-
-    def end_input(self) -> None:
-        """Let the program know that nothing more will be written."""
-        cast(IO[bytes], self._process.stdin).close()
-
-    @property
-    def has_ended(self) -> bool:
-        """Return whether the program has ended."""
-        return self._process.poll() is not None
-
     def wait(self) -> int:
         """Wait for the end of the program and return its exit status (negative: the signal that killed it)."""
         status = self._process.wait()
@@ -137,8 +117,6 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self.output.close()
-        if self._process.stdin:
-            self._process.stdin.close()
         self.wait()
         cast(IO[bytes], self._process.stderr).close()  # only now nobody listens to it
 
@@ -148,7 +126,6 @@ def child(
     command: Sequence[str],
     secrets: Sequence[int] = (),
     *,
-    with_input: bool = False,
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Child]:
     """Run a program for the length of the block; whatever ends the block ends the program.
@@ -156,7 +133,7 @@ def child(
     Killing rather than waiting matters: Airflow's execution timeout is raised inside the block, and a block that
     waited for a dump blocked on the server's lock would never end.
     """
-    process = Child(command, secrets, with_input=with_input, variables=variables)
+    process = Child(command, secrets, variables=variables)
     try:
         yield process
     finally:

@@ -244,7 +244,6 @@ def test_restore_leads_to_a_form_that_is_filled_with_the_archive(site: Site, vis
         "into": None,
         "overwrite": ["page_shop"],
         "compare": True,
-        "sequential": False,
         "table": None,
     }
 

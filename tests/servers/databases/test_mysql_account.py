@@ -15,7 +15,6 @@ import pytest
 from lifeboat.databases import Dump, Load, Target
 from lifeboat.databases.mysql import account as mysql_account
 from lifeboat.databases.mysql import load as mysql_load
-from lifeboat.databases.mysql import stock
 from lifeboat.databases.mysql.dump import Session
 from lifeboat.databases.mysql.engine import MySQL as Engine
 from lifeboat.databases.mysql.statements import Origin
@@ -135,7 +134,6 @@ class Fooled:
 @pytest.fixture
 def fooled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mysql_load, "StatementReader", Fooled)
-    monkeypatch.setattr(stock, "StatementReader", Fooled)
 
 
 def soon(holds: Callable[[], bool], seconds: float = 10) -> bool:
@@ -429,15 +427,12 @@ DELIMITER ;
 
 
 @pytest.mark.parametrize("in_place", [False, True], ids=["beside", "in place"])
-@pytest.mark.parametrize("sequential", [False, True], ids=["several connections", "stock client"])
-def test_code_has_its_owners_again_and_is_what_it_was(
-    server: Database, copy: str, sequential: bool, in_place: bool
-) -> None:
+def test_code_has_its_owners_again_and_is_what_it_was(server: Database, copy: str, in_place: bool) -> None:
     server.run(f"DROP USER IF EXISTS `own``er`@'10.%'; CREATE USER `own``er`@'10.%' IDENTIFIED BY '{PASSWORD}'")
     server.run(r"GRANT ALL ON `copy\_\%`.* TO `own``er`@'10.%'")
     loading = engine(server)
     with filling(loading, server, copy, in_place=in_place) as account:
-        loaded = loading.load(copy, [OWNED], Load("x", sequential=sequential))
+        loaded = loading.load(copy, [OWNED], Load("x"))
         before = loading.read_back(copy, ())
     again = loading.dump(copy, (), lambda chunk: None)
     assert (again.tables, again.objects) == (before.tables, before.objects)

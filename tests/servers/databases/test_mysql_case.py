@@ -50,8 +50,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield found
 
 
-@pytest.mark.parametrize("sequential", [False, True], ids=["several connections", "stock client"])
-def test_a_database_is_restored_by_the_name_that_people_use(server: MariaDB | MySQL, sequential: bool) -> None:
+def test_a_database_is_restored_by_the_name_that_people_use(server: MariaDB | MySQL) -> None:
     engine, chunks = Engine(server.server, server.connect), list[bytes]()
     captured = engine.dump("Shop", (), chunks.append)
     assert (captured.database, captured.limits) == ("Shop", ())
@@ -60,14 +59,13 @@ def test_a_database_is_restored_by_the_name_that_people_use(server: MariaDB | My
     assert [table.name for table in engine.dump("Shop", ("Orders",), lambda chunk: None).tables] == ["users"]
     for name, there in (("Shop", True), ("Shop_Copy", False)):
         with engine.target(Target(name, "a key", captured, exists=there, in_place=there)) as place:
-            engine.load(place.name, chunks, Load("Shop", sequential=sequential))
+            engine.load(place.name, chunks, Load("Shop"))
             assert comparison.differences(captured, engine.read_back(place.name, ())) == []
     server.run("DROP DATABASE Shop_Copy")
 
 
-@pytest.mark.parametrize("sequential", [False, True], ids=["several connections", "stock client"])
 def test_a_trigger_finds_its_table_on_a_server_that_keeps_case(
-    server: MariaDB | MySQL, request: pytest.FixtureRequest, sequential: bool
+    server: MariaDB | MySQL, request: pytest.FixtureRequest
 ) -> None:
     """The dumped server prints the table's name as it was typed, which may not be how it stores that."""
     chunks: list[bytes] = []
@@ -76,7 +74,7 @@ def test_a_trigger_finds_its_table_on_a_server_that_keeps_case(
     engine = Engine(keeping.server, keeping.connect)
     keeping.run("DROP DATABASE IF EXISTS cased_copy")
     with engine.target(Target("cased_copy", "a key", captured)) as place:
-        engine.load(place.name, chunks, Load("Shop", sequential=sequential))
+        engine.load(place.name, chunks, Load("Shop"))
         assert comparison.differences(captured, engine.read_back(place.name, ())) == []
     keeping.run("DROP DATABASE cased_copy")
 

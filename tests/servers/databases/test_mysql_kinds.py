@@ -1,4 +1,4 @@
-"""What is hard to restore, on every server that there is: dumped, loaded in both ways, compared."""
+"""What is hard to restore, on every server that there is: dumped, loaded, compared."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Way:
         chunks: list[bytes] = []
         return self.engine.dump(schema, (), chunks.append), b"".join(chunks)
 
-    def load(self, sql: bytes, *, sequential: bool = False) -> Loaded:
+    def load(self, sql: bytes) -> Loaded:
         """Load a dump into a new schema."""
         self.server.run(f"DROP DATABASE IF EXISTS {backquoted(COPY)}; {CREATED.format(backquoted(COPY))}")
         with self.engine.target(Target(COPY, "a key", exists=True)) as place:
-            return self.engine.load(place.name, [sql], Load(SOURCE, sequential=sequential))
+            return self.engine.load(place.name, [sql], Load(SOURCE))
 
     def fetch(self, sql: str, schema: str = COPY) -> list[Any]:
         with contextlib.closing(self.server.connect(database=schema)) as connection, connection.cursor() as cursor:
@@ -183,13 +183,12 @@ MERGED = (
 def test_tables_of_merged_rows_are_made_behind_those_that_they_name(way: Way) -> None:
     way.server.run(MERGED, SOURCE)
     captured, dump = way.dump(SOURCE)
-    for sequential in (False, True):
-        way.load(dump, sequential=sequential)
-        assert way.fetch("SELECT id, a FROM m ORDER BY id") == [(1, 2), (3, 4)]
-        way.server.run("INSERT INTO m VALUES (5, 6)", COPY)
-        assert way.fetch("SELECT * FROM `t``(2`") == [(3, 4), (5, 6)]
-        way.server.run("DELETE FROM m WHERE id = 5", COPY)
-        assert comparison.differences(captured, way.dump(COPY)[0]) == []
+    way.load(dump)
+    assert way.fetch("SELECT id, a FROM m ORDER BY id") == [(1, 2), (3, 4)]
+    way.server.run("INSERT INTO m VALUES (5, 6)", COPY)
+    assert way.fetch("SELECT * FROM `t``(2`") == [(3, 4), (5, 6)]
+    way.server.run("DELETE FROM m WHERE id = 5", COPY)
+    assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
 # MySQL reads no virtual column of that kind for its client.
@@ -217,9 +216,6 @@ def test_columns_that_are_computed_below_zero_come_back(way: Way, kinds: tuple[s
     for number in range(len(kinds)):
         assert way.fetch(f"SELECT c FROM t{number} ORDER BY id") == [(-2,), (2,)]
     assert way.fetch("SELECT c FROM huge") == [(18446744073709551612,)]
-    with pytest.raises(RestoreError, match=r"ended with error (?:1690|1901)") as refused:
-        way.load(dump, sequential=True)
-    assert "restore without the stock client" in refused.value.hint
 
 
 @pytest.mark.parametrize("way", MARIADB, indirect=True)
@@ -227,9 +223,8 @@ def test_rows_that_came_in_unchecked_come_back(way: Way) -> None:
     rows = "SET check_constraint_checks = 0; INSERT INTO t VALUES (1, 7), (2, -7)"
     way.server.run(f"CREATE TABLE t (id INT PRIMARY KEY, a INT CHECK (a > 0)); {rows}", SOURCE)
     captured, dump = way.dump(SOURCE)
-    for sequential in (False, True):
-        assert not way.load(dump, sequential=sequential).warnings
-        assert comparison.differences(captured, way.dump(COPY)[0]) == []
+    assert not way.load(dump).warnings
+    assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
 @pytest.mark.parametrize("way", MYSQL_ITSELF + MARIADB, indirect=True)
@@ -240,13 +235,12 @@ def test_owners_whose_names_hold_an_at_sign_get_their_code(way: Way) -> None:
         made = "; ".join(f"CREATE DEFINER={owner} {what}" for what in (event, f"PROCEDURE p{number}() SELECT 1"))
         way.server.run(f"DROP USER IF EXISTS {owner}; CREATE USER {owner}; {made}", SOURCE)
     _, dump = way.dump(SOURCE)
-    for sequential in (False, True):
-        assert not way.load(dump, sequential=sequential).warnings
-        found = way.fetch(
-            "SELECT definer FROM information_schema.events WHERE event_schema = DATABASE()"
-            " UNION ALL SELECT definer FROM information_schema.routines WHERE routine_schema = DATABASE()"
-        )
-        assert sorted(definer for (definer,) in found) == 2 * ["a`@'b@%"] + 2 * ["we@ird@localhost"]
+    assert not way.load(dump).warnings
+    found = way.fetch(
+        "SELECT definer FROM information_schema.events WHERE event_schema = DATABASE()"
+        " UNION ALL SELECT definer FROM information_schema.routines WHERE routine_schema = DATABASE()"
+    )
+    assert sorted(definer for (definer,) in found) == 2 * ["a`@'b@%"] + 2 * ["we@ird@localhost"]
     way.server.run(f"DROP USER {', '.join(owners)}")
 
 
@@ -326,22 +320,19 @@ def test_a_table_of_merged_rows_has_none_by_itself(mariadb: MariaDB) -> None:
 def test_it_is_restored_as_it_was(way: Way, sql: str) -> None:
     way.server.run(sql, SOURCE)
     captured, dump = way.dump(SOURCE)
-    for sequential in (False, True):
-        loaded = way.load(dump, sequential=sequential)
-        assert [warning for warning in loaded.warnings if "the client" not in warning] == []
-        restored, _ = way.dump(COPY)
-        assert [str(difference) for difference in comparison.differences(captured, restored)] == []
-        rows = 0
-        for name, kind in way.fetch("SHOW FULL TABLES"):
-            # What it says and what it holds, without the help of a digest.
-            assert way.fetch(f"SELECT * FROM {backquoted(name)}") == way.fetch(
-                f"SELECT * FROM {backquoted(name)}", SOURCE
-            )
-            if kind == "BASE TABLE":
-                rows += way.fetch(f"SELECT COUNT(*) FROM {backquoted(name)}")[0][0]
-                (here,), (there,) = (way.fetch(f"SHOW CREATE TABLE {name}", schema) for schema in (COPY, SOURCE))
-                assert here[1].replace("CHARACTER SET utf8mb4 ", "") == there[1].replace("CHARACTER SET utf8mb4 ", "")
-        assert loaded.rows == rows
+    loaded = way.load(dump)
+    assert not loaded.warnings
+    restored, _ = way.dump(COPY)
+    assert [str(difference) for difference in comparison.differences(captured, restored)] == []
+    rows = 0
+    for name, kind in way.fetch("SHOW FULL TABLES"):
+        # What it says and what it holds, without the help of a digest.
+        assert way.fetch(f"SELECT * FROM {backquoted(name)}") == way.fetch(f"SELECT * FROM {backquoted(name)}", SOURCE)
+        if kind == "BASE TABLE":
+            rows += way.fetch(f"SELECT COUNT(*) FROM {backquoted(name)}")[0][0]
+            (here,), (there,) = (way.fetch(f"SHOW CREATE TABLE {name}", schema) for schema in (COPY, SOURCE))
+            assert here[1].replace("CHARACTER SET utf8mb4 ", "") == there[1].replace("CHARACTER SET utf8mb4 ", "")
+    assert loaded.rows == rows
 
 
 DEFINED = (
@@ -395,10 +386,6 @@ def test_rows_without_parents_are_restored_and_named(way: Way) -> None:
     )
     assert loaded.warnings == tuple(f"rows lack the parents that {orphans}" for orphans in loaded.orphans)
     assert comparison.differences(captured, way.dump(COPY)[0]) == []
-    by_stock_client = way.load(dump, sequential=True)
-    assert by_stock_client.orphans == loaded.orphans
-    assert [warning for warning in by_stock_client.warnings if "install" not in warning] == list(loaded.warnings)
-    assert comparison.differences(captured, way.dump(COPY)[0]) == []
     target = Target(SOURCE, "a key", captured, exists=True, in_place=True)
     with way.engine.target(target) as place:
         again = way.engine.load(place.name, [dump], Load(SOURCE))
@@ -415,18 +402,15 @@ def test_a_view_over_an_excluded_table_is_left_out_and_told(way: Way) -> None:
     tables = tuple(table for table in whole.tables if table.name != "cache")
     captured = replace(whole, tables=tables, excluded_tables=("cache",))
     without = re.sub(rb"CREATE TABLE `cache` .*?;\n", b"", dump, flags=re.DOTALL)
-    for sequential in (False, True):
-        loaded = way.load(without, sequential=sequential)
-        assert sorted(loaded.left_out) == [("view", "a"), ("view", "v")]
-        told = [
-            warning
-            for warning in loaded.warnings
-            if "was left out: it reads something that is not in the dump" in warning
-        ]
-        assert sorted(warning.partition(" was")[0] for warning in told) == ["view 'a'", "view 'v'"]
-        restored, _ = way.dump(COPY)
-        assert comparison.differences(captured, restored, left_out=loaded.left_out) == []
-        assert [each.name for each in comparison.differences(captured, restored)] == ["a", "v"]
+    loaded = way.load(without)
+    assert sorted(loaded.left_out) == [("view", "a"), ("view", "v")]
+    told = [
+        warning for warning in loaded.warnings if "was left out: it reads something that is not in the dump" in warning
+    ]
+    assert sorted(warning.partition(" was")[0] for warning in told) == ["view 'a'", "view 'v'"]
+    restored, _ = way.dump(COPY)
+    assert comparison.differences(captured, restored, left_out=loaded.left_out) == []
+    assert [each.name for each in comparison.differences(captured, restored)] == ["a", "v"]
 
 
 LEFT_OUT = {
@@ -457,11 +441,6 @@ def test_what_no_server_can_have_is_left_out_and_told(way: Way, sql: str, name: 
     restored, _ = way.dump(COPY)
     assert comparison.differences(captured, restored, left_out=loaded.left_out) == []
     assert [(each.kind, each.name) for each in comparison.differences(captured, restored)] == [name]
-    if name[0] == "event":
-        assert way.load(dump, sequential=True).left_out == (name,)
-    else:
-        with pytest.raises(RestoreError, match=r"error 1054 .*Hint: A trigger names a column"):
-            way.load(dump, sequential=True)
 
 
 LIMITS = {
@@ -509,12 +488,11 @@ def test_the_limits_of_the_server_are_not_those_of_a_restore(way: Way) -> None:
                    "CREATE TABLE u (id INT PRIMARY KEY, a INT, FOREIGN KEY (a) REFERENCES t (id));"
                    "INSERT INTO u SELECT * FROM t", SOURCE)  # fmt: skip
     captured, dump = way.dump(SOURCE)
-    for sequential in (False, True):
-        way.server.run(f"DROP DATABASE IF EXISTS {backquoted(COPY)}; {CREATED.format(backquoted(COPY))}")
-        with limited(way), way.engine.target(Target(COPY, "a key", exists=True)) as place:
-            loaded = way.engine.load(place.name, [dump], Load(SOURCE, sequential=sequential))
-        assert (loaded.rows, loaded.orphans, loaded.warnings) == (captured.rows, (), ())
-        assert comparison.differences(captured, way.dump(COPY)[0]) == []
+    way.server.run(f"DROP DATABASE IF EXISTS {backquoted(COPY)}; {CREATED.format(backquoted(COPY))}")
+    with limited(way), way.engine.target(Target(COPY, "a key", exists=True)) as place:
+        loaded = way.engine.load(place.name, [dump], Load(SOURCE))
+    assert (loaded.rows, loaded.orphans, loaded.warnings) == (captured.rows, (), ())
+    assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
 @pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
@@ -528,10 +506,9 @@ def test_values_that_the_server_changes_are_told(way: Way) -> None:
 def test_a_mode_that_mysql_knows_no_more_stays_behind(way: Way) -> None:
     mode = "STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION"
     dump = f"SET sql_mode = '{mode}';\nDELIMITER ;;\nCREATE PROCEDURE `p`() SELECT 1 ;;\nDELIMITER ;\n".encode()
-    for sequential in (False, True):
-        way.load(dump, sequential=sequential)
-        ((recorded,),) = way.fetch("SELECT sql_mode FROM information_schema.routines WHERE routine_schema = DATABASE()")
-        assert recorded == (mode if way.server.package != "mysql" else mode.replace("NO_AUTO_CREATE_USER,", ""))
+    way.load(dump)
+    ((recorded,),) = way.fetch("SELECT sql_mode FROM information_schema.routines WHERE routine_schema = DATABASE()")
+    assert recorded == (mode if way.server.package != "mysql" else mode.replace("NO_AUTO_CREATE_USER,", ""))
 
 
 FROM_MYSQL = {

@@ -253,14 +253,8 @@ class RestoreDatabaseOperator(RestoreStepOperator):
         params = context["params"]
         database = self._database(plan, context["ti"].map_index)
         self.schema = database.schema
-        restored = restore.restore_database(
-            site,
-            plan,
-            database,
-            sequential=bool(params.get("sequential")),
-            compare=bool(params.get("compare", True)),
-        )
-        return restored.to_json()
+        compare = bool(params.get("compare", True))
+        return restore.restore_database(site, plan, database, compare=compare).to_json()
 
     def _database(self, plan: RestorePlan, index: int | None) -> DatabaseStep:
         """Return the database of the plan that this task restores.

@@ -154,9 +154,8 @@ def _allow_settings(session: Session, account: Account) -> Account:
             if not is_of_driver(error):
                 raise
             return connection  # the role is gone
-        settings = allow(set_up)
+        allow(set_up)
         set_up.execute(b"SET ROLE NONE")
-        account.code.set_up = (f"SET ROLE '{role}'".encode(), *settings, b"SET ROLE NONE")
         return connection
 
     account.code.before = lambda: _drop_role(session, name)

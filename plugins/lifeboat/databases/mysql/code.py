@@ -171,7 +171,6 @@ class Code:
         self._asleep: list[str] = []
         self._ran: dict[str, tuple[object, ...]] = {}  # events of the schema that is replaced
         self.before: Callable[[], object] = lambda: None  # to be called before the first statement of a dump runs
-        self.set_up: tuple[bytes, ...] = ()  # makes a session one that takes what other servers took, until then
 
     def note_events(self, schema: str) -> None:
         """Note which events run in a schema that is about to be replaced."""

@@ -326,12 +326,6 @@ def add_foreign_keys(table: Table, foreign_keys: Iterable[ForeignKey]) -> bytes:
     return _add(table.quoted, (foreign_key.clause for foreign_key in foreign_keys))
 
 
-def without_foreign_keys(table: Statement, foreign_keys: Iterable[ForeignKey]) -> Statement:
-    """Return a table's definition without some of its foreign keys."""
-    spans = list(_clauses(table.sql, created(table).end()))
-    return table.with_sql(_without(table.sql, spans, {key.clause for key in foreign_keys}))
-
-
 def is_versioned(table: Statement) -> bool:
     """Return whether a table keeps the history of its rows."""
     return b"WITH SYSTEM VERSIONING" in without_strings(table.sql)

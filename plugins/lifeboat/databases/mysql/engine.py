@@ -16,13 +16,12 @@ from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import load as mysql_load
 from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql import source as mysql_source
-from lifeboat.databases.mysql import stock
 from lifeboat.databases.mysql.account import Account
 from lifeboat.databases.mysql.dump import UNFINISHED, Session
 from lifeboat.databases.mysql.source import Taker
 from lifeboat.databases.mysql.target import HINTS, UNLIMITED
 from lifeboat.databases.sql.quoting import backquoted
-from lifeboat.errors import MismatchError, RestoreError, SettingsError
+from lifeboat.errors import MismatchError, RestoreError
 from lifeboat.support.logs import logger
 from lifeboat.text import size_text
 
@@ -133,10 +132,7 @@ class MySQL:
         account = self._accounts[place]
         with self._session(f"Restore of database {place!r}") as session:
             load = replace(load, source=session.stored(load.source))
-        if load.sequential and load.table:
-            raise SettingsError("The stock client restores whole databases only.", "Restore the table without it.")
-        run = stock.load_sequentially if load.sequential else mysql_load.load
-        return run(account.connect, account.server, place, sql, load, code=account.code)
+        return mysql_load.load(account.connect, account.server, place, sql, load, code=account.code)
 
     @contextlib.contextmanager
     def _filled_by(self, session: Session, schema: str, *, in_place: bool, production: bool) -> Iterator[Account]:

@@ -1,4 +1,4 @@
-"""Foreign keys as a load makes and checks them, whichever way it takes: dumps are loaded with that check off."""
+"""Foreign keys as a load makes and checks them: dumps are loaded with that check off."""
 
 from __future__ import annotations
 

@@ -165,12 +165,6 @@ def without_strings(sql: bytes, lexis: Lexis = PLAIN) -> bytes:
     return _hiding(lexis).sub(lambda found: instead.get(found.lastgroup or "", found[0]), sql)
 
 
-def count_rows(statement: Statement) -> int:
-    """Return how many rows a statement inserts."""
-    head = INSERT.match(statement.sql) if statement.kind == "rows" else None
-    return sum(1 for _ in ROW.finditer(statement.sql, head.end())) if head else 0
-
-
 def recognise(sql: bytes) -> Statement | None:
     """Say what a statement makes; None when it makes nothing."""
     kind, head = next(((kind, match) for kind, head in _KINDS.items() if (match := head.match(sql))), (None, None))

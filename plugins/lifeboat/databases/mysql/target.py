@@ -21,10 +21,6 @@ UNKNOWN_COLLATION = 1273
 UNKNOWN_ENGINE = 1286
 
 _ALLOW = "Grant the connection's user SESSION_VARIABLES_ADMIN,"
-_UNSIGNED = (
-    "A generated column relies on sql_mode NO_UNSIGNED_SUBTRACTION: restore without the stock client; or add CAST(... "
-    "AS SIGNED) to its expression in the source database."
-)
 _TRUST = "Set log_bin_trust_function_creators = 1 on the server, or grant the connection's user SUPER"
 HINTS = CONNECTION_HINTS | {
     1044: "Grant the connection's user all privileges on the schema to restore into.",
@@ -35,8 +31,6 @@ HINTS = CONNECTION_HINTS | {
         "The dump holds a key twice: it is damaged, a FLOAT in the key lost digits, or the server compares text "
         "differently from its source."
     ),
-    1690: _UNSIGNED,
-    1901: _UNSIGNED,
     1114: "The server's disk or memory is full.",
     1142: "Grant the connection's user all privileges on the schema to restore into.",
     1146: "The dump refers to something that it does not hold, because it was excluded or lies in another schema.",
@@ -197,26 +191,20 @@ def session_in(connect: Callable[..., Any], schema: str) -> Iterator[Session]:
         session.close()
 
 
-def allow(session: Session) -> list[bytes]:
-    """Let a session load what other servers and sessions allowed; return the statements that do so.
+def allow(session: Session) -> None:
+    """Let a session load what other servers and sessions allowed.
 
     What this user may not set stays: where it matters, the server's error and its hint say so.
     """
     session.execute(UNLIMITED)
     names = ", ".join(f"'{name}'" for name in SETTINGS)
-    known = session.query(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})")
-    wanted = [f"SET SESSION {name} = {SETTINGS[name]}".encode() for name, value in known if value != SETTINGS[name]]
-    return [UNLIMITED, *(sql for sql in wanted if _is_allowed(session, sql))]
-
-
-def _is_allowed(session: Session, sql: bytes) -> bool:
-    try:
-        session.execute(sql)
-    except Exception as error:
-        if not is_of_driver(error):
-            raise
-        return False
-    return True
+    for name, value in session.query(f"SHOW SESSION VARIABLES WHERE Variable_name IN ({names})"):
+        if value != SETTINGS[name]:
+            try:
+                session.execute(f"SET SESSION {name} = {SETTINGS[name]}".encode())
+            except Exception as error:
+                if not is_of_driver(error):
+                    raise
 
 
 def steps_of(statements: Iterable[Statement]) -> tuple[list[Step], Step]:

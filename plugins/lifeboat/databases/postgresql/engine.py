@@ -410,8 +410,6 @@ class PostgreSQL:
                 _drop(session, place)
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
-        if load.sequential:
-            raise SettingsError("PostgreSQL's stock client is not used for restores.", "Restore without it.")
         role = self._roles[place]
         connect = partial(self._loading_session, place, f"Restore of database {load.source!r}")
         loaded = postgresql_load.load(connect, place, sql, load, role)

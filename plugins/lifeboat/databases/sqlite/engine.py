@@ -176,8 +176,6 @@ class SQLite:
             yield str(folder / "scratch.sqlite")
 
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
-        if load.sequential:
-            raise SettingsError("SQLite's stock client is not used for restores.", "Restore without it.")
         with _translated(f"Restore of {place!r} failed: ", RestoreError):
             return _load(place, sql, load.table)
 
