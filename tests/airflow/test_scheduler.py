@@ -199,7 +199,7 @@ def test_what_restores_and_drills_bring_is_told_with_its_figures(scheduler: Sche
 
     restored = told("restore_database", into="shop_copy")
     assert "restore_database succeeded" in restored
-    assert "Restored database shop into shop_copy: 3505 rows of 4 tables" in restored
+    assert "Database shop is in the new schema shop_copy: 3505 rows of 4 tables" in restored
     assert "4 tables compared, all as captured" in restored
     mariadb.run("DROP DATABASE shop_copy")
     drilled = told("restore_drill")

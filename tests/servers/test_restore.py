@@ -29,6 +29,7 @@ from lifeboat.databases.mysql import dump
 from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql.dump import UNFINISHED
 from lifeboat.decide.restore_plan import RestorePlan, RestoreRequest
+from lifeboat.decide.restored import RestoredDatabase
 from lifeboat.errors import (
     ArchiveError,
     DeniedError,
@@ -89,7 +90,7 @@ def plan(now: datetime | None = None, **wishes: Any) -> RestorePlan:
     return restore.select(load_site(), RestoreRequest("Shop", **wishes), now or datetime.now(UTC))
 
 
-def restored(made: RestorePlan, **options: Any) -> list[restore.RestoredDatabase]:
+def restored(made: RestorePlan, **options: Any) -> list[RestoredDatabase]:
     """Do all steps of a restore of databases."""
     settings = config.load()
     restore.verify(site_of(settings), made)

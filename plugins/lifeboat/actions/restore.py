@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +21,13 @@ from lifeboat.actions import backup, stored_archive
 from lifeboat.actions.backup import Taken
 from lifeboat.archive import engine_of_entry
 from lifeboat.archive.read import Verified
-from lifeboat.catalog import archives, proof
+from lifeboat.catalog import archives
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import Archive, Catalog
-from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Missed, Place, Target
+from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Place, Target
 from lifeboat.decide import comparison, restore_plan
 from lifeboat.decide.restore_plan import Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
+from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, database_text
 from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import extract
 from lifeboat.files import selection as files
@@ -36,7 +37,6 @@ from lifeboat.settings.config import Database, Settings
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.support import swap
-from lifeboat.support.formats import Format, Text
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import die_with_parent, environment
 from lifeboat.support.unfinished import sweep
@@ -49,57 +49,6 @@ log = logger(__name__)
 
 SAFETY_NOTE = "safety backup before "
 SAFETY_ONLY_BY_KEY = "it is a safety backup, which holds what somebody wanted to undo; only its key brings it back"
-
-
-@dataclass(frozen=True)
-class RestoredDatabase(Format):
-    """The result of restoring one database.
-
-    :param compared: tables whose digests equal those of the manifest; None where the archive promises none.
-    :param warnings: what the reader of the report should know.
-    :param limits: how much the dump did not carry exactly.
-    :param missed: what the database does not have as it was captured, apart from its contents.
-    """
-
-    database: str
-    schema: str
-    rows: int
-    tables: int
-    compared: int | None
-    seconds: float
-    warnings: tuple[Text, ...] = ()
-    limits: int = 0
-    missed: tuple[Missed, ...] = ()
-
-
-@dataclass(frozen=True)
-class RestoredFiles(Format):
-    """The result of restoring the files.
-
-    :param kept: where the tree is that was replaced; empty when none was.
-    """
-
-    target: Text
-    files: int
-    bytes: int
-    seconds: float
-    kept: Text = ""
-    warnings: tuple[Text, ...] = ()
-
-
-@dataclass(frozen=True)
-class RestoreReport(Format):
-    """The result of a restore.
-
-    :param safety_backup: key of the backup of what was replaced; None if nothing was.
-    :param after_restore: commands that were run.
-    """
-
-    plan: RestorePlan
-    safety_backup: str | None
-    databases: tuple[RestoredDatabase, ...]
-    files: RestoredFiles | None
-    after_restore: tuple[str, ...]
 
 
 def select(site: Site, request: RestoreRequest, now: datetime) -> RestorePlan:
@@ -313,9 +262,7 @@ def _is_whole(site: Site, database: Database) -> bool:
     return site.engine(database).databases((database.name,)).get(database.name, False)
 
 
-def restore_database(
-    site: Site, plan: RestorePlan, step: DatabaseStep, *, compare: bool = True
-) -> RestoredDatabase:
+def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compare: bool = True) -> RestoredDatabase:
     """Load one database from the archive, and compare it with what was captured.
 
     :param compare: dump the restored schema once more and compare every digest with the manifest.
@@ -353,18 +300,15 @@ def restore_database(
     warnings += place.warnings
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
-    rows, tables = plural(loaded.rows, "row"), plural(loaded.tables, "table")
-    log.info("Loaded %s: %s of %s in %.1f s.", step.schema, rows, tables, loaded.seconds)
-    for warning in warnings:
-        log.warning("%s: %s.", step.schema, warning)
-    if sql := [each.sql for each in place.missed if each.sql]:
-        log.warning("%s: an administrator of the server can change that: %s;", step.schema, "; ".join(sql))
-    facts = (step.database, step.schema, loaded.rows, loaded.tables, compared)
     limits = len(captured.inexact) if captured else 0
-    if compared is not None:
-        same = proof.same_text(limits, len(place.missed))
-        log.info("Compared %s with the manifest: %s %s.", step.schema, plural(compared, "table"), same)
-    return RestoredDatabase(*facts, time.monotonic() - started, tuple(warnings), limits, tuple(place.missed))
+    restored = RestoredDatabase(
+        *(step.database, step.schema, loaded.rows, loaded.tables, compared, time.monotonic() - started),
+        *(tuple(warnings), limits, tuple(place.missed)),
+    )
+    log.info("%s", database_text(step, restored))
+    for note in restored.notes:
+        log.warning("%s: %s", step.schema, note)
+    return restored
 
 
 def _not_as_before(place: Place) -> list[str]:

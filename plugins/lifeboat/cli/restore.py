@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,10 +12,8 @@ from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.decide.restore_plan import LATEST, RestoreRequest
 from lifeboat.errors import LifeboatError, SettingsError
-from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
-    from lifeboat.actions.restore import RestoredDatabase, RestoreReport
     from lifeboat.catalog.proof import Proof
     from lifeboat.site import Site
 
@@ -177,6 +174,7 @@ def _only(site: Site, name: str | None) -> str:
 def _restore(site: Site, request: RestoreRequest, *, compare: bool, commands: bool, as_json: bool) -> None:
     from lifeboat.actions import after_restore, restore
     from lifeboat.cli.bar import bar
+    from lifeboat.decide.restored import RestoreReport
 
     plan = restore.select(site, request, site.now())
     with bar(as_json=as_json):
@@ -186,37 +184,8 @@ def _restore(site: Site, request: RestoreRequest, *, compare: bool, commands: bo
         databases = [restore.restore_database(site, plan, step, compare=compare) for step in plan.databases]
         files = restore.restore_files(site, plan) if plan.files else None
     ran = after_restore.run_commands(site, plan) if commands else []
-    report = restore.RestoreReport(plan, taken.packed.key if taken else None, tuple(databases), files, tuple(ran))
+    report = RestoreReport(plan, taken.packed.key if taken else None, tuple(databases), files, tuple(ran))
     if as_json:
         terminal.print_json(report.to_json())
     else:
-        terminal.print_lines(_lines(report))
-
-
-def _lines(report: RestoreReport) -> Iterator[str]:
-    plan, files = report.plan, report.files
-    yield f"Restored from {plan.key} at {plan.destination}, captured {plan.captured_at}:"
-    for restored in report.databases:
-        yield from _database_lines(restored)
-    if files:
-        kept = f"; the old tree is kept at {files.kept}" if files.kept else ""
-        size = f"{plural(files.files, 'file')}, {size_text(files.bytes)}"
-        yield f"  {size}, to {files.target}; {files.seconds:.1f} s{kept}"
-    if report.safety_backup:
-        yield f"  safety backup of what was there: {report.safety_backup}"
-    yield from (f"  ran: {command}" for command in report.after_restore)
-
-
-def _database_lines(restored: RestoredDatabase) -> Iterator[str]:
-    from lifeboat.catalog.proof import same_text
-
-    compared = ""
-    if restored.compared is not None:
-        same = same_text(restored.limits, len(restored.missed))
-        compared = f", {plural(restored.compared, 'table')} compared: all {same}"
-    held = f"{plural(restored.rows, 'row')} of {plural(restored.tables, 'table')}"
-    yield (f"  database {restored.database} into schema {restored.schema}: {held}{compared}; {restored.seconds:.1f} s")
-    yield from (f"    not as captured: {missed.text}" for missed in restored.missed)
-    if sql := [missed.sql for missed in restored.missed if missed.sql]:
-        yield "    an administrator of the server can change that:"
-        yield from (f"      {each};" for each in sql)
+        terminal.print_lines(report.lines())

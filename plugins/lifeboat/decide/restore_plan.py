@@ -84,6 +84,11 @@ class DatabaseStep:
     exists: bool = False
     table: str = ""
 
+    @property
+    def what(self) -> str:
+        """The table or database, as text."""
+        return f"Table {self.table} of database {self.database}" if self.table else f"Database {self.database}"
+
 
 @dataclass(frozen=True)
 class FilesStep:
@@ -99,6 +104,11 @@ class FilesStep:
     stamp: str
     in_place: bool = False
     path: Text = ""
+
+    @property
+    def what(self) -> str:
+        """The files, as text."""
+        return f"{self.path} of the files" if self.path else "The files"
 
 
 @dataclass(frozen=True)
@@ -124,17 +134,21 @@ class RestorePlan(Format):
         replaced = [f"database {step.schema}" for step in self.databases if step.exists]
         return [*replaced, *([self.files.target] if self.files and self.files.in_place else [])]
 
+    @property
+    def origin(self) -> str:
+        """The archive, as text."""
+        return f"From {self.key} at {self.destination}, captured {self.captured_at}."
+
     def lines(self) -> Iterator[str]:
         """Yield what is going to happen, for people."""
-        yield f"From {self.key} at {self.destination}, captured {self.captured_at}."
+        yield self.origin
         if catalog.kind_of(self.key) == "legacy":
             yield "NOBODY SIGNED IT: laravel-backup made it, or whoever could write to that destination."
         for step in self.databases:
-            what = f"Table {step.table} of database {step.database}" if step.table else f"Database {step.database}"
-            yield f"{what} goes into schema {step.schema}{', REPLACING what is there' if step.exists else ''}."
+            yield f"{step.what} goes into schema {step.schema}{', REPLACING what is there' if step.exists else ''}."
         if self.files:
-            what = f"{self.files.path} of the files" if self.files.path else "The files"
-            yield f"{what} go to {self.files.target}{', REPLACING what is there' if self.files.in_place else ''}."
+            replacing = ", REPLACING what is there" if self.files.in_place else ""
+            yield f"{self.files.what} go to {self.files.target}{replacing}."
 
 
 @dataclass(frozen=True)

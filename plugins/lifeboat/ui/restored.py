@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lifeboat.decide.restore_plan import DatabaseStep, FilesStep, RestorePlan
+from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, database_text, files_text
 from lifeboat.settings.config import Settings
-from lifeboat.text import plural
 from lifeboat.ui.recipes import Recipe, restored_recipes
-from lifeboat.ui.runs import RESULT, Run
+from lifeboat.ui.runs import RESULT, Run, Task
+
+Figures = TypeVar("Figures", RestoredDatabase, RestoredFiles)
 
 DATABASE_TASKS, FILES_TASK = ("restore", "restore_database"), "restore_files"
 MOST_NOTES = 20
@@ -35,38 +37,32 @@ def restored(settings: Settings, plan: RestorePlan, run: Run) -> list[Restored]:
     """
     found = []
     for task in run.tasks:
-        result = task.left.get(RESULT)
-        facts = result if isinstance(result, Mapping) else {}
         if task.state != "success":
             continue
         if task.task_id in DATABASE_TASKS and 0 <= task.map_index < len(plan.databases):
-            found.append(_database(settings, plan, plan.databases[task.map_index], facts))
+            found.append(_database(settings, plan, plan.databases[task.map_index], task))
         elif task.task_id == FILES_TASK and plan.files:
-            found.append(_files(plan.files, facts))
+            found.append(_files(plan.files, task))
     return found
 
 
-def _database(settings: Settings, plan: RestorePlan, step: DatabaseStep, facts: Mapping[str, object]) -> Restored:
-    what = f"Table {step.table} of database {step.database}" if step.table else f"Database {step.database}"
-    rows = facts.get("rows")
-    counted = f", with {plural(rows, 'row')}" if type(rows) is int else ""
-    compared = "compared with what was captured" if type(facts.get("compared")) is int else "not compared"
-    if step.in_place:
-        return Restored(f"{what} is back in {step.schema}{counted}, {compared}.", _notes(facts))
+def _database(settings: Settings, plan: RestorePlan, step: DatabaseStep, task: Task) -> Restored:
+    facts = _figures(RestoredDatabase, task)
     known = settings.applications[plan.application].databases if plan.application in settings.applications else ()
     engines = [database.engine for database in known if database.name == step.database]
-    recipes = restored_recipes(engines[0], step.schema) if engines else ()
-    return Restored(f"{what} is in the new schema {step.schema}{counted}, {compared}.", _notes(facts), recipes)
+    recipes = restored_recipes(engines[0], step.schema) if engines and not step.in_place else ()
+    return Restored(database_text(step, facts), facts.notes[:MOST_NOTES] if facts else (), recipes)
 
 
-def _files(step: FilesStep, facts: Mapping[str, object]) -> Restored:
-    what = f"{step.path} of the files" if step.path else "The files"
-    if step.in_place:
-        return Restored(f"{what} are back in {step.target}.", _notes(facts))
-    text = f"{what} are in the new {step.target}. Copy what you need from there, and remove it when you are done."
-    return Restored(text, _notes(facts))
+def _files(step: FilesStep, task: Task) -> Restored:
+    facts = _figures(RestoredFiles, task)
+    advice = "" if step.in_place else " Copy what you need from there, and remove it when you are done."
+    return Restored(f"{files_text(step, facts)}{advice}", facts.notes[:MOST_NOTES] if facts else ())
 
 
-def _notes(facts: Mapping[str, object]) -> tuple[str, ...]:
-    warnings = facts.get("warnings")
-    return tuple(map(str, warnings[:MOST_NOTES])) if isinstance(warnings, list) else ()
+def _figures(form: type[Figures], task: Task) -> Figures | None:
+    """Return what a task left; None if somebody changed it to something else."""
+    try:
+        return form.from_json(task.left.get(RESULT))
+    except ValueError:
+        return None

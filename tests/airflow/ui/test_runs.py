@@ -19,6 +19,7 @@ from lifeboat.airflow.operators.restore import PLAN, RESTORE_PLAN
 from lifeboat.airflow.operators.sealed import seal
 from lifeboat.airflow.site import site_of
 from lifeboat.decide.restore_plan import DatabaseStep, FilesStep, RestorePlan
+from lifeboat.decide.restored import RestoredDatabase, RestoredFiles
 from lifeboat.settings import config
 from lifeboat.settings.config import Settings
 from lifeboat.ui import airflow_runs
@@ -167,33 +168,33 @@ PLANNED = RestorePlan(
 
 
 def restoring(**facts: Any) -> Run:
-    left = {RESULT: {"rows": 2, "compared": 1, "warnings": ["a note"]} | facts}
+    database = RestoredDatabase("another", "another", 2, 1, 1, 3.0, ("a note",)).to_json()
     return run(
         "success",
-        task("restore", "success", map_index=0, left=left),
-        task("restore_files", "success", left=left),
+        task("restore", "success", map_index=0, left={RESULT: database | facts}),
+        task("restore_files", "success", left={RESULT: RestoredFiles("/", 1, 1, 1.0).to_json()}),
         task("restore", "failed", map_index=1),
         dag_id="restore_database",
     )
 
 
 def test_a_restore_names_what_is_new_and_how_to_use_and_drop_it(settings: Settings) -> None:
-    database, files = restored(settings, PLANNED, restoring(schema="another", target="/"))
+    database, files = restored(settings, PLANNED, restoring())
     assert database.text == (
-        "Database shop is in the new schema shop_`new`, with 2 rows, compared with what was captured."
+        "Database shop is in the new schema shop_`new`: 2 rows of 1 table in 3.0 s; 1 table compared, all as captured."
     )
-    assert database.notes == ("a note",)
+    assert database.notes == ("a note.",)
     use, drop = (recipe.lines for recipe in database.recipes)
     assert use == ("mysql -h HOST -u USER -p 'shop_`new`'",)
     assert drop == ("mysql -h HOST -u USER -p -e 'DROP DATABASE `shop_``new```'",)
-    assert files.text.startswith("The files are in the new /srv/shop_restored.")
+    assert files.text.startswith("The files are in the new /srv/shop_restored: 1 file, 1 B in 1.0 s. Copy what")
 
 
 def test_what_took_the_place_of_the_original_is_not_to_be_dropped(settings: Settings) -> None:
     step = DatabaseStep("shop", "db-dumps/mysql-shop.sql", "shop", in_place=True, exists=True)
     plan = RestorePlan("Shop", "disk", "key", 1, "", "", databases=(step,))
-    (found,) = restored(settings, plan, restoring(compared=None))
-    assert (found.text, found.recipes) == ("Database shop is back in shop, with 2 rows, not compared.", ())
+    (found,) = restored(settings, plan, restoring(compared="many"))
+    assert (found.text, found.recipes) == ("Database shop is back in shop.", ()), "figures that no step leaves"
 
 
 def store(*made: Run) -> None:

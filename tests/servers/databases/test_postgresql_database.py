@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from lifeboat.actions.restore import RestoredDatabase, RestoreReport
-from lifeboat.cli.restore import _lines
 from lifeboat.databases import LACKED, Dump, Load, Missed, Property, Server, Target
 from lifeboat.databases.postgresql import limits as postgresql_limits
 from lifeboat.databases.postgresql.database import Properties, changes, creation, read
 from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
 from lifeboat.databases.postgresql.limits import Meant
-from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import PostgreSQL, PostgreSQL17, PostgreSQL18
@@ -493,13 +490,3 @@ def test_a_language_tag_is_the_locale_that_it_was_made_of() -> None:
 
     assert changes("d", icu("de-DE-u-kn"), icu("de-DE-u-kn-true")) == []
     assert changes("d", icu("de-DE-u-kn"), icu("de-AT-u-kn"))
-
-
-def test_a_report_says_what_was_missed_and_what_to_do() -> None:
-    missed = Missed("owner", "owner is x instead of y", "ALTER x")
-    done = RestoredDatabase("shop", "shop", 1, 1, 1, 1.0, missed=(missed,))
-    report = RestoreReport(RestorePlan("Shop", "disk", "k", 1, "", "then"), None, (done,), None, ())
-    text = "\n".join(_lines(report))
-    assert "1 table compared: all equal to the dump, but 1 owner, right or setting is not; 1.0 s" in text
-    assert "    not as captured: owner is x instead of y" in text
-    assert "      ALTER x;" in text

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +11,13 @@ from lifeboat.actions.check import Examined
 from lifeboat.actions.drill import Report
 from lifeboat.airflow.alerts.message import Failure, Message
 from lifeboat.airflow.operators.base import FAILURE
-from lifeboat.catalog.proof import same_text
+from lifeboat.decide.restore_plan import RestorePlan
+from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, RestoreReport
 from lifeboat.settings import unreadable
 from lifeboat.settings.unreadable import Unreadable
 from lifeboat.support import clock
 from lifeboat.support.logs import logger
-from lifeboat.text import age_text, plural, size_text
+from lifeboat.text import age_text, plural
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -66,45 +67,27 @@ def restored_run(context: Context) -> Message:
     title = f"{dag_id} succeeded"
     lines: list[str] = []
     try:
-        lines = list(_restored_lines(context["ti"], run_id))
-        if not any(line.startswith("Restored") for line in lines):
+        report = _restore_report(context["ti"], run_id)
+        lines = list(report.lines())
+        if not report.databases and not report.files:
             title = f"{dag_id} restored nothing: nobody approved it"
     except Exception as error:  # noqa: BLE001  # a report without details is better than none
         log.warning("The report has no details: %s.", error)
     return Message(title, run_id, note="\n".join(lines), url=_url(context))
 
 
-def _restored_lines(ti: Any, run_id: str) -> Iterator[str]:
+def _restore_report(ti: Any, run_id: str) -> RestoreReport:
     def left(task: str, key: str = "return_value") -> list[Any]:
         return [value for value in ti.xcom_pull(task_ids=[task], key=key, run_id=run_id) or [] if value]
 
-    for sealed in left("select", "plan"):
-        plan = sealed["facts"]
-        yield f"From {plan['key']} at {plan['destination']}, captured {plan['captured_at']}."
-    for key in left("safety_backup"):
-        yield f"Safety backup: {key}"
-    for facts in (*left("restore"), *left("restore_database")):
-        compared = facts["compared"]
-        same = (
-            "not compared"
-            if compared is None
-            else f"{plural(compared, 'table')} compared, all {same_text(facts['limits'], len(facts['missed']))}"
-        )
-        yield (
-            f"Restored database {facts['database']} into {facts['schema']}: {plural(facts['rows'], 'row')} of"
-            f" {plural(facts['tables'], 'table')} in {facts['seconds']:.0f} s; {same}."
-        )
-        yield from (f"Note: {warning}." for warning in facts["warnings"])
-        yield from (f"For an administrator of the server: {each['sql']};" for each in facts["missed"] if each["sql"])
-    for facts in left("restore_files"):
-        kept = f"; the old tree is kept at {facts['kept']}" if facts["kept"] else ""
-        yield (
-            f"Restored {plural(facts['files'], 'file')}, {size_text(facts['bytes'])}, to {facts['target']}"
-            f" in {facts['seconds']:.0f} s{kept}."
-        )
-        yield from (f"Note: {warning}." for warning in facts["warnings"])
-    for commands in left("after_restore"):
-        yield f"Ran {'; '.join(commands)}."
+    (sealed,) = left("select", "plan")
+    return RestoreReport(
+        RestorePlan.from_json(sealed["facts"]),
+        next(iter(left("safety_backup")), None),
+        tuple(map(RestoredDatabase.from_json, (*left("restore"), *left("restore_database")))),
+        next(map(RestoredFiles.from_json, left("restore_files")), None),
+        tuple(command for commands in left("after_restore") for command in commands),
+    )
 
 
 def drilled_run(context: Context) -> Message:
