@@ -4,8 +4,7 @@
 Manual only: **send** sends one message through every channel that the settings name under `alerts`. The *Backups* page
 has a button for it; on a worker's shell: `lifeboat alert-test`.
 
-**When it fails**, the reason names the channel, and the channels that work report the failure. What to do: fix the
-connection or the service behind it, then trigger the DAG again; it does not retry by itself.
+**When it fails**, the reason names the channel, and the channels that work report the failure. It is not retried.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.operators.alert import SendTestAlertOperator
 from lifeboat.airflow.task_groups import dag_options
 
@@ -20,7 +20,7 @@ with DAG(
     dag_id="alert_test",
     description="Send a test message through every alert channel",
     schedule=None,
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "send"),
     **dag_options("alerts"),
 ):
     SendTestAlertOperator(task_id="send", retries=0, execution_timeout=timedelta(minutes=5))

@@ -12,18 +12,10 @@ and why the others would not: `lifeboat plan-files APPLICATION`.
 **Files that change** or disappear while they are read do not fail the backup: they are read once more, then listed in
 the log of `archive` and in the manifest. With `files.on_error: fail` they fail the task.
 
+**Backfills** do not create multiple backups: a run for a past date takes one only if the newest is older than a week.
+
 **When it fails**, one Slack message and one email say which task and why. Archives published earlier are
 unaffected, and partial uploads do not count as backups. Failed tasks are retried three times; then:
-
-| failed | usually | what to do |
-|---|---|---|
-| `prepare_staging` | wrong settings, or staging is not writable | fix `backup.yaml`; check the disk; clear the task |
-| `dump` | login, grants, server down, table altered meanwhile | the log ends with a hint; clear the task |
-| `archive` | missing root, a pattern without matches, full staging | the log says which; fix it; clear the task |
-| any: "is not on …" | workers that do not share staging | docs/DEPLOYMENT.md, "Several workers" |
-| `upload` | destination down or full, credentials | clear **only that task**: it stores again without a new dump |
-
-**Backfills** do not create multiple backups: a run for a past date takes one only if the newest is older than a week.
 """
 
 from __future__ import annotations
@@ -32,6 +24,7 @@ from datetime import timedelta
 from functools import partial
 
 from airflow.sdk import DAG
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import backup_params
 from lifeboat.airflow.task_groups import backup_groups, backup_schedule, compose, dag_options
 from lifeboat.settings import unreadable
@@ -42,7 +35,7 @@ with DAG(
     dag_id="backup_application",
     description="Back up databases and files of every application to every destination",
     schedule=backup_schedule(settings, "application", "0 2 * * 0"),
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "prepare_staging", "dump", "archive", "upload"),
     **dag_options("backup", "application"),
 ) as dag:
     compose(

@@ -9,6 +9,8 @@ backups. All findings are in the logs; bad ones are the error of the failed task
 **Manually**: *Trigger* opens a form: one application, one destination, a deep check (reads the newest archives back and
 compares their SHA-256). On a worker's shell: `lifeboat check`.
 
+**Backfills** check the current state.
+
 **When it fails**, one Slack message and one email carry the findings. It is not retried; the next run checks again.
 
 | finding | usually | what to do |
@@ -24,14 +26,13 @@ compares their SHA-256). On a worker's shell: `lifeboat check`.
 | disk full within days | archives grow, or the disk is shared | a larger disk; keep less: `lifeboat plan` |
 | a DAG is paused, missing or overdue | somebody paused it; its file is gone; a run hangs | Airflow's list of DAGs |
 | not reachable | destination down, credentials | fix it; clear the task |
-
-**Backfills** check the current state.
 """
 
 from __future__ import annotations
 
 from airflow.sdk import DAG
 from lifeboat.airflow.compat import CronTriggerTimetable
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import check_params
 from lifeboat.airflow.task_groups import check_groups, compose, dag_options
 from lifeboat.settings import unreadable
@@ -42,7 +43,7 @@ with DAG(
     dag_id="backup_check",
     description="Check that every destination holds what it should",
     schedule=CronTriggerTimetable("0 4 * * *", timezone=settings.timezone),
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "check", "compare"),
     **dag_options("check"),
 ) as dag:
     compose(dag, settings, check_groups, check_params)

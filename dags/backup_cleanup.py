@@ -10,21 +10,17 @@ newest archive is too old (the plan says *held*); locked archives; objects that 
 **Manually**: *Trigger* opens a form: a dry run, one application, one destination. On a worker's shell: `lifeboat plan`
 says what would be deleted and why, `lifeboat cleanup` does it.
 
+**Backfills** are harmless: plans are always made for the current time.
+
 **When it fails**, one Slack message and one email say which destination and why; the other destinations are cleaned
 anyway. Everything deleted before the failure is listed in the plan. Failed tasks are retried three times; then:
-
-| failed | usually | what to do |
-|---|---|---|
-| `evaluate_retention` | destination down, credentials, no right to list | fix it; clear the task |
-| `delete_archives` | no right to delete, destination went down | fix it; clear **both** tasks, to make a new plan |
-
-**Backfills** are harmless: plans are always made for the current time.
 """
 
 from __future__ import annotations
 
 from airflow.sdk import DAG
 from lifeboat.airflow.compat import CronTriggerTimetable
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import cleanup_params
 from lifeboat.airflow.task_groups import cleanup_groups, compose, dag_options
 from lifeboat.settings import unreadable
@@ -35,7 +31,7 @@ with DAG(
     dag_id="backup_cleanup",
     description="Delete the archives that retention no longer keeps, at every destination",
     schedule=CronTriggerTimetable("0 3 * * *", timezone=settings.timezone),
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "evaluate_retention", "delete_archives"),
     **dag_options("cleanup"),
 ) as dag:
     compose(dag, settings, cleanup_groups, cleanup_params)

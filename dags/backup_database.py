@@ -7,18 +7,10 @@ Daily at 01:00. For each application: **dump** every database in one snapshot, p
 **Manually**: *Trigger* opens a form: one application, some databases, some destinations, a note for the manifest.
 On a worker's shell: `lifeboat backup database`. What is stored: `lifeboat list`.
 
+**Backfills** do not create multiple backups: a run for a past date takes one only if the newest is older than a day.
+
 **When it fails**, one Slack message and one email say which task and why. Archives published earlier are
 unaffected, and partial uploads do not count as backups. Failed tasks are retried three times; then:
-
-| failed | usually | what to do |
-|---|---|---|
-| `prepare_staging` | wrong settings, or staging is not writable | fix `backup.yaml`; check the disk; clear the task |
-| `dump` | login, grants, server down, table altered meanwhile | the log ends with a hint; clear the task |
-| `archive` | no archive password, staging full | set the connection's password; free space; clear the task |
-| any: "is not on …" | workers that do not share staging | docs/DEPLOYMENT.md, "Several workers" |
-| `upload` | destination down or full, credentials | clear **only that task**: it stores again without a new dump |
-
-**Backfills** do not create multiple backups: a run for a past date takes one only if the newest is older than a day.
 """
 
 from __future__ import annotations
@@ -27,6 +19,7 @@ from datetime import timedelta
 from functools import partial
 
 from airflow.sdk import DAG
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import backup_params
 from lifeboat.airflow.task_groups import backup_groups, backup_schedule, compose, dag_options
 from lifeboat.settings import unreadable
@@ -37,7 +30,7 @@ with DAG(
     dag_id="backup_database",
     description="Back up the databases of every application to every destination",
     schedule=backup_schedule(settings, "database", "0 1 * * *"),
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "prepare_staging", "dump", "archive", "upload"),
     **dag_options("backup", "database"),
 ) as dag:
     compose(

@@ -16,18 +16,13 @@ half of the time has passed. When the budget is too small for that time, `backup
 
 **When it fails**, one Slack message and one email name the archives; `backup_check` repeats it each day. It is not
 retried. Archives that a killed run did not reach are read the next night.
-
-| failed | usually | what to do |
-|---|---|---|
-| not what was published | a disk, a bucket or somebody changed it | `lifeboat verify KEY`; replace it by a good copy |
-| cannot be read | rights of that object, bad sectors | fix it, then `lifeboat verify KEY` |
-| no password opens it | the password was changed | `previous_passwords` of its connection |
 """
 
 from __future__ import annotations
 
 from airflow.sdk import DAG
 from lifeboat.airflow.compat import CronTriggerTimetable
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import verify_params
 from lifeboat.airflow.task_groups import compose, dag_options, verify_groups
 from lifeboat.settings import unreadable
@@ -38,7 +33,7 @@ with DAG(
     dag_id="backup_verify",
     description="Read archives back in turn and verify each",
     schedule=CronTriggerTimetable("0 5 * * *", timezone=settings.timezone),
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "read_back"),
     **dag_options("check"),
 ) as dag:
     compose(dag, settings, verify_groups, verify_params)

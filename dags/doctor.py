@@ -10,8 +10,7 @@ worker's shell: `lifeboat doctor`.
 The log of **look** lists each check as `well`, `warning` (backups run, but not quite as expected) or `broken`, with
 what to do. It covers one worker: others may have other clients, disks and networks.
 
-**When it fails**, something is broken, and the reason names each problem. What to do: follow *To do*, then trigger
-the DAG again; it does not retry by itself.
+**When it fails**, something is broken, and the reason names each problem. It is not retried.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from airflow.sdk import DAG
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.operators.doctor import DoctorOperator
 from lifeboat.airflow.task_groups import dag_options
 
@@ -26,7 +26,7 @@ with DAG(
     dag_id="doctor",
     description="Check everything that backups and restores need, from a worker",
     schedule=None,
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "look"),
     **dag_options("check"),
 ):
     DoctorOperator(task_id="look", retries=0, execution_timeout=timedelta(minutes=30))

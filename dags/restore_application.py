@@ -12,17 +12,6 @@ restores a single file or folder.
 
 On a shell, without a running Airflow: `lifeboat restore application APPLICATION`. docs/RECOVERY.md shows how to recover
 a lost server step by step, also without Airflow and without Lifeboat.
-
-| failed | usually | what to do |
-|---|---|---|
-| `select` | no archive fits, or something already exists and was not confirmed | read the reason, trigger again |
-| `verify` | wrong archive password, damaged archive | nothing was changed; use another destination or archive |
-| `approve` | nobody else approved | trigger again |
-| any: "not signed" | somebody changed an XCom or a state | see the audit log, trigger again |
-| `safety_backup` | the existing data cannot be backed up | nothing was replaced; restore next to it instead |
-| `restore_database` | privileges, space, another server | see the log; clear the task; if approved, trigger it again |
-| `restore_files` | space, permissions | existing files are unchanged; fix it; clear the task |
-| `after_restore` | a command failed | everything is restored; run the commands manually, or clear the task |
 """
 
 from __future__ import annotations
@@ -31,6 +20,7 @@ from functools import partial
 
 from airflow.sdk import DAG
 from lifeboat.airflow.alerts import RestoreReport
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import restore_params
 from lifeboat.airflow.task_groups import compose, dag_options, queue_of_files, restore_steps
 from lifeboat.settings import unreadable
@@ -41,7 +31,9 @@ with DAG(
     dag_id="restore_application",
     description="Restore databases and files of an application, next to the existing ones or over them",
     schedule=None,
-    doc_md=__doc__,
+    doc_md=documented(
+        __doc__, "select", "verify", "approve", "safety_backup", "restore_database", "restore_files", "after_restore"
+    ),
     **dag_options("restore", "application", notice=RestoreReport(), queue=queue_of_files(settings)),
 ) as dag:
     compose(dag, settings, partial(restore_steps, files=True), partial(restore_params, files=True))

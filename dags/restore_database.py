@@ -11,15 +11,6 @@ name under *overwrite*. A single *table* always goes into a new schema; docs/REC
 On a shell, without a running Airflow: `lifeboat restore database APPLICATION`. docs/RECOVERY.md shows how to
 restore with only the archive, 7-Zip and the stock client.
 
-| failed | usually | what to do |
-|---|---|---|
-| `select` | no archive fits, or a schema already exists and was not confirmed | read the reason, trigger again |
-| `verify` | wrong archive password, damaged archive | nothing was changed; use another destination or archive |
-| `approve` | nobody else approved | trigger again |
-| any: "not signed" | somebody changed an XCom or a state | see the audit log, trigger again |
-| `safety_backup` | the existing database cannot be dumped | nothing was replaced; restore into a new schema instead |
-| `restore` | privileges, space, another server | see the log; clear the task; if approved, trigger it again |
-
 A schema left by an interrupted restore has a view `_lifeboat_restore_unfinished`; backups of it are refused.
 """
 
@@ -29,6 +20,7 @@ from functools import partial
 
 from airflow.sdk import DAG
 from lifeboat.airflow.alerts import RestoreReport
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import restore_params
 from lifeboat.airflow.task_groups import compose, dag_options, restore_steps
 from lifeboat.settings import unreadable
@@ -39,7 +31,7 @@ with DAG(
     dag_id="restore_database",
     description="Restore databases of an application into new schemas, or over the existing ones",
     schedule=None,
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "select", "verify", "approve", "safety_backup", "restore"),
     **dag_options("restore", "database", notice=RestoreReport()),
 ) as dag:
     compose(dag, settings, partial(restore_steps, files=False), partial(restore_params, files=False))

@@ -14,18 +14,13 @@ for the asset `lifeboat/proof/<application>`.
 
 **Drills are safe**: they drop only schemas with the prefix `lifeboat_drill_` that a drill created and marked. Without
 `drill.connection` or `drill.production: true`, no database is touched.
-
-| failed | usually | what to do |
-|---|---|---|
-| `choose_archives` | destination down | fix it; clear the task |
-| `drill`: could not run | no scratch server in the settings, no space, rights | fix it; clear the task |
-| `drill`: not as captured | a disk, a bucket or somebody changed it | its proof is withdrawn; verify the other copies |
 """
 
 from __future__ import annotations
 
 from airflow.sdk import DAG
 from lifeboat.airflow.alerts import DrillReport
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import drill_params
 from lifeboat.airflow.task_groups import compose, dag_options, drill_groups, drill_schedule
 from lifeboat.settings import unreadable
@@ -36,7 +31,7 @@ with DAG(
     dag_id="restore_drill",
     description="Restore archives to scratch databases, compare them with the capture, and sign proofs",
     schedule=drill_schedule(settings),
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "choose_archives", "drill"),
     **dag_options("restore", "drill", notice=DrillReport()),
 ) as dag:
     compose(dag, settings, drill_groups, drill_params)

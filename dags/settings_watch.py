@@ -7,21 +7,21 @@ repaired, or wrong in another way.
 
 Alerts go to the channels that can still be read from the file, otherwise to those used last.
 
-**When it fails**, the reason names the file, the key and what to do. Fix the file; every DAG has its tasks again
-within a minute. On a worker's shell: `lifeboat check`.
+**When it fails**, the reason names the file, the key and what to do. On a worker's shell: `lifeboat check`.
 """
 
 from __future__ import annotations
 
 from airflow.sdk import DAG
 from lifeboat.airflow.compat import CronTriggerTimetable
+from lifeboat.airflow.failures import documented
 from lifeboat.airflow.task_groups import dag_options, watch_settings
 
 with DAG(
     dag_id="settings_watch",
     description="Check that the settings can be read",
     schedule=CronTriggerTimetable("*/15 * * * *", timezone="UTC"),
-    doc_md=__doc__,
+    doc_md=documented(__doc__, "settings"),
     **dag_options("settings"),
 ):
     watch_settings()

@@ -6,30 +6,10 @@ import html
 from dataclasses import dataclass
 from typing import Any
 
+from lifeboat.airflow.failures import advice_on
+
 LONGEST_REASON = 500  # characters; Slack refuses sections beyond 3000, and markup may make five of one
 MOST_FAILURES = 40  # Slack refuses messages of more than 50 blocks
-GENERAL_ADVICE = "Fix what the reason names, then clear the task."
-ADVICE = {
-    "dump": "Fix what the reason names, then clear the task; its log ends with a hint.",
-    "upload": "When the destination is back, clear only this task: it stores again without a new dump.",
-    "check": "Each finding says what is wrong; the DAG's docs say what to do about it.",
-    "compare": "Each finding says what is wrong; the DAG's docs say what to do about it.",
-    "evaluate_retention": "Nothing was deleted there. Fix the destination, then clear the task.",
-    "select": "Fix what the reason names, then trigger the restore again. Nothing was changed.",
-    "verify": "Nothing was changed. Restore another archive, or take this one from another destination.",
-    "approve": "Nothing was changed. Trigger the restore again and ask somebody else to approve it.",
-    "safety_backup": "Nothing was replaced. Fix what the reason names, then clear the task.",
-    "restore": "The reason says what it left. Clear the task; if it was approved, trigger it again.",
-    "restore_database": "The reason says what it left. Clear the task; if it was approved, trigger it again.",
-    "restore_files": "Existing files are unchanged. Fix what the reason names, then clear the task.",
-    "after_restore": "Everything is restored. Run the commands manually, or clear the task.",
-    "choose_archives": "No restore was tested. Fix the destination, then clear the task.",
-    "drill": "If the archive is damaged, or not as captured, its proof is withdrawn: verify the other copies now.",
-    "look": "Do what each line says, then trigger the DAG again.",
-    "send": "Fix the connection of the channel that the reason names, then send another test.",
-    "settings": "Fix the settings, then trigger the DAG again.",
-    "delete_archives": "Fix the destination, then clear this task and evaluate_retention: a new plan is made.",
-}
 
 
 @dataclass(frozen=True)
@@ -46,7 +26,7 @@ class Failure:
     @property
     def advice(self) -> str:
         """Advice on what to do about the failure."""
-        return ADVICE.get(self.task.rpartition(".")[2].partition("[")[0], GENERAL_ADVICE)
+        return advice_on(self.task)
 
 
 @dataclass(frozen=True)
