@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from hypothesis import settings
 from lifeboat.actions.backup import PackedArchive, StagedArchive
 from lifeboat.errors import StorageError
 from lifeboat.settings.config import Settings
+from lifeboat.site import Site
 from lifeboat.staging import Staging
 from lifeboat.storage.disk import DiskDestination
 from lifeboat.support import clock
@@ -307,22 +309,19 @@ def where_it_is_noon() -> str:
     return f"Etc/GMT{-offset:+d}"
 
 
-@contextlib.contextmanager
-def some_time_ago() -> Iterator[None]:
-    """Turn the clock back by hours: to a minute after the time that was chosen before.
+def some_time_ago(site: Site) -> Site:
+    """Return a site whose clock is behind by hours: a minute after the time that was chosen before.
 
     What is named by its second is so told apart, from what is made now, too.
     """
     behind = timedelta(hours=12) - timedelta(minutes=next(_minutes))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(clock, "now", lambda: datetime.now(UTC) - behind)
-        yield
+    return replace(site, clock=lambda: datetime.now(UTC) - behind)
 
 
 def disk_destination(name: str, root: Path) -> DiskDestination:
     """Return a destination on disk, prepared."""
     destination = DiskDestination(name, root)
-    destination.init()
+    destination.init(clock.now())
     return destination
 
 

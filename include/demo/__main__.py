@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yaml
 from lifeboat.storage.disk import DiskDestination
+from lifeboat.support import clock
 from lifeboat.support.processes import die_with_parent
 from rich.console import Console
 
@@ -82,7 +83,7 @@ def environment(mariadb: MariaDB, s3: S3, mail: MailSink, slack: SlackSink) -> d
     }
     path = HOME / "backup.yaml"
     path.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    DiskDestination("local", HOME / "backups").init()
+    DiskDestination("local", HOME / "backups").init(clock.now())
     return {
         "LIFEBOAT_CONFIG": str(path),
         "AIRFLOW_HOME": str(HOME / "airflow"),

@@ -27,6 +27,7 @@ from lifeboat.settings import config
 from lifeboat.settings.config import Settings
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage import Destination
+from lifeboat.support import clock
 
 YEARS = 2.2
 BYTES = 1_600_000  # of the newest dump, compressed
@@ -92,7 +93,7 @@ def _back_up(
     password = site_of(settings).passwords(archive.application)[0]
     kind: OwnKind = "application" if archive.kind == "application" else "database"
     selection = files.selection_of(settings, archive.application) if kind == "application" else None
-    packed = backup.pack_archive(scratch, archive.application, kind, names, password, "", selection)
+    packed = backup.pack_archive(scratch, archive.application, kind, names, password, "", selection, now=clock.now())
     for destination in destinations:
         backup.store_archive(scratch, packed, destination)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from lifeboat.databases import Engine
+from lifeboat.databases import Clock, Engine
 from lifeboat.errors import LifeboatError
 from lifeboat.settings.config import Bucket, Database, Encryption, Settings
 from lifeboat.settings.config import Destination as DestinationSettings
@@ -20,14 +20,14 @@ from lifeboat.support import clock
 class Connections(Protocol):
     """Turns names of connections into servers, destinations and passwords; `lifeboat.airflow.connections` does."""
 
-    def engine(self, database: Database, scratch: Path) -> Engine:
+    def engine(self, database: Database, scratch: Path, clock: Clock) -> Engine:
         """Return what dumps and restores a database.
 
         :param scratch: directory in which an engine may put a copy for a while.
         :raises SettingsError: the connection is missing, or of another type.
         """
 
-    def destination(self, name: str, settings: DestinationSettings) -> Destination:
+    def destination(self, name: str, settings: DestinationSettings, clock: Clock) -> Destination:
         """Return a destination, ready to use.
 
         :raises SettingsError: its connection is missing, or makes no client.
@@ -62,11 +62,11 @@ class Refusal(NamedTuple):
     advice: str
 
 
-def refusal_to_load(connections: Connections, database: Database, scratch: Path) -> Refusal | None:
+def refusal_to_load(connections: Connections, database: Database, scratch: Path, clock: Clock) -> Refusal | None:
     """Return why no restore would load a database; None if one would."""
     login = database.for_restore
     try:
-        connections.engine(login, scratch).check_load(database.name)
+        connections.engine(login, scratch, clock).check_load(database.name)
     except LifeboatError as error:
         other = "" if database.restore_connection else " Or name another connection as restore_connection."
         text = f"no restore of {database.name} would load by Airflow connection {login.connection!r}: {error.message}"
@@ -83,7 +83,7 @@ class Site:
 
     settings: Settings
     connections: Connections
-    clock: Callable[[], datetime] = clock.now
+    clock: Clock = clock.now
 
     def now(self) -> datetime:
         """Return the time."""
@@ -94,11 +94,11 @@ class Site:
 
         :raises SettingsError: the connection is missing, or of another type.
         """
-        return self.connections.engine(database, self.settings.scratch)
+        return self.connections.engine(database, self.settings.scratch, self.clock)
 
     def refusal_to_load(self, database: Database) -> Refusal | None:
         """Return why no restore would load a database; None if one would."""
-        return refusal_to_load(self.connections, database, self.settings.scratch)
+        return refusal_to_load(self.connections, database, self.settings.scratch, self.clock)
 
     def staging(self) -> Staging:
         """Return the root of staging.
@@ -121,7 +121,7 @@ class Site:
         :raises SettingsError: its connection is missing, or makes no client.
         """
         kept = self.settings.destinations[name]
-        return self.connections.destination(name, kept.for_cleanup if deleting else kept)
+        return self.connections.destination(name, kept.for_cleanup if deleting else kept, self.clock)
 
     def destinations(
         self, application: str, chosen: tuple[str, ...] = (), *, deleting: bool = False

@@ -289,7 +289,7 @@ def test_what_does_not_answer_is_left_behind(
 
 def test_clocks_that_differ_are_told(installed: Configure, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     installed(**lean(tmp_path))
-    monkeypatch.setattr(dump.Session, "ahead", lambda _: timedelta(minutes=-7))
+    monkeypatch.setattr(dump.Session, "ahead", lambda *_: timedelta(minutes=-7))
     finding = found("warning")["backup of shop (Shop)"]
     assert finding.text == "its clock is 7 minutes behind this machine's"
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from lifeboat.databases.mysql import dump, load
+from lifeboat.support import clock
 from rich.console import Console
 from rich.table import Table
 
@@ -63,7 +64,7 @@ def fill(mariadb: MariaDB, server: MariaDB | MySQL, database: str, rows: int) ->
     if server is mariadb:
         return
     chunks: list[bytes] = []
-    dump.dump(mariadb.connect, mariadb.server, database, (), chunks.append)
+    dump.dump(mariadb.connect, mariadb.server, clock.now, database, (), chunks.append)
     server.run(f"DROP DATABASE IF EXISTS {database}; CREATE DATABASE {database} CHARACTER SET utf8mb4")
     load.load(server.connect, server.server, database, chunks)
     mariadb.run(f"DROP DATABASE {database}")

@@ -23,6 +23,7 @@ from lifeboat.settings.config import Database
 from lifeboat.staging import Staging, StagingBucket, StagingDirectory
 from lifeboat.storage.bucket import Bucket
 from lifeboat.storage.s3 import S3Destination
+from lifeboat.support import clock
 
 from include.demo.stand_ins import S3, MariaDB, MySQL
 from tests.bench.contest import PASSWORD, Repositories, console, fill, hold, own_clients, peak_megabytes, shell
@@ -106,13 +107,15 @@ class Bench:
 
     def step(self) -> None:
         """Dump as the first task of a DAG does, to nowhere."""
-        dump.dump(self.connect, self.server, self.database, (), lambda _: None)
+        dump.dump(self.connect, self.server, clock.now, self.database, (), lambda _: None)
 
     def tasks(self, scratch: Staging) -> None:
         """Dump, pack and store as the tasks of a DAG do, in a process that has Airflow imported already."""
         scratch.create()
-        backup.dump_database(scratch, Database(name=self.database, connection="db"), Engine(self.server, self.connect))
-        packed = backup.pack_archive(scratch, "Bench", "database", [self.database], PASSWORD)
+        backup.dump_database(
+            scratch, Database(name=self.database, connection="db"), Engine(self.server, self.connect, clock.now)
+        )
+        packed = backup.pack_archive(scratch, "Bench", "database", [self.database], PASSWORD, now=clock.now())
         targets = [disk_destination("disk", self.scratch / "disk"), S3Destination("s3", self.s3.client(), BUCKET)]
         with ThreadPoolExecutor(len(targets)) as pool:
             list(pool.map(lambda target: backup.store_archive(scratch, packed, target), targets))

@@ -16,6 +16,7 @@ from lifeboat.databases import Load, Server, Target
 from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
 from lifeboat.settings.config import Database
 from lifeboat.staging import StagingDirectory
+from lifeboat.support import clock
 
 from include.demo.stand_ins import PostgreSQL
 from tests.bench.contest import PASSWORD, console, hold, peak_megabytes, shell
@@ -55,7 +56,7 @@ load(Server("127.0.0.1", int(port), user, password), path)
 
 def load(server: Server, path: Path | str) -> None:
     """Load a dump into a new database."""
-    engine = Engine(server)
+    engine = Engine(server, clock.now)
     with engine.target(Target(COPY, "bench")) as place:
         engine.load(place.name, chunks(path), Load("bench"))
 
@@ -70,7 +71,7 @@ class Bench:
         server.run(f"CREATE DATABASE {database} OWNER {server.user}")
         server.run(fill, database, server.user)
         with self.dump.open("wb") as file:
-            Engine(self._login).dump(database, (), file.write)
+            Engine(self._login, clock.now).dump(database, (), file.write)
         disk_destination("disk", scratch / "disk")
 
     def backups(self) -> dict[str, Callable[[], object]]:
@@ -104,8 +105,8 @@ class Bench:
         staging = StagingDirectory(self._scratch / "staging")
         staging.create()
         database = Database(name=self.database, engine="postgresql", connection="db")
-        backup.dump_database(staging, database, Engine(self._login))
-        packed = backup.pack_archive(staging, "Bench", "database", [self.database], PASSWORD)
+        backup.dump_database(staging, database, Engine(self._login, clock.now))
+        packed = backup.pack_archive(staging, "Bench", "database", [self.database], PASSWORD, now=clock.now())
         backup.store_archive(staging, packed, disk_destination("disk", self._scratch / "disk"))
         staging.remove()
         shell(f"rm -r {self._scratch}/disk/Bench")

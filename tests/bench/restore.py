@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import load
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, MySQL
 from tests.bench.contest import console, fill, hold, own_clients, peak_megabytes, shell
@@ -53,7 +54,7 @@ class Bench:
             filled(server, "source", rows)
             self.dumps[rows] = scratch / f"{type(server).__name__}-{rows}.sql"
             with self.dumps[rows].open("wb") as file:
-                mysql.dump(server.connect, server.server, "source", (), file.write)
+                mysql.dump(server.connect, server.server, clock.now, "source", (), file.write)
         server.run("DROP DATABASE source")
         client = mysql.Client("mariadb", "MariaDB", frozenset())
         self._options = scratch / f"{type(server).__name__}.options"

@@ -17,6 +17,7 @@ from lifeboat.archive.read import ArchiveReader
 from lifeboat.files.extract import extract
 from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
+from lifeboat.support import clock
 
 from tests.bench.contest import PASSWORD, Repositories, console, hold, peak_megabytes, shell
 
@@ -69,7 +70,9 @@ def staged(scratch: Path, tree: Path) -> StagingDirectory:
     """Pack a tree as a DAG's task does, with digests of every file and the manifest."""
     staging = StagingDirectory(scratch / "staging")
     staging.create()
-    backup.pack_archive(staging, "Bench", "application", [], PASSWORD, "", Selection(tree, ("**",), ()))
+    backup.pack_archive(
+        staging, "Bench", "application", [], PASSWORD, "", Selection(tree, ("**",), ()), now=clock.now()
+    )
     return staging
 
 

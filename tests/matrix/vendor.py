@@ -27,6 +27,7 @@ from lifeboat.databases import Dump, Load, Target
 from lifeboat.databases.mysql.engine import MySQL as Engine
 from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, LifeboatError
+from lifeboat.support import clock
 
 from include.demo.server_roots import cache
 from include.demo.stand_ins import MariaDB118, MySQL
@@ -208,7 +209,7 @@ def examine(server: Server, path: Path, collation: str = "") -> Outcome:
         drop_broken_views(connection)
         before = fingerprint(connection, SCHEMA)
         tables = sum(name.startswith("table ") for name in before)
-        engine = Engine(server.server, server.connect)
+        engine = Engine(server.server, server.connect, clock.now)
         chunks: list[bytes] = []
         try:
             dump = engine.dump(SCHEMA, (), chunks.append)

@@ -19,6 +19,7 @@ from lifeboat.storage import Destination
 from lifeboat.storage.bucket import Bucket, Object
 from lifeboat.storage.s3 import S3Destination
 from lifeboat.storage.upload import put
+from lifeboat.support import clock
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import disk_destination
@@ -60,8 +61,8 @@ def fail(*_: Any) -> Any:
 def test_a_staged_archive_that_was_altered_is_never_published(
     scratch: Staging, mariadb: MariaDB, shop: str, s3: S3, tmp_path: Path, kind: str
 ) -> None:
-    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
-    packed = backup.pack_archive(scratch, "Altered", "database", ["shop"], "password")
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect, clock.now))
+    packed = backup.pack_archive(scratch, "Altered", "database", ["shop"], "password", now=clock.now())
     rewritten(scratch.archive, flipped)
     destination: Destination = disk_destination("here", tmp_path / "disk")
     if kind == "s3":
@@ -76,14 +77,14 @@ def test_two_runs_of_one_second_never_mix(
     scratch: Staging, mariadb: MariaDB, shop: str, s3: S3, tmp_path: Path, kind: str
 ) -> None:
     """The other has stored its archive and not yet its marker: neither may be replaced."""
-    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
-    other = backup.pack_archive(scratch, "Twice", "database", ["shop"], "password")
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect, clock.now))
+    other = backup.pack_archive(scratch, "Twice", "database", ["shop"], "password", now=clock.now())
     destination: Destination = disk_destination("here", tmp_path / "disk")
     if kind == "s3":
         # Of this test alone: the one before it may have stored the same second.
         destination = S3Destination("here", s3.client(), "backups", prefix=tmp_path.name)
     destination.store(scratch.archive.source(), other.key, other.sha256)
-    ours = backup.pack_archive(scratch, "Twice", "database", ["shop"], "password")
+    ours = backup.pack_archive(scratch, "Twice", "database", ["shop"], "password", now=clock.now())
     assert ours.key == other.key
     assert ours.sha256 != other.sha256
     with pytest.raises(AlreadyStoredError, match="nothing is overwritten"):
@@ -96,8 +97,8 @@ def test_two_runs_of_one_second_never_mix(
 def test_an_upload_that_did_not_come_to_its_marker_gets_it(
     scratch: Staging, mariadb: MariaDB, shop: str, tmp_path: Path
 ) -> None:
-    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
-    packed = backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect, clock.now))
+    packed = backup.pack_archive(scratch, "Shop", "database", ["shop"], "password", now=clock.now())
     destination = disk_destination("here", tmp_path / "disk")
     destination.store(scratch.archive.source(), packed.key, packed.sha256)
     backup.store_archive(scratch, packed, destination)
@@ -106,20 +107,20 @@ def test_an_upload_that_did_not_come_to_its_marker_gets_it(
 
 def test_a_repeated_dump_that_fails_leaves_nothing_that_counts(scratch: Staging, mariadb: MariaDB, shop: str) -> None:
     """Cleared after it had succeeded, killed half-way: the facts of the first must not vouch for the half second."""
-    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect, clock.now))
     with pytest.raises(DumpError):
-        backup.dump_database(scratch, SHOP, MySQL(mariadb.server, fail))
+        backup.dump_database(scratch, SHOP, MySQL(mariadb.server, fail, clock.now))
     with pytest.raises(StagingError, match="is not in staging"):
-        backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
+        backup.pack_archive(scratch, "Shop", "database", ["shop"], "password", now=clock.now())
 
 
 def test_a_repeated_packing_that_fails_leaves_nothing_that_counts(
     scratch: Staging, mariadb: MariaDB, shop: str
 ) -> None:
-    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect))
-    backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
+    backup.dump_database(scratch, SHOP, MySQL(mariadb.server, mariadb.connect, clock.now))
+    backup.pack_archive(scratch, "Shop", "database", ["shop"], "password", now=clock.now())
     rewritten(scratch.dump("shop"), lambda content: b"x" * 4 + content[4:])
     with pytest.raises(Exception, match="is not a gzip file"):
-        backup.pack_archive(scratch, "Shop", "database", ["shop"], "password")
+        backup.pack_archive(scratch, "Shop", "database", ["shop"], "password", now=clock.now())
     with pytest.raises(StagingError, match="is not in staging"):
         scratch.archive.facts(StagedArchive)

@@ -21,6 +21,7 @@ from lifeboat.settings.config import Settings
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.storage.disk import DiskDestination
 from lifeboat.storage.s3 import S3Destination
+from lifeboat.support import clock
 
 from include.demo.stand_ins import S3
 from tests.conftest import ARCHIVE_PASSWORD, Configure, disk_destination
@@ -333,7 +334,7 @@ class Faulty(DiskDestination):
 @pytest.fixture
 def faulty(tmp_path: Path) -> Faulty:
     faulty = Faulty("disk", tmp_path / "disk")
-    faulty.init()
+    faulty.init(clock.now())
     put(faulty, 0.1, 3000, 3001, 3002)
     return faulty
 

@@ -28,7 +28,7 @@ from lifeboat.decide import health
 from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, RestoreError, SettingsError, StorageError
 from lifeboat.files import trees
 from lifeboat.settings import config
-from lifeboat.support import signing
+from lifeboat.support import clock, signing
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, staging_directory
@@ -78,7 +78,7 @@ def archive(age: float, kind: Kind = "database") -> Archive:
 
 
 def test_a_drill_tells_what_failed_first_when_the_server_ends_its_session(mariadb: MariaDB, shop: str) -> None:
-    engine = MySQL(mariadb.server, mariadb.connect)
+    engine = MySQL(mariadb.server, mariadb.connect, clock.now)
     captured = engine.dump(shop, (), lambda chunk: None)
     waiting = "SELECT id FROM information_schema.processlist WHERE user = 'root' AND command = 'Sleep'"
     with pytest.raises(RestoreError, match="what failed first"), engine.scratch("a key", captured):

@@ -13,6 +13,7 @@ from lifeboat.airflow.operators.base import LifeboatOperator
 from lifeboat.databases.mysql import dump
 from lifeboat.errors import DumpError, Lasting, LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.settings import config
+from lifeboat.support import clock
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import Configure
@@ -32,14 +33,14 @@ def test_which_dumps_are_tried_again(
     server = replace(mariadb.server, **changes)
     login = {"user": server.user, "password": server.password, "port": server.port}
     with pytest.raises(DumpError) as error:
-        dump.dump(lambda: mariadb.connect(**login), server, database, (), lambda _: None)
+        dump.dump(lambda: mariadb.connect(**login), server, clock.now, database, (), lambda _: None)
     assert error.value.lasting is lasting
 
 
 def test_no_dump_is_tried_again_without_a_client(mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DumpError, match="No dump client on this worker") as error:
-        dump.dump(mariadb.connect, mariadb.server, "shop", (), lambda _: None)
+        dump.dump(mariadb.connect, mariadb.server, clock.now, "shop", (), lambda _: None)
     assert error.value.lasting
 
 

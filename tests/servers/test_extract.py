@@ -34,6 +34,7 @@ from lifeboat.files.layout import leads_out
 from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
 from lifeboat.storage.s3 import S3Destination
+from lifeboat.support import clock
 from lifeboat.support import unfinished as filling
 
 from include.demo.stand_ins import S3
@@ -69,7 +70,7 @@ def target(tmp_path: Path) -> Iterator[Path]:
 def packed(root: Path, password: str | None = PASSWORD) -> Path:
     scratch = StagingDirectory(root.parent / "staging")
     scratch.create()
-    backup.pack_archive(scratch, "Shop", "application", [], password, "", Selection(root, ("**",), ()))
+    backup.pack_archive(scratch, "Shop", "application", [], password, "", Selection(root, ("**",), ()), now=clock.now())
     return scratch.path / "archive.zip"
 
 

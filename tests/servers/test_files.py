@@ -25,6 +25,7 @@ from lifeboat.errors import FilesError, StagingError
 from lifeboat.files import pack
 from lifeboat.files.selection import LeftOut, Member, OpenFile, Selection, select, tree_size
 from lifeboat.staging import StagingDirectory
+from lifeboat.support import clock
 
 from tests.trees import NAMES, PHP, as_nobody, make
 
@@ -80,7 +81,7 @@ def capture(tmp_path: Path, root: Path) -> Capture:
         scratch = StagingDirectory(tmp_path / "staging")
         scratch.create()
         selection = Selection(root, **{"include": ("**",), "exclude": ()} | changes)
-        backup.pack_archive(scratch, "Shop", "application", [], password, "", selection)
+        backup.pack_archive(scratch, "Shop", "application", [], password, "", selection, now=clock.now())
         return Captured(scratch, password)
 
     return run
@@ -478,7 +479,9 @@ def test_an_unreadable_file_and_folder_are_missing(root: Path, tmp_path: Path, s
     scratch = StagingDirectory(tmp_path / "staging")
     scratch.create()
     selection = Selection(root, ("**",), ())
-    as_nobody(lambda: backup.pack_archive(scratch, "Shop", "application", [], None, "", selection), tmp_path)
+    as_nobody(
+        lambda: backup.pack_archive(scratch, "Shop", "application", [], None, "", selection, now=clock.now()), tmp_path
+    )
     assert Captured(scratch, None).files.problems == {
         "locked": "missing: cannot be listed: Permission denied",
         "secret": "missing: Permission denied",
@@ -492,7 +495,7 @@ def test_a_disk_that_fills_midway_ends_the_backup(root: Path, tiny_disk: Path, s
     scratch = StagingDirectory(tiny_disk / "staging")
     scratch.create()
     with pytest.raises(StagingError, match="No space left on device"):
-        backup.pack_archive(scratch, "Shop", "application", [], "pw", "", Selection(root, ("**",), ()))
+        backup.pack_archive(scratch, "Shop", "application", [], "pw", "", Selection(root, ("**",), ()), now=clock.now())
 
 
 def test_what_is_compressed_already_is_stored(root: Path, capture: Capture) -> None:

@@ -41,7 +41,7 @@ from lifeboat.errors import (
 )
 from lifeboat.settings import config
 from lifeboat.staging import StagingDirectory
-from lifeboat.support import swap
+from lifeboat.support import clock, swap
 from pyzipper import WZ_AES, AESZipFile
 
 from include.demo.stand_ins import S3, MariaDB
@@ -80,8 +80,8 @@ def back_up(kind: config.BackupKind = "database", tmp: str = "1") -> Taken:
     settings = config.load()
     scratch = StagingDirectory(staging_directory(settings) / tmp)
     scratch.create()
-    with some_time_ago():
-        taken = backup.take(site_of(settings), "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
+    earlier = some_time_ago(site_of(settings))
+    taken = backup.take(earlier, "Shop", kind, settings.databases_of("Shop"), (), "", scratch)
     assert not taken.failed
     return taken
 
@@ -439,7 +439,7 @@ def test_a_killed_restore_is_marked_and_running_it_again_succeeds(
     schema = made.databases[0].schema
     assert UNFINISHED in mariadb.run("SHOW TABLES", schema)
     with pytest.raises(DumpError, match="A restore is filling the database, or was interrupted"):
-        dump.dump(mariadb.connect, mariadb.server, schema, (), lambda chunk: None)
+        dump.dump(mariadb.connect, mariadb.server, clock.now, schema, (), lambda chunk: None)
     again = plan(overwrite=over, into="" if over else "shop_copy")
     (done,) = restored(again)
     assert checksums(mariadb, done.schema) == before
@@ -470,7 +470,7 @@ def test_databases_of_laravel_backups_archives(
     def write(chunk: bytes) -> None:
         written[0] += chunk
 
-    dump.dump(mariadb.connect, mariadb.server, shop, (), write)
+    dump.dump(mariadb.connect, mariadb.server, clock.now, shop, (), write)
     sql = written[0]
     name = "db-dumps/mysql-connection_name.sql" + (".gz" if compressed else "")
     path = tmp_path / "disk" / "Shop" / "2026-11-20-01-00-00.zip"

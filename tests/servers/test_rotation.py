@@ -23,7 +23,7 @@ from lifeboat.errors import StorageError
 from lifeboat.settings import config
 from lifeboat.settings.config import Settings
 from lifeboat.storage import Destination, StoredObject
-from lifeboat.support import signing
+from lifeboat.support import clock, signing
 from lifeboat.text import MEGABYTE
 from lifeboat.ui import archives, metrics
 from lifeboat.ui.readings import Reading, read_destination
@@ -133,8 +133,8 @@ def test_budgets_by_destination(project: Configure, tmp_path: Path) -> None:
 
 def back_up(settings: Settings) -> str:
     site = site_of(settings)
-    with terminal.scratch(site, "Shop") as scratch, some_time_ago():
-        taken = backup.take(site, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
+    with terminal.scratch(site, "Shop") as scratch:
+        taken = backup.take(some_time_ago(site), "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
     return taken.packed.key
 
 
@@ -235,7 +235,7 @@ def test_a_destination_that_fails_ends_the_night_and_nothing_is_called_damaged(
         broken.setattr(verify, "verify", unplugged)
         night = verify.read_night(site_of(settings), disk, ["Shop"], later, later)
     assert list(night.failed) == keys[:1]
-    disk.init()
+    disk.init(clock.now())
     assert verify.read_night(site_of(settings), disk, ["Shop"], later, later).read == keys
 
 

@@ -16,6 +16,7 @@ from lifeboat.actions import backup
 from lifeboat.databases.mysql import dump
 from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
+from lifeboat.support import clock
 
 from include.demo import marketplace
 from include.demo.stand_ins import MariaDB
@@ -126,7 +127,9 @@ def test_what_is_unpacked_by_hand_is_checked_before_it_is_loaded(tmp_path: Path,
     (root / "link").symlink_to("sub")
     staging = StagingDirectory(tmp_path / "staging")
     staging.create()
-    backup.pack_archive(staging, "Shop", "application", [], ARCHIVE_PASSWORD, "", Selection(root, ("**",), ()))
+    backup.pack_archive(
+        staging, "Shop", "application", [], ARCHIVE_PASSWORD, "", Selection(root, ("**",), ()), now=clock.now()
+    )
     command = ["7z", "x", f"-p{ARCHIVE_PASSWORD}", f"-o{unpacked}", str(tmp_path / "staging/archive.zip")]
     subprocess.run(command, check=True, capture_output=True)
     manifest = unpacked / "manifest.json"

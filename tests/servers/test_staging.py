@@ -23,6 +23,7 @@ from lifeboat.settings import config
 from lifeboat.settings.config import Database
 from lifeboat.staging import StagingBucket, StagingDirectory
 from lifeboat.storage.bucket import Bucket
+from lifeboat.support import clock
 
 from include.demo.stand_ins import S3, MariaDB
 from tests.conftest import PROJECT, Configure
@@ -45,7 +46,7 @@ def dump():
     backup.dump_database(scratch(), database, site.engine(database))
 
 def pack():
-    return backup.pack_archive(scratch(), "Shop", "database", ["shop"], "password")
+    return backup.pack_archive(scratch(), "Shop", "database", ["shop"], "password", now=clock.now())
 
 def store(packed):
     (destination,) = site.destinations("Shop", ("offsite",))
@@ -121,7 +122,7 @@ def test_a_killed_dump_leaves_no_facts_and_the_next_try_succeeds(
     with pytest.raises(StagingError, match="an earlier step did not finish"):
         scratch.dump("shop").facts(Dump)
     shop_db = Database(name=shop, connection="shop_db")
-    backup.dump_database(scratch, shop_db, MySQL(mariadb.server, mariadb.connect))
+    backup.dump_database(scratch, shop_db, MySQL(mariadb.server, mariadb.connect, clock.now))
     assert client.list_multipart_uploads(Bucket=bucket).get("Uploads", []) == []
     assert scratch.dump("shop").facts(Dump).database == "shop"
 
@@ -160,7 +161,7 @@ def test_a_directory_that_another_worker_opened_is_missed_before_the_work_begins
     here = StagingDirectory(tmp_path / "here").of("backup", "run", "Shop", opened_on="worker-1")
     shop_db = Database(name=shop, connection="shop_db")
     with pytest.raises(StagingError) as caught:
-        backup.dump_database(here, shop_db, MySQL(mariadb.server, mariadb.connect))
+        backup.dump_database(here, shop_db, MySQL(mariadb.server, mariadb.connect, clock.now))
     assert str(caught.value).startswith(
         f"{here} is not on {socket.gethostname()}, where this step runs: staging was opened on worker-1."
     )

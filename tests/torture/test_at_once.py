@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,8 +15,8 @@ from lifeboat.catalog import proof
 from lifeboat.catalog.archives import PROOF
 from lifeboat.decide.restore_plan import RestoreRequest
 from lifeboat.settings import config
+from lifeboat.site import Site
 from lifeboat.staging import StagingDirectory
-from lifeboat.support import clock
 
 from tests.conftest import staging_directory
 from tests.torture.conftest import Faults
@@ -131,22 +132,21 @@ def test_what_runs_at_once(world: World, case: Callable[[World, float], None], f
             world.check()
 
 
-def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
+def test_a_clock_that_is_set_back_an_hour(world: World, faults: Faults) -> None:
     """What was dated ahead stays, is told, and stands in the way of nothing; its hour comes a second time."""
     settings = config.load()
     ahead = datetime.now(UTC) + timedelta(hours=1)
 
-    def back_up() -> Taken:
+    def back_up(site: Site) -> Taken:
         scratch = StagingDirectory(staging_directory(settings) / "clock")
         scratch.create()
-        return backup.take(site_of(settings), "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
+        return backup.take(site, "Shop", "database", settings.databases_of("Shop"), (), "", scratch)
 
+    here = site_of(settings)
+    early_site = replace(here, clock=lambda: ahead)
     world.reset()
     with faults.one("clock set back an hour"):
-        with monkeypatch.context() as patched:
-            patched.setattr(clock, "now", lambda: ahead)
-            early = back_up()
-        late = back_up()
+        early, late = back_up(early_site), back_up(here)
         now = datetime.now(UTC)
         for name, destination in settings.destinations.items():
             place = connections.destination(name, destination)
@@ -158,9 +158,7 @@ def test_a_clock_that_is_set_back_an_hour(world: World, monkeypatch: pytest.Monk
             assert told["clock"] == "degraded"
             assert told["database age"] == "healthy"
         assert restore.select(site_of(settings), RestoreRequest("Shop"), now).key == late.packed.key
-        with monkeypatch.context() as patched:
-            patched.setattr(clock, "now", lambda: ahead)
-            again = back_up()
+        again = back_up(early_site)
         assert not again.published
         assert set(again.failed) == {"disk", "offsite"}
         assert all("nothing is overwritten" in reason for reason in again.failed.values())

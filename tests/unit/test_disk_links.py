@@ -18,7 +18,7 @@ from lifeboat.catalog import marker
 from lifeboat.errors import StorageError
 from lifeboat.storage import disk
 from lifeboat.storage.disk import DiskDestination
-from lifeboat.support import directories
+from lifeboat.support import clock, directories
 
 from tests.conftest import disk_destination
 
@@ -259,7 +259,7 @@ def test_preparing_a_destination_writes_nothing_else(tmp_path: Path, canary: Pat
     root = tmp_path / "new"
     root.mkdir()
     THINGS[thing](root / f"{disk.DESTINATION_MARKER}{suffix}", canary)
-    assert in_time(DiskDestination("usb", root).init) is None
+    assert in_time(lambda: DiskDestination("usb", root).init(clock.now())) is None
     assert untouched(canary)
     assert [path.name for path in root.iterdir()] == [disk.DESTINATION_MARKER]
 

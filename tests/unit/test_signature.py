@@ -23,7 +23,7 @@ from lifeboat.catalog.proof import Proof
 from lifeboat.errors import ArchiveError
 from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
-from lifeboat.support import signing
+from lifeboat.support import clock, signing
 from lifeboat.support.signing import SIGNATURE
 
 from tests.forgery import Stored, archive_of, clear, entries_of, names_of, renamed
@@ -74,7 +74,7 @@ class Archives:
         scratch = StagingDirectory(self._folder / f"{name} staging")
         scratch.create()
         selection = Selection(root, ("**",), ())
-        packed = backup.pack_archive(scratch, "Shop", "application", [], password, "", selection)
+        packed = backup.pack_archive(scratch, "Shop", "application", [], password, "", selection, now=clock.now())
         return packed.key, (scratch.path / "archive.zip").read_bytes()
 
 

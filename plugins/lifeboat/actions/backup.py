@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
 from isal import isal_zlib
@@ -29,7 +30,6 @@ from lifeboat.files.selection import Selection
 from lifeboat.settings.config import BackupKind, Database
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
-from lifeboat.support import clock
 from lifeboat.support.formats import Format
 from lifeboat.support.logs import logger
 from lifeboat.support.streams import Source
@@ -107,7 +107,7 @@ def take(
         raise SettingsError("; ".join(failed.values()))
     dumps = [dump_database(scratch, database, *restorable(site, database)) for database in databases]
     names = [database.name for database in databases]
-    packed = pack_archive(scratch, application, kind, names, password, note, selection)
+    packed = pack_archive(scratch, application, kind, names, password, note, selection, now=site.now())
     totals = scratch.archive.facts(StagedArchive).marker.totals
 
     def store(destination: Destination) -> str | None:
@@ -181,18 +181,21 @@ def pack_archive(
     password: str | None,
     note: str = "",
     selection: Selection | None = None,
+    *,
+    now: datetime,
 ) -> PackedArchive:
     """Pack the staged dumps, and an application's files, into one staged archive.
 
     :param databases: names of the databases whose dumps belong in it.
     :param password: encrypts the archive; None: not encrypted.
     :param selection: which files belong in it.
+    :param now: when it is captured if it has no dumps.
     :raises StagingError: a dump is not there, or there is no space.
     :raises FilesError: the files cannot be captured.
     """
     scratch.require()
     dumps = [scratch.dump(name).facts(Dump) for name in databases]
-    captured_at = min((dump.captured_at for dump in dumps), default=clock.now())
+    captured_at = min((dump.captured_at for dump in dumps), default=now)
     key = archives.archive_key(application, kind, captured_at)
     with scratch.archive.writing() as staged, EntryList(scratch.folder) as entries:
         with ArchiveWriter(staged, password, scratch.folder) as archive:

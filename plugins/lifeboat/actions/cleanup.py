@@ -211,8 +211,8 @@ def clean(
     cleaned = Cleaned()
     denied: list[DeniedError] = []
     try:
-        _delete_archives(destination, fresh, order, cleaned, denied)
-        _sweep(destination, fresh, order, cleaned, denied)
+        _delete_archives(destination, fresh, order, cleaned, denied, site.now())
+        _sweep(destination, fresh, order, cleaned, denied, site.now())
         if denied:
             raise denied[0]
     except StorageError as error:
@@ -248,6 +248,7 @@ def _sweep(
     order: Order,
     cleaned: Cleaned,
     denied: MutableSequence[DeniedError],
+    now: datetime,
 ) -> None:
     for stored in fresh.unfinished:
         if order.unfinished.get(stored.key) != stored.size:
@@ -255,7 +256,7 @@ def _sweep(
         with _going_on(denied):
             if _is_published(destination, stored.key):
                 cleaned.left[stored.key] = "it is published: the listing lagged behind"
-            elif not _is_locked(destination, stored.key, cleaned):
+            elif not _is_locked(destination, stored.key, cleaned, now):
                 destination.delete(stored.key)
                 cleaned.deleted.append(stored.key)
                 cleaned.freed += stored.size
@@ -280,6 +281,7 @@ def _delete_archives(
     order: Order,
     cleaned: Cleaned,
     denied: MutableSequence[DeniedError],
+    now: datetime,
 ) -> None:
     is_there = functools.cache(lambda key: destination.find(key) is not None)
     decisions = {decision.archive.key: decision for decision in fresh.plan.decisions}
@@ -295,15 +297,15 @@ def _delete_archives(
             with _going_on(denied):
                 if not is_there(decision.superseded_by):  # a listing may show what is gone already
                     cleaned.left[key] = f"{decision.superseded_by}, which superseded it, is gone"
-                elif not _is_locked(destination, key, cleaned):
+                elif not _is_locked(destination, key, cleaned, now):
                     _delete(destination, decision.archive, was_read=key in fresh.readings)
                     cleaned.deleted.append(key)
                     cleaned.freed += size
                     log.info("Deleted %s: %s.", key, decision.reason)
 
 
-def _is_locked(destination: Destination, key: str, cleaned: Cleaned) -> bool:
-    lock = destination.lock_description(key)
+def _is_locked(destination: Destination, key: str, cleaned: Cleaned, now: datetime) -> bool:
+    lock = destination.lock_description(key, now)
     if lock:
         cleaned.left[key] = f"it is locked: {lock}"
     return bool(lock)

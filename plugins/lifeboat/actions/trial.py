@@ -16,25 +16,24 @@ from lifeboat.decide import retention
 from lifeboat.decide.retention import Plan, Policy
 from lifeboat.errors import SettingsError
 from lifeboat.storage import StoredObject
-from lifeboat.support import clock
 
 STANDARD_INPUT = Path("-")
 
 
-def plan(inventory: Path, at: str | None, timezone: str, policy: str | None) -> tuple[Plan, int]:
+def plan(inventory: Path, at: str | None, timezone: str, policy: str | None, now: datetime) -> tuple[Plan, int]:
     """Plan for a listing.
 
     If the listing has any published markers, archives without one are unfinished uploads, as everywhere; where it
     holds none, it is a list of archives.
 
     :param inventory: JSON: a list of objects with ``key`` and ``size`` in bytes.
-    :param at: ISO 8601, in `timezone` where it says no offset; None for now.
+    :param at: ISO 8601, in `timezone` where it says no offset; None for `now`.
     :param policy: JSON object of retention's numbers; the others, and all where it is None, are the defaults.
     :returns: the plan, and how many objects of the listing are not archives.
     :raises SettingsError: one of them is not what it should be.
     """
     zone = _zone(timezone)
-    now = _time(at, zone)
+    now = now if at is None else _time(at, zone)
     policies = _policies(policy)
     objects = list(_objects(inventory))
     if len({stored.key for stored in objects}) < len(objects):
@@ -59,9 +58,7 @@ def _zone(name: str) -> ZoneInfo:
         raise SettingsError(f"--timezone: there is no time zone {name!r}.", "Name one as in Europe/Berlin.") from error
 
 
-def _time(text: str | None, zone: ZoneInfo) -> datetime:
-    if text is None:
-        return clock.now()
+def _time(text: str, zone: ZoneInfo) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as error:

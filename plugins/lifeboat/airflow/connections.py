@@ -16,11 +16,12 @@ from urllib.parse import unquote, urlsplit
 
 from lifeboat.airflow import compat
 from lifeboat.catalog import archives
-from lifeboat.databases import Engine, EngineName, Server
+from lifeboat.databases import Clock, Engine, EngineName, Server
 from lifeboat.errors import SettingsError
 from lifeboat.settings.config import Bucket, Database, Encryption, ObjectLock, S3Destination, Settings
 from lifeboat.settings.config import Destination as DestinationSettings
 from lifeboat.storage import Destination
+from lifeboat.support import clock as real_clock
 from lifeboat.support import transport
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def get(connection_id: str, used_for: str, conn_type: str = "") -> Any:
     return connection
 
 
-def engine(database: Database, scratch: Path) -> Engine:
+def engine(database: Database, scratch: Path, clock: Clock = real_clock.now) -> Engine:
     """Return what dumps and restores a database.
 
     :param scratch: directory in which an engine may put a copy for a while.
@@ -91,14 +92,14 @@ def engine(database: Database, scratch: Path) -> Engine:
         )
     match database.engine:
         case "mysql":
-            return _mysql(database.connection, connection, _taker(database, scratch))
+            return _mysql(database.connection, connection, clock, _taker(database, scratch, clock))
         case "postgresql":
-            return _postgresql(database, connection, scratch)
+            return _postgresql(database, connection, scratch, clock)
         case "sqlite":
-            return _sqlite(database.connection, connection, scratch)
+            return _sqlite(database.connection, connection, scratch, clock)
 
 
-def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
+def _sqlite(connection_id: str, connection: Any, scratch: Path, clock: Clock) -> Engine:
     from lifeboat.databases.sqlite.engine import SQLite
 
     # As JSON, the host is the path; as a URI, the part after sqlite:/// is the schema.
@@ -113,10 +114,10 @@ def _sqlite(connection_id: str, connection: Any, scratch: Path) -> Engine:
             f"Airflow connection {connection_id!r} names {str(path)!r}, which is a directory.",
             "Set its host to one of the SQLite files in it.",
         )
-    return SQLite(path, scratch)
+    return SQLite(path, scratch, clock)
 
 
-def _postgresql(database: Database, connection: Any, scratch: Path) -> Engine:
+def _postgresql(database: Database, connection: Any, scratch: Path, clock: Clock) -> Engine:
     with compat.needs_extra("postgres", f"Airflow connection {database.connection!r}"):
         import psycopg  # noqa: F401  # what the engine asks the server by
 
@@ -128,11 +129,12 @@ def _postgresql(database: Database, connection: Any, scratch: Path) -> Engine:
         return _postgresql_server(used, get(used, used_for, CONNECTION_TYPES["postgresql"]))
 
     def ask_taker(wanted: Properties, meant: Meant) -> PostgreSQLTaker:
-        return cast("PostgreSQL", engine(database.for_restore, scratch)).taker(wanted, meant)
+        return cast("PostgreSQL", engine(database.for_restore, scratch, clock)).taker(wanted, meant)
 
     used = database.extensions_connection or ""
     return PostgreSQL(
         _postgresql_server(database.connection, connection),
+        clock,
         elevated if used else None,
         ask_taker if database.restore_connection not in (None, database.connection) else None,
     )
@@ -158,19 +160,19 @@ def _postgresql_server(connection_id: str, connection: Any) -> Server:
     )
 
 
-def _taker(database: Database, scratch: Path) -> Callable[[Iterable[str]], Taker] | None:
+def _taker(database: Database, scratch: Path, clock: Clock) -> Callable[[Iterable[str]], Taker] | None:
     """Return what asks the server of the restore connection, if it differs from the connection for dumps."""
     if database.restore_connection in (None, database.connection):
         return None
 
     def ask(collations: Iterable[str]) -> Taker:
         # Only now: a connection that is missing costs a restore, and no backup.
-        return cast("MySQL", engine(database.for_restore, scratch)).taker(collations)
+        return cast("MySQL", engine(database.for_restore, scratch, clock)).taker(collations)
 
     return ask
 
 
-def _mysql(connection_id: str, connection: Any, taker: Callable[[Iterable[str]], Taker] | None) -> Engine:
+def _mysql(connection_id: str, connection: Any, clock: Clock, taker: Callable[[Iterable[str]], Taker] | None) -> Engine:
     from lifeboat.databases.mysql.engine import MySQL
 
     extra = _extra(connection_id, connection)
@@ -189,7 +191,7 @@ def _mysql(connection_id: str, connection: Any, taker: Callable[[Iterable[str]],
         tls={f"ssl-{name}": str(value) for name, value in files.items() if name in ("ca", "cert", "key", "capath")}
         | ({"ssl-mode": str(extra["ssl_mode"])} if extra.get("ssl_mode") else {}),
     )
-    return MySQL(server, partial(_mysql_connect, connection_id, connection, server), taker)
+    return MySQL(server, partial(_mysql_connect, connection_id, connection, server), clock, taker)
 
 
 def _mysql_connect(connection_id: str, connection: Any, server: Server, user: str = "", password: str = "") -> Any:
@@ -373,7 +375,7 @@ def metadata_database() -> str:
     return "" if url.scheme.startswith("sqlite") else unquote(url.path.lstrip("/"))
 
 
-def destination(name: str, settings: DestinationSettings) -> Destination:
+def destination(name: str, settings: DestinationSettings, clock: Clock = real_clock.now) -> Destination:
     """Return a destination, ready to use.
 
     :raises SettingsError: its connection is missing or unusable.
@@ -388,19 +390,20 @@ def destination(name: str, settings: DestinationSettings) -> Destination:
             "StorageClass": settings.storage_class,
         }
         wanted = {argument: value for argument, value in kept_as.items() if value}
-        return s3.S3Destination(name, client, settings.bucket, settings.prefix, _lock(settings.object_lock), wanted)
+        lock = _lock(settings.object_lock, clock)
+        return s3.S3Destination(name, client, settings.bucket, settings.prefix, lock, wanted)
     from lifeboat.storage import disk
 
     return disk.DiskDestination(name, settings.path)
 
 
-def _lock(settings: ObjectLock | None) -> Lock | None:
+def _lock(settings: ObjectLock | None, clock: Clock) -> Lock | None:
     from lifeboat.storage.s3 import Lock
 
     if settings is None:
         return None
     mode: Literal["GOVERNANCE", "COMPLIANCE"] = "GOVERNANCE" if settings.mode == "governance" else "COMPLIANCE"
-    return Lock(mode, partial(archives.locked_until, days=settings.days))
+    return Lock(mode, partial(archives.locked_until, days=settings.days), clock)
 
 
 def staging(place: Path | Bucket) -> Staging:

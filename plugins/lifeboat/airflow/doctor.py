@@ -300,7 +300,7 @@ def _dump(database: Database, scratch: Path) -> Iterator[Told]:
 
 
 def _load(database: Database, scratch: Path) -> Iterator[Told]:
-    if refusal := refusal_to_load(connections, database, scratch):
+    if refusal := refusal_to_load(connections, database, scratch, clock.now):
         yield Told("broken" if database.restore_connection else "warning", refusal.text, refusal.advice)
     else:
         yield Told("well", f"restores can load with Airflow connection {database.for_restore.connection!r}")
@@ -318,7 +318,8 @@ def _drill(settings: Settings, application: str, database: Database) -> Iterator
     except SettingsError as error:
         yield Told("warning", f"no restore is tested: {error.message}", error.hint)
         return
-    connections.engine(server, settings.scratch).check_load(scratch_name(database.engine, database.name))
+    place = scratch_name(database.engine, database.name, clock.now())
+    connections.engine(server, settings.scratch).check_load(place)
     yield Told("well", f"drills can load with Airflow connection {server.connection!r}")
     if server.extensions_connection:
         yield from _extensions(server, settings.scratch)

@@ -15,6 +15,7 @@ from lifeboat.actions import cleanup, trial
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import SettingsError, StorageError
+from lifeboat.support import clock
 from lifeboat.text import plural
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def plan_retention(
         if application is not None or destination:
             raise SettingsError("--inventory plans for a listing; it takes no application and no destination.")
         gc.disable()  # a plan makes no cycles, and to look for some among 100 000 archives takes a sixth of the time
-        plan, others = trial.plan(inventory, at, timezone or "UTC", policy or None)
+        plan, others = trial.plan(inventory, at, timezone or "UTC", policy or None, clock.now())
         if as_json:
             _print_decisions(plan.decisions)
         else:

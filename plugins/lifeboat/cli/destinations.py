@@ -41,7 +41,7 @@ def init(
     prepared: list[dict[str, str]] = []
     for found in ready:
         try:
-            prepared.append({"destination": found.name, "done": (done := found.init())})
+            prepared.append({"destination": found.name, "done": (done := found.init(site.now()))})
         except LifeboatError as error:  # one destination that fails does not stop the others
             failures[found.name] = str(error)
         else:

@@ -6,13 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal, Protocol
 
 from pydantic import ConfigDict
 
 from lifeboat.support.formats import Format, Moment
 
+Clock = Callable[[], datetime]  # returns the time, with a time zone
 EngineName = Literal["mysql", "postgresql", "sqlite"]  # as laravel-backup begins the names of dumps
 UNPROTECTED = "tables without transactions, which no snapshot protects"  # a kind of limit
 OTHER_SCHEMA = "views over other schemas, which no restore makes"  # another

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from lifeboat.databases import EngineName
 from lifeboat.errors import RestoreError
-from lifeboat.support import clock
 
 PREFIX = "lifeboat_drill_"
 FILLING = "lifeboat_filling_"  # of PostgreSQL, until a restore is whole
@@ -52,9 +52,9 @@ def with_suffix(engine: EngineName, name: str, suffix: str) -> str:
     return name + suffix
 
 
-def scratch_name(engine: EngineName, database: str) -> str:
+def scratch_name(engine: EngineName, database: str, now: datetime) -> str:
     """Return the name of a new scratch database."""
-    return with_suffix(engine, f"{PREFIX}{clock.now():%Y%m%d_%H%M%S}_{database}", "")
+    return with_suffix(engine, f"{PREFIX}{now:%Y%m%d_%H%M%S}_{database}", "")
 
 
 def leftovers(names: Iterable[str], marked: Iterable[str]) -> list[str]:

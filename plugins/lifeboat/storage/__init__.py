@@ -27,7 +27,7 @@ class Destination(Protocol):
 
     name: str
 
-    def init(self) -> str:
+    def init(self, now: datetime) -> str:
         """Prepare the place for its first use, and return the outcome as text; a second time changes nothing."""
 
     def free(self) -> int | None:
@@ -65,7 +65,7 @@ class Destination(Protocol):
     def delete(self, key: str) -> None:
         """Delete an object; deleting one that does not exist is not an error."""
 
-    def lock_description(self, key: str) -> str:
+    def lock_description(self, key: str, now: datetime) -> str:
         """Return why an object cannot be deleted, such as a lock and its end; '' if it can."""
 
     def uploads(self) -> Iterator[StoredObject]:

@@ -20,7 +20,6 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from lifeboat.errors import AlreadyStoredError, AlteredError, DeniedError, StorageError
 from lifeboat.storage import StoredObject
-from lifeboat.support import clock
 from lifeboat.support.directories import FOLDER, LIST, NOT_A_DIRECTORY, give_free_name, sync_names
 from lifeboat.support.logs import logger
 from lifeboat.support.os_errors import hint_of
@@ -63,7 +62,7 @@ class Directory:
     def __str__(self) -> str:
         return f"destination {self.name!r} ({self._root})"
 
-    def init(self) -> str:
+    def init(self, now: datetime) -> str:
         return "needs no preparing"
 
     def free(self) -> int | None:
@@ -172,7 +171,7 @@ class Directory:
             os.unlink(name, dir_fd=folder)
             sync_names(Path(), folder)
 
-    def lock_description(self, key: str) -> str:
+    def lock_description(self, key: str, now: datetime) -> str:
         return ""  # a file that may not be deleted says so when it is
 
     def uploads(self) -> Iterator[StoredObject]:
@@ -295,7 +294,7 @@ class DiskDestination(Directory):
     :param root: the directory; `init` creates it.
     """
 
-    def init(self) -> str:
+    def init(self, now: datetime) -> str:
         mounted = self._mounted_at()
         file_system = f"on the file system that is mounted at {mounted}"
         if mounted == mounted.parent:
@@ -307,7 +306,7 @@ class DiskDestination(Directory):
                 return f"was prepared before, {file_system}"
             self._root.mkdir(parents=True, exist_ok=True)
             sync_names(self._root.parent)
-            facts = {"destination": self.name, "created_at": clock.now().isoformat(timespec="seconds")}
+            facts = {"destination": self.name, "created_at": now.isoformat(timespec="seconds")}
             content = json.dumps(facts, ensure_ascii=False).encode()
             with self._partial(DESTINATION_MARKER) as partial:
                 partial.file.write(content)

@@ -16,7 +16,6 @@ from lifeboat.storage.abilities import CHECKSUMS
 from lifeboat.storage.answers import error_code
 from lifeboat.storage.bucket import BLOCK, Bucket, Object
 from lifeboat.storage.upload import Upload, base64_text, checksum, put
-from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.support.progress import Progress
 from lifeboat.support.streams import Source
@@ -36,10 +35,12 @@ class Lock:
     """The lock that a bucket is asked to set on what is stored.
 
     :param until: when the lock of a key ends; None for what is not locked.
+    :param clock: the site's.
     """
 
     mode: Literal["GOVERNANCE", "COMPLIANCE"]
     until: Callable[[str], datetime | None]
+    clock: Callable[[], datetime]
 
 
 class _Stored(NamedTuple):
@@ -79,7 +80,7 @@ class S3Destination(Bucket):
         self._lock = lock
         self._kept_as = kept_as
 
-    def init(self) -> str:
+    def init(self, now: datetime) -> str:
         with self.translated("reach"):
             self.head_bucket()
         return "is there; a bucket needs no preparing"
@@ -158,11 +159,11 @@ class S3Destination(Bucket):
     def _lock_arguments(self, key: str) -> dict[str, Any]:
         if self._lock is None or (until := self._lock.until(key)) is None:
             return {}
-        if until < clock.now() + PROBE_LASTS:
+        if until < self._lock.clock() + PROBE_LASTS:
             return {}  # a lock that is over already would be refused
         return {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
 
-    def lock_description(self, key: str) -> str:
+    def lock_description(self, key: str, now: datetime) -> str:
         with self.translated(f"look for locks of {key} at"):
             try:
                 head = self.head(key)
@@ -173,7 +174,7 @@ class S3Destination(Bucket):
         if head.get("ObjectLockLegalHoldStatus") == "ON":
             return "a legal hold"
         until = head.get("ObjectLockRetainUntilDate")
-        return f"object lock until {until:%Y-%m-%d %H:%M} UTC" if until and until > clock.now() else ""
+        return f"object lock until {until:%Y-%m-%d %H:%M} UTC" if until and until > now else ""
 
     def prove_lock(self, deleter: S3Destination) -> None:
         """Store a test object that is locked as archives are, for minutes only, and try to delete it.
@@ -186,7 +187,7 @@ class S3Destination(Bucket):
         at: dict[str, Any] = {"Bucket": self.bucket, "Key": self.prefix + PROBE}
         with self.translated("ask for the Object Lock of"):
             self.client.get_object_lock_configuration(Bucket=self.bucket)
-        until = (clock.now() + PROBE_LASTS).replace(microsecond=0)
+        until = (self._lock.clock() + PROBE_LASTS).replace(microsecond=0)
         content = b"A test object: whoever finds it may delete it as soon as its lock is over.\n"
         locked: dict[str, Any] = {"ObjectLockMode": self._lock.mode, "ObjectLockRetainUntilDate": until}
 

@@ -20,6 +20,7 @@ from lifeboat.databases.postgresql.engine import PostgreSQL as PostgreSQLEngine
 from lifeboat.databases.sqlite import text as sqlite_text
 from lifeboat.databases.sqlite.engine import SQLite
 from lifeboat.errors import LifeboatError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, MySQL, PostgreSQL
 from tests.fuzz.splices import MYSQL, POSTGRESQL, SQLITE, Language, hostile_dump, statements_of
@@ -85,7 +86,7 @@ def mysql_victim(server: MariaDB | MySQL) -> Iterator[Victim]:
     server.run("CREATE DATABASE source")
     server.run(SMALL, "source")
     chunks: list[bytes] = []
-    mysql.dump(server.connect, server.server, "source", (), chunks.append)
+    mysql.dump(server.connect, server.server, clock.now, "source", (), chunks.append)
     server.run("DROP DATABASE source")
 
     def watched() -> object:
@@ -157,7 +158,7 @@ def postgresql_victim(server: PostgreSQL) -> Iterator[Victim]:
     server.run("CREATE TABLE t (a integer); INSERT INTO t VALUES (1)", "victim", "lifeboat")
     server.run("CREATE DATABASE source OWNER app")
     server.run(f"SET ROLE app; {SMALL_POSTGRESQL}", "source")
-    engine = PostgreSQLEngine(Server(server.host, server.port, server.user, server.password))
+    engine = PostgreSQLEngine(Server(server.host, server.port, server.user, server.password), clock.now)
     chunks: list[bytes] = []
     captured = engine.dump("source", (), chunks.append)
 
@@ -214,7 +215,7 @@ def sqlite_victim(folder: Path) -> Iterator[Victim]:
     for name, text in (("victim", "CREATE TABLE t (a); INSERT INTO t VALUES (1)"), ("source", SMALL_SQLITE)):
         with contextlib.closing(sqlite3.connect(folder / f"{name}.sqlite")) as file:
             file.executescript(text)
-    engine = SQLite(folder / "source.sqlite", folder / "scratch")
+    engine = SQLite(folder / "source.sqlite", folder / "scratch", clock.now)
     chunks: list[bytes] = []
     captured = engine.dump("source", (), chunks.append)
     filled = folder / f"{SCHEMA}.sqlite"

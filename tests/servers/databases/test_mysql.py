@@ -29,6 +29,7 @@ from lifeboat.databases.mysql.digest import DumpParser
 from lifeboat.databases.mysql.engine import MySQL as MySQLEngine
 from lifeboat.errors import DumpError, SettingsError
 from lifeboat.settings.config import Database
+from lifeboat.support import clock
 from lifeboat.support.processes import secret_file
 
 from include.demo.server_roots import Root
@@ -42,7 +43,7 @@ def take(mariadb: MariaDB, database: str, excluded: tuple[str, ...] = (), **chan
     server = replace(mariadb.server, **changes)
     login = {"user": server.user, "password": server.password, "port": server.port}
     chunks: list[bytes] = []
-    dump = mysql.dump(lambda: mariadb.connect(**login), server, database, excluded, chunks.append)
+    dump = mysql.dump(lambda: mariadb.connect(**login), server, clock.now, database, excluded, chunks.append)
     return dump, b"".join(chunks)
 
 
@@ -364,10 +365,10 @@ def test_a_server_that_goes_away_fails_the_dump(second: MariaDB) -> None:
         with pytest.raises(
             DumpError, match=r"Dump of database 'big' on .* failed: .*(The server went away|the server's log)"
         ):
-            mysql.dump(second.connect, second.server, "big", (), kill)
+            mysql.dump(second.connect, second.server, clock.now, "big", (), kill)
     finally:
         second.start()
-    assert mysql.dump(second.connect, second.server, "big", (), lambda chunk: None).rows == 300
+    assert mysql.dump(second.connect, second.server, clock.now, "big", (), lambda chunk: None).rows == 300
 
 
 def test_a_table_that_vanishes_fails_the_dump(mariadb: MariaDB, shop: str) -> None:
@@ -375,7 +376,12 @@ def test_a_table_that_vanishes_fails_the_dump(mariadb: MariaDB, shop: str) -> No
     mariadb.run("CREATE TABLE zz (id INT PRIMARY KEY)", shop)
     with pytest.raises(DumpError, match=r"(?s)zz.*1146.*A table vanished"):
         mysql.dump(
-            mariadb.connect, mariadb.server, shop, (), lambda _: mariadb.run("DROP TABLE IF EXISTS zz", shop) and None
+            mariadb.connect,
+            mariadb.server,
+            clock.now,
+            shop,
+            (),
+            lambda _: mariadb.run("DROP TABLE IF EXISTS zz", shop) and None,
         )
 
 
@@ -427,7 +433,7 @@ def test_an_altered_table_fails_the_dump(mariadb: MariaDB, shop: str) -> None:
     mariadb.run("CREATE TABLE zz (id INT PRIMARY KEY); INSERT INTO zz SELECT seq FROM seq_1_to_10", shop)
     mariadb.run("CREATE TABLE a (t LONGTEXT); INSERT INTO a SELECT repeat('x', 100000) FROM seq_1_to_100", shop)
     with pytest.raises(DumpError, match=r"1412.*A table was altered while it was dumped"):
-        mysql.dump(mariadb.connect, mariadb.server, shop, (), alter)
+        mysql.dump(mariadb.connect, mariadb.server, clock.now, shop, (), alter)
 
 
 def test_two_dumps_of_one_database_stay_apart(mariadb: MariaDB, shop: str) -> None:
@@ -457,9 +463,10 @@ def test_a_killed_task_leaves_neither_dump_nor_lock(mariadb: MariaDB, shop: str,
     server = mariadb.server
     script.write_text(
         "import MySQLdb\nfrom lifeboat.databases import Server\nfrom lifeboat.databases.mysql import dump\n"
+        "from lifeboat.support import clock\n"
         f"server = Server({server.host!r}, {server.port}, {server.user!r}, {server.password!r})\n"
         "connect = lambda: MySQLdb.connect(host=server.host, port=server.port, user='root', password=server.password)\n"
-        f"dump.dump(connect, server, {shop!r}, (), lambda chunk: None)\n"
+        f"dump.dump(connect, server, clock.now, {shop!r}, (), lambda chunk: None)\n"
     )
 
     task = subprocess.Popen([sys.executable, script])

@@ -20,6 +20,7 @@ from lifeboat.databases.mysql.engine import MySQL as Engine
 from lifeboat.databases.mysql.statements import Origin
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, MySQL
 from tests.crash import die, killed
@@ -70,10 +71,10 @@ def login(server: Database) -> Iterator[str]:
 def engine(server: Database, user: str = "") -> Engine:
     """Return the server's engine, as root or as the limited login."""
     if not user:
-        return Engine(server.server, server.connect)
+        return Engine(server.server, server.connect, clock.now)
     name = user.partition("@")[0]
     login = dataclasses.replace(server.server, user=name, password=PASSWORD)
-    return Engine(login, lambda **other: server.connect(**{"user": name, "password": PASSWORD} | other))
+    return Engine(login, lambda **other: server.connect(**{"user": name, "password": PASSWORD} | other), clock.now)
 
 
 def all_there_is(server: Database) -> str:
@@ -221,7 +222,7 @@ def test_an_account_must_use_tls_where_the_connection_must(mysql: MySQL, mode: s
     tls = {"ssl-mode": mode} if mode else {}
     asked = "SELECT DISTINCT ssl_type FROM mysql.user WHERE user = '{}'"
     connect = partial(mysql.connect, ssl_mode="REQUIRED") if required else mysql.connect
-    loading = Engine(dataclasses.replace(mysql.server, tls=tls), connect)
+    loading = Engine(dataclasses.replace(mysql.server, tls=tls), connect, clock.now)
     with filling(loading, mysql, "tls") as account:
         assert mysql.run(asked.format(account)).strip() == required
     mysql.run("DROP DATABASE tls")

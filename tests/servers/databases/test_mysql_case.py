@@ -11,6 +11,7 @@ from lifeboat.databases import Load, Target
 from lifeboat.databases.mysql.engine import MySQL as Engine
 from lifeboat.decide import comparison
 from lifeboat.errors import SettingsError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, MySQL
 from tests.conftest import Configure
@@ -51,7 +52,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_database_is_restored_by_the_name_that_people_use(server: MariaDB | MySQL) -> None:
-    engine, chunks = Engine(server.server, server.connect), list[bytes]()
+    engine, chunks = Engine(server.server, server.connect, clock.now), list[bytes]()
     captured = engine.dump("Shop", (), chunks.append)
     assert (captured.database, captured.limits) == ("Shop", ())
     assert engine.databases().get("Shop")
@@ -69,9 +70,9 @@ def test_a_trigger_finds_its_table_on_a_server_that_keeps_case(
 ) -> None:
     """The dumped server prints the table's name as it was typed, which may not be how it stores that."""
     chunks: list[bytes] = []
-    captured = Engine(server.server, server.connect).dump("Shop", (), chunks.append)
+    captured = Engine(server.server, server.connect, clock.now).dump("Shop", (), chunks.append)
     keeping = request.getfixturevalue("mysql" if isinstance(server, MySQL) else "mariadb")
-    engine = Engine(keeping.server, keeping.connect)
+    engine = Engine(keeping.server, keeping.connect, clock.now)
     keeping.run("DROP DATABASE IF EXISTS cased_copy")
     with engine.target(Target("cased_copy", "a key", captured)) as place:
         engine.load(place.name, chunks, Load("Shop"))
@@ -80,7 +81,7 @@ def test_a_trigger_finds_its_table_on_a_server_that_keeps_case(
 
 
 def test_a_table_is_restored_with_its_triggers_however_they_spell_it(server: MariaDB | MySQL) -> None:
-    engine, chunks = Engine(server.server, server.connect), list[bytes]()
+    engine, chunks = Engine(server.server, server.connect, clock.now), list[bytes]()
     engine.dump("Shop", (), chunks.append)
     with engine.target(Target("Shop_Users", "a key")) as place:
         engine.load(place.name, chunks, Load("Shop", table="users"))
@@ -89,7 +90,7 @@ def test_a_table_is_restored_with_its_triggers_however_they_spell_it(server: Mar
 
 
 def test_a_drill_has_a_database_of_its_own(server: MariaDB | MySQL) -> None:
-    engine, chunks = Engine(server.server, server.connect), list[bytes]()
+    engine, chunks = Engine(server.server, server.connect, clock.now), list[bytes]()
     captured = engine.dump("Shop", (), chunks.append)
     with engine.scratch("a key", captured, production=True) as place:
         engine.load(place, chunks, Load("Shop"))
@@ -124,8 +125,12 @@ def test_what_becomes_of_names_is_told_when_a_dump_is_taken(server: MariaDB | My
     mariadb.run("DROP DATABASE IF EXISTS cased; CREATE DATABASE cased")
     mariadb.run("CREATE TABLE Users (id INT); CREATE TABLE users (id INT); CREATE TABLE Skipped (id INT)", "cased")
     mariadb.run("CREATE VIEW Seen AS SELECT * FROM Users", "cased")
-    taker = Engine(server.server, server.connect)
-    limits = Engine(mariadb.server, mariadb.connect, taker.taker).dump("cased", ("Skipped",), lambda chunk: None).limits
+    taker = Engine(server.server, server.connect, clock.now)
+    limits = (
+        Engine(mariadb.server, mariadb.connect, clock.now, taker.taker)
+        .dump("cased", ("Skipped",), lambda chunk: None)
+        .limits
+    )
     texts = {limit.name: limit.text for limit in limits}
     assert "table 'Users' takes the place of another" in texts["Users"]
     assert "stores names in lower case, so 'Seen', 'Users' would not come back" in texts["lower_case_table_names"]

@@ -14,6 +14,7 @@ from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql.engine import MySQL as Engine
 from lifeboat.decide import comparison
 from lifeboat.errors import DumpError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
 
@@ -60,7 +61,7 @@ def engine(
     server: MySQL | MariaDB | MariaDB118, user: str, ask: Callable[..., Any] | None = None, password: str = "pw"
 ) -> Engine:
     place = Server(server.host, server.port, user, password, tls={"ssl-mode": "REQUIRED"} if is_mysql(server) else {})
-    return Engine(place, lambda **login: server.connect(**{"user": user, "password": password} | login), ask)
+    return Engine(place, lambda **login: server.connect(**{"user": user, "password": password} | login), clock.now, ask)
 
 
 def is_mysql(server: MySQL | MariaDB | MariaDB118) -> bool:

@@ -16,6 +16,7 @@ from lifeboat.databases.mysql.engine import MySQL as Engine
 from lifeboat.databases.sql.quoting import backquoted
 from lifeboat.decide import comparison
 from lifeboat.errors import RestoreError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
 
@@ -57,7 +58,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iter
     if server.path and request.param != "MySQL by mariadb-dump":
         monkeypatch.setenv("PATH", f"{server.path}:{os.environ['PATH']}")
     server.run(f"DROP DATABASE IF EXISTS {SOURCE}; {CREATED.format(SOURCE)}")
-    yield Way(server, Engine(server.server, server.connect))
+    yield Way(server, Engine(server.server, server.connect, clock.now))
     server.run(f"DROP DATABASE IF EXISTS {SOURCE}; DROP DATABASE IF EXISTS {backquoted(COPY)}")
 
 
@@ -307,7 +308,7 @@ def test_a_table_of_merged_rows_has_none_by_itself(mariadb: MariaDB) -> None:
     with pytest.raises(RestoreError, match=r"'m' is a MERGE table.*Restore the tables whose rows it shows: t1, t`\(2"):
         mariadb.run(f"DROP DATABASE IF EXISTS {SOURCE}; {CREATED.format(SOURCE)}")
         mariadb.run(MERGED, SOURCE)
-        _, dump = Way(mariadb, Engine(mariadb.server, mariadb.connect)).dump(SOURCE)
+        _, dump = Way(mariadb, Engine(mariadb.server, mariadb.connect, clock.now)).dump(SOURCE)
         mysql_load.load(mariadb.connect, mariadb.server, SOURCE, [dump], Load(SOURCE, table="m"))
     mariadb.run(f"DROP DATABASE {SOURCE}")
 
@@ -539,7 +540,7 @@ def test_what_mariadb_cannot_have_is_refused_before_anything_is_made(
 ) -> None:
     way.server.run(f"CREATE TABLE first (a INT); {sql}", SOURCE)
     _, dump = way.dump(SOURCE)
-    to = Way(mariadb_118, Engine(mariadb_118.server, mariadb_118.connect))
+    to = Way(mariadb_118, Engine(mariadb_118.server, mariadb_118.connect, clock.now))
     with pytest.raises(
         RestoreError, match=f"The dump's {said}, which MariaDB does not have.*Restore to a MySQL server"
     ):
@@ -558,7 +559,7 @@ def test_what_mariadb_can_have_goes_there(way: Way, mariadb_118: MariaDB118) -> 
                    "CREATE PROCEDURE p() SELECT 1; CREATE TRIGGER r BEFORE INSERT ON t FOR EACH ROW SET NEW.a = 1",
                    SOURCE)  # fmt: skip
     _, dump = way.dump(SOURCE)
-    to = Way(mariadb_118, Engine(mariadb_118.server, mariadb_118.connect))
+    to = Way(mariadb_118, Engine(mariadb_118.server, mariadb_118.connect, clock.now))
     loaded = to.load(dump)
     assert len(loaded.warnings) == 1
     assert loaded.warnings[0].endswith("definitions may come out differently")
@@ -610,7 +611,9 @@ def test_what_a_user_of_one_schema_is_refused_comes_with_what_to_do(
                    f"GRANT ALL ON {backquoted(COPY)}.* TO restorer@localhost;"
                    f"CREATE DATABASE {backquoted(COPY)}; SET GLOBAL {setting}")  # fmt: skip
     restorer = replace(way.server.server, user="restorer", password="pw")
-    engine = Engine(restorer, lambda **login: way.server.connect(**{"user": "restorer", "password": "pw"} | login))
+    engine = Engine(
+        restorer, lambda **login: way.server.connect(**{"user": "restorer", "password": "pw"} | login), clock.now
+    )
     target = engine.target(Target(COPY, "a key", exists=True))
     try:
         with pytest.raises(RestoreError, match=rf"error {number}\b.*Hint: .*{hint}"), target as place:

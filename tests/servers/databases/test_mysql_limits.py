@@ -46,6 +46,7 @@ from lifeboat.databases.watch import Watch
 from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, RestoreError
 from lifeboat.settings.config import Database
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
 
@@ -88,6 +89,7 @@ def engine(server: MySQL | MariaDB | MariaDB118, taker: Engine | None = None, **
     return Engine(
         place,
         lambda **login: server.connect(**{"user": user, "password": password} | login),
+        clock.now,
         taker.taker if taker else None,
     )
 
@@ -863,7 +865,7 @@ def test_a_restore_server_that_is_gone_costs_no_backup(servers: Servers, own_cli
     server = servers["mariadb"]
     own_clients(server)
     fill(server, TABLE)
-    gone = Engine(server.server, lambda: server.connect(port=1))
+    gone = Engine(server.server, lambda: server.connect(port=1), clock.now)
     dump, _ = take(engine(server, gone))
     assert told(dump) == {(UNASKED, "")}
     assert "Can't connect" in dump.limits[0].text

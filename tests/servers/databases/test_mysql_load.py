@@ -29,6 +29,7 @@ from lifeboat.databases.mysql.statements import Origin, recognise
 from lifeboat.databases.mysql.target import Compatibility, Target
 from lifeboat.errors import RestoreError
 from lifeboat.settings.config import Database
+from lifeboat.support import clock
 from lifeboat.support.processes import secret_file
 
 from include.demo.stand_ins import MariaDB
@@ -49,7 +50,7 @@ class Source:
 
 def take(mariadb: MariaDB, schema: str) -> Source:
     chunks: list[bytes] = []
-    dump = mysql.dump(mariadb.connect, mariadb.server, schema, (), chunks.append)
+    dump = mysql.dump(mariadb.connect, mariadb.server, clock.now, schema, (), chunks.append)
     return Source(schema, dump, b"".join(chunks))
 
 
@@ -103,7 +104,10 @@ def load(mariadb: MariaDB, sql: bytes | Iterable[bytes], schema: str = COPY, **o
 
 def restore(mariadb: MariaDB, sql: bytes, schema: str = COPY, **options: Any) -> Loaded:
     """Load a dump as a restore does: as an account of its own, and with owners at the end."""
-    engine, source = MySQLEngine(mariadb.server, options.pop("connect", mariadb.connect)), options.pop("source", "")
+    engine, source = (
+        MySQLEngine(mariadb.server, options.pop("connect", mariadb.connect), clock.now),
+        options.pop("source", ""),
+    )
     with engine.target(RestoreTarget(schema, "a key", exists=True, **options)) as place:
         loaded = engine.load(place.name, [sql], Load(source))
     return replace(loaded, warnings=(*loaded.warnings, *place.warnings))

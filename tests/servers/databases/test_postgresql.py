@@ -31,6 +31,7 @@ from lifeboat.databases.sql.reader import Statement
 from lifeboat.decide import comparison
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
 from lifeboat.settings.config import Database
+from lifeboat.support import clock
 from lifeboat.support.processes import child
 from psycopg.conninfo import make_conninfo
 
@@ -82,7 +83,7 @@ def everything(postgresql: PostgreSQL) -> tuple[Dump, bytes]:
     make_everything(postgresql)
     server = Server(postgresql.host, postgresql.port, postgresql.user, postgresql.password)
     chunks: list[bytes] = []
-    return PostgreSQLEngine(server).dump("everything", (), chunks.append), b"".join(chunks)
+    return PostgreSQLEngine(server, clock.now).dump("everything", (), chunks.append), b"".join(chunks)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from lifeboat.databases.postgresql.database import Properties, changes, creation
 from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
 from lifeboat.databases.postgresql.limits import Meant
 from lifeboat.errors import RestoreError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import PostgreSQL, PostgreSQL17, PostgreSQL18
 from tests.conftest import Configure
@@ -97,7 +98,7 @@ def make(server: PostgreSQL, options: str = "", settings: str = "", tables: str 
 
 
 def engine(server: PostgreSQL, user: str = "restorer") -> Engine:
-    return Engine(Server(server.host, server.port, user, server.password))
+    return Engine(Server(server.host, server.port, user, server.password), clock.now)
 
 
 def take(server: PostgreSQL) -> tuple[Dump, bytes]:
@@ -334,7 +335,7 @@ def test_roles_that_only_have_rights_are_asked_for_at_another_server(
     make(server, tables=TABLES + meant)
     other = engine(postgresql_17, postgresql_17.user)
     backing_up = Server(server.host, server.port, "postgres", server.password)
-    limits = Engine(backing_up, ask_taker=other.taker).dump("lost", (), len).limits
+    limits = Engine(backing_up, clock.now, ask_taker=other.taker).dump("lost", (), len).limits
     assert [(each.kind, each.name) for each in limits] == [(LACKED, role) for role in ("app", "reader", "reporter")]
     assert "has no role 'reader': a restore there leaves out what it has" in limits[1].text
     assert "has no role 'reporter': a restore there stops at its policy" in limits[2].text
@@ -346,7 +347,7 @@ def test_an_older_restore_server_is_told_at_the_backup(
     make(postgresql_17, owner="lifeboat", tables="")
     older = engine(postgresql, postgresql.user)
     source = Server(postgresql_17.host, postgresql_17.port, "postgres", postgresql_17.password)
-    (limit,) = Engine(source, ask_taker=older.taker).dump("lost", (), len).limits
+    (limit,) = Engine(source, clock.now, ask_taker=older.taker).dump("lost", (), len).limits
     assert (limit.kind, limit.name) == (LACKED, "version")
     assert "is PostgreSQL 15, and the database of 17: a restore there stops where" in limit.text
 

@@ -25,6 +25,7 @@ from lifeboat.databases.postgresql.statements import (
 from lifeboat.databases.sql import reader
 from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.errors import RestoreError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import PostgreSQL
 from tests.servers.databases.test_postgresql import HEAD, TAIL, everything
@@ -73,7 +74,7 @@ def small() -> Iterator[PostgreSQL]:
 
 
 def engine(server: PostgreSQL) -> Engine:
-    return Engine(Server(server.host, server.port, server.user, server.password))
+    return Engine(Server(server.host, server.port, server.user, server.password), clock.now)
 
 
 def test_no_transaction_holds_the_locks_of_all_tables(small: PostgreSQL) -> None:

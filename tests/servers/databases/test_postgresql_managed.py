@@ -8,6 +8,7 @@ import pytest
 from lifeboat.databases import Dump, Load, Server, Target
 from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
 from lifeboat.errors import RestoreError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import PostgreSQL17
 
@@ -29,7 +30,7 @@ def server(postgresql_17: PostgreSQL17, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def engine(server: PostgreSQL17, user: str) -> Engine:
-    return Engine(Server(server.host, server.port, user, server.password))
+    return Engine(Server(server.host, server.port, user, server.password), clock.now)
 
 
 def test_a_drill_fails_where_a_restore_in_place_would_and_both_say_what_to_grant(server: PostgreSQL17) -> None:
@@ -44,7 +45,7 @@ def test_a_drill_fails_where_a_restore_in_place_would_and_both_say_what_to_grant
         pass
     grant = f'GRANT "{OWNER}" TO "{MASTER}" WITH SET TRUE, INHERIT TRUE'
     assert f"{grant};" in refused.value.hint
-    asking = Engine(Server(server.host, server.port, "postgres", server.password), ask_taker=restoring.taker)
+    asking = Engine(Server(server.host, server.port, "postgres", server.password), clock.now, ask_taker=restoring.taker)
     (limit,) = asking.dump("managed", (), len).limits
     assert limit.text.startswith(f"{MASTER} cannot act as role '{OWNER}' on 127.0.0.1:")
     assert f"replaces no database that it owns ({grant})" in limit.text

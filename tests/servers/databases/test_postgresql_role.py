@@ -10,6 +10,7 @@ import pytest
 from lifeboat.databases import Dump, Load, Server, Target
 from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
 from lifeboat.errors import DumpError, RestoreError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import PostgreSQL
 from tests.crash import die, killed
@@ -50,7 +51,7 @@ def everything(server: PostgreSQL) -> tuple[Dump, bytes]:
 
 
 def engine(server: PostgreSQL, user: str = "", password: str = "") -> Engine:
-    return Engine(Server(server.host, server.port, user or server.user, password or server.password))
+    return Engine(Server(server.host, server.port, user or server.user, password or server.password), clock.now)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 from lifeboat.databases import Dump, Load, Server, Target
 from lifeboat.databases.postgresql.engine import PostgreSQL as Engine
 from lifeboat.errors import RestoreError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import PostgreSQL, PostgreSQL17
 
@@ -42,7 +43,7 @@ def server(postgresql_17: PostgreSQL17, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def engine(server: PostgreSQL) -> Engine:
-    return Engine(Server(server.host, server.port, server.user, server.password))
+    return Engine(Server(server.host, server.port, server.user, server.password), clock.now)
 
 
 def take(server: PostgreSQL, wait: float = 0) -> tuple[Dump, bytes]:

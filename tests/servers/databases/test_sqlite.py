@@ -31,7 +31,7 @@ from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import DumpError, MismatchError, RestoreError, SettingsError
 from lifeboat.settings import config
 from lifeboat.settings.config import Database
-from lifeboat.support import swap
+from lifeboat.support import clock, swap
 
 from tests.conftest import Configure, staging_directory
 from tests.crash import die, killed
@@ -518,7 +518,7 @@ def test_a_database_that_may_not_be_read_says_what_it_takes(engine: Engine, path
 
     def dump() -> None:
         with pytest.raises(DumpError, match=r"Hint: Let the worker's user read the file"):
-            sqlite.SQLite(path, home).dump("shop", (), lambda chunk: None)
+            sqlite.SQLite(path, home, clock.now).dump("shop", (), lambda chunk: None)
 
     as_nobody(dump, home)
     path.parent.chmod(0o755)
@@ -534,7 +534,7 @@ def test_a_folder_that_may_not_be_read_says_what_it_takes(path: Path, tmp_path: 
         with pytest.raises(
             RestoreError, match=r"Listing of .* failed: Permission denied. Hint: Give the user that runs this"
         ):
-            sqlite.SQLite(path, home).databases()
+            sqlite.SQLite(path, home, clock.now).databases()
 
     path.parent.chmod(0o711)
     as_nobody(databases, home)
@@ -548,7 +548,7 @@ def test_a_worker_of_another_user_never_keeps_the_application_from_writing(path:
     group = grp.getgrnam("nogroup").gr_gid
 
     def dump() -> None:
-        sqlite.SQLite(path, home).dump("shop", (), lambda chunk: None)
+        sqlite.SQLite(path, home, clock.now).dump("shop", (), lambda chunk: None)
 
     def refused() -> None:
         with pytest.raises(DumpError, match=r"keep its owner from writing.*Run the worker as the application's user"):

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from lifeboat.errors import StorageError
 from lifeboat.settings import config
 from lifeboat.storage import StoredObject
 from lifeboat.storage.disk import DiskDestination
+from lifeboat.support import clock
 
 from tests.command import answer, lifeboat
 from tests.conftest import Configure, as_root, disk_destination
@@ -67,7 +69,7 @@ def test_a_disk_that_goes_while_it_is_listed_gives_no_listing(mount: Path) -> No
 def test_what_is_not_a_directory_becomes_no_destination(tmp_path: Path, root: str) -> None:
     (tmp_path / "file").write_text("something else")
     with pytest.raises(StorageError, match="Cannot prepare destination 'disk'") as error:
-        DiskDestination("disk", tmp_path / root).init()
+        DiskDestination("disk", tmp_path / root).init(clock.now())
     assert error.value.hint.startswith("The path exists and is not a directory: move it away")
 
 
@@ -78,18 +80,18 @@ def test_archives_that_were_there_before_are_adopted(tmp_path: Path) -> None:
     destination = DiskDestination("disk", tmp_path / "disk")
     with pytest.raises(StorageError, match="lifeboat init disk"):
         list(destination.list())
-    assert destination.init().startswith("is prepared, on the file system that is mounted at /")
+    assert destination.init(clock.now()).startswith("is prepared, on the file system that is mounted at /")
     assert [stored.key for stored in destination.list()] == [KEY]
     facts = json.loads((tmp_path / "disk/.lifeboat-destination").read_text())
     assert facts["destination"] == "disk"
-    assert destination.init().startswith("was prepared before")
+    assert destination.init(clock.now()).startswith("was prepared before")
     assert json.loads((tmp_path / "disk/.lifeboat-destination").read_text()) == facts
 
 
 def test_the_disk_of_another_destination_is_refused(tmp_path: Path) -> None:
     disk_destination("first", tmp_path)
     second = DiskDestination("second disk", tmp_path)
-    for use in (second.init, lambda: list(second.list())):
+    for use in (lambda: second.init(clock.now()), lambda: list(second.list())):
         with pytest.raises(StorageError, match=r"marked as destination 'first'.*'lifeboat init 'second disk''"):
             use()
 
@@ -99,7 +101,7 @@ def test_a_marker_that_says_nothing_is_refused(tmp_path: Path, content: str) -> 
     second = DiskDestination("second", tmp_path)
     (tmp_path / ".lifeboat-destination").write_text(content)
     with pytest.raises(StorageError, match=r"is not the marker of a destination.*'lifeboat init second'"):
-        second.init()
+        second.init(clock.now())
 
 
 def _dangling(marker: Path) -> None:
@@ -136,14 +138,15 @@ def test_a_marker_that_is_no_file_is_told_and_what_to_do_helps(
 ) -> None:
     destination, marker = DiskDestination("disk", tmp_path), tmp_path / ".lifeboat-destination"
     make(marker)
-    for use in (destination.init, lambda: list(destination.list()), lambda: destination.find("a.zip")):
+    prepare = partial(destination.init, clock.now())
+    for use in (prepare, lambda: list(destination.list()), lambda: destination.find("a.zip")):
         with pytest.raises(StorageError) as error:
             use()
         assert said in error.value.message
         assert error.value.hint.startswith(hint)
         assert error.value.hint.endswith("run 'lifeboat init disk' or the DAG init_destination.")
     marker.rename(tmp_path / "away")
-    assert destination.init().startswith("is prepared")
+    assert destination.init(clock.now()).startswith("is prepared")
 
 
 def test_every_command_refuses_a_disk_that_was_not_prepared(project: Configure, shop: str, tmp_path: Path) -> None:

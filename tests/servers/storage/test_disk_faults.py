@@ -22,6 +22,7 @@ from lifeboat.settings import config
 from lifeboat.settings.config import Database
 from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.storage.disk import DESTINATION_MARKER, DiskDestination
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB
 from tests.conftest import Configure, as_root, disk_destination, stage
@@ -78,16 +79,16 @@ def test_a_staging_disk_that_fills_ends_a_dump_and_the_next_one_succeeds(
     filler = fill(tiny_disk, free)
     database = Database(name=shop, connection="shop_db")
     with pytest.raises(LifeboatError, match=r"No space left on device.*Free some space there; a run needs"):
-        backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))
+        backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect, clock.now))
     with pytest.raises(StagingError, match="is not in staging"):
         scratch.dump(shop).facts(Dump)
     filler.unlink()
-    backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect))
+    backup.dump_database(scratch, database, MySQL(mariadb.server, mariadb.connect, clock.now))
     filler = fill(tiny_disk, free)
     with pytest.raises(StagingError, match="No space left on device"):
-        backup.pack_archive(scratch, "Shop", "database", [shop], "password")
+        backup.pack_archive(scratch, "Shop", "database", [shop], "password", now=clock.now())
     filler.unlink()
-    assert backup.pack_archive(scratch, "Shop", "database", [shop], "password").size
+    assert backup.pack_archive(scratch, "Shop", "database", [shop], "password", now=clock.now()).size
 
 
 def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
@@ -119,7 +120,7 @@ def test_a_read_only_destination_is_read_and_says_why_it_takes_nothing(
             each()
     with pytest.raises(StorageError, match=r"Deleted: 0 of 2; left: .*The disk is mounted read-only"):
         cleanup.clean(destination, site_of(settings), ["Shop"], now, order)
-    assert destination.init().startswith("was prepared before")
+    assert destination.init(clock.now()).startswith("was prepared before")
     findings = check.examine("usb", site_of(settings), ["Shop"], datetime.now(UTC), deep=True).findings
     expected = ("size", "read back in turn")  # archives of 3000 days, which nothing has read yet
     assert {each.verdict for each in findings if not any(name in each.check for name in expected)} == {"healthy"}

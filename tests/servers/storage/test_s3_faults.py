@@ -413,7 +413,11 @@ def test_a_key_of_kms_is_named_to_the_server(proxy: FaultyS3, settings: Settings
 def test_a_refusal_has_its_hint_though_head_tells_a_number_only(
     proxy: FaultyS3, bucket: Destination, status: int, code: str, hint: str
 ) -> None:
-    steps: list[Callable[[], object]] = [bucket.init, lambda: bucket.find("a"), lambda: bucket.lock_description("a")]
+    steps: list[Callable[[], object]] = [
+        lambda: bucket.init(NOW),
+        lambda: bucket.find("a"),
+        lambda: bucket.lock_description("a", NOW),
+    ]
     proxy.inject(Fault(failing(status, code, x_amz_bucket_region="eu-central-1"), times=LASTING))
     for step in steps:
         with pytest.raises(StorageError, match=code) as caught:

@@ -43,7 +43,9 @@ class PackArchiveOperator(ApplicationOperator):
         note = note_of(context)
         selection = files.selection_of(site.settings, self.application) if self.kind == "application" else None
         staging = self.opened_staging(context)
-        packed = backup.pack_archive(staging, self.application, self.kind, databases, password, note, selection)
+        packed = backup.pack_archive(
+            staging, self.application, self.kind, databases, password, note, selection, now=site.now()
+        )
         return seal(context, site, archive_of(self.application), packed)
 
 

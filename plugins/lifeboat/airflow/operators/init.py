@@ -20,5 +20,5 @@ class InitDestinationOperator(DestinationOperator):
 
         site = self.site()
         destination = site.destination(self.destination)
-        self.log.info("%s %s.", destination, destination.init())
+        self.log.info("%s %s.", destination, destination.init(site.now()))
         tell(self, doctor.examine_destination(self.destination, site.settings.destinations[self.destination]))

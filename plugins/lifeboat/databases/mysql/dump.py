@@ -21,7 +21,7 @@ from datetime import UTC, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from lifeboat.databases import UNPROTECTED, Dump, Dumpable, Limit, Server, limit_texts
+from lifeboat.databases import UNPROTECTED, Clock, Dump, Dumpable, Limit, Server, limit_texts
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.mysql import events as mysql_events
 from lifeboat.databases.mysql import limits as mysql_limits
@@ -32,7 +32,6 @@ from lifeboat.databases.mysql.source import Source, Taker
 from lifeboat.databases.sql.quoting import unquoted
 from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError
-from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import child, environment, secret_file
 from lifeboat.text import listed
@@ -304,10 +303,10 @@ class Session:
         version: str = self.query("SELECT VERSION()")[0][0]
         return version if "MariaDB" in version else f"{version}-MySQL"
 
-    def ahead(self) -> timedelta:
+    def ahead(self, clock: Clock) -> timedelta:
         """Return how far the server's clock is ahead of this machine's."""
         ((now,),) = self.query("SELECT UTC_TIMESTAMP(6)")
-        return now.replace(tzinfo=UTC) - clock.now()  # type: ignore[no-any-return]
+        return now.replace(tzinfo=UTC) - clock()  # type: ignore[no-any-return]
 
     def stored(self, name: str) -> str:
         """Return the name of a database or table as the server stores it: some keep all in lower case."""
@@ -507,6 +506,7 @@ def _like(pattern: str, name: str) -> bool:
 def dump(
     connect: Callable[[], Any],
     server: Server,
+    clock: Clock,
     database: str,
     excluded: Sequence[str],
     write: Callable[[bytes], object],
@@ -515,6 +515,7 @@ def dump(
     """Dump one database as SQL in one consistent snapshot, without locking writers out.
 
     :param connect: opens a DB-API connection to `server`.
+    :param clock: the site's.
     :param excluded: tables to skip.
     :param write: takes the SQL in chunks; what it raises ends the dump.
     :param ask_taker: asks the server of the restore connection, if the settings name one, about some collations.
@@ -532,7 +533,7 @@ def dump(
             source, left_out, broken = _source(begun)
             limits = [] if filling else _limits(session, source, client, excluded, left_out, broken)
             excluded = [*excluded, *left_out, *broken]
-            captured_at = clock.now()
+            captured_at = clock()
             choice = mysql_limits.choose(source, client, excluded)
             events = b"" if choice.events else _events(session, source, client)
             with secret_file(option_file_text(server, client)) as (descriptor, path):
@@ -571,6 +572,7 @@ def dump(
 def check_dump(
     connect: Callable[[], Any],
     server: Server,
+    clock: Clock,
     database: str,
     excluded: Sequence[str],
     ask_taker: Callable[[Iterable[str]], Taker] | None = None,
@@ -578,6 +580,7 @@ def check_dump(
     """Run all steps of a dump without its rows.
 
     :param connect: opens a DB-API connection to `server`.
+    :param clock: the site's.
     :param excluded: tables to skip.
     :param ask_taker: as for `dump`.
     :raises DumpError: a dump would fail, or would silently lack something.
@@ -586,7 +589,7 @@ def check_dump(
     with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
         begun = _begin(connection, database, excluded)
         session, version, client = begun.session, begun.version, begun.client
-        ahead = session.ahead()
+        ahead = session.ahead(clock)
         session.check_finished(begun.database)
         source, left_out, broken = _source(begun)
         excluded = [*begun.excluded, *left_out, *broken]

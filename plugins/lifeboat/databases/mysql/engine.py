@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lifeboat.databases import Dump, Dumpable, Load, Loaded, Missed, Place, Server, Target, names
+from lifeboat.databases import Clock, Dump, Dumpable, Load, Loaded, Missed, Place, Server, Target, names
 from lifeboat.databases.mysql import account as mysql_account
 from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import load as mysql_load
@@ -46,6 +46,7 @@ class MySQL:
     """The schemas of one server.
 
     :param connect: opens a DB-API connection to `server`.
+    :param clock: the site's.
     :param ask_taker: asks the server of the restore connection, where the settings name another.
     """
 
@@ -53,9 +54,10 @@ class MySQL:
         self,
         server: Server,
         connect: Callable[..., Any],
+        clock: Clock,
         ask_taker: Callable[[Iterable[str]], Taker] | None = None,
     ) -> None:
-        self._server, self._connect, self._ask_taker = server, connect, ask_taker
+        self._server, self._connect, self._clock, self._ask_taker = server, connect, clock, ask_taker
         self._accounts: dict[str, Account] = {}  # who fills what is being filled
 
     @property
@@ -72,10 +74,10 @@ class MySQL:
         return database
 
     def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
-        return mysql.dump(self._connect, self._server, database, excluded, write, self._ask_taker)
+        return mysql.dump(self._connect, self._server, self._clock, database, excluded, write, self._ask_taker)
 
     def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
-        return mysql.check_dump(self._connect, self._server, database, excluded, self._ask_taker)
+        return mysql.check_dump(self._connect, self._server, self._clock, database, excluded, self._ask_taker)
 
     def taker(self, collations: Iterable[str]) -> Taker:
         """Return what the server would take of a dump.
@@ -88,7 +90,8 @@ class MySQL:
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
         account = self._accounts[place]
-        return mysql.dump(account.connect, account.server, place, (*excluded, UNFINISHED), lambda chunk: None)
+        excluded = (*excluded, UNFINISHED)
+        return mysql.dump(account.connect, account.server, self._clock, place, excluded, lambda chunk: None)
 
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
@@ -111,7 +114,7 @@ class MySQL:
     def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
         with contextlib.ExitStack() as opened:
             session = opened.enter_context(self._session(f"Drill of database {captured.database!r} of {key}"))
-            schema = session.stored(names.scratch_name("mysql", captured.database))
+            schema = session.stored(names.scratch_name("mysql", captured.database, self._clock()))
             opened.enter_context(session.lock(names.PREFIX))
             opened.enter_context(self._filled_by(session, schema, in_place=False, production=production))
             for left in names.leftovers(mysql_schema.names(session), mysql_schema.vacant(session)):

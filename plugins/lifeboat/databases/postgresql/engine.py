@@ -21,6 +21,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lifeboat.databases import (
+    Clock,
     Dump,
     Dumpable,
     Extension,
@@ -52,7 +53,6 @@ from lifeboat.databases.postgresql.statements import TRAILER
 from lifeboat.databases.sql.quoting import literal, quoted
 from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError, MismatchError, RestoreError, SettingsError
-from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import child, secret_file
 from lifeboat.text import listed, plural
@@ -142,6 +142,7 @@ class _Wish:
 class PostgreSQL:
     """The databases of one server.
 
+    :param clock: the site's.
     :param elevated: returns the server with the login by which extensions are made that only superusers make.
     :param ask_taker: asks the server of the restore connection, where the settings name another, what it could make of
         a database with such properties, whose contents name this.
@@ -150,10 +151,11 @@ class PostgreSQL:
     def __init__(
         self,
         server: Server,
+        clock: Clock,
         elevated: Callable[[], Server] | None = None,
         ask_taker: Callable[[Properties, Meant], Taker] | None = None,
     ) -> None:
-        self._server, self._elevated, self._ask_taker = server, elevated, ask_taker
+        self._server, self._clock, self._elevated, self._ask_taker = server, clock, elevated, ask_taker
         self._roles: dict[str, Role] = {}  # who fills what is being filled
         self._warnings: dict[str, Sequence[str]] = {}  # what is not as it was, of what was made for these
         self._wishes: dict[str, _Wish] = {}  # what it should become
@@ -208,8 +210,8 @@ class PostgreSQL:
             _check_finished(session, database)
             found, warnings = _excluded(session, database, excluded)
             _check_readable(session, [table for table, _ in found])
-            version, encoding, now = session.execute(_FACTS).fetchone() or ("", "", clock.now())
-            ahead = now - clock.now()
+            version, encoding, now = session.execute(_FACTS).fetchone() or ("", "", self._clock())
+            ahead = now - self._clock()
             extensions, known = postgresql_extensions.captured(session), postgresql_extensions.available(session)
             limits = self._limits(session, database, extensions, known)
             command = dump_command(conninfo, encoding, [pattern for _, pattern in found], rows=False)
@@ -268,7 +270,7 @@ class PostgreSQL:
             version, encoding, collation = facts or ("", "", "")
             properties = _properties(session, database)
             found, warnings = _excluded(session, database, excluded)
-            captured_at = clock.now()
+            captured_at = self._clock()
             command = dump_command(conninfo, encoding, [*(pattern for _, pattern in found), *patterns])
             # The zone of times is the session's: the same data must be printed alike on every server.
             variables = {"PGTZ": "UTC", "PGOPTIONS": settings.options(session)}
@@ -311,7 +313,7 @@ class PostgreSQL:
     def target(self, target: Target) -> Iterator[Place]:
         name = target.database
         place = names.FILLING + hashlib.sha256(name.encode()).hexdigest()[:16]
-        stamp = f"_before_{clock.now():%Y%m%d_%H%M%S}"
+        stamp = f"_before_{self._clock():%Y%m%d_%H%M%S}"
         kept = names.with_suffix("postgresql", name, stamp) if target.exists else ""
         doing = f"Restore of database {name!r}"
         with (
@@ -394,7 +396,7 @@ class PostgreSQL:
             for left in names.leftovers(_names(session), _unfinished(session)):
                 log.warning("Dropping %s, left behind by a killed drill.", left)
                 _drop(session, left)
-            place = names.scratch_name("postgresql", captured.database)
+            place = names.scratch_name("postgresql", captured.database, self._clock())
             # Under this name only once it is marked: a crash in between must not leave what stops later drills.
             wish = _create(session, DRILL, Target(captured.database, key, captured), MARK + key)
             session.execute(f"ALTER DATABASE {quoted(DRILL)} RENAME TO {quoted(place)}".encode())

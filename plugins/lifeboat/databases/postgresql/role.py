@@ -36,7 +36,6 @@ from lifeboat.databases.postgresql.session import FORGIVEN, groups, refusal
 from lifeboat.databases.sql.quoting import quoted, unquoted
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.errors import RestoreError
-from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.text import listed
 
@@ -223,7 +222,7 @@ def confined(
     with lock(session, login.user):
         session.execute(
             f"CREATE ROLE {name} LOGIN NOINHERIT NOCREATEDB NOCREATEROLE CONNECTION LIMIT {CONNECTION_LIMIT}"
-            f" PASSWORD '{_verifier(login.password)}' VALID UNTIL '{_until()}'".encode()
+            f" PASSWORD '{_verifier(login.password)}' VALID UNTIL '{_until(session)}'".encode()
         )
         try:
             session.execute(f"GRANT {name} TO CURRENT_USER".encode())
@@ -297,8 +296,10 @@ def _verifier(password: str) -> str:
     return f"SCRAM-SHA-256${ITERATIONS}:{salted}${first}:{second}"
 
 
-def _until() -> str:
-    return (clock.now() + LIFETIME).isoformat(timespec="seconds")
+def _until(session: Connection[Any]) -> str:
+    """Return when a password expires, by the server's clock."""
+    ((until,),) = session.execute("SELECT (now() + %s)::text", [LIFETIME]).fetchall()
+    return str(until)
 
 
 def take_in(session: Connection[Any], role: Role) -> None:

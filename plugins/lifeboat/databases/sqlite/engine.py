@@ -15,17 +15,18 @@ import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from lifeboat.databases import Dump, Dumpable, Load, Loaded, Missed, Place, Target, names
+from lifeboat.databases import Clock, Dump, Dumpable, Load, Loaded, Missed, Place, Target, names
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.databases.sqlite import lacks as sqlite_lacks
 from lifeboat.databases.sqlite import text as sqlite_text
 from lifeboat.databases.sqlite.lacks import Lack
 from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
-from lifeboat.support import clock, swap
+from lifeboat.support import swap
 from lifeboat.support.directories import locked, sync_names
 from lifeboat.support.logs import logger
 from lifeboat.support.os_errors import hint_of
@@ -85,11 +86,12 @@ class SQLite:
 
     :param path: of one of them.
     :param scratch: where copies are made.
+    :param clock: the site's.
     """
 
-    def __init__(self, path: Path, scratch: Path) -> None:
+    def __init__(self, path: Path, scratch: Path, clock: Clock) -> None:
         self._folder, self._suffix = path.resolve().parent, path.suffix
-        self._scratch = scratch / "sqlite"
+        self._scratch, self._clock = scratch / "sqlite", clock
 
     @property
     def address(self) -> str:
@@ -114,7 +116,7 @@ class SQLite:
                 scratch_directory(self._scratch, "copy_") as folder,
                 _copied(path, folder / "copy", database) as (copy, is_wal),
             ):
-                return _dump(copy, database, excluded, write, is_wal=is_wal)
+                return _dump(copy, database, self._clock(), excluded, write, is_wal=is_wal)
 
     def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
         path = self._path(database)
@@ -142,7 +144,7 @@ class SQLite:
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
         path = self._path(target.database)
-        kept = swap.kept_name(path, f"{clock.now():%Y%m%d_%H%M%S}") if target.exists else None
+        kept = swap.kept_name(path, f"{self._clock():%Y%m%d_%H%M%S}") if target.exists else None
         with _translated(f"Restore of {str(path)!r} failed: ", RestoreError), locked(path.parent):
             if os.path.lexists(path) != target.exists:
                 what = "is gone" if target.exists else "was created"
@@ -315,12 +317,13 @@ def _refuse_locking_out(path: Path) -> None:
 def _dump(
     copy: sqlite3.Connection,
     database: str,
+    captured_at: datetime,
     excluded: Sequence[str],
     write: Callable[[bytes], object],
     *,
     is_wal: bool,
 ) -> Dump:
-    sha256, sql_bytes, captured_at = hashlib.sha256(), 0, clock.now()
+    sha256, sql_bytes = hashlib.sha256(), 0
 
     def passing(chunk: bytes) -> None:
         nonlocal sql_bytes
