@@ -94,10 +94,7 @@ def laughs(item: str) -> str:
 
 BOMBS = {
     "values": laughs("[{}]"),
-    "merges": "a0: &a0 {x: 1}\n"
-    + "\n".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 10)),
     "itself": "a: &a [*a]",
-    "deep": "[" * 100_000,
     "long": "#" * (2 << 20),
     "a long number": "a: " + "9" * 100_000,
 }
