@@ -27,7 +27,7 @@ from lifeboat.databases.mysql.source import Column, Source, Table, Taker
 from lifeboat.databases.mysql.statements import StatementReader
 from lifeboat.errors import RestoreError
 
-PARTS = ("definitions", "foreign_keys", "grammar", "lexis", "load", "rows", "statements", "target")
+PARTS = ("definitions", "grammar", "lexis", "load", "rows", "statements", "target")
 MODULES = ("sql/reader", *(f"mysql/{part}" for part in PARTS))
 TABLE = "CREATE TABLE `t` (`a` int){};\n"
 CODE = "DELIMITER ;;\nCREATE DEFINER=`u`@`h` {} ;;\nDELIMITER ;\n"

@@ -22,7 +22,6 @@ from typing import Any
 
 from lifeboat.databases import WHOLE, Load, Loaded, Server
 from lifeboat.databases.mysql import definitions
-from lifeboat.databases.mysql import foreign_keys as mysql_foreign_keys
 from lifeboat.databases.mysql.code import Code
 from lifeboat.databases.mysql.definitions import ForeignKey, Table
 from lifeboat.databases.mysql.dump import Session, translated
@@ -30,6 +29,7 @@ from lifeboat.databases.mysql.rows import loadable
 from lifeboat.databases.mysql.statements import StatementReader
 from lifeboat.databases.mysql.target import (
     AS_READ,
+    DENIED,
     HINTS,
     INVALID_DATES,
     Compatibility,
@@ -41,6 +41,7 @@ from lifeboat.databases.mysql.target import (
     left_out,
     make_step,
     passed_events,
+    query,
     reaches_back,
     read_target,
     run,
@@ -49,10 +50,11 @@ from lifeboat.databases.mysql.target import (
     subtracting_signed,
 )
 from lifeboat.databases.mysql.workers import stopping
+from lifeboat.databases.sql.quoting import name_of
 from lifeboat.databases.sql.reader import Kind, Statement
 from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
-from lifeboat.text import listed
+from lifeboat.text import listed, plural
 
 CONNECTIONS = 4
 LARGE = 500_000  # bytes of rows from which on keys wait for them; below, defining a table twice takes longer
@@ -393,12 +395,13 @@ class _Loading:
                     add_it = partial(self._add_key_beyond, table=table, key=key, provable=provable)
                     self._workers.submit(Job(add_it, lane="foreign keys"))
                     continue
-                done = "left out" if self._purpose.load.table else "not checked"
-                if warning := mysql_foreign_keys.without_parent(key, self.tables, done=done):
-                    self._warn(warning)
-                else:
+                if (parent := name_of(key.parent)) in self.tables:
                     provable.append(key)
-                if not warning or not self._purpose.load.table:
+                    kept.append(key)
+                elif self._purpose.load.table:
+                    self._warn(f"{key.title} was left out: table {parent!r} does not exist")
+                else:
+                    self._warn(f"{key.title} was not checked: table {parent!r} does not exist")
                     kept.append(key)
             if kept:
                 sql = definitions.add_foreign_keys(table, kept)
@@ -410,8 +413,12 @@ class _Loading:
 
     def _add_key_beyond(self, session: Session, table: Table, key: ForeignKey, provable: list[ForeignKey]) -> None:
         """Add a foreign key to a table of another schema, if who loads may reach it."""
-        if warning := mysql_foreign_keys.add_beyond(session, table, key):
-            self._warn(warning)
+        try:
+            run(session, definitions.add_foreign_keys(table, [key]), f"Adding {key.title}", private=True)
+        except RefusedError as refusal:
+            if refusal.number not in DENIED:
+                raise
+            self._warn(f"{key.title} was left out: it refers to schema {name_of(key.schema)!r}")
         else:
             provable.append(key)
 
@@ -422,11 +429,12 @@ class _Loading:
         self._workers.wait()
         self.orphans.sort()
         for orphans in self.orphans:
-            self._warn(mysql_foreign_keys.warning_of(orphans))
+            self._warn(f"rows lack the parents that {orphans}")
 
     def _count_orphans(self, session: Session, key: ForeignKey) -> None:
-        if orphans := mysql_foreign_keys.orphans(session, key):
-            self.orphans.append(orphans)
+        ((count,),) = query(session, key.orphans, f"Checking {key.title}")
+        if count:
+            self.orphans.append(f"{key.title} names: {plural(count, 'row')}")
 
     def _define_deferred(self, statement: Statement) -> RefusedError | None:
         """Make what stands on tables, as this server and this schema can have it; return why the server refused."""
