@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+NO_REASON = "It left no reason: it was killed, timed out, or marked failed. See the task's log."
 GENERAL = "Fix what the reason names, then clear the task."
 _FINDINGS = "Each finding says what is wrong; the findings in the DAG's docs say what to do about it."
 _LEFT = "The reason says what it left. Clear the task; if it was approved, trigger it again."

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
+from lifeboat.airflow.failures import NO_REASON
 from lifeboat.airflow.operators.base import FAILURE, PROGRESS
 from lifeboat.settings.config import BackupKind, Settings
 from lifeboat.text import group_id, plural, size_text
@@ -20,7 +21,6 @@ OVER = ("success", "failed")
 DONE = ("success", "skipped", "removed")
 SILENT = timedelta(minutes=1)  # without a byte, which is worth saying
 LONGEST_REASON = 600  # characters
-NO_REASON = "It left no reason: it was killed, timed out, or marked failed. The log tells more."
 RETRIES = "It tries again by itself, within half an hour."  # as the DAGs' longest delay has it
 Lengths = Mapping[tuple[str, str, str], int]
 SHOWN = {

@@ -10,6 +10,7 @@ from lifeboat.actions import check
 from lifeboat.actions.check import Examined
 from lifeboat.actions.drill import Report
 from lifeboat.airflow.alerts.message import Failure, Message
+from lifeboat.airflow.failures import NO_REASON
 from lifeboat.airflow.operators.base import FAILURE
 from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, RestoreReport
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 EXAMINE_SECONDS = 6  # for the last good backups, which a dead destination must not delay
-NO_REASON = "It left no reason: it was killed, timed out, or marked failed. See the task's log."
 TIMED_OUT = "The run took longer than its limit, and was ended."
 
 
