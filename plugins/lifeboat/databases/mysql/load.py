@@ -26,7 +26,7 @@ from lifeboat.databases.mysql.code import Code
 from lifeboat.databases.mysql.definitions import ForeignKey, Table
 from lifeboat.databases.mysql.dump import Session, translated
 from lifeboat.databases.mysql.rows import loadable
-from lifeboat.databases.mysql.statements import StatementReader
+from lifeboat.databases.mysql.statements import Origin, StatementReader
 from lifeboat.databases.mysql.target import (
     AS_READ,
     DENIED,
@@ -62,19 +62,6 @@ CHECKED_AHEAD = 8 << 20  # bytes at the dump's beginning that must be in order b
 COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a generated column
 
 
-@dataclass(frozen=True)
-class _Purpose:
-    """The purpose of a load.
-
-    :param load: its source is empty where nobody knows.
-    :param of_mysql: the dump says that it is of a MySQL server.
-    """
-
-    schema: str
-    load: Load
-    of_mysql: bool
-
-
 def load(
     connect: Callable[..., Any],
     server: Server,
@@ -106,13 +93,13 @@ def load(
         target = read_target(control)
         reader = StatementReader(sql, target.longest, load.source)
         origin = reader.origin
-        purpose = _Purpose(schema, replace(load, source=load.source or origin.schema), origin.is_of_mysql)
+        load = replace(load, source=load.source or origin.schema)
         statements = _checked(_chosen(reader, load.table), Compatibility(target, control).check)
         with (
             stopping((serial, *inserters), control) as stop,
             Workers(serial, inserters, stop) as workers,
         ):
-            loading = _Loading(workers, inserters, target, purpose, code)
+            loading = _Loading(workers, inserters, target, schema, load, origin, code)
             for statement in statements:
                 loading.take(statement)
             loading.finish()
@@ -191,10 +178,17 @@ class _Loading:
     """One load, statement by statement."""
 
     def __init__(
-        self, workers: Workers[Session], inserters: Sequence[Session], target: Target, purpose: _Purpose, code: Code
+        self,
+        workers: Workers[Session],
+        inserters: Sequence[Session],
+        target: Target,
+        schema: str,
+        load: Load,
+        origin: Origin,
+        code: Code,
     ) -> None:
-        self._workers, self._inserters, self._target, self._purpose = workers, inserters, target, purpose
-        self._code = code
+        self._workers, self._inserters, self._target, self._code = workers, inserters, target, code
+        self._schema, self._source, self._table, self._origin = schema, load.source, load.table, origin
         self._head: list[bytes] = []  # settings before the first rows
         self._before_code: int | None = None  # how many of them stand before the first view or other code
         self._prepared = False  # the inserters have them
@@ -327,7 +321,7 @@ class _Loading:
         self._pending = []
         table = self.tables[statement.name]
         self._define(statement, *(table.before if large else (table.whole,)))
-        if self._purpose.of_mysql and not self._target.is_mariadb:
+        if self._origin.is_of_mysql and not self._target.is_mariadb:
             self._define(statement, *definitions.without_defaults(table))
         self._owe(settings)
         self._filling = _Filling(
@@ -398,7 +392,7 @@ class _Loading:
                 if (parent := name_of(key.parent)) in self.tables:
                     provable.append(key)
                     kept.append(key)
-                elif self._purpose.load.table:
+                elif self._table:
                     self._warn(f"{key.title} was left out: table {parent!r} does not exist")
                 else:
                     self._warn(f"{key.title} was not checked: table {parent!r} does not exist")
@@ -442,9 +436,9 @@ class _Loading:
             self._owed.append(statement)
             return None
         if statement.kind == "schema collation":
-            statement = definitions.of_schema(statement, self._purpose.schema)
+            statement = definitions.of_schema(statement, self._schema)
         if statement.kind in definitions.CODE:
-            statement = definitions.within_schema(statement, self._purpose.load.source)
+            statement = definitions.within_schema(statement, self._source)
             if statement.kind != "view":  # there, what is left is an alias of that name
                 self._warn_of_references(statement)
             statement = self._code.as_made(statement)
@@ -457,7 +451,7 @@ class _Loading:
 
     def _warn_of_references(self, statement: Statement) -> None:
         """Tell what in a copy still means the original."""
-        if warning := reaches_back(statement, self._purpose.load.source, self._purpose.schema):
+        if warning := reaches_back(statement, self._source, self._schema):
             self._warn(warning)
 
 
