@@ -46,7 +46,7 @@ def dump():
     backup.dump_database(scratch(), database, site.engine(database))
 
 def pack():
-    return backup.pack_archive(scratch(), "Shop", "database", ["shop"], "password", now=clock.now())
+    return backup.pack_archive(scratch(), "Shop", "database", ["shop"], "password", now=site.now())
 
 def store(packed):
     (destination,) = site.destinations("Shop", ("offsite",))
