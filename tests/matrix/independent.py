@@ -37,6 +37,8 @@ def fingerprint(connection: Any, schema: str) -> dict[str, str]:
         what = {"VIEW": "VIEW", "SEQUENCE": "SEQUENCE"}.get(kind, "TABLE")
         try:
             ((_, definition, *_),) = query(connection, f"SHOW CREATE {what} {quoted(schema)}.{quoted(name)}")
+            if what == "VIEW":  # may name its own schema before a function, and calls the one beside it in either case
+                definition = re.sub(rf"{re.escape(quoted(schema))}\.(?=`[^`]+`\()", "", definition)
             found[f"{what.lower()} {name}"] = _plain(definition, of_mariadb=of_mariadb) + _collations(
                 connection, schema, name
             )

@@ -258,6 +258,11 @@ OF_OLD_CLIENTS = (
     (b"latin1", b"CREATE TRIGGER `r\xe9` BEFORE INSERT ON t FOR EACH ROW SET @a = '\xe9'"),
     (b"latin1", b"CREATE VIEW `v\xe9` AS SELECT '\xe9' AS `\xe9`"),
     (b"latin1", EVENT % (b"\xe9", b"it''s \xe9", b"\xe9")),
+    # Typed as UTF-8 by a client that had not said so:
+    (b"latin1", b"CREATE PROCEDURE `P\xc3\xa9`() COMMENT '\xc3\xa9' SELECT '\xc3\xa9'"),
+    (b"latin1", b"CREATE FUNCTION `F\xc3\xa9`() RETURNS INT DETERMINISTIC RETURN LENGTH('\xc3\xa9')"),
+    (b"latin1", b"CREATE TRIGGER `R\xc3\xa9` BEFORE INSERT ON t FOR EACH ROW SET @a = '\xc3\xa9'"),
+    (b"latin1", EVENT % (b"E\xc3\xa9", b"\xc3\xa9", b"\xc3\xa9")),
     (b"utf8mb4", b"SET sql_mode = 'NO_BACKSLASH_ESCAPES'"),
     (b"utf8mb4", EVENT % (b"n", b"a\\b '' \n \\n", b"c\\d")),
 )

@@ -366,6 +366,10 @@ def test_what_fails_is_told_without_the_values_of_rows(
             r"Making view 'v' failed with error 1305: .*does not exist. Hint: The dump refers to a routine",
         ),
         (b"INSERT INTO `t` VALUES (1)", "Inserting rows of table 't' failed with error 1146"),
+        (  # in Latin 1, the driver would crash on that message
+            b"SET NAMES latin1;\nCREATE ALGORITHM=UNDEFINED VIEW `v` AS select `\xe9`(1)",
+            "Making view 'v' failed with error 1305: .*é does not exist",
+        ),
     ],
 )
 def test_what_the_server_refuses_is_named(mariadb: MariaDB, copy: str, sql: bytes, said: str) -> None:

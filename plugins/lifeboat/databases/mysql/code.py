@@ -116,7 +116,10 @@ class _Made:
                 f"The server prints {self.kind.lower()} {self.name!r} in a form that Lifeboat does not know."
             )
         lexis = Lexis(backslash_escapes=b"NO_BACKSLASH_ESCAPES" not in self.settings, character_set=self.character_set)
-        return (made if self.kind == "VIEW" else as_client_wrote(made, lexis)).sql
+        if self.kind == "VIEW":
+            return made.sql
+        # MySQL prints the name in UTF-8, as it is; MariaDB in the character set.
+        return as_client_wrote(made, lexis, of_mariadb=made.name != self.name).sql
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from lifeboat.databases.mysql.target import (
     DENIED,
     HINTS,
     INVALID_DATES,
+    READABLE,
     Compatibility,
     LeftOut,
     RefusedError,
@@ -313,7 +314,8 @@ class _Loading:
                 run(session, sql, "A setting of the dump")
             # Keys are proven by being built, or by every row: unchecked, InnoDB takes rows that break them.
             run(session, b"SET foreign_key_checks = 0, unique_checks = 1, autocommit = 1", "Preparing a connection")
-            run(session, INVALID_DATES, "Preparing a connection")
+            for sql in (INVALID_DATES, READABLE):
+                run(session, sql, "Preparing a connection")
 
     def _make_table(self, *, large: bool) -> None:
         """Make the pending table; a large one without the keys that may wait for its rows."""
@@ -460,6 +462,8 @@ def _run_on(session: Session, table: Table | None, sql: bytes, doing: str, *, pr
         run(session, sql, doing, private=private)
 
 
-def _set_all(session: Session, settings: Iterable[Statement]) -> None:
+def _set_all(session: Session, settings: Sequence[Statement]) -> None:
     for setting in settings:
         run(session, setting.sql, "A setting of the dump")
+    if settings:
+        run(session, READABLE, "Preparing a connection")

@@ -148,9 +148,14 @@ class Origin:
     client: str = ""
 
     @property
+    def is_of_mariadb(self) -> bool:
+        """Return whether the dump says that it is of a MariaDB server."""
+        return "MariaDB" in self.server
+
+    @property
     def is_of_mysql(self) -> bool:
         """Return whether the dump says that it is of a MySQL server."""
-        return bool(self.server) and "MariaDB" not in self.server
+        return bool(self.server) and not self.is_of_mariadb
 
 
 def delimiter_beyond(sql: bytes) -> bytes:
@@ -219,13 +224,16 @@ _COMMENT_OF_ROUTINE = re.compile(
 )
 
 
-def as_client_wrote(code: Statement, lexis: Lexis) -> Statement:
+def as_client_wrote(code: Statement, lexis: Lexis, *, of_mariadb: bool) -> Statement:
     """Return code, as a server printed it, as one reads it: its name, and its comment, as all else.
 
     :param lexis: how it is read.
+    :param of_mariadb: printed by MariaDB, which leaves names in the character set in which they were typed, except
+        those of events. Typed in the wrong one, they may happen to be UTF-8.
     """
     sql, head = code.sql, created(code)
-    spans = [head.span(group) for group in ("name", "table") if head.groupdict().get(group)]
+    names = ("name", "table") if code.kind == "event" or not of_mariadb else ()
+    spans = [head.span(group) for group in names if head.groupdict().get(group)]
     if comment := _comment_of(code, head.end("name")):
         spans.append(comment)
     for start, end in sorted(spans, reverse=True):
@@ -317,7 +325,9 @@ class StatementReader(Reader):
             elif delimiter := self._match(_DELIMITER, (b"DELIMITER", b"delimiter")):
                 self._delimiter = delimiter[1]
                 self._position = delimiter.end()
-            elif statement := classify(self._statement(), self._session.lexis, self._schema):
+            elif statement := classify(
+                self._statement(), self._session.lexis, self._schema, of_mariadb=self.origin.is_of_mariadb
+            ):
                 if statement.kind == "setting":
                     follow(self._session, statement)
                 elif statement.kind == "table":
@@ -435,24 +445,25 @@ def _is_end(token: re.Match[bytes]) -> bool:
     return token.lastgroup == "end"
 
 
-def classify(sql: bytes, lexis: Lexis = PLAIN, schema: str = "") -> Statement | None:
+def classify(sql: bytes, lexis: Lexis = PLAIN, schema: str = "", *, of_mariadb: bool = False) -> Statement | None:
     """Say what a statement does; None when a restore leaves it out.
 
     :param lexis: how the server reads it.
     :param schema: that was dumped.
+    :param of_mariadb: from a MariaDB server.
     :raises RestoreError: it reaches beyond the schema, or is none that dump clients write.
     """
     if len(sql) <= LONGEST_REPEATED and _SETTING.match(sql):
         return _setting(sql, lexis)
-    return _classify(sql, lexis, schema)
+    return _classify(sql, lexis, schema, of_mariadb=of_mariadb)
 
 
 @lru_cache(REPEATED)
 def _setting(sql: bytes, lexis: Lexis) -> Statement | None:
-    return _classify(sql, lexis, "")
+    return _classify(sql, lexis, "", of_mariadb=False)
 
 
-def _classify(sql: bytes, lexis: Lexis, schema: str) -> Statement | None:
+def _classify(sql: bytes, lexis: Lexis, schema: str, *, of_mariadb: bool) -> Statement | None:
     statement = recognise(sql)
     if not statement:
         if _SKIPPED.match(sql):
@@ -466,7 +477,7 @@ def _classify(sql: bytes, lexis: Lexis, schema: str) -> Statement | None:
             "Remove the schema's name from that statement of the dump.",
         )
     if statement.kind in _NAMED_IN_UTF8:
-        statement = as_client_wrote(statement, lexis)
+        statement = as_client_wrote(statement, lexis, of_mariadb=of_mariadb)
     if statement.kind == "table" and schema:
         statement = statement.with_sql(grammar.without_own_schema(sql, backquoted_bytes(schema), lexis))
     if beyond := grammar.refusal(statement.kind, statement.sql, lexis):
