@@ -296,7 +296,7 @@ class MariaDB118(_MySQLFamily):
     """A private MariaDB 11.8 server with its own clients."""
 
     suite, package = "trixie", "mariadb-11.8"
-    clients = ("mariadb", "mariadb-dump")
+    clients = ("mariadb", "mariadb-dump", "mariadb-binlog")
     _client = "mariadb"
 
     def _installation(self, data: Path) -> list[str]:

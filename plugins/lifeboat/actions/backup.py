@@ -22,7 +22,7 @@ from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import OwnKind
 from lifeboat.catalog.manifest import manifest_of
 from lifeboat.catalog.marker import ArchiveFile, Marker, Totals, marker_of
-from lifeboat.databases import Dump, Engine, Limit
+from lifeboat.databases import Dump, Engine, Limit, log_position_text
 from lifeboat.errors import AlreadyStoredError, AlteredError, LifeboatError, SettingsError, StagingError
 from lifeboat.files import selection as files
 from lifeboat.files.capture import capture, warnings_of
@@ -160,6 +160,8 @@ def dump_database(scratch: Staging, database: Database, engine: Engine, refusal:
         *(database.name, plural(dump.rows, "row"), plural(len(dump.tables), "table")),
         *(size_text(dump.sql_bytes), size_text(stored)),
     )
+    if text := log_position_text(dump.position, dump.no_position):
+        log.info("%s: %s.", dump.database, text)
     return dump
 
 

@@ -131,6 +131,29 @@ class Extension:
 
 
 @dataclass(frozen=True)
+class LogPosition:
+    """The place in a server's binary log up to which a dump holds everything of its database, and nothing beyond.
+
+    :param server: identity of the server: server_uuid of MySQL, server_uid of MariaDB; empty where it has none.
+    :param file: of the log.
+    :param offset: in bytes; the first transaction that the dump does not hold begins there, or later.
+    :param gtids: executed until then, as the server writes a set of them; empty where it numbers no transactions.
+    :param how: what makes it exact: ``snapshot`` or ``table locks``; later versions may know more.
+    """
+
+    server: str
+    server_id: int
+    file: str
+    offset: int
+    gtids: str
+    how: str
+
+    def __str__(self) -> str:
+        gtids = f"; GTID {self.gtids}" if self.gtids else ""
+        return f"{self.file}:{self.offset} (exact, by {self.how}{gtids})"
+
+
+@dataclass(frozen=True)
 class Dump(Format):
     """The facts of one dump, as its archive's manifest keeps them.
 
@@ -143,6 +166,8 @@ class Dump(Format):
     :param limits: what a restore will not bring back, or not exactly.
     :param extensions: in the order in which they were made; None where nobody asked.
     :param properties: of the database itself; empty where they are not known.
+    :param position: in the binary log, where a replay on top of the dump begins; None if it is not known exactly.
+    :param no_position: the reason then; empty where the engine has no binary log, and in older manifests.
     """
 
     __pydantic_config__ = ConfigDict(extra="ignore")  # manifests are kept indefinitely, later versions add facts
@@ -165,6 +190,8 @@ class Dump(Format):
     limits: tuple[Limit, ...] = ()
     extensions: tuple[Extension, ...] | None = None
     properties: tuple[Property, ...] = ()
+    position: LogPosition | None = None
+    no_position: str = ""
 
     @property
     def rows(self) -> int:
@@ -208,6 +235,13 @@ class Dumpable:
     client: str
     ahead: timedelta | None = None
     lacks: tuple[str, ...] = ()
+
+
+def log_position_text(position: LogPosition | None, no_position: str) -> str:
+    """Return the position of a dump in the binary log as text, or why there is none; '' if nothing is known of it."""
+    if position:
+        return f"binary log position: {position}"
+    return f"no binary log position: {no_position}" if no_position else ""
 
 
 def limit_texts(limits: Iterable[Limit]) -> Iterator[str]:

@@ -196,10 +196,17 @@ class DumpParser:
 
     :param see: takes every statement that holds no rows.
     :param schema: that is dumped; its own name does not count in definitions.
+    :param remark: takes every line that is in no statement: comments.
     """
 
-    def __init__(self, see: Callable[[bytes], None] | None = None, *, schema: str = "") -> None:
-        self._see, self._schema = see, schema
+    def __init__(
+        self,
+        see: Callable[[bytes], None] | None = None,
+        *,
+        schema: str = "",
+        remark: Callable[[bytes], None] = lambda line: None,
+    ) -> None:
+        self._see, self._schema, self._remark = see, schema, remark
         self._rest = b""
         self._statement: list[bytes] = []
         self._delimiter = b";"
@@ -283,6 +290,7 @@ class DumpParser:
             if delimiter := _DELIMITER.match(line):
                 self._delimiter = delimiter[1]
             if delimiter or line == b"\n" or line.startswith(b"--"):
+                self._remark(line)
                 return
             self._complete = False  # the trailer is a trailer only when nothing but comments follows
         elif line.startswith(_BEHIND_EVENT) and self._has_ended(line):

@@ -21,13 +21,15 @@ from datetime import UTC, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from lifeboat.databases import UNPROTECTED, Clock, Dump, Dumpable, Limit, Server, limit_texts
+from lifeboat.databases import UNPROTECTED, Clock, Dump, Dumpable, Limit, LogPosition, Server, limit_texts
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.mysql import events as mysql_events
 from lifeboat.databases.mysql import limits as mysql_limits
+from lifeboat.databases.mysql import position as mysql_position
 from lifeboat.databases.mysql import source as mysql_source
 from lifeboat.databases.mysql.digest import RULES, DumpParser
-from lifeboat.databases.mysql.limits import Choice, Line
+from lifeboat.databases.mysql.limits import Choice, Definitions, Line
+from lifeboat.databases.mysql.position import Finder, Nowhere
 from lifeboat.databases.mysql.source import Source, Taker
 from lifeboat.databases.sql.quoting import unquoted
 from lifeboat.databases.watch import Doing, Watch
@@ -185,10 +187,12 @@ def dump_command(
     choice: Choice | None = None,
     *,
     rows: bool = True,
+    further: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return the command that writes one consistent, complete dump to its standard output.
 
     :param rows: without them, it holds definitions only.
+    :param further: options, each with what follows its name.
     """
     choice = choice or Choice()
     wanted = {
@@ -210,6 +214,7 @@ def dump_command(
         "init-command": f"={SETTINGS}",
         "default-character-set": "=utf8mb4",
         "max-allowed-packet": "=1G",
+        **(further or {}),
     }
     ignored = [f"--ignore-table={database}.{table}" for table in excluded]
     return [*client.arguments(option_file, wanted), *ignored, "--", database]
@@ -512,7 +517,7 @@ def dump(
     write: Callable[[bytes], object],
     ask_taker: Callable[[Iterable[str]], Taker] | None = None,
 ) -> Dump:
-    """Dump one database as SQL in one consistent snapshot, without locking writers out.
+    """Dump one database as SQL in one consistent snapshot; writers wait for seconds at most (see `mysql.position`).
 
     :param connect: opens a DB-API connection to `server`.
     :param clock: the site's.
@@ -536,11 +541,18 @@ def dump(
             captured_at = clock()
             choice = mysql_limits.choose(source, client, excluded)
             events = b"" if choice.events else _events(session, source, client)
-            with secret_file(option_file_text(server, client)) as (descriptor, path):
-                command = dump_command(client, path, database, excluded, choice)
+            finding = (
+                contextlib.nullcontext(Nowhere(""))
+                if filling
+                else mysql_position.finding(session, connect, source, client, excluded)
+            )
+            with secret_file(option_file_text(server, client)) as (descriptor, path), finding as finder:
+                command = dump_command(client, path, database, excluded, choice, further=finder.options)
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
                 watch = Watch(database, partial(session.doing, database), "SHOW PROCESSLIST")
-                passed = _pump(database, excluded, command, descriptor, write, watch, choice, events)
+                definitions = Definitions(database, excluded)
+                passed = _pump(definitions, command, descriptor, write, watch, choice, events, finder)
+                found = mysql_position.position_of(finder, source, [table.name for table in passed.digest.tables])
             _check_unaltered(session, source)
             longest = session.longest()
     if not filling:
@@ -566,6 +578,8 @@ def dump(
         digest_rules=RULES,
         unprotected_tables=tuple(limit.name for limit in limits if limit.kind == UNPROTECTED),
         limits=tuple(limits),
+        position=found if isinstance(found, LogPosition) else None,
+        no_position=found if isinstance(found, str) else "",
     )
 
 
@@ -601,7 +615,8 @@ def check_dump(
             command = dump_command(client, path, begun.database, excluded, choice, rows=False)
             watch = Watch(begun.database, partial(session.doing, begun.database), "SHOW PROCESSLIST")
             events = b"" if choice.events else _events(session, source, client)
-            passed = _pump(begun.database, excluded, command, descriptor, lambda chunk: None, watch, choice, events)
+            definitions, ignore = Definitions(begun.database, excluded), lambda chunk: None
+            passed = _pump(definitions, command, descriptor, ignore, watch, choice, events, Nowhere(""))
     limits = [*mysql_limits.of_client(source, client, excluded), *passed.limits]
     if ask_taker:
         limits += _of_taker(ask_taker, source, excluded, Line())
@@ -738,22 +753,28 @@ class _Passed:
 
 
 def _pump(
-    database: str,
-    excluded: Sequence[str],
+    definitions: Definitions,
     command: Sequence[str],
     secret: int,
     write: Callable[[bytes], object],
     watch: Watch,
     choice: Choice,
     events: bytes,
+    finder: Finder,
 ) -> _Passed:
     """Run the client and pass its output on; return what it held.
 
+    :param definitions: reads those that it writes.
     :param choice: of what it was asked for.
     :param events: that the client does not write, as SQL.
+    :param finder: of the position of the dump.
     """
-    definitions = mysql_limits.Definitions(database, excluded)
-    parser, sha256, sql_bytes = DumpParser(definitions.see, schema=database), hashlib.sha256(), 0
+
+    def see(sql: bytes) -> None:
+        finder.see(sql)
+        definitions.see(sql)
+
+    parser, sha256, sql_bytes = DumpParser(see, schema=definitions.schema, remark=finder.remark), hashlib.sha256(), 0
     lines = _Lines()
     with child(command, [secret]) as client:
         for chunk in mysql_events.before_trailer(watch.passing(client), events):

@@ -324,7 +324,7 @@ class Definitions:
 
     def __init__(self, schema: str, excluded: Collection[str] = ()) -> None:
         self.limits: dict[str, Limit] = {}
-        self._schema, self._excluded = schema, excluded
+        self.schema, self._excluded = schema, excluded
         self._columns: dict[str, set[str]] = {}  # of each table, in lower case
         self._session = Session()  # as the server would have it: settings say how it reads what follows
 
@@ -333,7 +333,7 @@ class Definitions:
         if blank := _BLANK.match(sql):
             sql = sql[blank.end() :]
         try:
-            statement = classify(sql, self._session.lexis, self._schema)
+            statement = classify(sql, self._session.lexis, self.schema)
             if statement and statement.kind == "setting":
                 follow(self._session, statement)
             if statement and statement.kind == "table":

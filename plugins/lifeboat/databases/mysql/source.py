@@ -130,6 +130,28 @@ class Source:
         return {name for name in (*named, *self.connections) if name}
 
 
+class BinaryLog(NamedTuple):
+    """The binary log of a server.
+
+    :param is_on: whether it writes one.
+    :param server: its identity; empty where it has none.
+    :param tells_snapshot: whether a session can ask for the position of the snapshot that it reads.
+    """
+
+    is_on: bool
+    server: str
+    server_id: int
+    tells_snapshot: bool
+
+
+class LogEnd(NamedTuple):
+    """The present end of a server's binary log, and the transactions that it has executed."""
+
+    file: str
+    offset: int
+    gtids: str
+
+
 @dataclass(frozen=True)
 class Taker:
     """The server of a restore connection, and what its user may do there.
@@ -241,6 +263,24 @@ _CONNECTIONS = (
     " UNION SELECT collation_connection FROM information_schema.events WHERE event_schema = %s"
     " UNION SELECT collation_connection FROM information_schema.views WHERE table_schema = %s"
 )
+
+
+def binary_log(session: Session) -> BinaryLog:
+    """Ask the server whether it writes a binary log."""
+    ((is_on, number),) = session.query("SELECT @@log_bin, @@server_id")
+    uids = _if_there(session, "SELECT @@server_uuid") or _if_there(session, "SELECT @@server_uid") or [("",)]
+    files = dict(session.query("SHOW STATUS LIKE 'binlog_snapshot_file'"))
+    return BinaryLog(bool(is_on), uids[0][0], number, any(files.values()))
+
+
+def log_end(session: Session) -> LogEnd | None:
+    """Ask MySQL for the end of its binary log.
+
+    :returns: None where this user is not allowed to know it.
+    """
+    # Until 8.1 by the second name alone, since 8.4 by the first.
+    rows = _if_there(session, "SHOW BINARY LOG STATUS") or _if_there(session, "SHOW MASTER STATUS")
+    return next((LogEnd(file, offset, gtids.replace("\n", "")) for file, offset, _, _, gtids in rows), None)
 
 
 def columns(session: Session, schema: str) -> tuple[Column, ...]:
