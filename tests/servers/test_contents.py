@@ -46,6 +46,8 @@ def test_an_archive_is_shown_as_tables_and_a_tree_and_to_programs(key: str) -> N
     assert shown[1] == "note: by hand"
     (database,) = (line for line in shown if line.startswith("Database shop: "))
     assert "4 tables" in database
+    no_position = "the server writes no binary log (log_bin is off)"
+    assert f"                no binary log position: {no_position}" in shown
     assert "         3,000  orders" in shown
     tree = [line.split(maxsplit=3) for line in shown[shown.index("          size      files  path") + 1 : -1]]
     assert ["3.0", "MiB", "122", "storage/"] in tree
@@ -64,6 +66,7 @@ def test_an_archive_is_shown_as_tables_and_a_tree_and_to_programs(key: str) -> N
     (database,) = told["databases"]
     assert {"name": "orders", "rows": 3000} in database["tables"]
     assert sum(table["rows"] for table in database["tables"]) == 3505
+    assert (database["position"], database["no_position"]) == (None, no_position)
     assert len([file for file in told["files"] if file["type"] == "file"]) == 122
     assert all(file["path"].split("/")[0] == "storage" for file in told["files"])
     assert "latin-\udce9" in [file["path"] for file in answer("show", key)["files"]]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lifeboat.actions import stored_archive
 from lifeboat.archive.listing import Kind
 from lifeboat.archive.read import ArchiveReader
-from lifeboat.databases import Dump
+from lifeboat.databases import Dump, LogPosition, log_position_text
 from lifeboat.decide import restore_plan
 from lifeboat.files import layout
 from lifeboat.settings.config import Settings
@@ -39,12 +39,21 @@ class HeldDatabase:
     :param tables: None where no manifest describes them.
     :param objects: how many views, triggers and so on, by kind.
     :param sql_bytes: None if unknown.
+    :param position: in the server's binary log; None where it is not known.
+    :param no_position: the reason, if there is one.
     """
 
     name: str
     tables: tuple[Table, ...] | None = None
     objects: Mapping[str, int] | None = None
     sql_bytes: int | None = None
+    position: LogPosition | None = None
+    no_position: str = ""
+
+    @property
+    def log_position(self) -> str:
+        """The position in the binary log as text, or why there is none; empty where nothing is known of it."""
+        return log_position_text(self.position, self.no_position)
 
 
 class HeldFile(NamedTuple):
@@ -138,7 +147,8 @@ def read(site: Site, destination: Destination, application: str, key: str) -> Co
 
 def _held(dump: Dump) -> HeldDatabase:
     tables = tuple(Table(table.name, table.rows) for table in dump.tables)
-    return HeldDatabase(dump.database, tables, dict(Counter(each.kind for each in dump.objects)), dump.sql_bytes)
+    objects = dict(Counter(each.kind for each in dump.objects))
+    return HeldDatabase(dump.database, tables, objects, dump.sql_bytes, dump.position, dump.no_position)
 
 
 def _foreign_databases(settings: Settings, reader: ArchiveReader, application: str) -> tuple[HeldDatabase, ...]:

@@ -101,6 +101,8 @@ def _database_lines(database: HeldDatabase) -> Iterator[str]:
         return
     objects = "".join(f", {plural(count, kind)}" for kind, count in (database.objects or {}).items())
     yield f"Database {database.name}: {plural(len(database.tables), 'table')}{objects}{size}"
+    if database.log_position:
+        yield f"{'':14}  {database.log_position}"
     yield f"{'rows':>14}  table"
     yield from (f"{table.rows:>14,}  {table.name}" for table in database.tables)
 

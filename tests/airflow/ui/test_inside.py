@@ -57,6 +57,7 @@ def test_tables_and_files_are_shown_a_folder_at_a_time(login: Login, key: str) -
     assert f'data-inside="{key}"' in client.get("contents", params={"key": key}).text
     root = opened(client, key=key)
     assert '<bdi>orders</bdi> <span class="quiet">3,000 rows</span>' in root
+    assert "no binary log position: the server writes no binary log" in root
     archive = {"application": "Shop", "archive": key, "destination": "disk"}
     tables = [conf["table"] for conf in confs(root, "restore_database") if "table" in conf]
     assert set(tables) == {"empty_one", "orders", "page_views", "users"}
