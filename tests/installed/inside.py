@@ -5,14 +5,19 @@ Prints what it found as JSON in its last line.
 
 import json
 import os
+import select
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import msgspec
 from airflow.api_fastapi.app import create_app
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.providers_manager import ProvidersManager
+from airflow.sdk.execution_time.comms import CommsDecoder, ConnectionResult, GetConnection
 from fastapi.testclient import TestClient
 from lifeboat import RequireFreshBackup
 from lifeboat.airflow import compat
@@ -51,6 +56,41 @@ def parsed() -> dict[str, Any]:
     return {"dags": sorted(bag.dag_ids), "errors": bag.import_errors}
 
 
+def answer(supervisor: socket.socket) -> None:
+    """Answer two requests for connections; where both have come, the later one first."""
+    requests: list[tuple[int, str]] = []
+    for _ in range(2):
+        while not requests or select.select([supervisor], [], [], 0.5)[0]:
+            length = int.from_bytes(supervisor.recv(4), "big")
+            number, body, *_ = msgspec.msgpack.decode(supervisor.recv(length, socket.MSG_WAITALL))
+            requests.append((number, body["conn_id"]))
+        number, name = requests.pop()
+        connection = dict.fromkeys(ConnectionResult.model_json_schema()["properties"]) | {
+            "type": "ConnectionResult",
+            "conn_id": name,
+            "conn_type": "generic",
+        }
+        frame = msgspec.msgpack.encode([number, connection])
+        supervisor.sendall(len(frame).to_bytes(4, "big") + frame)
+
+
+def asked() -> dict[str, str]:
+    """Return the connections that two threads of a task get, by the names that they ask for."""
+    task, supervisor = socket.socketpair()
+    comms: Any = CommsDecoder(socket=task)
+    got: dict[str, str] = {}
+
+    def ask(name: str) -> None:
+        got[name] = comms.send(GetConnection(conn_id=name)).conn_id
+
+    threads = [Thread(target=ask, args=(name,), daemon=True) for name in ("shop_db", "stock_db")]
+    for thread in (Thread(target=answer, args=(supervisor,), daemon=True), *threads):
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    return got
+
+
 def main() -> None:
     """Look at everything, and back up, check and rehearse as Airflow's command line does."""
     run("airflow", "db", "migrate")
@@ -60,6 +100,7 @@ def main() -> None:
         "names": sorted(name for name in compat.PLACES if not hasattr(compat, name)),
         "public": RequireFreshBackup.__name__,
         "provider": providers["airflow-lifeboat"].data["name"],
+        "asked": asked(),
     }
     run("lifeboat", "init")
     run("airflow", "dags", "reserialize")

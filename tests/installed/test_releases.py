@@ -144,6 +144,7 @@ WHOLE = {
     "names": [],
     "public": "RequireFreshBackup",
     "provider": "Lifeboat",
+    "asked": {name: name for name in ("shop_db", "stock_db")},
     "page": [401, 200, 200, 200, 200, 200, 200],
     "archives": 2,
     "proofs": 2,

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from airflow.api_fastapi.core_api import security
+from airflow.sdk.execution_time.comms import CommsDecoder
 from fastapi import HTTPException, Request
 from lifeboat.airflow import compat, connections
 from lifeboat.airflow.alerts import channels
@@ -62,6 +64,24 @@ def test_retries_back_off_as_the_release_spells_it(
 def test_airflow_3_0_is_refused_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match=r"^Lifeboat needs Airflow 3\.1 or later, and this is 3\.0\.6\."):
         compat_of("3.0.6", monkeypatch)
+
+
+def test_threads_ask_the_supervisor_of_airflow_3_1_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered: list[str] = []
+
+    def send(_: object, msg: str) -> None:
+        if msg == "first":
+            second.start()
+            second.join(0.2)
+        answered.append(msg)
+
+    monkeypatch.setattr(CommsDecoder, "send", send)
+    compat_of("3.1.8", monkeypatch)
+    ask = cast("Callable[..., None]", CommsDecoder.send)
+    second = Thread(target=ask, args=(None, "second"), daemon=True)
+    ask(None, msg="first")  # as Airflow does
+    second.join(10)
+    assert answered == ["first", "second"]
 
 
 def test_an_airflow_that_does_not_say_who_started_a_run_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +150,7 @@ def engine(name: EngineName) -> None:
 def compat_of(release: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Return the module as a release of Airflow gets it."""
     monkeypatch.setattr("importlib.metadata.version", lambda _: release)
+    monkeypatch.setattr(CommsDecoder, "send", CommsDecoder.send)  # which the module replaces in 3.1
     spec = importlib.util.find_spec("lifeboat.airflow.compat")
     assert spec is not None
     assert spec.loader is not None

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import wraps
 from importlib import import_module
 from importlib.metadata import version
+from threading import RLock
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from lifeboat.errors import SettingsError
@@ -117,6 +119,26 @@ if not TYPE_CHECKING:  # type checkers would take every name for one that is her
             except (ImportError, AttributeError):
                 continue
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _ask_in_turn() -> None:
+    """Let the threads of a task ask its supervisor one after another.
+
+    In Airflow 3.1, each takes whatever answer comes first: the wrong connection, or none, and then waits forever.
+    """
+    decoder: Any = import_module("airflow.sdk.execution_time.comms").CommsDecoder
+    send, turn = decoder.send, RLock()  # a handler of a signal may ask while its own thread does
+
+    @wraps(send)
+    def send_in_turn(self: Any, msg: Any) -> Any:  # so called by Airflow, which names it
+        with turn:
+            return send(self, msg)
+
+    decoder.send = send_in_turn
+
+
+if AIRFLOW < (3, 2):
+    _ask_in_turn()
 
 
 @contextmanager
