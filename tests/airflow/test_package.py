@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from lifeboat import __version__
+from lifeboat.airflow import bundle
 from packaging.requirements import Requirement
 
 from tests.conftest import PROJECT
@@ -97,6 +98,11 @@ def test_the_source_distribution_is_the_whole_project(tmp_path: Path) -> None:
         shutil.copy(PROJECT / name, tmp_path / name)
     with tarfile.open(built("sdist", tmp_path)) as package:
         assert names <= {name.partition("/")[2] for name in package.getnames()}
+
+
+def test_the_bundle_of_an_editable_installation_is_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "files", lambda _: [])
+    assert bundle.dags_folder() == PROJECT / "dags"
 
 
 def test_requirements_are_those_of_the_package_with_its_engines_and_channels(metadata: Message) -> None:

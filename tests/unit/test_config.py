@@ -345,3 +345,8 @@ def test_each_engine_may_have_a_scratch_server(tmp_path: Path) -> None:
     ]
     with pytest.raises(SettingsError, match=r"drill\.connection"):
         load(tmp_path, GOOD + "drill: {connection: {oracle: a}}")
+
+
+def test_without_the_variable_the_settings_are_those_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(config.CONFIG_VARIABLE, raising=False)
+    assert config.settings_path() == PROJECT / "include" / "backup.yaml"

@@ -43,7 +43,7 @@ from lifeboat.settings.values import (
 from lifeboat.text import MEGABYTE
 
 CONFIG_VARIABLE = "LIFEBOAT_CONFIG"
-PROJECT = Path(__file__).resolve().parents[2]
+PROJECT = Path(__file__).resolve().parents[3]
 LONGEST_FILE = 1 << 20  # bytes
 
 
