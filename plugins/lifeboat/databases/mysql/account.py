@@ -46,7 +46,10 @@ GRANTS = (
     "docs/RECOVERY.md lists the grants that a restore user needs: CREATE USER, and all privileges on the schemas"
     " WITH GRANT OPTION."
 )
-EVERYBODY = "Revoke that from all users: it comes from mandatory_roles, from PUBLIC, or from an anonymous account."
+EVERYBODY = (
+    "Revoke that from all users: it comes from mandatory_roles, from PUBLIC, or from an anonymous account."
+    " mariadb-secure-installation removes what a new MariaDB server grants."
+)
 
 _OURS = re.compile(PREFIX + r"[0-9a-f]{16}")
 _ROLE = r"`(?:[^`]|``)+`@`(?:[^`]|``)*`"
