@@ -178,8 +178,8 @@ def test_the_lowest_versions_that_are_allowed_work(wheel: Path, tmp_path: Path) 
     environment.install("--no-deps", wheel.as_uri())
     environment.check()
     assert _works(environment, tmp_path) == WHOLE
-    # Compose's specification is newer than that day, and files of a deployment need none of these versions; how pydantic
-    # words a schema depends on its version, and the published ones are written with that of the lock.
+    # Compose's specification is newer than that day, and files of a deployment need none of these versions; how
+    # pydantic words a schema depends on its version, and the published ones are written with that of the lock.
     apart = ["--ignore=tests/unit/test_deployment.py", "-k", "not what_make_docs_writes"]
     _run([str(environment.python), "-m", "pytest", "tests/unit", *apart, "-n", "2"], _plain())
 
