@@ -1,4 +1,8 @@
-"""Archives: AES-256 ZIP files that any AES-capable zip tool opens, and their manifests."""
+"""Archives: AES-256 ZIP files that any AES-capable zip tool opens.
+
+Belongs here: entries, their encryption, writing and reading them, how a manifest lies among them. Not here: what a
+manifest says (`catalog`).
+"""
 
 from __future__ import annotations
 
