@@ -101,6 +101,13 @@ def test_a_user_without_the_right_locks_nothing(server: MySQL) -> None:
     assert found.how == "table locks"
 
 
+def test_names_are_locked_whatever_the_character_set_of_the_connection(server: MySQL) -> None:
+    server.run("CREATE TABLE `größen` (id INT PRIMARY KEY)", SHOP)
+    connect = partial(server.connect, charset="latin1")
+    dump = mysql_dump.dump(connect, server.server, clock.now, SHOP, (), lambda chunk: None)
+    assert dump.position, dump.no_position
+
+
 def test_an_open_transaction_is_waited_for_without_a_lock(server: MySQL, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(positions, "PATIENCE", 2)
     with writing(server, LAST), longest_write(server) as seconds:

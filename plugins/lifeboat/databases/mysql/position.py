@@ -171,7 +171,8 @@ def _under_locks(
     try:
         locker = type(session)(connect())
         locked.callback(locker.close)
-        locker.execute(b"SET SESSION wait_timeout = %d" % HELD)  # the server ends it if nobody else can any more
+        # The server ends it if nobody else can any more; names are in UTF-8, whatever the connection is.
+        locker.execute(b"SET SESSION wait_timeout = %d, character_set_client = utf8mb4" % HELD)
         _wait_for_each(locker, tables)
         ending = _end_in_time(session, locker)
         locked.callback(_stop, ending)
