@@ -105,9 +105,11 @@ def verdict(findings: Iterable[Finding]) -> Verdict:
     return max((finding.verdict for finding in findings), key=VERDICTS.index, default="well")
 
 
-def report(findings: Iterable[Finding]) -> Iterator[str]:
+def report(findings: Iterable[Finding], *, only_broken: bool = False) -> Iterator[str]:
     """Yield findings as lines for people."""
     for finding in findings:
+        if only_broken and finding.verdict != "broken":
+            continue
         yield f"{finding.verdict:7}  {finding.what}: {finding.text}"
         if finding.advice:
             yield f"{'':7}  To do: {finding.advice}"

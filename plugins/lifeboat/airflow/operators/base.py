@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -61,6 +61,18 @@ class LifeboatOperator(BaseOperator):
         for channel in ("slack", "email"):
             if getattr(site.settings.alerts, channel) is None:
                 self.log.warning("No %s alerts: the settings name none under alerts.%s.", channel, channel)
+
+    def tell(self, lines: Iterable[str], bad: Iterable[str]) -> None:
+        """Log a report.
+
+        :raises UnhealthyError: with its bad lines, if there are any.
+        """
+        from lifeboat.errors import UnhealthyError
+
+        for line in lines:
+            self.log.info("%s", line)
+        if text := "\n".join(bad):
+            raise UnhealthyError(text)
 
     def site(self) -> Site:
         """Read the settings again, as they may have changed since the DAG was parsed."""

@@ -38,7 +38,7 @@ class CheckDestinationOperator(DestinationOperator):
         examined = check.examine(self.destination, site, applications, site.now(), deep=deep)
         checked = check.Checked(health.verdict(examined.findings) == "healthy", examined.held)
         context["ti"].xcom_push(key=CHECKED, value=seal(context, site, _check_of(self.destination), checked))
-        _tell(self, examined.findings)
+        self.tell(check.report(examined.findings), check.report(examined.findings, only_bad=True))
 
 
 class CompareDestinationsOperator(LifeboatOperator):
@@ -78,7 +78,7 @@ class CompareDestinationsOperator(LifeboatOperator):
             alone = list(neglected.check(site))
             ti.xcom_push(key=NEGLECTED, value=[finding.text for finding in alone])
             findings += [*_of_schedules(self, ti, site, now), *alone]
-        _tell(self, findings)
+        self.tell(check.report(findings), check.report(findings, only_bad=True))
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
         unhealthy = {name for name, checked in found.items() if not checked.healthy}
         if failed := [name for name, task in self.checks.items() if states.get(task) == "failed" or name in unhealthy]:
@@ -115,18 +115,3 @@ def _schedule_of(ti: Any, dag_id: str) -> Schedule | None:
 
 def _check_of(destination: str) -> str:
     return f"check of {destination}"
-
-
-def _tell(operator: LifeboatOperator, findings: Sequence[Finding]) -> None:
-    """Log every finding.
-
-    :raises UnhealthyError: not all are healthy; with those that are not.
-    """
-    from lifeboat.actions import check
-    from lifeboat.decide import health
-    from lifeboat.errors import UnhealthyError
-
-    for line in check.report(findings):
-        operator.log.info("%s", line)
-    if health.verdict(findings) != "healthy":
-        raise UnhealthyError("\n".join(check.report(findings, only_bad=True)))

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lifeboat.airflow.operators.base import LifeboatOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from lifeboat.airflow.doctor import Finding
 
 
 class DoctorOperator(LifeboatOperator):
@@ -21,19 +18,5 @@ class DoctorOperator(LifeboatOperator):
         from lifeboat.airflow import doctor
 
         findings = doctor.examine()
-        tell(self, findings)
+        self.tell(doctor.report(findings), doctor.report(findings, only_broken=True))
         self.log.info("%s", doctor.summary(findings))
-
-
-def tell(operator: LifeboatOperator, findings: Sequence[Finding]) -> None:
-    """Log what was found.
-
-    :raises UnhealthyError: something is broken; with what is.
-    """
-    from lifeboat.airflow import doctor
-    from lifeboat.errors import UnhealthyError
-
-    for line in doctor.report(findings):
-        operator.log.info("%s", line)
-    if broken := [finding for finding in findings if finding.verdict == "broken"]:
-        raise UnhealthyError("\n".join(doctor.report(broken)))

@@ -16,9 +16,9 @@ class InitDestinationOperator(DestinationOperator):
     def step(self, context: Context) -> None:
         """Prepare it, and say in the log what came of it."""
         from lifeboat.airflow import doctor
-        from lifeboat.airflow.operators.doctor import tell
 
         site = self.site()
         destination = site.destination(self.destination)
         self.log.info("%s %s.", destination, destination.init(site.now()))
-        tell(self, doctor.examine_destination(self.destination, site.settings.destinations[self.destination]))
+        findings = doctor.examine_destination(self.destination, site.settings.destinations[self.destination])
+        self.tell(doctor.report(findings), doctor.report(findings, only_broken=True))
