@@ -127,7 +127,7 @@ def decide(
     held = {
         name: reason
         for name in applications
-        if (reason := _reason_to_hold(found.of(name), name, settings, clock or now))
+        if (reason := health.staleness(found.of(name), settings.limits_of(name).longest_ages, clock or now))
     }
 
     def policies(application: str, kind: Kind) -> retention.Policy:
@@ -186,10 +186,6 @@ def cap_notice(name: str, settings: Settings, application: str, holding: Iterabl
     except StorageError as error:  # which fails no backup
         log.warning("Not compared with the cap: %s", error)
     return ""
-
-
-def _reason_to_hold(archives: Sequence[Archive], application: str, settings: Settings, clock: datetime) -> str:
-    return health.staleness(archives, settings.limits_of(application).longest_ages, clock)
 
 
 def clean(

@@ -21,7 +21,6 @@ from rich.markup import escape
 from lifeboat import staging
 from lifeboat.errors import SettingsError
 from lifeboat.staging import Staging, StagingDirectory
-from lifeboat.support import clock
 from lifeboat.text import one_line, printable
 
 if TYPE_CHECKING:
@@ -120,7 +119,7 @@ def scratch(site: Site, application: str) -> Iterator[Staging]:
         if isinstance(root, StagingDirectory):
             stack.enter_context(_held(root, run))
         else:
-            staging.sweep(root, PIPELINE, _is_old)
+            staging.sweep(root, PIPELINE, functools.partial(_is_old, now=site.now()))
         stack.callback(staging.sweep, root, PIPELINE, lambda old: old == run)
         scratch.create()
         yield scratch
@@ -144,10 +143,10 @@ def _held(root: StagingDirectory, run: str) -> Iterator[None]:
         yield
 
 
-def _is_old(run: str) -> bool:
+def _is_old(run: str, now: datetime) -> bool:
     """Return whether a command, which may run on another machine, must be dead, judging by its name."""
     with contextlib.suppress(ValueError):
-        return clock.now() - datetime.strptime(f"{run[:19]}Z", f"{RUN_TIME}%z") > LONGEST_COMMAND
+        return now - datetime.strptime(f"{run[:19]}Z", f"{RUN_TIME}%z") > LONGEST_COMMAND
     return False
 
 

@@ -245,9 +245,8 @@ class _Loading:
         self._pay()
         events = [statement.name for statement in self._deferred if statement.kind == "event"]
         self.left_out = left_out(refused) | passed_events(self._inserters[0], events)
-        for warning in self.left_out.values():
+        for warning in (*self.left_out.values(), *self._code.warnings()):
             self._warn(warning)
-        self._warn_of_code()
 
     def _warn(self, warning: str) -> None:
         with self._lock:
@@ -445,11 +444,6 @@ class _Loading:
                 self._warn_of_references(statement)
             statement = self._code.as_made(statement)
         return self._attempt(statement)
-
-    def _warn_of_code(self) -> None:
-        """Tell what will belong to somebody else, and which events will not run."""
-        for warning in self._code.warnings():
-            self._warn(warning)
 
     def _warn_of_references(self, statement: Statement) -> None:
         """Tell what in a copy still means the original."""
