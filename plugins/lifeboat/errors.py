@@ -3,6 +3,7 @@
     LifeboatError
     ├── SettingsError      the settings file or a connection: nothing was started
     ├── DumpError          a database could not be captured
+    ├── LogError           a binary log could not be fetched, or is not what it should be
     ├── FilesError         an application's files could not be captured
     ├── ArchiveError       an archive cannot be written, or is not what it should be
     │   └── PasswordError  no password of the settings opens it
@@ -54,6 +55,10 @@ class SettingsError(LifeboatError):
 
 class DumpError(LifeboatError):
     """A database was not captured whole."""
+
+
+class LogError(LifeboatError):
+    """A binary log could not be fetched, or is not as a server writes it."""
 
 
 class FilesError(LifeboatError):

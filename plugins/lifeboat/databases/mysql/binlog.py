@@ -1,0 +1,279 @@
+"""Binary logs as frames: where each transaction ends, and that every byte is as the server wrote it.
+
+A log file is a magic number and events. Each event has a head of 19 bytes, with its length, and usually a CRC at its
+end. Nothing here looks at rows, and of statements only at the words that begin and end a transaction. What is refused
+is named by its position and kind, never by its contents.
+"""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from isal import isal_zlib
+
+from lifeboat.databases.mysql.gtids import Gtids, MariaDBGtids, MySQLGtids
+from lifeboat.errors import LogError
+
+MAGIC = b"\xfebin"
+FIRST = len(MAGIC)  # position of the first event
+CRC_BYTES = 4
+LONGEST_EVENT = (1 << 30) + (1 << 20)  # a packet of the server's largest size, and what is around it
+LAST_POSITION = 1 << 32  # positions have 32 bits
+
+QUERY, ROTATE, FORMAT, XID, INCIDENT = 2, 4, 15, 16, 26
+GTID, ANONYMOUS, PREVIOUS_GTIDS, XA_PREPARE, PAYLOAD, TAGGED = 33, 34, 35, 38, 40, 42  # of MySQL
+MARIADB_GTID, GTID_LIST, COMPRESSED_QUERY = 162, 163, 165
+
+_HEAD = struct.Struct("<IBIIIH")
+_FLAGS = 17  # where a head's flags are
+_IN_USE = 0x01  # a flag of the format event, without which its CRC is made
+_FORMAT = struct.Struct("<H50sIB")
+_QUERY = struct.Struct("<8xBxxH")
+_GTID = struct.Struct("<B16sQ17x")  # flags, source, number; type and clocks of a replica's threads
+_MARIADB_GTID = struct.Struct("<QIB")
+_STANDALONE = 0x01  # a flag of MariaDB's GTID event: one statement, without COMMIT
+_MICROSECONDS = (1 << 55) - 1
+_NO_CRC, _CRC32 = 0, 1
+_OPENING = frozenset({GTID, ANONYMOUS, TAGGED, MARIADB_GTID})
+_KEPT = frozenset({FORMAT, QUERY, GTID, PREVIOUS_GTIDS, MARIADB_GTID, GTID_LIST})  # whose bodies are looked at
+_MOST_KEPT = 4 << 20  # bytes of a body; longer lists of GTIDs are not known
+_TAIL = 32  # bytes at the end of a statement
+
+
+class Transactions(NamedTuple):
+    """The transactions that a log holds, as far as they are whole.
+
+    :param number: of them.
+    :param first_commit: of the first one, in the order of the log; None where there is none.
+    """
+
+    number: int = 0
+    first_commit: datetime | None = None
+    last_commit: datetime | None = None
+
+
+class _Head(NamedTuple):
+    """The head of an event.
+
+    :param time: in seconds since 1970.
+    :param size: of the whole event in bytes.
+    :param end: position after it; 0 where it says none.
+    """
+
+    time: int
+    kind: int
+    server: int
+    size: int
+    end: int
+    flags: int
+
+
+class Walk:
+    """Walks the events of a piece of a log file as its bytes come.
+
+    A piece is what the stock client fetches: the magic number, the file's format event, then events from a position on.
+
+    :param file: its name, for messages.
+    :param start: the position from which on it was fetched.
+    :param gtids: of all transactions before `start`, as text; None where they are not known.
+    """
+
+    def __init__(self, file: str, start: int, gtids: str | None) -> None:
+        self.file = file
+        self.position = start
+        self.whole = start
+        """Position at which the last whole transaction ends."""
+        self.whole_bytes = 0
+        """Bytes of the piece before that."""
+        self.transactions = Transactions()
+        self.created = 0
+        """When the file was begun, in seconds since 1970: a file of the same name that another began differs."""
+        self.broken = ""
+        """Why this does not continue what was before it; empty where nothing says so."""
+        self.gtids: Gtids | None = None
+        self._text = gtids
+        self._start = start
+        self._rest = b""
+        self._passed = 0  # bytes
+        self._crc_bytes = CRC_BYTES  # the format event always has one
+        self._is_mariadb = False
+        self._seen_format = False
+        self._open = False  # whether a transaction is
+        self._alone = False  # whether it is one statement
+        self._begun = False  # whether its first statement has passed
+        self._committed = 0  # microseconds since 1970, as its GTID event says
+        self._event = _Head(0, 0, 0, 0, 0, 0)
+        self._within = False  # an event
+        self._left = 0  # bytes of the body
+        self._crc = 0
+        self._body = bytearray()
+        self._tail = b""
+        self._trailer = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes.
+
+        :raises LogError: they are not a binary log, or not as the server wrote them.
+        """
+        view = memoryview(self._rest + chunk)
+        at = 0
+        if not self._passed and len(view) >= FIRST:
+            if view[:FIRST] != MAGIC:
+                raise self._refusal("this is not a binary log")
+            at = self._passed = FIRST
+        while self._passed:
+            if not self._within:
+                if len(view) - at < _HEAD.size:
+                    break
+                self._begin(bytes(view[at : at + _HEAD.size]))
+                at += _HEAD.size
+            taken = min(self._left, len(view) - at)
+            self._take(view[at : at + taken])
+            at += taken
+            if self._left:
+                break
+            self._finish()
+        self._rest = bytes(view[at:])
+
+    def end(self) -> None:
+        """Take the end of the piece.
+
+        :raises LogError: it ends within an event, or before the first one ends.
+        """
+        if self._rest or self._within or not self._seen_format:
+            raise self._refusal("the log is cut short within an event")
+
+    def _begin(self, head: bytes) -> None:
+        self._event = _Head(*_HEAD.unpack(head))
+        kind, size = self._event.kind, self._event.size
+        if not _HEAD.size + self._crc_bytes <= size <= LONGEST_EVENT:
+            raise self._refusal(f"an event of kind {kind} cannot be {size} bytes long")
+        if (kind == FORMAT) == self._seen_format:
+            raise self._refusal("a log begins with its format event" if kind != FORMAT else "a second format event")
+        if kind == FORMAT:
+            head = head[:_FLAGS] + struct.pack("<H", self._event.flags & ~_IN_USE)
+        self._within = True
+        self._left = size - _HEAD.size
+        self._crc = isal_zlib.crc32(head)
+        self._body.clear()
+        self._tail = self._trailer = b""
+
+    def _take(self, piece: memoryview) -> None:
+        data = piece[: max(0, self._left - self._crc_bytes)]
+        self._crc = isal_zlib.crc32(data, self._crc)
+        if self._event.kind in _KEPT:
+            self._body += data[: _MOST_KEPT - len(self._body)]
+            self._tail = (self._tail + bytes(data[-_TAIL:]))[-_TAIL:]
+        self._trailer += bytes(piece[len(data) :])
+        self._left -= len(piece)
+
+    def _finish(self) -> None:
+        kind, size = self._event.kind, self._event.size
+        if kind == FORMAT:
+            self._read_format()
+        if self._crc_bytes and int.from_bytes(self._trailer, "little") != self._crc:
+            raise self._refusal(f"an event of kind {kind} has a wrong checksum")
+        try:
+            self._look(kind)
+        except (struct.error, ValueError) as error:
+            raise self._refusal(f"an event of kind {kind} is malformed") from error
+        self._within = False
+        self._passed += size
+        if kind != FORMAT or self._start == FIRST:  # of a later piece, it is the copy of another place
+            self.position += size
+            # Some servers leave the position of an event within a transaction open.
+            if self._event.end not in (0, self.position % LAST_POSITION):
+                raise self._refusal(f"an event of kind {kind} says that it is elsewhere")
+            if self.position >= LAST_POSITION:
+                raise self._refusal("the file is longer than positions can say: set max_binlog_size lower")
+        if not self._open:
+            self.whole, self.whole_bytes = self.position, self._passed
+
+    def _look(self, kind: int) -> None:
+        """Look at what an event says of transactions."""
+        body = bytes(self._body)
+        if kind in _OPENING:
+            self._open_transaction(kind, body)
+        elif kind in (PREVIOUS_GTIDS, GTID_LIST):
+            self._compare(body)
+        elif self._open and self._ends(kind, body):
+            self._close_transaction()
+        if kind == INCIDENT:
+            self.broken = self.broken or f"the server noted in {self.file} that it may have lost transactions"
+
+    def _read_format(self) -> None:
+        body = bytes(self._body)
+        if len(body) <= _FORMAT.size:
+            raise self._refusal("its format event is malformed")
+        version, server, _, head = _FORMAT.unpack_from(body)
+        if (version, head) != (4, _HEAD.size):
+            raise self._refusal(f"a log of version {version} is not known")
+        self._is_mariadb = b"MariaDB" in server
+        if body[-1] not in (_NO_CRC, _CRC32):
+            raise self._refusal(f"checksums of kind {body[-1]} are not known")
+        self._crc_bytes = CRC_BYTES if body[-1] == _CRC32 else 0
+        self._seen_format = True
+        self.created = self._event.time
+        family = MariaDBGtids if self._is_mariadb else MySQLGtids
+        self.gtids = None if self._text is None else family.of_text(self._text)
+
+    def _compare(self, body: bytes) -> None:
+        """Compare what the server had executed when it began the file with what is known to come before it."""
+        family = MariaDBGtids if self._is_mariadb else MySQLGtids
+        known = self._event.size - _HEAD.size - self._crc_bytes == len(body)
+        head = family.of_event(body) if known else None
+        if self.gtids is not None and head is not None and (missing := self.gtids.lacks(head)):
+            self.broken = self.broken or f"transactions up to {missing} are missing before {self.file}"
+        if self.gtids is None:
+            self.gtids = head
+
+    def _open_transaction(self, kind: int, body: bytes) -> None:
+        if self._open:
+            raise ValueError("a transaction in another")
+        known, self._committed, self._alone = False, 0, False
+        if kind == MARIADB_GTID:
+            number, domain, flags = _MARIADB_GTID.unpack_from(body)
+            self._alone = bool(flags & _STANDALONE)
+            if isinstance(self.gtids, MariaDBGtids):
+                known = self.gtids.add(domain, self._event.server, number)
+        elif kind == GTID:
+            _, source, number = _GTID.unpack_from(body)
+            self._committed = int.from_bytes(body[_GTID.size : _GTID.size + 7], "little") & _MICROSECONDS
+            if isinstance(self.gtids, MySQLGtids):
+                known = self.gtids.add(source, number)
+        elif kind == TAGGED:
+            self.gtids = None  # until the next file tells
+        if known:
+            self.broken = self.broken or f"a transaction in {self.file} has the GTID of an earlier one"
+        self._open, self._begun = True, False
+
+    def _ends(self, kind: int, body: bytes) -> bool:
+        """Return whether an event is the last one of its transaction."""
+        if kind in (XID, XA_PREPARE, PAYLOAD, INCIDENT):
+            return True
+        if kind not in (QUERY, COMPRESSED_QUERY):
+            return False
+        first, self._begun = not self._begun, True
+        if kind == COMPRESSED_QUERY:
+            return self._alone
+        database, variables = _QUERY.unpack_from(body)
+        text = body[_QUERY.size + variables + database + 1 :]
+        if text in (b"COMMIT", b"ROLLBACK") or text.startswith((b"XA COMMIT", b"XA ROLLBACK")):
+            return True
+        if self._is_mariadb:
+            return self._alone
+        # CREATE TABLE ... SELECT is a statement that rows and a commit follow.
+        opens = text == b"BEGIN" or text.startswith(b"XA START") or self._tail.endswith(b"START TRANSACTION")
+        return first and not opens
+
+    def _close_transaction(self) -> None:
+        self._open = False
+        since = timedelta(microseconds=self._committed) if self._committed else timedelta(seconds=self._event.time)
+        at = datetime.fromtimestamp(0, UTC) + since
+        number, first, _ = self.transactions
+        self.transactions = Transactions(number + 1, first or at, at)
+
+    def _refusal(self, reason: str) -> LogError:
+        return LogError(f"Binary log {self.file} cannot be read at position {self.position}: {reason}.")
