@@ -27,10 +27,15 @@ def manifest_facts(entries: object, **changes: Any) -> dict[str, Any]:
     }
 
 
+def totals(**changes: int) -> dict[str, int]:
+    """Return the totals of a marker of one database."""
+    counts = ("entries", "databases", "tables", "rows", "objects", "sql_bytes", "warnings", "limits", "by_hand")
+    return dict.fromkeys(counts, 0) | {"databases": 1} | changes
+
+
 def marker_facts(key: str, **changes: Any) -> dict[str, Any]:
     """Return the facts of a marker."""
     application, kind, _ = key.split("/")
-    counts = ("entries", "databases", "tables", "rows", "objects", "sql_bytes", "warnings", "limits", "by_hand")
     return {
         "format": 1,
         "application": application,
@@ -39,7 +44,7 @@ def marker_facts(key: str, **changes: Any) -> dict[str, Any]:
         "note": "",
         "tools": {},
         "archive": {"size": 1, "sha256": "ab" * 32, "encrypted": True},
-        "totals": dict.fromkeys(counts, 0) | {"databases": 1},
+        "totals": totals(),
         **changes,
     }
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 from isal import igzip
 from lifeboat import __version__
@@ -138,7 +139,7 @@ def _proof(archive: Archive, published: Marker, destination: Destination) -> Pro
         key=archive.key,
         destination=destination.name,
         application=published.application,
-        kind=published.kind,
+        kind=cast(OwnKind, published.kind),
         captured_at=published.captured_at,
         archive=ProvenFile(size=published.archive.size, sha256=published.archive.sha256),
         proven_at=proven_at,

@@ -25,7 +25,7 @@ from lifeboat.support import clock
 
 from include.demo.stand_ins import S3
 from tests.conftest import ARCHIVE_PASSWORD, Configure, disk_destination
-from tests.records import signed_proof
+from tests.records import marker_of, signed_proof, totals
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 APPS = ["Shop"]
@@ -63,6 +63,39 @@ def prove(destination: Destination, key: str) -> None:
 
 def keys_at(destination: Destination) -> set[str]:
     return {stored.key for stored in destination.list()}
+
+
+def put_logs(destination: Destination, *ages: float) -> list[str]:
+    """Publish a chain of archives of logs of so many days of age."""
+    keys = [archives.log_key("Shop", NOW - timedelta(days=age), number) for number, age in enumerate(ages, 1)]
+    for key in keys:
+        destination.write(key, b"archive")
+        destination.write(f"{key}.json", b"{}")
+    return keys
+
+
+def test_logs_before_the_archive_that_they_continue_are_deleted(project: Configure, destination: Destination) -> None:
+    shop = {"databases": [{"name": "shop", "connection": "shop_db"}], "logs": {"keep_days": 3}}
+    nothing = {f"keep_{period}": 0 for period in ("daily_for_days", "weekly_for_weeks", "monthly_for_months")}
+    settings = settings_of(
+        project,
+        applications={"Shop": shop},
+        retention={"keep_all_for_days": 1, "keep_yearly_for_years": 0, **nothing},
+    )
+    dumps = {age: archives.archive_key("Shop", "database", NOW - timedelta(days=age)) for age in (6, 5, 4, 2, 0)}
+    for age, key in dumps.items():
+        destination.write(key, b"archive")
+        positions = 0 if age == 4 else 1  # one without a position continues nothing
+        destination.write(f"{key}.json", marker_of(key, totals=totals(positions=positions)).to_bytes())
+    old = put_logs(destination, 5.9, 5.5, 5.1, 4.9, 3.5, 1, 0.01)
+    site = site_of(settings)
+    planned = cleanup.evaluate(destination, site, APPS, NOW)
+    assert [decision.rule for decision in planned.plan.decisions] == ["newest", *["too old"] * 2, "anchor", "too old"]
+    assert [decision.archive.key for decision in planned.logs] == old[:3]
+    cleanup.clean(destination, site, APPS, NOW, planned.order)
+    kept = {dumps[0], dumps[5], *old[3:]}
+    assert keys_at(destination) - {".lifeboat-destination"} == kept | {f"{key}.json" for key in kept}
+    assert not cleanup.evaluate(destination, site, APPS, NOW).order.archives
 
 
 def test_what_the_plan_named_is_deleted_and_nothing_else(project: Configure, destination: Destination) -> None:

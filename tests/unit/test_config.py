@@ -46,6 +46,18 @@ def test_settings_of_0_1_load_unchanged() -> None:
     assert settings.applications["Shop"].databases[1].engine == "postgresql"
 
 
+def test_logs_are_shipped_where_a_database_has_some(tmp_path: Path) -> None:
+    shop = "applications:\n  Shop:\n"
+    some = load(tmp_path, GOOD.replace(shop, f"{shop}    logs: {{keep_days: 3}}\n"))
+    assert some.logs_of("Shop") == config.Logs(every_minutes=5, keep_days=3)
+    assert some.applications_with_logs == ["Shop"]
+    assert load(tmp_path, GOOD.replace(shop, f"{shop}    logs: true\n")).logs_of("Shop") == config.Logs()
+    assert load(tmp_path, GOOD).logs_of("Shop") is None
+    wrong = GOOD.replace("blog_db}", "blog_db, engine: sqlite}").replace("encryption: none", "logs: true")
+    with pytest.raises(SettingsError, match="logs: only MySQL and MariaDB have binary logs, and none of its databases"):
+        load(tmp_path, wrong)
+
+
 def test_several_applications_databases_and_destinations(tmp_path: Path) -> None:
     settings = load(tmp_path, GOOD)
     assert [database.name for database in settings.databases_of("Shop", ("stock",))] == ["stock"]

@@ -13,7 +13,8 @@ from lifeboat.actions import cleanup, survey, verify
 from lifeboat.catalog import archives
 from lifeboat.catalog.archives import Archive, Catalog, Kind
 from lifeboat.databases import SERVERLESS
-from lifeboat.decide import capacity, health, rotation
+from lifeboat.databases.mysql import logs as mysql_logs
+from lifeboat.decide import capacity, health, log_health, rotation
 from lifeboat.decide.health import Finding, Verdict
 from lifeboat.errors import LifeboatError, StorageError
 from lifeboat.settings.config import Settings
@@ -24,6 +25,7 @@ from lifeboat.support.logs import logger
 from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
+    from lifeboat.databases.mysql.engine import MySQL
     from lifeboat.site import Site
 
 log = logger(__name__)
@@ -112,6 +114,9 @@ def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[
         findings += health.check(application, name, found, settings.limits_of(application), now)
         if short := cleanup.cut_short(name, found, settings, application, now):
             findings.append(Finding(application, name, "cap", "degraded", str(short)))
+        if settings.logs_of(application):
+            logs = [archive for archive in found.logs if archive.application == application]
+            findings += log_health.check(application, name, logs, settings.limits_of(application).longest_log_age, now)
         findings += rotation.check(application, name, found, here, settings.rotation_of(name), now)
         held[application] = health.newest_times(found.of(application), now)
     findings += _room(name, found, settings, now)
@@ -173,6 +178,18 @@ def loads(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
             # A login that can only dump is not a fault of the backups, and is reported anyway.
             verdict: Verdict = "degraded" if database.restore_connection else "healthy"
             yield Finding(application, "", "restore connection", verdict, f"{refusal.text} {refusal.advice}")
+
+
+def log_servers(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
+    """Ask the servers whose binary logs are shipped how they write and keep them; the page does not ask."""
+    for application in applications:
+        for database in site.settings.databases_of(application) if site.settings.logs_of(application) else ():
+            if database.engine == "mysql":
+                try:
+                    with cast("MySQL", site.engine(database)).logs.session() as session:
+                        yield from log_health.of_server(application, database.name, mysql_logs.read(session))
+                except LifeboatError as error:
+                    yield Finding(application, "", "binary logs", "unhealthy", str(error))
 
 
 def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[str]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from lifeboat.actions import survey
 from lifeboat.catalog import archives as catalog
-from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, LastRead
-from lifeboat.decide import capacity, health, retention
+from lifeboat.catalog.archives import Archive, Catalog, Kind, LastRead
+from lifeboat.decide import capacity, health, log_retention, retention
 from lifeboat.decide.capacity import Shortfall
-from lifeboat.decide.retention import Plan
+from lifeboat.decide.retention import Decision, Plan
 from lifeboat.errors import DeniedError, StorageError
 from lifeboat.storage import Destination, StoredObject
 from lifeboat.support.formats import Format, Moment, Text
@@ -40,6 +40,7 @@ class Evaluation:
     :param proofs: when archives were proven, by key.
     :param readings: when archives were read back last, by key.
     :param short: what a cap deletes within the promised periods, by application.
+    :param logs: which archives of binary logs are deleted, oldest first.
     """
 
     plan: Plan
@@ -48,12 +49,13 @@ class Evaluation:
     proofs: Mapping[str, datetime] = field(default_factory=dict)
     readings: Mapping[str, LastRead] = field(default_factory=dict)
     short: Mapping[str, Shortfall] = field(default_factory=dict)
+    logs: tuple[Decision, ...] = ()
 
     @property
     def order(self) -> Order:
         """Return what is to be deleted, small enough to travel between tasks."""
         return Order(
-            {decision.archive.key: decision.archive.size for decision in self.plan.deletions},
+            {decision.archive.key: decision.archive.size for decision in (*self.plan.deletions, *self.logs)},
             {stored.key: stored.size for stored in self.unfinished},
             tuple(upload.key for upload in self.uploads),
         )
@@ -135,7 +137,8 @@ def decide(
 
     archives = [archive for archive in found.archives if archive.application in applications]
     damaged = {key for key, last in found.readings.items() if not last.whole}
-    plan = retention.plan(archives, now, settings.zone, policies, held, damaged)
+    anchors = {archive.key for archive in found.anchors.values()}
+    plan = retention.plan(archives, now, settings.zone, policies, held, damaged, anchors)
     missed = _missed(found.vanished, archives, lambda all_of: retention.plan(all_of, now, settings.zone, policies))
 
     def is_due(stored: StoredObject) -> bool:
@@ -145,7 +148,22 @@ def decide(
 
     unfinished, uploads = (tuple(filter(is_due, remains)) for remains in (found.unfinished, found.uploads))
     short = {name: cut for name in applications if (cut := cut_short(destination, found, settings, name, now))}
-    return Evaluation(plan, unfinished, uploads, found.proofs, found.readings, short)
+    logs = _logs(found, settings, [name for name in applications if name not in held], plan, now)
+    return Evaluation(plan, unfinished, uploads, found.proofs, found.readings, short, logs)
+
+
+def _logs(
+    found: Catalog, settings: Settings, applications: Iterable[str], plan: Plan, now: datetime
+) -> tuple[Decision, ...]:
+    """Return which archives of binary logs are deleted: none whose anchor is about to be."""
+    leaving = {decision.archive.key for decision in plan.deletions}
+    decisions: list[Decision] = []
+    for name in applications:
+        anchor = found.anchors.get(name)
+        if (asked := settings.logs_of(name)) and not (anchor and anchor.key in leaving):
+            logs = [archive for archive in found.logs if archive.application == name]
+            decisions += log_retention.deletions(logs, anchor, now, asked.keep_days)
+    return tuple(decisions)
 
 
 def _missed(
@@ -280,7 +298,7 @@ def _delete_archives(
     now: datetime,
 ) -> None:
     is_there = functools.cache(lambda key: destination.find(key) is not None)
-    decisions = {decision.archive.key: decision for decision in fresh.plan.decisions}
+    decisions = {decision.archive.key: decision for decision in (*fresh.plan.decisions, *fresh.logs)}
     for key, size in order.archives.items():
         decision = decisions.get(key)
         if decision is None:
@@ -309,7 +327,7 @@ def _is_locked(destination: Destination, key: str, cleaned: Cleaned, now: dateti
 
 def _delete(destination: Destination, archive: Archive, *, was_read: bool) -> None:
     """Delete an archive and its records; the marker first, so that a crash leaves no published archive."""
-    if archive.kind in OWN_KINDS:
+    if archive.kind != "legacy":
         destination.delete(archive.key + catalog.MARKER)
     destination.delete(archive.key)
     if archive.proven:
@@ -323,6 +341,10 @@ def lines(evaluation: Evaluation) -> Iterator[str]:
     for application, shortfall in evaluation.short.items():
         yield f"CAP: {application}: {shortfall}."
     yield from plan_lines(evaluation.plan)
+    if evaluation.logs:
+        last = evaluation.logs[-1]
+        archives = plural(len(evaluation.logs), "archive")
+        yield f"delete  {archives} of binary logs, up to {last.archive.key}: {last.reason}"
     for stored in (*evaluation.unfinished, *evaluation.uploads):
         yield f"sweep   {stored.key}: an upload that never finished"
 

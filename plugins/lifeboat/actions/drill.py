@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lifeboat import __version__
 from lifeboat.actions import cleanup, restore, stored_archive, verify
@@ -26,7 +26,7 @@ from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog import proof
-from lifeboat.catalog.archives import OWN_KINDS, Archive
+from lifeboat.catalog.archives import OWN_KINDS, Archive, OwnKind
 from lifeboat.catalog.marker import Marker
 from lifeboat.catalog.proof import Compared, Durations, Point, Proof, ProvenFile, Versions
 from lifeboat.databases import SERVERLESS, Dump, EngineName, Load, Loaded, Missed, count_limits
@@ -326,7 +326,7 @@ def _proof(
         key=key,
         destination=destination.name,
         application=marker.application,
-        kind=marker.kind,
+        kind=cast(OwnKind, marker.kind),
         captured_at=marker.captured_at,
         archive=ProvenFile(size=marker.archive.size, sha256=marker.archive.sha256),
         proven_at=proven_at,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, Marked, Proven
+from lifeboat.decide import log_retention
 from lifeboat.errors import ArchiveError, StorageError
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
@@ -30,7 +31,7 @@ def read(destination: Destination, site: Site) -> Catalog:
     :raises SettingsError: there are proofs, and no password to authenticate them with.
     """
     found = catalog.read(destination.list(), site.settings.legacy_zone)
-    uploads = tuple(upload for upload in destination.uploads() if catalog.kind_of(upload.key) in OWN_KINDS)
+    uploads = tuple(upload for upload in destination.uploads() if catalog.kind_of(upload.key) in (*OWN_KINDS, "log"))
     proven: dict[tuple[str, Kind], list[Archive]] = {}
     for archive in found.archives:
         if archive.proven and archive.application in site.settings.applications:
@@ -58,7 +59,27 @@ def read(destination: Destination, site: Site) -> Catalog:
         uploads=uploads,
         newest_proofs=newest,
         unchecked=frozenset(found.proofs) - authentic,
+        anchors=_anchors(destination, site, found),
     )
+
+
+def _anchors(destination: Destination, site: Site, found: Catalog) -> dict[str, Archive]:
+    """Return which archives the kept logs continue. Of each application, the marker of one is read, if that says so.
+
+    One whose marker cannot be read is one: what it may be must not be deleted.
+    """
+    anchors = {}
+    damaged = {key for key, last in found.readings.items() if not last.whole}
+    for application in {archive.application for archive in found.logs} & site.settings.applications.keys():
+        if logs := site.settings.logs_of(application):
+            needed = sum(database.engine == "mysql" for database in site.settings.databases_of(application))
+            whole = (each for each in found.of(application) if each.key not in damaged)
+            for archive in log_retention.candidates(whole, site.now(), logs.keep_days):
+                marked = _marked(destination, archive.key)
+                if marked.error or marked.positions >= needed:
+                    anchors[application] = archive
+                    break
+    return anchors
 
 
 def examine(destination: Destination, site: Site) -> Catalog:
@@ -115,7 +136,7 @@ def _marked(destination: Destination, key: str) -> Marked:
     if marker is None:
         return Marked()
     totals = marker.totals
-    return Marked(totals.limits, totals.by_hand, databases=totals.databases)
+    return Marked(totals.limits, totals.by_hand, databases=totals.databases, positions=totals.positions)
 
 
 def _proof_of(destination: Destination, site: Site, found: Catalog, archive: Archive) -> Proven:

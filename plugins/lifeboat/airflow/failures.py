@@ -30,6 +30,11 @@ FAILURES: Mapping[str, Known] = {
         "destination down or full, credentials",
         "When the destination is back, clear only this task: it stores again without a new dump.",
     ),
+    "ship": Known(
+        "a missing grant, log_bin is off, logs were purged or reset, server or destination down",
+        "Fix what the reason names; the next run ships what is missing. If logs were purged, let the server keep them"
+        " longer.",
+    ),
     "check": Known("a finding, or the destination is down", _FINDINGS),
     "compare": Known("a finding", _FINDINGS),
     "read_back": Known(

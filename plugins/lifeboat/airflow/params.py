@@ -38,6 +38,12 @@ def backup_params(settings: Settings, kind: BackupKind) -> dict[str, Param]:
     }
 
 
+def logs_params(settings: Settings) -> dict[str, Param]:
+    """Return the fields of the trigger form that ships binary logs."""
+    applications = [ALL, *settings.applications_with_logs]
+    return {"application": _choice("Application", "Whose binary logs to ship.", applications)}
+
+
 def cleanup_params(settings: Settings) -> dict[str, Param]:
     """Return the fields of a clean-up's trigger form."""
     return {

@@ -27,6 +27,7 @@ from lifeboat.airflow.operators.cleanup import DeleteArchivesOperator, EvaluateR
 from lifeboat.airflow.operators.drill import ChooseArchivesOperator, DrillOperator
 from lifeboat.airflow.operators.dump import DumpDatabaseOperator
 from lifeboat.airflow.operators.init import InitDestinationOperator
+from lifeboat.airflow.operators.logs import ShipLogsOperator
 from lifeboat.airflow.operators.restore import (
     APPROVE,
     PLAN,
@@ -63,6 +64,8 @@ LONGEST_RUN = timedelta(hours=24)
 LONGEST_STEP = timedelta(hours=6)
 LONGEST_APPROVAL = timedelta(hours=12)
 LONGEST_LOOK = timedelta(minutes=5)
+LONGEST_SHIPPING = timedelta(minutes=15)
+HOUR = 60  # minutes
 
 
 def dag_options(*tags: str, notice: BaseNotifier | None = None, queue: str | None = None) -> dict[str, Any]:
@@ -117,6 +120,27 @@ def backup_schedule(settings: Settings | Unreadable, kind: BackupKind, cron: str
     """
     needless = not isinstance(settings, Unreadable) and not settings.applications_of(kind)
     return None if needless else CronTriggerTimetable(cron, timezone=settings.timezone)
+
+
+def logs_schedule(settings: Settings | Unreadable) -> CronTriggerTimetable | None:
+    """Return when binary logs are shipped: as often as an application asks for; never, where none does."""
+    if isinstance(settings, Unreadable):
+        return None
+    asked = [logs.every_minutes for name in settings.applications if (logs := settings.logs_of(name))]
+    if not asked:
+        return None
+    every = min(asked)
+    return CronTriggerTimetable(f"*/{every} * * * *" if every < HOUR else "0 * * * *", timezone=settings.timezone)
+
+
+def logs_task(settings: Settings) -> None:
+    """Add a task to the current DAG, mapped over the applications whose binary logs are shipped."""
+    ShipLogsOperator.partial(
+        task_id="ship",
+        retries=0,  # the next run is soon
+        map_index_template="{{ task.application }}",
+        execution_timeout=LONGEST_SHIPPING,
+    ).expand(application=list(map(verbatim, settings.applications_with_logs)))
 
 
 def backup_groups(settings: Settings, kind: BackupKind, interval: timedelta) -> None:

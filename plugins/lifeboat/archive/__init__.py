@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 MANIFEST_NAME = "manifest.json"
 DUMPS = "db-dumps"
+LOGS = "binary-logs"
+_UNSAFE = re.compile(r"[%/\\\x00-\x1f\x7f]")  # would make another folder of a name, or is not printable
 _DUMP = re.compile(rf"{DUMPS}/[a-z]+-([^/]+)\.sql")
 _ENGINE = re.compile(rf"(?:.*/)?{DUMPS}/([a-z]+)-[^/]+")
 _ENGINES: dict[str, EngineName] = {
@@ -31,8 +33,20 @@ def dump_entry_name(engine: str, database: str) -> str:
 
     What would make another folder of the name, or is not printable, becomes ``%XX``.
     """
-    safe = re.sub(r"[%/\\\x00-\x1f\x7f]", lambda char: f"%{ord(char[0]):02X}", database)
-    return f"{DUMPS}/{engine}-{safe}.sql"
+    return f"{DUMPS}/{engine}-{_safe(database)}.sql"
+
+
+def log_entry_name(server: str, file: str, start: int) -> str:
+    """Return the name of a piece of a binary log inside its archive: ``binary-logs/<server>/binlog.000007@1234``.
+
+    :param server: its own identifier.
+    :param start: position in the file from which on it is there.
+    """
+    return f"{LOGS}/{_safe(server)}/{file}@{start}"
+
+
+def _safe(name: str) -> str:
+    return _UNSAFE.sub(lambda char: f"%{ord(char[0]):02X}", name)
 
 
 def database_of_entry(name: str) -> str | None:

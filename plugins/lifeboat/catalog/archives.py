@@ -20,14 +20,20 @@ RECORDS = (PROOF, READ, DAMAGED)  # what else may be next to an archive, besides
 TIME = "%Y-%m-%d-%H-%M-%S"
 
 OwnKind = Literal["database", "application"]
-Kind = Literal["database", "application", "legacy"]
-OWN_KINDS: tuple[Kind, ...] = ("database", "application")
+StoredKind = Literal["database", "application", "log"]  # each with its manifest and marker
+Kind = Literal["database", "application", "log", "legacy"]
+OWN_KINDS: tuple[Kind, ...] = ("database", "application")  # what is dumped; logs only continue it
 KINDS: tuple[Kind, ...] = ("database", "application", "legacy")
-_KIND_OF: dict[str | None, Kind] = {"database": "database", "application": "application", None: "legacy"}
+_KIND_OF: dict[str | None, Kind] = {
+    "database": "database",
+    "application": "application",
+    "log": "log",
+    None: "legacy",
+}
 
 _KEY = re.compile(
-    r"(?P<application>[^/]+)/(?:(?P<kind>database|application)/)?"
-    r"(?P<time>[0-9]{4}(?:-[0-9]{2}){5})\.zip(?P<suffix>(?:\.(?:proof|read|damaged))?(?:\.json)?(?:(?:\.[0-9a-f]{16})?\.partial)?)"
+    r"(?P<application>[^/]+)/(?:(?P<kind>database|application|(?P<log>log))/)?"
+    r"(?P<time>[0-9]{4}(?:-[0-9]{2}){5})(?(log)-(?P<number>[0-9]{6}))\.zip(?P<suffix>(?:\.(?:proof|read|damaged))?(?:\.json)?(?:(?:\.[0-9a-f]{16})?\.partial)?)"
 )
 
 
@@ -72,12 +78,14 @@ class Marked(NamedTuple):
     :param by_hand: how many databases no restore loads.
     :param error: why the marker cannot be read; empty when it can.
     :param databases: how many the archive holds; None if that is not known.
+    :param positions: of how many of them the position in the binary log is known.
     """
 
     limits: int = 0
     by_hand: int = 0
     error: str = ""
     databases: int | None = None
+    positions: int = 0
 
 
 class LastRead(NamedTuple):
@@ -91,7 +99,7 @@ class LastRead(NamedTuple):
 class Catalog:
     """Lifeboat's objects at a destination.
 
-    :param archives: newest first.
+    :param archives: of databases and applications, newest first.
     :param unfinished: uploads that never finished, and their remains.
     :param proofs: when the proofs of archives were stored, by the archive's key.
     :param readings: when archives were read back last, by key; nobody has looked at the signatures.
@@ -103,6 +111,8 @@ class Catalog:
     :param vanished: archives that were published, as their markers say, but no longer exist, newest first; their
         size is not known. Their markers are among the unfinished.
     :param free: bytes that the place still has room for; None where nobody knows.
+    :param logs: archives of binary logs, newest first. Nothing that is true of dumps is true of them: each continues
+        the one before it.
     """
 
     archives: tuple[Archive, ...]
@@ -116,6 +126,8 @@ class Catalog:
     unchecked: frozenset[str] = frozenset()
     vanished: tuple[Archive, ...] = ()
     free: int | None = None
+    logs: tuple[Archive, ...] = ()
+    anchors: Mapping[str, Archive] = field(default_factory=dict)
 
     def proof_of(self, archive: Archive) -> Literal["proven", "unchecked", "unproven"]:
         """Say what is known of an archive's proof; one that was not read is unchecked."""
@@ -131,6 +143,17 @@ class Catalog:
 def archive_key(application: str, kind: Kind, captured_at: datetime) -> str:
     """Return the key of an archive: ``<application>/<kind>/<time of capture in UTC>.zip``."""
     return f"{application}/{kind}/{captured_at.astimezone(UTC).strftime(TIME)}.zip"
+
+
+def log_key(application: str, captured_at: datetime, number: int) -> str:
+    """Return the key of an archive of logs: ``<application>/log/<time>-<number in its chain, six digits>.zip``."""
+    return f"{archive_key(application, 'log', captured_at).removesuffix('.zip')}-{number:06}.zip"
+
+
+def number_of(key: str) -> int:
+    """Return the number that an archive of logs has in its chain; it counts from 1."""
+    match = _KEY.fullmatch(key)
+    return int(match["number"] or 0) if match else 0
 
 
 def locked_until(key: str, days: int) -> datetime | None:
@@ -169,13 +192,15 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
         for stored in listing
         if stored.key.endswith(suffix)
     }
-    archives, unfinished, vanished = [], [], []
+    archives: list[Archive] = []
+    logs: list[Archive] = []
+    unfinished, vanished = [], []
     for stored in listing:
         key = stored.key
         match = _KEY.fullmatch(key)
         if match is None:
             continue
-        application, kind, time, suffix = match.groups()
+        application, kind, time, suffix = match.group("application", "kind", "time", "suffix")
         if suffix and (kind is None or (suffix in (MARKER, *RECORDS) and key.removesuffix(suffix) in keys)):
             continue  # next to an archive of laravel-backup, nothing is ours
         captured_at = _time(time, UTC if kind else legacy_zone)
@@ -183,14 +208,16 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
             continue
         if suffix or (kind and need_markers and key + MARKER not in keys):
             unfinished.append(stored)
-            if suffix == MARKER:  # it is stored after the archive, and deleted before it
+            if suffix == MARKER and kind != "log":  # it is stored after the archive, and deleted before it
                 gone = key.removesuffix(MARKER)
                 vanished.append(Archive(gone, intern(application), _KIND_OF[kind], captured_at, 0, proven=False))
         else:
             # One text for all archives of a name, which is found faster than one each.
-            archives.append(Archive(key, intern(application), _KIND_OF[kind], captured_at, stored.size, key in proofs))
-    archives.sort(key=attrgetter("key"), reverse=True)
-    archives.sort(key=attrgetter("captured_at"), reverse=True)  # stable, and twice as fast as by pairs of both
+            of_kind = logs if kind == "log" else archives
+            of_kind.append(Archive(key, intern(application), _KIND_OF[kind], captured_at, stored.size, key in proofs))
+    for of_kind in (archives, logs):
+        of_kind.sort(key=attrgetter("key"), reverse=True)
+        of_kind.sort(key=attrgetter("captured_at"), reverse=True)  # stable, and twice as fast as by pairs of both
     vanished.sort(key=attrgetter("captured_at", "key"), reverse=True)
     return Catalog(
         tuple(archives),
@@ -198,6 +225,7 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
         proofs,
         readings,
         vanished=tuple(vanished),
+        logs=tuple(logs),
     )
 
 

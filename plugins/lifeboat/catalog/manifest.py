@@ -6,13 +6,14 @@ import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, NotRequired
+from typing import Annotated, Any, NotRequired
 
 from pydantic import BeforeValidator, SkipValidation
 from typing_extensions import TypedDict
 
 from lifeboat import __version__
-from lifeboat.catalog.archives import OwnKind, archive_key
+from lifeboat.catalog.archives import OwnKind, StoredKind, archive_key, log_key
+from lifeboat.catalog.logs import Chain, Covers, LogPiece
 from lifeboat.databases import Dump
 from lifeboat.support.formats import Moment, Text
 from lifeboat.support.stored import Count, Stored
@@ -77,21 +78,28 @@ class ManifestHead(Stored):
     :param tools: versions of what made it, by name.
     :param files: of the application; None where the archive has only databases.
     :param warnings: what a reader should know first.
+    :param logs: pieces of binary logs, of each server in the order in which it wrote them.
+    :param chain: only archives of logs have one, and `covers`.
     """
 
     format: Count
     application: Text
-    kind: OwnKind
+    kind: StoredKind
     captured_at: Moment
     note: Text
     tools: dict[str, str]
     databases: tuple[Dump, ...]
     files: CapturedFiles | None = None
     warnings: tuple[Text, ...]
+    logs: tuple[LogPiece, ...] = ()
+    chain: Chain | None = None
+    covers: Covers | None = None
 
     @property
     def key(self) -> str:
         """The key of the archive."""
+        if self.chain:
+            return log_key(self.application, self.captured_at, self.chain.number)
         return archive_key(self.application, self.kind, self.captured_at)
 
 
@@ -116,20 +124,41 @@ def manifest_of(
     warnings: Sequence[str],
 ) -> ManifestHead:
     """Return the manifest that goes inside an archive, but for its entries."""
-    from importlib.metadata import version
-
+    of_files: dict[str, Any] = {"files": files} if files else {}
     return ManifestHead(
         format=FORMAT,
         application=application,
         kind=kind,
         captured_at=captured_at,
         note=note,
-        tools={
-            "lifeboat": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("isal", "pyzipper")},
-        },
+        tools=_tools(),
         databases=tuple(dumps),
-        **({"files": files} if files else {}),
+        **of_files,
         warnings=(*(notice for dump in dumps for notice in dump.notices), *warnings),
     )
+
+
+def manifest_of_logs(
+    application: str, captured_at: datetime, logs: Sequence[LogPiece], chain: Chain, covers: Covers
+) -> ManifestHead:
+    """Return the manifest that goes inside an archive of logs, but for its entries."""
+    return ManifestHead(
+        format=FORMAT,
+        application=application,
+        kind="log",
+        captured_at=captured_at,
+        note="",
+        tools=_tools(),
+        databases=(),
+        warnings=(),
+        logs=tuple(logs),
+        chain=chain,
+        covers=covers,
+    )
+
+
+def _tools() -> dict[str, str]:
+    from importlib.metadata import version
+
+    own = {"lifeboat": __version__, "python": platform.python_version()}
+    return own | {name: version(name) for name in ("isal", "pyzipper")}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lifeboat.catalog.archives import MARKER, OwnKind
+from lifeboat.catalog.archives import MARKER, StoredKind
+from lifeboat.catalog.logs import Chain, Covers
 from lifeboat.catalog.manifest import ManifestHead
 from lifeboat.databases import BY_HAND
 from lifeboat.errors import StorageError
@@ -32,6 +33,8 @@ class Totals(Stored):
     :param entries: in the archive, without the manifest itself.
     :param limits: how much a restore will not bring back, or not exactly; older versions counted none.
     :param by_hand: databases that no restore loads.
+    :param positions: databases whose position in the binary log is known; older versions counted none.
+    :param transactions: in binary logs; only markers of these state them.
     """
 
     entries: Count
@@ -48,6 +51,8 @@ class Totals(Stored):
     warnings: Count
     limits: Count = 0
     by_hand: Count = 0
+    positions: Count = 0
+    transactions: Count = 0
 
 
 class Marker(Stored):
@@ -55,12 +60,14 @@ class Marker(Stored):
 
     format: Count
     application: Text
-    kind: OwnKind
+    kind: StoredKind
     captured_at: Moment
     note: Text
     tools: dict[str, str]
     archive: ArchiveFile
     totals: Totals
+    chain: Chain | None = None
+    covers: Covers | None = None
 
     def contradictions(self, truth: Marker) -> list[str]:
         """Return the names of the facts that contradict what the archive itself says.
@@ -83,7 +90,7 @@ def marker_of(manifest: ManifestHead, *, entries: int, archive: ArchiveFile) -> 
     """
     databases, files = manifest.databases, manifest.files
     return Marker(
-        **{name: getattr(manifest, name) for name in ManifestHead.model_fields.keys() & Marker.model_fields.keys()},
+        **{name: getattr(manifest, name) for name in manifest.model_fields_set & Marker.model_fields.keys()},
         archive=archive,
         totals=Totals(
             entries=entries,
@@ -96,6 +103,8 @@ def marker_of(manifest: ManifestHead, *, entries: int, archive: ArchiveFile) -> 
             warnings=len(manifest.warnings),
             limits=sum(len(database.limits) for database in databases) + len(files.links_out if files else ()),
             by_hand=sum(any(limit.kind == BY_HAND for limit in database.limits) for database in databases),
+            positions=sum(database.position is not None for database in databases),
+            **({"transactions": sum(piece.transactions for piece in manifest.logs)} if manifest.logs else {}),
         ),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.archive.read import ArchiveReader, Verified
-    from lifeboat.catalog.archives import Catalog, Kind
+    from lifeboat.catalog.archives import Archive, Catalog, Kind
     from lifeboat.catalog.marker import Marker
     from lifeboat.site import Site
     from lifeboat.storage import Destination
@@ -60,6 +60,11 @@ def list_archives(
                 "archives": [
                     row._asdict() for name, found in catalogs.items() for row in _rows(name, found, application)
                 ],
+                "logs": [
+                    row._asdict()
+                    for name, found in catalogs.items()
+                    for row in _rows(name, found, application, found.logs)
+                ],
                 "unfinished": {name: [o.key for o in found.unfinished] for name, found in catalogs.items()},
                 "failed": failures,
             }
@@ -92,7 +97,10 @@ class Row(NamedTuple):
     whole: bool | None
 
 
-def _rows(destination: str, found: Catalog, application: str | None) -> list[Row]:
+def _rows(
+    destination: str, found: Catalog, application: str | None, archives: Iterable[Archive] | None = None
+) -> list[Row]:
+    """:param archives: default: those of databases and applications."""
     return [
         Row(
             destination,
@@ -106,9 +114,22 @@ def _rows(destination: str, found: Catalog, application: str | None) -> list[Row
             last.at.isoformat(timespec="seconds") if (last := found.readings.get(archive.key)) else None,
             last.whole if last else None,
         )
-        for archive in found.archives
+        for archive in (found.archives if archives is None else archives)
         if application in (None, archive.application)
     ]
+
+
+def _logs(found: Catalog, application: str | None) -> Iterator[str]:
+    """Yield a line for the binary logs of each application."""
+    from lifeboat.decide.log_health import without_gap
+
+    for name in dict.fromkeys(archive.application for archive in found.logs):
+        if application in (None, name):
+            logs = [archive for archive in found.logs if archive.application == name]
+            unbroken = without_gap(logs)
+            since, until = (f"{archive.captured_at:%Y-%m-%d %H:%M:%S} UTC" for archive in (unbroken[-1], unbroken[0]))
+            size = size_text(sum(archive.size for archive in logs))
+            yield f"{name}, {plural(len(logs), 'archive')}, {size}; without a gap from {since} to {until}"
 
 
 class Check(NamedTuple):
@@ -285,6 +306,7 @@ def _print_catalogs(catalogs: dict[str, Catalog], application: str | None, *, al
         line = f"{row.destination:{width}}  {captured} UTC  {size:>10}  {row.proof:9}  {read:10}  {row.key}"
         terminal.print_lines([line])
     for name, found in catalogs.items():
+        terminal.print_lines(f"binary logs at {name}: {line}" for line in _logs(found, application))
         for stored in found.unfinished:
             what = f"{terminal.plain(stored.key)}, {size_text(stored.size)}"
             terminal.output.print(f"[yellow]unfinished[/] at {terminal.plain(name)}: {what}", soft_wrap=True)

@@ -15,6 +15,7 @@ from lifeboat.text import plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.actions.backup import Taken
+    from lifeboat.actions.logs import Shipped
     from lifeboat.catalog.marker import Totals
     from lifeboat.settings.config import BackupKind
     from lifeboat.site import Site
@@ -80,6 +81,46 @@ def backup_application(
 ) -> None:
     """Put all databases and the files of an application into an archive, and publish it at every destination."""
     _back_up_all("application", application, (), tuple(destination or ()), note, as_json)
+
+
+@backup_app.command("logs")
+def backup_logs(application: ApplicationName = None, as_json: AsJson = False) -> None:
+    """Ship what MySQL and MariaDB servers wrote to their binary logs since the last time, to every destination."""
+    from lifeboat.actions import logs
+
+    site = terminal.load_site()
+    names = [application] if application is not None else site.settings.applications_with_logs
+    if not names:
+        raise SettingsError(
+            "The settings ask for the binary logs of no application.", "Set logs: true for one, under applications."
+        )
+    shipped: dict[str, Shipped] = {}
+    failures: dict[str, LifeboatError] = {}
+    for name in names:
+        try:
+            with terminal.scratch(site, name) as scratch:
+                shipped[name] = logs.ship(site, name, scratch)
+        except LifeboatError as error:  # one application that fails does not stop the others
+            failures[name] = error
+    if as_json:
+        failed = [{"application": name, "error": str(error)} for name, error in failures.items()]
+        terminal.print_json([*({"application": name, **each.to_json()} for name, each in shipped.items()), *failed])
+    else:
+        for name, each in shipped.items():
+            _print_logs(name, each)
+    for name, failure in failures.items():
+        terminal.complain(f"{name}: {failure}")
+    if failures or any(each.failed or each.new_chain for each in shipped.values()):
+        raise typer.Exit(FINDING)
+
+
+def _print_logs(application: str, shipped: Shipped) -> None:
+    if shipped.new_chain:
+        advice = f"Back the databases up now, by lifeboat backup database {application!r}: the new chain continues that"
+        terminal.complain(f"{application}: a new chain of binary logs begins: {shipped.new_chain}. {advice}.")
+    terminal.print_lines([f"{application}: {shipped}"])
+    for name, error in shipped.failed.items():
+        terminal.complain(f"  not published at {name}: {error}")
 
 
 def _back_up_all(

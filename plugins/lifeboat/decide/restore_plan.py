@@ -239,6 +239,8 @@ def _nothing_fits(
     where = ", ".join(found)
     if not archives:
         return f"No archive of {request.application!r} is published at {where}."
+    if catalog.kind_of(request.archive) == "log":
+        return f"{request.archive} holds binary logs: docs/POINT_IN_TIME.md shows how to use them."
     if catalog.kind_of(request.archive) is not None:
         return f"{request.archive} is not published at {where}."
     ours = [archive.captured_at for _, archive in archives if archive.kind in OWN_KINDS]

@@ -37,6 +37,8 @@ Rule = Literal[
     "unproven",
     "locked",
     "held",
+    "anchor",
+    "logs",
     "all",
     "daily",
     "weekly",
@@ -126,6 +128,7 @@ def plan(
     policies: Callable[[str, Kind], Policy],
     held: Mapping[str, str] | None = None,
     damaged: Collection[str] = (),
+    anchors: Collection[str] = (),
 ) -> Plan:
     """Decide about every archive of one destination.
 
@@ -134,12 +137,15 @@ def plan(
     :param policies: the policy of an application's kind.
     :param held: applications of which nothing may be deleted, with the reason.
     :param damaged: keys of archives that were not whole when they were read back.
+    :param anchors: keys of archives that binary logs continue, which only a cap deletes.
     """
     held = held or {}
     decisions = _by_kind(archives, now, zone, policies, damaged)
     guards: Guards = {"unproven": _guards(decisions, policies), "locked": _locks(decisions, now, policies)}
     if any(guards.values()):
         decisions = [_guarded(decision, guards, policies) for decision in decisions]
+    if anchors:
+        decisions = [_anchored(decision, anchors) for decision in decisions]
     kept = [decision for decision in decisions if decision.action == "keep"]
     newest = _newest_whole(kept, damaged)
     dropped: dict[str, Decision] = {}
@@ -334,6 +340,12 @@ def _guarded(decision: Decision, guards: Guards, policies: Callable[[str, Kind],
         return Decision(archive, "keep", rule, f"kept until a newer {archive.kind} archive is proven")
     until = archive.captured_at + timedelta(days=policies(archive.application, archive.kind).locked_for_days)
     return Decision(archive, "keep", rule, f"locked until {until:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def _anchored(decision: Decision, anchors: Collection[str]) -> Decision:
+    if decision.action == "keep" or decision.archive.key not in anchors:
+        return decision
+    return Decision(decision.archive, "keep", "anchor", "the kept binary logs continue it")
 
 
 def _above_cap(

@@ -17,6 +17,7 @@ OVERDUE = timedelta(hours=1)  # after the time of its schedule, a run has begun
 MISSED: Mapping[str, str] = {
     "backup_database": "no database is backed up",
     "backup_application": "no files are backed up",
+    "backup_logs": "no binary logs are shipped",
     "backup_cleanup": "nothing is deleted, so storage fills up",
     "backup_check": "unhealthy backups are not reported",
     "backup_verify": "no archive is read back, so nobody notices a damaged one",
@@ -39,6 +40,7 @@ class Schedule:
 def watched(settings: Settings) -> list[str]:
     """Return the ids of the DAGs that must run by themselves."""
     needless = {f"backup_{kind}" for kind in ("database", "application") if not settings.applications_of(kind)}
+    needless |= set() if settings.applications_with_logs else {"backup_logs"}
     return [dag_id for dag_id in MISSED if dag_id not in needless]
 
 

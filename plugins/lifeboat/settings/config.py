@@ -162,6 +162,8 @@ class Health(_Model):
     :param rpo_hours: recovery point objective; null: none.
     :param rto_hours: recovery time objective, which drills measure; null: none.
     :param proof_max_days: maximum age of the newest proof; null: no limit.
+    :param log_max_minutes: maximum age of the newest archive of binary logs, where the settings ask for logs; null: no
+        limit.
     """
 
     database_max_days: Days = 1.25
@@ -172,6 +174,7 @@ class Health(_Model):
     rpo_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
     rto_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
     proof_max_days: Days | None = None
+    log_max_minutes: Annotated[int, Field(ge=1, le=525_600, strict=True)] | None = 20
 
 
 class ReadBack(_Model):
@@ -294,11 +297,23 @@ class Files(_Model):
     queue: Annotated[str, Field(min_length=1)] | None = None
 
 
+class Logs(_Model):
+    """Shipping of binary logs between two dumps.
+
+    :param every_minutes: time between two archives of logs.
+    :param keep_days: number of days for which logs are kept, and with them the database archive that they continue.
+    """
+
+    every_minutes: Annotated[int, Field(ge=1, le=60, strict=True)] = 5
+    keep_days: Annotated[int, Field(ge=1, le=36_500, strict=True)] = 7
+
+
 class Application(_Model):
     """One application: its databases and files, and the destinations of its archives.
 
     :param databases: databases, dumped together into one archive.
     :param files: files for the archives of kind ``application``, next to the databases.
+    :param logs: binary logs of the MySQL and MariaDB servers of its databases: ``true`` or how they are shipped.
     :param destinations: names from the file's ``destinations``; default: all of them.
     :param encryption: override of the file's ``encryption``.
     :param after_restore: commands to run in a restored folder, one after the other, without a shell.
@@ -309,6 +324,7 @@ class Application(_Model):
 
     databases: tuple[Database, ...] = ()
     files: Files | None = None
+    logs: Logs | Switch = False
     destinations: tuple[str, ...] = ()
     encryption: Encryption | Literal["none"] | None = None
     after_restore: tuple[Command, ...] = ()
@@ -323,6 +339,12 @@ class Application(_Model):
             raise ValueError(f"databases named twice: {', '.join(twice)}; an archive holds one dump per name")
         if not self.databases and self.files is None:
             raise ValueError("has neither databases nor files; add one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _logs_of_mysql(self) -> Application:
+        if self.logs and not any(database.engine == "mysql" for database in self.databases):
+            raise ValueError("logs: only MySQL and MariaDB have binary logs, and none of its databases is theirs")
         return self
 
 
@@ -605,6 +627,7 @@ class Settings(_Model):
             longest_proof_age=timedelta(days=numbers.proof_max_days) if numbers.proof_max_days else None,
             recovery_point=timedelta(hours=numbers.rpo_hours) if numbers.rpo_hours else None,
             recovery_time=timedelta(hours=numbers.rto_hours) if numbers.rto_hours else None,
+            longest_log_age=timedelta(minutes=numbers.log_max_minutes or 0) or None,
         )
 
     def application(self, name: str) -> Application:
@@ -644,6 +667,16 @@ class Settings(_Model):
             for name, application in self.applications.items()
             if (application.databases if kind == "database" else application.files)
         ]
+
+    def logs_of(self, application: str) -> Logs | None:
+        """Return how the binary logs of an application are shipped; None where they are not."""
+        logs = self.application(application).logs
+        return (Logs() if logs is True else logs) or None
+
+    @property
+    def applications_with_logs(self) -> list[str]:
+        """The names of the applications whose binary logs are shipped."""
+        return [name for name in self.applications if self.logs_of(name)]
 
     def files_of(self, application: str) -> Files:
         """Return which files of an application are archived.

@@ -28,6 +28,7 @@ from lifeboat.ui.runs import BACKUPS, RESULT, Known, Run, Task, wanted
 HISTORY = 30  # runs of each DAG
 DAGS = (
     *BACKUPS,
+    "backup_logs",
     "backup_cleanup",
     "backup_check",
     "backup_verify",

@@ -73,7 +73,8 @@ class CompareDestinationsOperator(LifeboatOperator):
         applications = list(site.settings.applications) if wanted == ALL else [wanted]
         held = {name: checked.held for name, checked in found.items()}
         now = site.now()
-        findings = [*check.compare(site.settings, applications, held, now), *check.loads(site, applications)]
+        findings = check.compare(site.settings, applications, held, now)
+        findings += [*check.loads(site, applications), *check.log_servers(site, applications)]
         if wanted == ALL:
             alone = list(neglected.check(site))
             ti.xcom_push(key=NEGLECTED, value=[finding.text for finding in alone])

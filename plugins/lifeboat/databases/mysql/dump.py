@@ -412,7 +412,7 @@ class Session:
         :param patience: seconds to wait for the holder.
         :raises DumpError: somebody else still holds it then.
         """
-        name = _lock_name(database)
+        name = lock_name(database)
         self.query(f"SET SESSION wait_timeout = {IDLE_SECONDS}")
         deadline = time.monotonic() + patience
         while self.query("SELECT GET_LOCK(%s, %s)", name, min(LOCK_POLL, max(patience, 0)))[0][0] != 1:
@@ -856,6 +856,7 @@ def hint_for(text: str, hints: Mapping[int, str]) -> str:
     return next((hints[code] for code in map(int, re.findall(r"\b(\d{4})\b", text)) if code in hints), "")
 
 
-def _lock_name(database: str) -> str:
+def lock_name(database: str) -> str:
+    """Return the name of the lock that runs of Lifeboat exclude each other by."""
     name = f"lifeboat:{database}"
     return name if len(name) <= LONGEST_LOCK_NAME else f"lifeboat:{hashlib.sha256(database.encode()).hexdigest()[:48]}"

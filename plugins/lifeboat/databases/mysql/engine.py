@@ -18,6 +18,7 @@ from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql import source as mysql_source
 from lifeboat.databases.mysql.account import Account
 from lifeboat.databases.mysql.dump import UNFINISHED, Session
+from lifeboat.databases.mysql.logs import Logs
 from lifeboat.databases.mysql.source import Taker
 from lifeboat.databases.mysql.target import HINTS, UNLIMITED
 from lifeboat.databases.sql.quoting import backquoted
@@ -63,6 +64,11 @@ class MySQL:
     @property
     def address(self) -> str:
         return self._server.address
+
+    @property
+    def logs(self) -> Logs:
+        """The binary logs of the server."""
+        return Logs(self._server, self._connect)
 
     def databases(self, asked: Collection[str] = ()) -> Mapping[str, bool]:
         with self._session("Listing of databases") as session:

@@ -1,0 +1,92 @@
+"""Facts of archived binary logs: what each piece holds, and which chain it continues."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from lifeboat.support.formats import Format, Moment, Text
+
+
+class _Fact(Format):
+    __pydantic_config__ = ConfigDict(extra="ignore")  # manifests are kept indefinitely, later versions add facts
+
+
+@dataclass(frozen=True)
+class LogServer(_Fact):
+    """The server that wrote a log.
+
+    :param uid: which it made for itself, and keeps as long as its data.
+    :param log_format: ``ROW``, ``MIXED`` or ``STATEMENT``.
+    """
+
+    family: Literal["mysql", "mariadb"]
+    version: Text
+    uid: Text
+    server_id: int
+    log_format: Text
+    row_image: Text
+
+
+@dataclass(frozen=True)
+class LogPlace(_Fact):
+    """A place in the logs of a server.
+
+    :param end: position in the file.
+    """
+
+    file: Text
+    end: int
+
+
+@dataclass(frozen=True)
+class LogPiece(_Fact):
+    """A piece of a log file: an entry of an archive, which the stock client reads as it is.
+
+    :param entry: its name.
+    :param created: when the server began the file, in seconds since 1970.
+    :param start: position of its first event after the format event.
+    :param end: position at which its last whole transaction ends.
+    :param gtids_before: of all transactions before it; None where they are not known.
+    :param gtids_after: of those and its own.
+    :param first_commit: of its first transaction, in the order of the log.
+    :param follows: where the piece before it ends; None for the first of a chain.
+    """
+
+    entry: Text
+    server: LogServer
+    file: Text
+    created: int
+    start: int
+    end: int
+    gtids_before: Text | None
+    gtids_after: Text | None
+    transactions: int
+    first_commit: Moment | None
+    last_commit: Moment | None
+    follows: LogPlace | None
+
+
+@dataclass(frozen=True)
+class Chain(_Fact):
+    """The place of an archive in a chain of logs without a gap.
+
+    :param number: in the chain, from 1 on.
+    :param previous: key of the one before it; empty for the first.
+    :param reason: why the chain before this one ended; empty where there was none.
+    """
+
+    id: Text
+    number: int
+    previous: Text
+    reason: Text = ""
+
+
+@dataclass(frozen=True)
+class Covers(_Fact):
+    """The time that an archive of logs covers, by the servers' clocks: all transactions committed in it are there."""
+
+    since: Moment
+    until: Moment

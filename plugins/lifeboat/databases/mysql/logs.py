@@ -1,0 +1,213 @@
+"""The binary logs of a server: what it has, and how the stock client fetches them: nothing is locked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from lifeboat.databases import Server
+from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql.dump import CONNECTION_HINTS, Client, Session, hint_for, option_file_text
+from lifeboat.errors import Lasting, LogError
+from lifeboat.support.processes import Child, child, secret_file
+
+GRANTS = Lasting(
+    "Grant the connection's user ON *.* REPLICATION SLAVE, and REPLICATION CLIENT (MySQL) or BINLOG MONITOR (MariaDB):"
+    " docs/POINT_IN_TIME.md shows how."
+)
+HINTS = CONNECTION_HINTS | {
+    1227: GRANTS,
+    1381: Lasting("The server writes no binary log: set log_bin in its option file, and restart it."),
+}
+OLD_CLIENT = "unrecognized MariaDB version"  # of the server, says a client of an earlier one
+CHUNK = 256 << 10
+_CLIENTS = {True: ("mariadb-binlog", "mysqlbinlog"), False: ("mysqlbinlog",)}
+_OF_MYSQL = frozenset({"read-from-remote-source", "read-from-remote-master"})  # options that only its client has
+_FILE = re.compile(r"[^/\x00]+\.[0-9]{6,10}")
+
+
+@dataclass(frozen=True)
+class LogServer:
+    """A server and its binary logs, at one moment.
+
+    :param uid: which it made for itself, and keeps as long as its data.
+    :param log_format: ``ROW``, ``MIXED`` or ``STATEMENT``.
+    :param files: sizes by name, oldest first.
+    :param file: the one that is being written.
+    :param position: up to which that was written.
+    :param gtids: of all transactions up to there.
+    :param keeps: seconds for which the server keeps its logs; 0: indefinitely.
+    :param now: the server's time, read before all else.
+    """
+
+    is_mariadb: bool
+    version: str
+    uid: str
+    server_id: int
+    log_format: str
+    row_image: str
+    files: Mapping[str, int]
+    file: str
+    position: int
+    gtids: str
+    keeps: int
+    now: datetime
+
+
+class Logs:
+    """The binary logs of a server.
+
+    :param connect: opens a DB-API connection to `server`.
+    """
+
+    def __init__(self, server: Server, connect: Callable[[], Any]) -> None:
+        self._server, self._connect = server, connect
+
+    @property
+    def address(self) -> str:
+        """The server as messages name it."""
+        return self._server.address
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[Session]:
+        """Open a connection.
+
+        :raises LogError: the server refuses it, or what is asked by it.
+        """
+        where = f"Reading the binary logs of {self.address} failed: "
+        with mysql.translated(where, LogError, HINTS), contextlib.closing(self._connect()) as connection:
+            yield Session(connection)
+
+    def fetch(self, client: Client, file: str, start: int) -> Iterator[bytes]:
+        """Yield a log file as the server wrote it: the magic number, its format event, and all events from `start` on.
+
+        The client writes to a pipe, so nothing of it is on a disk.
+
+        :raises LogError: the client fails.
+        """
+        with (
+            tempfile.TemporaryDirectory(prefix="lifeboat-logs-") as folder,
+            secret_file(option_file_text(self._server, client)) as (descriptor, options),
+        ):
+            pipe = Path(folder, file)
+            os.mkfifo(pipe, 0o600)
+            command = [client.path, f"--defaults-file={options}", "--read-from-remote-server", "--raw"]
+            command += [f"--result-file={folder}/", f"--start-position={start}", "--", file]
+            # Not blocking: the client may end before it opens its end.
+            reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+            try:
+                with child(command, [descriptor]) as running:
+                    yield from _chunks(reader, running)
+                    status = running.wait()
+                    if status:
+                        raise self._failure(file, running, status)
+            finally:
+                os.close(reader)
+
+    def _failure(self, file: str, client: Child, status: int) -> LogError:
+        hint = hint_for(client.errors, HINTS)
+        if OLD_CLIENT in client.errors:
+            hint = Lasting("Install the mariadb-client of the server's version, or of a newer one, on the workers.")
+        reason = f"{client.name} ended with status {status}: {client.errors}"
+        return LogError(f"Fetching binary log {file} of {self.address} failed: {reason}.", hint)
+
+
+def read(session: Session) -> LogServer:
+    """Return what a server says of its binary logs.
+
+    :raises LogError: it writes none.
+    """
+    ((now, version, writes),) = session.query("SELECT UTC_TIMESTAMP(6), VERSION(), @@log_bin")
+    if not int(writes):
+        raise LogError("The server writes no binary log.", HINTS[1381])
+    is_mariadb = "MariaDB" in version
+    uid, keeps = (
+        ("@@server_uid", "@@binlog_expire_logs_seconds")
+        if is_mariadb
+        else (
+            "@@server_uuid",
+            "@@binlog_expire_logs_seconds * @@binlog_expire_logs_auto_purge",
+        )
+    )
+    variables = f"{uid}, @@server_id, @@global.binlog_format, @@global.binlog_row_image, {keeps}"
+    ((uid, server_id, log_format, row_image, keeps),) = session.query(f"SELECT {variables}")
+    # The files first: what is written meanwhile is then beyond what is known of them, never before.
+    files = {str(name): int(size) for name, size, *_ in session.query("SHOW BINARY LOGS")}
+    if wrong := [name for name in files if not _FILE.fullmatch(name)]:
+        raise LogError(f"The server has a binary log of an unexpected name, {wrong[0]!r}.")
+    ((file, position, *rest),) = session.query("SHOW MASTER STATUS" if is_mariadb else "SHOW BINARY LOG STATUS")
+    if is_mariadb:
+        ((gtids,),) = session.query("SELECT BINLOG_GTID_POS(%s, %s)", file, int(position))
+    else:
+        gtids = rest[-1]
+    return LogServer(
+        is_mariadb=is_mariadb,
+        version=version,
+        uid=uid,
+        server_id=int(server_id),
+        log_format=log_format,
+        row_image=row_image,
+        files=files,
+        file=file,
+        position=int(position),
+        gtids="".join(str(gtids or "").split()),
+        keeps=int(keeps),
+        now=now.replace(tzinfo=UTC),
+    )
+
+
+def keep_others_away(session: Session, application: str) -> None:
+    """Let no other run ship the logs of an application as long as the session lasts.
+
+    :raises LogError: one does.
+    """
+    session.query(f"SET SESSION wait_timeout = {mysql.IDLE_SECONDS}")
+    if session.query("SELECT GET_LOCK(%s, 0)", mysql.lock_name(f"logs:{application}"))[0][0] != 1:
+        raise LogError(f"Another run is shipping the binary logs of {application}.", "Wait for it to end.")
+
+
+def find_client(*, for_mariadb: bool) -> Client:
+    """Find the client that fetches logs: only a server's own family reads them.
+
+    :raises LogError: none is installed.
+    """
+    names = _CLIENTS[for_mariadb]
+    for client in mysql.all_installed(names):
+        if for_mariadb == (not client.options & _OF_MYSQL):
+            # MariaDB's does not say in its first line whose it is.
+            return replace(client, version=f"{client.version} of MariaDB") if for_mariadb else client
+    package = "mariadb-client" if for_mariadb else "mysql-client"
+    raise LogError(
+        f"No client for binary logs on this worker: {names[0]} is not on the PATH.", Lasting(f"Install {package}.")
+    )
+
+
+def _chunks(reader: int, running: Child) -> Iterator[bytes]:
+    """Yield what a client writes to a pipe, until it closes it or ends without having opened it."""
+    events = select.poll()
+    events.register(reader, select.POLLIN)
+    ended = running.output.fileno()  # nothing is written there: it closes when the client ends
+    events.register(ended, select.POLLIN)
+    while True:
+        ready = dict(events.poll())
+        if reader in ready:
+            if not (chunk := os.read(reader, CHUNK)):
+                return
+            yield chunk
+        elif ended in ready and not os.read(ended, CHUNK):
+            events.unregister(ended)
+            os.set_blocking(reader, False)
+            try:
+                while chunk := os.read(reader, CHUNK):
+                    yield chunk
+            except BlockingIOError:
+                pass
+            return

@@ -1,0 +1,129 @@
+"""Chains of logs: where to continue, when a new chain must begin, and what a destination lacks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lifeboat.catalog.archives import Archive, number_of
+from lifeboat.catalog.logs import LogPiece, LogPlace
+from lifeboat.catalog.manifest import ManifestHead
+from lifeboat.databases.mysql.logs import LogServer
+
+IDLE = 3  # times the interval: so old may the newest archive be when there is nothing new
+ON_TIME = timedelta(seconds=30)  # by which a scheduled run may begin early
+
+
+@dataclass(frozen=True)
+class Resume:
+    """The place from which on the logs of a server are shipped.
+
+    :param gtids: of all transactions before it; None where they are not known.
+    :param created: when the server began the file, in seconds since 1970; None where it is not known.
+    :param follows: the end of the piece before it; None where a chain begins.
+    """
+
+    file: str
+    start: int
+    gtids: str | None
+    created: int | None = None
+    follows: LogPlace | None = None
+
+
+def after(piece: LogPiece) -> Resume:
+    """Return where to continue after a piece."""
+    return Resume(piece.file, piece.end, piece.gtids_after, piece.created, LogPlace(piece.file, piece.end))
+
+
+def ends_of(manifest: ManifestHead) -> dict[str, Resume]:
+    """Return where to continue after an archive, by server."""
+    return {piece.server.uid: after(piece) for piece in manifest.logs}  # of each server, the last piece counts
+
+
+def why_broken(resumes: Mapping[str, Resume], servers: Iterable[LogServer]) -> str:
+    """Return why logs cannot continue from some places, as far as lists of files tell; empty if they can."""
+    found = {server.uid: server for server in servers}
+    if found.keys() != resumes.keys():
+        return "the databases are on another server than before"
+    for uid, resume in resumes.items():
+        size = found[uid].files.get(resume.file)
+        if size is None:
+            return f"the server no longer has {resume.file}: it was purged, or all logs were reset"
+        if size < resume.start:
+            return f"{resume.file} is shorter than what was known of it: all logs were reset"
+    return ""
+
+
+def is_new(resume: Resume, server: LogServer) -> bool:
+    """Return whether a server has written to its logs beyond a place."""
+    return (server.file, server.position) != (resume.file, resume.start)
+
+
+def may_wait(newest: Archive, now: datetime, every: timedelta) -> bool:
+    """Return whether the newest archive is so young that one without transactions would say nothing."""
+    return now - newest.captured_at < IDLE * every
+
+
+def is_due(newest: Archive | None, now: datetime, every: timedelta) -> bool:
+    """Return whether it is time for the next archive of a schedule."""
+    return newest is None or now - newest.captured_at >= every - ON_TIME
+
+
+def of_database_archive(manifest: ManifestHead, servers: Iterable[LogServer]) -> dict[str, Resume] | None:
+    """Return where a first chain begins so that it continues an archive of databases.
+
+    :returns: by server; None where the archive does not have an exact position for each.
+    """
+    begins: dict[str, Resume] = {}
+    for server in servers:
+        positions = [dump.position for dump in manifest.databases if dump.position]
+        own = [position for position in positions if position.server == server.uid]
+        if not own:
+            return None
+        first = min(own, key=lambda position: (_order(position.file), position.offset))
+        begins[server.uid] = Resume(first.file, first.offset, first.gtids or None)
+    return begins
+
+
+def now_of(server: LogServer) -> Resume:
+    """Return the present end of a server's logs, from which on a new chain goes."""
+    return Resume(server.file, server.position, server.gtids or None)
+
+
+def files_from(resume: Resume, server: LogServer) -> list[str]:
+    """Return the files that a server has from a place on, without those that end there."""
+    names = list(server.files)
+    names = names[names.index(resume.file) :]
+    ended = resume.start >= server.files[resume.file] and len(names) > 1
+    return names[1:] if ended else names
+
+
+def lacking(held: Mapping[str, Sequence[Archive]]) -> dict[str, list[Archive]]:
+    """Return what each destination lacks of the archives of an application's logs, oldest first.
+
+    What a destination deleted is older than all that it has; one that has none needs the newest chain.
+
+    :param held: newest first, by destination.
+    """
+    all_of = sorted({archive.key: archive for archives in held.values() for archive in archives}.values(), key=_age)
+    lack: dict[str, list[Archive]] = {}
+    for destination, archives in held.items():
+        keys = {archive.key for archive in archives}
+        since = archives[-1].captured_at if archives else _begin(all_of)
+        lack[destination] = [each for each in all_of if each.key not in keys and since and each.captured_at >= since]
+    return lack
+
+
+def _begin(archives: Sequence[Archive]) -> datetime | None:
+    """:param archives: oldest first."""
+    firsts = [archive.captured_at for archive in archives if number_of(archive.key) == 1]
+    return firsts[-1] if firsts else (archives[0].captured_at if archives else None)
+
+
+def _age(archive: Archive) -> tuple[datetime, str]:
+    return archive.captured_at, archive.key
+
+
+def _order(file: str) -> int:
+    return int(file.rpartition(".")[2])

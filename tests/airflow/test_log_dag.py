@@ -1,0 +1,88 @@
+"""The DAG that ships binary logs, on a real MySQL."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from include.demo.stand_ins import MySQL
+from tests.airflow.test_dags import LoadDag, load_dag, run, states  # noqa: F401  # a fixture
+from tests.conftest import Configure
+
+SHOP: dict[str, Any] = {"databases": [{"name": "logged", "connection": "logged_db"}], "logs": True}
+
+
+@pytest.fixture
+def server(mysql: MySQL, monkeypatch: pytest.MonkeyPatch) -> MySQL:
+    monkeypatch.setenv("PATH", f"{mysql.path}:{os.environ['PATH']}")
+    monkeypatch.setenv("AIRFLOW_CONN_LOGGED_DB", mysql.connection())
+    mysql.run("DROP DATABASE IF EXISTS logged; CREATE DATABASE logged; CREATE TABLE logged.t (id INT PRIMARY KEY)")
+    return mysql
+
+
+@pytest.fixture
+def ship(load_dag: LoadDag) -> Callable[[], Any]:  # noqa: F811
+    """Run the DAG as a schedule does, whose runs know those before them."""
+    minutes = itertools.count()
+    begun = datetime.now(UTC)
+    return lambda: load_dag("backup_logs").test(logical_date=begun + timedelta(minutes=next(minutes)))
+
+
+def reason(done: Any) -> str:
+    (ti,) = done.get_task_instances()
+    return str((ti.xcom_pull(task_ids="ship", key="failure", map_indexes=0) or {}).get("reason", ""))
+
+
+def runs_of(dag_id: str) -> list[str]:
+    from airflow.models.dagrun import DagRun
+
+    return [found.run_id for found in DagRun.find(dag_id=dag_id)]
+
+
+def test_logs_are_shipped_and_a_failure_is_told_once(
+    project: Configure,
+    load_dag: LoadDag,  # noqa: F811
+    ship: Callable[[], Any],
+    server: MySQL,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project(applications={"Shop": SHOP, "Plain": {"databases": SHOP["databases"]}})
+    assert states(ship()) == {"ship": ["skipped"]}  # there is no backup yet
+    assert run(load_dag()).state == "success"
+    server.run("INSERT INTO logged.t VALUES (1)")
+    assert states(ship()) == {"ship": ["success"]}
+    login = json.loads(server.connection())
+    monkeypatch.setenv("AIRFLOW_CONN_LOGGED_DB", json.dumps(login | {"port": 1}))
+    assert states(ship()) == {"ship": ["success"]}  # it may pass
+    monkeypatch.setenv("AIRFLOW_CONN_LOGGED_DB", json.dumps(login | {"password": "wrong"}))
+    failed = ship()
+    assert states(failed) == {"ship": ["failed"]}
+    assert "Reading the binary logs of" in reason(failed)
+    assert states(ship()) == {"ship": ["skipped"]}
+    monkeypatch.setenv("AIRFLOW_CONN_LOGGED_DB", server.connection())
+    assert states(ship()) == {"ship": ["success"]}
+
+
+def test_a_new_chain_is_told_and_gets_a_database_backup(
+    project: Configure,
+    load_dag: LoadDag,  # noqa: F811
+    ship: Callable[[], Any],
+    server: MySQL,
+) -> None:
+    project(applications={"Shop": SHOP})
+    assert run(load_dag()).state == "success"
+    assert states(ship()) == {"ship": ["success"]}
+    server.run("FLUSH LOGS; INSERT INTO logged.t VALUES (1); FLUSH LOGS")
+    newest = server.run("SHOW BINARY LOGS").splitlines()[-1].partition("\t")[0]
+    server.run(f"PURGE BINARY LOGS TO '{newest}'")
+    broken = ship()
+    assert states(broken) == {"ship": ["failed"]}
+    assert "a new chain of binary logs begins: the server no longer has" in reason(broken)
+    assert [name for name in runs_of("backup_database") if name.startswith("new_chain__0__")]
+    assert states(ship()) == {"ship": ["success"]}

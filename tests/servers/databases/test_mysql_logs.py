@@ -1,0 +1,344 @@
+"""Binary logs of real servers, shipped by the stock client."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat.actions import backup, logs, stored_archive
+from lifeboat.actions.logs import Shipped
+from lifeboat.airflow.site import load_site
+from lifeboat.catalog import archives
+from lifeboat.catalog.archives import number_of
+from lifeboat.catalog.logs import LogPiece
+from lifeboat.databases import Server as Address
+from lifeboat.databases.mysql.binlog import MAGIC, Walk
+from lifeboat.databases.mysql.dump import Client, option_file_text
+from lifeboat.databases.mysql.logs import GRANTS, Logs, find_client, keep_others_away, read
+from lifeboat.errors import LogError
+from lifeboat.site import Site
+from lifeboat.storage.disk import DiskDestination
+from lifeboat.support import clock
+
+from include.demo.stand_ins import MariaDB, MariaDB118, MySQL, free_port
+from tests.command import answer, lifeboat
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
+from tests.crash import die, killed
+
+SERVERS: dict[str, type[MySQL | MariaDB | MariaDB118]] = {
+    "mysql": MySQL,
+    "mariadb": MariaDB,
+    "mariadb_118": MariaDB118,
+}
+PAGE = (PROJECT / "docs" / "POINT_IN_TIME.md").read_text(encoding="utf-8")
+FORMAT_EVENT = {True: 256, False: 127}  # where it ends
+
+Server = MySQL | MariaDB | MariaDB118
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in SERVERS])
+def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose logs are purged and reset."""
+    with SERVERS[request.param](tmp_path_factory.mktemp(request.param), "--log-bin=log", "--server-id=7") as server:
+        yield server
+
+
+@pytest.fixture
+def server(started: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """The server with an empty database, and its clients in PATH."""
+    if started.path:
+        monkeypatch.setenv("PATH", f"{started.path}:{os.environ['PATH']}")
+    monkeypatch.setenv("AIRFLOW_CONN_LOGGED_DB", started.connection())
+    started.run("DROP DATABASE IF EXISTS shop; CREATE DATABASE shop")
+    started.run("CREATE TABLE orders (id INT AUTO_INCREMENT PRIMARY KEY, note TEXT)", "shop")
+    return started
+
+
+@pytest.fixture
+def site(server: Server, project: Configure) -> Site:
+    """An application whose logs are shipped, after its first backup."""
+    databases = [{"name": "shop", "connection": "logged_db"}]
+    project(applications={"Shop": {"databases": databases, "logs": True}})
+    return load_site()
+
+
+def back_up(site: Site) -> None:
+    scratch = site.staging().of("test", "run", "Shop")
+    scratch.create()
+    assert not backup.take(site, "Shop", "database", site.settings.databases_of("Shop"), (), "", scratch).failed
+    scratch.remove()
+
+
+def ship(site: Site, **options: Any) -> Shipped:
+    scratch = site.staging().of("test", "run", "Shop")
+    scratch.create()
+    try:
+        return logs.ship(site, "Shop", scratch, **options)
+    finally:
+        scratch.remove()
+
+
+def write(server: Server, count: int = 1) -> None:
+    for number in range(count):
+        server.run(f"INSERT INTO orders (note) VALUES ('{number}')", "shop")
+
+
+def pieces(site: Site, keys: list[str], destination: str = "disk") -> Iterator[tuple[LogPiece, bytes]]:
+    """Yield the pieces of archives of logs with their contents."""
+    for key in keys:
+        with stored_archive.opened(site, site.destination(destination), "Shop", key) as reader:
+            manifest = reader.manifest()
+            assert manifest
+            for piece in manifest.logs:
+                yield piece, b"".join(reader.chunks(piece.entry))
+
+
+def folder_of(server: Server) -> Path:
+    return Path(server.run("SELECT @@log_bin_basename").strip()).parent
+
+
+def reset(server: Server) -> None:
+    server.run("RESET BINARY LOGS AND GTIDS" if isinstance(server, MySQL) else "RESET MASTER")
+
+
+def test_pieces_joined_are_the_servers_own_files(server: Server, site: Site) -> None:
+    back_up(site)
+    keys: list[str] = []
+    for _ in range(3):
+        write(server, 3)
+        keys += ship(site).keys
+    server.run("FLUSH LOGS")
+    write(server)
+    server.run("FLUSH LOGS")
+    keys += ship(site).keys
+    files: dict[str, bytes] = defaultdict(bytes)
+    begins: dict[str, int] = {}
+    transactions = 0
+    for piece, content in pieces(site, keys):
+        head = FORMAT_EVENT[piece.server.family == "mariadb"] if piece.start > 4 else 4
+        begins.setdefault(piece.file, piece.start)
+        assert piece.start == begins[piece.file] + len(files[piece.file])
+        files[piece.file] += content[head:]
+        transactions += piece.transactions
+    assert transactions == 10
+    *closed, _ = sorted(files)
+    assert len(closed) == 2
+    for file in closed:
+        assert files[file] == (folder_of(server) / file).read_bytes()[begins[file] :]
+
+
+def test_nothing_is_shipped_before_a_backup_with_a_position(server: Server, site: Site) -> None:
+    write(server)
+    assert ship(site) == Shipped(waiting=logs.WAITING)
+
+
+def test_nothing_new_makes_no_archive_until_the_newest_is_old(server: Server, site: Site) -> None:
+    back_up(site)
+    assert len(ship(site).keys) == 1
+    assert ship(site) == Shipped()
+    idle = ship(replace(site, clock=lambda: clock.now() + timedelta(minutes=15)))
+    assert (len(idle.keys), idle.transactions) == (1, 0)
+
+
+def test_purged_logs_begin_a_new_chain(server: Server, site: Site) -> None:
+    back_up(site)
+    write(server)
+    first = ship(site)
+    write(server)
+    server.run("FLUSH LOGS")
+    while len(files := server.run("SHOW BINARY LOGS").splitlines()) > 1:
+        server.run(f"PURGE BINARY LOGS TO '{files[-1].split()[0]}'")
+        write(server)  # MariaDB keeps an older file until what it holds is on the disk
+    new = ship(site)
+    assert "it was purged, or all logs were reset" in new.new_chain
+    assert new.keys[0].endswith("-000001.zip")
+    assert new.keys > first.keys
+    write(server)
+    assert ship(site).keys[0].endswith("-000002.zip")
+
+
+def test_reset_logs_begin_a_new_chain_although_the_file_has_grown_again(server: Server, site: Site) -> None:
+    reset(server)
+    back_up(site)
+    write(server)
+    (piece, _), *_ = pieces(site, ship(site).keys)
+    reset(server)
+    server.run(f"INSERT INTO orders (note) VALUES (repeat('x', {piece.end}))", "shop")
+    new = ship(site)
+    assert re.search("another file than the one of that name|cannot be read at position|impossible", new.new_chain)
+    assert ship(site) == Shipped()
+
+
+def test_a_server_that_crashed_goes_on_with_its_next_file(server: Server, site: Site) -> None:
+    back_up(site)
+    write(server)
+    first = ship(site)
+    write(server)
+    server.kill()
+    server.start()
+    write(server)
+    second = ship(site)
+    assert (second.transactions, second.new_chain) == (3, "")  # its start sets a password
+    files = [piece.file for piece, _ in pieces(site, second.keys)]
+    assert len(files) == len(set(files)) == 2
+    assert number_of(second.keys[0]) == number_of(first.keys[0]) + 1
+
+
+def test_a_destination_that_was_down_is_caught_up(server: Server, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    back_up(site)
+    connection = os.environ["AIRFLOW_CONN_BACKUPS_S3"]
+    nobody = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{free_port()}", connection)
+    assert nobody != connection
+    write(server)
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", nobody)
+    alone = ship(site)
+    assert list(alone.failed) == ["offsite"]
+    monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", connection)
+    assert ship(site) == Shipped()
+    there = {name: [content for _, content in pieces(site, alone.keys, name)] for name in ("disk", "offsite")}
+    assert there["disk"] == there["offsite"] != []
+
+
+@pytest.mark.parametrize("step", ["feed", "store", "write"])
+def test_a_killed_run_leaves_nothing_that_counts_and_the_next_one_ships_all(
+    server: Server, site: Site, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(site)
+    write(server, 3)
+    with monkeypatch.context() as patch:
+        patch.setattr({"feed": Walk}.get(step, DiskDestination), step, die)
+        killed(lambda: ship(site))
+    catalog = archives.read(site.destination("disk").list())
+    assert not catalog.logs
+    shipped = ship(site)
+    assert (shipped.transactions, shipped.new_chain, shipped.failed) == (3, "", {})
+    assert [key.key for key in archives.read(site.destination("disk").list()).logs] == shipped.keys
+
+
+def test_another_run_that_ships_keeps_this_one_away(server: Server, site: Site) -> None:
+    back_up(site)
+    with Logs(server.server, server.connect).session() as session:
+        keep_others_away(session, "Shop")
+        with pytest.raises(LogError, match="Another run is shipping the binary logs of Shop"):
+            ship(site)
+
+
+def test_a_transaction_larger_than_memory_should_be_passes_through(server: Server, site: Site) -> None:
+    back_up(site)
+    server.run("SET SESSION binlog_format = ROW; CREATE TABLE large (id INT PRIMARY KEY, text LONGBLOB)", "shop")
+    rows = "SELECT 1 AS id" + "".join(f" UNION SELECT {number}" for number in range(2, 25))
+    server.run(
+        f"SET SESSION binlog_format = ROW; INSERT INTO large SELECT id, repeat('x', 8000000) FROM ({rows}) AS r", "shop"
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    shipped = ship(site)
+    assert shipped.transactions == 2
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 150 << 10  # KiB, of 192 MB
+    assert max(len(content) for _, content in pieces(site, shipped.keys)) > 192_000_000
+
+
+def test_asking_for_what_is_new_takes_little_time(server: Server, project: Configure) -> None:
+    databases = [{"name": "shop", "connection": "logged_db"}]
+    project(applications={"Shop": {"databases": databases, "logs": True, "destinations": ["disk"]}})
+    site = load_site()
+    back_up(site)
+    ship(site)
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    before = sum(sum(resource.getrusage(kind)[:2]) for kind in kinds)
+    assert ship(site) == Shipped()
+    assert sum(sum(resource.getrusage(kind)[:2]) for kind in kinds) - before < 0.3
+
+
+def test_the_grants_of_the_page_are_enough_and_less_is_refused(server: Server) -> None:
+    family = "MySQL" if isinstance(server, MySQL) else "MariaDB"
+    (grants,) = re.findall(rf"    -- {family}: logs\n((?:    [^\n]+\n)+)", PAGE)
+    server.run("DROP USER IF EXISTS lifeboat_backup; CREATE USER lifeboat_backup IDENTIFIED BY 'pw'")
+    address = replace(server.server, user="lifeboat_backup", password="pw")
+    found = Logs(address, lambda: server.connect(user=address.user, password=address.password))
+    with pytest.raises(LogError, match="1227") as refused, found.session() as session:
+        read(session)
+    assert refused.value.hint == GRANTS
+    server.run(grants)
+    with found.session() as session:
+        state = read(session)
+    client = find_client(for_mariadb=state.is_mariadb)
+    assert b"".join(found.fetch(client, state.file, 4)).startswith(MAGIC)
+    with pytest.raises(LogError, match=r"Fetching binary log log\.999999 of .* Could not find first log file"):
+        list(found.fetch(client, "log.999999", 4))
+
+
+def test_the_command_ships_lists_and_verifies(server: Server, site: Site) -> None:
+    assert "waiting for the first database backup" in lifeboat("backup", "logs", "Shop").stdout
+    back_up(site)
+    write(server)
+    (shipped,) = answer("backup", "logs")
+    assert (shipped["transactions"], shipped["failed"]) == (1, {})
+    (key,) = shipped["keys"]
+    assert [row["key"] for row in answer("list")["logs"]] == [key, key]
+    assert re.search(
+        r"^binary logs at disk: Shop, 1 archive, .*; without a gap from", lifeboat("list").stdout, re.MULTILINE
+    )
+    assert [place["ok"] for place in answer("verify", key)] == [True, True]
+    assert f"{key} holds binary logs: docs/POINT_IN_TIME.md" in lifeboat("show", key).stderr
+    cleaned = answer("cleanup", "--dry-run")
+    assert key not in str(cleaned)
+
+
+def test_stock_clients_recover_to_a_moment_by_the_lines_of_the_page(
+    server: Server, site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(server, 2)
+    back_up(site)
+    write(server, 3)
+    ship(site)
+    server.run("ALTER TABLE orders ADD price INT DEFAULT 7; UPDATE orders SET price = id", "shop")
+    server.run("FLUSH LOGS; CREATE TABLE further (id INT PRIMARY KEY); INSERT INTO further VALUES (1)", "shop")
+    wanted = server.run("CHECKSUM TABLE orders, further", "shop")
+    wait_for_next_second(server)
+    until = server.run("SELECT now()").strip()
+    server.run("DELETE FROM orders", "shop")
+    ship(site)
+    server.run("DROP DATABASE shop")
+    (key,) = (archive.key for archive in archives.read(site.destination("disk").list()).archives)
+    with stored_archive.opened(site, site.destination("disk"), "Shop", key) as reader:
+        manifest = reader.manifest()
+        assert manifest
+        position = manifest.databases[0].position
+        assert position
+    family = "mysql" if isinstance(server, MySQL) else "mariadb"
+    follow(server, tmp_path, family, KEY=key, GTIDS=position.gtids, UNTIL=until)
+    assert server.run("CHECKSUM TABLE orders, further", "shop") == wanted
+
+
+def follow(server: Server, folder: Path, family: str, **variables: str) -> None:
+    """Run the command blocks of the page's recovery."""
+    programs = folder / "programs"
+    programs.mkdir()
+    client = Client(server._own_client, "", frozenset())
+    options = folder / "options.cnf"
+    options.touch(mode=0o600)
+    options.write_text(option_file_text(Address("", 0, server.user, server.password, str(server.socket)), client))
+    (programs / "mysql").write_text(f'#!/bin/sh\nexec {server._own_client} --defaults-file={options} "$@"\n')
+    (programs / "mysql").chmod(0o755)
+    own = {"ARCHIVES": str(folder / "disk"), "PASSWORD": ARCHIVE_PASSWORD}
+    environment = os.environ | variables | own | {"PATH": f"{programs}:{os.environ['PATH']}"}
+    for tag, block in re.findall(r"^```bash ?(\w*)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        if tag in ("", family):
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", block], cwd=folder, env=environment, capture_output=True, check=False
+            )
+            assert done.returncode == 0, (block, done.stderr)
+
+
+def wait_for_next_second(server: Server) -> None:
+    """Let the server's clock reach the next second: logs count whole ones."""
+    server.run("SELECT sleep(1.1 - microsecond(now(6)) / 1000000)")
