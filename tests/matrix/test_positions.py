@@ -54,7 +54,7 @@ def engine(subject: InMySQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def take(engine: Engine, database: str = BANK) -> tuple[Dump, list[bytes]]:
     chunks: list[bytes] = []
-    return engine.dump(database, (), chunks.append), chunks
+    return engine.dump(database, (), chunks.append, position=True), chunks
 
 
 def position(dump: Dump) -> LogPosition:

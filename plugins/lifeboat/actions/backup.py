@@ -105,7 +105,10 @@ def take(
     destinations, failed = site.ready_destinations(site.settings.destinations_of(application, chosen))
     if not destinations:
         raise SettingsError("; ".join(failed.values()))
-    dumps = [dump_database(scratch, database, *restorable(site, database)) for database in databases]
+    ships_logs = site.settings.logs_of(application) is not None
+    dumps = [
+        dump_database(scratch, database, *restorable(site, database), position=ships_logs) for database in databases
+    ]
     names = [database.name for database in databases]
     packed = pack_archive(scratch, application, kind, names, password, note, selection, now=site.now())
     totals = scratch.archive.facts(StagedArchive).marker.totals
@@ -131,10 +134,13 @@ def restorable(site: Site, database: Database) -> tuple[Engine, str]:
     return site.engine(database), f"{refusal.text} {refusal.advice}" if refusal else ""
 
 
-def dump_database(scratch: Staging, database: Database, engine: Engine, refusal: str = "") -> Dump:
+def dump_database(
+    scratch: Staging, database: Database, engine: Engine, refusal: str = "", *, position: bool = False
+) -> Dump:
     """Dump a database into staging, compressed.
 
     :param refusal: why no restore would load the dump.
+    :param position: as of `Engine.dump`.
     :raises DumpError: the dump is not whole.
     :raises StagingError: there is no space for it.
     """
@@ -148,7 +154,9 @@ def dump_database(scratch: Staging, database: Database, engine: Engine, refusal:
         staged.write(chunk)
 
     with scratch.dump(database.name).writing() as staged:
-        dump = engine.dump(database.name, database.exclude_tables, lambda chunk: take(deflate.compress(chunk)))
+        dump = engine.dump(
+            database.name, database.exclude_tables, lambda chunk: take(deflate.compress(chunk)), position=position
+        )
         take(deflate.flush())
         if refusal:
             log.warning("%s", refusal)

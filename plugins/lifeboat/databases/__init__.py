@@ -352,11 +352,14 @@ class Engine(Protocol):
         """Return the name that clients use for a database: its own, or the path of its file."""
         ...
 
-    def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+    def dump(
+        self, database: str, excluded: Sequence[str], write: Callable[[bytes], object], *, position: bool = False
+    ) -> Dump:
         """Dump a database as SQL in one consistent snapshot, without locking writers out.
 
         :param excluded: tables to skip.
         :param write: takes the SQL in chunks; what it raises ends the dump.
+        :param position: find the position in the binary log even where writers have to wait for it, for seconds.
         :raises DumpError: discard what was written.
         """
         ...

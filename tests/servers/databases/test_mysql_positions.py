@@ -44,8 +44,8 @@ def server(mysql: MySQL, monkeypatch: pytest.MonkeyPatch) -> Iterator[MySQL]:
 
 
 def take(server: MySQL, write: Callable[[bytes], object] = lambda chunk: None) -> Dump:
-    """Dump as root."""
-    return mysql_dump.dump(server.connect, server.server, clock.now, SHOP, (), write)
+    """Dump as root, for an application whose logs are shipped."""
+    return mysql_dump.dump(server.connect, server.server, clock.now, SHOP, (), write, may_lock=True)
 
 
 @contextlib.contextmanager
@@ -83,6 +83,18 @@ def test_a_server_without_a_binary_log(mariadb: MariaDB, shop: str) -> None:
     assert (dump.position, dump.no_position) == (None, "the server writes no binary log (log_bin is off)")
 
 
+def test_without_logs_nothing_is_locked(server: MySQL) -> None:
+    opened: list[object] = []
+
+    def connect() -> object:
+        opened.append(server.connect())
+        return opened[-1]
+
+    dump = mysql_dump.dump(connect, server.server, clock.now, SHOP, (), lambda chunk: None)
+    assert (dump.position, dump.no_position) == (None, positions.NOT_ASKED_FOR)
+    assert len(opened) == 1
+
+
 def test_a_user_without_the_right_locks_nothing(server: MySQL) -> None:
     login = {"user": USER, "password": "pw"}
     place = Server(server.host, server.port, USER, "pw", tls={"ssl-mode": "REQUIRED"})
@@ -92,7 +104,7 @@ def test_a_user_without_the_right_locks_nothing(server: MySQL) -> None:
         opened.append(server.connect(**login))
         return opened[-1]
 
-    take_as_user = partial(mysql_dump.dump, connect, place, clock.now, SHOP, (), lambda chunk: None)
+    take_as_user = partial(mysql_dump.dump, connect, place, clock.now, SHOP, (), lambda chunk: None, may_lock=True)
     assert take_as_user().no_position == positions.DENIED
     assert len(opened) == 1
     server.run(statements("positions", "MySQL"))
@@ -104,7 +116,7 @@ def test_a_user_without_the_right_locks_nothing(server: MySQL) -> None:
 def test_names_are_locked_whatever_the_character_set_of_the_connection(server: MySQL) -> None:
     server.run("CREATE TABLE `größen` (id INT PRIMARY KEY)", SHOP)
     connect = partial(server.connect, charset="latin1")
-    dump = mysql_dump.dump(connect, server.server, clock.now, SHOP, (), lambda chunk: None)
+    dump = mysql_dump.dump(connect, server.server, clock.now, SHOP, (), lambda chunk: None, may_lock=True)
     assert dump.position, dump.no_position
 
 
@@ -133,7 +145,7 @@ def test_locks_end_in_time_whatever_the_client_does(server: MySQL, monkeypatch: 
     with contextlib.closing(mysql_dump.Session(server.connect())) as session:
         source = mysql_source.read(session, SHOP, session.version())
         begun = time.monotonic()
-        with positions.finding(session, server.connect, source, client, ()) as finder:
+        with positions.finding(session, server.connect, source, client, (), may_lock=True) as finder:
             server.run(f"INSERT INTO {FIRST} VALUES (9)", SHOP)  # waits until they end
             waited = time.monotonic() - begun
             found = finder.found()
@@ -162,7 +174,7 @@ def test_a_killed_dump_leaves_no_lock(server: MySQL, tmp_path: Path) -> None:
         "from lifeboat.support import clock\n"
         f"position.HELD = 600\nserver = Server({place.host!r}, {place.port}, 'root', {place.password!r})\n"
         "connect = lambda: MySQLdb.connect(host=server.host, port=server.port, user='root', password=server.password)\n"
-        f"dump.dump(connect, server, clock.now, {SHOP!r}, (), lambda chunk: None)\n"
+        f"dump.dump(connect, server, clock.now, {SHOP!r}, (), lambda chunk: None, may_lock=True)\n"
     )
     path = f"{tmp_path}:{os.environ['PATH']}"
     task = subprocess.Popen([sys.executable, script], env=os.environ | {"PATH": path})
@@ -181,7 +193,7 @@ def test_a_second_connection_that_is_refused_fails_no_dump(server: MySQL) -> Non
     with contextlib.closing(session):
         source = Source(SHOP, "9.7-MySQL", (), (), (), (), ())
         client = mysql_dump.find_client(for_mariadb=False)
-        with positions.finding(session, connect, source, client, ()) as finder:
+        with positions.finding(session, connect, source, client, (), may_lock=True) as finder:
             found = finder.found()
     assert place.user in str(found)
     assert "max_user_connections" in str(found)

@@ -39,7 +39,8 @@ class DumpDatabaseOperator(ApplicationOperator):
         site = self.site()
         (database,) = site.settings.databases_of(self.application, (self.database,))
         engine, refusal = backup.restorable(site, database)
-        dump = backup.dump_database(self.opened_staging(context), database, engine, refusal)
+        ships_logs = site.settings.logs_of(self.application) is not None
+        dump = backup.dump_database(self.opened_staging(context), database, engine, refusal, position=ships_logs)
         return {
             "database": dump.database,
             "tables": len(dump.tables),

@@ -516,14 +516,17 @@ def dump(
     excluded: Sequence[str],
     write: Callable[[bytes], object],
     ask_taker: Callable[[Iterable[str]], Taker] | None = None,
+    *,
+    may_lock: bool = False,
 ) -> Dump:
-    """Dump one database as SQL in one consistent snapshot; writers wait for seconds at most (see `mysql.position`).
+    """Dump one database as SQL in one consistent snapshot.
 
     :param connect: opens a DB-API connection to `server`.
     :param clock: the site's.
     :param excluded: tables to skip.
     :param write: takes the SQL in chunks; what it raises ends the dump.
     :param ask_taker: asks the server of the restore connection, if the settings name one, about some collations.
+    :param may_lock: let writers wait for seconds, if there is no other way to find the position (see `mysql.position`).
     :raises DumpError: discard what was written.
     """
     where = f"Dump of database {database!r} on {server.address} failed: "
@@ -544,7 +547,7 @@ def dump(
             finding = (
                 contextlib.nullcontext(Nowhere(""))
                 if filling
-                else mysql_position.finding(session, connect, source, client, excluded)
+                else mysql_position.finding(session, connect, source, client, excluded, may_lock=may_lock)
             )
             with secret_file(option_file_text(server, client)) as (descriptor, path), finding as finder:
                 command = dump_command(client, path, database, excluded, choice, further=finder.options)

@@ -79,8 +79,12 @@ class MySQL:
     def client_name(self, database: str) -> str:
         return database
 
-    def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
-        return mysql.dump(self._connect, self._server, self._clock, database, excluded, write, self._ask_taker)
+    def dump(
+        self, database: str, excluded: Sequence[str], write: Callable[[bytes], object], *, position: bool = False
+    ) -> Dump:
+        return mysql.dump(
+            self._connect, self._server, self._clock, database, excluded, write, self._ask_taker, may_lock=position
+        )
 
     def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
         return mysql.check_dump(self._connect, self._server, self._clock, database, excluded, self._ask_taker)

@@ -7,8 +7,9 @@ and before the position, everything later is in neither. No backup fails for wan
 LOCK TABLES takes one table after the other, and keeps writers of those that it has waiting while it waits for the next.
 So each table is waited for alone first, which holds up nobody, and all are locked once no open transaction has written
 any. The locks end after `HELD` seconds at the latest, even if this machine or the network fails. MySQL ends a
-transaction as a deadlock if LOCK TABLES waits for it and it writes a table that is locked already, so only users with
-REPLICATION CLIENT lock. FLUSH TABLES WITH READ LOCK is never used: behind a long query it stops readers and writers.
+transaction as a deadlock if LOCK TABLES waits for it and it writes a table that is locked already: so nothing is locked
+unless somebody asks for logs. FLUSH TABLES WITH READ LOCK is never used: behind a long query it stops readers and
+writers.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ HELD = 3  # seconds that locks last at most
 
 _FILE = re.compile(rb"-- CHANGE MASTER TO MASTER_LOG_FILE='([^']+)', MASTER_LOG_POS=(\d+);")
 _GTIDS = re.compile(rb"-- SET GLOBAL gtid_slave_pos='([^']*)';")
+NOT_ASKED_FOR = "tables of MySQL are locked for it only if `logs` of the application is set"
 DENIED = "the user is not allowed to ask for it: GRANT REPLICATION CLIENT ON *.* TO that user"
 
 
@@ -116,19 +118,28 @@ Finder = Nowhere | InSnapshot | UnderLocks
 
 @contextlib.contextmanager
 def finding(
-    session: Session, connect: Callable[[], Any], source: Source, client: Client, excluded: Collection[str]
+    session: Session,
+    connect: Callable[[], Any],
+    source: Source,
+    client: Client,
+    excluded: Collection[str],
+    *,
+    may_lock: bool,
 ) -> Iterator[Finder]:
     """Find the position of the dump that is taken in this block.
 
     :param session: that nobody else uses until the dump has begun.
     :param connect: opens another connection.
     :param excluded: tables that the dump does not hold.
+    :param may_lock: lock tables for it.
     """
     log = mysql_source.binary_log(session)
     if not log.is_on:
         yield Nowhere("the server writes no binary log (log_bin is off)")
     elif source.is_mariadb:
         yield _of_mariadb(log, client)
+    elif not may_lock:
+        yield Nowhere(NOT_ASKED_FOR)
     elif mysql_source.log_end(session) is None:
         yield Nowhere(DENIED)
     else:

@@ -185,7 +185,9 @@ class PostgreSQL:
     def client_name(self, database: str) -> str:
         return database
 
-    def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+    def dump(
+        self, database: str, excluded: Sequence[str], write: Callable[[bytes], object], *, position: bool = False
+    ) -> Dump:
         doing = f"Dump of database {database!r}"
         with self._session(database, doing, DumpError) as session:
             _check_finished(session, database)

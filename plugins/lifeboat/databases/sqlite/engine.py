@@ -106,7 +106,9 @@ class SQLite:
     def client_name(self, database: str) -> str:
         return str(self._path(database))
 
-    def dump(self, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+    def dump(
+        self, database: str, excluded: Sequence[str], write: Callable[[bytes], object], *, position: bool = False
+    ) -> Dump:
         return self._dump(self._path(database), database, excluded, write)
 
     def _dump(self, path: Path, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
