@@ -31,7 +31,7 @@ from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL, free_port
 from tests.command import answer, lifeboat
-from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure
+from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, some_time_ago
 from tests.crash import die, killed
 
 SERVERS: dict[str, type[MySQL | MariaDB | MariaDB118]] = {
@@ -216,7 +216,7 @@ def test_a_killed_run_leaves_nothing_that_counts_and_the_next_one_ships_all(
     write(server, 3)
     with monkeypatch.context() as patch:
         patch.setattr({"feed": Walk}.get(step, DiskDestination), step, die)
-        killed(lambda: ship(site))
+        killed(lambda: ship(some_time_ago(site)))
     catalog = archives.read(site.destination("disk").list())
     assert not catalog.logs
     shipped = ship(site)
