@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat.catalog import archives
-from lifeboat.catalog.archives import Archive, Catalog, archive_key, log_key
+from lifeboat.catalog.archives import Archive, Catalog, LogWindow, archive_key, log_key
 from lifeboat.catalog.logs import LogPlace
 from lifeboat.databases.mysql.logs import LogServer
 from lifeboat.decide import log_chains, log_health, log_retention, retention
@@ -139,31 +141,92 @@ def test_the_anchor_is_kept_whatever_the_periods_are_but_not_whatever_the_cap_is
     assert [decision.rule for decision in plan.deletions] == ["cap", "too old", "too old"]
 
 
-def findings(shipped: list[Archive], longest: timedelta | None = timedelta(minutes=20)) -> dict[str, tuple[str, str]]:
-    found = log_health.check("Shop", "disk", shipped, longest, NOW)
-    return {finding.check: (finding.verdict, finding.text) for finding in found}
+def catalog(shipped: list[Archive], unplaced: str = "", **changes: Any) -> Catalog:
+    """Return what a destination holds, with the window of the newest logs, which continue a backup."""
+    unbroken = log_health.without_gap(shipped)
+    windows = {}
+    if shipped:
+        window = LogWindow(unbroken[-1].captured_at, unbroken[0].captured_at, anchor=dump(1), positions=2)
+        windows["Shop"] = replace(window, **changes)
+    return Catalog((), (), logs=tuple(shipped), windows=windows, unplaced={"Shop": unplaced} if unplaced else {})
+
+
+def findings(found: Catalog, longest: timedelta | None = timedelta(minutes=20)) -> dict[str, tuple[str, str]]:
+    told = log_health.check("Shop", "disk", found, 2, longest, NOW)
+    return {finding.check: (finding.verdict, finding.text) for finding in told}
 
 
 def test_checks_tell_how_old_logs_are_and_from_when_they_reach() -> None:
-    assert findings([])["log age"][0] == "degraded"
-    assert findings(logs([3, 2, 1])) == {
-        "log age": ("healthy", "the newest archive of binary logs is 0 seconds old"),
+    assert findings(catalog([]))["log age"][0] == "degraded"
+    assert findings(catalog(logs([3, 2, 1]))) == {
+        "log age": ("healthy", "the binary logs reach up to 0 seconds ago"),
         "logs": (
             "healthy",
             "3 archives of binary logs without a gap, from 2026-11-30 11:50:00 UTC to 2026-11-30 12:00:00 UTC",
         ),
     }
-    old = logs([3], NOW - timedelta(hours=1))
+
+
+def test_the_age_of_logs_is_that_of_what_they_cover_and_never_in_the_future() -> None:
+    shipped = logs([2, 1])
+    old = catalog(shipped, until=NOW - timedelta(hours=1))
     assert findings(old)["log age"][0] == "unhealthy"
+    assert findings(old)["log age"][1].endswith("ago, more than 20 minutes")
     assert findings(old, None)["log age"][0] == "healthy"
+    assert findings(catalog(shipped, until=NOW + FIVE))["log age"][0] == "healthy"
+    assert "which is in the future" in findings(catalog(shipped, until=NOW + DAY))["log age"][1]
 
 
 def test_checks_name_a_gap_within_the_newest_chain() -> None:
     shipped = logs([5, 4, 2, 1])
     text = f"binary logs between {shipped[2].key} and {shipped[1].key} are missing: no moment there can be reached"
-    assert findings(shipped)["log gap"] == ("unhealthy", text)
-    assert findings(shipped)["logs"][1].startswith("2 archives")
-    assert "log gap" not in findings(logs([2, 1, 9, 7]))  # of a chain that ended
+    assert findings(catalog(shipped))["log gap"] == ("unhealthy", text)
+    assert findings(catalog(shipped))["logs"][1].startswith("2 archives")
+    assert "log gap" not in findings(catalog(logs([2, 1, 9, 7])))  # of a chain that ended
+    assert "log gap" not in findings(catalog(logs([9, 8, 7])))  # a clean-up deleted the begin
+
+
+@pytest.mark.parametrize("numbers", [[3, 2, 9, 8], [3, 2, 2]])
+def test_a_chain_whose_begin_is_lost_is_not_the_work_of_a_clean_up(numbers: list[int]) -> None:
+    assert findings(catalog(logs(numbers)))["log gap"][0] == "unhealthy"
+    of_another = findings(catalog(logs([2, 1]), is_one_chain=False))["log gap"]
+    assert of_another[0] == "unhealthy"
+    assert "the begin of the chain" in of_another[1]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "unbroken"),
+    [([3, 2, 2, 1], [0, 1, 3]), ([3, 2, 4, 3, 2, 1], [0, 1, 5]), ([2, 1, 1], [0, 1]), ([3, 1, 2], [0])],
+)
+def test_of_two_archives_of_a_number_the_newer_is_continued(numbers: list[int], unbroken: list[int]) -> None:
+    shipped = logs(numbers)
+    assert log_health.without_gap(shipped) == [shipped[index] for index in unbroken]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "verdict", "text"),
+    [
+        (
+            {"anchor": None},
+            "log anchor",
+            "unhealthy",
+            "no database backup since 2026-11-30 11:55:00 UTC has a position",
+        ),
+        ({"positions": 1}, "log anchor", "degraded", "has positions for 1 of 2 databases"),
+        ({"unplaced": "shop: log_bin is off"}, "log position", "unhealthy", "binary log: shop: log_bin is off"),
+        ({"is_new": True, "reason": "it was reset"}, "new log chain", "degraded", "11:55:00 UTC: it was reset. No"),
+        ({"error": "no marker"}, "log markers", "unhealthy", "no marker"),
+    ],
+)
+def test_checks_tell_what_cannot_be_recovered(changes: dict[str, Any], name: str, verdict: str, text: str) -> None:
+    found = findings(catalog(logs([2, 1]), **changes))
+    assert found[name][0] == verdict
+    assert text in found[name][1]
+    assert found.keys() == {"log age", "logs", name}
+
+
+def test_a_new_chain_is_told_for_a_day() -> None:
+    assert "new log chain" not in findings(catalog(logs([2, 1]), is_new=True, since=NOW - DAY))
 
 
 @pytest.mark.parametrize(

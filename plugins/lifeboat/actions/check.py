@@ -115,8 +115,9 @@ def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[
         if short := cleanup.cut_short(name, found, settings, application, now):
             findings.append(Finding(application, name, "cap", "degraded", str(short)))
         if settings.logs_of(application):
-            logs = [archive for archive in found.logs if archive.application == application]
-            findings += log_health.check(application, name, logs, settings.limits_of(application).longest_log_age, now)
+            databases = sum(database.engine == "mysql" for database in settings.databases_of(application))
+            longest = settings.limits_of(application).longest_log_age
+            findings += log_health.check(application, name, found, databases, longest, now)
         findings += rotation.check(application, name, found, here, settings.rotation_of(name), now)
         held[application] = health.newest_times(found.of(application), now)
     findings += _room(name, found, settings, now)

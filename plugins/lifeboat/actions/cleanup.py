@@ -161,8 +161,7 @@ def _logs(
     for name in applications:
         anchor = found.anchors.get(name)
         if (asked := settings.logs_of(name)) and not (anchor and anchor.key in leaving):
-            logs = [archive for archive in found.logs if archive.application == name]
-            decisions += log_retention.deletions(logs, anchor, now, asked.keep_days)
+            decisions += log_retention.deletions(found.logs_of(name), anchor, now, asked.keep_days)
     return tuple(decisions)
 
 

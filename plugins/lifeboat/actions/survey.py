@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from lifeboat.actions import stored_archive
 from lifeboat.catalog import archives as catalog
-from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, Marked, Proven
-from lifeboat.decide import log_retention
-from lifeboat.errors import ArchiveError, StorageError
+from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, LogWindow, Marked, Proven
+from lifeboat.catalog.manifest import ManifestHead
+from lifeboat.decide import log_health, log_retention
+from lifeboat.errors import ArchiveError, LifeboatError, StorageError
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
 
 if TYPE_CHECKING:
+    from lifeboat.settings.config import Logs
     from lifeboat.site import Site
 
 log = logger(__name__)
@@ -60,26 +63,82 @@ def read(destination: Destination, site: Site) -> Catalog:
         newest_proofs=newest,
         unchecked=frozenset(found.proofs) - authentic,
         anchors=_anchors(destination, site, found),
+        windows=_windows(destination, site, found),
     )
 
 
 def _anchors(destination: Destination, site: Site, found: Catalog) -> dict[str, Archive]:
-    """Return which archives the kept logs continue. Of each application, the marker of one is read, if that says so.
-
-    One whose marker cannot be read is one: what it may be must not be deleted.
-    """
+    """Return which archives the kept logs continue."""
     anchors = {}
-    damaged = {key for key, last in found.readings.items() if not last.whole}
-    for application in {archive.application for archive in found.logs} & site.settings.applications.keys():
-        if logs := site.settings.logs_of(application):
-            needed = sum(database.engine == "mysql" for database in site.settings.databases_of(application))
-            whole = (each for each in found.of(application) if each.key not in damaged)
-            for archive in log_retention.candidates(whole, site.now(), logs.keep_days):
-                marked = _marked(destination, archive.key)
-                if marked.error or marked.positions >= needed:
-                    anchors[application] = archive
-                    break
+    for application in _with_logs(site, found):
+        keep_days = cast("Logs", site.settings.logs_of(application)).keep_days
+        candidates = log_retention.candidates(_sound(found, application), site.now(), keep_days)
+        if best := _with_most_positions(destination, candidates, _needed(site, application)):
+            anchors[application] = best[0]
     return anchors
+
+
+def _windows(destination: Destination, site: Site, found: Catalog) -> dict[str, LogWindow]:
+    """Return which time the logs of each application cover, by the markers of the first and the last."""
+    windows = {}
+    for application in _with_logs(site, found):
+        unbroken = log_health.without_gap(found.logs_of(application))
+        window = _window(destination, unbroken[-1], unbroken[0])
+        since = (each for each in _sound(found, application) if each.captured_at >= window.since)
+        if best := _with_most_positions(destination, since, _needed(site, application)):
+            anchor, marked = best
+            window = replace(window, anchor=anchor, positions=None if marked.error else marked.positions)
+        windows[application] = window
+    return windows
+
+
+def _window(destination: Destination, first: Archive, last: Archive) -> LogWindow:
+    from lifeboat.catalog import marker as markers
+
+    by_keys = LogWindow(first.captured_at, last.captured_at)
+    try:
+        begin, end = (markers.read(destination, archive.key) for archive in (first, last))
+    except StorageError as error:
+        return replace(by_keys, error=str(error))
+    if not begin or not begin.chain or not begin.covers or not end or not end.chain or not end.covers:
+        return replace(by_keys, error=f"the markers of {first.key} and {last.key} do not say which time they cover")
+    is_one_chain = begin.chain.id == end.chain.id
+    is_new = begin.chain.number == 1 and bool(begin.chain.reason)
+    return LogWindow(begin.covers.since, end.covers.until, is_one_chain, is_new)
+
+
+def _with_logs(site: Site, found: Catalog) -> list[str]:
+    """Return the applications that ask for logs and have some."""
+    named = {archive.application for archive in found.logs}
+    return [name for name in site.settings.applications_with_logs if name in named]
+
+
+def _needed(site: Site, application: str) -> int:
+    """Return how many databases of an application have a position in a binary log."""
+    return sum(database.engine == "mysql" for database in site.settings.databases_of(application))
+
+
+def _sound(found: Catalog, application: str) -> Iterator[Archive]:
+    """Yield the archives of an application that are not known to be damaged, newest first."""
+    damaged = {key for key, last in found.readings.items() if not last.whole}
+    return (archive for archive in found.of(application) if archive.kind in OWN_KINDS and archive.key not in damaged)
+
+
+def _with_most_positions(
+    destination: Destination, archives: Iterable[Archive], needed: int
+) -> tuple[Archive, Marked] | None:
+    """Return the newest archive with all positions in the log, else with the most. One marker is read, if that says so.
+
+    One whose marker cannot be read is taken: what it may be must not be deleted.
+    """
+    best: tuple[Archive, Marked] | None = None
+    for archive in archives:
+        marked = _marked(destination, archive.key)
+        if marked.error or marked.positions >= needed:
+            return archive, marked
+        if marked.positions > (best[1].positions if best else 0):
+            best = archive, marked
+    return best
 
 
 def examine(destination: Destination, site: Site) -> Catalog:
@@ -95,7 +154,53 @@ def examine(destination: Destination, site: Site) -> Catalog:
             archives.setdefault((archive.application, archive.kind), []).append(archive)
     marked = {subject: _marked(destination, newest.key) for subject, (newest, *_) in archives.items()}
     lacking = {subject: _lacking(destination, site, archives[subject], newest) for subject, newest in marked.items()}
-    return replace(found, newest_marked=marked, lacking=lacking, free=destination.free())
+    return replace(
+        found,
+        newest_marked=marked,
+        lacking=lacking,
+        free=destination.free(),
+        windows={name: _explained(destination, site, found, name) for name in found.windows},
+        unplaced=_unplaced(destination, site, found, marked),
+    )
+
+
+def _explained(destination: Destination, site: Site, found: Catalog, application: str) -> LogWindow:
+    """Return a window with the reason of a new chain, which is in the archive only, for as long as checks tell it."""
+    window = found.windows[application]
+    if not log_health.is_told(window, site.now()):
+        return window
+    first = log_health.without_gap(found.logs_of(application))[-1]
+    manifest = _manifest_of(destination, site, first)
+    return replace(window, reason=manifest.chain.reason if manifest and manifest.chain else "")
+
+
+def _unplaced(
+    destination: Destination, site: Site, found: Catalog, marked: Mapping[tuple[str, Kind], Marked]
+) -> dict[str, str]:
+    """Return why the newest archives of all databases lack positions in the log, by application."""
+    unplaced = {}
+    for application in site.settings.applications_with_logs:
+        newest = next(_sound(found, application), None)
+        if newest is None:
+            continue
+        says = marked[application, newest.kind]
+        of_all = len(site.settings.databases_of(application))
+        if (says.databases or 0) >= of_all and says.positions < _needed(site, application):
+            manifest = _manifest_of(destination, site, newest)
+            dumps = manifest.databases if manifest else ()
+            reasons = [f"{dump.database}: {dump.no_position}" for dump in dumps if dump.no_position]
+            unplaced[application] = "; ".join(reasons) or f"the reason is in the manifest of {newest.key}"
+    return unplaced
+
+
+def _manifest_of(destination: Destination, site: Site, archive: Archive) -> ManifestHead | None:
+    """Return the manifest of an archive; None where it cannot be read, as without the password."""
+    try:
+        with stored_archive.opened(site, destination, archive.application, archive.key) as reader:
+            return reader.manifest()
+    except LifeboatError as error:
+        log.warning("%s", error)
+        return None
 
 
 def is_whole(destination: Destination, site: Site, archive: Archive) -> bool:

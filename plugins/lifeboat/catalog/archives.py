@@ -96,6 +96,30 @@ class LastRead(NamedTuple):
 
 
 @dataclass(frozen=True)
+class LogWindow:
+    """The newest logs of an application that have no gap at a destination.
+
+    :param since: time from which on they hold all transactions, by the servers' clocks.
+    :param until: time up to which they do.
+    :param is_one_chain: whether the first belongs to the chain of the last.
+    :param is_new: whether they begin with a chain that follows another one, which ended.
+    :param reason: why that ended, as far as it was read.
+    :param anchor: archive of databases in this time, with the most positions in the log; None where there is none.
+    :param positions: how many it has; None where that is not known.
+    :param error: why a marker cannot be read; the times are then those of the archives.
+    """
+
+    since: datetime
+    until: datetime
+    is_one_chain: bool = True
+    is_new: bool = False
+    reason: str = ""
+    anchor: Archive | None = None
+    positions: int | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True)
 class Catalog:
     """Lifeboat's objects at a destination.
 
@@ -113,6 +137,9 @@ class Catalog:
     :param free: bytes that the place still has room for; None where nobody knows.
     :param logs: archives of binary logs, newest first. Nothing that is true of dumps is true of them: each continues
         the one before it.
+    :param anchors: by application, the archive of databases that its kept logs continue.
+    :param windows: by application, which time its logs cover.
+    :param unplaced: by application, why its newest archive lacks positions in the log; without those that do not.
     """
 
     archives: tuple[Archive, ...]
@@ -128,6 +155,8 @@ class Catalog:
     free: int | None = None
     logs: tuple[Archive, ...] = ()
     anchors: Mapping[str, Archive] = field(default_factory=dict)
+    windows: Mapping[str, LogWindow] = field(default_factory=dict)
+    unplaced: Mapping[str, str] = field(default_factory=dict)
 
     def proof_of(self, archive: Archive) -> Literal["proven", "unchecked", "unproven"]:
         """Say what is known of an archive's proof; one that was not read is unchecked."""
@@ -138,6 +167,10 @@ class Catalog:
     def of(self, application: str) -> list[Archive]:
         """Return the archives of an application, newest first."""
         return [archive for archive in self.archives if archive.application == application]
+
+    def logs_of(self, application: str) -> list[Archive]:
+        """Return the archives of an application's logs, newest first."""
+        return [archive for archive in self.logs if archive.application == application]
 
 
 def archive_key(application: str, kind: Kind, captured_at: datetime) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lifeboat.catalog.archives import MARKER, StoredKind
 from lifeboat.catalog.logs import Chain, Covers
 from lifeboat.catalog.manifest import ManifestHead
@@ -83,14 +85,20 @@ class Marker(Stored):
         return wrong
 
 
+NEW_CHAIN = "another chain ended"  # the reason in markers, which are public: reasons name hosts and transactions
+
+
 def marker_of(manifest: ManifestHead, *, entries: int, archive: ArchiveFile) -> Marker:
     """Return the marker of an archive.
 
     :param entries: number of entries, without the manifest itself.
     """
     databases, files = manifest.databases, manifest.files
+    common = {name: getattr(manifest, name) for name in manifest.model_fields_set & Marker.model_fields.keys()}
+    if manifest.chain and manifest.chain.reason:
+        common["chain"] = replace(manifest.chain, reason=NEW_CHAIN)
     return Marker(
-        **{name: getattr(manifest, name) for name in manifest.model_fields_set & Marker.model_fields.keys()},
+        **common,
         archive=archive,
         totals=Totals(
             entries=entries,

@@ -121,15 +121,14 @@ def _rows(
 
 def _logs(found: Catalog, application: str | None) -> Iterator[str]:
     """Yield a line for the binary logs of each application."""
-    from lifeboat.decide.log_health import without_gap
-
     for name in dict.fromkeys(archive.application for archive in found.logs):
         if application in (None, name):
-            logs = [archive for archive in found.logs if archive.application == name]
-            unbroken = without_gap(logs)
-            since, until = (f"{archive.captured_at:%Y-%m-%d %H:%M:%S} UTC" for archive in (unbroken[-1], unbroken[0]))
-            size = size_text(sum(archive.size for archive in logs))
-            yield f"{name}, {plural(len(logs), 'archive')}, {size}; without a gap from {since} to {until}"
+            logs = found.logs_of(name)
+            text = f"{name}, {plural(len(logs), 'archive')}, {size_text(sum(archive.size for archive in logs))}"
+            if window := found.windows.get(name):
+                since, until = (f"{time:%Y-%m-%d %H:%M:%S} UTC" for time in (window.since, window.until))
+                text += f"; without a gap from {since} to {until}"
+            yield text
 
 
 class Check(NamedTuple):

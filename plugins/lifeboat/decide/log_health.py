@@ -4,62 +4,108 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
+from functools import partial
 
-from lifeboat.catalog.archives import Archive, number_of
+from lifeboat.catalog.archives import Archive, Catalog, LogWindow, number_of
 from lifeboat.databases.mysql.logs import LogServer
-from lifeboat.decide.health import Finding, Verdict, dated_until
+from lifeboat.decide.health import SKEW, Finding, Verdict
 from lifeboat.text import age_text, plural
 
+TOLD_FOR = timedelta(days=1)  # after a new chain began
 TOO_SHORT, SHORT = timedelta(days=1), timedelta(days=3)  # for which servers keep their logs
 
 
 def check(
-    application: str, destination: str, logs: Sequence[Archive], longest_age: timedelta | None, now: datetime
+    application: str, destination: str, found: Catalog, databases: int, longest_age: timedelta | None, now: datetime
 ) -> Iterator[Finding]:
     """Look at the archives of an application's logs at a destination.
 
-    :param logs: newest first.
+    :param databases: of the application, that have a binary log.
     :param longest_age: None for no limit.
     """
-    present = dated_until(now, logs)
-    if not present:
+    finding = partial(Finding, application, destination)
+    if why := found.unplaced.get(application):
+        yield finding("log position", "unhealthy", f"the newest backup has no position in the binary log: {why}")
+    logs, window = found.logs_of(application), found.windows.get(application)
+    if not logs or not window:
         text = "there is no archive of binary logs yet: the first follows a database backup with a position in the log"
-        yield Finding(application, destination, "log age", "degraded", text)
+        yield finding("log age", "degraded", text)
         return
-    age = max(now - present[0].captured_at, timedelta())
-    old = longest_age is not None and age > longest_age
-    limit = f", more than {age_text(longest_age)}" if longest_age and old else ""
-    text = f"the newest archive of binary logs is {age_text(age)} old{limit}"
-    yield Finding(application, destination, "log age", "unhealthy" if old else "healthy", text)
-    unbroken = without_gap(present)
-    if gap := _gap(present):
-        yield Finding(application, destination, "log gap", "unhealthy", gap)
-    times = (f"{archive.captured_at:%Y-%m-%d %H:%M:%S} UTC" for archive in (unbroken[-1], unbroken[0]))
-    archives = plural(len(unbroken), "archive")
-    text = f"{archives} of binary logs without a gap, from {' to '.join(times)}"
-    yield Finding(application, destination, "logs", "healthy", text)
+    if window.error:
+        yield finding("log markers", "unhealthy", window.error)
+    yield finding("log age", *_age(window, longest_age, now))
+    unbroken = without_gap(logs)
+    if gap := _gap(logs, unbroken, window):
+        yield finding("log gap", "unhealthy", gap)
+    if is_told(window, now):
+        text = f"a new chain of binary logs began at {_time(window.since)}: {window.reason or 'the archive says why'}"
+        yield finding("new log chain", "degraded", f"{text}. No moment between it and the chain before can be reached")
+    if lacks := _lacks_anchor(window, databases):
+        yield finding("log anchor", *lacks)
+    times = f"from {_time(window.since)} to {_time(window.until)}"
+    yield finding("logs", "healthy", f"{plural(len(unbroken), 'archive')} of binary logs without a gap, {times}")
+
+
+def is_told(window: LogWindow, now: datetime) -> bool:
+    """Return whether checks tell that a new chain began."""
+    return window.is_new and now - window.since < TOLD_FOR
 
 
 def without_gap(logs: Sequence[Archive]) -> list[Archive]:
-    """Return the newest archives of logs that are a chain without a gap, newest first."""
+    """Return the newest archives of logs that are a chain without a gap, newest first.
+
+    Where destinations were away in turn, a chain may have two archives of a number: those after it continue the newer.
+
+    :param logs: newest first.
+    """
     unbroken = [*logs[:1]]
-    for newer, older in pairwise(logs):
-        if number_of(newer.key) != number_of(older.key) + 1:
+    for archive in logs[1:]:
+        number, next_number = number_of(archive.key), number_of(unbroken[-1].key)
+        if next_number == 1 or number < next_number - 1:
             break
-        unbroken.append(older)
+        if number == next_number - 1:
+            unbroken.append(archive)
     return unbroken
 
 
-def _gap(logs: Sequence[Archive]) -> str:
-    """Return what is missing from the newest chain; empty where nothing is, or only what a clean-up deletes."""
-    for newer, older in pairwise(logs):
-        number = number_of(newer.key)
-        if number == 1:
-            return ""
-        if number > number_of(older.key) + 1:
-            return f"binary logs between {older.key} and {newer.key} are missing: no moment there can be reached"
-    return ""
+def _age(window: LogWindow, longest: timedelta | None, now: datetime) -> tuple[Verdict, str]:
+    if window.until > now + SKEW:
+        text = f"the binary logs reach to {_time(window.until)}, which is in the future"
+        return "unhealthy", f"{text}: set the clocks of the server and the workers"
+    age = max(now - window.until, timedelta())
+    text = f"the binary logs reach up to {age_text(age)} ago"
+    if longest and age > longest:
+        return "unhealthy", f"{text}, more than {age_text(longest)}"
+    return "healthy", text
+
+
+def _gap(logs: Sequence[Archive], unbroken: Sequence[Archive], window: LogWindow) -> str:
+    """Return what is missing from the newest chain; empty where nothing is, or only what a clean-up deletes.
+
+    A clean-up deletes the oldest: where something older is left, so should be the begin of the chain.
+    """
+    first = unbroken[-1]
+    if not window.is_one_chain:
+        return f"the begin of the chain of {unbroken[0].key} is missing: {first.key} is of another one"
+    older = logs[logs.index(first) + 1 :]
+    if number_of(first.key) == 1 or not older:
+        return ""
+    return f"binary logs between {older[0].key} and {first.key} are missing: no moment there can be reached"
+
+
+def _lacks_anchor(window: LogWindow, databases: int) -> tuple[Verdict, str] | None:
+    """Return what no database backup continues into the logs; None where one does, as far as anybody knows."""
+    if window.anchor is None:
+        text = f"no database backup since {_time(window.since)} has a position in the binary log, so the logs from then"
+        return "unhealthy", f"{text} on continue nothing, and restore nothing: run backup_database"
+    if window.positions is not None and window.positions < databases:
+        text = f"{window.anchor.key} has positions for {window.positions} of {plural(databases, 'database')}"
+        return "degraded", f"the binary logs restore no other database: {text}"
+    return None
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def of_server(application: str, database: str, server: LogServer) -> Iterator[Finding]:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.actions import backup, logs, stored_archive
+from lifeboat.actions import backup, check, logs, stored_archive
 from lifeboat.actions.logs import Shipped
 from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives
+from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import number_of
 from lifeboat.catalog.logs import LogPiece
 from lifeboat.databases import Server as Address
@@ -176,6 +177,34 @@ def test_reset_logs_begin_a_new_chain_although_the_file_has_grown_again(server: 
     new = ship(site)
     assert re.search("another file than the one of that name|cannot be read at position|impossible", new.new_chain)
     assert ship(site) == Shipped()
+
+
+def test_a_new_chain_restores_nothing_until_a_backup_continues_it(server: Server, site: Site) -> None:
+    back_up(site)
+    write(server)
+    ship(site)
+    assert bad_findings(site) == {}
+    reset(server)
+    write(server)
+    new = ship(site)
+    found = bad_findings(site)
+    assert found["log anchor"][0] == "unhealthy"
+    assert found["new log chain"][0] == "degraded"
+    assert new.new_chain in found["new log chain"][1]
+    marker = markers.read(site.destination("disk"), new.keys[0])
+    assert marker
+    assert marker.chain
+    assert marker.chain.reason == markers.NEW_CHAIN
+    wait_for_next_second(server)
+    back_up(site)
+    assert bad_findings(site).keys() == {"new log chain"}
+
+
+def bad_findings(site: Site) -> dict[str, tuple[str, str]]:
+    """Return what a check says of logs that are not as they should be."""
+    found = check.examine("disk", site, ["Shop"], site.now()).findings
+    bad = {finding.check: (finding.verdict, finding.text) for finding in found if finding.verdict != "healthy"}
+    return {name: said for name, said in bad.items() if "log" in name}
 
 
 def test_a_server_that_crashed_goes_on_with_its_next_file(server: Server, site: Site) -> None:
