@@ -58,6 +58,14 @@ def test_logs_are_shipped_where_a_database_has_some(tmp_path: Path) -> None:
         load(tmp_path, wrong)
 
 
+def test_logs_that_are_shipped_in_time_are_never_too_old(tmp_path: Path) -> None:
+    shop, logs = "applications:\n  Shop:\n", "    logs: {every_minutes: 11}\n"
+    with pytest.raises(SettingsError, match=r"half of health\.log_max_minutes, .* set log_max_minutes to 22 or"):
+        load(tmp_path, GOOD.replace(shop, shop + logs))
+    for minutes in ("22", "null"):
+        load(tmp_path, GOOD.replace(shop, f"{shop}{logs}    health: {{log_max_minutes: {minutes}}}\n"))
+
+
 def test_several_applications_databases_and_destinations(tmp_path: Path) -> None:
     settings = load(tmp_path, GOOD)
     assert [database.name for database in settings.databases_of("Shop", ("stock",))] == ["stock"]

@@ -103,6 +103,25 @@ def test_what_is_at_its_end_is_not_fetched_again(resume: Resume, files: list[str
     assert log_chains.is_new(resume, server()) == (resume.start != 900)
 
 
+@pytest.mark.parametrize(
+    ("minutes", "due"), [(-5, False), (0, False), (4, False), (4.6, True), (-6, True), (-1440, True)]
+)
+def test_a_schedule_trusts_no_archive_from_the_future(minutes: float, due: bool) -> None:
+    newest = logs([1], NOW - timedelta(minutes=minutes))[0]
+    assert log_chains.is_due(newest, NOW, FIVE) == due
+
+
+@pytest.mark.parametrize(
+    ("minutes", "longest", "may"),
+    [(9, 20, True), (10, 20, False), (14, None, True), (15, None, False), (-5, 20, True), (-6, 20, False)],
+)
+def test_a_server_at_rest_is_told_of_before_its_logs_are_too_old(
+    minutes: int, longest: int | None, *, may: bool
+) -> None:
+    longest_age = timedelta(minutes=longest) if longest else None
+    assert log_chains.may_wait(NOW - timedelta(minutes=minutes), NOW, FIVE, longest_age) == may
+
+
 def test_a_destination_lacks_what_others_have_and_it_has_not_deleted() -> None:
     all_of = logs([2, 1, 4, 3, 2, 1])
     held = {"whole": all_of, "gap": [all_of[0], all_of[2], all_of[4]], "behind": all_of[3:], "new": []}

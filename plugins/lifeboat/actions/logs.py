@@ -172,7 +172,8 @@ def ship(site: Site, application: str, scratch: Staging, *, scheduled: bool = Fa
             return shipped
         shipped.new_chain = way.chain.reason
         idle = not way.chain.reason and not any(log_chains.is_new(source.resume, source.server) for source in sources)
-        if newest and idle and log_chains.may_wait(newest, site.now(), every):
+        longest = site.settings.limits_of(application).longest_log_age
+        if newest and idle and log_chains.may_wait(way.since, site.now(), every, longest):
             return shipped
         while _goes_on(site, application, scratch, way, password, held, shipped):
             pass

@@ -10,8 +10,9 @@ from lifeboat.catalog.archives import Archive, number_of
 from lifeboat.catalog.logs import LogPiece, LogPlace
 from lifeboat.catalog.manifest import ManifestHead
 from lifeboat.databases.mysql.logs import LogServer
+from lifeboat.decide.health import SKEW
 
-IDLE = 3  # times the interval: so old may the newest archive be when there is nothing new
+IDLE = 3  # times the interval, where no age is a fault: so long nothing is said of a server without anything new
 ON_TIME = timedelta(seconds=30)  # by which a scheduled run may begin early
 
 
@@ -60,14 +61,24 @@ def is_new(resume: Resume, server: LogServer) -> bool:
     return (server.file, server.position) != (resume.file, resume.start)
 
 
-def may_wait(newest: Archive, now: datetime, every: timedelta) -> bool:
-    """Return whether the newest archive is so young that one without transactions would say nothing."""
-    return now - newest.captured_at < IDLE * every
+def may_wait(until: datetime, now: datetime, every: timedelta, longest_age: timedelta | None) -> bool:
+    """Return whether logs reach up to so short a time ago that an archive without transactions would say nothing.
+
+    It would from half the age on that is a fault: the next run may come late.
+
+    :param until: time up to which everything is shipped.
+    """
+    return _is_younger(until, now, longest_age / 2 if longest_age else IDLE * every)
 
 
 def is_due(newest: Archive | None, now: datetime, every: timedelta) -> bool:
     """Return whether it is time for the next archive of a schedule."""
-    return newest is None or now - newest.captured_at >= every - ON_TIME
+    return newest is None or not _is_younger(newest.captured_at, now, every - ON_TIME)
+
+
+def _is_younger(time: datetime, now: datetime, age: timedelta) -> bool:
+    """Return whether a time is less than some age ago; one in the future, which some clock got wrong, never is."""
+    return now - age < time <= now + SKEW
 
 
 def of_database_archive(manifest: ManifestHead, servers: Iterable[LogServer]) -> dict[str, Resume] | None:

@@ -535,6 +535,18 @@ class Settings(_Model):
         return self
 
     @model_validator(mode="after")
+    def _logs_are_shipped_in_time(self) -> Settings:
+        """Two intervals fit into the age that is a fault: a server may be at rest for one, and a run may be late."""
+        for name in self.applications_with_logs:
+            every, longest = cast(Logs, self.logs_of(name)).every_minutes, self.limits_of(name).longest_log_age
+            if longest and 2 * timedelta(minutes=every) > longest:
+                raise ValueError(
+                    f"applications.{name}.logs.every_minutes: {every} is more than half of health.log_max_minutes, so"
+                    f" logs that are shipped in time would be too old; set log_max_minutes to {2 * every} or more"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _one_name_per_place(self) -> Settings:
         places: dict[tuple[str, ...], str] = {}
         for name, kept in self.destinations.items():
