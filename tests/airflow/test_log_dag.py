@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from lifeboat.airflow.compat import AirflowTaskTimeout
 
 from include.demo.stand_ins import MySQL
 from tests.airflow.test_dags import LoadDag, load_dag, run, states  # noqa: F401  # a fixture
@@ -78,11 +79,37 @@ def test_a_new_chain_is_told_and_gets_a_database_backup(
     project(applications={"Shop": SHOP})
     assert run(load_dag()).state == "success"
     assert states(ship()) == {"ship": ["success"]}
-    server.run("FLUSH LOGS; INSERT INTO logged.t VALUES (1); FLUSH LOGS")
-    newest = server.run("SHOW BINARY LOGS").splitlines()[-1].partition("\t")[0]
-    server.run(f"PURGE BINARY LOGS TO '{newest}'")
+    purge(server, 1)
     broken = ship()
     assert states(broken) == {"ship": ["failed"]}
     assert "a new chain of binary logs begins: the server no longer has" in reason(broken)
-    assert [name for name in runs_of("backup_database") if name.startswith("new_chain__0__")]
+    (triggered,) = (name for name in runs_of("backup_database") if name.startswith("new_chain__0__"))
     assert states(ship()) == {"ship": ["success"]}
+    purge(server, 2)
+    assert states(ship()) == {"ship": ["success"]}  # an alert told of one shortly before
+    assert [name for name in runs_of("backup_database") if name.startswith("new_chain__")] == [triggered]
+
+
+def purge(server: MySQL, row: int) -> None:
+    """Purge what was not shipped yet."""
+    server.run(f"FLUSH LOGS; INSERT INTO logged.t VALUES ({row}); FLUSH LOGS")
+    newest = server.run("SHOW BINARY LOGS").splitlines()[-1].partition("\t")[0]
+    server.run(f"PURGE BINARY LOGS TO '{newest}'")
+
+
+def test_a_run_that_takes_too_long_is_told_once(
+    project: Configure,
+    ship: Callable[[], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lifeboat.actions import logs
+
+    def late(*_: object, **__: object) -> None:
+        raise AirflowTaskTimeout("timed out")
+
+    project(applications={"Shop": SHOP})
+    monkeypatch.setattr(logs, "ship", late)
+    failed = ship()
+    assert states(failed) == {"ship": ["failed"]}
+    assert reason(failed).startswith("Shop: Shipping the binary logs of Shop takes too long: timed out.")
+    assert states(ship()) == {"ship": ["skipped"]}

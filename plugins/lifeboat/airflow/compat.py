@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         AirflowNotFoundException,
         AirflowRuntimeError,
         AirflowSkipException,
+        AirflowTaskTimeout,
     )
     from airflow.sdk.types import DagRunProtocol
     from airflow.utils.session import create_session
@@ -54,6 +55,7 @@ __all__ = [
     "AirflowNotFoundException",
     "AirflowRuntimeError",
     "AirflowSkipException",
+    "AirflowTaskTimeout",
     "BaseUser",
     "CronTriggerTimetable",
     "DagAccessEntity",
@@ -84,6 +86,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "AirflowNotFoundException": _EXCEPTIONS,
     "AirflowRuntimeError": _EXCEPTIONS,
     "AirflowSkipException": _EXCEPTIONS,
+    "AirflowTaskTimeout": _EXCEPTIONS,
     "BaseUser": (f"{_ACCESS}.base_user",),
     "CronTriggerTimetable": ("airflow.sdk", "airflow.timetables.trigger"),
     "DagAccessEntity": (f"{_ACCESS}.resource_details",),

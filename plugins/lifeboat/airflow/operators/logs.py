@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from lifeboat.airflow.compat import AirflowSkipException, trigger
+from lifeboat.airflow.compat import AirflowSkipException, AirflowTaskTimeout, trigger
 from lifeboat.airflow.operators.base import ALL, ApplicationOperator
 
 if TYPE_CHECKING:
@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from lifeboat.errors import LifeboatError
     from lifeboat.site import Site
 
-SINCE = "since"  # XCom key: since when logs are not shipped; empty where they are
+BROKEN = "broken"  # XCom key, of the application: when the last new chain began
+CALM = timedelta(hours=1)  # without a new chain, before the next one is reported
+SINCE = "since"  # XCom key, of the application: since when logs are not shipped; empty where they are
 PATIENCE = timedelta(minutes=20)  # where the settings name no limit
-TOLD = "told"  # XCom key: the same, once an alert reported it
+TOLD = "told"  # XCom key, of the application: the same, once an alert reported it
 
 
 class ShipLogsOperator(ApplicationOperator):
     """Ship what the servers of an application wrote to their binary logs.
 
     What may pass by itself fails the task only once it has lasted, and only once: later runs are skipped until logs
-    are shipped again.
+    are shipped again. Of new chains that follow each other within `CALM`, the first fails it.
     """
 
     def step(self, context: Context) -> None:
@@ -40,15 +42,18 @@ class ShipLogsOperator(ApplicationOperator):
         except LifeboatError as error:
             self._tell_once(context, site, error, lasting=error.lasting)
             return
+        except AirflowTaskTimeout as error:
+            late = UnhealthyError(f"Shipping the binary logs of {self.application} takes too long: {error}.")
+            self._tell_once(context, site, late, lasting=True)
+            return
         self.log.info("%s: %s.", self.application, shipped)
         if shipped.new_chain:
-            text = f"{self.application}: a new chain of binary logs begins: {shipped.new_chain}."
-            raise UnhealthyError(f"{text} No moment between the chains can be reached. {self._back_up(context, site)}")
+            self._tell_new_chain(context, site, shipped.new_chain)
         if shipped.failed:
             reasons = "\n".join(f"{name}: {reason}" for name, reason in shipped.failed.items())
             self._tell_once(context, site, UnhealthyError(f"Binary logs are not published everywhere.\n{reasons}"))
             return
-        context["ti"].xcom_push(key=SINCE, value="")
+        self._push(context, SINCE, "")
         if shipped.waiting:
             raise AirflowSkipException(f"{self.application} is {shipped.waiting}.")
 
@@ -62,6 +67,21 @@ class ShipLogsOperator(ApplicationOperator):
             return logs.ship(site, self.application, staging, scheduled=context["dag_run"].run_type == "scheduled")
         finally:
             staging.remove()
+
+    def _tell_new_chain(self, context: Context, site: Site, reason: str) -> None:
+        """Fail, and start a backup, unless a chain began shortly before, as where servers take turns.
+
+        :raises UnhealthyError: one did not.
+        """
+        from lifeboat.errors import UnhealthyError
+
+        last = self._pull(context, BROKEN)
+        self._push(context, BROKEN, site.now().isoformat())
+        text = f"{self.application}: a new chain of binary logs begins: {reason}."
+        if last and site.now() - datetime.fromisoformat(last) < CALM:
+            self.log.warning("%s An alert told of a chain before, which began at %s.", text, last)
+        else:
+            raise UnhealthyError(f"{text} No moment between the chains can be reached. {self._back_up(context, site)}")
 
     def _back_up(self, context: Context, site: Site) -> str:
         """Start a backup, whose archive the new chain continues; return what came of it."""
@@ -78,17 +98,25 @@ class ShipLogsOperator(ApplicationOperator):
         :param lasting: whether it will not.
         :raises LifeboatError: `error`.
         """
-        ti, now = context["ti"], site.now()
-        since, told = (
-            ti.xcom_pull(task_ids=self.task_id, key=key, map_indexes=ti.map_index, include_prior_dates=True)
-            for key in (SINCE, TOLD)
-        )
+        now = site.now()
+        since, told = self._pull(context, SINCE), self._pull(context, TOLD)
         begun = datetime.fromisoformat(since) if since else now
-        ti.xcom_push(key=SINCE, value=begun.isoformat())
+        self._push(context, SINCE, begun.isoformat())
         if since and told == since:
             raise AirflowSkipException(f"An earlier run reported that logs are not shipped. {error}")
         patience = site.settings.limits_of(self.application).longest_log_age or PATIENCE
         if lasting or now - begun >= patience:
-            ti.xcom_push(key=TOLD, value=begun.isoformat())
+            self._push(context, TOLD, begun.isoformat())
             raise error
         self.log.warning("Not all is shipped; the next run tries again. %s", error)
+
+    def _pull(self, context: Context, key: str) -> str | None:
+        """Return what the last run that left it did: its index may have been another application's."""
+        ti, key = context["ti"], f"{key} {self.application}"
+        return cast(
+            "str | None",
+            ti.xcom_pull(task_ids=self.task_id, key=key, map_indexes=ti.map_index, include_prior_dates=True),
+        )
+
+    def _push(self, context: Context, key: str, value: str) -> None:
+        context["ti"].xcom_push(key=f"{key} {self.application}", value=value)
