@@ -7,16 +7,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-from lifeboat.actions import stored_archive
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind, LogWindow, Marked, Proven
-from lifeboat.catalog.manifest import ManifestHead
 from lifeboat.decide import log_health, log_retention
 from lifeboat.errors import ArchiveError, LifeboatError, StorageError
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
 
 if TYPE_CHECKING:
+    from lifeboat.catalog.manifest import ManifestHead
     from lifeboat.settings.config import Logs
     from lifeboat.site import Site
 
@@ -195,6 +194,8 @@ def _unplaced(
 
 def _manifest_of(destination: Destination, site: Site, archive: Archive) -> ManifestHead | None:
     """Return the manifest of an archive; None where it cannot be read, as without the password."""
+    from lifeboat.actions import stored_archive
+
     try:
         with stored_archive.opened(site, destination, archive.application, archive.key) as reader:
             return reader.manifest()
