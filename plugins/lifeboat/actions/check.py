@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from lifeboat.actions import cleanup, survey, verify
 from lifeboat.catalog import archives
+from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import Archive, Catalog, Kind
 from lifeboat.databases import SERVERLESS
 from lifeboat.databases.mysql import logs as mysql_logs
@@ -81,7 +82,8 @@ def examine(name: str, site: Site, applications: Sequence[str], now: datetime, *
         failed = tuple(health.unreachable(each, name, str(error)) for each in applications)
         return replace(examined, findings=(*examined.findings, *failed))
     read_back = [finding for each in applications for finding in _read_back(site, each, destination, found, now)]
-    return replace(examined, findings=(*examined.findings, *read_back))
+    cut = [finding for each in applications for finding in _cut_logs(each, destination, found)]
+    return replace(examined, findings=(*examined.findings, *read_back, *cut))
 
 
 def _try_lock(name: str, site: Site) -> tuple[health.Verdict, str]:
@@ -247,6 +249,19 @@ def _read_back(
             text = error or f"{newest.key} was read back, and is what was published"
             verdict: health.Verdict = "unhealthy" if error else "healthy"
             yield Finding(application, destination.name, "read back", verdict, text)
+
+
+def _cut_logs(application: str, destination: Destination, found: Catalog) -> Iterator[Finding]:
+    """Yield the archives of logs whose size is not what their markers say."""
+    for archive in found.logs_of(application):
+        try:
+            marker = markers.read(destination, archive.key)
+        except StorageError as error:
+            yield Finding(application, destination.name, "log size", "unhealthy", str(error))
+            continue
+        if marker and marker.archive.size != archive.size:
+            text = f"{archive.key} has {plural(archive.size, 'byte')}, and was published with {marker.archive.size}"
+            yield Finding(application, destination.name, "log size", "unhealthy", text)
 
 
 def _differs(site: Site, destination: Destination, archive: archives.Archive) -> str:

@@ -200,6 +200,16 @@ def test_a_new_chain_restores_nothing_until_a_backup_continues_it(server: Server
     assert bad_findings(site).keys() == {"new log chain"}
 
 
+def test_a_deep_check_finds_an_archive_that_was_cut_short(server: Server, site: Site, tmp_path: Path) -> None:
+    back_up(site)
+    write(server)
+    (key,) = ship(site).keys
+    path = tmp_path / "disk" / key
+    os.truncate(path, path.stat().st_size - 1)
+    found = check.examine("disk", site, ["Shop"], site.now(), deep=True).findings
+    assert [finding.text.partition(" has ")[0] for finding in found if finding.check == "log size"] == [key]
+
+
 def bad_findings(site: Site) -> dict[str, tuple[str, str]]:
     """Return what a check says of logs that are not as they should be."""
     found = check.examine("disk", site, ["Shop"], site.now()).findings
