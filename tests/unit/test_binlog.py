@@ -113,6 +113,7 @@ OPENS = [b"XA START X'61',X'',1", b"CREATE TABLE t (i INT) START TRANSACTION"]
         pytest.param([gtid(1), query(b"BEGIN"), query(SECRET), query(b"ROLLBACK")], 1, id="rollback"),
         pytest.param([gtid(1), query(OPENS[0]), query(b"XA END X'61'"), (38, b"")], 1, id="prepared"),
         pytest.param([gtid(1), query(b"XA COMMIT X'61',X'',1")], 1, id="XA COMMIT"),
+        pytest.param([gtid(1), query(b"CREATE PROCEDURE p() START TRANSACTION")], 1, id="body of a procedure"),
         pytest.param([gtid(1), query(OPENS[1]), (30, b"rows"), (XID, bytes(8))], 1, id="create and select"),
         pytest.param([gtid(1), (40, b"compressed")], 1, id="compressed"),
         pytest.param([(42, b"tagged"), query(b"DROP TABLE t")], 1, id="tagged"),

@@ -50,7 +50,6 @@ def server(**changes: object) -> LogServer:
         "files": {"log.000002": 500, "log.000003": 900},
         "file": "log.000003",
         "position": 900,
-        "gtids": "",
         "keeps": 0,
         "now": NOW,
     }

@@ -25,8 +25,9 @@ from lifeboat.catalog.archives import OWN_KINDS, Archive
 from lifeboat.catalog.logs import Chain, Covers, LogPiece
 from lifeboat.catalog.manifest import Manifest, ManifestHead, manifest_of_logs
 from lifeboat.catalog.marker import ArchiveFile, marker_of
+from lifeboat.databases.mysql import binlog
 from lifeboat.databases.mysql import logs as mysql_logs
-from lifeboat.databases.mysql.binlog import FIRST, Walk
+from lifeboat.databases.mysql.binlog import FIRST, UnreadableLogError, Walk
 from lifeboat.databases.mysql.dump import Client
 from lifeboat.databases.mysql.logs import Logs, LogServer
 from lifeboat.decide import log_chains
@@ -94,6 +95,14 @@ class _Source:
     def client(self) -> Client:
         """The program that fetches them; looked for only when there is something to fetch."""
         return mysql_logs.find_client(for_mariadb=self.server.is_mariadb)
+
+    def place(self) -> Resume:
+        """Return where to continue; where a chain begins, with the GTIDs up to there."""
+        if self.resume.follows:
+            return self.resume
+        file, position = self.resume.file, self.resume.start
+        with contextlib.closing(self.logs.fetch(self.client, file, FIRST)) as chunks:
+            return replace(self.resume, gtids=binlog.gtids_at(chunks, file, position))
 
 
 @dataclass(frozen=True)
@@ -330,7 +339,7 @@ def _pack(scratch: Staging, application: str, way: _Way, password: str | None, c
     with scratch.archive.writing() as staged, EntryList(scratch.folder) as entries:
         with ArchiveWriter(staged, password, scratch.folder) as archive:
             for source in way.sources:
-                resume = source.resume
+                resume = source.place()
                 for name in log_chains.files_from(resume, source.server):
                     if fetched >= MOST_AT_ONCE:
                         is_all = False
@@ -387,7 +396,10 @@ class _Piece:
         """
         held = bytearray()
         for chunk in self._source.logs.fetch(self._source.client, self._walk.file, self._start):
-            self._walk.feed(chunk)
+            try:
+                self._walk.feed(chunk)
+            except UnreadableLogError as error:  # the next run would find the same
+                raise _BrokenChainError(error.message.rstrip(".")) from error
             self._refuse_another_log()
             held += chunk
             whole = self._walk.whole_bytes - self.bytes

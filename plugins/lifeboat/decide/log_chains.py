@@ -93,13 +93,13 @@ def of_database_archive(manifest: ManifestHead, servers: Iterable[LogServer]) ->
         if not own:
             return None
         first = min(own, key=lambda position: (_order(position.file), position.offset))
-        begins[server.uid] = Resume(first.file, first.offset, first.gtids or None)
+        begins[server.uid] = Resume(first.file, first.offset, None)
     return begins
 
 
 def now_of(server: LogServer) -> Resume:
     """Return the present end of a server's logs, from which on a new chain goes."""
-    return Resume(server.file, server.position, server.gtids or None)
+    return Resume(server.file, server.position, None)
 
 
 def files_from(resume: Resume, server: LogServer) -> list[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import resource
 import subprocess
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -22,9 +25,11 @@ from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import number_of
 from lifeboat.catalog.logs import LogPiece
 from lifeboat.databases import Server as Address
+from lifeboat.databases.mysql import binlog
 from lifeboat.databases.mysql.binlog import MAGIC, Walk
 from lifeboat.databases.mysql.dump import Client, option_file_text
-from lifeboat.databases.mysql.logs import GRANTS, Logs, find_client, keep_others_away, read
+from lifeboat.databases.mysql.gtids import MySQLGtids
+from lifeboat.databases.mysql.logs import GRANTS, NO_GTIDS, Logs, find_client, keep_others_away, read
 from lifeboat.errors import LogError
 from lifeboat.site import Site
 from lifeboat.storage.disk import DiskDestination
@@ -42,6 +47,7 @@ SERVERS: dict[str, type[MySQL | MariaDB | MariaDB118]] = {
 }
 PAGE = (PROJECT / "docs" / "POINT_IN_TIME.md").read_text(encoding="utf-8")
 FORMAT_EVENT = {True: 256, False: 127}  # where it ends
+LONGEST = 20_000  # bytes of an event, where a test says so
 
 Server = MySQL | MariaDB | MariaDB118
 
@@ -135,6 +141,105 @@ def test_pieces_joined_are_the_servers_own_files(server: Server, site: Site) -> 
     assert len(closed) == 2
     for file in closed:
         assert files[file] == (folder_of(server) / file).read_bytes()[begins[file] :]
+
+
+def test_rotations_while_others_write_begin_no_new_chain(server: Server, site: Site) -> None:
+    server.run("CREATE DATABASE IF NOT EXISTS other; CREATE TABLE IF NOT EXISTS other.busy (id INT)")
+    keys: list[str] = []
+    with writers(server, 6):
+        back_up(site)
+        for _ in range(4):
+            shipped = ship(site)
+            assert shipped.new_chain == ""
+            keys += shipped.keys
+            server.run("FLUSH LOGS")
+    keys += ship(site).keys
+    before = ""
+    files: dict[str, bytes] = defaultdict(bytes)
+    for piece, content in pieces(site, keys):
+        assert piece.gtids_before
+        assert before in ("", piece.gtids_before)
+        before = piece.gtids_after or ""
+        files[piece.file] += content[FORMAT_EVENT[piece.server.family == "mariadb"] if piece.start > 4 else 4 :]
+    *closed, _ = sorted(files)
+    assert len(closed) > 2
+    for file in closed:
+        assert (folder_of(server) / file).read_bytes().endswith(files[file])
+    if isinstance(server, MySQL):
+        executed = "".join(server.run("SELECT @@gtid_executed").replace("\\n", "").split())
+        assert str(MySQLGtids.of_text(executed)) == before
+
+
+@pytest.mark.needs("mysql")
+def test_a_server_whose_transactions_need_no_gtids_is_refused_until_they_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MySQL(tmp_path / "mysql", "--gtid-mode=OFF_PERMISSIVE") as server:
+        monkeypatch.setenv("PATH", f"{server.path}:{os.environ['PATH']}")
+        server.run("CREATE DATABASE shop")
+        found = Logs(server.server, server.connect)
+        with pytest.raises(LogError, match=r"gtid_mode=OFF_PERMISSIVE") as refused, found.session() as session:
+            read(session)
+        assert refused.value.hint == NO_GTIDS
+        assert refused.value.lasting
+        server.run("SET GLOBAL enforce_gtid_consistency = ON; SET GLOBAL gtid_mode = ON_PERMISSIVE")
+        server.run("SET GLOBAL gtid_mode = ON; CREATE DATABASE further")
+        with found.session() as session:
+            state = read(session)
+        assert state.files
+
+
+@contextlib.contextmanager
+def writers(server: Server, count: int) -> Iterator[None]:
+    """Write to another database over several connections at once."""
+    stop = threading.Event()
+
+    def insert() -> None:
+        with contextlib.closing(server.connect()) as connection, connection.cursor() as cursor:
+            while not stop.is_set():
+                cursor.execute("INSERT INTO other.busy VALUES (1)")
+                connection.commit()
+
+    with ThreadPoolExecutor(count) as pool:
+        running = [pool.submit(insert) for _ in range(count)]
+        try:
+            yield
+        finally:
+            stop.set()
+        assert [each.result() for each in running] == [None] * count
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE PROCEDURE begins() START TRANSACTION",
+        "CREATE TABLE copied AS SELECT 1 AS id",
+        "CREATE TABLE noted (id INT) COMMENT 'START TRANSACTION'",
+    ],
+)
+def test_a_statement_that_only_ends_like_a_begin_is_whole(server: Server, site: Site, sql: str) -> None:
+    back_up(site)
+    server.run(f"USE shop; {sql}")
+    first = ship(site)
+    write(server)
+    second = ship(site)
+    assert [(each.transactions, each.new_chain) for each in (first, second)] == [(1, ""), (1, "")]
+
+
+def test_a_log_that_cannot_be_read_begins_a_new_chain_behind_it(
+    server: Server, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(site)
+    write(server)
+    ship(site)
+    server.run(f"SET SESSION binlog_format = ROW; INSERT INTO orders (note) VALUES (repeat('x', {LONGEST}))", "shop")
+    with monkeypatch.context() as patch:  # as if the server wrote an event of an impossible length
+        patch.setattr(binlog, "LONGEST_EVENT", LONGEST)
+        new = ship(site)
+        assert re.search(r"cannot be read at position \d+: an event of kind \d+ cannot be", new.new_chain)
+        assert new.keys[0].endswith("-000001.zip")
+        write(server)
+        assert (ship(site).transactions, ship(site).new_chain) == (1, "")
 
 
 def test_nothing_is_shipped_before_a_backup_with_a_position(server: Server, site: Site) -> None:

@@ -8,6 +8,7 @@ is named by its position and kind, never by its contents.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -40,6 +41,10 @@ _OPENING = frozenset({GTID, ANONYMOUS, TAGGED, MARIADB_GTID})
 _KEPT = frozenset({FORMAT, QUERY, GTID, PREVIOUS_GTIDS, MARIADB_GTID, GTID_LIST})  # whose bodies are looked at
 _MOST_KEPT = 4 << 20  # bytes of a body; longer lists of GTIDs are not known
 _TAIL = 32  # bytes at the end of a statement
+
+
+class UnreadableLogError(LogError):
+    """A log of a form that is not known here, or damaged on the server: fetched again, it is the same."""
 
 
 class Transactions(NamedTuple):
@@ -143,7 +148,7 @@ class Walk:
         :raises LogError: it ends within an event, or before the first one ends.
         """
         if self._rest or self._within or not self._seen_format:
-            raise self._refusal("the log is cut short within an event")
+            raise LogError(self._refused("the log is cut short within an event"))  # maybe on its way
 
     def _begin(self, head: bytes) -> None:
         self._event = _Head(*_HEAD.unpack(head))
@@ -264,9 +269,14 @@ class Walk:
             return True
         if self._is_mariadb:
             return self._alone
+        return first and not self._opens(text.strip())
+
+    def _opens(self, text: bytes) -> bool:
+        """Return whether more events of its transaction follow a first statement of MySQL."""
+        if text in (b"BEGIN", b"START TRANSACTION") or text.startswith(b"XA START"):
+            return True
         # CREATE TABLE ... SELECT is a statement that rows and a commit follow.
-        opens = text == b"BEGIN" or text.startswith(b"XA START") or self._tail.endswith(b"START TRANSACTION")
-        return first and not opens
+        return text.startswith(b"CREATE TABLE") and self._tail.endswith(b"START TRANSACTION")
 
     def _close_transaction(self) -> None:
         self._open = False
@@ -275,5 +285,29 @@ class Walk:
         number, first, _ = self.transactions
         self.transactions = Transactions(number + 1, first or at, at)
 
-    def _refusal(self, reason: str) -> LogError:
-        return LogError(f"Binary log {self.file} cannot be read at position {self.position}: {reason}.")
+    def _refusal(self, reason: str) -> UnreadableLogError:
+        return UnreadableLogError(self._refused(reason))
+
+    def _refused(self, reason: str) -> str:
+        return f"Binary log {self.file} cannot be read at position {self.position}: {reason}."
+
+
+def gtids_at(chunks: Iterable[bytes], file: str, position: int) -> str | None:
+    """Return the GTIDs of all transactions before a position in a log, as the log itself says; None if it does not.
+
+    What a server says of the end of its log and of its GTIDs need not belong together while others write.
+
+    :param chunks: the file from its begin on; only what is needed is taken.
+    :raises LogError: it is cut short.
+    """
+    walk, left = Walk(file, FIRST, None), position
+    try:
+        for chunk in chunks:
+            walk.feed(chunk[:left])
+            left -= len(chunk[:left])
+            if not left:
+                break
+    except UnreadableLogError:
+        return None
+    walk.end()
+    return None if walk.gtids is None or left else str(walk.gtids)

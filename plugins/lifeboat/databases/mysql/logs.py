@@ -7,7 +7,7 @@ import os
 import re
 import select
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from lifeboat.databases import Server
 from lifeboat.databases.mysql import dump as mysql
+from lifeboat.databases.mysql import source as mysql_source
 from lifeboat.databases.mysql.dump import CONNECTION_HINTS, Client, Session, hint_for, option_file_text
 from lifeboat.errors import Lasting, LogError
 from lifeboat.support.processes import Child, child, secret_file
@@ -27,6 +28,10 @@ HINTS = CONNECTION_HINTS | {
     1227: GRANTS,
     1381: Lasting("The server writes no binary log: set log_bin in its option file, and restart it."),
 }
+NO_GTIDS = Lasting(
+    "Set gtid_mode=ON and enforce_gtid_consistency=ON in the server's option file, and restart it:"
+    " docs/POINT_IN_TIME.md says more."
+)
 OLD_CLIENT = "unrecognized MariaDB version"  # of the server, says a client of an earlier one
 CHUNK = 256 << 10
 _CLIENTS = {True: ("mariadb-binlog", "mysqlbinlog"), False: ("mysqlbinlog",)}
@@ -43,7 +48,6 @@ class LogServer:
     :param files: sizes by name, oldest first.
     :param file: the one that is being written.
     :param position: up to which that was written.
-    :param gtids: of all transactions up to there.
     :param keeps: seconds for which the server keeps its logs; 0: indefinitely.
     :param now: the server's time, read before all else.
     """
@@ -57,7 +61,6 @@ class LogServer:
     files: Mapping[str, int]
     file: str
     position: int
-    gtids: str
     keeps: int
     now: datetime
 
@@ -86,7 +89,7 @@ class Logs:
         with mysql.translated(where, LogError, HINTS), contextlib.closing(self._connect()) as connection:
             yield Session(connection)
 
-    def fetch(self, client: Client, file: str, start: int) -> Iterator[bytes]:
+    def fetch(self, client: Client, file: str, start: int) -> Generator[bytes]:
         """Yield a log file as the server wrote it: the magic number, its format event, and all events from `start` on.
 
         The client writes to a pipe, so nothing of it is on a disk.
@@ -123,45 +126,48 @@ class Logs:
 def read(session: Session) -> LogServer:
     """Return what a server says of its binary logs.
 
-    :raises LogError: it writes none.
+    :raises LogError: it writes none, or none that can be replayed exactly.
     """
-    ((now, version, writes),) = session.query("SELECT UTC_TIMESTAMP(6), VERSION(), @@log_bin")
-    if not int(writes):
+    ((now, version),) = session.query("SELECT UTC_TIMESTAMP(6), VERSION()")
+    # Not as @@name: no server has all of them.
+    variables = {name.lower(): str(value) for name, value in session.query("SHOW GLOBAL VARIABLES")}
+    if variables["log_bin"] != "ON":
         raise LogError("The server writes no binary log.", HINTS[1381])
     is_mariadb = "MariaDB" in version
-    uid, keeps = (
-        ("@@server_uid", "@@binlog_expire_logs_seconds")
-        if is_mariadb
-        else (
-            "@@server_uuid",
-            "@@binlog_expire_logs_seconds * @@binlog_expire_logs_auto_purge",
+    mode = variables.get("gtid_mode", "OFF")
+    if not is_mariadb and mode != "ON":
+        raise LogError(
+            f"Its transactions need not have GTIDs (gtid_mode={mode}), so a recovery could not skip what a backup has.",
+            NO_GTIDS,
         )
-    )
-    variables = f"{uid}, @@server_id, @@global.binlog_format, @@global.binlog_row_image, {keeps}"
-    ((uid, server_id, log_format, row_image, keeps),) = session.query(f"SELECT {variables}")
     # The files first: what is written meanwhile is then beyond what is known of them, never before.
     files = {str(name): int(size) for name, size, *_ in session.query("SHOW BINARY LOGS")}
     if wrong := [name for name in files if not _FILE.fullmatch(name)]:
         raise LogError(f"The server has a binary log of an unexpected name, {wrong[0]!r}.")
-    ((file, position, *rest),) = session.query("SHOW MASTER STATUS" if is_mariadb else "SHOW BINARY LOG STATUS")
-    if is_mariadb:
-        ((gtids,),) = session.query("SELECT BINLOG_GTID_POS(%s, %s)", file, int(position))
-    else:
-        gtids = rest[-1]
+    end = mysql_source.log_end(session)
+    if end is None:
+        raise LogError("The server does not tell the end of its binary log.", GRANTS)
     return LogServer(
         is_mariadb=is_mariadb,
         version=version,
-        uid=uid,
-        server_id=int(server_id),
-        log_format=log_format,
-        row_image=row_image,
+        uid=variables["server_uid" if is_mariadb else "server_uuid"],
+        server_id=int(variables["server_id"]),
+        log_format=variables["binlog_format"],
+        row_image=variables["binlog_row_image"],
         files=files,
-        file=file,
-        position=int(position),
-        gtids="".join(str(gtids or "").split()),
-        keeps=int(keeps),
+        file=end.file,
+        position=end.offset,
+        keeps=_keeps(variables),
         now=now.replace(tzinfo=UTC),
     )
+
+
+def _keeps(variables: Mapping[str, str]) -> int:
+    """Return the seconds for which a server keeps its logs, by the names that its release has for them."""
+    if variables.get("binlog_expire_logs_auto_purge") == "OFF":
+        return 0
+    seconds = int(variables.get("binlog_expire_logs_seconds", "0"))
+    return seconds or int(float(variables.get("expire_logs_days", "0")) * 24 * 3600)
 
 
 def keep_others_away(session: Session, application: str) -> None:
