@@ -113,6 +113,7 @@ BEYOND = {
     "a version of seven digits": TABLE + b" /*!5010011 CHECKSUM=1 */;",
     "a view for some": b"/*!50001 CREATE */ /*!999999 VIEW `v` AS SELECT */ VIEW `victim`.`v` AS SELECT 1;",
     "a view whose schema seems its name": b"CREATE VIEW `victim` /*!999999 AS SELECT 1 */ . `v` AS SELECT 1;",
+    "an event whose head ends in another word": b"CREATE EVENT `e` ON SCHEDULE EVERY 1 DAY DODELETE FROM victim.q;",
     "a view for some, an event for others": b"CREATE /*!999999 VIEW `v` AS SELECT 1 */ EVENT `e` ON SCHEDULE EVERY 1"
     b" SECOND DO DELETE FROM q;",
     "a procedure whose schema seems its name": b"CREATE PROCEDURE `victim` /*!999999 () */ . `p`() SELECT 1;",

@@ -27,6 +27,7 @@ _CREATE = (
 _UNLESS_THERE = r"(?:IF NOT EXISTS )?"
 _INTEGER = r"(?:- )?number"
 _WORD = r"[A-Z0-9_]+"
+_END = r"(?= |\Z)"  # of a token
 
 # What a session may set: how text and values are read, and which checks wait.
 _VARIABLE = (
@@ -62,12 +63,14 @@ _WHOLE: Mapping[str, str] = {
 # The head of code, up to what runs later.
 _HEAD: Mapping[str, str] = {
     "view": rf"{_CREATE}(?:JSON RELATIONAL DUALITY )?VIEW {_UNLESS_THERE}{_NAME} (?:\( {_NAMES} \) )?"
-    r"AS (?:SELECT|WITH|VALUES|TABLE|\()",
+    rf"AS (?:SELECT|WITH|VALUES|TABLE|\(){_END}",
     "trigger": rf"{_CREATE}TRIGGER {_UNLESS_THERE}{_NAME} (?:BEFORE|AFTER) "
-    rf"(?:INSERT|DELETE|UPDATE(?: OF {_NAMES})?)(?: OR (?:INSERT|DELETE|UPDATE(?: OF {_NAMES})?))* ON {_NAME} FOR",
-    "event": rf"{_CREATE}EVENT {_UNLESS_THERE}{_NAME} ON SCHEDULE {_SCHEDULE}(?: {_STATUS})?(?: COMMENT string)? DO",
+    rf"(?:INSERT|DELETE|UPDATE(?: OF {_NAMES})?)(?: OR (?:INSERT|DELETE|UPDATE(?: OF {_NAMES})?))* ON {_NAME}"
+    rf" FOR{_END}",
+    "event": rf"{_CREATE}EVENT {_UNLESS_THERE}{_NAME} ON SCHEDULE {_SCHEDULE}(?: {_STATUS})?(?: COMMENT string)?"
+    rf" DO{_END}",
     "procedure": rf"{_CREATE}PROCEDURE {_UNLESS_THERE}{_NAME} (?!\.)",
-    "function": rf"{_CREATE}(?:AGGREGATE )?FUNCTION {_UNLESS_THERE}{_NAME} (?:\(|RETURN)",
+    "function": rf"{_CREATE}(?:AGGREGATE )?FUNCTION {_UNLESS_THERE}{_NAME} (?:\(|RETURN){_END}",
     "library": rf"{_CREATE}LIBRARY {_UNLESS_THERE}{_NAME} (?!\.)",
     "package": rf"{_CREATE}PACKAGE {_UNLESS_THERE}{_NAME} (?!\.)",
     "package body": rf"{_CREATE}PACKAGE BODY {_UNLESS_THERE}{_NAME} (?!\.)",
