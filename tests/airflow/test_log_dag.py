@@ -111,5 +111,5 @@ def test_a_run_that_takes_too_long_is_told_once(
     monkeypatch.setattr(logs, "ship", late)
     failed = ship()
     assert states(failed) == {"ship": ["failed"]}
-    assert reason(failed).startswith("Shop: Shipping the binary logs of Shop takes too long: timed out.")
+    assert reason(failed).startswith("Shipping the binary logs of Shop takes too long: timed out.")
     assert states(ship()) == {"ship": ["skipped"]}
