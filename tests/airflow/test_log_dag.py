@@ -17,6 +17,8 @@ from tests.airflow.test_dags import LoadDag, load_dag, run, states  # noqa: F401
 from tests.conftest import Configure
 
 SHOP: dict[str, Any] = {"databases": [{"name": "logged", "connection": "logged_db"}], "logs": True}
+BEGUN = datetime.now(UTC)
+_minutes = itertools.count()  # a run knows those of earlier dates, so no test may go back
 
 
 @pytest.fixture
@@ -30,9 +32,7 @@ def server(mysql: MySQL, monkeypatch: pytest.MonkeyPatch) -> MySQL:
 @pytest.fixture
 def ship(load_dag: LoadDag) -> Callable[[], Any]:  # noqa: F811
     """Run the DAG as a schedule does, whose runs know those before them."""
-    minutes = itertools.count()
-    begun = datetime.now(UTC)
-    return lambda: load_dag("backup_logs").test(logical_date=begun + timedelta(minutes=next(minutes)))
+    return lambda: load_dag("backup_logs").test(logical_date=BEGUN + timedelta(minutes=next(_minutes)))
 
 
 def reason(done: Any) -> str:
@@ -107,9 +107,9 @@ def test_a_run_that_takes_too_long_is_told_once(
     def late(*_: object, **__: object) -> None:
         raise AirflowTaskTimeout("timed out")
 
-    project(applications={"Shop": SHOP})
+    project(applications={"Late": SHOP})
     monkeypatch.setattr(logs, "ship", late)
     failed = ship()
     assert states(failed) == {"ship": ["failed"]}
-    assert reason(failed).startswith("Shipping the binary logs of Shop takes too long: timed out.")
+    assert reason(failed).startswith("Shipping the binary logs of Late takes too long: timed out.")
     assert states(ship()) == {"ship": ["skipped"]}
