@@ -40,7 +40,8 @@ test: lint ## Everything that CI runs: linters, types, tests against real server
 matrix: $(INSTALLED) ## Run the whole path over every server, client and release of Airflow; write the tables of both.
 	@scripts/system-packages demo test
 	@scripts/server-roots mysql mysql-tests mariadb-11.8 mariadb-tests postgresql-17 postgresql-18
-	.venv/bin/python -m pytest tests/matrix tests/servers/databases/test_postgresql_role.py -m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
+	.venv/bin/python -m pytest tests/matrix tests/servers/databases/test_postgresql_role.py tests/servers/databases/test_mysql_logs.py \
+		-m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
 	.venv/bin/python -m tests.matrix.tested_with $(MATRIX)
 	.venv/bin/python -m pytest tests/installed -m matrix --timeout=3600 --junitxml=$(RELEASES)
 	.venv/bin/python -m tests.installed.tested_with $(RELEASES)

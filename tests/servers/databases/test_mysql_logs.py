@@ -52,7 +52,11 @@ LONGEST = 20_000  # bytes of an event, where a test says so
 Server = MySQL | MariaDB | MariaDB118
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in SERVERS])
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.needs(name), *([pytest.mark.matrix] if name == "mariadb_118" else [])]
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=_marks(name)) for name in SERVERS])
 def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server whose logs are purged and reset."""
     with SERVERS[request.param](tmp_path_factory.mktemp(request.param), "--log-bin=log", "--server-id=7") as server:
