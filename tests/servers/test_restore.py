@@ -774,8 +774,8 @@ def test_a_safety_backup_that_cannot_be_taken_stops_the_restore(
     blocked = tmp_path / "disk/Shop/database"
     store = dump.dump
 
-    def and_close(*arguments: Any) -> Any:
-        found = store(*arguments)
+    def and_close(*arguments: Any, **options: Any) -> Any:
+        found = store(*arguments, **options)
         (tmp_path / "disk").rename(tmp_path / "away")  # the disk vanishes while the dump runs
         (tmp_path / "disk").touch()
         return found
