@@ -113,7 +113,7 @@ def of_server(application: str, database: str, server: LogServer) -> Iterator[Fi
     kept = timedelta(seconds=server.keeps)
     if server.keeps and kept < SHORT:
         verdict: Verdict = "unhealthy" if kept < TOO_SHORT else "degraded"
-        text = f"the server of {database} keeps its binary logs for {age_text(kept)}, which no longer outage may last"
+        text = f"the server of {database} keeps its binary logs for {age_text(kept)}; a longer outage loses some"
         cure = "set binlog_expire_logs_seconds to 3 days or more"
         yield Finding(application, "", "server log retention", verdict, f"{text}: {cure}")
     if server.log_format == "STATEMENT":
