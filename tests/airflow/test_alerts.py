@@ -18,6 +18,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
@@ -264,11 +265,13 @@ def test_a_mail_server_is_quoted(
         login = {} if extra is None else {"login": "me", "password": PASSWORD}
         monkeypatch.setenv("AIRFLOW_CONN_SMTP", json.dumps(connection | login))
         outcomes = alert_channels.send(settings, MESSAGE)
+        left_open = [one for one in psutil.Process().net_connections() if one.raddr and one.raddr.port == server.port]
     finally:
         server.stop()
     assert said in outcomes["email"]
     assert not [secret for secret in SENT if secret in outcomes["email"]]
     assert outcomes["Slack"] == ""
+    assert not left_open
 
 
 def test_a_lost_connection_and_a_certificate_nobody_signed(

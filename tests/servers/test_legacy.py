@@ -83,9 +83,9 @@ def test_the_setting_ends_by_itself(project: Configure, changes: dict[str, Any],
     settings = config.load()
     if error:
         with pytest.raises(SettingsError, match=error):
-            settings.refuse_legacy("Shop", datetime.now(UTC))
+            settings.refuse_legacy("Shop", TODAY)
     else:
-        settings.refuse_legacy("Shop", datetime.now(UTC))
+        settings.refuse_legacy("Shop", TODAY)
 
 
 def test_where_it_is_accepted_it_is_restored_by_key_only_and_told(project: Configure, tmp_path: Path) -> None:

@@ -160,9 +160,18 @@ def needs_extra(name: str, used_for: str) -> Iterator[None]:
         ) from error
 
 
-def smtp_client(hook: SmtpHook) -> SMTP:
-    """Return the connection of a hook that is open: its own sending hides which addresses were refused."""
-    return cast("SMTP", hook._smtp_client)
+@contextmanager
+def smtp_client(hook: SmtpHook) -> Iterator[SMTP]:
+    """Open the connection of a hook, and close it: its own sending hides which addresses were refused.
+
+    The hook by itself leaves a connection open that the server lets nobody log in by.
+    """
+    try:
+        hook.get_conn()
+        yield cast("SMTP", hook._smtp_client)
+    finally:
+        if hook._smtp_client:
+            cast("SMTP", hook._smtp_client).close()
 
 
 def is_allowed(request: Request, user: BaseUser, method: ResourceMethod, entity: DagAccessEntity, dag_id: str) -> bool:

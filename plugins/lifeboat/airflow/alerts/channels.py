@@ -109,10 +109,11 @@ def send_email(channel: EmailAlerts, message: Message) -> str:
         )
     login = connection.login or "", connection.password or ""
     try:
-        with QuickSmtpHook(smtp_conn_id=channel.connection) as hook:
+        hook = QuickSmtpHook(smtp_conn_id=channel.connection)
+        # The hook's own method sends no plain text with the HTML, and hides which addresses were refused.
+        with compat.smtp_client(hook) as client:
             transport.warn_of_mail(hook.host, channel.connection, encrypted=hook.use_ssl or hook.smtp_starttls)
-            # The hook's own method sends no plain text with the HTML, and hides which addresses were refused.
-            refused = compat.smtp_client(hook).send_message(_letter(message, sender, channel.to))
+            refused = client.send_message(_letter(message, sender, channel.to))
     except Exception as error:  # noqa: BLE001  # of the hook, of the mail server, of TLS
         return refusals.of_mail(error, *login)
     return refusals.refused(refused, *login)
