@@ -114,6 +114,38 @@ def confined(
             yield account
 
 
+@contextlib.contextmanager
+def replaying(session: Session, account: Account) -> Iterator[None]:
+    """Let an account that was made for a load replay binary logs, too, for the length of the block.
+
+    MySQL then checks its rights for each row. MariaDB lets it change any row of the server: what it is given must be
+    judged before.
+
+    :param session: of the restore connection.
+    :raises RestoreError: the restore connection may not give that right.
+    """
+    name = account.server.user
+    if not _OURS.fullmatch(name):
+        yield  # the restore connection itself, with the rights that it has
+        return
+    right = "BINLOG REPLAY" if "MariaDB" in session.version() else "REPLICATION_APPLIER"
+    hosts = [host for (host,) in session.query("SELECT Host FROM mysql.user WHERE User = %s", name)]
+    accounts = ", ".join(_spelled(name, hosts))
+    try:
+        session.execute(f"GRANT {right} ON *.* TO {accounts}".encode())
+    except Exception as error:
+        if not is_of_driver(error) or error.args[0] not in DENIED | {LOGIN_REFUSED}:
+            raise
+        raise RestoreError(
+            f"The restore connection may not let an account replay binary logs (error {error.args[0]}).",
+            f"Run as an administrator: GRANT {right} ON *.* TO its user WITH GRANT OPTION.",
+        ) from error
+    try:
+        yield
+    finally:
+        session.execute(f"REVOKE {right} ON *.* FROM {accounts}".encode())
+
+
 def _made(session: Session, login: Server, schema: str) -> int | None:
     """Make an account; return the number of the server's error where the restore connection may not."""
     try:

@@ -8,7 +8,7 @@ is named by its position and kind, never by its contents.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -75,6 +75,29 @@ class _Head(NamedTuple):
     flags: int
 
 
+class Event(NamedTuple):
+    """A whole event of a log, whose checksum is right.
+
+    :param time: in seconds since 1970.
+    :param server: number of the server that wrote it.
+    :param start: its position.
+    :param end: position behind it.
+    :param body: without head and checksum.
+    :param opens: whether it is the first of a transaction.
+    :param ends: whether it is the last of one.
+    """
+
+    kind: int
+    time: int
+    server: int
+    flags: int
+    start: int
+    end: int
+    body: bytes
+    opens: bool = False
+    ends: bool = False
+
+
 class Walk:
     """Walks the events of a piece of a log file as its bytes come.
 
@@ -83,10 +106,12 @@ class Walk:
     :param file: its name, for messages.
     :param start: the position from which on it was fetched.
     :param gtids: of all transactions before `start`, as text; None where they are not known.
+    :param see: takes each event whole; without it, most bodies are never in memory.
     """
 
-    def __init__(self, file: str, start: int, gtids: str | None) -> None:
+    def __init__(self, file: str, start: int, gtids: str | None, see: Callable[[Event], object] | None = None) -> None:
         self.file = file
+        self._see = see
         self.position = start
         self.whole = start
         """Position at which the last whole transaction ends."""
@@ -168,8 +193,11 @@ class Walk:
     def _take(self, piece: memoryview) -> None:
         data = piece[: max(0, self._left - self._crc_bytes)]
         self._crc = isal_zlib.crc32(data, self._crc)
-        if self._event.kind in _KEPT:
+        if self._see:
+            self._body += data
+        elif self._event.kind in _KEPT:
             self._body += data[: _MOST_KEPT - len(self._body)]
+        if self._event.kind in _KEPT:
             self._tail = (self._tail + bytes(data[-_TAIL:]))[-_TAIL:]
         self._trailer += bytes(piece[len(data) :])
         self._left -= len(piece)
@@ -180,8 +208,9 @@ class Walk:
             self._read_format()
         if self._crc_bytes and int.from_bytes(self._trailer, "little") != self._crc:
             raise self._refusal(f"an event of kind {kind} has a wrong checksum")
+        was_open, start, body = self._open, self.position, bytes(self._body)
         try:
-            self._look(kind)
+            self._look(kind, body)
         except (struct.error, ValueError) as error:
             raise self._refusal(f"an event of kind {kind} is malformed") from error
         self._within = False
@@ -195,10 +224,13 @@ class Walk:
                 raise self._refusal("the file is longer than positions can say: set max_binlog_size lower")
         if not self._open:
             self.whole, self.whole_bytes = self.position, self._passed
+        if self._see:
+            opens, ends = self._open and not was_open, was_open and not self._open
+            head = self._event
+            self._see(Event(kind, head.time, head.server, head.flags, start, self.position, body, opens, ends))
 
-    def _look(self, kind: int) -> None:
+    def _look(self, kind: int, body: bytes) -> None:
         """Look at what an event says of transactions."""
-        body = bytes(self._body)
         if kind in _OPENING:
             self._open_transaction(kind, body)
         elif kind in (PREVIOUS_GTIDS, GTID_LIST):

@@ -14,11 +14,13 @@ from lifeboat.databases import Clock, Dump, Dumpable, Load, Loaded, Missed, Plac
 from lifeboat.databases.mysql import account as mysql_account
 from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import load as mysql_load
+from lifeboat.databases.mysql import replay as mysql_replay
 from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql import source as mysql_source
 from lifeboat.databases.mysql.account import Account
 from lifeboat.databases.mysql.dump import UNFINISHED, Session
 from lifeboat.databases.mysql.logs import Logs
+from lifeboat.databases.mysql.replay import Piece, Replay, Replayed
 from lifeboat.databases.mysql.source import Taker
 from lifeboat.databases.mysql.target import HINTS, UNLIMITED
 from lifeboat.databases.sql.quoting import backquoted
@@ -146,6 +148,20 @@ class MySQL:
         with self._session(f"Restore of database {place!r}") as session:
             load = replace(load, source=session.stored(load.source))
         return mysql_load.load(account.connect, account.server, place, sql, load, code=account.code)
+
+    def replay(self, place: str, pieces: Iterable[tuple[Piece, Iterable[bytes]]], replay: Replay) -> Replayed:
+        """Replay binary logs into a place of this engine that a dump was loaded into, as who loaded it.
+
+        :param pieces: in the order of the server's log, each with its bytes.
+        :raises RestoreError: nothing that was loaded or replayed counts then.
+        """
+        account = self._accounts[place]
+        with (
+            self._session(f"Restore of database {place!r}") as session,
+            mysql_account.replaying(session, account),
+        ):
+            replay = replace(replay, source=session.stored(replay.source))
+            return mysql_replay.replay(account.connect, account.server, place, pieces, replay, code=account.code)
 
     @contextlib.contextmanager
     def _filled_by(self, session: Session, schema: str, *, in_place: bool, production: bool) -> Iterator[Account]:

@@ -81,11 +81,14 @@ class MySQLGtids(Gtids):
 
     def add(self, source: bytes, number: int) -> bool:
         """Add a transaction; return whether it was there already."""
-        name = str(UUID(bytes=source))
-        if self._holds(name, number, number + 1):
+        if self.holds(source, number):
             return True
-        self._add(name, number, number + 1)
+        self._add(str(UUID(bytes=source)), number, number + 1)
         return False
+
+    def holds(self, source: bytes, number: int) -> bool:
+        """Return whether a transaction is among these."""
+        return self._holds(str(UUID(bytes=source)), number, number + 1)
 
     def lacks(self, other: Self) -> str:
         for source, intervals in other._intervals.items():
@@ -149,11 +152,15 @@ class MariaDBGtids(Gtids):
 
     def add(self, domain: int, server: int, number: int) -> bool:
         """Add a transaction; return whether one of its server was there already with that number or a later one."""
-        # Only of its server: where several write to a domain, their numbers need not be in order.
-        known = number <= self._numbers.get((domain, server), 0)
+        known = self.holds(domain, server, number)
         self._last[domain] = server, number
         self._numbers[domain, server] = number
         return known
+
+    def holds(self, domain: int, server: int, number: int) -> bool:
+        """Return whether a transaction, or a later one of its server, is among these."""
+        # Only of its server: where several write to a domain, their numbers need not be in order.
+        return number <= self._numbers.get((domain, server), 0)
 
     def lacks(self, other: Self) -> str:
         for domain, (server, number) in other._last.items():

@@ -1,0 +1,311 @@
+"""Gives the server what a binary log holds, once it has been judged: rows of many transactions at once, and statements.
+
+Rows go to the server as its own events, in BINLOG statements; transactions of the log become fewer and larger ones. No
+event of another kind is given to it, so it counts no transaction of the log as its own.
+"""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from lifeboat.databases.mysql.code import Code
+from lifeboat.databases.mysql.dump import Session, is_of_driver
+from lifeboat.databases.mysql.lexis import Lexis
+from lifeboat.databases.mysql.log_events import Query, Settings, Variable
+from lifeboat.databases.mysql.log_rows import RowChanges
+from lifeboat.databases.mysql.log_statements import Judged
+from lifeboat.databases.mysql.statements import recognise
+from lifeboat.databases.sql.quoting import backquoted
+
+MERGED = 200_000  # bytes of row events that the server is given at once
+COMMIT_SECONDS = 0.5  # between commits of small transactions
+NOWHERE = "information_schema"  # the default schema of statements that must name theirs
+
+_AUTO_IS_NULL, _NO_FOREIGN_KEYS, _RELAXED_UNIQUE, _NO_CHECKS = 1 << 14, 1 << 26, 1 << 27, 1 << 15  # of flags
+_CHECKS = ("foreign_key_checks", "unique_checks", "check_constraint_checks", "sql_auto_is_null")
+# Set only where they differ: MySQL lets few users do it.
+_RESTRICTED = (
+    "auto_increment_increment",
+    "auto_increment_offset",
+    "default_collation_for_utf8mb4",
+    "explicit_defaults_for_timestamp",
+)
+_TRANSACTIONAL = frozenset(("innodb", "rocksdb", "tokudb", "ndbcluster"))
+
+
+class RefusedError(Exception):
+    """The server refused something.
+
+    :param number: of its error.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A statement that runs.
+
+    :param variables: values that it reads.
+    """
+
+    query: Query
+    judged: Judged
+    variables: tuple[Variable, ...] = ()
+
+
+Change = RowChanges | Ask
+
+
+class Collations:
+    """The collations of a server, by their numbers."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._found: Mapping[int, tuple[str, str]] | None = None
+
+    def __call__(self, number: int) -> tuple[str, str]:
+        """Return the character set of a collation, and its name.
+
+        :raises ValueError: the server has none of that number.
+        """
+        self._found = self._found or self._read()
+        if number not in self._found:
+            raise ValueError(f"collation {number} is not known to this server")
+        return self._found[number]
+
+    def _read(self) -> Mapping[int, tuple[str, str]]:
+        query = "SELECT id, character_set_name, {} FROM information_schema.{} WHERE id IS NOT NULL"
+        try:  # of MariaDB since 10.10: its collations may have a number for each character set
+            rows = self._session.query(query.format("full_collation_name", "collation_character_set_applicability"))
+        except Exception as error:
+            if not is_of_driver(error):
+                raise
+            rows = self._session.query(query.format("collation_name", "collations"))
+        return {int(number): (charset, name) for number, charset, name in rows}
+
+
+class Applier:
+    """Gives changes to the server.
+
+    :param session: of the account that replays.
+    :param schema: that is filled.
+    :param code: remembers whose the code is that statements make.
+    """
+
+    def __init__(self, session: Session, schema: str, code: Code, *, is_mariadb: bool) -> None:
+        self._session, self._schema, self._code, self._is_mariadb = session, schema, code, is_mariadb
+        self.collations = Collations(session)
+        variables = {name.lower(): str(value) for name, value in session.query("SHOW SESSION VARIABLES")}
+        self._variables = variables.keys()
+        self._waiting: list[bytes] = []  # row events
+        self._size = 0
+        self._is_open = False  # a transaction
+        self._begun = time.monotonic()  # when the first of its changes came
+        self._is_bare = False  # nothing but rows may follow until it is committed
+        self._in: str = schema
+        self._set = {name: variables[name] for name in _RESTRICTED if name in variables}  # settings of the session
+        self._engines: dict[str, str] = {}
+
+    def begin_file(self, format_event: bytes) -> None:
+        """Tell the server how the events of the next file are written."""
+        self.commit()
+        self._run(_binlog([format_event]))
+        if not self._is_mariadb:
+            self._run(b"SET gtid_next = 'AUTOMATIC'")  # the event leaves it open
+
+    def lexis(self, settings: Settings) -> Lexis:
+        """Return how a server reads a statement that ran with some settings."""
+        if not settings.character_sets:
+            return settings.lexis()
+        return settings.lexis(self.collations(settings.character_sets[0])[0])
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Give the server the changes of a transaction, or of a part of it.
+
+        :raises RefusedError: it refuses one.
+        """
+        for change in changes:
+            if isinstance(change, Ask):
+                self._ask(change)
+            else:
+                self._add(change)
+
+    def end(self) -> None:
+        """Take the end of a transaction of the log."""
+        if self._is_bare or time.monotonic() - self._begun > COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make all changes durable.
+
+        :raises RefusedError: the server refuses one of them.
+        """
+        self.flush()
+        if self._is_open:
+            self._run(b"COMMIT")
+        self._is_open = self._is_bare = False
+
+    def roll_back(self) -> None:
+        """Take the changes since the last commit back, as far as the tables allow that."""
+        self.flush()
+        if self._is_open:
+            self._run(b"ROLLBACK")
+        self._is_open = self._is_bare = False
+
+    def flush(self) -> None:
+        """Give the server the rows that wait."""
+        if not self._waiting:
+            return
+        events, self._waiting, self._size = self._waiting, [], 0
+        self._begin()
+        self._run(_binlog(events))
+        self._forget_checks()
+
+    def is_plain(self, tables: Collection[str]) -> bool:
+        """Return whether one of some tables keeps changes that are rolled back."""
+        return any(self._engine(table) not in _TRANSACTIONAL for table in tables)
+
+    def apply_alone(self, changes: Iterable[Change]) -> None:
+        """Give the server changes of tables that know no transactions, which MySQL wants each by itself."""
+        self.commit()
+        for change in changes:
+            if isinstance(change, Ask):
+                self._ask(change)
+            else:
+                self._run(_binlog([change.events]))
+                self._forget_checks()
+
+    def _forget_checks(self) -> None:
+        """Forget the settings that row events bring along."""
+        for name in _CHECKS:
+            self._set.pop(name, None)
+
+    def _engine(self, table: str) -> str:
+        if table not in self._engines:
+            query = "SELECT engine FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+            rows = self._session.query(query, self._schema, table)
+            self._engines[table] = str(rows[0][0]).lower() if rows else "innodb"
+        return self._engines[table]
+
+    def _add(self, rows: RowChanges) -> None:
+        if self._waiting and self._size + len(rows.events) > MERGED:
+            self.flush()
+        if not self._waiting and not self._is_open:
+            self._begun = time.monotonic()
+        self._waiting.append(rows.events)
+        self._size += len(rows.events)
+
+    def _begin(self) -> None:
+        if not self._is_open:
+            self._run(b"BEGIN")
+            self._is_open = True
+
+    def _ask(self, ask: Ask) -> None:
+        judged = ask.judged
+        if judged.commits:
+            self.commit()
+        else:
+            self.flush()
+            self._begin_with(judged)
+        self._prepare(ask)
+        sql = judged.sql
+        with self._code.making() if judged.code else contextlib.nullcontext():
+            self._run_expecting(self._as_made(judged) if judged.code else sql, ask.query.error)
+        if judged.commits:
+            self._engines.clear()
+            self._is_open = self._is_bare = not self._is_mariadb and sql.rstrip().endswith(b"START TRANSACTION")
+
+    def _begin_with(self, judged: Judged) -> None:
+        if not self.is_plain(judged.tables) or self._is_mariadb:
+            if not self._is_open:
+                self._begun = time.monotonic()
+            self._begin()
+
+    def _as_made(self, judged: Judged) -> bytes:
+        """Return the definition of code without its owner, who is remembered; an event does not run."""
+        statement = recognise(judged.sql)
+        if statement is None or statement.kind.upper() != judged.code:
+            raise ValueError("a definition of an unknown form")
+        return self._code.as_made(statement).sql
+
+    def _run_expecting(self, sql: bytes, error: int) -> None:
+        """Run a statement that ended with an error when it was logged, or with none."""
+        try:
+            self._run(sql)
+        except RefusedError as refused:
+            if refused.number != error:
+                raise
+        else:
+            if error:
+                raise ValueError(f"ended with error {error} there, and with none here")
+
+    def _prepare(self, ask: Ask) -> None:
+        """Make the session like the one in which a statement ran."""
+        within = self._schema if ask.judged.within else NOWHERE
+        if within != self._in:
+            self._run(f"USE {backquoted(within)}".encode())
+            self._in = within
+        wanted = self._wanted(ask.query)
+        changed = {name: value for name, value in wanted.items() if self._set.get(name) != value}
+        assignments = [f"@@SESSION.{name} = {value}".encode() for name, value in changed.items()]
+        for name, value in ask.variables:
+            assignments.append(b"%b = %b" % (name if name.startswith(b"@") else b"@@SESSION." + name, value))
+        self._run(b"SET " + b", ".join(assignments))
+        self._set |= changed
+        del self._set["timestamp"]
+
+    def _wanted(self, query: Query) -> dict[str, str]:
+        settings = query.settings
+        flags = settings.flags or 0
+        increment, offset = settings.increments or (1, 1)
+        wanted = {
+            "timestamp": f"{query.time}.{settings.microseconds:06d}",
+            "sql_mode": str(settings.mode or 0),
+            "foreign_key_checks": str(int(not flags & _NO_FOREIGN_KEYS)),
+            "unique_checks": str(int(not flags & _RELAXED_UNIQUE)),
+            "sql_auto_is_null": str(int(bool(flags & _AUTO_IS_NULL))),
+            "auto_increment_increment": str(increment),
+            "auto_increment_offset": str(offset),
+            "lc_time_names": str(settings.names_of_time or 0),
+            "time_zone": _text(settings.time_zone or b"SYSTEM"),
+        }
+        if settings.character_sets:
+            client, connection, _ = (self.collations(number) for number in settings.character_sets)
+            wanted |= {"character_set_client": client[0], "collation_connection": connection[1]}
+        if self._is_mariadb:
+            wanted["check_constraint_checks"] = str(int(not flags & _NO_CHECKS))
+            collations = (self.collations(number) for number in settings.collations)
+            wanted["character_set_collations"] = f"'{','.join('='.join(each) for each in collations)}'"
+        if settings.default_collation is not None:
+            wanted["default_collation_for_utf8mb4"] = self.collations(settings.default_collation)[1]
+        if settings.default_timestamps is not None:
+            wanted["explicit_defaults_for_timestamp"] = "ON" if settings.default_timestamps else "OFF"
+        return {name: value for name, value in wanted.items() if name in self._variables}
+
+    def _run(self, sql: bytes) -> None:
+        try:
+            self._session.execute(sql)
+        except Exception as error:
+            if not is_of_driver(error):
+                raise
+            number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+        else:
+            return
+        raise RefusedError(number)  # raised here, it has no cause: that holds values
+
+
+def _binlog(events: Sequence[bytes]) -> bytes:
+    return b"BINLOG '" + binascii.b2a_base64(b"".join(events), newline=False) + b"'"
+
+
+def _text(value: bytes) -> str:
+    if not value.isascii() or b"'" in value or b"\\" in value:
+        raise ValueError("a time zone of an unknown form")
+    return f"'{value.decode()}'"

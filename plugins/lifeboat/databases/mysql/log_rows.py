@@ -1,0 +1,112 @@
+"""Row events of one schema, made ready for another: judged by the tables that they name, and by nothing else.
+
+A server runs row events of any table for users who can run them at all. So each is passed on only if the event that
+names its table was passed on for the same statement, and that one always names the schema to be filled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lifeboat.databases.mysql.binlog import Event
+from lifeboat.databases.mysql.log_events import (
+    END_OF_STATEMENT,
+    Rows,
+    Table,
+    encoded,
+    read_rows,
+    read_table,
+)
+from lifeboat.databases.mysql.log_statements import Aim
+
+PIECE = 4 << 20  # bytes of one statement that the server is given at once
+
+
+@dataclass(frozen=True, slots=True)
+class RowChanges:
+    """Row events of one statement, or of a part of it, that the server takes by itself.
+
+    :param tables: that they change.
+    """
+
+    events: bytes
+    tables: frozenset[str]
+
+
+class RowStatements:
+    """Collects the row events of a transaction, statement by statement.
+
+    :param aim: which schema is replayed, and where.
+    :param with_crc: whether the server expects checksums.
+    """
+
+    def __init__(self, aim: Aim, *, with_crc: bool) -> None:
+        self._aim, self._with_crc = aim, with_crc
+        self._target = aim.target.encode()
+        self._tables: dict[int, tuple[Table, bytes]] = {}  # with the event for the server; that is empty of others'
+        self._held: list[tuple[Event, Rows]] = []
+        self._size = 0
+        self.left_out = 0
+        """Statements on excluded tables only."""
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether a statement has begun and not ended."""
+        return bool(self._tables or self._held)
+
+    def name_table(self, event: Event) -> None:
+        """Take an event that says which table the rows of a number are of.
+
+        :raises ValueError: it is malformed, or another table has the number.
+        """
+        table = read_table(event.body)
+        known = self._tables.get(table.number)
+        if known and known[0][2:] != table[2:]:
+            raise ValueError("two tables of one number")
+        mapped = encoded(event, table.body(self._target), with_crc=self._with_crc) if self._is_ours(table) else b""
+        self._tables[table.number] = table, mapped
+
+    def add(self, event: Event) -> Iterator[RowChanges]:
+        """Take rows; yield what the server can be given.
+
+        :raises ValueError: they are malformed, or of a table that was not named.
+        """
+        rows = read_rows(event.kind, event.body)
+        if rows.number not in self._tables:
+            raise ValueError("rows of a table that was not named before")
+        ends = bool(rows.flags & END_OF_STATEMENT)
+        if self._tables[rows.number][1]:
+            if self._held and self._size + len(event.body) > PIECE:
+                yield self._changes()
+            self._held.append((event, rows))
+            self._size += len(event.body)
+        if ends:
+            if self._held:
+                yield self._changes()
+            elif any(self._aim.is_source(_text(table.schema)) for table, _ in self._tables.values()):
+                self.left_out += 1
+            self._tables.clear()
+
+    def _changes(self) -> RowChanges:
+        """Return what is held as a separate statement."""
+        numbers = dict.fromkeys(rows.number for _, rows in self._held)
+        last = len(self._held) - 1
+        changes = [
+            encoded(event, rows.body(ends=place == last), with_crc=self._with_crc)
+            for place, (event, rows) in enumerate(self._held)
+        ]
+        self._held.clear()
+        self._size = 0
+        named = [self._tables[number] for number in numbers]
+        return RowChanges(
+            b"".join([*(mapped for _, mapped in named), *changes]),
+            frozenset(_text(table.name) for table, _ in named),
+        )
+
+    def _is_ours(self, table: Table) -> bool:
+        return self._aim.is_source(_text(table.schema)) and not self._aim.is_excluded(_text(table.name))
+
+
+def _text(name: bytes) -> str:
+    return name.decode()

@@ -1,0 +1,72 @@
+"""Dumps of a real server, its binary logs, and replays of the ones on top of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lifeboat.databases import Dump, Load, Target
+from lifeboat.databases.mysql import dump as mysql_dump
+from lifeboat.databases.mysql.engine import MySQL as Engine
+from lifeboat.databases.mysql.replay import Replay, Replayed, Stop
+from lifeboat.decide.comparison import differences
+from lifeboat.support import clock
+
+from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
+
+Server = MariaDB | MariaDB118 | MySQL
+SOURCE, COPY = "shop", "shop_copy"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A whole file of a log."""
+
+    file: str
+    start: int = 4
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A dump and its SQL."""
+
+    dump: Dump
+    sql: bytes
+
+
+def take(server: Server, schema: str = SOURCE, excluded: Sequence[str] = ()) -> Taken:
+    """Dump a schema, with its position in the log."""
+    chunks: list[bytes] = []
+    dump = mysql_dump.dump(server.connect, server.server, clock.now, schema, excluded, chunks.append, may_lock=True)
+    return Taken(dump, b"".join(chunks))
+
+
+def logs_of(server: Server) -> list[tuple[Piece, list[bytes]]]:
+    """Return the files of a server's log."""
+    folder = Path(server.run("SELECT @@log_bin_basename").strip()).parent
+    names = [line.split("\t")[0] for line in server.run("SHOW BINARY LOGS").splitlines()]
+    return [(Piece(name), [(folder / name).read_bytes()]) for name in names]
+
+
+def replayed(
+    server: Server,
+    taken: Taken,
+    stop: Stop,
+    pieces: Iterable[tuple[Piece, Iterable[bytes]]] | None = None,
+    target: str = COPY,
+) -> Replayed:
+    """Load a dump into a schema of another name, and replay logs on top of it."""
+    assert taken.dump.position, taken.dump.no_position
+    server.run(f"DROP DATABASE IF EXISTS {target}")
+    engine = Engine(server.server, server.connect, clock.now)
+    wanted = Replay(SOURCE, taken.dump.position, stop, frozenset(taken.dump.excluded_tables))
+    with engine.target(Target(target, "key", taken.dump)) as place:
+        engine.load(place.name, [taken.sql], Load(SOURCE))
+        return engine.replay(place.name, pieces if pieces is not None else logs_of(server), wanted)
+
+
+def different(server: Server, captured: Dump, target: str = COPY) -> list[str]:
+    """Return how the replayed schema differs from a dump."""
+    found = take(server, target).dump
+    return [str(difference) for difference in differences(captured, found)]
