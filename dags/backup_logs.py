@@ -12,12 +12,14 @@ as far as the server still has its logs. Until the first database backup with a 
 **Manually**: *Trigger* opens a form: one application. On a worker's shell: `lifeboat backup logs`.
 
 **When it fails**, one Slack message and one email say why. What may pass by itself, such as a server that is down, is
-reported once, after `health.log_max_minutes`; later runs are skipped until logs are shipped again.
+reported once, after `health.log_max_minutes`; later runs are skipped until logs are shipped again, which one message
+tells.
 """
 
 from __future__ import annotations
 
 from airflow.sdk import DAG
+from lifeboat.airflow.alerts import ShippingReport
 from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import logs_params
 from lifeboat.airflow.task_groups import compose, dag_options, logs_schedule, logs_task
@@ -30,6 +32,6 @@ with DAG(
     description="Ship binary logs of MySQL and MariaDB to every destination",
     schedule=logs_schedule(settings),
     doc_md=documented(__doc__, "ship"),
-    **dag_options("backup", "logs"),
+    **dag_options("backup", "logs", notice=ShippingReport()),
 ) as dag:
     compose(dag, settings, logs_task, logs_params)

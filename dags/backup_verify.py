@@ -10,7 +10,8 @@ count as well.
 days, and 1 GiB at a bucket, within 90 days, because providers charge for outgoing traffic: at 0.09 USD per GB, AWS's
 price outside its region, at most about 3 USD a month. A larger archive is read anyway, alone, one a night: check the
 price if you have such archives, and set `megabytes_per_night: 0` to read nothing. An archive is not read again before
-half of the time has passed. When the budget is too small for that time, `backup_check` says which one would suffice.
+half of the time has passed. Archives of binary logs are read once half of `logs.keep_days` has passed, as they do not
+stay longer. When the budget is too small for that time, `backup_check` says which one would suffice.
 
 **Manually**: *Trigger* opens a form: one application, one destination. On a worker's shell: `lifeboat verify`.
 

@@ -61,6 +61,26 @@ def test_what_is_unread_for_longest_comes_first() -> None:
     assert chosen(kept, a90=-1, a60=1, a20=1, a15=1) == [90]  # a reading in the future says nothing
 
 
+def shipped(age: float) -> Archive:
+    time = NOW - age * DAY
+    return Archive(catalog.log_key("Shop", time, 1), "Shop", "log", time, 5, False)
+
+
+def test_logs_are_read_once_before_they_are_deleted_and_then_as_all_others() -> None:
+    limits = Rotation(1000, 30 * DAY, {"Shop": 7 * DAY})
+    kept = [shipped(age) for age in (1, 3.5, 6, 8)]
+    assert rotation.due([archive(14), archive(16), *kept], {}, limits, NOW) == [kept[3], kept[2], archive(16), kept[1]]
+    read = {kept[3].key: LastRead(NOW - 4 * DAY, True)}
+    assert rotation.due(kept, read, limits, NOW) == [kept[2], kept[1]]
+    found = Catalog((archive(14),), (), readings=read, logs=tuple(kept))
+    (said,) = rotation.check("Shop", "disk", found, ["Shop"], replace(limits, budget=MEGABYTE), NOW)
+    assert said.verdict == "healthy"
+    found = replace(found, readings={kept[0].key: LastRead(NOW - DAY, False)})
+    bad, late = rotation.check("Shop", "disk", found, ["Shop"], replace(limits, budget=MEGABYTE), NOW)
+    assert bad.text.startswith(f"{kept[0].key} failed when it was read back")
+    assert late.text.startswith("1 archive is unread for longer than the promised 7.0 days; their turn comes within")
+
+
 def test_at_least_one_is_read_and_the_budget_holds_for_all_others() -> None:
     kept = [archive(90, 5000), archive(80, 40), archive(70, 61), archive(60, 5)]
     assert chosen(kept) == [90]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from lifeboat.catalog import archives
 from lifeboat.catalog.archives import Archive, Catalog, LogWindow, archive_key, log_key
 from lifeboat.catalog.logs import LogPlace
+from lifeboat.databases.mysql.gtids import MySQLGtids
 from lifeboat.databases.mysql.logs import LogServer
 from lifeboat.decide import log_chains, log_health, log_retention, retention
 from lifeboat.decide.log_chains import Resume
@@ -22,6 +23,7 @@ from lifeboat.storage import StoredObject
 NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 FIVE = timedelta(minutes=5)
+UUID = "00010203-0405-0607-0809-0a0b0c0d0e0f"
 
 
 def logs(numbers: list[int], newest: datetime = NOW, apart: timedelta = FIVE) -> list[Archive]:
@@ -87,6 +89,25 @@ def test_a_chain_breaks_where_the_server_has_no_longer_what_follows(
     resume: Resume, changes: dict[str, object], why: str
 ) -> None:
     assert log_chains.why_broken({"here": resume}, [server(**changes)]) == why
+
+
+@pytest.mark.parametrize(
+    ("before", "oldest", "goes_on"),
+    [
+        pytest.param(f"{UUID}:1-7", "log.000002", True, id="only what was shipped"),
+        pytest.param(f"{UUID}:1-8", "log.000002", False, id="one more"),
+        pytest.param(f"{UUID}:1-6", "log.000002", False, id="one less"),
+        pytest.param("", "log.000002", False, id="reset"),
+        pytest.param(f"{UUID}:1-7", "log.000001", False, id="reset and grown again"),
+        pytest.param(None, "log.000002", False, id="not known"),
+    ],
+)
+def test_a_chain_goes_on_behind_a_purge_of_nothing_but_what_was_shipped(
+    before: str | None, oldest: str, *, goes_on: bool
+) -> None:
+    purged = Resume("log.000001", 300, f"{UUID}:1-7", 1, LogPlace("log.000001", 300))
+    found = log_chains.beyond_purge(purged, oldest, None if before is None else MySQLGtids.of_text(before))
+    assert found == (replace(purged, file=oldest, start=4, created=None) if goes_on else purged)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +201,8 @@ def test_checks_tell_how_old_logs_are_and_from_when_they_reach() -> None:
         "log age": ("healthy", "the binary logs reach up to 0 seconds ago"),
         "logs": (
             "healthy",
-            "3 archives of binary logs without a gap, from 2026-11-30 11:50:00 UTC to 2026-11-30 12:00:00 UTC",
+            "3 archives of binary logs without a gap, from 2026-11-30 11:50:00 UTC to 2026-11-30 12:00:00 UTC;"
+            " 30 B stored in all",
         ),
     }
 

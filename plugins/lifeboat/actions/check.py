@@ -14,7 +14,6 @@ from lifeboat.catalog import archives
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import Archive, Catalog, Kind
 from lifeboat.databases import SERVERLESS
-from lifeboat.databases.mysql import logs as mysql_logs
 from lifeboat.decide import capacity, health, log_health, rotation
 from lifeboat.decide.health import Finding, Verdict
 from lifeboat.errors import LifeboatError, StorageError
@@ -189,8 +188,9 @@ def log_servers(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
         for database in site.settings.databases_of(application) if site.settings.logs_of(application) else ():
             if database.engine == "mysql":
                 try:
-                    with cast("MySQL", site.engine(database)).logs.session() as session:
-                        yield from log_health.of_server(application, database.name, mysql_logs.read(session))
+                    logs = cast("MySQL", site.engine(database)).logs
+                    with logs.session() as session:
+                        yield from log_health.of_server(application, database.name, logs.read(session))
                 except LifeboatError as error:
                     yield Finding(application, "", "binary logs", "unhealthy", str(error))
 

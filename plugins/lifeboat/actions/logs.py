@@ -29,7 +29,7 @@ from lifeboat.databases.mysql import binlog
 from lifeboat.databases.mysql import logs as mysql_logs
 from lifeboat.databases.mysql.binlog import FIRST, UnreadableLogError, Walk
 from lifeboat.databases.mysql.dump import Client
-from lifeboat.databases.mysql.logs import Logs, LogServer
+from lifeboat.databases.mysql.logs import Logs, LogServer, TruncatedLogError
 from lifeboat.decide import log_chains
 from lifeboat.decide.log_chains import Resume
 from lifeboat.errors import LifeboatError, LogError, SettingsError, StorageError
@@ -103,6 +103,15 @@ class _Source:
         file, position = self.resume.file, self.resume.start
         with contextlib.closing(self.logs.fetch(self.client, file, FIRST)) as chunks:
             return replace(self.resume, gtids=binlog.gtids_at(chunks, file, position))
+
+    def beyond_purge(self, resume: Resume) -> Resume:
+        """Return where to continue if the server has purged the file of a place, but nothing that was not shipped."""
+        if resume.file in self.server.files or not resume.gtids:
+            return resume
+        oldest = next(iter(self.server.files))
+        with contextlib.closing(self.logs.fetch(self.client, oldest, FIRST)) as chunks:
+            before = binlog.gtids_before(chunks, oldest)
+        return log_chains.beyond_purge(resume, oldest, before)
 
 
 @dataclass(frozen=True)
@@ -226,9 +235,9 @@ def _sources(site: Site, application: str, opened: contextlib.ExitStack) -> list
             continue
         logs = cast("MySQL", site.engine(database)).logs
         session = opened.enter_context(logs.session())
-        server = mysql_logs.read(session)
+        server = logs.read(session)
         if server.uid not in sources:
-            mysql_logs.keep_others_away(session, application)
+            logs.keep_others_away(session, application)
             sources[server.uid] = _Source(logs, server, log_chains.now_of(server))
     return list(sources.values())
 
@@ -307,11 +316,13 @@ def _first_way(
 
 def _go_on(way: _Way, resumes: Mapping[str, Resume]) -> None:
     """Continue from some places, or begin a new chain where that is not possible."""
+    sources = {source.server.uid: source for source in way.sources}
+    resumes = {uid: sources[uid].beyond_purge(resume) if uid in sources else resume for uid, resume in resumes.items()}
     if broken := log_chains.why_broken(resumes, [source.server for source in way.sources]):
         way.begin_anew(broken)
         return
-    for source in way.sources:
-        source.resume = resumes[source.server.uid]
+    for uid, source in sources.items():
+        source.resume = resumes[uid]
 
 
 def _manifest_of(site: Site, archive: Archive, held: Mapping[Destination, Sequence[Archive]]) -> Manifest:
@@ -395,11 +406,7 @@ class _Piece:
         :raises LogError: they cannot be fetched, or are not a binary log.
         """
         held = bytearray()
-        for chunk in self._source.logs.fetch(self._source.client, self._walk.file, self._start):
-            try:
-                self._walk.feed(chunk)
-            except UnreadableLogError as error:  # the next run would find the same
-                raise _BrokenChainError(error.message.rstrip(".")) from error
+        for chunk in self._fetched():
             self._refuse_another_log()
             held += chunk
             whole = self._walk.whole_bytes - self.bytes
@@ -410,6 +417,19 @@ class _Piece:
         self._walk.end()
         if self.bytes > self._walk.whole_bytes:
             raise LogError(f"The last transaction of {self._walk.file} is not whole.", "The next run fetches it again.")
+
+    def _fetched(self) -> Iterator[bytes]:
+        """Yield the file as it comes, each chunk once it was walked."""
+        try:
+            for chunk in self._source.logs.fetch(self._source.client, self._walk.file, self._start):
+                self._walk.feed(chunk)
+                yield chunk
+        except TruncatedLogError as error:
+            if self._walk.file == self._source.server.file:
+                raise
+            log.warning("A crash ended %s; what was committed goes on in the next file. %s", self._walk.file, error)
+        except UnreadableLogError as error:  # the next run would find the same
+            raise _BrokenChainError(error.message.rstrip(".")) from error
 
     def _passed(self, chunk: bytes) -> bytes:
         self.bytes += len(chunk)

@@ -56,7 +56,7 @@ def read_night(
     """
     limits = site.settings.rotation_of(destination.name)
     found = catalog.read(destination.list(), site.settings.legacy_zone)
-    archives = rotation.own(found.archives, applications)
+    archives = rotation.own(found, applications)
     readings = {
         archive.key: last
         for archive in archives

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from lifeboat.catalog.archives import Archive, number_of
 from lifeboat.catalog.logs import LogPiece, LogPlace
 from lifeboat.catalog.manifest import ManifestHead
+from lifeboat.databases.mysql.binlog import FIRST
+from lifeboat.databases.mysql.gtids import Gtids
 from lifeboat.databases.mysql.logs import LogServer
 from lifeboat.decide.health import SKEW
 
@@ -54,6 +56,20 @@ def why_broken(resumes: Mapping[str, Resume], servers: Iterable[LogServer]) -> s
         if size < resume.start:
             return f"{resume.file} is shorter than what was known of it: all logs were reset"
     return ""
+
+
+def beyond_purge(resume: Resume, oldest: str, before: Gtids | None) -> Resume:
+    """Return where to continue if the file of a place was purged: where the oldest file begins, if nothing is between.
+
+    :param oldest: of the files that the server still has.
+    :param before: all transactions before it; None where they are not known.
+    """
+    if before is None or resume.gtids is None or _order(oldest) <= _order(resume.file):
+        return resume
+    shipped = type(before).of_text(resume.gtids)
+    if shipped.lacks(before) or before.lacks(shipped):
+        return resume
+    return replace(resume, file=oldest, start=FIRST, created=None)
 
 
 def is_new(resume: Resume, server: LogServer) -> bool:

@@ -9,7 +9,7 @@ from functools import partial
 from lifeboat.catalog.archives import Archive, Catalog, LogWindow, number_of
 from lifeboat.databases.mysql.logs import LogServer
 from lifeboat.decide.health import SKEW, Finding, Verdict
-from lifeboat.text import age_text, plural
+from lifeboat.text import age_text, plural, size_text
 
 TOLD_FOR = timedelta(days=1)  # after a new chain began
 TOO_SHORT, SHORT = timedelta(days=1), timedelta(days=3)  # for which servers keep their logs
@@ -43,7 +43,9 @@ def check(
     if lacks := _lacks_anchor(window, databases):
         yield finding("log anchor", *lacks)
     times = f"from {_time(window.since)} to {_time(window.until)}"
-    yield finding("logs", "healthy", f"{plural(len(unbroken), 'archive')} of binary logs without a gap, {times}")
+    size = size_text(sum(archive.size for archive in logs))
+    text = f"{plural(len(unbroken), 'archive')} of binary logs without a gap, {times}; {size} stored in all"
+    yield finding("logs", "healthy", text)
 
 
 def is_told(window: LogWindow, now: datetime) -> bool:

@@ -8,7 +8,7 @@ is due again after half the promised time; the other half is for nights on which
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import ceil
 
@@ -27,16 +27,25 @@ class Rotation:
 
     :param budget: bytes a night; 0 reads nothing.
     :param within: time in which each archive is read.
+    :param logs_within: the same of archives of binary logs that were never read, by application: they do not stay long.
     """
 
     budget: int
     within: timedelta
+    logs_within: Mapping[str, timedelta] = field(default_factory=dict)
+
+    def promised(self, archive: Archive, readings: Mapping[str, LastRead]) -> timedelta:
+        """Return the time in which an archive is read."""
+        if archive.kind == "log" and archive.key not in readings:
+            return min(self.within, self.logs_within.get(archive.application, self.within))
+        return self.within
 
 
-def own(archives: Iterable[Archive], applications: Iterable[str]) -> list[Archive]:
+def own(found: Catalog, applications: Iterable[str]) -> list[Archive]:
     """Return the archives that can be read back: of laravel-backup's, nothing says what they should hold."""
     names = set(applications)
-    return [archive for archive in archives if archive.application in names and archive.kind in OWN_KINDS]
+    dumps = (archive for archive in found.archives if archive.kind in OWN_KINDS)
+    return [archive for archive in (*dumps, *found.logs) if archive.application in names]
 
 
 def due(
@@ -46,16 +55,20 @@ def due(
     now: datetime,
     spent: int = 0,
 ) -> list[Archive]:
-    """Return what to read tonight, in that order: what was not known to be whole for longest, first.
+    """Return what to read tonight, in that order: what has been due for longest, first.
 
     At least one is read each night, however large; all others fit into the budget.
 
     :param spent: bytes that were read tonight already.
     """
-    waiting = sorted((known_whole(archive, readings, now), archive.key, archive) for archive in archives)
+
+    def since(archive: Archive) -> datetime:
+        return known_whole(archive, readings, now) + rotation.promised(archive, readings) / 2
+
+    waiting = sorted((since(archive), archive.key, archive) for archive in archives)
     chosen: list[Archive] = []
-    for known, _, archive in waiting if rotation.budget else ():
-        if now - known < rotation.within / 2 or (spent and spent + archive.size > rotation.budget):
+    for is_due, _, archive in waiting if rotation.budget else ():
+        if now < is_due or (spent and spent + archive.size > rotation.budget):
             break
         spent += archive.size
         chosen.append(archive)
@@ -97,7 +110,7 @@ def check(
 
     :param applications: all that share the destination's budget.
     """
-    all_there = own(found.archives, applications)
+    all_there = own(found, applications)
     archives = [archive for archive in all_there if archive.application == application]
     for archive in archives:
         last = found.readings.get(archive.key)
@@ -125,10 +138,12 @@ def _turns(
             " raise read_back.megabytes_per_night or read_back.within_days"
         )
     since = {archive.key: known_whole(archive, found.readings, now) for archive in archives}
-    late = [archive for archive in archives if now - since[archive.key] > rotation.within]
+    promised = {archive.key: rotation.promised(archive, found.readings) for archive in archives}
+    late = [archive for archive in archives if now - since[archive.key] > promised[archive.key]]
     if not late:
         longest = max(now - time for time in since.values())
         return "healthy", f"no archive is unread for longer than {age_text(longest)}, of {within} promised"
+    within = age_text(min(promised[archive.key] for archive in late))
     unread = f"{plural(len(late), 'archive is', 'archives are')} unread for longer than the promised {within}"
     if not found.readings:
         return "degraded", f"{unread}: backup_verify has read none so far, so start it, and unpause it"

@@ -270,6 +270,7 @@ READ_BACK_DEFAULTS = {
     "disk": {"megabytes_per_night": 20_480, "within_days": 30},
     "s3": {"megabytes_per_night": 1024, "within_days": 90},  # reading may be charged
 }
+TWO_NIGHTS = 2  # days; what is stored after one night is read in the next
 BackupKind = Literal["database", "application"]
 Destination = Annotated[DiskDestination | S3Destination, Field(discriminator="type")]
 
@@ -620,7 +621,11 @@ class Settings(_Model):
         numbers = dict(READ_BACK_DEFAULTS[kept.type])
         for level in (self.read_back, kept.read_back):
             numbers |= {name: number for name in level.model_fields_set if (number := getattr(level, name)) is not None}
-        return Rotation(numbers["megabytes_per_night"] * MEGABYTE, timedelta(days=numbers["within_days"]))
+        logs = {
+            name: timedelta(days=max(cast(Logs, self.logs_of(name)).keep_days, TWO_NIGHTS))
+            for name in self.applications_with_logs
+        }
+        return Rotation(numbers["megabytes_per_night"] * MEGABYTE, timedelta(days=numbers["within_days"]), logs)
 
     def limits_of(self, application: str) -> Limits:
         """Return when the backups of an application are unhealthy: the file's numbers, then the application's."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import resource
+import struct
 import subprocess
 import threading
 from collections import defaultdict
@@ -17,19 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.actions import backup, check, logs, stored_archive
+from lifeboat.actions import backup, check, logs, stored_archive, verify
 from lifeboat.actions.logs import Shipped
 from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import number_of
-from lifeboat.catalog.logs import LogPiece
+from lifeboat.catalog.logs import LogPiece, LogPlace
 from lifeboat.databases import Server as Address
 from lifeboat.databases.mysql import binlog
-from lifeboat.databases.mysql.binlog import MAGIC, Walk
+from lifeboat.databases.mysql.binlog import MAGIC, PAYLOAD, TAGGED, Walk
 from lifeboat.databases.mysql.dump import Client, option_file_text
 from lifeboat.databases.mysql.gtids import MySQLGtids
-from lifeboat.databases.mysql.logs import GRANTS, NO_GTIDS, Logs, find_client, keep_others_away, read
+from lifeboat.databases.mysql.logs import ANONYMOUS, GRANTS, NO_GTIDS, Logs, find_client
 from lifeboat.errors import LogError
 from lifeboat.site import Site
 from lifeboat.storage.disk import DiskDestination
@@ -183,13 +184,13 @@ def test_a_server_whose_transactions_need_no_gtids_is_refused_until_they_do(
         server.run("CREATE DATABASE shop")
         found = Logs(server.server, server.connect)
         with pytest.raises(LogError, match=r"gtid_mode=OFF_PERMISSIVE") as refused, found.session() as session:
-            read(session)
+            found.read(session)
         assert refused.value.hint == NO_GTIDS
         assert refused.value.lasting
         server.run("SET GLOBAL enforce_gtid_consistency = ON; SET GLOBAL gtid_mode = ON_PERMISSIVE")
         server.run("SET GLOBAL gtid_mode = ON; CREATE DATABASE further")
         with found.session() as session:
-            state = read(session)
+            state = found.read(session)
         assert state.files
 
 
@@ -276,6 +277,119 @@ def test_purged_logs_begin_a_new_chain(server: Server, site: Site) -> None:
     assert ship(site).keys[0].endswith("-000002.zip")
 
 
+def test_a_purge_of_what_was_shipped_ends_no_chain(server: Server, site: Site) -> None:
+    back_up(site)
+    write(server)
+    first = ship(site)
+    (piece, _), *_ = pieces(site, first.keys)
+    while piece.file in server.run("SHOW BINARY LOGS"):  # MariaDB keeps it until what it holds is on the disk
+        server.run("FLUSH LOGS")
+        server.run(f"PURGE BINARY LOGS TO '{server.run('SHOW BINARY LOGS').splitlines()[-1].split()[0]}'")
+    write(server, 2)
+    second = ship(site)
+    assert (second.transactions, second.new_chain) == (2, "")
+    (after, content), *_ = pieces(site, second.keys)
+    assert after.follows == LogPlace(piece.file, piece.end)
+    assert (after.start, after.gtids_before) == (4, piece.gtids_after)
+    assert content.startswith(MAGIC)
+    write(server)
+    assert (ship(site).transactions, ship(site).new_chain) == (1, "")
+
+
+@pytest.mark.needs("mysql")
+def test_the_logs_of_several_servers_are_shipped_together(
+    server: Server, mysql: MySQL, project: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{mysql.path}:{os.environ['PATH']}")
+    monkeypatch.setenv("AIRFLOW_CONN_SECOND_DB", mysql.connection())
+    mysql.run("DROP DATABASE IF EXISTS second; CREATE DATABASE second; CREATE TABLE second.t (id INT PRIMARY KEY)")
+    names = {"shop": "logged_db", "second": "second_db"}
+    databases = [{"name": name, "connection": connection} for name, connection in names.items()]
+    project(applications={"Shop": {"databases": databases, "logs": True}})
+    site = load_site()
+    back_up(site)
+    keys: list[str] = []
+    for number in range(2):
+        write(server)
+        mysql.run(f"INSERT INTO second.t VALUES ({number}); FLUSH LOGS")
+        shipped = ship(site)
+        assert (shipped.transactions, shipped.new_chain, len(shipped.keys)) == (2, "", 1)
+        keys += shipped.keys
+    ends: dict[str, LogPlace] = {}
+    for piece, _ in pieces(site, keys):
+        assert piece.follows == ends.get(piece.server.uid)
+        ends[piece.server.uid] = LogPlace(piece.file, piece.end)
+    assert len(ends) == 2
+    assert ship(site) == Shipped()
+
+
+@pytest.mark.needs("mysql")
+@pytest.mark.parametrize(
+    ("setting", "kind"),
+    [
+        pytest.param("SESSION binlog_transaction_compression = ON", PAYLOAD, id="compressed"),
+        pytest.param("gtid_next = 'AUTOMATIC:orders'", TAGGED, id="tagged"),
+    ],
+)
+def test_newer_forms_of_transactions_are_shipped(
+    tmp_path: Path, setting: str, kind: int, project: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MySQL(tmp_path / "mysql") as server:
+        site = of_its_own(server, project, monkeypatch)
+        back_up(site)
+        keys: list[str] = []
+        for number in range(2):
+            server.run(f"SET {setting}; INSERT INTO orders (note) VALUES (repeat('x', 999)), ('{number}')", "shop")
+            shipped = ship(site)
+            assert (shipped.transactions, shipped.new_chain) == (1, "")
+            server.run("FLUSH LOGS")
+            keys += shipped.keys
+        contents = [content for _, content in pieces(site, keys)]
+        assert sum(kind in kinds_of(content) for content in contents) == 2
+
+
+def of_its_own(server: Server, project: Configure, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """Return an application of one database on a server that no other test uses."""
+    monkeypatch.setenv("PATH", f"{server.path}:{os.environ['PATH']}")
+    monkeypatch.setenv("AIRFLOW_CONN_LOGGED_DB", server.connection())
+    server.run("CREATE DATABASE shop; CREATE TABLE shop.orders (id INT AUTO_INCREMENT PRIMARY KEY, note TEXT)")
+    project(applications={"Shop": {"databases": [{"name": "shop", "connection": "logged_db"}], "logs": True}})
+    return load_site()
+
+
+def kinds_of(content: bytes) -> Iterator[int]:
+    """Yield the kinds of the events of a piece."""
+    at = len(MAGIC)
+    while at < len(content):
+        _, kind, _, size = struct.unpack_from("<IBII", content, at)
+        yield kind
+        at += size
+
+
+@pytest.mark.needs("mysql")
+def test_transactions_without_gtids_begin_a_new_chain_behind_them(
+    tmp_path: Path, project: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with MySQL(tmp_path / "mysql") as server:
+        site = of_its_own(server, project, monkeypatch)
+        back_up(site)
+        write(server)
+        ship(site)
+        for mode in ("ON_PERMISSIVE", "OFF_PERMISSIVE"):
+            server.run(f"SET GLOBAL gtid_mode = {mode}")
+        write(server)
+        with pytest.raises(LogError, match="gtid_mode=OFF_PERMISSIVE"):
+            ship(site)
+        for mode in ("ON_PERMISSIVE", "ON"):
+            server.run(f"SET GLOBAL gtid_mode = {mode}")
+        write(server)
+        new = ship(site)
+        assert ANONYMOUS in new.new_chain
+        assert new.keys[0].endswith("-000001.zip")
+        write(server)
+        assert (ship(site).transactions, ship(site).new_chain) == (1, "")
+
+
 def test_reset_logs_begin_a_new_chain_although_the_file_has_grown_again(server: Server, site: Site) -> None:
     reset(server)
     back_up(site)
@@ -319,6 +433,24 @@ def test_a_deep_check_finds_an_archive_that_was_cut_short(server: Server, site: 
     assert [finding.text.partition(" has ")[0] for finding in found if finding.check == "log size"] == [key]
 
 
+def test_a_damaged_archive_is_found_when_it_is_read_back_in_turn(server: Server, site: Site, tmp_path: Path) -> None:
+    back_up(site)
+    write(server)
+    whole = ship(site).keys
+    write(server)
+    (key,) = ship(site).keys
+    path = tmp_path / "disk" / key
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    (disk,) = site.destinations("Shop", ("disk",), deleting=True)
+    later = site.now() + timedelta(days=4)
+    night = verify.read_night(site, disk, ["Shop"], later, later)
+    assert (night.read, list(night.failed)) == (whole, [key])
+    found = check.examine("disk", site, ["Shop"], site.now()).findings
+    assert [finding.text.partition(" failed ")[0] for finding in found if finding.check == "damaged"] == [key]
+
+
 def bad_findings(site: Site) -> dict[str, tuple[str, str]]:
     """Return what a check says of logs that are not as they should be."""
     found = check.examine("disk", site, ["Shop"], site.now()).findings
@@ -339,6 +471,27 @@ def test_a_server_that_crashed_goes_on_with_its_next_file(server: Server, site: 
     files = [piece.file for piece, _ in pieces(site, second.keys)]
     assert len(files) == len(set(files)) == 2
     assert number_of(second.keys[0]) == number_of(first.keys[0]) + 1
+
+
+def test_a_file_that_a_crash_ended_within_an_event_is_shipped_up_to_there(server: Server, site: Site) -> None:
+    back_up(site)
+    write(server)
+    ship(site)
+    write(server, 2)
+    newest = folder_of(server) / server.run("SHOW BINARY LOGS").splitlines()[-1].split()[0]
+    server.kill()
+    os.truncate(newest, newest.stat().st_size - 10)
+    server.start()
+    write(server)
+    shipped = ship(site)
+    assert (shipped.transactions, shipped.new_chain) == (
+        3,
+        "",
+    )  # one of the two, the password of the start, and the next
+    *_, (cut, _), (after, _) = pieces(site, shipped.keys)
+    assert (cut.transactions, after.start, after.follows) == (1, 4, LogPlace(cut.file, cut.end))
+    write(server)
+    assert (ship(site).transactions, ship(site).new_chain) == (1, "")
 
 
 def test_a_destination_that_was_down_is_caught_up(server: Server, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,9 +527,10 @@ def test_a_killed_run_leaves_nothing_that_counts_and_the_next_one_ships_all(
 
 def test_another_run_that_ships_keeps_this_one_away(server: Server, site: Site) -> None:
     back_up(site)
-    with Logs(server.server, server.connect).session() as session:
-        keep_others_away(session, "Shop")
-        with pytest.raises(LogError, match="Another run is shipping the binary logs of Shop"):
+    found = Logs(server.server, server.connect)
+    with found.session() as session:
+        found.keep_others_away(session, "Shop")
+        with pytest.raises(LogError, match=r"^Another run is shipping the binary logs of Shop"):
             ship(site)
 
 
@@ -413,11 +567,11 @@ def test_the_grants_of_the_page_are_enough_and_less_is_refused(server: Server) -
     address = replace(server.server, user="lifeboat_backup", password="pw")
     found = Logs(address, lambda: server.connect(user=address.user, password=address.password))
     with pytest.raises(LogError, match="1227") as refused, found.session() as session:
-        read(session)
+        found.read(session)
     assert refused.value.hint == GRANTS
     server.run(grants)
     with found.session() as session:
-        state = read(session)
+        state = found.read(session)
     client = find_client(for_mariadb=state.is_mariadb)
     assert b"".join(found.fetch(client, state.file, 4)).startswith(MAGIC)
     with pytest.raises(LogError, match=r"Fetching binary log log\.999999 of .* Could not find first log file"):

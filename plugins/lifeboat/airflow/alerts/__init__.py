@@ -81,6 +81,16 @@ class DrillReport(_RunNotifier):
         return reports.drilled_run(context)
 
 
+class ShippingReport(_RunNotifier):
+    """Report that logs are shipped again after an alert; for the ``on_success_callback`` of shipping."""
+
+    def message(self, context: Context, alerts: Alerts) -> Message | None:
+        """Return what is shipped again; None where nothing was reported before, unless all successes are."""
+        from lifeboat.airflow.alerts import reports
+
+        return reports.recovered_run(context) or SuccessNotice().message(context, alerts)
+
+
 class SuccessNotice(_RunNotifier):
     """Report that a run succeeded, if the settings ask for it; for a DAG's ``on_success_callback``."""
 

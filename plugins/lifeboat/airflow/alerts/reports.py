@@ -12,6 +12,7 @@ from lifeboat.actions.drill import Report
 from lifeboat.airflow.alerts.message import Failure, Message
 from lifeboat.airflow.failures import NO_REASON
 from lifeboat.airflow.operators.base import FAILURE
+from lifeboat.airflow.operators.logs import AGAIN
 from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, RestoreReport
 from lifeboat.settings import unreadable
@@ -59,6 +60,19 @@ def succeeded_run(context: Context) -> Message:
     """Return that a run succeeded, and when the last good backups were."""
     title = f"{context['dag'].dag_id} succeeded"
     return Message(title, str(context["run_id"]), last_good=last_good(), url=_url(context))
+
+
+def recovered_run(context: Context) -> Message | None:
+    """Return which logs are shipped again after an alert; None where there are none."""
+    run_id, tasks = str(context["run_id"]), [task.task_id for task in context["dag"].tasks]
+    try:
+        told = [text for text in context["ti"].xcom_pull(task_ids=tasks, key=AGAIN, run_id=run_id) or [] if text]
+    except Exception as error:  # noqa: BLE001  # nobody waits for good news
+        log.warning("Whether something is shipped again is not known: %s.", error)
+        return None
+    if not told:
+        return None
+    return Message(f"{context['dag'].dag_id} works again", run_id, note="\n".join(told), url=_url(context))
 
 
 def restored_run(context: Context) -> Message:

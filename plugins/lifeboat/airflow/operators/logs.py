@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lifeboat.errors import LifeboatError
     from lifeboat.site import Site
 
+AGAIN = "again"  # XCom key under which a task reports that logs are shipped again after an alert
 BROKEN = "broken"  # XCom key, of the application: when the last new chain began
 CALM = timedelta(hours=1)  # without a new chain, before the next one is reported
 SINCE = "since"  # XCom key, of the application: since when logs are not shipped; empty where they are
@@ -53,7 +54,7 @@ class ShipLogsOperator(ApplicationOperator):
             reasons = "\n".join(f"{name}: {reason}" for name, reason in shipped.failed.items())
             self._tell_once(context, site, UnhealthyError(f"Binary logs are not published everywhere.\n{reasons}"))
             return
-        self._push(context, SINCE, "")
+        self._tell_recovery(context)
         if shipped.waiting:
             raise AirflowSkipException(f"{self.application} is {shipped.waiting}.")
 
@@ -109,6 +110,15 @@ class ShipLogsOperator(ApplicationOperator):
             self._push(context, TOLD, begun.isoformat())
             raise error
         self.log.warning("Not all is shipped; the next run tries again. %s", error)
+
+    def _tell_recovery(self, context: Context) -> None:
+        """Leave a text for a message, if an alert reported a failure before."""
+        since = self._pull(context, SINCE)
+        if since and self._pull(context, TOLD) == since:
+            begun = datetime.fromisoformat(since)
+            text = f"{self.application}: binary logs are shipped again. They were not since {begun:%Y-%m-%d %H:%M} UTC."
+            context["ti"].xcom_push(key=AGAIN, value=text)
+        self._push(context, SINCE, "")
 
     def _pull(self, context: Context, key: str) -> str | None:
         """Return what the last run that left it did: its index may have been another application's."""

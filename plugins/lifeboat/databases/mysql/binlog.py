@@ -7,9 +7,11 @@ is named by its position and kind, never by its contents.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import NamedTuple
 
 from isal import isal_zlib
@@ -123,6 +125,8 @@ class Walk:
         self.broken = ""
         """Why this does not continue what was before it; empty where nothing says so."""
         self.gtids: Gtids | None = None
+        self.before: Gtids | None = None
+        """All transactions before the file, as its head says; None where it does not."""
         self._text = gtids
         self._start = start
         self._rest = b""
@@ -133,6 +137,7 @@ class Walk:
         self._open = False  # whether a transaction is
         self._alone = False  # whether it is one statement
         self._begun = False  # whether its first statement has passed
+        self._add: Callable[[], bool] | None = None  # adds its GTID: the server gives it again if this is cut short
         self._committed = 0  # microseconds since 1970, as its GTID event says
         self._event = _Head(0, 0, 0, 0, 0, 0)
         self._within = False  # an event
@@ -260,30 +265,28 @@ class Walk:
         """Compare what the server had executed when it began the file with what is known to come before it."""
         family = MariaDBGtids if self._is_mariadb else MySQLGtids
         known = self._event.size - _HEAD.size - self._crc_bytes == len(body)
-        head = family.of_event(body) if known else None
-        if self.gtids is not None and head is not None and (missing := self.gtids.lacks(head)):
+        self.before = family.of_event(body) if known else None
+        if self.gtids is not None and self.before is not None and (missing := self.gtids.lacks(self.before)):
             self.broken = self.broken or f"transactions up to {missing} are missing before {self.file}"
-        if self.gtids is None:
-            self.gtids = head
+        if self.gtids is None and self.before is not None:
+            self.gtids = family.of_event(body)  # which what follows is added to
 
     def _open_transaction(self, kind: int, body: bytes) -> None:
         if self._open:
             raise ValueError("a transaction in another")
-        known, self._committed, self._alone = False, 0, False
+        self._add, self._committed, self._alone = None, 0, False
         if kind == MARIADB_GTID:
             number, domain, flags = _MARIADB_GTID.unpack_from(body)
             self._alone = bool(flags & _STANDALONE)
             if isinstance(self.gtids, MariaDBGtids):
-                known = self.gtids.add(domain, self._event.server, number)
+                self._add = partial(self.gtids.add, domain, self._event.server, number)
         elif kind == GTID:
             _, source, number = _GTID.unpack_from(body)
             self._committed = int.from_bytes(body[_GTID.size : _GTID.size + 7], "little") & _MICROSECONDS
             if isinstance(self.gtids, MySQLGtids):
-                known = self.gtids.add(source, number)
+                self._add = partial(self.gtids.add, source, number)
         elif kind == TAGGED:
             self.gtids = None  # until the next file tells
-        if known:
-            self.broken = self.broken or f"a transaction in {self.file} has the GTID of an earlier one"
         self._open, self._begun = True, False
 
     def _ends(self, kind: int, body: bytes) -> bool:
@@ -312,6 +315,8 @@ class Walk:
 
     def _close_transaction(self) -> None:
         self._open = False
+        if self._add and self._add():
+            self.broken = self.broken or f"a transaction in {self.file} has the GTID of an earlier one"
         since = timedelta(microseconds=self._committed) if self._committed else timedelta(seconds=self._event.time)
         at = datetime.fromtimestamp(0, UTC) + since
         number, first, _ = self.transactions
@@ -322,6 +327,21 @@ class Walk:
 
     def _refused(self, reason: str) -> str:
         return f"Binary log {self.file} cannot be read at position {self.position}: {reason}."
+
+
+def gtids_before(chunks: Iterable[bytes], file: str) -> Gtids | None:
+    """Return what a server had executed when it began a file, as its head says; None if it does not.
+
+    :param chunks: the file from its begin on; only what is needed is taken.
+    :raises LogError: it cannot be fetched.
+    """
+    walk = Walk(file, FIRST, None)
+    with contextlib.suppress(UnreadableLogError):
+        for chunk in chunks:
+            walk.feed(chunk)
+            if walk.before is not None or walk.transactions.number:
+                break
+    return walk.before
 
 
 def gtids_at(chunks: Iterable[bytes], file: str, position: int) -> str | None:

@@ -16,6 +16,7 @@ from typing import Any
 from lifeboat.databases import Server
 from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import source as mysql_source
+from lifeboat.databases.mysql.binlog import UnreadableLogError
 from lifeboat.databases.mysql.dump import CONNECTION_HINTS, Client, Session, hint_for, option_file_text
 from lifeboat.errors import Lasting, LogError
 from lifeboat.support.processes import Child, child, secret_file
@@ -32,11 +33,17 @@ NO_GTIDS = Lasting(
     "Set gtid_mode=ON and enforce_gtid_consistency=ON in the server's option file, and restart it:"
     " docs/POINT_IN_TIME.md says more."
 )
+ANONYMOUS = "Cannot replicate anonymous transaction"  # written before gtid_mode=ON, and never sent since
+TRUNCATED = "binlog truncated in the middle of event"  # says MariaDB of a file that a crash ended
 OLD_CLIENT = "unrecognized MariaDB version"  # of the server, says a client of an earlier one
 CHUNK = 256 << 10
 _CLIENTS = {True: ("mariadb-binlog", "mysqlbinlog"), False: ("mysqlbinlog",)}
 _OF_MYSQL = frozenset({"read-from-remote-source", "read-from-remote-master"})  # options that only its client has
 _FILE = re.compile(r"[^/\x00]+\.[0-9]{6,10}")
+
+
+class TruncatedLogError(LogError):
+    """A file of a server ends within an event."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +90,43 @@ class Logs:
     def session(self) -> Iterator[Session]:
         """Open a connection.
 
-        :raises LogError: the server refuses it, or what is asked by it.
+        :raises LogError: the server refuses it.
         """
-        where = f"Reading the binary logs of {self.address} failed: "
-        with mysql.translated(where, LogError, HINTS), contextlib.closing(self._connect()) as connection:
+        with self._asking():
+            connection = self._connect()
+        with contextlib.closing(connection):
             yield Session(connection)
+
+    def read(self, session: Session) -> LogServer:
+        """Return what the server says of its binary logs.
+
+        :raises LogError: it writes none, or none that can be replayed exactly; or it does not answer.
+        """
+        with self._asking():
+            return read(session)
+
+    def keep_others_away(self, session: Session, application: str) -> None:
+        """Let no other run ship the logs of an application as long as the session lasts.
+
+        :raises LogError: one does, or the server does not answer.
+        """
+        with self._asking():
+            session.query(f"SET SESSION wait_timeout = {mysql.IDLE_SECONDS}")
+            ((locked,),) = session.query("SELECT GET_LOCK(%s, 0)", mysql.lock_name(f"logs:{application}"))
+        if locked != 1:
+            raise LogError(f"Another run is shipping the binary logs of {application}.", "Wait for it to end.")
+
+    def _asking(self) -> contextlib.AbstractContextManager[None]:
+        """Name the server in errors of what is asked of it in this block, and of nothing else."""
+        return mysql.translated(f"Reading the binary logs of {self.address} failed: ", LogError, HINTS)
 
     def fetch(self, client: Client, file: str, start: int) -> Generator[bytes]:
         """Yield a log file as the server wrote it: the magic number, its format event, and all events from `start` on.
 
         The client writes to a pipe, so nothing of it is on a disk.
 
+        :raises UnreadableLogError: the server refuses to send what is in the file.
+        :raises TruncatedLogError: the file ends within an event, before which all was yielded.
         :raises LogError: the client fails.
         """
         with (
@@ -120,7 +153,9 @@ class Logs:
         if OLD_CLIENT in client.errors:
             hint = Lasting("Install the mariadb-client of the server's version, or of a newer one, on the workers.")
         reason = f"{client.name} ended with status {status}: {client.errors}"
-        return LogError(f"Fetching binary log {file} of {self.address} failed: {reason}.", hint)
+        kinds = {ANONYMOUS: UnreadableLogError, TRUNCATED: TruncatedLogError}
+        kind = next((kind for text, kind in kinds.items() if text in client.errors), LogError)
+        return kind(f"Fetching binary log {file} of {self.address} failed: {reason}.", hint)
 
 
 def read(session: Session) -> LogServer:
@@ -168,16 +203,6 @@ def _keeps(variables: Mapping[str, str]) -> int:
         return 0
     seconds = int(variables.get("binlog_expire_logs_seconds", "0"))
     return seconds or int(float(variables.get("expire_logs_days", "0")) * 24 * 3600)
-
-
-def keep_others_away(session: Session, application: str) -> None:
-    """Let no other run ship the logs of an application as long as the session lasts.
-
-    :raises LogError: one does.
-    """
-    session.query(f"SET SESSION wait_timeout = {mysql.IDLE_SECONDS}")
-    if session.query("SELECT GET_LOCK(%s, 0)", mysql.lock_name(f"logs:{application}"))[0][0] != 1:
-        raise LogError(f"Another run is shipping the binary logs of {application}.", "Wait for it to end.")
 
 
 def find_client(*, for_mariadb: bool) -> Client:
