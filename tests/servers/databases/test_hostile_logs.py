@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from lifeboat.databases.mysql.replay import ReplayError, Stop
+from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MariaDB, MySQL
 from tests.servers.databases.forging import (
@@ -128,6 +129,10 @@ REFUSED: dict[str, Hostile] = {
         *statement(ONCE + "UPDATE victim.t SET secret = 'forged'", mariadb=m),
         *transaction(FIRES, mariadb=m),
     ],
+    "events in code": lambda m: [
+        *statement(ONCE + "/*! BINLOG */ 'x'", mariadb=m),
+        *transaction(FIRES, mariadb=m),
+    ],
     "foreign key": lambda m: statement("CREATE TABLE u (p INT, FOREIGN KEY (p) REFERENCES victim.t (id))", mariadb=m),
     "engine": lambda m: statement("CREATE TABLE u (id INT) ENGINE=MERGE UNION=(victim.t)", mariadb=m),
     "two statements": lambda m: transaction(query("DELETE FROM t; DELETE FROM victim.t"), mariadb=m),
@@ -158,3 +163,13 @@ def test_schemas_that_the_server_names_must_be_those_of_the_text(server: Server,
     events = statement("DROP TABLE t", variables=updated(SOURCE, "victim"), mariadb=mariadb)
     with pytest.raises(ReplayError, match=r"DROP TABLE|a setting of kind 12"):
         replay_of(server, taken, events)
+
+
+@pytest.mark.parametrize("code", ["PROCEDURE p() ", "TRIGGER r BEFORE INSERT ON t FOR EACH ROW "])
+def test_code_of_the_dump_runs_no_events(server: Server, code: str) -> None:
+    server.run(f"CREATE {code} BINLOG 'x'", SOURCE)
+    try:
+        with pytest.raises(RestoreError, match="may run events of a binary log"):
+            replay_of(server, take(server), [])
+    finally:
+        server.run(f"DROP {code.split(maxsplit=1)[0]} {code.split()[1].removesuffix('()')}", SOURCE)

@@ -17,16 +17,24 @@ from lifeboat.databases.mysql.dump import Session, is_of_driver
 from lifeboat.databases.mysql.lexis import Lexis
 from lifeboat.databases.mysql.log_events import Query, Settings, Variable
 from lifeboat.databases.mysql.log_rows import RowChanges
-from lifeboat.databases.mysql.log_statements import Judged
+from lifeboat.databases.mysql.log_statements import Judged, runs_events
 from lifeboat.databases.mysql.statements import recognise
 from lifeboat.databases.sql.quoting import backquoted
+from lifeboat.errors import RestoreError
 
 MERGED = 200_000  # bytes of row events that the server is given at once
 COMMIT_SECONDS = 0.5  # between commits of small transactions
 NOWHERE = "information_schema"  # the default schema of statements that must name theirs
 
-_AUTO_IS_NULL, _NO_FOREIGN_KEYS, _RELAXED_UNIQUE, _NO_CHECKS = 1 << 14, 1 << 26, 1 << 27, 1 << 15  # of flags
-_CHECKS = ("foreign_key_checks", "unique_checks", "check_constraint_checks", "sql_auto_is_null")
+_AUTO_IS_NULL, _NO_FOREIGN_KEYS, _RELAXED_UNIQUE = 1 << 14, 1 << 26, 1 << 27  # of flags
+_NO_CHECKS, _DEFAULT_TIMESTAMPS, _IF_EXISTS, _INSERT_HISTORY = 1 << 15, 1 << 24, 1 << 28, 1 << 30  # of MariaDB's
+_CHECKS = (
+    "foreign_key_checks",
+    "unique_checks",
+    "check_constraint_checks",
+    "sql_auto_is_null",
+    "system_versioning_insert_history",
+)
 # Set only where they differ: MySQL lets few users do it.
 _RESTRICTED = (
     "auto_increment_increment",
@@ -89,6 +97,30 @@ class Collations:
                 raise
             rows = self._session.query(query.format("collation_name", "collations"))
         return {int(number): (charset, name) for number, charset, name in rows}
+
+
+_STORED = (
+    "SELECT routine_name, routine_definition, sql_mode FROM information_schema.routines WHERE routine_schema = %s",
+    "SELECT trigger_name, action_statement, sql_mode FROM information_schema.triggers WHERE trigger_schema = %s",
+    "SELECT event_name, event_definition, sql_mode FROM information_schema.events WHERE event_schema = %s",
+)
+
+
+def check_code(session: Session, schema: str) -> None:
+    """Make sure that no code in a schema runs events of a binary log.
+
+    The account that replays has the right to do it, and on MariaDB that right reaches every schema.
+
+    :raises RestoreError: some does, or cannot be read.
+    """
+    for query in _STORED:
+        for name, code, mode in session.query(query, schema):
+            lexis = Lexis("NO_BACKSLASH_ESCAPES" not in mode, "ANSI_QUOTES" in mode)
+            if code is None or runs_events(code.encode(), lexis):
+                raise RestoreError(
+                    f"Code of {schema!r} may run events of a binary log, which could change other schemas: {name!r}.",
+                    "Restore without a replay, or to the moment of the backup.",
+                )
 
 
 class Applier:
@@ -280,7 +312,12 @@ class Applier:
             client, connection, _ = (self.collations(number) for number in settings.character_sets)
             wanted |= {"character_set_client": client[0], "collation_connection": connection[1]}
         if self._is_mariadb:
-            wanted["check_constraint_checks"] = str(int(not flags & _NO_CHECKS))
+            wanted |= {
+                "check_constraint_checks": str(int(not flags & _NO_CHECKS)),
+                "explicit_defaults_for_timestamp": "ON" if flags & _DEFAULT_TIMESTAMPS else "OFF",
+                "sql_if_exists": str(int(bool(flags & _IF_EXISTS))),
+                "system_versioning_insert_history": str(int(bool(flags & _INSERT_HISTORY))),
+            }
             collations = (self.collations(number) for number in settings.collations)
             wanted["character_set_collations"] = f"'{','.join('='.join(each) for each in collations)}'"
         if settings.default_collation is not None:

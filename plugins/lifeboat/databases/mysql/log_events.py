@@ -442,6 +442,8 @@ class Gtid(NamedTuple):
     :param committed: microseconds since 1970; 0 where it does not say.
     :param flags: of MariaDB.
     :param further: flags of MariaDB, about ALTER TABLE in two phases.
+    :param xid: of an XA transaction of MariaDB, as statements name it.
+    :param is_prepared: it waits for another one that commits it.
     """
 
     text: str
@@ -451,6 +453,8 @@ class Gtid(NamedTuple):
     source: bytes = b""
     domain: int = 0
     number: int = 0
+    xid: bytes = b""
+    is_prepared: bool = False
 
 
 GROUP_COMMIT, PREPARED_XA, COMPLETED_XA = 2, 64, 128  # flags of MariaDB
@@ -474,12 +478,13 @@ def read_mariadb_gtid(event: Event) -> Gtid:
     number, domain, flags = cursor.number(8), cursor.number(4), cursor.number(1)
     if flags & GROUP_COMMIT:
         cursor.take(8)
+    xid, prepared = b"", bool(flags & PREPARED_XA)
     if flags & (PREPARED_XA | COMPLETED_XA):
-        cursor.take(4)
-        lengths = cursor.number(1), cursor.number(1)
-        cursor.take(sum(lengths))
+        form, lengths = cursor.number(4), (cursor.number(1), cursor.number(1))
+        xid = b",".join([*(b"X'%b'" % cursor.take(length).hex().encode() for length in lengths), b"%d" % form])
     further = 0 if cursor.is_at_end else cursor.number(1)
-    return Gtid(f"{domain}-{event.server}-{number}", 0, flags, further, domain=domain, number=number)
+    text = f"{domain}-{event.server}-{number}"
+    return Gtid(text, 0, flags, further, domain=domain, number=number, xid=xid, is_prepared=prepared)
 
 
 class Variable(NamedTuple):

@@ -242,6 +242,12 @@ _VERBS = (
 _THINGS = CODE | _OF_SERVER | _SCHEMAS | _INDEX | {"TABLE", "TABLES", "SEQUENCE", "USER", "ROLE"}
 
 
+def runs_events(code: bytes, lexis: Lexis) -> bool:
+    """Return whether code runs events of a binary log: MariaDB lets it change any row then, whatever it runs as."""
+    found = itertools.pairwise(tokens(code, lexis))
+    return any(word.shape == "BINLOG" and next_.shape in ("string", "quoted", "@") for word, next_ in found)
+
+
 def _edited(sql: bytes, edits: Iterable[Edit]) -> bytes:
     for start, end, text in sorted(edits, reverse=True):
         sql = sql[:start] + text + sql[end:]
@@ -491,6 +497,8 @@ class _Reading:
             raise RefusedStatementError("a change of a table that the backup excludes, and of others")
         if thing in ("TABLE", "SEQUENCE"):
             self._check_table()
+        if thing in STORED and runs_events(self._sql, self._lexis):
+            raise RefusedStatementError("code that runs events of a binary log")
         code = thing if thing in CODE and self._verb == "CREATE" else ""
         if (self._verb, thing) == ("ALTER", "VIEW"):
             self.edits.append((self._found[0].start, self._found[0].end, b"CREATE OR REPLACE"))

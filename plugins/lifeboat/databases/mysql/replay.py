@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from lifeboat.databases import LogPosition, Server
-from lifeboat.databases.mysql.applier import Applier, Ask, Change, RefusedError
+from lifeboat.databases.mysql.applier import Applier, Ask, Change, RefusedError, check_code
 from lifeboat.databases.mysql.binlog import (
     ANONYMOUS,
     COMPRESSED_QUERY,
@@ -182,6 +182,7 @@ def replay(
         code = code or Code()
         code.before()
         is_mariadb = "MariaDB" in session.version()
+        check_code(session, schema)
         aim = Aim(replay.source, schema, replay.excluded, folds=session.stored("A") == "a")
         running = _Replaying(Applier(session, schema, code, is_mariadb=is_mariadb), aim, replay, is_mariadb=is_mariadb)
         running.read(pieces)
@@ -351,7 +352,8 @@ class _Replaying:
         self._check_stop(gtid, committed, event.start)
         is_before = self._is_before(gtid, event.start)
         rows = RowStatements(self._aim, with_crc=self._with_crc)
-        self._group = _Group(gtid, self._file, event.start, committed, is_before, rows)
+        xid = gtid.xid if gtid.is_prepared else b""
+        self._group = _Group(gtid, self._file, event.start, committed, is_before, rows, xid=xid)
 
     def _check_stop(self, gtid: Gtid, committed: datetime, start: int) -> None:
         stop = self._replay.stop
