@@ -8,6 +8,9 @@ database over several connections and compares it with what was captured.
 **Safe by default**: each database goes into a new schema, `<database>_restored_<time>`. To replace a database, type its
 name under *overwrite*. A single *table* always goes into a new schema; docs/RECOVERY.md shows how to take rows from it.
 
+**To a moment**: *until* replays binary logs onto the newest backup from before it, if the application ships its logs
+(docs/POINT_IN_TIME.md). All logs are verified first, and replayed after the comparison.
+
 On a shell, without a running Airflow: `lifeboat restore database APPLICATION`. docs/RECOVERY.md shows how to
 restore with only the archive, 7-Zip and the stock client.
 

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from lifeboat.databases import Missed
 from lifeboat.decide.restore_plan import DatabaseStep, FilesStep, RestorePlan
-from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, RestoreReport, database_text, files_text
+from lifeboat.decide.restored import (
+    ReplayedLogs,
+    RestoredDatabase,
+    RestoredFiles,
+    RestoreReport,
+    database_text,
+    files_text,
+)
 
 BESIDE = DatabaseStep("shop", "db-dumps/mysql-shop.sql", "shop_copy")
 DATABASE = RestoredDatabase("shop", "shop_copy", 3505, 4, 4, 2.06)
 FILES = RestoredFiles("/srv/copy", 2, 2048, 1.0)
+REPLAYED = ReplayedLogs(
+    1200, 30, "0-1-4711", datetime(2026, 11, 23, 14, 31, 7, tzinfo=UTC), 2, {"user or grant": 1}, 0.9
+)
 
 
 @pytest.mark.parametrize(
@@ -36,6 +48,14 @@ FILES = RestoredFiles("/srv/copy", 2, 2048, 1.0)
             "Table users of database shop is in the new schema shop_copy: 5 rows of 1 table in 2.1 s; 1 table compared,"
             " all equal to the dump.",
             id="a table",
+        ),
+        pytest.param(
+            BESIDE,
+            replace(DATABASE, replayed=REPLAYED),
+            "Database shop is in the new schema shop_copy: 3505 rows of 4 tables in 2.1 s; 4 tables compared, all as"
+            " captured. Then 1200 transactions replayed in 0.9 s, 2 definitions among them, the last one committed at"
+            " 2026-11-23 14:31:07 UTC (GTID 0-1-4711).",
+            id="replayed",
         ),
         pytest.param(BESIDE, None, "Database shop is in the new schema shop_copy.", id="figures unknown"),
     ],
@@ -84,3 +104,12 @@ def test_a_report_says_what_was_missed_and_what_to_do() -> None:
 def test_a_restore_that_nobody_approved_reports_its_plan_only() -> None:
     plan = RestorePlan("Shop", "disk", "k", 1, "", "then", (BESIDE,), FilesStep("/srv/copy", "now"))
     assert list(RestoreReport(plan).lines()) == ["From k at disk, captured then."]
+
+
+def test_what_was_left_out_of_logs_is_told_and_travels_between_tasks() -> None:
+    facts = replace(DATABASE, replayed=REPLAYED)
+    assert facts.notes == (
+        "30 transactions of other databases were omitted.",
+        "Omitted from the logs: user or grant, 1 time.",
+    )
+    assert RestoredDatabase.from_json(json.loads(json.dumps(facts.to_json()))) == facts

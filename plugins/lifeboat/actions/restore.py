@@ -6,18 +6,19 @@ interrupted is marked as unfinished; the next attempt starts over.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from lifeboat.actions import backup, stored_archive
+from lifeboat.actions import backup, recovery, stored_archive
 from lifeboat.actions.backup import Taken
 from lifeboat.archive import engine_of_entry
 from lifeboat.archive.read import Verified
@@ -26,8 +27,9 @@ from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import Archive, Catalog
 from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Place, Target
 from lifeboat.decide import comparison, restore_plan
-from lifeboat.decide.restore_plan import Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
-from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, database_text
+from lifeboat.decide.recovery import point_of
+from lifeboat.decide.restore_plan import LATEST, Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
+from lifeboat.decide.restored import ReplayedLogs, RestoredDatabase, RestoredFiles, database_text
 from lifeboat.errors import LifeboatError, RestoreError, SettingsError, StorageError
 from lifeboat.files import extract
 from lifeboat.files import selection as files
@@ -43,6 +45,7 @@ from lifeboat.support.unfinished import sweep
 from lifeboat.text import listed, plural, size_text
 
 if TYPE_CHECKING:
+    from lifeboat.databases.mysql.engine import MySQL
     from lifeboat.site import Site
 
 log = logger(__name__)
@@ -58,6 +61,8 @@ def select(site: Site, request: RestoreRequest, now: datetime) -> RestorePlan:
     :raises RestoreError: no archive fits.
     :raises StorageError: no destination could be read.
     """
+    if request.until:
+        return _select_moment(site, request, now)
     application = site.settings.application(request.application)
     databases = [database.name for database in application.databases]
     reasons: dict[str, str] = {}
@@ -88,6 +93,30 @@ def select(site: Site, request: RestoreRequest, now: datetime) -> RestorePlan:
     newest, reason = next(iter(reasons.items()))
     more = f" ({plural(len(reasons) - 1, 'older one was', 'older ones were')} tried, too)" if len(reasons) > 1 else ""
     raise RestoreError(f"{newest} cannot be restored as asked{more}: {reason.rstrip('.')}.")
+
+
+def _select_moment(site: Site, request: RestoreRequest, now: datetime) -> RestorePlan:
+    """Find the archives that lead to a moment, and decide where everything goes.
+
+    :raises SettingsError: the wishes do not fit the settings, each other, or what exists.
+    :raises RestoreError: no archives lead there.
+    :raises StorageError: no destination could be read.
+    """
+    restore_plan.refuse_until(request)
+    point = point_of(request.until, site.settings.zone)
+    wanted = recovery.databases_of(site.settings, request.application, request.databases)
+    destinations = _destinations(site, request)
+    found = {destinations[name]: catalog for name, catalog in _catalogs(site, destinations).items()}
+    key = "" if request.archive == LATEST else request.archive
+    destination, archive, steps = recovery.find(site, request.application, wanted, point, found, key)
+    content, sha256, _ = _content(site, destination, archive, wanted)
+    request = replace(request, databases=wanted)
+    around = _surroundings(site, request, content)
+    plan = restore_plan.plan(request, content, (destination.name, archive), sha256, around, now)
+    plan = replace(plan, recovery=steps)
+    for line in plan.lines():
+        log.info("%s", line)
+    return plan
 
 
 def candidates(site: Site, request: RestoreRequest, now: datetime) -> list[tuple[Destination, Archive]]:
@@ -201,23 +230,26 @@ def known_databases(settings: Settings, application: str, names: Iterable[str]) 
 
 
 def verify(site: Site, plan: RestorePlan) -> Verified:
-    """Read the whole archive and check every HMAC and every SHA-256.
+    """Read the whole archive, and those of logs that are replayed, and check every HMAC and every SHA-256.
 
-    :raises ArchiveError: it is not whole, or not what was published.
-    :raises RestoreError: a dump of it is loaded by hand only.
+    :raises ArchiveError: one is not whole, or not what was published.
+    :raises RestoreError: a dump of it is loaded by hand only, or the logs do not lead to the moment.
     """
     destination = _destination(site, plan)
     marker = markers.read(destination, plan.key) if plan.sha256 else None
     with stored_archive.opened(site, destination, plan.application, plan.key) as reader:
         verified = stored_archive.verify_as(reader, plan.key, marker, plan.sha256)
-        for step in plan.databases:
-            refuse_by_hand(stored_archive.captured_database(reader, step.database))
+        captured = [stored_archive.captured_database(reader, step.database) for step in plan.databases]
+        for dump in captured:
+            refuse_by_hand(dump)
         if warning := stored_archive.unsigned(reader):
             log.warning("%s: %s.", plan.key, warning)
     log.info(
         "%s at %s is whole: %s, %s.",
         *(plan.key, destination, plural(verified.entries, "entry", "entries"), size_text(verified.content_bytes)),
     )
+    if plan.recovery:
+        recovery.verify(site, destination, plan, captured)
     return verified
 
 
@@ -272,7 +304,7 @@ def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compa
     started = time.monotonic()
     (database,) = known_databases(site.settings, plan.application, [step.database])
     engine = site.engine(database)
-    compared = None
+    compared, replayed = None, None
     with stored_archive.opened(site, _destination(site, plan), plan.application, plan.key) as reader:
         captured = stored_archive.captured_database(reader, step.database)
         reader.verify_entry(step.entry)  # once more: what runs now must be what was verified
@@ -293,6 +325,9 @@ def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compa
             if captured is not None and compare:
                 comparable = stored_archive.comparable(reader, captured)
                 compared = _compare(engine, step, comparable, loaded, warnings)
+            seconds = time.monotonic() - started
+            if plan.recovery:
+                replayed = _replay(site, plan, engine, target, place.name)
     if unsigned:
         warnings.append(unsigned)
     warnings += _not_as_before(place)
@@ -300,10 +335,12 @@ def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compa
     warnings += place.warnings
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
+    if plan.recovery and step.in_place:
+        warnings.append(f"back {step.database} up now: a restore to a moment after this one begins with that backup")
     limits = len(captured.inexact) if captured else 0
     restored = RestoredDatabase(
-        *(step.database, step.schema, loaded.rows, loaded.tables, compared, time.monotonic() - started),
-        *(tuple(warnings), limits, tuple(place.missed)),
+        *(step.database, step.schema, loaded.rows, loaded.tables, compared, seconds),
+        *(tuple(warnings), limits, tuple(place.missed), replayed),
     )
     log.info("%s", database_text(step, restored))
     for note in restored.notes:
@@ -354,8 +391,20 @@ def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
 
 
 def _load(engine: Engine, target: Target, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
-    try:
+    with _described(engine, target):
         return engine.load(place, sql, load)
+
+
+def _replay(site: Site, plan: RestorePlan, engine: Engine, target: Target, place: str) -> ReplayedLogs:
+    with _described(engine, target):
+        return recovery.replay(site, _destination(site, plan), plan, cast("MySQL", engine), place, target.captured)
+
+
+@contextlib.contextmanager
+def _described(engine: Engine, target: Target) -> Iterator[None]:
+    """Let a failure say what state it leaves."""
+    try:
+        yield
     except LifeboatError as error:
         raise type(error)(f"{error.message} {engine.describe_failure(target)}", error.hint) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 from lifeboat.catalog import archives as catalog
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from lifeboat.site import Site
 
 log = logger(__name__)
+
+MOST_WINDOWS = 5  # of an application's logs, that are told apart
 
 
 def read(destination: Destination, site: Site) -> Catalog:
@@ -54,6 +57,7 @@ def read(destination: Destination, site: Site) -> Catalog:
             forged.add(archive.key)
         if not newest[subject].unread:
             (forged if newest[subject].error else authentic).add(latest.key)
+    windows = {name: tuple(_windows(destination, site, found, name)) for name in _with_logs(site, found)}
     archives_found = (a._replace(proven=False) if a.key in forged else a for a in found.archives)
     return replace(
         found,
@@ -62,7 +66,8 @@ def read(destination: Destination, site: Site) -> Catalog:
         newest_proofs=newest,
         unchecked=frozenset(found.proofs) - authentic,
         anchors=_anchors(destination, site, found),
-        windows=_windows(destination, site, found),
+        windows={name: each[0] for name, each in windows.items()},
+        earlier={name: each[1:] for name, each in windows.items()},
     )
 
 
@@ -77,18 +82,22 @@ def _anchors(destination: Destination, site: Site, found: Catalog) -> dict[str, 
     return anchors
 
 
-def _windows(destination: Destination, site: Site, found: Catalog) -> dict[str, LogWindow]:
-    """Return which time the logs of each application cover, by the markers of the first and the last."""
-    windows = {}
-    for application in _with_logs(site, found):
-        unbroken = log_health.without_gap(found.logs_of(application))
-        window = _window(destination, unbroken[-1], unbroken[0])
-        since = (each for each in _sound(found, application) if each.captured_at >= window.since)
-        if best := _with_most_positions(destination, since, _needed(site, application)):
-            anchor, marked = best
-            window = replace(window, anchor=anchor, positions=None if marked.error else marked.positions)
-        windows[application] = window
-    return windows
+def _windows(destination: Destination, site: Site, found: Catalog, application: str) -> Iterator[LogWindow]:
+    """Yield which times the logs of an application cover, the newest first, by the markers of the first and the last.
+
+    Only a few are read: older ones are behind gaps.
+    """
+    needed, own = _needed(site, application), list(_sound(found, application))
+    for run in islice(log_health.runs(found.logs_of(application)), MOST_WINDOWS):
+        window = _window(destination, run[-1], run[0])
+        within = [each for each in own if each.captured_at >= window.since]
+        own = own[len(within) :]  # what is behind a gap does not continue what is before it
+        if best := _with_most_positions(destination, within, needed):
+            newest, marked = best
+            first = _with_most_positions(destination, reversed(within), needed)
+            positions = None if marked.error else marked.positions
+            window = replace(window, anchor=newest, positions=positions, first=first[0] if first else None)
+        yield window
 
 
 def _window(destination: Destination, first: Archive, last: Archive) -> LogWindow:

@@ -101,11 +101,16 @@ def restore_params(settings: Settings, *, files: bool) -> dict[str, Param]:
         ),
         "databases": _databases(settings, applications, "Only these. None chosen: all that the archive holds."),
     }
-    return params | (_files_params() if files else _database_params())
+    return params | (_files_params() if files else _database_params(settings))
 
 
-def _database_params() -> dict[str, Param]:
+def _database_params(settings: Settings) -> dict[str, Param]:
     return {
+        "until": _text(
+            "Until",
+            f"Replay binary logs up to a moment: a time as in 2026-11-23T14:31:07 ({settings.timezone}), a GTID as the"
+            " last transaction, before:GTID, or 'latest'. Empty: as the archive was captured.",
+        ),
         "table": _text("Table", "Only this table, into a new schema."),
         "into": _text(
             "New schema",

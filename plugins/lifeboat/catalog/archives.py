@@ -97,7 +97,7 @@ class LastRead(NamedTuple):
 
 @dataclass(frozen=True)
 class LogWindow:
-    """The newest logs of an application that have no gap at a destination.
+    """Logs of an application that have no gap at a destination.
 
     :param since: time from which on they hold all transactions, by the servers' clocks.
     :param until: time up to which they do.
@@ -106,6 +106,7 @@ class LogWindow:
     :param reason: why that ended, as far as it was read.
     :param anchor: archive of databases in this time, with the most positions in the log; None where there is none.
     :param positions: how many it has; None where that is not known.
+    :param first: the oldest such archive: from when it was captured, every moment can be reached.
     :param error: why a marker cannot be read; the times are then those of the archives.
     """
 
@@ -117,6 +118,7 @@ class LogWindow:
     anchor: Archive | None = None
     positions: int | None = None
     error: str = ""
+    first: Archive | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class Catalog:
     :param logs: archives of binary logs, newest first. Nothing that is true of dumps is true of them: each continues
         the one before it.
     :param anchors: by application, the archive of databases that its kept logs continue.
-    :param windows: by application, which time its logs cover.
+    :param windows: by application, which time its newest logs cover.
+    :param earlier: the same of older ones, newest first, each behind a gap.
     :param unplaced: by application, why its newest archive lacks positions in the log; without those that do not.
     """
 
@@ -156,6 +159,7 @@ class Catalog:
     logs: tuple[Archive, ...] = ()
     anchors: Mapping[str, Archive] = field(default_factory=dict)
     windows: Mapping[str, LogWindow] = field(default_factory=dict)
+    earlier: Mapping[str, tuple[LogWindow, ...]] = field(default_factory=dict)
     unplaced: Mapping[str, str] = field(default_factory=dict)
 
     def proof_of(self, archive: Archive) -> Literal["proven", "unchecked", "unproven"]:

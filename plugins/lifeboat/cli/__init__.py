@@ -11,12 +11,12 @@ from typing import Annotated, NoReturn
 import typer
 
 from lifeboat import __version__
-from lifeboat.cli import archives, backup, check, cleanup, contents, destinations, restore, terminal
+from lifeboat.cli import archives, backup, check, cleanup, contents, destinations, logs, restore, terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE
 from lifeboat.errors import LifeboatError, SettingsError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
-for group in (destinations, backup, archives, contents, cleanup, check, restore):
+for group in (destinations, backup, archives, contents, logs, cleanup, check, restore):
     app.add_typer(group.app)
 
 

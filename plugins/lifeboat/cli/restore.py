@@ -55,6 +55,13 @@ def restore_database(
         list[str] | None,
         typer.Option(help="Name of a database that may be replaced, after a safety backup; repeatable."),
     ] = None,
+    until: Annotated[
+        str,
+        typer.Option(
+            help="Replay binary logs up to a moment: a time, a GTID as the last transaction, before:GTID, or 'latest'."
+            " 'lifeboat logs' lists transactions."
+        ),
+    ] = "",
     no_compare: NoCompare = False,
     as_json: AsJson = False,
 ) -> None:
@@ -68,6 +75,7 @@ def restore_database(
         table=table,
         into=into,
         overwrite=tuple(overwrite or ()),
+        until=until,
     )
     _restore(site, request, compare=not no_compare, commands=False, as_json=as_json)
 

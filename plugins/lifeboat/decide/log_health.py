@@ -70,6 +70,18 @@ def without_gap(logs: Sequence[Archive]) -> list[Archive]:
     return unbroken
 
 
+def runs(logs: Sequence[Archive]) -> Iterator[list[Archive]]:
+    """Yield the archives of logs between gaps, the newest first, and so within each.
+
+    :param logs: newest first.
+    """
+    rest = list(logs)
+    while rest:
+        unbroken = without_gap(rest)
+        yield unbroken
+        rest = rest[rest.index(unbroken[-1]) + 1 :]
+
+
 def _age(window: LogWindow, longest: timedelta | None, now: datetime) -> tuple[Verdict, str]:
     if window.until > now + SKEW:
         text = f"the binary logs reach to {_time(window.until)}, which is in the future"

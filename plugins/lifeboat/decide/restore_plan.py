@@ -19,6 +19,7 @@ from lifeboat.catalog import archives as catalog
 from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog, Kind
 from lifeboat.databases.names import LONGEST_NAMES, fits, is_reserved, is_system, with_suffix
 from lifeboat.decide.health import SKEW
+from lifeboat.decide.recovery import Recovery
 from lifeboat.errors import RestoreError, SettingsError
 from lifeboat.support.formats import Format, Text
 
@@ -40,6 +41,7 @@ class RestoreRequest:
     :param path: only this file or folder, relative to the application's root.
     :param into: name of the schema, or path of the directory, to make.
     :param overwrite: names typed to confirm that what exists under them may be replaced.
+    :param until: the moment to replay logs to, as typed; empty for the archive as it was captured.
     """
 
     application: str
@@ -51,6 +53,7 @@ class RestoreRequest:
     path: str = ""
     into: str = ""
     overwrite: tuple[str, ...] = ()
+    until: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ class RestorePlan(Format):
 
     :param sha256: of the archive as it was published; empty for archives of laravel-backup.
     :param captured_at: when the archive's data was captured, ISO 8601 in UTC.
+    :param recovery: the logs that are replayed onto the databases; None where none are.
     """
 
     application: str
@@ -127,6 +131,7 @@ class RestorePlan(Format):
     captured_at: str
     databases: tuple[DatabaseStep, ...] = ()
     files: FilesStep | None = None
+    recovery: Recovery | None = None
 
     @property
     def overwrites(self) -> list[str]:
@@ -146,6 +151,8 @@ class RestorePlan(Format):
             yield "NOBODY SIGNED IT: laravel-backup made it, or whoever could write to that destination."
         for step in self.databases:
             yield f"{step.what} goes into schema {step.schema}{', REPLACING what is there' if step.exists else ''}."
+        if self.recovery:
+            yield from self.recovery.lines()
         if self.files:
             replacing = ", REPLACING what is there" if self.files.in_place else ""
             yield f"{self.files.what} go to {self.files.target}{replacing}."
@@ -326,6 +333,20 @@ def plan(
         )
     captured = archive.captured_at.isoformat()
     return RestorePlan(request.application, destination, archive.key, archive.size, sha256, captured, steps, files)
+
+
+def refuse_until(request: RestoreRequest) -> None:
+    """:raises SettingsError: a restore to a moment does not go with what else is asked for."""
+    if request.table:
+        raise SettingsError(
+            f"A single table is not restored to a moment: {request.table!r} comes with its database.",
+            "Restore the database into a new schema, then copy the rows that you need (docs/RECOVERY.md shows how).",
+        )
+    if request.archive != LATEST and catalog.kind_of(request.archive) not in OWN_KINDS:
+        raise SettingsError(
+            f"The moment says which archive to begin with, so {request.archive!r} says nothing more.",
+            "Leave the archive out, or name the key of an earlier backup to begin with.",
+        )
 
 
 def _refuse_misfits(request: RestoreRequest, content: Content) -> None:

@@ -11,8 +11,43 @@ from dataclasses import dataclass
 from lifeboat.catalog.proof import same_text
 from lifeboat.databases import Missed
 from lifeboat.decide.restore_plan import DatabaseStep, FilesStep, RestorePlan
-from lifeboat.support.formats import Format, Text
+from lifeboat.support.formats import Format, Moment, Text
 from lifeboat.text import plural, size_text
+
+
+@dataclass(frozen=True)
+class ReplayedLogs:
+    """The result of replaying logs onto a restored database.
+
+    :param transactions: of the database.
+    :param others: of other databases alone, which are omitted.
+    :param last_gtid: of the last transaction that is in, whatever database it is of; empty where none was replayed.
+    :param last_commit: of the same.
+    :param statements: which define something, and ran.
+    :param left_out: what else is missing of the database's transactions: how much, by kind.
+    """
+
+    transactions: int
+    others: int
+    last_gtid: str
+    last_commit: Moment | None
+    statements: int
+    left_out: dict[Text, int]
+    seconds: float
+
+    def __str__(self) -> str:
+        last = f", the last one committed at {self.last_commit:%Y-%m-%d %H:%M:%S} UTC" if self.last_commit else ""
+        gtid = f" (GTID {self.last_gtid})" if self.last_gtid else ""
+        definitions = f", {plural(self.statements, 'definition')} among them" if self.statements else ""
+        return f"{plural(self.transactions, 'transaction')} replayed in {self.seconds:.1f} s{definitions}{last}{gtid}"
+
+    @property
+    def notes(self) -> Iterator[str]:
+        """Sentences about what the logs hold and the database did not get."""
+        if self.others:
+            yield f"{plural(self.others, 'transaction')} of other databases were omitted."
+        for kind, count in self.left_out.items():
+            yield f"Omitted from the logs: {kind}, {plural(count, 'time')}."
 
 
 @dataclass(frozen=True)
@@ -23,6 +58,7 @@ class RestoredDatabase(Format):
     :param warnings: what the reader of the report should know.
     :param limits: how much the dump did not carry exactly.
     :param missed: what the database does not have as it was captured, apart from its contents.
+    :param replayed: what came from logs after that; None where none were replayed.
     """
 
     database: str
@@ -34,6 +70,7 @@ class RestoredDatabase(Format):
     warnings: tuple[Text, ...] = ()
     limits: int = 0
     missed: tuple[Missed, ...] = ()
+    replayed: ReplayedLogs | None = None
 
     @property
     def comparison(self) -> str:
@@ -46,7 +83,11 @@ class RestoredDatabase(Format):
     def notes(self) -> tuple[str, ...]:
         """Sentences that the reader of the report should know."""
         remedies = (f"for an administrator of the server: {each.sql};" for each in self.missed if each.sql)
-        return (*(f"{warning}." for warning in self.warnings), *remedies)
+        return (
+            *(f"{warning}." for warning in self.warnings),
+            *remedies,
+            *(self.replayed.notes if self.replayed else ()),
+        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +128,8 @@ class RestoreReport(Format):
     def lines(self) -> Iterator[str]:
         """Yield what is back, for people."""
         yield self.plan.origin
+        if self.plan.recovery:
+            yield from self.plan.recovery.lines()
         if self.safety_backup:
             yield f"Safety backup of what was there: {self.safety_backup}"
         for step, database in zip(self.plan.databases, self.databases, strict=False):
@@ -107,7 +150,8 @@ def database_text(step: DatabaseStep, restored: RestoredDatabase | None) -> str:
     if restored is None:
         return f"{where}."
     held = f"{plural(restored.rows, 'row')} of {plural(restored.tables, 'table')}"
-    return f"{where}: {held} in {restored.seconds:.1f} s; {restored.comparison}."
+    replayed = f" Then {restored.replayed}." if restored.replayed else ""
+    return f"{where}: {held} in {restored.seconds:.1f} s; {restored.comparison}.{replayed}"
 
 
 def files_text(step: FilesStep, restored: RestoredFiles | None) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from lifeboat.catalog.archives import Archive, Kind, LastRead
+from lifeboat.catalog.archives import Archive, Catalog, Kind, LastRead
 from lifeboat.catalog.marker import Marker
 from lifeboat.decide import health
+from lifeboat.decide.recovery import Window
 from lifeboat.settings.config import Settings
 from lifeboat.text import size_text
 from lifeboat.ui.readings import Reading, endpoints
@@ -94,18 +96,49 @@ class Contents:
     facts: tuple[tuple[str, str], ...] = ()
 
 
+class Span(NamedTuple):
+    """Time in which every moment can be restored.
+
+    :param x: where it begins in the whole time that is drawn, in percent.
+    :param width: in percent.
+    """
+
+    since: datetime
+    until: datetime
+    x: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The moments to which an application's databases can be restored by its logs.
+
+    :param places: names of the destinations.
+    :param spans: oldest first; what is between two is a gap.
+    :param behind: how long ago the last one ends.
+    """
+
+    places: tuple[str, ...]
+    spans: tuple[Span, ...]
+    behind: str
+
+
 @dataclass(frozen=True)
 class RecoveryCard:
     """Ways to restore an application.
 
     :param newest: the newest archive of each kind; one that is dated in the future only where there is no other.
     :param recipes: commands for the first of them.
+    :param moments: by destination; those that reach the same are one.
+    :param ships_logs: whether there should be some.
     """
 
     application: str
     newest: tuple[Row, ...]
     proof: str
     recipes: tuple[Recipe, ...]
+    moments: tuple[Moments, ...] = ()
+    ships_logs: bool = False
 
 
 def rows(settings: Settings, readings: Iterable[Reading], now: datetime) -> list[Row]:
@@ -187,5 +220,40 @@ def recovery(settings: Settings, readings: Iterable[Reading], now: datetime) -> 
         first = next(iter(newest.values()), None)
         proof = proof_text(newest_proof(readings, application), now)
         commands = recipes(settings, first.archive, first.places, endpoints(readings)) if first else ()
-        cards.append(RecoveryCard(application, tuple(newest.values()), proof, commands))
+        ships_logs = settings.logs_of(application) is not None
+        known = tuple(moments(readings, application, now)) if ships_logs else ()
+        cards.append(RecoveryCard(application, tuple(newest.values()), proof, commands, known, ships_logs))
     return cards
+
+
+def moments(readings: Iterable[Reading], application: str, now: datetime) -> Iterator[Moments]:
+    """Yield the moments to which an application's databases can be restored."""
+    places: dict[tuple[Window, ...], list[str]] = {}
+    for reading in readings:
+        if found := reading.known.found:
+            places.setdefault(windows(found, application), []).append(reading.destination)
+    for each, names in places.items():
+        if each:
+            begin, end = each[0].since, max(now, each[-1].until)
+            whole = max((end - begin).total_seconds(), 1)
+            spans = (
+                Span(
+                    window.since,
+                    window.until,
+                    100 * (window.since - begin).total_seconds() / whole,
+                    100 * (window.until - window.since).total_seconds() / whole,
+                )
+                for window in each
+            )
+            yield Moments(tuple(names), tuple(spans), ago(now - each[-1].until))
+
+
+def windows(found: Catalog, application: str) -> tuple[Window, ...]:
+    """Return the times in which every moment can be restored, as markers tell it, oldest first."""
+    newest = found.windows.get(application)
+    covered = [*reversed(found.earlier.get(application, ())), *([newest] if newest else [])]
+    return tuple(
+        Window(window.first.captured_at, window.until)
+        for window in covered
+        if window.first and window.first.captured_at <= window.until
+    )

@@ -25,6 +25,7 @@ from lifeboat.errors import LifeboatError
 from lifeboat.settings import config
 from lifeboat.settings.config import Settings
 from lifeboat.support.logs import logger
+from lifeboat.ui.archives import windows
 from lifeboat.ui.readings import Reading
 from lifeboat.ui.runs import Run
 from lifeboat.ui.safety import applications_at
@@ -95,7 +96,12 @@ def exposition(
     recovery = gauge("recovery_seconds", "How long the restore took that was last proven: the measured RTO.")
     oldest = gauge("oldest_reading_timestamp_seconds", "When the archive unread for longest was read back or stored.")
     damaged = gauge("damaged_archives", "Number of archives that failed when they were read back last.")
+    place = ("application", "destination")
+    until = gauge("recoverable_until_timestamp_seconds", "The last moment that logs lead to, as Unix time.", place)
     for name, reading in readings.items():
+        for application in settings.applications_with_logs:
+            for window in windows(reading.found, application)[-1:] if reading.found else ():
+                until.labels(application, name).set(window.until.timestamp())
         up.labels(name).set(reading.found is not None)
         for (application, kind), archives in _by_subject(settings, reading).items():
             subject = (application, kind, name)

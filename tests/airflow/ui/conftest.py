@@ -14,7 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from lifeboat.catalog import archives
-from lifeboat.catalog.archives import Kind, Proven
+from lifeboat.catalog.archives import Archive, Kind, LogWindow, Proven
 from lifeboat.storage import StoredObject
 from lifeboat.ui.app import backups_app
 from lifeboat.ui.readings import Reading
@@ -39,6 +39,29 @@ def objects(
 def reading(destination: str, *listing: StoredObject, proofs: dict[tuple[str, Kind], Proven] | None = None) -> Reading:
     """Return the reading of a destination that holds these."""
     return Reading(destination, replace(archives.read(listing), newest_proofs=proofs or {}))
+
+
+def window(now: datetime, since: float, until: float) -> LogWindow:
+    """Return the time of logs that begin with a backup.
+
+    :param since: days ago.
+    :param until: days ago.
+    """
+    begin = (now - timedelta(days=since)).replace(microsecond=0)
+    key = archives.archive_key("Shop", "database", begin)
+    first = Archive(key, "Shop", "database", begin, 1000, proven=False)
+    return LogWindow(
+        begin, (now - timedelta(days=until)).replace(microsecond=0), anchor=first, positions=1, first=first
+    )
+
+
+def with_windows(read: Reading, *windows: LogWindow) -> Reading:
+    """Return a reading with the times of logs of Shop, oldest first."""
+    if not windows or read.found is None:
+        return read
+    *earlier, newest = windows
+    found = replace(read.found, windows={"Shop": newest}, earlier={"Shop": tuple(reversed(earlier))})
+    return replace(read, found=found)
 
 
 def publish(root: Path, *ages: float, application: str = "Shop", kind: Kind = "database", **marker: Any) -> list[str]:

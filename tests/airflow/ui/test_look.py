@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,14 @@ import pytest
 from airflow.api_fastapi.core_api.security import get_user
 from fastapi.testclient import TestClient
 from lifeboat.airflow import params
+from lifeboat.catalog.archives import LogWindow
 from lifeboat.settings.config import Settings
 from lifeboat.ui import airflow_runs, app
 from lifeboat.ui.readings import Reading, Readings
 from lifeboat.ui.runs import Known
 from playwright.sync_api import Browser, Page, Route, expect
 
-from tests.airflow.ui.conftest import objects, reading, violations
+from tests.airflow.ui.conftest import objects, reading, violations, window, with_windows
 from tests.airflow.ui.test_runs import MIB, dumping, run, task
 
 ORIGIN = "http://airflow.test"
@@ -29,20 +30,25 @@ OLD = NAMES[17]  # its backup is late
 
 
 class Look:
-    """Reads destinations that hold an archive of each application, unless they are away."""
+    """Reads destinations that hold an archive of each application, unless they are away.
 
-    def __init__(self) -> None:
+    :param windows: of the logs of Shop, oldest first.
+    """
+
+    def __init__(self, windows: Sequence[LogWindow] = ()) -> None:
         self.away: set[str] = set()
+        self.windows = windows
         self.now = datetime.now(UTC)
 
     def __call__(self, name: str, settings: Settings) -> Reading:
         if name in self.away:
             return Reading(name, trouble="It is down.")
         ages = {application: 2.5 if application == OLD else 0.1 for application in settings.applications}
-        return reading(
+        read = reading(
             name,
             *(stored for each, age in ages.items() for stored in objects(age, age + 1, application=each, now=self.now)),
         )
+        return with_windows(read, *self.windows)
 
 
 Show = Callable[..., tuple[Page, Look]]
@@ -57,8 +63,8 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Browser) -> I
     monkeypatch.setattr(app, "REFRESH_SECONDS", 0)
     monkeypatch.setenv("LIFEBOAT_CONFIG", str(tmp_path / "backup.yaml"))
 
-    def open_page(*names: str, width: int = 1200) -> tuple[Page, Look]:
-        database = {"databases": [{"name": "shop", "connection": "shop_db"}]}
+    def open_page(*names: str, width: int = 1200, windows: Sequence[LogWindow] = ()) -> tuple[Page, Look]:
+        database = {"databases": [{"name": "shop", "connection": "shop_db"}], "logs": bool(windows)}
         settings = {
             "timezone": "Asia/Tokyo",
             "staging": str(tmp_path / "staging"),
@@ -67,7 +73,7 @@ def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, browser: Browser) -> I
             "applications": dict.fromkeys(names, database),
         }
         (tmp_path / "backup.yaml").write_text(json.dumps(settings))
-        look = Look()
+        look = Look(windows)
         served = app.create_app()
         served.state.readings = Readings(look)
         (guard,) = (each.dependency for each in app.page.dependencies)
@@ -149,6 +155,24 @@ def test_a_destination_that_is_away_keeps_what_it_told_last(show: Show) -> None:
     look.away = set()
     page.get_by_role("button", name="Refresh").click()
     expect(page.get_by_text("as of")).to_have_count(0)
+
+
+def test_moments_that_can_be_restored_are_drawn_with_their_gaps(show: Show) -> None:
+    now = datetime.now(UTC)
+    (oldest, *_, newest) = moments = [window(now, 5, 3), window(now, 2, 0.01)]
+    page, _ = show("Shop", windows=moments)
+    told = page.locator("#recovery article .moments")
+    expect(told).to_have_count(1)
+    expect(told).to_contain_text("at disk, offsite; up to 14 minutes ago")
+    times = [each.get_attribute("datetime") for each in told.locator("time").all()]
+    assert times == [each.isoformat() for each in (oldest.since, oldest.until, newest.since, newest.until)]
+    drawn = [each.bounding_box() for each in told.locator("svg .fill").all()]
+    assert all(drawn)
+    first, second = (each for each in drawn if each)
+    assert first["x"] + first["width"] + 20 < second["x"]
+    told.get_by_role("button", name="Restore to a moment…").click()
+    expect(page.get_by_label("Until")).to_have_value("latest")
+    assert violations(page) == []
 
 
 def test_a_running_dump_shows_how_far_it_is(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from lifeboat.ui.readings import Reading
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
-from tests.airflow.ui.conftest import NOW, Login, objects, publish, reading
+from tests.airflow.ui.conftest import NOW, Login, objects, publish, reading, window, with_windows
 from tests.airflow.ui.test_runs import run, store
 from tests.conftest import Configure
 
@@ -70,6 +70,16 @@ def test_figures_are_told_per_application_kind_and_destination(project: Configur
         ("oldest_reading_timestamp_seconds", "Shop", "application", "disk"): NOW.timestamp() - 43200,
         ("damaged_archives", "Shop", "application", "disk"): 0,
     }
+
+
+def test_the_time_that_logs_lead_to_is_told_per_application_and_destination(project: Configure) -> None:
+    shop = {"databases": [{"name": "shop", "connection": "shop_db"}], "logs": True}
+    settings = config.load(project(applications={"Shop": shop}))
+    older, newer = window(NOW, 8, 6), window(NOW, 2, 1)
+    found = figures(
+        metrics.exposition(settings, {"disk": with_windows(reading("disk"), older, newer)}, {}, NOW).decode()
+    )
+    assert found["recoverable_until_timestamp_seconds", "Shop", "disk"] == newer.until.timestamp()
 
 
 def test_what_should_be_there_and_is_not_has_a_nought(project: Configure) -> None:

@@ -23,7 +23,7 @@ from lifeboat.ui.readings import Reading
 from lifeboat.ui.recipes import recipes
 from lifeboat.ui.words import ago, as_of, date_and_time, duration, in_zone
 
-from tests.airflow.ui.conftest import NOW, objects, reading
+from tests.airflow.ui.conftest import NOW, objects, reading, window, with_windows
 from tests.conftest import Configure
 from tests.records import marker_facts, marker_of
 
@@ -337,6 +337,22 @@ def test_recovery_begins_with_the_newest_archive_of_every_kind(settings: Setting
     assert card.newest[0].archive.key in card.recipes[0].lines[0]
     (empty,) = archives.recovery(settings, [reading("disk")], NOW)
     assert (empty.newest, empty.recipes) == ((), ())
+
+
+def test_moments_are_told_by_destination_and_those_that_differ_apart(project: Configure) -> None:
+    shop = {"databases": [{"name": "shop", "connection": "shop_db"}], "logs": True}
+    settings = config.load(project(applications={"Shop": shop}))
+    older, newer = window(NOW, 8, 6), window(NOW, 2, 1)
+    both = [with_windows(reading(name), older, newer) for name in ("disk", "offsite")]
+    (card,) = archives.recovery(settings, [*both, with_windows(reading("third"), newer)], NOW)
+    assert [(each.places, each.behind) for each in card.moments] == [
+        (("disk", "offsite"), "24 hours"),
+        (("third",), "24 hours"),
+    ]
+    assert [(span.x, span.width) for span in card.moments[0].spans] == [(0, 25), (75, 12.5)]
+    ahead = replace(newer, until=newer.since - timedelta(hours=1))  # the backup is newer than the logs
+    (none,) = archives.recovery(settings, [with_windows(reading("disk"), ahead)], NOW)
+    assert (none.moments, none.ships_logs) == ((), True)
 
 
 def archive(key: str) -> Archive:

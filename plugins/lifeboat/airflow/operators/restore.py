@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from lifeboat.airflow.compat import AirflowSkipException, started_by
+from lifeboat.airflow.compat import AirflowSkipException, started_by, trigger
 from lifeboat.airflow.operators.base import ApplicationOperator, LifeboatOperator, chosen
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class SelectArchiveOperator(LifeboatOperator):
             path=params.get("path") or "",
             into=params["into"] or "",
             overwrite=_names(params["overwrite"]),
+            until=params.get("until") or "",
         )
         # The run's own time names what is new, so that a task that is tried again makes no second copy.
         plan = restore.select(site, request, context["dag_run"].run_after or site.now())
@@ -254,7 +255,17 @@ class RestoreDatabaseOperator(RestoreStepOperator):
         database = self._database(plan, context["ti"].map_index)
         self.schema = database.schema
         compare = bool(params.get("compare", True))
-        return restore.restore_database(site, plan, database, compare=compare).to_json()
+        restored = restore.restore_database(site, plan, database, compare=compare)
+        if plan.recovery and plan.databases == (database,) and database.in_place:
+            self._back_up(context, plan)
+        return restored.to_json()
+
+    def _back_up(self, context: Context, plan: RestorePlan) -> None:
+        """Start a backup, with which restores to later moments begin."""
+        try:
+            trigger("backup_database", f"restored__{context['run_id']}", {"application": plan.application})
+        except Exception as error:  # noqa: BLE001  # the restore has ended well, and its report asks for a backup
+            self.log.warning("Trigger backup_database now: that failed here (%s).", error)
 
     def _database(self, plan: RestorePlan, index: int | None) -> DatabaseStep:
         """Return the database of the plan that this task restores.
