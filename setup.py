@@ -1,11 +1,12 @@
-"""Make README's relative links lead to the repository: package indexes show it without the files beside it."""
+"""Build the native module; and let README's relative links lead to the repository: package indexes show it without the
+files beside it."""
 
 import ast
 import re
 import tomllib
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 HERE = Path(__file__).parent
 REPOSITORY = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
@@ -23,7 +24,17 @@ def absolute(text: str) -> str:
     return re.sub(r'(src|srcset)="(?!https?:)', rf'\1="{REPOSITORY}/raw/v{VERSION}/', pages)
 
 
+NATIVE = Extension(
+    "lifeboat.support._native",
+    ["plugins/lifeboat/support/_native.c"],
+    extra_compile_args=["-O3", "-Wall", "-Wextra"],
+    py_limited_api=True,  # one wheel for Python 3.11 and all later ones
+    optional=True,  # without a compiler, Lifeboat is slower
+)
+
 setup(
+    ext_modules=[NATIVE],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
     long_description=absolute((HERE / "README.md").read_text(encoding="utf-8")),
     long_description_content_type="text/markdown",
 )

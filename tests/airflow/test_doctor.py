@@ -98,7 +98,7 @@ def test_an_installation_as_readme_tells_is_well(
     assert {finding.what for finding in findings if finding.verdict == "well"} == {
         *("settings", "staging", "destination 'disk'", "destination 'offsite'", "backup of shop (Shop)"),
         *("restore of shop (Shop)", "drills of shop (Shop)", "encryption of Shop", "signatures of runs"),
-        *("alerts", "heartbeat"),
+        *("native module", "alerts", "heartbeat"),
     }
     assert doctor.summary(findings).startswith(f"Overall: well ({len(findings)} well), looked at from ")
     assert len(slack.messages()) == len(mail.messages()) == 1
@@ -117,14 +117,14 @@ def test_wrong_settings_hide_nothing_that_the_file_still_names(installed: Config
         (what, "well")
         for what in (
             *("staging", "destination 'disk'", "destination 'offsite'", "backup of shop (Blog)"),
-            *("restore of shop (Blog)", "alerts", "heartbeat"),
+            *("restore of shop (Blog)", "native module", "alerts", "heartbeat"),
         )
     }
     assert len(slack.messages()) == 1
     path.write_text("{")
     findings = doctor.examine()
     assert "is not valid YAML" in findings[0].text
-    assert [finding.what for finding in findings] == ["settings", "alerts", "heartbeat"]
+    assert [finding.what for finding in findings] == ["settings", "native module", "alerts", "heartbeat"]
 
 
 def test_a_login_that_the_server_refuses(installed: Configure, login: Login) -> None:

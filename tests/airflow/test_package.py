@@ -24,7 +24,7 @@ from packaging.requirements import Requirement
 from tests.conftest import PROJECT
 
 SOURCES = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "NOTICE", ".env.example", "dags", "plugins", "include")
-LEFT_OUT = shutil.ignore_patterns("*.egg-info", "__pycache__")
+LEFT_OUT = shutil.ignore_patterns("*.egg-info", "__pycache__", "*.so")
 DAGS = sorted(path.stem for path in (PROJECT / "dags").glob("*.py"))
 FINDS = """
 import json
@@ -37,34 +37,54 @@ bag = DagBag(dag_folder=str(bundle.path), bundle_name=bundle.name)
 plugins, errors = plugins_manager._get_plugins()
 from airflow.providers_manager import ProvidersManager
 import lifeboat
+from lifeboat.support.native import native
 provider = ProvidersManager().providers.get("airflow-lifeboat")
 print(json.dumps({
     "provider": provider and [provider.data["name"], provider.version],
     "where": str(Path(lifeboat.__file__).parents[1]),
     "dags": sorted(bag.dag_ids),
     "pages": sum(plugin.name == "lifeboat" for plugin in plugins),
+    "native": native is not None,
     "errors": [bag.import_errors, errors],
 }))
 """
+COMPLETE = {"dags": DAGS, "pages": 1, "errors": [{}, {}]}
 BUNDLES = [{"name": "lifeboat", "classpath": "lifeboat.airflow.bundle.LifeboatBundle", "kwargs": {}}]
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package, built from the project's files and no others."""
-    folder = tmp_path_factory.mktemp("wheel")
+    return built("wheel", sources(tmp_path_factory.mktemp("wheel")))
+
+
+def sources(folder: Path) -> Path:
+    """Copy the project's files, and no others, into a folder."""
     for name in SOURCES:
         if (PROJECT / name).is_dir():
             shutil.copytree(PROJECT / name, folder / name, ignore=LEFT_OUT)
         else:
             shutil.copy(PROJECT / name, folder)
-    return built("wheel", folder)
+    return folder
 
 
-def built(kind: str, folder: Path) -> Path:
+def names_in(wheel: Path) -> set[str]:
+    """Return the names of the files of a wheel."""
+    with zipfile.ZipFile(wheel) as package:
+        return set(package.namelist())
+
+
+def built(kind: str, folder: Path, **variables: str) -> Path:
     """Build a distribution of the project in a folder there."""
     build = f"from setuptools import build_meta; print(build_meta.build_{kind}('.'))"
-    done = subprocess.run([sys.executable, "-c", build], cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", build],
+        cwd=folder,
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return folder / done.stdout.splitlines()[-1]
 
 
@@ -80,14 +100,21 @@ def test_the_package_has_every_file_of_ours(wheel: Path) -> None:
     ours = {
         path.relative_to(PROJECT / "plugins").as_posix()
         for path in (PROJECT / "plugins").rglob("*")
-        if path.is_file() and not {"__pycache__", ".airflowignore"} & set(path.parts) and "egg-info" not in str(path)
+        if path.is_file() and not {"__pycache__", ".airflowignore"} & set(path.parts)
+        if "egg-info" not in str(path) and path.suffix != ".so"
     }
     shared = {f"share/lifeboat/dags/{path.name}" for path in (PROJECT / "dags").glob("*.py")}
     shared |= {f"share/lifeboat/{name}" for name in (".env.example", "backup.yaml", "settings.schema.json")}
-    with zipfile.ZipFile(wheel) as package:
-        names = set(package.namelist())
+    names = names_in(wheel)
     assert ours <= names
+    assert [name for name in names if name.endswith(".so")] == ["lifeboat/support/_native.abi3.so"]
+    assert re.search(r"-cp311-abi3-linux_\w+\.whl$", wheel.name), "one for every Python"
     assert shared == {name.partition(".data/data/")[2] for name in names if ".data/data/" in name}
+
+
+def test_without_a_compiler_the_package_lacks_the_native_module_alone(wheel: Path, tmp_path: Path) -> None:
+    bare = built("wheel", sources(tmp_path), CC="false")
+    assert names_in(wheel) - names_in(bare) == {"lifeboat/support/_native.abi3.so"}
 
 
 def test_the_source_distribution_is_the_whole_project(tmp_path: Path) -> None:
@@ -181,7 +208,7 @@ def test_an_installed_package_brings_its_dags_and_its_page_once(
         AIRFLOW__DAG_PROCESSOR__DAG_BUNDLE_CONFIG_LIST=json.dumps(BUNDLES),
     )
     listed = ["Lifeboat", __version__]
-    assert found == {"provider": listed, "where": str(site), "dags": DAGS, "pages": 1, "errors": [{}, {}]}
+    assert found == {"where": str(site), "native": True, "provider": listed} | COMPLETE
 
 
 def test_copied_files_are_a_whole_project(tmp_path: Path) -> None:
@@ -189,5 +216,4 @@ def test_copied_files_are_a_whole_project(tmp_path: Path) -> None:
     for name in ("dags", "plugins", "include"):
         shutil.copytree(PROJECT / name, home / name, ignore=LEFT_OUT)
     found = what_airflow_finds(home, airflow_packages(tmp_path / "site"))
-    where = str(home / "plugins")
-    assert found == {"provider": None, "where": where, "dags": DAGS, "pages": 1, "errors": [{}, {}]}
+    assert found == {"where": str(home / "plugins"), "native": False, "provider": None} | COMPLETE

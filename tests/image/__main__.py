@@ -32,6 +32,7 @@ def main() -> None:
     folder = Path(os.environ["INSIDE"])
     root = build(folder)
     root.run("pg_dump --version && mysqldump --version && mariadb-dump --version && ! command -v gcc")
+    root.run("python -c 'import lifeboat.support._native'")
     root.install(*SERVERS)
     shutil.copy(Path(sys.executable).parent / "weed", root.path / "usr/bin/weed")
     write_env(folder)

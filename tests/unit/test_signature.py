@@ -289,11 +289,11 @@ def test_a_changed_signature_is_refused(tmp_path: Path, said: str) -> None:
 
 def test_salts_are_marked_and_differ() -> None:
     password = PASSWORD.encode()
-    salts = [Encrypter(password).salt for _ in range(1000)]
+    salts = [each.salt for each in Encrypter.several(password, 1000)]
     assert len({salt[:12] for salt in salts}) == 1000
     assert all(signature.is_marked(salt, password) for salt in salts)
     assert not any(signature.is_marked(salt, b"another") for salt in salts)
-    assert not signature.is_marked(Encrypter(password, is_manifest=True).salt, password)
+    assert not signature.is_marked(Encrypter.of(password, is_manifest=True).salt, password)
     assert not signature.is_marked(b"", password)
 
 

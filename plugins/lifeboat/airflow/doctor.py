@@ -25,7 +25,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from lifeboat import staging
 from lifeboat.actions import check, drill
 from lifeboat.airflow import connections
+from lifeboat.archive.encryption import derives_by
 from lifeboat.databases import SERVERLESS
+from lifeboat.databases.digest import hashes_by
 from lifeboat.databases.names import scratch_name
 from lifeboat.errors import FilesError, LifeboatError, SettingsError, StagingError, StorageError
 from lifeboat.files import selection
@@ -35,6 +37,7 @@ from lifeboat.settings.unreadable import Unreadable
 from lifeboat.site import refusal_to_load
 from lifeboat.support import clock, transport
 from lifeboat.support.formats import Format
+from lifeboat.support.native import native
 from lifeboat.text import age_text, plural, size_text
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ class Probe(NamedTuple):
 def examine() -> list[Finding]:
     """Look at everything that the settings name; where they cannot be read, at what they still name."""
     settings = unreadable.read()
-    return [_of_settings(settings), *_look(_probes(settings))]
+    return [_of_settings(settings), _of_native(), *_look(_probes(settings))]
 
 
 def examine_destination(name: str, kept: DestinationSettings) -> list[Finding]:
@@ -127,6 +130,14 @@ def _of_settings(settings: Settings | Unreadable) -> Finding:
         return Finding("settings", "broken", settings.reason)
     named = f"{plural(len(settings.applications), 'application')}, {plural(len(settings.destinations), 'destination')}"
     return Finding("settings", "well", f"{config.settings_path()} names {named}")
+
+
+def _of_native() -> Finding:
+    how = f"{derives_by()} derives the keys of entries, {hashes_by()} hashes rows of tables without an order"
+    if native:
+        return Finding("native module", "well", f"there is one: {how}")
+    slower = "many small files and many rows take longer; installing the package builds it, given a compiler"
+    return Finding("native module", "well", f"there is none: {how}; {slower}")
 
 
 def _look(probes: Sequence[Probe]) -> list[Finding]:

@@ -87,16 +87,18 @@ def is_worth_deflating(block: bytes) -> bool:
     return len(isal_zlib.compress(block[:CHUNK], DEFLATE_LEVEL, -zlib.MAX_WBITS)) < len(block[:CHUNK]) * WORTH_IT
 
 
-def pack(info: EntryInfo, content: bytes, password: bytes | None) -> PackedEntry:
-    """Deflate and encrypt a small content. An empty one is not encrypted: there is nothing to hide."""
+def pack(info: EntryInfo, content: bytes, encrypter: Encrypter | None) -> PackedEntry:
+    """Deflate and encrypt a small content.
+
+    :param encrypter: None for an empty content, too: there is nothing to hide.
+    """
     info.file_size, info.CRC = len(content), isal_zlib.crc32(content)
     payload, info.compress_type = content, ZIP_STORED
     if len(content) <= CHUNK or is_worth_deflating(content):
         deflated = isal_zlib.compress(content, DEFLATE_LEVEL, -zlib.MAX_WBITS)
         if len(deflated) < len(content) * WORTH_IT:
             payload, info.compress_type = deflated, ZIP_DEFLATED
-    if password is not None and content:
-        encrypter = Encrypter(password)
+    if encrypter:
         info.encrypt_with(encrypter)
         payload = encrypter.encrypt_whole(payload)
     info.compress_size = len(payload)
@@ -118,7 +120,7 @@ class Payload:
         info.compress_type = ZIP_DEFLATED if self._deflate else ZIP_STORED
         self._encrypter = None
         if password is not None:
-            self._encrypter = Encrypter(password, is_manifest=is_manifest)
+            self._encrypter = Encrypter.of(password, is_manifest=is_manifest)
             info.encrypt_with(self._encrypter)
         self.head: bytes = self._encrypter.encryption_header() if self._encrypter else b""
 

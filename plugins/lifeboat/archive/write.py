@@ -210,7 +210,7 @@ class ArchiveWriter:
         """
         info = EntryInfo(name, FILE_MODE, _nanoseconds(modified))
         info.compress_type = ZIP_DEFLATED
-        encrypter = None if self.password is None else Encrypter(self.password)
+        encrypter = None if self.password is None else Encrypter.of(self.password)
         if encrypter:
             info.encrypt_with(encrypter)
         with source.open("rb") as file:

@@ -13,10 +13,11 @@ import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Literal, cast
 
+from lifeboat.archive.encryption import Encrypter
 from lifeboat.archive.entry import EntryInfo, PackedEntry, Payload, pack
 from lifeboat.archive.workers import SMALL, batches, cores, short_switch_interval
 from lifeboat.archive.write import ArchiveWriter
@@ -113,13 +114,27 @@ class _Batch:
 
 
 def _pack_batch(batch: list[tuple[str, Member]], password: bytes | None) -> list[tuple[Outcome, PackedEntry | None]]:
-    return [_pack_member(name, member, password) for name, member in batch]
+    """Read and pack directories, links and small files, whose keys are derived at once."""
+    outcomes = [_read_member(name, member) for name, member in batch]
+    filled = sum(bool(content) for _, content in outcomes)
+    encrypters = iter(Encrypter.several(password, filled) if password is not None else ())
+    return [
+        (replace(outcome, sha256=entry.sha256) if entry else outcome, entry)
+        for outcome, content in outcomes
+        for entry in [_packed(outcome, content, next(encrypters, None) if content else None)]
+    ]
 
 
-def _pack_member(name: str, member: Member, password: bytes | None) -> tuple[Outcome, PackedEntry | None]:
-    """Read and pack a directory, a link or a small file.
+def _packed(outcome: Outcome, content: bytes | None, encrypter: Encrypter | None) -> PackedEntry | None:
+    if content is None:
+        return None
+    return pack(EntryInfo(outcome.name, outcome.mode, outcome.modified_ns), content, encrypter)
 
-    :returns: no entry for what is missing, and for a file that has become large.
+
+def _read_member(name: str, member: Member) -> tuple[Outcome, bytes | None]:
+    """Read a directory, a link or a small file.
+
+    :returns: no content of what is missing, and of a file that has become large; and no SHA-256 yet.
     """
     change, mode, modified_ns, target = "", member.mode, member.modified_ns, ""
     try:
@@ -133,9 +148,8 @@ def _pack_member(name: str, member: Member, password: bytes | None) -> tuple[Out
             target = content.decode("utf-8", "surrogateescape")
     except OSError as error:
         return Outcome(name, member, "missing", _reason(error)), None
-    entry = pack(EntryInfo(name, mode, modified_ns), content, password)
     state: State = "changed" if change else "whole"
-    return Outcome(name, member, state, change, mode, modified_ns, len(content), entry.sha256, target), entry
+    return Outcome(name, member, state, change, mode, modified_ns, len(content), target=target), content
 
 
 def _read_small(member: Member) -> tuple[bytes, str, int, int] | None:
