@@ -74,7 +74,8 @@ def _read_whole(reader: ArchiveReader) -> None:
         layout.lay_out(reader.where, entries)
     restore_plan.content_of(reader.names(), "application", ["shop"])
     for entry in entries[:3]:
-        list(reader.chunks(entry.name, reader.stored(entry.name)))
+        stored = reader.stored(entry.name)
+        list(reader.chunks(entry.name, stored, reader.keys([entry.name], [stored])))
     reader.verify()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -376,7 +377,7 @@ def forged(path: Path, entries: Forged, changes: dict[str, Any] | None = None) -
             kind = "directory" if name.endswith("/") else "link" if stat.S_ISLNK(mode) else "file"
             listed[name] = {
                 "size": len(content),
-                "sha256": entry.sha256,
+                "sha256": hashlib.sha256(content).hexdigest(),
                 "type": kind,
                 "mode": f"{stat.S_IMODE(mode):04o}",
                 "mtime_ns": WHEN_NS,
@@ -899,8 +900,8 @@ def test_a_bucket_that_fails_midway_ends_it(s3: S3, faulty_s3: Any, root: Path, 
                 self._file.read(1)
             return super().stored(name)
 
-        def chunks(self, name: str, stored: bytes | None = None) -> Iterator[bytes]:
-            for number, chunk in enumerate(super().chunks(name, stored)):
+        def chunks(self, name: str, *stored: Any) -> Iterator[bytes]:
+            for number, chunk in enumerate(super().chunks(name, *stored)):
                 yield chunk
                 if (name, number) == ("1", 2):
                     fail(*["500"] * 20)

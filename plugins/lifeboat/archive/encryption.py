@@ -12,7 +12,7 @@ import ctypes
 import hashlib
 import hmac
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from Cryptodome.Cipher import AES
@@ -24,6 +24,7 @@ from lifeboat.archive import CHUNK
 from lifeboat.archive.signature import SALT_BYTES, marked_salt
 from lifeboat.support.native import native
 
+STRENGTH = 3  # of three: AES-256
 ROUNDS = 1000
 KEY_BYTES = 32
 CHECK_BYTES = 2  # tell a wrong password before anything is read
@@ -96,7 +97,7 @@ class Encrypter(AESZipEncrypter):  # type: ignore[misc]  # pyzipper carries no t
 
     def __init__(self, salt: bytes, material: bytes) -> None:
         # Not pyzipper's own, which would derive the key once more; what its other methods read is set here.
-        self.aes_strength = 3
+        self.aes_strength = STRENGTH
         self.force_wz_aes_version = WZ_AES_V2
         self.salt = salt
         self.encpwdverify = material[2 * KEY_BYTES :]
@@ -140,17 +141,18 @@ class Encrypter(AESZipEncrypter):  # type: ignore[misc]  # pyzipper carries no t
 class Decrypter(AESZipDecrypter):  # type: ignore[misc]
     """Decrypts one entry.
 
-    :param material: what was derived from its salt, if that was done before.
+    :param keys: that were derived before, by their salts.
     """
 
-    def __init__(self, zinfo: Any, pwd: bytes, encryption_header: bytes, material: bytes | None = None) -> None:
-        if zinfo.wz_aes_strength != 3:  # weaker keys, which others may have chosen
+    def __init__(self, zinfo: Any, pwd: bytes, encryption_header: bytes, keys: Mapping[bytes, bytes]) -> None:
+        if zinfo.wz_aes_strength != STRENGTH:  # weaker keys, which others may have chosen
             super().__init__(zinfo, pwd, encryption_header)
             return
         self.filename = zinfo.filename
         if len(encryption_header) < SALT_BYTES + CHECK_BYTES:
             raise BadZipFile(f"{zinfo.filename!r} is cut short")
-        material = material or derive(pwd, encryption_header[:SALT_BYTES])
+        salt = encryption_header[:SALT_BYTES]
+        material = keys.get(salt) or derive(pwd, salt)
         if not hmac.compare_digest(material[2 * KEY_BYTES :], encryption_header[SALT_BYTES:]):
             raise RuntimeError(f"Bad password for file {zinfo.filename!r}")
         self.decypter = _cipher(material[:KEY_BYTES])

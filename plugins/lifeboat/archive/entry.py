@@ -74,12 +74,10 @@ class PackedEntry:
     """A small entry, ready to be written.
 
     :param payload: deflated or stored, encrypted, with the cipher's header and HMAC.
-    :param sha256: of the content, in hex.
     """
 
     info: EntryInfo
     payload: bytes
-    sha256: str
 
 
 def is_worth_deflating(block: bytes) -> bool:
@@ -102,7 +100,7 @@ def pack(info: EntryInfo, content: bytes, encrypter: Encrypter | None) -> Packed
         info.encrypt_with(encrypter)
         payload = encrypter.encrypt_whole(payload)
     info.compress_size = len(payload)
-    return PackedEntry(info, payload, hashlib.sha256(content).hexdigest())
+    return PackedEntry(info, payload)
 
 
 class Payload:

@@ -8,8 +8,9 @@ import io
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
 from isal import isal_zlib
@@ -18,9 +19,10 @@ from pyzipper.zipfile_aes import AESZipExtFile, AESZipFile
 
 from lifeboat.archive import CHUNK, MANIFEST_NAME, engine_of_entry, signature
 from lifeboat.archive.directory import LONGEST, MOST_ENTRIES, Directory, as_file, scan
-from lifeboat.archive.encryption import Decrypter
+from lifeboat.archive.encryption import STRENGTH, Decrypter, derive_many
 from lifeboat.archive.entry import ENCRYPTED, UTF8_NAME
 from lifeboat.archive.listing import Entry, entry_of, is_file_name, kind_of
+from lifeboat.archive.workers import SMALL, batches
 from lifeboat.catalog.manifest import EntryFacts, Manifest
 from lifeboat.errors import ArchiveError, PasswordError
 from lifeboat.support.progress import Progress
@@ -39,6 +41,7 @@ CHECK_ENCRYPTION = (
 )
 FORGED = "Find out who wrote it, and restore another archive."
 CHECK_KEY = "Check the password of the connection named under encryption in the settings."
+NO_KEYS: Mapping[bytes, bytes] = MappingProxyType({})
 LOCAL_HEADER = struct.Struct("<26xHH")  # its last fields: how long the name and the extra fields after it are
 
 
@@ -47,11 +50,21 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
 
     pyzipper's own reading stops where the content is complete and looks for the HMAC there, although a deflate stream
     may end a few bytes later; and it checks no stored size.
+
+    :param keys: that were derived before, by their salts.
     """
+
+    def __init__(self, *args: Any, keys: Mapping[bytes, bytes] = NO_KEYS) -> None:
+        self._keys = keys
+        super().__init__(*args)
 
     def setup_aeszipdecrypter(self) -> type[Decrypter]:
         super().setup_aeszipdecrypter()
         return Decrypter
+
+    def get_decrypter_kwargs(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().get_decrypter_kwargs()
+        return given if self._zinfo.wz_aes_version is None else given | {"keys": self._keys}
 
     @property
     def is_marked(self) -> bool:
@@ -123,9 +136,12 @@ class _Zip(AESZipFile):  # type: ignore[misc]
                 info.filename = info.orig_filename.encode("cp437").decode("utf-8", "surrogateescape")
         self.NameToInfo = {info.filename: info for info in self.filelist}
 
-    def open_stored(self, info: Any, stored: bytes) -> _Entry:
-        """Open an entry that was read before, header and all."""
-        return _Entry(io.BytesIO(stored), "r", info, True, self.pwd)
+    def open_stored(self, info: Any, stored: bytes, keys: Mapping[bytes, bytes]) -> _Entry:
+        """Open an entry that was read before, header and all.
+
+        :param keys: that were derived before, by their salts.
+        """
+        return _Entry(io.BytesIO(stored), "r", info, True, self.pwd, keys=keys)
 
 
 class _HashedFile(io.RawIOBase):
@@ -309,6 +325,22 @@ class ArchiveReader:
         except DAMAGE as error:
             raise ArchiveError(f"{self.where}: {name!r} is damaged: {_reason(error)}.") from error
 
+    def keys(self, names: Iterable[str], stored: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Derive the keys of some small entries at once, on any thread.
+
+        :param stored: what `stored` returned of each.
+        :returns: the keys by their salts, for `chunks`.
+        """
+        if not self._zip.pwd:
+            return {}
+        salts = []
+        for name, content in zip(names, stored, strict=True):
+            start = LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack_from(content))
+            salt = content[start : start + signature.SALT_BYTES]
+            if self._zip.getinfo(name).wz_aes_strength == STRENGTH and len(salt) == signature.SALT_BYTES:
+                salts.append(salt)
+        return dict(zip(salts, derive_many(self._zip.pwd, salts), strict=True))
+
     def size(self, name: str) -> int:
         """Return the length of an entry's content in bytes, as the list of entries says it.
 
@@ -319,10 +351,11 @@ class ArchiveReader:
         except KeyError as error:
             raise ArchiveError(f"{self.where} has no {name!r}.") from error
 
-    def chunks(self, name: str, stored: bytes | None = None) -> Iterator[bytes]:
+    def chunks(self, name: str, stored: bytes | None = None, keys: Mapping[bytes, bytes] = NO_KEYS) -> Iterator[bytes]:
         """Yield an entry's content.
 
         :param stored: what `stored` returned of it; without it, the entry is read from the archive meanwhile.
+        :param keys: what `keys` returned of it and others; a key that is missing is derived.
         :raises ArchiveError: wrong password, or the entry is damaged; raised at its end at the latest.
         """
         try:
@@ -333,7 +366,7 @@ class ArchiveReader:
                 raise ArchiveError(
                     f"{self.where}: {name!r} is not encrypted, so anyone could have written it.", CHECK_ENCRYPTION
                 )
-            entry = self._zip.open(info) if stored is None else self._zip.open_stored(info, stored)
+            entry = self._zip.open(info) if stored is None else self._zip.open_stored(info, stored, keys)
             if is_manifest and entry.is_marked:
                 raise ArchiveError(f"{self.where}: its manifest is another entry that was renamed to it.", FORGED)
             yield from entry.chunks()
@@ -393,7 +426,8 @@ class ArchiveReader:
         :raises ArchiveError: it is not what it should be.
         """
         promised = self._promised()
-        self._verify_entry(name, promised, Progress(f"Verifying {name} of {self.where}", self.size(name)))
+        progress = Progress(f"Verifying {name} of {self.where}", self.size(name))
+        self._verify_entry(name, self.chunks(name), promised, progress)
 
     def verify(self, expected_sha256: str | None = None) -> Verified:
         """Read everything once, in the order of the file.
@@ -405,12 +439,21 @@ class ArchiveReader:
         self._file.start()
         content_bytes = 0
         progress = Progress(f"Verifying {self.where}", sum(info.file_size for info in self._zip.infolist()))
-        for info in sorted(self._zip.infolist(), key=lambda info: info.header_offset):
-            content_bytes += self._verify_entry(info.filename, promised, progress)
+        infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
+        for batch in batches(infos, lambda info: int(info.compress_size)):
+            names = [info.filename for info in batch]
+            if batch[0].compress_size > SMALL:
+                content_bytes += self._verify_entry(names[0], self.chunks(names[0]), promised, progress)
+                continue
+            read = [self.stored(name) for name in names]
+            keys = self.keys(names, read)
+            content_bytes += sum(
+                self._verify_entry(name, self.chunks(name, stored, keys), promised, progress)
+                for name, stored in zip(names, read, strict=True)
+            )
         sha256, size = self._file.hexdigest(), self._file.tell()
         if expected_sha256 and sha256 != expected_sha256:
             raise ArchiveError(f"{self.where} is not the published file: its SHA-256 differs.")
-        infos = self._zip.infolist()
         encrypted = any(info.flag_bits & ENCRYPTED for info in infos)
         return Verified(len(infos), content_bytes, size, sha256, promised is not None, encrypted)
 
@@ -438,9 +481,12 @@ class ArchiveReader:
             raise ArchiveError(f"{self.where} holds {unknown[0]!r}, which its manifest does not list.")
         return promised
 
-    def _verify_entry(self, name: str, promised: dict[str, EntryFacts] | None, progress: Progress) -> int:
+    def _verify_entry(
+        self, name: str, chunks: Iterable[bytes], promised: dict[str, EntryFacts] | None, progress: Progress
+    ) -> int:
+        """Read the content of an entry, compare it with the manifest, and return its length."""
         sha256, size = hashlib.sha256(), 0
-        for chunk in self.chunks(name):
+        for chunk in chunks:
             sha256.update(chunk)
             size += len(chunk)
             progress.advance(len(chunk))

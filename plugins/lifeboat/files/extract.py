@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -176,7 +176,8 @@ class _Tree:
             try:
                 for batch in batches(self._layout.contents.items(), lambda item: item[1].stored):
                     if batch[0][1].stored > SMALL:
-                        self._take(*batch[0])
+                        path, entry = batch[0]
+                        self._take(path, entry, self._reader.chunks(entry.name))
                         continue
                     stored = [self._reader.stored(entry.name) for _, entry in batch]
                     under_way.append(pool.submit(self._take_batch, batch, stored))
@@ -188,28 +189,29 @@ class _Tree:
                 pool.shutdown(cancel_futures=True)
 
     def _take_batch(self, batch: list[tuple[bytes, Entry]], stored: list[bytes]) -> None:
+        keys = self._reader.keys((entry.name for _, entry in batch), stored)
         for (path, entry), content in zip(batch, stored, strict=True):
-            self._take(path, entry, content)
+            self._take(path, entry, self._reader.chunks(entry.name, content, keys))
 
-    def _take(self, path: bytes, entry: Entry, stored: bytes | None = None) -> None:
+    def _take(self, path: bytes, entry: Entry, chunks: Iterable[bytes]) -> None:
         """Make a file, or remember where a link leads."""
         if entry.kind == "link":
-            self._targets[path] = b"".join(self._content(entry, stored))
+            self._targets[path] = b"".join(self._content(entry, chunks))
             return
         with (
             self._translated(path),
             folder_of(self._root, path) as (folder, name),
             os.fdopen(os.open(name, NEW_FILE, 0o600, dir_fd=folder), "wb") as file,
         ):
-            for chunk in self._content(entry, stored):
+            for chunk in self._content(entry, chunks):
                 file.write(chunk)
             file.flush()
             os.utime(file.fileno(), ns=(entry.modified_ns, entry.modified_ns))
             os.fchmod(file.fileno(), entry.mode & self._mask)  # last: writing takes setuid away
 
-    def _content(self, entry: Entry, stored: bytes | None) -> Iterator[bytes]:
+    def _content(self, entry: Entry, chunks: Iterable[bytes]) -> Iterator[bytes]:
         sha256 = hashlib.sha256()
-        for chunk in self._reader.chunks(entry.name, stored):
+        for chunk in chunks:
             sha256.update(chunk)
             yield chunk
             self._progress.advance(len(chunk))

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import queue
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import Event
 from typing import Literal, cast
 
@@ -119,9 +120,8 @@ def _pack_batch(batch: list[tuple[str, Member]], password: bytes | None) -> list
     filled = sum(bool(content) for _, content in outcomes)
     encrypters = iter(Encrypter.several(password, filled) if password is not None else ())
     return [
-        (replace(outcome, sha256=entry.sha256) if entry else outcome, entry)
+        (outcome, _packed(outcome, content, next(encrypters, None) if content else None))
         for outcome, content in outcomes
-        for entry in [_packed(outcome, content, next(encrypters, None) if content else None)]
     ]
 
 
@@ -134,7 +134,7 @@ def _packed(outcome: Outcome, content: bytes | None, encrypter: Encrypter | None
 def _read_member(name: str, member: Member) -> tuple[Outcome, bytes | None]:
     """Read a directory, a link or a small file.
 
-    :returns: no content of what is missing, and of a file that has become large; and no SHA-256 yet.
+    :returns: no content of what is missing, and of a file that has become large.
     """
     change, mode, modified_ns, target = "", member.mode, member.modified_ns, ""
     try:
@@ -149,7 +149,8 @@ def _read_member(name: str, member: Member) -> tuple[Outcome, bytes | None]:
     except OSError as error:
         return Outcome(name, member, "missing", _reason(error)), None
     state: State = "changed" if change else "whole"
-    return Outcome(name, member, state, change, mode, modified_ns, len(content), target=target), content
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Outcome(name, member, state, change, mode, modified_ns, len(content), sha256, target), content
 
 
 def _read_small(member: Member) -> tuple[bytes, str, int, int] | None:
