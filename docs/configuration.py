@@ -12,7 +12,7 @@ from typing import Any
 
 from lifeboat.catalog.manifest import Manifest, ManifestHead
 from lifeboat.catalog.marker import Marker
-from lifeboat.catalog.proof import Proof
+from lifeboat.catalog.proof import ChainProof, Proof
 from lifeboat.catalog.readback import ReadBack
 from lifeboat.decide.retention import Policy
 from lifeboat.settings import config
@@ -22,7 +22,13 @@ from pydantic import BaseModel
 PAGE = Path(__file__).with_name("CONFIGURATION.md")
 SCHEMA = Path(__file__).parents[1] / "include" / "settings.schema.json"  # next to the file that names it
 SCHEMAS = Path(__file__).parent / "schemas"
-FORMATS: dict[str, type[Stored]] = {"manifest": Manifest, "marker": Marker, "proof": Proof, "readback": ReadBack}
+FORMATS: dict[str, type[Stored]] = {
+    "manifest": Manifest,
+    "marker": Marker,
+    "proof": Proof,
+    "chain": ChainProof,
+    "readback": ReadBack,
+}
 STORED = (ManifestHead, *FORMATS.values())
 HEAD = """# Configuration
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from lifeboat.airflow.alerts import reports
 from lifeboat.airflow.compat import AirflowTaskTimeout
+from lifeboat.catalog.proof import ChainProof
 
 from include.demo.stand_ins import MySQL
 from tests.airflow.test_dags import LoadDag, load_dag, run, states  # noqa: F401  # a fixture
@@ -70,6 +71,26 @@ def test_logs_are_shipped_and_a_failure_is_told_once(
     monkeypatch.setenv("AIRFLOW_CONN_LOGGED_DB", server.connection())
     assert again(load_dag, ship()).startswith("Shop: binary logs are shipped again. They were not since ")
     assert again(load_dag, ship()) == ""
+
+
+def test_a_drill_proves_that_logs_lead_from_one_backup_to_the_next(
+    project: Configure,
+    load_dag: LoadDag,  # noqa: F811
+    ship: Callable[[], Any],
+    server: MySQL,
+) -> None:
+    project(applications={"Shop": SHOP}, drill={"production": True})
+    assert run(load_dag()).state == "success"
+    assert states(ship()) == {"ship": ["success"]}
+    assert states(run(load_dag("restore_drill")))["Shop.drill_chain"] == ["skipped", "skipped"]
+    server.run("INSERT INTO logged.t VALUES (1)")
+    assert run(load_dag()).state == "success"
+    assert states(ship()) == {"ship": ["success"]}
+    done = run(load_dag("restore_drill"))
+    assert states(done)["Shop.drill_chain"] == ["success", "success"]
+    ti = done.get_task_instances()[0]
+    made = [ti.xcom_pull(task_ids="Shop.drill_chain", map_indexes=index) for index in range(2)]
+    assert [ChainProof.from_json(facts).transactions for facts in made] == [1, 1]
 
 
 def again(load_dag: LoadDag, done: Any) -> str:  # noqa: F811

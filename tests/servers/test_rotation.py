@@ -232,11 +232,13 @@ def test_a_reading_goes_with_its_archive(project: Configure, tmp_path: Path) -> 
         for key in keys:
             destination.write(key, b"archive")
             destination.write(f"{key}.json", b"{}")
+            destination.write(f"{key}.chain.json", b"{}")
             verify.note_whole(site_of(settings), destination, "Shop", key)
         order = cleanup.evaluate(destination, site_of(settings), ["Shop"], now).order
         assert list(order.archives) == keys[1:]
         cleanup.clean(destination, site_of(settings), ["Shop"], now, order)
-        assert {each.key for each in destination.list()} == {keys[0], f"{keys[0]}.json", f"{keys[0]}.read.json"}
+        kept = {keys[0] + suffix for suffix in ("", ".json", ".chain.json", ".read.json")}
+        assert {each.key for each in destination.list()} == kept
 
 
 def test_a_destination_that_fails_ends_the_night_and_nothing_is_called_damaged(

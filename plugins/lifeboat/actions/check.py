@@ -119,6 +119,8 @@ def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[
             databases = sum(database.engine == "mysql" for database in settings.databases_of(application))
             longest = settings.limits_of(application).longest_log_age
             findings += log_health.check(application, name, found, databases, longest, now)
+            longest = settings.limits_of(application).longest_chain_proof_age
+            findings += log_health.check_proof(application, name, found, longest, now)
         findings += rotation.check(application, name, found, here, settings.rotation_of(name), now)
         held[application] = health.newest_times(found.of(application), now)
     findings += _room(name, found, settings, now)

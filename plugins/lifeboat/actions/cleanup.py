@@ -38,6 +38,7 @@ class Evaluation:
     :param unfinished: remains of uploads that are old enough to be swept.
     :param uploads: multipart uploads that are old enough to be aborted.
     :param proofs: when archives were proven, by key.
+    :param chain_proofs: the same of the proofs that logs lead to them.
     :param readings: when archives were read back last, by key.
     :param short: what a cap deletes within the promised periods, by application.
     :param logs: which archives of binary logs are deleted, oldest first.
@@ -50,6 +51,7 @@ class Evaluation:
     readings: Mapping[str, LastRead] = field(default_factory=dict)
     short: Mapping[str, Shortfall] = field(default_factory=dict)
     logs: tuple[Decision, ...] = ()
+    chain_proofs: Mapping[str, datetime] = field(default_factory=dict)
 
     @property
     def order(self) -> Order:
@@ -149,7 +151,7 @@ def decide(
     unfinished, uploads = (tuple(filter(is_due, remains)) for remains in (found.unfinished, found.uploads))
     short = {name: cut for name in applications if (cut := cut_short(destination, found, settings, name, now))}
     logs = _logs(found, settings, [name for name in applications if name not in held], plan, now)
-    return Evaluation(plan, unfinished, uploads, found.proofs, found.readings, short, logs)
+    return Evaluation(plan, unfinished, uploads, found.proofs, found.readings, short, logs, found.chain_proofs)
 
 
 def _logs(
@@ -311,7 +313,7 @@ def _delete_archives(
                 if not is_there(decision.superseded_by):  # a listing may show what is gone already
                     cleaned.left[key] = f"{decision.superseded_by}, which superseded it, is gone"
                 elif not _is_locked(destination, key, cleaned, now):
-                    _delete(destination, decision.archive, was_read=key in fresh.readings)
+                    _delete(destination, decision.archive, fresh)
                     cleaned.deleted.append(key)
                     cleaned.freed += size
                     log.info("Deleted %s: %s.", key, decision.reason)
@@ -324,14 +326,16 @@ def _is_locked(destination: Destination, key: str, cleaned: Cleaned, now: dateti
     return bool(lock)
 
 
-def _delete(destination: Destination, archive: Archive, *, was_read: bool) -> None:
+def _delete(destination: Destination, archive: Archive, fresh: Evaluation) -> None:
     """Delete an archive and its records; the marker first, so that a crash leaves no published archive."""
     if archive.kind != "legacy":
         destination.delete(archive.key + catalog.MARKER)
     destination.delete(archive.key)
     if archive.proven:
         destination.delete(archive.key + catalog.PROOF)
-    for suffix in (catalog.READ, catalog.DAMAGED) if was_read else ():
+    if archive.key in fresh.chain_proofs:
+        destination.delete(archive.key + catalog.CHAIN_PROOF)
+    for suffix in (catalog.READ, catalog.DAMAGED) if archive.key in fresh.readings else ():
         destination.delete(archive.key + suffix)
 
 

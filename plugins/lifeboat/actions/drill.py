@@ -28,7 +28,7 @@ from lifeboat.catalog import marker as markers
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import OWN_KINDS, Archive, OwnKind
 from lifeboat.catalog.marker import Marker
-from lifeboat.catalog.proof import Compared, Durations, Point, Proof, ProvenFile, Versions
+from lifeboat.catalog.proof import ChainDurations, Compared, Durations, Point, Proof, ProvenFile, Versions
 from lifeboat.databases import SERVERLESS, Dump, EngineName, Load, Loaded, Missed, count_limits
 from lifeboat.databases.names import PREFIX
 from lifeboat.decide import comparison
@@ -76,7 +76,7 @@ class Report(Format):
 
 
 @dataclass
-class _Rehearsal:
+class Rehearsal:
     """A drill under way.
 
     :param seconds: by phase.
@@ -87,7 +87,7 @@ class _Rehearsal:
     """
 
     compared: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(Compared.model_fields, 0)))
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(Durations.model_fields, 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(ChainDurations.model_fields, 0.0))
     digests: list[Any] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     servers: set[str] = field(default_factory=set)
@@ -102,6 +102,30 @@ class _Rehearsal:
             yield
         finally:
             self.seconds[name] += time.monotonic() - started
+
+    def rounded(self, phases: Iterable[str]) -> dict[str, float]:
+        """Return the seconds of some phases."""
+        return {phase: round(self.seconds[phase], 3) for phase in phases}
+
+    def count(self, captured: Dump, restored: Dump) -> None:
+        """Count a database that was compared."""
+        self.servers.add(restored.server)
+        self.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
+        self.compared["databases"] += 1
+        self.compared["tables"] += len(captured.tables)
+        self.compared["rows"] += captured.rows
+        self.compared["objects"] += len(captured.objects)
+        self.compared["bytes"] += captured.sql_bytes
+
+    @property
+    def digest(self) -> str:
+        """The digest of everything that was compared."""
+        return hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def versions(self) -> Versions:
+        """The versions of all that took part."""
+        return Versions(lifeboat=__version__, python=platform.python_version(), servers=tuple(sorted(self.servers)))
 
 
 def choose(archives: Iterable[Archive], proofs: Mapping[str, datetime], count: int) -> list[Archive]:
@@ -166,7 +190,7 @@ def rehearse(site: Site, application: str, destination: Destination, key: str, b
     """
     if not key:
         raise StorageError(f"{destination} could not be read, so nothing there was tested.")
-    rehearsal = _Rehearsal()
+    rehearsal = Rehearsal()
     marker = markers.read(destination, key)
     if marker is None:
         raise ArchiveError(f"{key} is not published at {destination}.", "'lifeboat list' shows what is.")
@@ -195,7 +219,7 @@ def rehearse(site: Site, application: str, destination: Destination, key: str, b
 
 
 def _rehearse_database(
-    site: Site, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: _Rehearsal
+    site: Site, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: Rehearsal
 ) -> None:
     restore.refuse_by_hand(captured)
     server = scratch_server(site.settings, application, captured.engine, captured.database)
@@ -216,7 +240,7 @@ def _rehearse_database(
 
 
 def _note_database(
-    captured: Dump, restored: Dump, loaded: Loaded, missed: Sequence[Missed], rehearsal: _Rehearsal
+    captured: Dump, restored: Dump, loaded: Loaded, missed: Sequence[Missed], rehearsal: Rehearsal
 ) -> None:
     found = comparison.differences(captured, restored, left_out=loaded.left_out)
     comparison.refuse(f"Database {captured.database!r} does not restore to what was captured", found, HINT)
@@ -250,13 +274,7 @@ def _note_database(
         log.warning("%s: not proven, a restore to this server would miss it: %s.", captured.database, each.text)
     rehearsal.notes += [f"not proven, for this server lacks roles or rights: {kind}" for kind in count_limits(missed)]
     rehearsal.missed += len(missed)
-    rehearsal.servers.add(restored.server)
-    rehearsal.digests.append([[asdict(table) for table in restored.tables], [asdict(o) for o in restored.objects]])
-    rehearsal.compared["databases"] += 1
-    rehearsal.compared["tables"] += len(captured.tables)
-    rehearsal.compared["rows"] += captured.rows
-    rehearsal.compared["objects"] += len(captured.objects)
-    rehearsal.compared["bytes"] += captured.sql_bytes
+    rehearsal.count(captured, restored)
     rehearsal.limits += len(captured.inexact)
     tables, rows = plural(len(captured.tables), "table"), plural(captured.rows, "row")
     same = proof.same_text(len(captured.inexact), len(missed))
@@ -285,7 +303,7 @@ def scratch_server(settings: Settings, application: str, engine: EngineName, nam
     return database
 
 
-def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehearsal: _Rehearsal) -> None:
+def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehearsal: Rehearsal) -> None:
     with scratch_directory(_folder(settings), PREFIX) as scratch:
         with rehearsal.phase("restore"):
             extracted = extract.extract(reader, scratch / "files", setuid=True)
@@ -312,12 +330,12 @@ def _folder(settings: Settings) -> Path:
 
 
 def _proof(
-    site: Site, destination: Destination, key: str, marker: Marker, rehearsal: _Rehearsal, by: str, now: datetime
+    site: Site, destination: Destination, key: str, marker: Marker, rehearsal: Rehearsal, by: str, now: datetime
 ) -> Proof:
     """Return the proof of an archive, signed."""
     password, previous = site.passwords(marker.application)
     proven_at = now.replace(microsecond=0)
-    durations = Durations(**{phase: round(seconds, 3) for phase, seconds in rehearsal.seconds.items()})
+    durations = Durations(**rehearsal.rounded(Durations.model_fields))
     point = Point(proven_at=proven_at, key=key, seconds=round(durations.recovery, 3))
     earlier = _earlier_points(destination, marker.application, marker.kind, password, previous)
     made = Proof(
@@ -333,11 +351,9 @@ def _proof(
         by=by,
         host=socket.gethostname(),
         compared=Compared(**rehearsal.compared),
-        digest=hashlib.sha256(json.dumps(rehearsal.digests, sort_keys=True).encode()).hexdigest(),
+        digest=rehearsal.digest,
         durations=durations,
-        versions=Versions(
-            lifeboat=__version__, python=platform.python_version(), servers=tuple(sorted(rehearsal.servers))
-        ),
+        versions=rehearsal.versions,
         notes=tuple(rehearsal.notes),
         limits=rehearsal.limits,
         missed=rehearsal.missed,

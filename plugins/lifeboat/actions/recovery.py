@@ -82,10 +82,10 @@ def _shelf(site: Site, destination: Destination, found: Catalog, application: st
         for archive in found.of(application)
         if archive.kind in OWN_KINDS and (not anchor or archive.key == anchor)
     ]
-    return Shelf(destination.name, archives, found.logs_of(application), _manifests(site, destination))
+    return Shelf(destination.name, archives, found.logs_of(application), manifests(site, destination))
 
 
-def _manifests(site: Site, destination: Destination) -> Callable[[Archive], Manifest]:
+def manifests(site: Site, destination: Destination) -> Callable[[Archive], Manifest]:
     """Return what reads signed manifests, each once."""
     known: dict[str, Manifest] = {}
 
@@ -125,7 +125,7 @@ def verify(site: Site, destination: Destination, plan: RestorePlan, captured: It
             manifest = cast(Manifest, reader.manifest())
             if before and (why := recovery.why_not_next(before, ends, manifest)):
                 raise ArchiveError(f"{archive.key} at {destination} does not continue {before.key}: {why}.")
-            _walk(reader, manifest)
+            walk(reader, manifest)
             before, ends = manifest, ends | recovery.ends_of(manifest)
     for position in positions:
         _refuse_missed(site, destination, plan, asked, position)
@@ -140,7 +140,7 @@ def _position(captured: Dump | None) -> LogPosition:
     return captured.position
 
 
-def _walk(reader: ArchiveReader, manifest: Manifest) -> None:
+def walk(reader: ArchiveReader, manifest: Manifest) -> None:
     """Walk all events of an archive of logs.
 
     :raises ArchiveError: they are not what its manifest says.

@@ -169,7 +169,33 @@ def examine(destination: Destination, site: Site) -> Catalog:
         free=destination.free(),
         windows={name: _explained(destination, site, found, name) for name in found.windows},
         unplaced=_unplaced(destination, site, found, marked),
+        newest_chain_proofs=_chain_proofs(destination, site, found),
     )
+
+
+def _chain_proofs(destination: Destination, site: Site, found: Catalog) -> dict[str, Proven]:
+    """Return what the newest proof of a chain says, of each application with logs."""
+    newest = {}
+    for application in _with_logs(site, found):
+        proven = [archive for archive in found.of(application) if archive.key in found.chain_proofs]
+        if proven:
+            latest = max(proven, key=lambda archive: found.chain_proofs[archive.key])
+            newest[application] = _chain_proof_of(destination, site, found, latest)
+    return newest
+
+
+def _chain_proof_of(destination: Destination, site: Site, found: Catalog, archive: Archive) -> Proven:
+    from lifeboat.catalog import proof
+
+    key = archive.key
+    try:
+        facts = proof.read_chain(destination, key, *site.passwords(archive.application))
+        if (facts.destination, facts.end.size) != (destination.name, archive.size):
+            raise ArchiveError(f"{key + catalog.CHAIN_PROOF} at {destination} is not of that copy of the archive.")
+    except (ArchiveError, StorageError) as error:
+        log.warning("%s", error)
+        return Proven(key, found.chain_proofs[key], timedelta(), str(error), unread=isinstance(error, StorageError))
+    return Proven(key, facts.proven_at, timedelta(seconds=facts.durations.recovery))
 
 
 def _explained(destination: Destination, site: Site, found: Catalog, application: str) -> LogWindow:

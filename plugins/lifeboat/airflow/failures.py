@@ -75,6 +75,11 @@ FAILURES: Mapping[str, Known] = {
         "no scratch server, no space, no rights; or an archive that is damaged or not as captured",
         f"{GENERAL} If the archive is damaged or not as captured, its proof is withdrawn: verify the other copies now.",
     ),
+    "drill_chain": Known(
+        "no scratch server, no space, no rights; or logs that are damaged, missing, or do not lead to the next archive",
+        f"{GENERAL} If the logs are not what they should be, no moment between the two archives that the reason names"
+        " can be trusted: look at the other copies, and back the databases up now.",
+    ),
     "init": Known(
         "permissions, a read-only disk, the marker of another destination",
         "Fix what the reason names, then trigger the DAG again.",

@@ -24,7 +24,7 @@ from lifeboat.airflow.operators.archive import PackArchiveOperator
 from lifeboat.airflow.operators.base import PREPARE
 from lifeboat.airflow.operators.check import COMPARE, CheckDestinationOperator, CompareDestinationsOperator
 from lifeboat.airflow.operators.cleanup import DeleteArchivesOperator, EvaluateRetentionOperator
-from lifeboat.airflow.operators.drill import ChooseArchivesOperator, DrillOperator
+from lifeboat.airflow.operators.drill import ChooseArchivesOperator, DrillChainOperator, DrillOperator
 from lifeboat.airflow.operators.dump import DumpDatabaseOperator
 from lifeboat.airflow.operators.init import InitDestinationOperator
 from lifeboat.airflow.operators.logs import ShipLogsOperator
@@ -303,7 +303,7 @@ def drill_groups(settings: Settings) -> None:
             choose = ChooseArchivesOperator(
                 task_id="choose_archives", application=verbatim(application), execution_timeout=LONGEST_STEP
             )
-            DrillOperator.partial(
+            drill = DrillOperator.partial(
                 task_id="drill",
                 application=verbatim(application),
                 outlets=[proof_asset(application)],
@@ -311,6 +311,15 @@ def drill_groups(settings: Settings) -> None:
                 max_active_tis_per_dag=1,  # they share a scratch server
                 execution_timeout=LONGEST_DUMP,
             ).expand(choice=choose.output)
+            if settings.logs_of(application):
+                drill >> DrillChainOperator.partial(
+                    task_id="drill_chain",
+                    application=verbatim(application),
+                    trigger_rule="all_done",
+                    map_index_template="{{ task.destination }}",
+                    max_active_tis_per_dag=1,
+                    execution_timeout=LONGEST_DUMP,
+                ).expand(destination=list(map(verbatim, settings.destinations_of(application))))
 
 
 def archive_asset(application: str) -> Asset:

@@ -14,9 +14,10 @@ from lifeboat.storage import StoredObject
 
 MARKER = ".json"
 PROOF = ".proof.json"
+CHAIN_PROOF = ".chain.json"  # that the archive before it and the logs between them lead to this one
 READ = ".read.json"  # of an archive that was read back, and was whole
 DAMAGED = ".damaged.json"  # of one that was not
-RECORDS = (PROOF, READ, DAMAGED)  # what else may be next to an archive, besides its marker
+RECORDS = (PROOF, CHAIN_PROOF, READ, DAMAGED)  # what else may be next to an archive, besides its marker
 TIME = "%Y-%m-%d-%H-%M-%S"
 
 OwnKind = Literal["database", "application"]
@@ -33,7 +34,7 @@ _KIND_OF: dict[str | None, Kind] = {
 
 _KEY = re.compile(
     r"(?P<application>[^/]+)/(?:(?P<kind>database|application|(?P<log>log))/)?"
-    r"(?P<time>[0-9]{4}(?:-[0-9]{2}){5})(?(log)-(?P<number>[0-9]{6}))\.zip(?P<suffix>(?:\.(?:proof|read|damaged))?(?:\.json)?(?:(?:\.[0-9a-f]{16})?\.partial)?)"
+    r"(?P<time>[0-9]{4}(?:-[0-9]{2}){5})(?(log)-(?P<number>[0-9]{6}))\.zip(?P<suffix>(?:\.(?:proof|chain|read|damaged))?(?:\.json)?(?:(?:\.[0-9a-f]{16})?\.partial)?)"
 )
 
 
@@ -128,9 +129,11 @@ class Catalog:
     :param archives: of databases and applications, newest first.
     :param unfinished: uploads that never finished, and their remains.
     :param proofs: when the proofs of archives were stored, by the archive's key.
+    :param chain_proofs: the same of the proofs that logs lead to them.
     :param readings: when archives were read back last, by key; nobody has looked at the signatures.
     :param uploads: those that no listing shows, as far as they were asked for.
     :param newest_proofs: what the newest proof of an application and kind says, as far as proofs were read.
+    :param newest_chain_proofs: what the newest proof of a chain says, by application.
     :param newest_marked: the same of the newest archive's marker.
     :param lacking: how many databases of the settings are in no archive that is young enough, as far as markers say.
     :param unchecked: keys of the archives whose proofs were not read, and may be anything.
@@ -161,6 +164,8 @@ class Catalog:
     windows: Mapping[str, LogWindow] = field(default_factory=dict)
     earlier: Mapping[str, tuple[LogWindow, ...]] = field(default_factory=dict)
     unplaced: Mapping[str, str] = field(default_factory=dict)
+    chain_proofs: Mapping[str, datetime] = field(default_factory=dict)
+    newest_chain_proofs: Mapping[str, Proven] = field(default_factory=dict)
 
     def proof_of(self, archive: Archive) -> Literal["proven", "unchecked", "unproven"]:
         """Say what is known of an archive's proof; one that was not read is unchecked."""
@@ -222,7 +227,10 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
     """
     listing = list(objects)
     keys = {stored.key for stored in listing}
-    proofs = {stored.key.removesuffix(PROOF): stored.modified for stored in listing if stored.key.endswith(PROOF)}
+    proofs, chain_proofs = (
+        {stored.key.removesuffix(suffix): stored.modified for stored in listing if stored.key.endswith(suffix)}
+        for suffix in (PROOF, CHAIN_PROOF)
+    )
     readings = {
         stored.key.removesuffix(suffix): LastRead(stored.modified, whole)
         for suffix, whole in ((READ, True), (DAMAGED, False))  # where both are there, the bad news count
@@ -263,6 +271,7 @@ def read(objects: Iterable[StoredObject], legacy_zone: tzinfo = UTC, *, need_mar
         readings,
         vanished=tuple(vanished),
         logs=tuple(logs),
+        chain_proofs=chain_proofs,
     )
 
 

@@ -7,9 +7,9 @@ derived from the archive password, so that nobody without the password can forge
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import ClassVar, Literal, TypeVar
 
-from lifeboat.catalog.archives import PROOF, OwnKind
+from lifeboat.catalog.archives import CHAIN_PROOF, PROOF, OwnKind
 from lifeboat.errors import ArchiveError, UntrustedError
 from lifeboat.storage import Destination
 from lifeboat.support.formats import Moment, Text
@@ -62,6 +62,16 @@ class Durations(Stored):
         return self.verify + self.restore
 
 
+class ChainDurations(Durations):
+    """Seconds of each phase of a drill of a chain."""
+
+    replay: Seconds
+
+    @property
+    def recovery(self) -> float:
+        return super().recovery + self.replay
+
+
 class Versions(Stored):
     """Versions of what made a proof."""
 
@@ -90,6 +100,7 @@ class Proof(Signed):
     """
 
     purpose = b"lifeboat proof"
+    suffix: ClassVar[str] = PROOF
 
     format: Count
     result: Literal["proven"]
@@ -113,6 +124,79 @@ class Proof(Signed):
     hmac_sha256: str | None = None
 
 
+class ProvenArchive(ProvenFile):
+    """An archive of a chain, as a file."""
+
+    key: Text
+
+
+class ProvenLogs(Stored):
+    """The archives of binary logs of a chain.
+
+    :param first: key of the oldest one.
+    :param sha256: of the lines ``<SHA-256>  <key>``, oldest first.
+    """
+
+    archives: Count
+    bytes: Count
+    first: Text
+    last: Text
+    sha256: Text
+
+
+class ChainProof(Signed):
+    """The result of a drill of a chain, signed: a replay of logs leads from one archive of databases to the next.
+
+    It is public, so without the name of a table, and next to the later archive.
+
+    :param key: of the later archive.
+    :param since: when the earlier one was captured, whose databases were restored; `captured_at`: the later one.
+    :param transactions: that were replayed; `others`: those of other databases, which were not.
+    :param statements: of definitions among them.
+    :param uncompared: how many tables could not be compared.
+    :param by: who asked for the drill.
+    :param digest: of everything that was compared.
+    :param notes: what its reader should know.
+    """
+
+    purpose = b"lifeboat chain proof"
+    suffix: ClassVar[str] = CHAIN_PROOF
+
+    format: Count
+    result: Literal["proven"]
+    key: Text
+    destination: Text
+    application: Text
+    since: Moment
+    captured_at: Moment
+    begin: ProvenArchive
+    end: ProvenArchive
+    logs: ProvenLogs
+    transactions: Count
+    others: Count
+    statements: Count
+    proven_at: Moment
+    by: Text
+    host: Text
+    compared: Compared
+    uncompared: Count
+    digest: str
+    durations: ChainDurations
+    versions: Versions
+    notes: tuple[Text, ...]
+    hmac_sha256: str | None = None
+
+    def __str__(self) -> str:
+        logs, transactions = plural(self.logs.archives, "archive"), plural(self.transactions, "transaction")
+        return (
+            f"{self.key} at {self.destination} is what {self.begin.key} and {logs} of binary logs lead to:"
+            f" {transactions} replayed, {self.compared} equal; recovered in {self.durations.recovery:.1f} s"
+        )
+
+
+AnyProof = TypeVar("AnyProof", Proof, ChainProof)
+
+
 def read(destination: Destination, key: str, password: str | None, previous: Sequence[str] = ()) -> Proof:
     """Return the proof of an archive.
 
@@ -120,11 +204,20 @@ def read(destination: Destination, key: str, password: str | None, previous: Seq
     :raises ArchiveError: it is none, is of another archive, or was not signed by somebody who knows the password.
     :raises StorageError: the destination fails, or holds none.
     """
-    where = f"{key + PROOF} at {destination}"
-    with destination.open(key + PROOF) as file:
+    return _read(Proof, destination, key, (password, *previous))
+
+
+def read_chain(destination: Destination, key: str, password: str | None, previous: Sequence[str] = ()) -> ChainProof:
+    """Return the proof that logs lead to an archive, as `read` does."""
+    return _read(ChainProof, destination, key, (password, *previous))
+
+
+def _read(kind: type[AnyProof], destination: Destination, key: str, passwords: Sequence[str | None]) -> AnyProof:
+    where = f"{key + kind.suffix} at {destination}"
+    with destination.open(key + kind.suffix) as file:
         content = file.read(LONGEST_PROOF + 1)
     try:
-        proof = Proof.from_bytes_signed(content, (password, *previous))
+        proof = kind.from_bytes_signed(content, passwords)
         if proof.key != key:
             raise ValueError("it is another archive's")
     except UntrustedError as error:
@@ -137,17 +230,17 @@ def read(destination: Destination, key: str, password: str | None, previous: Seq
     return proof
 
 
-def record(destination: Destination, proof: Proof) -> None:
+def record(destination: Destination, proof: Proof | ChainProof) -> None:
     """Store a proof next to its archive; an older one is replaced."""
     # A crash in between leaves no proof, which is better than half of one.
-    withdraw(destination, proof.key)
-    destination.write(proof.key + PROOF, proof.to_bytes())
+    withdraw(destination, proof.key, proof.suffix)
+    destination.write(proof.key + proof.suffix, proof.to_bytes())
 
 
-def withdraw(destination: Destination, key: str) -> None:
-    """Delete the proof of an archive, if it has one: it does not hold any more."""
-    if destination.find(key + PROOF) is not None:
-        destination.delete(key + PROOF)
+def withdraw(destination: Destination, key: str, suffix: str = PROOF) -> None:
+    """Delete a proof of an archive, if it has one: it does not hold any more."""
+    if destination.find(key + suffix) is not None:
+        destination.delete(key + suffix)
 
 
 def same_text(limits: int, missed: int = 0) -> str:

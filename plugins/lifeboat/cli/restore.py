@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from lifeboat.decide.restore_plan import LATEST, RestoreRequest
 from lifeboat.errors import LifeboatError, SettingsError
 
 if TYPE_CHECKING:
-    from lifeboat.catalog.proof import Proof
+    from lifeboat.catalog.proof import ChainProof, Proof
     from lifeboat.site import Site
 
 app = typer.Typer()
@@ -123,46 +124,69 @@ def drill_archives(
     archive: Annotated[
         str, typer.Option(help="Key of the archive to test. Default: the newest, then those proven longest ago.")
     ] = "",
+    chain: Annotated[
+        bool,
+        typer.Option(
+            "--chain", help="Replay binary logs onto a database archive, and compare the result with the next one."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Restore archives to scratch databases, compare them with what was captured, and sign proofs."""
-    from lifeboat.actions import drill
+    from lifeboat.actions import chain_drill, drill
     from lifeboat.cli.bar import bar
 
     site = terminal.load_site()
-    names = [application] if application is not None else list(site.settings.applications)
-    if archive:
-        owner = archive.partition("/")[0]
-        if application not in (None, owner):
-            raise SettingsError(f"{archive!r} is not an archive of {application!r}.", f"It is one of {owner!r}.")
-        names = [owner]
+    names = _to_drill(site, application, archive, chain=chain)
     by = f"{getpass.getuser()}@{socket.gethostname()}"
-    proofs, failures = [], {}
+    choices = chain_drill.choices if chain else drill.choices
+    rehearse: Callable[..., Proof | ChainProof | str] = chain_drill.rehearse if chain else drill.rehearse
+    proofs: list[Proof | ChainProof] = []
+    waiting: list[str] = []
+    failures = {}
     for name in names:
-        for choice in drill.choices(site, name, tuple(destination or ()), archive, site.now()):
+        for choice in choices(site, name, tuple(destination or ()), archive, site.now()):
             try:
                 (where,) = site.destinations(name, (choice.destination,), deleting=True)
                 with bar(as_json=as_json):
-                    proofs.append(drill.rehearse(site, name, where, choice.key, by, site.now()))
+                    made = rehearse(site, name, where, choice.key, by, site.now())
+                if isinstance(made, str):
+                    waiting.append(f"nothing to prove of {name} at {choice.destination}: {made}")
+                else:
+                    proofs.append(made)
             except LifeboatError as error:  # one archive that fails does not stop the others
                 failures[f"{choice.key or 'everything'} at {choice.destination}"] = error
     if as_json:
         failed = {what: str(failure) for what, failure in failures.items()}
         terminal.print_json({"proofs": [made.to_json() for made in proofs], "failed": failed})
     else:
-        terminal.print_lines(map(_proof_line, proofs))
+        terminal.print_lines([*map(_proof_line, proofs), *waiting])
         for what, failure in failures.items():
             terminal.complain(f"not proven: {what}: {failure}")
     if failures:
         only_settings = all(isinstance(failure, SettingsError) for failure in failures.values())
         raise typer.Exit(WRONG_USE if only_settings and not proofs else FINDING)
-    if not proofs and not as_json:
+    if not proofs and not waiting and not as_json:
         terminal.output.print("There is no archive to test yet. Take one: lifeboat backup database")
 
 
-def _proof_line(made: Proof) -> str:
-    from lifeboat.catalog.proof import same_text
+def _to_drill(site: Site, application: str | None, archive: str, *, chain: bool) -> list[str]:
+    """Return the applications to test."""
+    if archive:
+        owner = archive.partition("/")[0]
+        if application not in (None, owner):
+            raise SettingsError(f"{archive!r} is not an archive of {application!r}.", f"It is one of {owner!r}.")
+        return [owner]
+    if application is not None:
+        return [application]
+    return site.settings.applications_with_logs if chain else list(site.settings.applications)
 
+
+def _proof_line(made: Proof | ChainProof) -> str:
+    from lifeboat.catalog.proof import ChainProof, same_text
+
+    if isinstance(made, ChainProof):
+        return f"proven: {made}"
     return (
         f"proven: {made.key} at {made.destination}: {made.compared} {same_text(made.limits, made.missed)};"
         f" recovered in {made.durations.recovery:.1f} s"

@@ -12,6 +12,7 @@ from lifeboat.errors import MismatchError
 from lifeboat.text import plural
 
 NAMED = 20  # differences that a message names
+OTHER_DEFINITION = "has a different definition"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _of_tables(captured: Dump, restored: Dump, only: Collection[str], *, same_se
             yield Difference("table", name, f"holds other data in its {plural(now.rows, 'row')}")
         if was.definition_sha256 != now.definition_sha256:
             # By itself, a table comes without foreign keys to others.
-            yield Difference("table", name, "has a different definition", fatal=same_server and not only)
+            yield Difference("table", name, OTHER_DEFINITION, fatal=same_server and not only)
     for name in after.keys() - before.keys() if not only else ():
         yield Difference("table", name, "was not captured")
 
@@ -98,7 +99,7 @@ def _of_objects(captured: Dump, restored: Dump, *, same_server: bool) -> Iterabl
         if (kind, name) not in after:
             yield Difference(kind, name, "is missing")
         elif after[kind, name] != definition:
-            yield Difference(kind, name, "has a different definition", fatal=same_server)
+            yield Difference(kind, name, OTHER_DEFINITION, fatal=same_server)
     for kind, name in after.keys() - before.keys():
         yield Difference(kind, name, "was not captured")
 

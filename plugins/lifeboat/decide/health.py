@@ -34,6 +34,8 @@ class Limits:
     :param known_limits: how many things may be missing from the newest archive, or inexact in it.
     :param longest_proof_age: how old the newest proof may be; None when none is asked for.
     :param recovery_point: the stated RPO: how old the newest archive at any destination may be; None when none is.
+    :param longest_chain_proof_age: how old the newest proof that logs lead from one archive to the next may be; None
+        for no limit.
     :param longest_log_age: how old the newest archive of binary logs may be; None for no limit.
     :param recovery_time: the stated RTO: how long the newest proof may have taken to recover; None when none is.
     """
@@ -46,6 +48,7 @@ class Limits:
     recovery_point: timedelta | None = None
     recovery_time: timedelta | None = None
     longest_log_age: timedelta | None = None
+    longest_chain_proof_age: timedelta | None = None
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,33 @@ def runs(logs: Sequence[Archive]) -> Iterator[list[Archive]]:
         rest = rest[rest.index(unbroken[-1]) + 1 :]
 
 
+def check_proof(
+    application: str, destination: str, found: Catalog, longest_age: timedelta | None, now: datetime
+) -> Iterator[Finding]:
+    """Look at the newest proof that an application's logs lead from one archive of databases to the next.
+
+    :param longest_age: None for no limit.
+    """
+    window, proof = found.windows.get(application), found.newest_chain_proofs.get(application)
+    finding = partial(Finding, application, destination, "chain proof")
+    cure = "'lifeboat drill --chain' and restore_drill prove one"
+    if proof is None:
+        if window:
+            is_late = longest_age is not None and window.until - window.since > longest_age
+            text = f"nothing proves yet that the binary logs lead from one database archive to the next: {cure}"
+            yield finding("degraded" if is_late else "healthy", text)
+        return
+    if proof.error:
+        yield finding("unhealthy", proof.error)
+        return
+    age = max(now - proof.proven_at, timedelta())
+    text = f"the newest proof that binary logs lead to a database archive, {proof.key}, is {age_text(age)} old"
+    if longest_age is not None and age > longest_age:
+        yield finding("degraded", f"{text}, more than {age_text(longest_age)}: {cure}")
+    else:
+        yield finding("healthy", text)
+
+
 def _age(window: LogWindow, longest: timedelta | None, now: datetime) -> tuple[Verdict, str]:
     if window.until > now + SKEW:
         text = f"the binary logs reach to {_time(window.until)}, which is in the future"

@@ -181,7 +181,7 @@ class _Trail:
     def lacks(self, positions: Iterable[LogPosition]) -> bool:
         """Return whether it does not lead on from all positions: after a reset, names and numbers of logs repeat."""
         ends = ((self.ends.get(position.server), position) for position in positions)
-        return bool(self.positions) or any(end is None or bool(_missing(end.gtids_after, at.gtids)) for end, at in ends)
+        return bool(self.positions) or any(end is None or bool(missing(end.gtids_after, at.gtids)) for end, at in ends)
 
 
 def point_of(text: str, zone: ZoneInfo) -> Point:
@@ -385,10 +385,10 @@ def _counts_seconds(manifest: ManifestHead) -> bool:
 
 def _has(gtids: str | None, gtid: str) -> bool:
     """Return whether a set of GTIDs has one."""
-    return bool(gtid) and gtids is not None and not _missing(gtids, gtid)
+    return bool(gtid) and gtids is not None and not missing(gtids, gtid)
 
 
-def _missing(gtids: str | None, wanted: str) -> str:
+def missing(gtids: str | None, wanted: str) -> str:
     """Return the first of some GTIDs that a set lacks; empty where it lacks none, or is not known."""
     if gtids is None:
         return ""

@@ -164,6 +164,8 @@ class Health(_Model):
     :param proof_max_days: maximum age of the newest proof; null: no limit.
     :param log_max_minutes: maximum age of the newest archive of binary logs, where the settings ask for logs; null: no
         limit.
+    :param chain_proof_max_days: maximum age of the newest proof that logs lead from one database archive to the next,
+        where the settings ask for logs; null: no limit.
     """
 
     database_max_days: Days = 1.25
@@ -175,6 +177,7 @@ class Health(_Model):
     rto_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
     proof_max_days: Days | None = None
     log_max_minutes: Annotated[int, Field(ge=1, le=525_600, strict=True)] | None = 20
+    chain_proof_max_days: Days | None = 8
 
 
 class ReadBack(_Model):
@@ -645,6 +648,7 @@ class Settings(_Model):
             recovery_point=timedelta(hours=numbers.rpo_hours) if numbers.rpo_hours else None,
             recovery_time=timedelta(hours=numbers.rto_hours) if numbers.rto_hours else None,
             longest_log_age=timedelta(minutes=numbers.log_max_minutes or 0) or None,
+            longest_chain_proof_age=timedelta(days=numbers.chain_proof_max_days or 0) or None,
         )
 
     def application(self, name: str) -> Application:

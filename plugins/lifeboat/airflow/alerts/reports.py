@@ -13,6 +13,7 @@ from lifeboat.airflow.alerts.message import Failure, Message
 from lifeboat.airflow.failures import NO_REASON
 from lifeboat.airflow.operators.base import FAILURE
 from lifeboat.airflow.operators.logs import AGAIN
+from lifeboat.catalog.proof import ChainProof
 from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, RestoreReport
 from lifeboat.settings import unreadable
@@ -113,6 +114,9 @@ def drilled_run(context: Context) -> Message:
         tasks = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill"]
         proven = filter(None, context["ti"].xcom_pull(task_ids=tasks, run_id=run_id) or [])
         lines = [_drill_line(Report.from_json(facts)) for facts in proven]
+        chains = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill_chain"]
+        replayed = filter(None, context["ti"].xcom_pull(task_ids=chains, run_id=run_id) or [])
+        lines += [_chain_line(ChainProof.from_json(facts)) for facts in replayed]
         title = f"{dag_id}: {plural(len(lines), 'archive')} proven" if lines else f"{dag_id}: nothing to prove yet"
     except Exception as error:  # noqa: BLE001  # a report without details is better than none
         log.warning("The report has no details: %s.", error)
@@ -125,6 +129,11 @@ def _drill_line(proven: Report) -> str:
         f"Proven: {proven.key} at {proven.destination}; recovered in {proven.seconds:.0f} s; compared"
         f" {proven.compared}.{notes}"
     )
+
+
+def _chain_line(proven: ChainProof) -> str:
+    notes = "".join(f" Note: {note}." for note in proven.notes)
+    return f"Proven: {proven}.{notes}"
 
 
 def _coverage() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +74,45 @@ class DrillOperator(ApplicationOperator):
         seconds = made.durations.recovery
         report = Report(choice.destination, choice.key, made.proven_at, seconds, made.compared, made.notes)
         return report.to_json()
+
+
+class DrillChainOperator(ApplicationOperator):
+    """Replay logs from one archive of databases to the next, compare, and sign the proof; skip if there is none yet.
+
+    :param destination: name in the settings.
+    """
+
+    template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "destination")
+
+    def __init__(self, *, destination: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.destination = destination
+
+    @property
+    def subject(self) -> str:
+        return f"{self.application} at {self.destination}"
+
+    def step(self, context: Context) -> object:
+        """Test the chain; return the proof for the report."""
+        from lifeboat.actions import chain_drill
+
+        params = context["params"]
+        for name, all_of, own in (
+            ("application", ALL, self.application),
+            ("destination", ALL_DESTINATIONS, self.destination),
+        ):
+            if (wanted := params.get(name, all_of)) not in (all_of, own):
+                raise AirflowSkipException(f"The run was asked for {wanted} only.")
+        key = params.get("archive") or ""
+        if key and key.partition("/")[0] != self.application:
+            raise AirflowSkipException(f"The run was asked for {key} only.")
+        site, run = self.site(), context["dag_run"]
+        (destination,) = site.destinations(self.application, (self.destination,), deleting=True)
+        by = user_of(run) or f"{run.dag_id} ({run.run_type})"
+        made = chain_drill.rehearse(site, self.application, destination, key, by, site.now())
+        if isinstance(made, str):
+            raise AirflowSkipException(f"Nothing to prove of {self.subject}: {made}.")
+        return json.loads(made.to_bytes())  # XComs would not keep tuples
 
 
 def _choice(application: str, index: int | None) -> str:

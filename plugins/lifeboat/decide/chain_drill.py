@@ -1,0 +1,188 @@
+"""Drills of chains: which logs lead from one archive of databases to the next, and what is compared. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import NamedTuple
+
+from lifeboat.catalog.archives import Archive
+from lifeboat.catalog.logs import LogPiece
+from lifeboat.catalog.manifest import ManifestHead
+from lifeboat.databases import Dump, LogPosition
+from lifeboat.databases.mysql.limits import FLOAT
+from lifeboat.decide import comparison, recovery
+from lifeboat.decide.comparison import Difference
+from lifeboat.errors import ArchiveError
+from lifeboat.text import plural
+
+FETCHING = timedelta(hours=1)  # within which shipping ends that began before a dump
+CURE = "Look for who deleted it; 'lifeboat list' shows what there is."
+
+Manifests = Callable[[Archive], ManifestHead]  # reads the signed manifest of an archive
+
+
+@dataclass(frozen=True)
+class Span:
+    """Two archives of databases, and the logs that lead from one to the other.
+
+    :param databases: that have an exact position on the same server in both.
+    :param logs: oldest first.
+    """
+
+    begin: Archive
+    end: Archive
+    databases: tuple[str, ...]
+    logs: tuple[Archive, ...] = ()
+
+
+class Subject(NamedTuple):
+    """A database of a span, as both archives hold it."""
+
+    begin: Dump
+    end: Dump
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Tables that no replay can follow: those that the first dump lacks, and of FLOAT columns without a key.
+
+        Dumps keep six digits of FLOAT, so a row without a key is not found by the values in the log.
+        """
+        return frozenset({*self.begin.excluded_tables, *_without_key(self.begin), *_without_key(self.end)})
+
+    @property
+    def uncompared(self) -> Mapping[str, str]:
+        """Why tables cannot be compared, by name."""
+        unprotected = dict.fromkeys((*self.begin.unprotected_tables, *self.end.unprotected_tables), "without snapshots")
+        floats = dict.fromkeys((*_without_key(self.begin), *_without_key(self.end)), "of FLOAT columns without a key")
+        excluded = dict.fromkeys((*self.begin.excluded_tables, *self.end.excluded_tables), "excluded")
+        return unprotected | floats | excluded
+
+
+def _without_key(dump: Dump) -> Iterator[str]:
+    floats = [limit.name for limit in dump.limits if limit.kind == FLOAT]
+    for table in dump.tables:
+        if table.order == "none" and any(name.startswith(f"{table.name}.") for name in floats):
+            yield table.name
+
+
+def positions_of(manifest: ManifestHead) -> dict[str, LogPosition]:
+    """Return the exact positions of an archive, by database."""
+    return {dump.database: dump.position for dump in manifest.databases if dump.position}
+
+
+def pair(end: Archive, archives: Iterable[Archive], manifest: Manifests) -> Span | None:
+    """Return an archive and the newest one before it that has an exact position on the same server; None without."""
+    ends = positions_of(manifest(end))
+    for begin in archives if ends else ():
+        if begin.captured_at < end.captured_at:
+            begins = positions_of(manifest(begin))
+            if names := [name for name in ends if name in begins and begins[name].server == ends[name].server]:
+                return Span(begin, end, tuple(names))
+    return None
+
+
+def joined(span: Span, logs: Sequence[Archive], manifest: Manifests, kept_since: datetime) -> Span | str:
+    """Return a span with its logs; or why they do not lead from one archive to the other, where nothing is wrong.
+
+    :param logs: newest first.
+    :param kept_since: what is older, a clean-up may have deleted.
+    :returns: empty if logs do not reach the later archive yet.
+    :raises ArchiveError: logs between them are missing, or do not continue each other.
+    """
+    ends, begins = (_places(manifest(archive), span.databases) for archive in (span.end, span.begin))
+    if any(_is_another_log(*places) for places in zip(begins, ends, strict=True)):
+        return f"the logs were reset after {span.begin.key}"
+    last = next((log for log in _until(logs, span.end) if any(_holds(manifest(log), end) for end in ends)), None)
+    if last is None:
+        return ""
+    trail, by_key = [last], {log.key: log for log in logs}
+    while begins := [begin for begin in begins if not _holds(manifest(trail[-1]), begin)]:
+        chain = manifest(trail[-1]).chain
+        if chain is None or not chain.previous:
+            return f"a new chain of binary logs began after {span.begin.key}"
+        before = by_key.pop(chain.previous, None)
+        if before is None:
+            if span.begin.captured_at < kept_since:
+                return f"a clean-up deleted the logs behind {span.begin.key}"
+            raise ArchiveError(f"{chain.previous}, which {trail[-1].key} continues, is missing.", CURE)
+        trail.append(before)
+    trail.reverse()
+    _refuse_gaps(trail, manifest)
+    return replace(span, logs=tuple(trail))
+
+
+def _refuse_gaps(trail: Sequence[Archive], manifest: Manifests) -> None:
+    """:raises ArchiveError: an archive of logs does not continue the one before it."""
+    ends: dict[str, LogPiece] = {}
+    for before, after in pairwise(trail):
+        ends |= recovery.ends_of(manifest(before))
+        if why := recovery.why_not_next(manifest(before), ends, manifest(after)):
+            raise ArchiveError(f"{after.key} does not continue {before.key}: {why}.")
+
+
+def _until(logs: Iterable[Archive], dump: Archive) -> Iterator[Archive]:
+    """Yield the logs that may hold the position of a dump, newest first."""
+    return (log for log in logs if log.captured_at > dump.captured_at - FETCHING)
+
+
+def _places(manifest: ManifestHead, databases: Collection[str]) -> list[LogPosition]:
+    positions = positions_of(manifest)
+    return [positions[name] for name in databases]
+
+
+def _is_another_log(begin: LogPosition, end: LogPosition) -> bool:
+    """Return whether logs were reset between two positions: names and numbers repeat then, and GTIDs begin again."""
+    return bool(recovery.missing(end.gtids, begin.gtids))
+
+
+def _holds(manifest: ManifestHead, position: LogPosition) -> bool:
+    # What MySQL executed may be less than what is before the position: the last transactions are still committing.
+    return any(
+        recovery.covers_position(piece, position) and not recovery.missing(piece.gtids_after, position.gtids)
+        for piece in manifest.logs
+    )
+
+
+def differences(
+    subject: Subject, captured: Dump, restored: Dump, left_out: Collection[tuple[str, str]]
+) -> list[Difference]:
+    """Compare what a replay led to with the later archive: a table's definition may be worded otherwise, nothing else.
+
+    :param captured: what the later archive says, by the rules of today.
+    :param left_out: kinds and names of what the load of the earlier one could not restore.
+    """
+    after = {table.name: table.order for table in restored.tables}
+    uncompared = subject.uncompared
+    found = [
+        # CREATE TABLE ... SELECT makes a table that its own definition, which the load runs, does not word alike.
+        replace(each, fatal=each.fatal and (each.kind, each.what) != ("table", comparison.OTHER_DEFINITION))
+        for each in comparison.differences(captured, restored, left_out=left_out)
+    ]
+    found += [
+        Difference("table", table.name, "has a primary key in one of both only, so that its rows cannot be compared")
+        for table in captured.tables
+        if after.get(table.name, table.order) != table.order
+    ]
+    return [each for each in found if not (each.kind == "table" and each.name in uncompared)]
+
+
+def notes(subjects: Sequence[Subject], others: int, left_out: Mapping[str, int], worded: int) -> Iterator[str]:
+    """Yield what the reader of a proof should know, without the name of a table.
+
+    :param others: number of databases without positions.
+    :param left_out: of the replay, how often, by kind.
+    :param worded: number of definitions that are worded otherwise.
+    """
+    if others:
+        databases = plural(others, "database was", "databases were")
+        yield f"{databases} not compared: no exact position in both archives"
+    reasons = [reason for subject in subjects for reason in subject.uncompared.values()]
+    for reason in dict.fromkeys(reasons):
+        yield f"not compared: {plural(reasons.count(reason), 'table')} {reason}"
+    for kind, count in left_out.items():
+        yield f"left out of the replay: {kind}: {count}"
+    if worded:
+        yield f"{plural(worded, 'definition differs', 'definitions differ')} in wording"
