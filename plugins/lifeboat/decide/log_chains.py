@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from lifeboat.catalog.archives import Archive, number_of
 from lifeboat.catalog.logs import LogPiece, LogPlace
 from lifeboat.catalog.manifest import ManifestHead
 from lifeboat.databases.mysql.binlog import FIRST
-from lifeboat.databases.mysql.gtids import Gtids
-from lifeboat.databases.mysql.logs import LogServer
 from lifeboat.decide.health import SKEW
+
+if TYPE_CHECKING:  # a command starts without what reads SQL
+    from lifeboat.databases.mysql.gtids import Gtids
+    from lifeboat.databases.mysql.logs import LogServer
 
 IDLE = 3  # times the interval, where no age is a fault: so long nothing is said of a server without anything new
 ON_TIME = timedelta(seconds=30)  # by which a scheduled run may begin early

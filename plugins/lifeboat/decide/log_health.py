@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from lifeboat.catalog.archives import Archive, Catalog, LogWindow, number_of
-from lifeboat.databases.mysql.logs import LogServer
 from lifeboat.decide.health import SKEW, Finding, Verdict
 from lifeboat.text import age_text, plural, size_text
+
+if TYPE_CHECKING:  # a command starts without what reads SQL
+    from lifeboat.databases.mysql.logs import LogServer
 
 TOLD_FOR = timedelta(days=1)  # after a new chain began
 TOO_SHORT, SHORT = timedelta(days=1), timedelta(days=3)  # for which servers keep their logs
