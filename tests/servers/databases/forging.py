@@ -16,6 +16,7 @@ Event = tuple[int, bytes]
 UUID = bytes(range(16))
 ENDS = 1  # a flag of rows: their statement ends with them
 TIME = 1_750_000_000
+SERVER = 42  # number of another server than the one that replays
 NUMBERS = count(1_000_000)
 
 
@@ -26,7 +27,7 @@ def frame(kind: int, body: bytes, at: int, size: int = 0) -> bytes:
     :param size: that it claims; default: its own.
     """
     whole = 19 + len(body) + 4
-    head = struct.pack("<IBIIIH", TIME, kind, 7, size or whole, (at + whole) & 0xFFFFFFFF, 0)
+    head = struct.pack("<IBIIIH", TIME, kind, SERVER, size or whole, (at + whole) & 0xFFFFFFFF, 0)
     return head + body + struct.pack("<I", zlib.crc32(head + body))
 
 

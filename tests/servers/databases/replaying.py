@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lifeboat.databases import Dump, Load, Target
@@ -17,6 +17,7 @@ from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
 
 Server = MariaDB | MariaDB118 | MySQL
 SOURCE, COPY = "shop", "shop_copy"
+PASSWORD = "Str0ng-and-long"
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,21 @@ def replayed(
     stop: Stop,
     pieces: Iterable[tuple[Piece, Iterable[bytes]]] | None = None,
     target: str = COPY,
+    login: str = "",
 ) -> Replayed:
-    """Load a dump into a schema of another name, and replay logs on top of it."""
+    """Load a dump into a schema of another name, and replay logs on top of it.
+
+    :param login: of the restore connection; default: root's.
+    """
     assert taken.dump.position, taken.dump.no_position
-    server.run(f"DROP DATABASE IF EXISTS {target}")
-    engine = Engine(server.server, server.connect, clock.now)
+    in_place = target == SOURCE
+    if not in_place:
+        server.run(f"DROP DATABASE IF EXISTS {target}")
+    who = {"user": login, "password": PASSWORD} if login else {}
+    address = replace(server.server, user=login, password=PASSWORD) if login else server.server
+    engine = Engine(address, lambda **other: server.connect(**who | other), clock.now)
     wanted = Replay(SOURCE, taken.dump.position, stop, frozenset(taken.dump.excluded_tables))
-    with engine.target(Target(target, "key", taken.dump)) as place:
+    with engine.target(Target(target, "key", taken.dump, exists=in_place, in_place=in_place)) as place:
         engine.load(place.name, [taken.sql], Load(SOURCE))
         return engine.replay(place.name, pieces if pieces is not None else logs_of(server), wanted)
 

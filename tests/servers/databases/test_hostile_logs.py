@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from lifeboat.databases.mysql.replay import ReplayError, Stop
+from lifeboat.databases.mysql.replay import ReplayError, Stop, events_of
 from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MariaDB, MySQL
@@ -82,6 +83,9 @@ def test_a_forged_log_is_replayed_where_it_stays_in_its_schema(server: Server, t
     events += transaction(query("INSERT INTO shop.u VALUES (5)"), mariadb=mariadb)
     replay_of(server, taken, events)
     assert server.run(f"SELECT * FROM {COPY}.t; SELECT * FROM {COPY}.u") == "1\tsecret\n2\tforged\n5\n"
+    assert {event.server for piece in logs_of(server) for event in events_of(*piece)} == {7}
+    gtids = server.run("SELECT @@gtid_binlog_state" if mariadb else "SELECT @@gtid_executed")
+    assert re.fullmatch(r"0-7-\d+\n" if mariadb else rf"{server.run('SELECT @@server_uuid').strip()}:1-\d+\n", gtids)
 
 
 Hostile = Callable[[bool], list[Event]]

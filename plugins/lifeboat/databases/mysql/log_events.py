@@ -159,6 +159,7 @@ _SKIPPED: Mapping[int, int | str] = {
     129: 8,
 }
 _ALTER_FLAGS = 130  # of MariaDB's ALTER TABLE in two phases
+_NATIVE_FOREIGN_KEYS = 21  # of statements that change rows, since MySQL 9.6
 _COMMIT_ALTER, _ROLLBACK_ALTER = 4, 8
 _MOST_SCHEMAS = 254  # a count that says that there are too many
 
@@ -208,6 +209,11 @@ def _alter_flags(cursor: Cursor) -> dict[str, Any]:
     return {}
 
 
+def _native_foreign_keys(cursor: Cursor) -> dict[str, Any]:
+    cursor.take(1)  # who cascades; that a statement run here does so is all that counts
+    return {}
+
+
 _Reader = Callable[[Cursor], dict[str, Any]]
 _READ_BY_ALL: dict[int, _Reader] = {
     0: lambda cursor: {"flags": cursor.number(4)},
@@ -222,6 +228,7 @@ _READ_BY_MYSQL: dict[int, _Reader] = {
     13: lambda cursor: {"microseconds": cursor.number(3)},
     16: lambda cursor: {"default_timestamps": cursor.number(1)},
     18: lambda cursor: {"default_collation": cursor.number(2)},
+    _NATIVE_FOREIGN_KEYS: _native_foreign_keys,
 }
 _READ_BY_MARIADB: dict[int, _Reader] = {
     128: lambda cursor: {"microseconds": cursor.number(3)},

@@ -197,7 +197,9 @@ def judge(sql: bytes, lexis: Lexis, default: str, updated: Sequence[str], aim: A
         if updated and not all(map(aim.is_source, updated)):
             raise RefusedStatementError(_TOO_MANY_AND)
         return replace(judged, sql=_edited(sql, {edit for reading in found for edit in reading.edits}))
-    if judged.left_out in ("", ELSEWHERE) and any(map(aim.is_source, updated)):
+    # Of a change of rows, the server also names the schemas that are only read.
+    is_unnamed = not judged.left_out or (judged.left_out == ELSEWHERE and judged.kind not in _CHANGES)
+    if is_unnamed and any(map(aim.is_source, updated)):
         raise RefusedStatementError("a change that its text does not name")
     return judged
 

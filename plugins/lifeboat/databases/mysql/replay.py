@@ -67,6 +67,7 @@ from lifeboat.databases.mysql.log_statements import Aim, Judged, RefusedStatemen
 from lifeboat.databases.mysql.target import HINTS, session_in
 from lifeboat.errors import LogError, RestoreError
 
+LACKING = "view or code that lacks something"
 HELD = 8 << 20  # bytes of a transaction from which on it runs before its end is known
 HELD_XA = 64 << 20  # bytes of all transactions that wait for somebody to commit them
 CHUNK = 1 << 20
@@ -300,6 +301,8 @@ class _Replaying:
         except LogError as error:
             raise ReplayError(error.message, error.hint) from error
         self._do(self._applier.commit)
+        if self._applier.lacking:
+            self.left_out[LACKING] += self._applier.lacking
 
     def _begin_piece(self, piece: Piece) -> None:
         base, number = _file(piece.file)
