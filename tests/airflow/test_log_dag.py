@@ -13,6 +13,7 @@ import pytest
 from lifeboat.airflow.alerts import reports
 from lifeboat.airflow.compat import AirflowTaskTimeout
 from lifeboat.catalog.proof import ChainProof
+from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MySQL
 from tests.airflow.test_dags import LoadDag, load_dag, run, states  # noqa: F401  # a fixture
@@ -91,6 +92,28 @@ def test_a_drill_proves_that_logs_lead_from_one_backup_to_the_next(
     ti = done.get_task_instances()[0]
     made = [ti.xcom_pull(task_ids="Shop.drill_chain", map_indexes=index) for index in range(2)]
     assert [ChainProof.from_json(facts).transactions for facts in made] == [1, 1]
+
+
+def test_a_drill_that_fails_is_reported_although_there_is_no_chain_to_prove(
+    project: Configure,
+    load_dag: LoadDag,  # noqa: F811
+    ship: Callable[[], Any],
+    server: MySQL,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from lifeboat.actions import drill
+
+    def fail(*_: object) -> None:
+        raise RestoreError("no scratch server")
+
+    project(applications={"Shop": SHOP | {"destinations": ["disk"]}}, drill={"production": True})
+    assert run(load_dag()).state == "success"
+    assert states(ship()) == {"ship": ["success"]}
+    monkeypatch.setattr(drill, "rehearse", fail)
+    done = run(load_dag("restore_drill"))
+    assert states(done)["Shop.drill"] == ["failed"]
+    assert states(done)["Shop.drill_chain"] == ["skipped"]
+    assert done.state == "failed"
 
 
 def again(load_dag: LoadDag, done: Any) -> str:  # noqa: F811

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat.catalog import archives
-from lifeboat.catalog.archives import Archive, Catalog, LogWindow, archive_key, log_key
+from lifeboat.catalog.archives import Archive, Catalog, LogWindow, Proven, archive_key, log_key
 from lifeboat.catalog.logs import LogPlace
 from lifeboat.databases.mysql.gtids import MySQLGtids
 from lifeboat.databases.mysql.logs import LogServer
@@ -263,6 +263,27 @@ def test_checks_tell_what_cannot_be_recovered(changes: dict[str, Any], name: str
     assert found[name][0] == verdict
     assert text in found[name][1]
     assert found.keys() == {"log age", "logs", name}
+
+
+@pytest.mark.parametrize(
+    ("proof", "longest", "verdict", "text"),
+    [
+        pytest.param(None, 8 * DAY, "healthy", "nothing proves yet", id="new"),
+        pytest.param(None, FIVE / 2, "degraded", "nothing proves yet", id="none for long"),
+        pytest.param(None, None, "healthy", "nothing proves yet", id="none asked for"),
+        pytest.param(Proven("key", NOW - DAY, FIVE), 8 * DAY, "healthy", "key, is 24.0 hours old", id="young"),
+        pytest.param(Proven("key", NOW - 9 * DAY, FIVE), 8 * DAY, "degraded", "more than 8.0 days: ", id="old"),
+        pytest.param(Proven("key", NOW - 9 * DAY, FIVE), None, "healthy", "9.0 days old", id="old, no limit"),
+        pytest.param(Proven("key", NOW, FIVE, "forged"), None, "unhealthy", "forged", id="forged"),
+    ],
+)
+def test_checks_tell_how_old_the_newest_proof_of_a_chain_is(
+    proof: Proven | None, longest: timedelta | None, verdict: str, text: str
+) -> None:
+    found = replace(catalog(logs([2, 1])), newest_chain_proofs={"Shop": proof} if proof else {})
+    (said,) = log_health.check_proof("Shop", "disk", found, longest, NOW)
+    assert (said.check, said.verdict) == ("chain proof", verdict)
+    assert text in said.text
 
 
 def test_a_new_chain_is_told_for_a_day() -> None:

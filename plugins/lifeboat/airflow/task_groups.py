@@ -303,7 +303,7 @@ def drill_groups(settings: Settings) -> None:
             choose = ChooseArchivesOperator(
                 task_id="choose_archives", application=verbatim(application), execution_timeout=LONGEST_STEP
             )
-            drill = DrillOperator.partial(
+            DrillOperator.partial(
                 task_id="drill",
                 application=verbatim(application),
                 outlets=[proof_asset(application)],
@@ -312,10 +312,10 @@ def drill_groups(settings: Settings) -> None:
                 execution_timeout=LONGEST_DUMP,
             ).expand(choice=choose.output)
             if settings.logs_of(application):
-                drill >> DrillChainOperator.partial(
+                # Not behind the other: of a run, the last tasks say whether it failed.
+                DrillChainOperator.partial(
                     task_id="drill_chain",
                     application=verbatim(application),
-                    trigger_rule="all_done",
                     map_index_template="{{ task.destination }}",
                     max_active_tis_per_dag=1,
                     execution_timeout=LONGEST_DUMP,

@@ -317,6 +317,18 @@ def test_archives_that_are_not_what_was_shipped_are_found_out(
     assert scratch_left(server) == []
 
 
+def test_a_forged_proof_of_a_chain_is_a_finding(site: Site, chain: list[Path], tmp_path: Path) -> None:
+    (key,) = chain_proofs(site)
+    path = tmp_path / "disk" / f"{key}.chain.json"
+    facts = json.loads(path.read_bytes())
+    for change in ({"transactions": 7}, {"destination": "offsite"}):
+        path.write_text(json.dumps(facts | change))
+        found = check.examine("disk", site, ["Shop"], site.now()).findings
+        (said,) = (each for each in found if each.check == "chain proof")
+        assert said.verdict == "unhealthy"
+        assert "was not signed with the archive password: it is forged" in said.text
+
+
 def test_the_command_proves_a_chain(site: Site, chain: list[Path]) -> None:
     (made,) = answer("drill", "--chain")["proofs"]
     assert [made["key"]] == chain_proofs(site)
