@@ -245,6 +245,7 @@ def test_restore_leads_to_a_form_that_is_filled_with_the_archive(site: Site, vis
         "overwrite": ["page_shop"],
         "compare": True,
         "table": None,
+        "until": None,
     }
 
 

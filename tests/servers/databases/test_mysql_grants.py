@@ -34,7 +34,7 @@ NAMES = ("mysql", "mariadb", "mariadb_118")
 
 def statements(purpose: str, family: str) -> str:
     """Return the SQL that the documentation has for a purpose."""
-    page = PAGES["restores" if purpose == "restores" else "backups"]
+    page = PAGES["restores" if purpose.startswith("restores") else "backups"]
     (block,) = re.findall(rf"    -- {family}[^\n]*: {purpose}\n((?:    [^\n]+\n)+)", page)
     return "\n".join(line.strip() for line in str(block).splitlines()).replace("PASSWORD", "pw")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from lifeboat.actions import recovery, restore, survey
 from lifeboat.actions.recovery import Piece
+from lifeboat.airflow.site import load_site
 from lifeboat.databases.mysql.dump import UNFINISHED
 from lifeboat.decide.restore_plan import RestoreRequest
 from lifeboat.site import Site
@@ -17,7 +19,9 @@ from lifeboat.support.progress import Progress
 
 from include.demo.stand_ins import MySQL
 from tests.command import answer, lifeboat
+from tests.conftest import Configure
 from tests.crash import die, killed
+from tests.servers.databases.test_mysql_grants import statements
 from tests.servers.databases.test_mysql_logs import (  # noqa: F401  # fixtures
     Server,
     back_up,
@@ -178,6 +182,32 @@ def test_a_moment_that_cannot_be_is_refused_in_a_sentence(
     assert re.search(said, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
     assert server.run("SHOW DATABASES") == before
+
+
+def test_the_grants_of_the_pages_are_enough_and_less_is_refused(
+    server: Server,  # noqa: F811
+    project: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    family = "MySQL" if isinstance(server, MySQL) else "MariaDB"
+    server.run("DROP USER IF EXISTS lifeboat_restore")
+    server.run(statements("restores", family))
+    login = {"login": "lifeboat_restore", "password": "pw"}
+    monkeypatch.setenv("AIRFLOW_CONN_RESTORER", json.dumps(json.loads(server.connection()) | login))
+    shop = {"name": "shop", "connection": "logged_db", "restore_connection": "restorer"}
+    project(applications={"Shop": {"databases": [shop], "logs": True, "destinations": ["disk"]}})
+    own = load_site()
+    back_up(own)
+    write(server)
+    ship(own)
+    refused = lifeboat("restore", "database", "Shop", "--until", "latest", "--into", "shop_granted")
+    assert refused.returncode == 1
+    assert "The restore connection may not let an account replay binary logs" in refused.stderr
+    server.run(statements("restores to a moment", family))
+    done = restored("--until", "latest", "--into", "shop_granted")
+    assert done["replayed"]["transactions"] == 1
+    assert state(server, "shop_granted") == state(server)
+    server.run("DROP USER lifeboat_restore")
 
 
 def test_a_backup_without_logs_behind_it_is_no_way_to_the_latest_moment(server: Server, site: Site) -> None:  # noqa: F811
