@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from lifeboat.databases import Dump, Limit, LogPosition, ObjectDigest, TableDigest
+from lifeboat.databases import OTHER_SCHEMA, Dump, Limit, LogPosition, ObjectDigest, TableDigest
 from lifeboat.databases.mysql.limits import FLOAT
 from lifeboat.decide import chain_drill
 from lifeboat.decide.chain_drill import Span, Subject
@@ -111,6 +111,11 @@ def table(**changes: Any) -> dict[str, Any]:
 def test_only_a_table_may_be_defined_in_other_words(changes: dict[str, Any], fatal: list[bool]) -> None:
     found = chain_drill.differences(Subject(of(), of()), of(), of(**changes), ())
     assert [each.fatal for each in found] == fatal
+
+
+def test_a_view_that_no_restore_makes_may_be_missing() -> None:
+    reported = of(limits=(Limit(OTHER_SCHEMA, "dear", ""),))
+    assert chain_drill.differences(Subject(of(), reported), reported, of(objects=()), ()) == []
 
 
 @pytest.mark.parametrize(
