@@ -337,6 +337,28 @@ def test_the_command_proves_a_chain(site: Site, chain: list[Path]) -> None:
     assert f"nothing to prove of Shop at disk: {chain_drill.NO_PAIR}" in said
 
 
+@pytest.mark.needs("mysql")
+def test_chains_of_several_servers_are_proven_together(
+    server: Server, mysql: MySQL, project: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{mysql.path}:{os.environ['PATH']}")
+    monkeypatch.setenv("AIRFLOW_CONN_SECOND_DB", mysql.connection())
+    mysql.run("DROP DATABASE IF EXISTS second; CREATE DATABASE second; CREATE TABLE second.t (id INT PRIMARY KEY)")
+    databases = [*SHOP["databases"], {"name": "second", "connection": "second_db"}]
+    project(applications={"Shop": SHOP | {"databases": databases, "logs": True}}, drill={"production": True})
+    site = load_site()
+    back_up(site)
+    for number in range(2):
+        server.run(f"INSERT INTO orders (price) VALUES ({number})", "shop")
+        mysql.run(f"INSERT INTO second.t VALUES ({number}); FLUSH LOGS")
+        ship(site)
+    back_up(site)
+    ship(site)
+    made = rehearse(site)
+    assert isinstance(made, ChainProof)
+    assert (made.compared.databases, made.compared.rows, made.transactions) == (2, 4, 4)
+
+
 def test_what_a_replay_cannot_follow_is_not_compared_and_named(server: Server, project: Configure) -> None:
     database = SHOP["databases"][0] | {"exclude_tables": ["sessions"]}
     project(applications={"Shop": SHOP | {"databases": [database], "logs": True}}, drill={"production": True})
