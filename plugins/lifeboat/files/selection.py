@@ -365,7 +365,7 @@ class OpenFile:
 
         :raises OSError: the disk, or the network behind it, fails.
         """
-        data = os.read(self._descriptor, min(size, self._left))
+        data = os.read(self._descriptor, min(size, self._left)) if self._left else b""
         self._left -= len(data)
         return data
 

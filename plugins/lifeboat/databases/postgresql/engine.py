@@ -627,7 +627,7 @@ def _pump(
             write(chunk)
             sha256.update(chunk)
             sql_bytes += len(chunk)
-            end = (end + chunk)[-LONGEST_END:]
+            end = (end + chunk[-LONGEST_END:])[-LONGEST_END:]
             yield chunk
         if status := client.wait():
             raise _failure(client.name, status, client.errors)
