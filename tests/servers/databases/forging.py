@@ -7,8 +7,8 @@ import zlib
 from collections.abc import Iterable
 from itertools import count
 
-from lifeboat.databases.mysql.binlog import GTID, MAGIC, MARIADB_GTID, QUERY, XID
-from lifeboat.databases.mysql.log_events import TABLE_MAP
+from lifeboat.databases.mysql.binlog import GTID, MAGIC, MARIADB_GTID, PAYLOAD, QUERY, XID
+from lifeboat.databases.mysql.log_events import TABLE_MAP, USER_VAR
 
 from tests.servers.databases.replaying import Piece, Taken
 
@@ -18,6 +18,7 @@ ENDS = 1  # a flag of rows: their statement ends with them
 TIME = 1_750_000_000
 SERVER = 42  # number of another server than the one that replays
 NUMBERS = count(1_000_000)
+GBK, BINARY = 28, 63  # numbers of collations
 
 
 def frame(kind: int, body: bytes, at: int, size: int = 0) -> bytes:
@@ -62,16 +63,43 @@ def gtid(*, mariadb: bool, alone: bool = False) -> Event:
 def query(text: str, schema: str = "shop", variables: bytes = b"") -> Event:
     """Return a statement.
 
+    :param text: surrogates in it are bytes that are not UTF-8.
     :param schema: the default one.
     """
     name = schema.encode()
     head = struct.pack("<IIBHH", 1, 0, len(name), 0, len(variables))
-    return QUERY, head + variables + name + b"\0" + text.encode()
+    return QUERY, head + variables + name + b"\0" + text.encode("utf-8", "surrogateescape")
 
 
 def updated(*schemas: str) -> bytes:
     """Return what MySQL says of the schemas that a statement changes."""
     return struct.pack("BB", 12, len(schemas)) + b"".join(name.encode() + b"\0" for name in schemas)
+
+
+def variable(name: bytes, kind: int = 2, value: bytes = bytes(8)) -> Event:
+    """Set a user's variable for the next statement.
+
+    :param kind: of the value: 2 is an integer, 4 a decimal number.
+    """
+    head = struct.pack("<I", len(name)) + name + b"\0"
+    return USER_VAR, head + struct.pack("<BII", kind, BINARY, len(value)) + value
+
+
+def mode(bits: int) -> bytes:
+    """Return what a log says of sql_mode."""
+    return struct.pack("<BQ", 1, bits)
+
+
+def character_set(collation: int) -> bytes:
+    """Return what a log says of the character sets of a connection."""
+    return struct.pack("<BHHH", 4, collation, collation, collation)
+
+
+def uncompressed(*events: Event) -> Event:
+    """Return events of MySQL as a compressed transaction that is none."""
+    data = b"".join(struct.pack("<IBIIIH", TIME, kind, 7, 19 + len(body), 0, 0) + body for kind, body in events)
+    size = b"\xfd" + len(data).to_bytes(3, "little")
+    return PAYLOAD, b"\1\4" + size + b"\2\3\xfc" + struct.pack("<H", 255) + b"\0" + data
 
 
 def table(schema: str, name: str = "t", number: int = 5, *, length: int = 0) -> Event:

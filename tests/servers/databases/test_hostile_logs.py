@@ -12,16 +12,21 @@ from lifeboat.errors import RestoreError
 
 from include.demo.stand_ins import MariaDB, MySQL
 from tests.servers.databases.forging import (
+    GBK,
     Event,
+    character_set,
     forged,
     frame,
     gtid,
+    mode,
     query,
     rows,
     statement,
     table,
     transaction,
+    uncompressed,
     updated,
+    variable,
 )
 from tests.servers.databases.replaying import COPY, SOURCE, Taken, logs_of, replayed, take
 
@@ -139,6 +144,22 @@ REFUSED: dict[str, Hostile] = {
     ],
     "foreign key": lambda m: statement("CREATE TABLE u (p INT, FOREIGN KEY (p) REFERENCES victim.t (id))", mariadb=m),
     "engine": lambda m: statement("CREATE TABLE u (id INT) ENGINE=MERGE UNION=(victim.t)", mariadb=m),
+    "place": lambda m: statement('CREATE TABLE u (id INT) DATA DIRECTORY="/tmp"', mariadb=m),
+    "name of a variable": lambda m: [
+        *transaction(query("DELETE FROM t", variables=character_set(GBK)), mariadb=m),
+        gtid(mariadb=m, alone=True),
+        variable(b"\x81` = 1, @@SESSION.gtid_seq_no = 777777 #" if m else b"\x81` = 1, @@SESSION.big_tables = 1 #"),
+        query("CREATE TABLE u (id INT)"),
+    ],
+    "number without digits": lambda m: transaction(variable(b"v", 4, bytes([2, 1])), mariadb=m),
+    "character set of another statement": lambda m: [
+        *transaction(query("DELETE FROM t", variables=character_set(GBK)), mariadb=m),
+        *statement(ONCE + "BEGIN SET @x = '\udc81\\'; BINLOG \"x\"; SET @x = ' \\' '; END", mariadb=m),
+    ],
+    "mode of modes": lambda m: statement(
+        ONCE + 'BEGIN DECLARE "\\" INT; BINLOG \'x\'; SET @x = 1; -- "\nEND', variables=mode(1 << 18), mariadb=m
+    ),
+    "compressed twice": lambda m: [gtid(mariadb=m), uncompressed(uncompressed(query("BEGIN")))],
     "two statements": lambda m: transaction(query("DELETE FROM t; DELETE FROM victim.t"), mariadb=m),
     "the whole schema": lambda m: statement("DROP DATABASE shop", mariadb=m),
     "incident": lambda m: [gtid(mariadb=m), (26, bytes(3))],

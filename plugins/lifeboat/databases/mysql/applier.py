@@ -320,6 +320,7 @@ class Applier:
             "auto_increment_offset": str(offset),
             "lc_time_names": str(settings.names_of_time or 0),
             "time_zone": _text(settings.time_zone or b"SYSTEM"),
+            "character_set_client": "utf8mb4",  # as statements are judged where the log is silent
         }
         if settings.character_sets:
             client, connection, _ = (self.collations(number) for number in settings.character_sets)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from lifeboat.databases.mysql.binlog import COMPRESSED_QUERY, CRC_BYTES, FORMAT, LONGEST_EVENT, Event
+from lifeboat.databases.mysql.binlog import COMPRESSED_QUERY, CRC_BYTES, FORMAT, LONGEST_EVENT, PAYLOAD, Event
 from lifeboat.databases.mysql.lexis import Lexis
 
 INTVAR, RAND, USER_VAR, TABLE_MAP, ROWS_QUERY, PARTIAL_UPDATE = 5, 13, 14, 19, 29, 39
@@ -26,7 +26,8 @@ END_OF_STATEMENT = 0x01  # a flag of rows
 LONGEST_NAME = 64  # characters of a schema or a table
 UNENCODED = "#mysql50#"  # before the name of a table: the server takes the rest for the name of a file
 
-_ANSI_QUOTES, _NO_BACKSLASH_ESCAPES = 1 << 2, 1 << 20  # of sql_mode
+# Of sql_mode. Names for several modes at once bring the first one along: ANSI, and those of other products.
+_ANSI_QUOTES, _NO_BACKSLASH_ESCAPES = 1 << 2 | 0x1F << 8 | 1 << 18, 1 << 20
 _HEAD = struct.Struct("<IBIIIH")
 _POST_HEADS = {2: 13, TABLE_MAP: 8, 23: 8, 24: 8, 25: 8, 30: 10, 31: 10, 32: 10, PARTIAL_UPDATE: 10}
 _VERSION = re.compile(rb"(?:5\.[5-9]|[6-9]|1[0-9])\.[0-9]+[\x20-\x7e]*\0*")  # of servers with events as they are today
@@ -412,7 +413,7 @@ def events_within(data: Iterable[bytes], outer: Event) -> Iterator[Event]:
         at = 0
         while len(held) - at >= _HEAD.size:
             time, kind, server, size, _, flags = _HEAD.unpack_from(held, at)
-            if not _HEAD.size <= size <= LONGEST_EVENT or kind == FORMAT:
+            if not _HEAD.size <= size <= LONGEST_EVENT or kind in (FORMAT, PAYLOAD):
                 raise ValueError("an event that is none")
             if len(held) - at < size:
                 break
@@ -517,6 +518,8 @@ def read_variables(event: Event, collation: Callable[[int], tuple[str, str]]) ->
         seeds = [cursor.number(8) for _ in range(2)]
         return [Variable(b"rand_seed%d" % place, b"%d" % seed) for place, seed in enumerate(seeds, 1)]
     name = cursor.take(cursor.number(4))
+    if not name.isascii():  # to a server that reads another character set, it may end elsewhere
+        raise ValueError("the name of a variable with letters beyond ASCII")
     name = b"@`" + name.replace(b"`", b"``") + b"`"
     if cursor.number(1):
         return [Variable(name, b"NULL")]
@@ -550,7 +553,7 @@ def _decimal(value: bytes) -> bytes:
     cursor = Cursor(value)
     precision, scale = cursor.number(1), cursor.number(1)
     whole = precision - scale
-    if whole < 0:
+    if whole < 0 or cursor.is_at_end:
         raise ValueError("a number without digits")
     positive = bool(value[2] & 0x80)
     packed = bytes([value[2] ^ 0x80]) + value[3:]

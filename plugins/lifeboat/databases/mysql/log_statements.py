@@ -523,7 +523,7 @@ class _Reading:
         for place, shape, depth in self._with_depth(0):
             says = self._shape_at(place + 1) == "="
             value = place + (2 if says else 1)
-            is_text = self._shape_at(value) == "string"
+            is_text = self._shape_at(value) in ("string", "quoted")
             engine = self._text(value).upper() if value < len(self._found) else ""
             if shape == "REFERENCES" and (parent := self._name_at(place + 1)) and not self._is_ours(parent):
                 raise RefusedStatementError("a foreign key to another schema")
