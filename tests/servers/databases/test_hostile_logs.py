@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
+import struct
 from collections.abc import Callable, Iterator
 
 import pytest
+from lifeboat.databases.mysql import log_statements
 from lifeboat.databases.mysql.replay import ReplayError, Stop, events_of
 from lifeboat.errors import RestoreError
 
@@ -142,6 +145,10 @@ REFUSED: dict[str, Hostile] = {
         *statement(ONCE + "/*! BINLOG */ 'x'", mariadb=m),
         *transaction(FIRES, mariadb=m),
     ],
+    "variable in code": lambda m: [
+        *statement(ONCE + "SET SESSION server_id = 99", mariadb=m),
+        *transaction(FIRES, mariadb=m),
+    ],
     "foreign key": lambda m: statement("CREATE TABLE u (p INT, FOREIGN KEY (p) REFERENCES victim.t (id))", mariadb=m),
     "engine": lambda m: statement("CREATE TABLE u (id INT) ENGINE=MERGE UNION=(victim.t)", mariadb=m),
     "place": lambda m: statement('CREATE TABLE u (id INT) DATA DIRECTORY="/tmp"', mariadb=m),
@@ -173,6 +180,19 @@ def test_what_may_reach_beyond_ends_the_replay(server: Server, taken: Taken, mar
     with pytest.raises(ReplayError, match=r"log\.\d{6}:\d+|within a transaction") as refused:
         replay_of(server, taken, hostile(mariadb))
     assert "secret" not in str(refused.value)
+
+
+def test_code_has_no_right_to_run_events(
+    server: Server, taken: Taken, mariadb: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_statements, "runs_events", lambda *_: False)
+    log = logs_of(server)[0][1][0]
+    named, added = table("victim"), rows(2, mariadb=mariadb)
+    events = log[4 : 4 + struct.unpack_from("<I", log, 13)[0]] + frame(*named, 4) + frame(*added, 4)
+    code = f"{ONCE} BINLOG '{base64.b64encode(events).decode()}'"
+    hostile = [*statement(code, mariadb=mariadb), *transaction(FIRES, mariadb=mariadb)]
+    with pytest.raises(ReplayError, match=r"refuses it with error \d+"):
+        replay_of(server, taken, hostile)
 
 
 @pytest.mark.parametrize("kind", ["checksum", "length", "end"])

@@ -84,7 +84,7 @@ def writers(server: Server, count: int = 3) -> Iterator[None]:
     def write(seed: int) -> None:
         chance = random.Random(seed)
         with contextlib.closing(server.connect(database=SOURCE, autocommit=False)) as connection:
-            while not stop.is_set():
+            while not stop.wait(0.005):  # dumps must find a moment in which they can lock the tables
                 with contextlib.suppress(MySQLdb.OperationalError):  # a deadlock, which rolls back
                     write_once(connection, chance)
 

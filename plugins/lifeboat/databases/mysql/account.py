@@ -115,24 +115,45 @@ def confined(
 
 
 @contextlib.contextmanager
-def replaying(session: Session, account: Account) -> Iterator[None]:
+def replaying(session: Session, account: Account) -> Iterator[str]:
     """Let an account that was made for a load replay binary logs, too, for the length of the block.
 
-    MySQL then checks its rights for each row. MariaDB lets it change any row of the server: what it is given must be
-    judged before.
+    MySQL checks the account's rights for each row. MariaDB lets it change any row of the server: there, the right is
+    one of a role, which the account takes for events of the log only, so that no statement and no code runs with it.
 
     :param session: of the restore connection.
+    :returns: the role; empty where there is none.
     :raises RestoreError: the restore connection may not give that right.
     """
     name = account.server.user
     if not _OURS.fullmatch(name):
-        yield  # the restore connection itself, with the rights that it has
+        yield ""  # the restore connection replays itself, with the rights that it has
         return
-    right = "BINLOG REPLAY" if "MariaDB" in session.version() else "REPLICATION_APPLIER"
     hosts = [host for (host,) in session.query("SELECT Host FROM mysql.user WHERE User = %s", name)]
     accounts = ", ".join(_spelled(name, hosts))
+    account.code.before()  # a role of this name may be left
+    is_mariadb = "MariaDB" in session.version()
+    right, role = ("BINLOG REPLAY", f"{name}{ROLE}") if is_mariadb else ("REPLICATION_APPLIER", "")
+    given = [f"GRANT {right} ON *.* TO {accounts}"]
+    if role:
+        given = [f"CREATE ROLE '{role}'", f"GRANT {right} ON *.* TO '{role}'", f"GRANT '{role}' TO {accounts}"]
+    with contextlib.ExitStack() as undone:
+        if role:
+            undone.callback(_drop_role, session, name)
+        _give(session, given, right)
+        if not role:
+            undone.callback(session.execute, f"REVOKE {right} ON *.* FROM {accounts}".encode())
+        yield role
+
+
+def _give(session: Session, grants: Collection[str], right: str) -> None:
+    """Give an account the right to replay.
+
+    :raises RestoreError: the restore connection may not.
+    """
     try:
-        session.execute(f"GRANT {right} ON *.* TO {accounts}".encode())
+        for sql in grants:
+            session.execute(sql.encode())
     except Exception as error:
         if not is_of_driver(error) or error.args[0] not in DENIED | {LOGIN_REFUSED}:
             raise
@@ -140,10 +161,6 @@ def replaying(session: Session, account: Account) -> Iterator[None]:
             f"The restore connection may not let an account replay binary logs (error {error.args[0]}).",
             f"Run as an administrator: GRANT {right} ON *.* TO its user WITH GRANT OPTION.",
         ) from error
-    try:
-        yield
-    finally:
-        session.execute(f"REVOKE {right} ON *.* FROM {accounts}".encode())
 
 
 def _made(session: Session, login: Server, schema: str) -> int | None:

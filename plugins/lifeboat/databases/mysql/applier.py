@@ -137,9 +137,10 @@ class Applier:
     :param session: of the account that replays.
     :param schema: that is filled.
     :param code: remembers whose the code is that statements make.
+    :param role: that events need; no statement runs in it.
     """
 
-    def __init__(self, session: Session, schema: str, code: Code, *, is_mariadb: bool) -> None:
+    def __init__(self, session: Session, schema: str, code: Code, role: str, *, is_mariadb: bool) -> None:
         self._session, self._schema, self._code, self._is_mariadb = session, schema, code, is_mariadb
         self.collations = Collations(session)
         variables = {name.lower(): str(value) for name, value in session.query("SHOW SESSION VARIABLES")}
@@ -149,6 +150,7 @@ class Applier:
         self._is_open = False  # a transaction
         self._begun = time.monotonic()  # when the first of its changes came
         self._is_bare = False  # nothing but rows may follow until it is committed
+        self._role, self._has_role = role, False
         self._in: str = schema
         self._set = {name: variables[name] for name in _RESTRICTED if name in variables}  # settings of the session
         self._engines: dict[str, str] = {}
@@ -158,7 +160,7 @@ class Applier:
     def begin_file(self, format_event: bytes) -> None:
         """Tell the server how the events of the next file are written."""
         self.commit()
-        self._run(_binlog([format_event]))
+        self._run_events([format_event])
         if not self._is_mariadb:
             self._run(b"SET gtid_next = 'AUTOMATIC'")  # the event leaves it open
 
@@ -207,8 +209,7 @@ class Applier:
             return
         events, self._waiting, self._size = self._waiting, [], 0
         self._begin()
-        self._run(_binlog(events))
-        self._forget_checks()
+        self._run_events(events)
 
     def is_plain(self, tables: Collection[str]) -> bool:
         """Return whether one of some tables keeps changes that are rolled back."""
@@ -221,13 +222,18 @@ class Applier:
             if isinstance(change, Ask):
                 self._ask(change)
             else:
-                self._run(_binlog([change.events]))
-                self._forget_checks()
+                self._run_events([change.events])
 
-    def _forget_checks(self) -> None:
-        """Forget the settings that row events bring along."""
-        for name in _CHECKS:
+    def _run_events(self, events: Sequence[bytes]) -> None:
+        self._take_role(wanted=True)
+        self._run(b"BINLOG '" + binascii.b2a_base64(b"".join(events), newline=False) + b"'")
+        for name in _CHECKS:  # row events bring their own
             self._set.pop(name, None)
+
+    def _take_role(self, *, wanted: bool) -> None:
+        if self._role and self._has_role != wanted:
+            self._run(f"SET ROLE '{self._role}'".encode() if wanted else b"SET ROLE NONE")
+            self._has_role = wanted
 
     def _engine(self, table: str) -> str:
         if table not in self._engines:
@@ -258,11 +264,13 @@ class Applier:
             self._begin_with(judged)
         self._prepare(ask)
         sql = judged.sql
+        begins = not self._is_mariadb and judged.commits and sql.rstrip().endswith(b"START TRANSACTION")
+        self._take_role(wanted=begins)  # behind it, nothing but rows may come; it runs no code
         with self._code.making() if judged.code else contextlib.nullcontext():
             self._run_expecting(self._as_made(judged) if judged.code else sql, ask)
         if judged.commits:
             self._engines.clear()
-            self._is_open = self._is_bare = not self._is_mariadb and sql.rstrip().endswith(b"START TRANSACTION")
+            self._is_open = self._is_bare = begins
 
     def _begin_with(self, judged: Judged) -> None:
         if not self.is_plain(judged.tables) or self._is_mariadb:
@@ -350,10 +358,6 @@ class Applier:
         else:
             return
         raise RefusedError(number)  # raised here, it has no cause: that holds values
-
-
-def _binlog(events: Sequence[bytes]) -> bytes:
-    return b"BINLOG '" + binascii.b2a_base64(b"".join(events), newline=False) + b"'"
 
 
 def _text(value: bytes) -> str:

@@ -158,10 +158,12 @@ class MySQL:
         account = self._accounts[place]
         with (
             self._session(f"Restore of database {place!r}") as session,
-            mysql_account.replaying(session, account),
+            mysql_account.replaying(session, account) as role,
         ):
             replay = replace(replay, source=session.stored(replay.source))
-            return mysql_replay.replay(account.connect, account.server, place, pieces, replay, code=account.code)
+            return mysql_replay.replay(
+                account.connect, account.server, place, pieces, replay, code=account.code, role=role
+            )
 
     @contextlib.contextmanager
     def _filled_by(self, session: Session, schema: str, *, in_place: bool, production: bool) -> Iterator[Account]:

@@ -169,23 +169,26 @@ def replay(
     replay: Replay,
     *,
     code: Code | None = None,
+    role: str = "",
 ) -> Replayed:
     """Replay logs into a schema.
 
     :param connect: opens a DB-API connection to `server`, as an account that has rights on the schema only.
     :param pieces: in the order of the server's log, each with its bytes.
     :param code: remembers whose the code is that statements make.
+    :param role: in which the account may run events of a log; it does nothing else in it.
     :raises ReplayError: it stopped at a place in the logs, which the message names.
     """
     started = time.monotonic()
     where = f"Restore of database {schema!r} on {server.address} failed: "
     with translated(where, ReplayError, _HINTS), session_in(connect, schema) as session:
         code = code or Code()
-        code.before()
         is_mariadb = "MariaDB" in session.version()
         check_code(session, schema)
         aim = Aim(replay.source, schema, replay.excluded, folds=session.stored("A") == "a")
-        running = _Replaying(Applier(session, schema, code, is_mariadb=is_mariadb), aim, replay, is_mariadb=is_mariadb)
+        running = _Replaying(
+            Applier(session, schema, code, role, is_mariadb=is_mariadb), aim, replay, is_mariadb=is_mariadb
+        )
         running.read(pieces)
     return Replayed(
         transactions=running.transactions,
