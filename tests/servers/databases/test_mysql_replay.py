@@ -220,6 +220,21 @@ def test_a_server_that_dies_ends_the_replay_with_an_error(server: Server) -> Non
         replayed(server, first, Stop(), pieces())
 
 
+def test_a_replay_outlives_the_time_that_a_server_lets_connections_rest(server: Server) -> None:
+    first = take(server)
+    before = server.run("SELECT @@GLOBAL.wait_timeout").strip()
+
+    def pieces() -> Iterator[tuple[Piece, list[bytes]]]:
+        server.run("SELECT SLEEP(2)")
+        yield from logs_of(server)
+
+    server.run("SET GLOBAL wait_timeout = 1")
+    try:
+        replayed(server, first, Stop(), pieces())
+    finally:
+        server.run(f"SET GLOBAL wait_timeout = {before}")
+
+
 def test_a_user_who_may_not_give_the_right_is_told_which(server: Server) -> None:
     server.run("DROP TRIGGER paid", SOURCE)  # whose making takes another right
     first = take(server)

@@ -18,7 +18,7 @@ from lifeboat.databases.mysql import replay as mysql_replay
 from lifeboat.databases.mysql import schema as mysql_schema
 from lifeboat.databases.mysql import source as mysql_source
 from lifeboat.databases.mysql.account import Account
-from lifeboat.databases.mysql.dump import UNFINISHED, Session
+from lifeboat.databases.mysql.dump import IDLE_SECONDS, UNFINISHED, Session
 from lifeboat.databases.mysql.logs import Logs
 from lifeboat.databases.mysql.replay import Piece, Replay, Replayed
 from lifeboat.databases.mysql.source import Taker
@@ -209,6 +209,7 @@ class MySQL:
         with mysql.translated(where, RestoreError, HINTS), contextlib.closing(self._connect()) as connection:
             session = Session(connection)
             session.execute(UNLIMITED)
+            session.execute(b"SET SESSION wait_timeout = %d" % IDLE_SECONDS)  # it rests while others work
             yield session
 
 

@@ -614,5 +614,8 @@ def opened_payload(event: Event) -> Iterator[bytes]:
             "Install it where Lifeboat runs: pip install zstandard.",
         ) from None
     with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(payload), read_across_frames=True) as reader:
-        while chunk := reader.read(CHUNK):
-            yield chunk
+        try:
+            while chunk := reader.read(CHUNK):
+                yield chunk
+        except zstandard.ZstdError as error:
+            raise ValueError("not what was compressed") from error
