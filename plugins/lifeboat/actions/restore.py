@@ -250,6 +250,8 @@ def verify(site: Site, plan: RestorePlan) -> Verified:
     )
     if plan.recovery:
         recovery.verify(site, destination, plan, captured)
+        for database in known_databases(site.settings, plan.application, [step.database for step in plan.databases]):
+            cast("MySQL", site.engine(database)).check_replay(database.name)
     return verified
 
 

@@ -203,6 +203,7 @@ def test_the_grants_of_the_pages_are_enough_and_less_is_refused(
     refused = lifeboat("restore", "database", "Shop", "--until", "latest", "--into", "shop_granted")
     assert refused.returncode == 1
     assert "The restore connection may not let an account replay binary logs" in refused.stderr
+    assert "shop_granted" not in server.run("SHOW DATABASES")
     server.run(statements("restores to a moment", family))
     done = restored("--until", "latest", "--into", "shop_granted")
     assert done["replayed"]["transactions"] == 1

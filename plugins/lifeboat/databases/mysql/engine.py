@@ -188,6 +188,20 @@ class MySQL:
         ):
             pass  # an account was made, and is dropped
 
+    def check_replay(self, database: str) -> None:
+        """Make sure that this connection may replay logs, as far as it makes an account for it; nothing is touched.
+
+        :raises RestoreError: a replay would be refused once the dump is loaded.
+        """
+        with (
+            self._session(f"A replay onto {database!r}") as session,
+            mysql_account.confined(
+                session, database, self._server, self._connect, in_place=True, required=False
+            ) as account,
+            mysql_account.replaying(session, account),
+        ):
+            pass
+
     def rehearse(self, place: str) -> Sequence[Missed]:
         return ()
 
