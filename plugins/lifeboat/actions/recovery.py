@@ -130,7 +130,7 @@ def verify(site: Site, destination: Destination, plan: RestorePlan, captured: It
     for position in positions:
         _refuse_missed(site, destination, plan, asked, position)
     count = plural(len(asked.logs), "archive")
-    log.info("%s of binary logs at %s are whole, and continue each other.", count, destination)
+    log.info("The binary logs at %s are whole, and continue each other: %s.", destination, count)
 
 
 def _position(captured: Dump | None) -> LogPosition:

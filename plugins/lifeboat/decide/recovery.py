@@ -60,7 +60,7 @@ class Point:
         if self.time:
             return both_times(self.time, zone)
         if self.gtid:
-            return f"{'right before' if self.before else 'right after'} transaction {self.gtid}"
+            return f"the {'beginning' if self.before else 'end'} of transaction {self.gtid}"
         return "the end of the logs"
 
 
@@ -96,7 +96,8 @@ class Recovery:
         """Yield what is replayed, for people."""
         zone = ZoneInfo(self.zone)
         count, first, last = plural(len(self.logs), "archive"), self.logs[0].key, self.logs[-1].key
-        yield f"Replayed onto it, up to {self.point.text(zone)}: {count} of binary logs, from {first} to {last}."
+        which = first if first == last else f"from {first} to {last}"
+        yield f"Replayed onto it, up to {self.point.text(zone)}: {count} of binary logs, {which}."
         cut = " Later logs do not continue them." if self.is_cut else ""
         yield f"These logs hold every transaction up to {both_times(floor(self.reaches), zone)}.{cut}"
 
