@@ -22,7 +22,8 @@ INTVAR, RAND, USER_VAR, TABLE_MAP, ROWS_QUERY, PARTIAL_UPDATE = 5, 13, 14, 19, 2
 WRITES, UPDATES, DELETES = frozenset({23, 30}), frozenset({24, 31, PARTIAL_UPDATE}), frozenset({25, 32})
 ROWS = WRITES | UPDATES | DELETES
 COMPRESSED_ROWS = {166: 23, 167: 24, 168: 25, 169: 30, 170: 31, 171: 32}  # of MariaDB, and what they are without that
-END_OF_STATEMENT = 0x01  # a flag of rows
+# Flags of rows. Since 9.6, MySQL logs what foreign keys change, too, and says so.
+END_OF_STATEMENT, NO_FOREIGN_KEYS, ALL_CHANGES = 0x01, 0x02, 0x10
 LONGEST_NAME = 64  # characters of a schema or a table
 UNENCODED = "#mysql50#"  # before the name of a table: the server takes the rest for the name of a file
 
@@ -328,11 +329,12 @@ class Rows(NamedTuple):
     rest: bytes
 
     def body(self, *, ends: bool) -> bytes:
-        """Return the body of an event of the same rows.
+        """Return the body of an event of the same rows; foreign keys change nothing that the log has itself.
 
         :param ends: whether they are the last of their statement.
         """
         flags = (self.flags & ~END_OF_STATEMENT) | (END_OF_STATEMENT if ends else 0)
+        flags |= NO_FOREIGN_KEYS if self.flags & ALL_CHANGES else 0
         return self.number.to_bytes(6, "little") + struct.pack("<H", flags) + self.rest
 
 
