@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from lifeboat.databases.mysql.binlog import FORMAT, GTID, MAGIC, PREVIOUS_GTIDS, QUERY, XID, Walk
+from lifeboat.databases.mysql.binlog import FORMAT, GTID, MAGIC, PREVIOUS_GTIDS, QUERY, XID, Event, Walk
 from lifeboat.databases.mysql.gtids import MariaDBGtids, MySQLGtids
 from lifeboat.errors import LogError
 
@@ -138,6 +138,15 @@ def test_a_transaction_ends_where_its_statements_say_so(events: list[tuple[int, 
 )
 def test_a_log_that_does_not_continue_what_was_before_says_so(events: list[tuple[int, bytes]], why: str) -> None:
     assert walk([log_of(events)]).broken == why
+
+
+def test_events_are_seen_whole_and_say_where_transactions_begin_and_end() -> None:
+    seen: list[Event] = []
+    walked = Walk("log.000001", 4, None, seen.append)
+    walked.feed(LOG)
+    assert [LOG[each.start + 19 : each.end - 4] for each in seen] == [each.body for each in seen]
+    assert (sum(each.opens for each in seen), sum(each.ends for each in seen)) == (3, 3)
+    assert [each.kind for each in seen if each.opens] == [GTID] * 3
 
 
 @given(st.lists(st.integers(1, 60), max_size=80))

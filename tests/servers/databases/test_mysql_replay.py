@@ -419,8 +419,11 @@ MODES = {
     "compressed": "log_bin_compress = ON, GLOBAL log_bin_compress_min_len = 10",
     "PARTIAL_JSON": "binlog_row_value_options = PARTIAL_JSON",
 }
+COMMON = ("ROW", "MIXED")
 CASES = [
-    pytest.param(name, mode, id=f"{name}-{mode}", marks=_marks(name))
+    pytest.param(
+        name, mode, id=f"{name}-{mode}", marks=[*_marks(name), *([] if mode in COMMON else [pytest.mark.matrix])]
+    )
     for name in SERVERS
     for mode in MODES
     if mode != ("compressed" if name == "mysql" else "PARTIAL_JSON")
