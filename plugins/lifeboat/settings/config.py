@@ -177,7 +177,7 @@ class Health(_Model):
     rto_hours: Annotated[float, Field(gt=0, le=876_000, strict=True)] | None = None
     proof_max_days: Days | None = None
     log_max_minutes: Annotated[int, Field(ge=1, le=525_600, strict=True)] | None = 20
-    chain_proof_max_days: Days | None = 8
+    chain_proof_max_days: Days | None = None
 
 
 class ReadBack(_Model):
