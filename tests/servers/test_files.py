@@ -10,13 +10,13 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from lifeboat.actions import backup
+from lifeboat.archive import CHUNK
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.workers import SMALL
 from lifeboat.catalog.manifest import CapturedFiles, Manifest
@@ -424,23 +424,14 @@ def test_a_file_that_never_holds_still_is_kept_as_it_was_read(
         capture(whole=True)
 
 
-def test_a_file_that_grows_for_ever_ends(busy: Path, capture: Capture) -> None:
-    stop = Event()
+def test_a_file_that_grows_for_ever_ends(busy: Path, capture: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Growing(OpenFile):
+        def read(self, size: int = CHUNK) -> bytes:
+            append(busy)
+            return super().read(size)
 
-    def grow() -> None:
-        with busy.open("ab", buffering=0) as file:
-            while not stop.is_set():
-                file.write(b"x" * 10_000)
-
-    writer = Thread(target=grow)
-    writer.start()
-    try:
-        while busy.stat().st_size < 100_000 + SMALL:
-            time.sleep(0.01)
-        captured = capture()
-    finally:
-        stop.set()
-        writer.join()
+    monkeypatch.setattr(pack, "OpenFile", Growing)
+    captured = capture()
     assert "grew" in captured.entries["m"]["changed"]
 
 
