@@ -72,6 +72,13 @@ def test_a_listing_keeps_logs_apart_from_dumps() -> None:
     assert archives.locked_until(keys[0], 7) == NOW + 7 * DAY
 
 
+@pytest.mark.parametrize("file", ["log", "log.x", "log.1", "/log.000001", "log.000001\n"])
+def test_a_file_that_no_server_names_so_is_refused(file: str) -> None:
+    assert LogPlace.from_json({"file": "log.000001", "end": 4}).file == "log.000001"
+    with pytest.raises(ValueError, match="file is missing or wrong"):
+        LogPlace.from_json({"file": file, "end": 4})
+
+
 @pytest.mark.parametrize(
     ("resume", "changes", "why"),
     [

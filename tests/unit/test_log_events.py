@@ -93,8 +93,9 @@ def test_a_table_that_is_cut_short_is_refused(length: int) -> None:
         b"\4sh\0p\0\1t\0",
         b"\4shop\0\x0a#mysql50#t\0",
         b"\2\xff\xff\0\1t\0",
+        b"\4\xf0\x9f\x9b\x9f\0\1t\0",
     ],
-    ids=["no end", "longer", "empty", "zero byte", "file", "not UTF-8"],
+    ids=["no end", "longer", "empty", "zero byte", "file", "not UTF-8", "beyond the BMP"],
 )
 def test_names_that_none_can_be_are_refused(names: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):

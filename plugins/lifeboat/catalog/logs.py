@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
+from lifeboat.databases import LogFile
 from lifeboat.support.formats import Format, Moment, Text
 
 
@@ -37,7 +38,7 @@ class LogPlace(_Fact):
     :param end: position in the file.
     """
 
-    file: Text
+    file: LogFile
     end: int
 
 
@@ -57,7 +58,7 @@ class LogPiece(_Fact):
 
     entry: Text
     server: LogServer
-    file: Text
+    file: LogFile
     created: int
     start: int
     end: int

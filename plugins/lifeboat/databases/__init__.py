@@ -7,13 +7,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, StringConstraints
 
 from lifeboat.support.formats import Format, Moment
 
 Clock = Callable[[], datetime]  # returns the time, with a time zone
+LOG_FILE = r"[^/\x00]+\.[0-9]{6,10}"  # names of binary logs: servers number them
+LogFile = Annotated[str, StringConstraints(pattern=f"^{LOG_FILE}$")]
 EngineName = Literal["mysql", "postgresql", "sqlite"]  # as laravel-backup begins the names of dumps
 UNPROTECTED = "tables without transactions, which no snapshot protects"  # a kind of limit
 OTHER_SCHEMA = "views over other schemas, which no restore makes"  # another
@@ -143,7 +145,7 @@ class LogPosition:
 
     server: str
     server_id: int
-    file: str
+    file: LogFile
     offset: int
     gtids: str
     how: str

@@ -312,6 +312,8 @@ def _name(cursor: Cursor) -> bytes:
     text = name.decode()  # UnicodeDecodeError is a ValueError
     if not 0 < len(text) <= LONGEST_NAME or "\0" in text or cursor.take(1) != b"\0":
         raise ValueError("a name that none can be")
+    if max(text) > "\uffff":  # servers know names of the Basic Multilingual Plane alone
+        raise ValueError("a name with characters that no name can have")
     if text.lower().startswith(UNENCODED):
         raise ValueError("the name of a file in place of a table's")
     return name

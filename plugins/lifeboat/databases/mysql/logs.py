@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lifeboat.databases import Server
+from lifeboat.databases import LOG_FILE, Server
 from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import source as mysql_source
 from lifeboat.databases.mysql.binlog import UnreadableLogError
@@ -39,7 +39,7 @@ OLD_CLIENT = "unrecognized MariaDB version"  # of the server, says a client of a
 CHUNK = 256 << 10
 _CLIENTS = {True: ("mariadb-binlog", "mysqlbinlog"), False: ("mysqlbinlog",)}
 _OF_MYSQL = frozenset({"read-from-remote-source", "read-from-remote-master"})  # options that only its client has
-_FILE = re.compile(r"[^/\x00]+\.[0-9]{6,10}")
+_FILE = re.compile(LOG_FILE)
 
 
 class TruncatedLogError(LogError):
