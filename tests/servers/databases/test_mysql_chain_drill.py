@@ -41,7 +41,11 @@ Server = MySQL | MariaDB
 Events = list[bytearray]
 
 
-@pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.needs(name)) for name in SERVERS])
+def _marks(name: str) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.needs(name), *([] if name == "mysql" else [pytest.mark.matrix])]
+
+
+@pytest.fixture(scope="module", params=[pytest.param(name, marks=_marks(name)) for name in SERVERS])
 def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     options = ("--log-bin=log", "--server-id=7", "--binlog-format=ROW")
     with SERVERS[request.param](tmp_path_factory.mktemp(request.param), *options) as server:

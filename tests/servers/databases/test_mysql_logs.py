@@ -54,7 +54,7 @@ Server = MySQL | MariaDB | MariaDB118
 
 
 def _marks(name: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.needs(name), *([pytest.mark.matrix] if name == "mariadb_118" else [])]
+    return [pytest.mark.needs(name), *([] if name == "mysql" else [pytest.mark.matrix])]
 
 
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=_marks(name)) for name in SERVERS])

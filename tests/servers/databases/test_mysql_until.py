@@ -94,17 +94,17 @@ def history(server: Server, site: Site) -> dict[str, tuple[str, str, str]]:  # n
     return held
 
 
-def test_every_moment_comes_back_by_its_time_and_by_its_gtid(
+def test_every_moment_comes_back_by_its_time_or_by_its_gtid(
     server: Server,  # noqa: F811
     history: dict[str, tuple[str, str, str]],
 ) -> None:
     original = state(server)
     for number, (held, time, last) in enumerate(history.values()):
-        for how, until in (("time", time), ("gtid", last)):
-            done = restored("--until", until, "--into", f"shop_{how}{number}")
-            assert state(server, done["schema"]) == held, (until, done)
-            assert done["replayed"]["last_gtid"] == last
-            assert done["compared"] == 1
+        until = time if number % 2 else last
+        done = restored("--until", until, "--into", f"shop_{number}")
+        assert state(server, done["schema"]) == held, (until, done)
+        assert done["replayed"]["last_gtid"] == last
+        assert done["compared"] == 1
     assert state(server) == original
 
 
