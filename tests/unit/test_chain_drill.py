@@ -134,6 +134,6 @@ def test_what_cannot_be_compared_is_named(changes: dict[str, Any], why: str) -> 
             "1 database was not compared: no exact position in both archives",
             f"not compared: 1 table {why}",
             "left out of the replay: user or grant: 2",
-            "1 definition differs in wording",
+            "not equal: the definition of 1 table",
         ]
     assert Subject(of(**changes), of()).left_out == (frozenset() if "unprotected_tables" in changes else {"users"})

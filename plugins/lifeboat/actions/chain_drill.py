@@ -55,12 +55,12 @@ def choices(site: Site, application: str, chosen: tuple[str, ...], archive: str,
 class _Replayed:
     """The results of all databases.
 
-    :param worded: number of definitions that are worded otherwise.
+    :param redefined: number of tables whose definition is another one.
     """
 
     results: list[Replayed] = field(default_factory=list)
     subjects: list[Subject] = field(default_factory=list)
-    worded: int = 0
+    redefined: int = 0
 
     def notes(self, databases: int) -> tuple[str, ...]:
         """Return what the reader of the proof should know.
@@ -70,7 +70,7 @@ class _Replayed:
         left_out: Counter[str] = Counter()
         for done in self.results:
             left_out.update(done.left_out)
-        return tuple(chain_drill.notes(self.subjects, databases - len(self.subjects), left_out, self.worded))
+        return tuple(chain_drill.notes(self.subjects, databases - len(self.subjects), left_out, self.redefined))
 
 
 def rehearse(
@@ -208,13 +208,13 @@ def _rehearse_database(
     what = f"{span.begin.key} and the logs behind it do not lead to database {database!r} of {span.end.key}"
     comparison.refuse(what, found, HINT)
     for difference in found:
-        log.warning("%s: %s in wording only.", database, difference)
+        log.warning("%s: %s.", database, difference)
     for name, why in subject.uncompared.items():
         log.warning("%s: table %r was not compared: %s.", database, name, why)
     rehearsal.count(captured, restored)
     replayed.results.append(done)
     replayed.subjects.append(subject)
-    replayed.worded += len(found)
+    replayed.redefined += len(found)
 
 
 def _replay(site: Site, destination: Destination, span: Span, engine: MySQL, place: str, subject: Subject) -> Replayed:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-MOST_WINDOWS = 5  # of an application's logs, that are told apart
+MOST_WINDOWS = 5  # per application: reading each asks the destination for markers
 
 
 def read(destination: Destination, site: Site) -> Catalog:

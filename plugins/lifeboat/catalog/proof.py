@@ -188,9 +188,10 @@ class ChainProof(Signed):
 
     def __str__(self) -> str:
         logs, transactions = plural(self.logs.archives, "archive"), plural(self.transactions, "transaction")
+        notes = f" ({'; '.join(self.notes)})" if self.notes else ""
         return (
             f"{self.key} at {self.destination} is what {self.begin.key} and {logs} of binary logs lead to:"
-            f" {transactions} replayed, {self.compared} equal; recovered in {self.durations.recovery:.1f} s"
+            f" {transactions} replayed, {self.compared} equal{notes}; recovered in {self.durations.recovery:.1f} s"
         )
 
 

@@ -149,7 +149,7 @@ def _holds(manifest: ManifestHead, position: LogPosition) -> bool:
 def differences(
     subject: Subject, captured: Dump, restored: Dump, left_out: Collection[tuple[str, str]]
 ) -> list[Difference]:
-    """Compare what a replay led to with the later archive: a table's definition may be worded otherwise, nothing else.
+    """Compare what a replay led to with the later archive: only the definition of a table may differ.
 
     :param captured: what the later archive says, by the rules of today.
     :param left_out: kinds and names of what the load of the earlier one could not restore.
@@ -171,12 +171,12 @@ def differences(
     return [each for each in found if not (each.kind == "table" and each.name in uncompared)]
 
 
-def notes(subjects: Sequence[Subject], others: int, left_out: Mapping[str, int], worded: int) -> Iterator[str]:
+def notes(subjects: Sequence[Subject], others: int, left_out: Mapping[str, int], redefined: int) -> Iterator[str]:
     """Yield what the reader of a proof should know, without the name of a table.
 
     :param others: number of databases without positions.
     :param left_out: of the replay, how often, by kind.
-    :param worded: number of definitions that are worded otherwise.
+    :param redefined: number of tables whose definition is another one.
     """
     if others:
         databases = plural(others, "database was", "databases were")
@@ -186,5 +186,5 @@ def notes(subjects: Sequence[Subject], others: int, left_out: Mapping[str, int],
         yield f"not compared: {plural(reasons.count(reason), 'table')} {reason}"
     for kind, count in left_out.items():
         yield f"left out of the replay: {kind}: {count}"
-    if worded:
-        yield f"{plural(worded, 'definition differs', 'definitions differ')} in wording"
+    if redefined:
+        yield f"not equal: the definition of {plural(redefined, 'table')}"

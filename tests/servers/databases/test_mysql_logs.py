@@ -83,11 +83,14 @@ def site(server: Server, project: Configure) -> Site:
     return load_site()
 
 
-def back_up(site: Site) -> None:
+def back_up(site: Site) -> str:
+    """Back up the databases; return the key of the archive."""
     scratch = site.staging().of("test", "run", "Shop")
     scratch.create()
-    assert not backup.take(site, "Shop", "database", site.settings.databases_of("Shop"), (), "", scratch).failed
+    taken = backup.take(site, "Shop", "database", site.settings.databases_of("Shop"), (), "", scratch)
     scratch.remove()
+    assert not taken.failed
+    return taken.packed.key
 
 
 def ship(site: Site, **options: Any) -> Shipped:
