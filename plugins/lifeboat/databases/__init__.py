@@ -140,7 +140,8 @@ class LogPosition:
     :param file: of the log.
     :param offset: in bytes; the first transaction that the dump does not hold begins there, or later.
     :param gtids: executed until then, as the server writes a set of them; empty where it numbers no transactions.
-    :param how: what makes it exact: ``snapshot`` or ``table locks``; later versions may know more.
+    :param how: what makes it exact: ``snapshot``, ``table locks`` or ``quiet interval``; later versions may know
+        more.
     """
 
     server: str

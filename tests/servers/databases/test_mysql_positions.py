@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 import signal
@@ -46,6 +47,15 @@ def server(mysql: MySQL, monkeypatch: pytest.MonkeyPatch) -> Iterator[MySQL]:
 def take(server: MySQL, write: Callable[[bytes], object] = lambda chunk: None) -> Dump:
     """Dump as root, for an application whose logs are shipped."""
     return mysql_dump.dump(server.connect, server.server, clock.now, SHOP, (), write, may_lock=True)
+
+
+def take_as_user(
+    server: MySQL, write: Callable[[bytes], object] = lambda chunk: None, connect: Callable[[], object] | None = None
+) -> Dump:
+    """Dump as the documented user."""
+    place = Server(server.host, server.port, USER, "pw", tls={"ssl-mode": "REQUIRED"})
+    connect = connect or partial(server.connect, user=USER, password="pw")
+    return mysql_dump.dump(connect, place, clock.now, SHOP, (), write, may_lock=True)
 
 
 @contextlib.contextmanager
@@ -96,19 +106,16 @@ def test_without_logs_nothing_is_locked(server: MySQL) -> None:
 
 
 def test_a_user_without_the_right_locks_nothing(server: MySQL) -> None:
-    login = {"user": USER, "password": "pw"}
-    place = Server(server.host, server.port, USER, "pw", tls={"ssl-mode": "REQUIRED"})
     opened: list[object] = []
 
     def connect() -> object:
-        opened.append(server.connect(**login))
+        opened.append(server.connect(user=USER, password="pw"))
         return opened[-1]
 
-    take_as_user = partial(mysql_dump.dump, connect, place, clock.now, SHOP, (), lambda chunk: None, may_lock=True)
-    assert take_as_user().no_position == positions.DENIED
+    assert take_as_user(server, connect=connect).no_position == positions.DENIED
     assert len(opened) == 1
     server.run(statements("positions", "MySQL"))
-    found = take_as_user().position
+    found = take_as_user(server).position
     assert found
     assert found.how == "table locks"
 
@@ -124,9 +131,55 @@ def test_an_open_transaction_is_waited_for_without_a_lock(server: MySQL, monkeyp
     monkeypatch.setattr(positions, "PATIENCE", 2)
     with writing(server, LAST), longest_write(server) as seconds:
         dump = take(server)
-    assert dump.no_position == "its tables could not be locked: transactions on them stayed open for 2 seconds"
+    why = "its tables could not be locked: transactions on them stayed open for 2 seconds"
+    assert dump.no_position == f"{why}, and something was written during each of {positions.SNAPSHOTS} snapshots"
     assert dump.tables
     assert seconds[0] < positions.LOCK_SECONDS
+
+
+def test_where_nobody_commits_during_a_snapshot_its_position_is_known_without_a_lock(
+    server: MySQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(positions, "PATIENCE", 1)
+    see, begun, chunks = positions._visible_end, list[int](), list[bytes]()
+
+    def write_behind_the_first(session: mysql_dump.Session) -> mysql_source.LogEnd | None:
+        end = see(session)
+        begun.append(len(chunks))
+        if len(begun) == 1:
+            server.run(f"INSERT INTO {FIRST} VALUES (7)", SHOP)
+        return end
+
+    monkeypatch.setattr(positions, "_visible_end", write_behind_the_first)
+    server.run(statements("positions", "MySQL"))
+    with writing(server, LAST):
+        dump = take_as_user(server, chunks.append)
+        file, offset, gtids = server.run("SHOW BINARY LOG STATUS").split()
+    assert dump.position, dump.no_position
+    assert begun == [0, 0], "the client started again, and nothing of the first snapshot was written"
+    assert (dump.position.file, dump.position.offset, dump.position.gtids) == (file, int(offset), gtids)
+    assert dump.position.how == "quiet interval"
+    assert [table.rows for table in dump.tables] == [2, 1]
+    assert dump.sha256 == hashlib.sha256(b"".join(chunks)).hexdigest()
+
+
+def test_the_end_of_the_log_counts_once_snapshots_see_what_is_before_it(server: MySQL) -> None:
+    server.run("SET GLOBAL binlog_group_commit_sync_delay = 500000")  # from the log to the tables, in microseconds
+    insert = Thread(target=server.run, args=(f"INSERT INTO {FIRST} VALUES (7)", SHOP))
+    try:
+        with contextlib.closing(mysql_dump.Session(server.connect())) as session:
+            before = mysql_source.log_end(session)
+            insert.start()
+            wait_until(lambda: mysql_source.log_end(session) != before)
+            count = f"SELECT COUNT(*) FROM {SHOP}.{FIRST}"
+            assert session.query(count) == [(1,)], "it is in the log, and not in the table"
+            end = positions._visible_end(session)
+            assert session.query(count) == [(2,)]
+            assert end
+            assert end.file
+    finally:
+        insert.join()
+        server.run("SET GLOBAL binlog_group_commit_sync_delay = 0")
 
 
 def test_a_transaction_that_comes_in_between_holds_writers_up_for_a_second(

@@ -553,8 +553,10 @@ def dump(
                 command = dump_command(client, path, database, excluded, choice, further=finder.options)
                 log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
                 watch = Watch(database, partial(session.doing, database), "SHOW PROCESSLIST")
-                definitions = Definitions(database, excluded)
-                passed = _pump(definitions, command, descriptor, write, watch, choice, events, finder)
+                beginning = partial(Definitions, database, excluded)
+                passed = mysql_position.taken(
+                    finder, lambda: _pump(beginning(), command, descriptor, write, watch, choice, events, finder)
+                )
                 found = mysql_position.position_of(finder, source, [table.name for table in passed.digest.tables])
             _check_unaltered(session, source)
             longest = session.longest()
@@ -779,13 +781,17 @@ def _pump(
 
     parser, sha256, sql_bytes = DumpParser(see, schema=definitions.schema, remark=finder.remark), hashlib.sha256(), 0
     lines = _Lines()
+    held: list[bytes] = []  # up to the first table, while the client may have to start again
     with child(command, [secret]) as client:
         for chunk in mysql_events.before_trailer(watch.passing(client), events):
-            write(chunk)
             sha256.update(chunk)
             lines.see(chunk, parser.table)
             parser.feed(chunk)
             sql_bytes += len(chunk)
+            held.append(chunk)
+            if not finder.may_repeat:
+                _write(held, write)
+        _write(held, write)
         status = client.wait()
         if status < 0:
             raise DumpError(
@@ -803,6 +809,13 @@ def _pump(
             "Look at the server's log; the next try starts over.",
         )
     return _Passed(digest, tuple(definitions.limits.values()), sql_bytes, sha256.hexdigest(), lines.longest)
+
+
+def _write(held: list[bytes], write: Callable[[bytes], object]) -> None:
+    """Write chunks, and forget them."""
+    for chunk in held:
+        write(chunk)
+    held.clear()
 
 
 class _Lines:

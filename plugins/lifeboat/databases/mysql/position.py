@@ -10,6 +10,9 @@ any. The locks end after `HELD` seconds at the latest, even if this machine or t
 transaction as a deadlock if LOCK TABLES waits for it and it writes a table that is locked already: so nothing is locked
 unless somebody asks for logs. FLUSH TABLES WITH READ LOCK is never used: behind a long query it stops readers and
 writers.
+
+Long transactions that overlap never let the tables be locked. But they seldom commit: where the log ends at the same
+place before and after a client takes its snapshot, that is the position. Otherwise the client starts again.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from threading import Timer
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lifeboat.databases import LogPosition
 from lifeboat.databases.mysql import source as mysql_source
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
 PATIENCE = 10  # seconds to wait for open transactions, while nothing is locked
 LOCK_SECONDS = 1  # to wait for a table while others are locked; no server takes less
 HELD = 3  # seconds that locks last at most
+SNAPSHOTS = 10  # that are taken at most until nobody writes meanwhile
+VISIBLE_SECONDS = 1  # to wait until snapshots see what the log holds
+POLL = 0.01
 
 _FILE = re.compile(rb"-- CHANGE MASTER TO MASTER_LOG_FILE='([^']+)', MASTER_LOG_POS=(\d+);")
 _GTIDS = re.compile(rb"-- SET GLOBAL gtid_slave_pos='([^']*)';")
@@ -52,9 +58,17 @@ class Nowhere:
 
     def __init__(self, why: str) -> None:
         self._why = why
+        self.may_repeat = False
+        """True while a snapshot may turn out to be of no use, so that nothing of its dump counts yet."""
+
+    def begin(self) -> None:
+        """Take note that a client is about to start."""
 
     def see(self, sql: bytes) -> None:
-        """Take a statement of the passing dump that holds no rows."""
+        """Take a statement of the passing dump that holds no rows.
+
+        :raises MovedError: the client must start again.
+        """
 
     def remark(self, line: bytes) -> None:
         """Take a line of a comment between statements of the passing dump."""
@@ -113,7 +127,54 @@ class UnderLocks(Nowhere):
             self._is_exact = _error(self._locker, b"UNLOCK TABLES") is None
 
 
-Finder = Nowhere | InSnapshot | UnderLocks
+class BetweenWrites(Nowhere):
+    """Compares the ends of MySQL's log before and after its client takes its snapshot.
+
+    :param session: that nobody else uses meanwhile.
+    :param why: the tables are not locked.
+    """
+
+    def __init__(self, session: Session, log: BinaryLog, why: str) -> None:
+        super().__init__(f"{why}, and something was written during each of {SNAPSHOTS} snapshots")
+        self._session, self._log = session, log
+        self._left = SNAPSHOTS
+        self._before: LogEnd | None = None
+        self._position: LogPosition | None = None
+
+    def begin(self) -> None:
+        self._left -= 1
+        self.may_repeat = True
+        self._before = _if_answered(_visible_end, self._session)
+
+    def see(self, sql: bytes) -> None:
+        if not self.may_repeat or b"CREATE TABLE" not in sql:
+            return
+        self.may_repeat = False
+        if self._before and _if_answered(mysql_source.log_end, self._session) == self._before:
+            self._position = _position(self._log, self._before, "quiet interval")
+        elif self._left:
+            raise MovedError
+
+    def found(self) -> LogPosition | str:
+        return self._position or super().found()
+
+
+class MovedError(Exception):
+    """Something was written while a client took its snapshot."""
+
+
+Finder = Nowhere | InSnapshot | UnderLocks | BetweenWrites
+Passed = TypeVar("Passed")
+
+
+def taken(finder: Finder, take: Callable[[], Passed]) -> Passed:
+    """Take a dump, again whenever its finder says so."""
+    while True:
+        finder.begin()
+        try:
+            return take()
+        except MovedError:
+            continue
 
 
 @contextlib.contextmanager
@@ -195,7 +256,8 @@ def _under_locks(
         if not is_of_driver(error):
             raise
         if error.args[0] == mysql_source.LOCKED:
-            return Nowhere(f"its tables could not be locked: transactions on them stayed open for {PATIENCE} seconds")
+            why = f"its tables could not be locked: transactions on them stayed open for {PATIENCE} seconds"
+            return BetweenWrites(session, log, why)
         return Nowhere(f"its tables could not be locked: {': '.join(map(str, error.args))}")
     return UnderLocks(log, end, locker, ending) if end else Nowhere(DENIED)
 
@@ -209,6 +271,35 @@ def _wait_for_each(locker: Session, tables: Sequence[str]) -> None:
             seconds = left
             _be_patient(locker, seconds)
         _lock(locker, [table])
+
+
+def _visible_end(session: Session) -> LogEnd | None:
+    """Return the end of the log once snapshots see everything up to there; None where nothing tells, or not in time.
+
+    A transaction is written to the log first, snapshots see it next, and it gives its GTID back last.
+    """
+    deadline = time.monotonic() + VISIBLE_SECONDS
+    while time.monotonic() < deadline:
+        end = mysql_source.log_end(session)
+        ((mode, owned),) = session.query("SELECT @@GLOBAL.gtid_mode, @@GLOBAL.gtid_owned")
+        if mode != "ON":
+            return None
+        if not owned:
+            return end
+        time.sleep(POLL)
+    return None
+
+
+def _if_answered(ask: Callable[[Session], LogEnd | None], session: Session) -> LogEnd | None:
+    """Return what a server answers; None where it does not, as no dump fails for that."""
+    from lifeboat.databases.mysql.dump import is_of_driver
+
+    try:
+        return ask(session)
+    except Exception as error:
+        if not is_of_driver(error):
+            raise
+        return None
 
 
 def _be_patient(locker: Session, seconds: int) -> None:
