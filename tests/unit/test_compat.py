@@ -142,13 +142,6 @@ def test_the_public_name_is_imported_when_it_is_asked_for() -> None:
     assert done.stdout.split() == ["False", "lifeboat.airflow.operators.fresh"]
 
 
-def test_a_command_starts_without_what_it_may_not_need() -> None:
-    heavy = ("airflow", "isal", "lifeboat.databases.mysql.dump", "lifeboat.databases.postgresql", "pyzipper")
-    script = f"import sys, lifeboat.cli; print(*[name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
-
-
 def engine(name: EngineName) -> None:
     """Get ready to ask a server."""
     connections.engine(config.Database(name="shop", connection="wanted", engine=name), Path()).databases()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-from lifeboat.actions import cleanup, survey, verify
+from lifeboat.actions import cleanup, survey
 from lifeboat.catalog import archives
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import Archive, Catalog, Kind
@@ -268,6 +268,8 @@ def _cut_logs(application: str, destination: Destination, found: Catalog) -> Ite
 
 def _differs(site: Site, destination: Destination, archive: archives.Archive) -> str:
     """Verify an archive whole and return what is wrong with it: its marker alone proves nothing."""
+    from lifeboat.actions import verify
+
     try:
         verify.read_back(site, destination, archive.application, archive.key)
     except LifeboatError as error:

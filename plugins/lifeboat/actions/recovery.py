@@ -13,9 +13,6 @@ from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog
 from lifeboat.catalog.logs import LogPiece
 from lifeboat.catalog.manifest import Manifest
 from lifeboat.databases import Dump, LogPosition
-from lifeboat.databases.mysql.binlog import Walk
-from lifeboat.databases.mysql.replay import Replay, Stop
-from lifeboat.databases.mysql.transactions import Transaction, transactions
 from lifeboat.decide import log_list, recovery
 from lifeboat.decide.log_list import Listed, Wanted
 from lifeboat.decide.recovery import LISTS, LogArchive, Point, Reached, Recovery, Shelf, both_times, place_of
@@ -29,6 +26,7 @@ from lifeboat.text import plural
 if TYPE_CHECKING:
     from lifeboat.archive.read import ArchiveReader
     from lifeboat.databases.mysql.engine import MySQL
+    from lifeboat.databases.mysql.transactions import Transaction
     from lifeboat.decide.restore_plan import RestorePlan
     from lifeboat.settings.config import Settings
     from lifeboat.site import Site
@@ -145,6 +143,8 @@ def walk(reader: ArchiveReader, manifest: Manifest) -> None:
 
     :raises ArchiveError: they are not what its manifest says.
     """
+    from lifeboat.databases.mysql.binlog import Walk
+
     for piece in manifest.logs:
         walk = Walk(piece.file, piece.start, piece.gtids_before)
         try:
@@ -191,6 +191,8 @@ def _transactions(
     site: Site, destination: Destination, application: str, keys: Iterable[str], server: str
 ) -> Iterator[Transaction]:
     """Yield the transactions of a server, in the order of the log within each archive."""
+    from lifeboat.databases.mysql.transactions import transactions
+
     for key in keys:
         yield from transactions(pieces(site, destination, application, [key], server))
 
@@ -216,6 +218,8 @@ def list_transactions(site: Site, application: str, wanted: Wanted) -> tuple[str
     :returns: also the name of the destination.
     :raises LifeboatError: they can be read nowhere, or there are none.
     """
+    from lifeboat.databases.mysql.transactions import transactions
+
     ready, failed = site.ready_destinations(site.settings.destinations_of(application))
     failures: list[LifeboatError] = [StorageError(text) for text in failed.values()]
     for destination in ready:
@@ -240,6 +244,8 @@ def replay(
 
     :raises RestoreError: it went wrong; the place is not what was asked for.
     """
+    from lifeboat.databases.mysql.replay import Replay, Stop
+
     asked, position = cast(Recovery, plan.recovery), _position(captured)
     dump = cast(Dump, captured)
     stop = Stop(time=asked.point.time, gtid=asked.point.gtid, before=asked.point.before)

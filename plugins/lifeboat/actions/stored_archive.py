@@ -15,24 +15,18 @@ from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import archives
 from lifeboat.catalog.marker import ArchiveFile, Marker, marker_of
 from lifeboat.databases import Dump, Extension
-from lifeboat.databases.digest import DumpDigest
-from lifeboat.databases.mysql import digest as mysql_digest
-from lifeboat.databases.mysql.digest import DumpParser
-from lifeboat.databases.postgresql import digest as postgresql_digest
-from lifeboat.databases.postgresql import extensions
 from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
 from lifeboat.support.progress import Progress
 
 if TYPE_CHECKING:
+    from lifeboat.databases.digest import DumpDigest
     from lifeboat.site import Site
 
 log = logger(__name__)
 
 NOT_ENCRYPTED = "this archive is neither signed nor encrypted: anyone who could write to its destination could forge it"
-
-_RULES = {"mysql": mysql_digest.RULES, "postgresql": postgresql_digest.RULES}  # the versions of today, by engine
 
 
 @contextlib.contextmanager
@@ -113,7 +107,10 @@ def comparable(reader: ArchiveReader, captured: Dump) -> Dump:
 
     :raises ArchiveError: the SQL is not what the manifest promises.
     """
-    rules = _RULES.get(captured.engine, captured.digest_rules)
+    from lifeboat.databases.mysql import digest as mysql
+    from lifeboat.databases.postgresql import digest as postgresql
+
+    rules = {"mysql": mysql.RULES, "postgresql": postgresql.RULES}.get(captured.engine, captured.digest_rules)
     if captured.digest_rules == rules:
         return captured
     log.info("Digests of %s were made by older rules; making them again from the archive.", captured.database)
@@ -134,9 +131,12 @@ def comparable(reader: ArchiveReader, captured: Dump) -> Dump:
 
 
 def _digest_again(captured: Dump, sql: Iterator[bytes]) -> DumpDigest:
+    from lifeboat.databases.mysql import digest as mysql
+    from lifeboat.databases.postgresql import digest as postgresql
+
     if captured.engine == "postgresql":
-        return postgresql_digest.digest(sql)
-    parser = DumpParser(schema=captured.database)
+        return postgresql.digest(sql)
+    parser = mysql.DumpParser(schema=captured.database)
     for chunk in sql:
         parser.feed(chunk)
     return parser.finish()
@@ -151,6 +151,8 @@ def extensions_of(reader: ArchiveReader, entry: str, captured: Dump | None) -> t
         return captured.extensions
     if engine_of_entry(entry) != "postgresql":
         return ()
+    from lifeboat.databases.postgresql import extensions
+
     return tuple(extensions.of_dump(sql_of(reader, entry)))
 
 

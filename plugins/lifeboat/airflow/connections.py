@@ -8,13 +8,14 @@ from __future__ import annotations
 import copy
 import json
 import os
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import unquote, urlsplit
 
-from lifeboat.airflow import compat
+from lifeboat.airflow import environment
 from lifeboat.catalog import archives
 from lifeboat.databases import Clock, Engine, EngineName, Server
 from lifeboat.errors import SettingsError
@@ -46,18 +47,30 @@ CONNECTION_TYPES: Mapping[EngineName, str] = {"mysql": "mysql", "postgresql": "p
 
 
 def get(connection_id: str, used_for: str, conn_type: str = "") -> Any:
-    """Return an Airflow connection; its secrets are masked in task logs from here on.
+    """Return an Airflow connection; in processes of Airflow, its secrets are masked in task logs from here on.
 
     :param used_for: what needs it, for the message.
     :param conn_type: what its type must be; any when empty.
     :raises SettingsError: there is none of that id, or it is of another type.
     """
+    # A command imports Airflow, which takes longer than most of its work, only for what Airflow alone knows.
+    plain = None if "airflow" in sys.modules else environment.connection(connection_id)
+    connection = plain or _ask_airflow(connection_id, used_for)
+    if conn_type and connection.conn_type != conn_type:
+        raise SettingsError(
+            f"Airflow connection {connection_id!r} has the type {connection.conn_type!r}, not {conn_type!r}.",
+            f"Name another one for {used_for}, or set its type.",
+        )
+    return connection
+
+
+def _ask_airflow(connection_id: str, used_for: str) -> Any:
     from airflow.sdk import BaseHook
 
     from lifeboat.airflow.compat import AirflowNotFoundException
 
     try:
-        connection = BaseHook.get_connection(connection_id)
+        return BaseHook.get_connection(connection_id)
     except AirflowNotFoundException as error:
         variable = f"AIRFLOW_CONN_{connection_id.upper()}"
         if os.environ.get(variable):
@@ -69,12 +82,6 @@ def get(connection_id: str, used_for: str, conn_type: str = "") -> Any:
             f"There is no Airflow connection {connection_id!r}, which {used_for} needs.",
             f"Add it in Admin > Connections, or set AIRFLOW_CONN_{connection_id.upper()}.",
         ) from error
-    if conn_type and connection.conn_type != conn_type:
-        raise SettingsError(
-            f"Airflow connection {connection_id!r} has the type {connection.conn_type!r}, not {conn_type!r}.",
-            f"Name another one for {used_for}, or set its type.",
-        )
-    return connection
 
 
 def engine(database: Database, scratch: Path, clock: Clock = real_clock.now) -> Engine:
@@ -118,7 +125,9 @@ def _sqlite(connection_id: str, connection: Any, scratch: Path, clock: Clock) ->
 
 
 def _postgresql(database: Database, connection: Any, scratch: Path, clock: Clock) -> Engine:
-    with compat.needs_extra("postgres", f"Airflow connection {database.connection!r}"):
+    from lifeboat.airflow.compat import needs_extra
+
+    with needs_extra("postgres", f"Airflow connection {database.connection!r}"):
         import psycopg  # noqa: F401  # what the engine asks the server by
 
     from lifeboat.databases.postgresql.engine import PostgreSQL
@@ -240,7 +249,9 @@ def _mysql_driver(connection: Any, mode: str) -> Any:
 
     :param mode: of TLS.
     """
-    with compat.needs_extra("mysql", f"Airflow connection {connection.conn_id!r}"):
+    from lifeboat.airflow.compat import needs_extra
+
+    with needs_extra("mysql", f"Airflow connection {connection.conn_id!r}"):
         from airflow.providers.mysql.hooks.mysql import MySqlHook
 
     class Hook(MySqlHook):
@@ -421,7 +432,9 @@ def staging(place: Path | Bucket) -> Staging:
 
 
 def _s3_client(connection_id: str, used_for: str) -> Any:
-    with compat.needs_extra("s3", f"Airflow connection {connection_id!r}"):
+    from lifeboat.airflow.compat import needs_extra
+
+    with needs_extra("s3", f"Airflow connection {connection_id!r}"):
         from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     _extra(connection_id, get(connection_id, used_for, "aws"))

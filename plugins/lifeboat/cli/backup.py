@@ -9,7 +9,6 @@ import typer
 
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
-from lifeboat.databases import BY_HAND, count_limits
 from lifeboat.errors import FilesError, LifeboatError, SettingsError
 from lifeboat.text import plural, size_text
 
@@ -256,6 +255,8 @@ def _print_file(file: PlannedFile) -> None:
 
 
 def _print_backup(result: Result) -> None:
+    from lifeboat.databases import BY_HAND, count_limits
+
     taken = result.taken
     held = f"{_contents(taken.totals)}; {size_text(taken.packed.size)} stored"
     terminal.output.print(f"[bold]{terminal.plain(taken.packed.key)}[/]: {held}", soft_wrap=True)

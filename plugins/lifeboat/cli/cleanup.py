@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lifeboat.actions import cleanup, trial
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, ApplicationName, AsJson, DestinationNames
 from lifeboat.errors import SettingsError, StorageError
@@ -51,6 +50,8 @@ def plan_retention(
     if inventory is not None:
         if application is not None or destination:
             raise SettingsError("--inventory plans for a listing; it takes no application and no destination.")
+        from lifeboat.actions import cleanup, trial
+
         gc.disable()  # a plan makes no cycles, and to look for some among 100 000 archives takes a sixth of the time
         plan, others = trial.plan(inventory, at, timezone or "UTC", policy or None, clock.now())
         if as_json:
@@ -78,7 +79,6 @@ def clean_up(
 
 
 def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: bool, dry_run: bool) -> None:
-
     site = terminal.load_site()
     names, wanted = terminal.applications_and_destinations(site, application, chosen)
     destinations, failures = site.ready_destinations(wanted, deleting=True)
@@ -100,6 +100,8 @@ def _clean_up_all(application: str | None, chosen: tuple[str, ...], *, as_json: 
 def _clean_up(
     site: Site, target: Destination, applications: list[str], *, as_json: bool, dry_run: bool
 ) -> dict[str, object]:
+    from lifeboat.actions import cleanup
+
     now = site.now()
     evaluation = cleanup.evaluate(target, site, applications, now)
     if not as_json:

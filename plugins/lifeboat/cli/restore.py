@@ -11,12 +11,14 @@ import typer
 
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
-from lifeboat.decide.restore_plan import LATEST, RestoreRequest
 from lifeboat.errors import LifeboatError, SettingsError
 
 if TYPE_CHECKING:
     from lifeboat.catalog.proof import ChainProof, Proof
+    from lifeboat.decide.restore_plan import RestoreRequest
     from lifeboat.site import Site
+
+LATEST = "latest"  # archive
 
 app = typer.Typer()
 restore_app = typer.Typer(
@@ -67,6 +69,8 @@ def restore_database(
     as_json: AsJson = False,
 ) -> None:
     """Restore databases of an application into new schemas, or over the existing ones."""
+    from lifeboat.decide.restore_plan import RestoreRequest
+
     site = terminal.load_site()
     request = RestoreRequest(
         application=_only(site, application),
@@ -102,6 +106,8 @@ def restore_application(
     as_json: AsJson = False,
 ) -> None:
     """Restore the databases and files of an application next to the existing ones, or over them."""
+    from lifeboat.decide.restore_plan import RestoreRequest
+
     site = terminal.load_site()
     request = RestoreRequest(
         application=_only(site, application),

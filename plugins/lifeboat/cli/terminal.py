@@ -18,14 +18,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from lifeboat import staging
 from lifeboat.errors import SettingsError
-from lifeboat.staging import Staging, StagingDirectory
 from lifeboat.text import one_line, printable
 
 if TYPE_CHECKING:
     from lifeboat.settings.config import Destination
     from lifeboat.site import Site
+    from lifeboat.staging import Staging, StagingDirectory
 
 PIPELINE = "cli"  # folder of the command's runs in staging
 RUN_TIME = "%Y-%m-%d-%H-%M-%S"
@@ -54,7 +53,7 @@ def keep_for_answers() -> None:
 
 
 def load_site() -> Site:
-    """Read the settings, for a command that will need Airflow's connections."""
+    """Read the settings, for a command that will need connections."""
     from lifeboat.airflow.site import site_of
     from lifeboat.settings import config
 
@@ -64,10 +63,8 @@ def load_site() -> Site:
 
 
 def begin() -> None:
-    """Get ready for Airflow's connections, and log to standard error."""
+    """Log to standard error; Airflow, which configures logging where it is imported, logs its errors only."""
     os.environ.setdefault("AIRFLOW__LOGGING__LOGGING_LEVEL", "ERROR")
-    import airflow.sdk  # noqa: F401  # configures logging when it is imported, so it comes before our own
-
     logging.getLogger().setLevel(logging.WARNING)
     own = logging.getLogger("lifeboat")
     own.setLevel(logging.INFO)
@@ -111,6 +108,8 @@ def scratch(site: Site, application: str) -> Iterator[Staging]:
     In a directory, a lock that dies with its process tells a living command's staging from a dead one's; in a bucket,
     its age does.
     """
+    from lifeboat import staging
+    from lifeboat.staging import StagingDirectory
 
     root = site.staging()
     run = f"{site.now():{RUN_TIME}}-{os.getpid()}-{staging.machine()}"
@@ -128,6 +127,8 @@ def scratch(site: Site, application: str) -> Iterator[Staging]:
 @contextlib.contextmanager
 def _held(root: StagingDirectory, run: str) -> Iterator[None]:
     """Sweep what dead commands left, and hold a lock as long as the block lasts."""
+    from lifeboat import staging
+
     folder = root.below(PIPELINE)
     folder.create()
     own = folder.below(run)
