@@ -221,7 +221,8 @@ def _replay(site: Site, destination: Destination, span: Span, engine: MySQL, pla
     begin, end = cast(LogPosition, subject.begin.position), cast(LogPosition, subject.end.position)
     asked = Replay(subject.begin.database, begin, Stop(position=end), subject.left_out)
     keys = [archive.key for archive in span.logs]
-    with closing(recovery.pieces(site, destination, span.begin.application, keys, begin.server)) as pieces:
+    application, database = span.begin.application, subject.begin.database
+    with closing(recovery.pieces(site, destination, application, keys, begin.server, database)) as pieces:
         done = engine.replay(place, pieces, asked)
     log.info("Replayed onto %s: %s in %.1f s.", place, plural(done.transactions, "transaction"), done.seconds)
     return done

@@ -22,13 +22,15 @@ from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import logs as facts
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import OWN_KINDS, Archive
-from lifeboat.catalog.logs import Chain, Covers, LogPiece
+from lifeboat.catalog.logs import Chain, Covers, LogEvents, LogPiece
 from lifeboat.catalog.manifest import Manifest, ManifestHead, manifest_of_logs
 from lifeboat.catalog.marker import ArchiveFile, marker_of
 from lifeboat.databases.mysql import binlog
 from lifeboat.databases.mysql import logs as mysql_logs
+from lifeboat.databases.mysql.applier import Collations
 from lifeboat.databases.mysql.binlog import FIRST, UnreadableLogError, Walk
 from lifeboat.databases.mysql.dump import Client
+from lifeboat.databases.mysql.log_sieve import Sieve
 from lifeboat.databases.mysql.logs import Logs, LogServer, TruncatedLogError
 from lifeboat.decide import log_chains
 from lifeboat.decide.log_chains import Resume
@@ -85,11 +87,16 @@ class Shipped(Format):
 
 @dataclass
 class _Source:
-    """The logs of a server, and where to continue in them."""
+    """The logs of a server, and where to continue in them.
+
+    :param schemas: of the application, whose changes are shipped.
+    """
 
     logs: Logs
     server: LogServer
     resume: Resume
+    collations: Collations
+    schemas: set[str]
 
     @cached_property
     def client(self) -> Client:
@@ -238,7 +245,8 @@ def _sources(site: Site, application: str, opened: contextlib.ExitStack) -> list
         server = logs.read(session)
         if server.uid not in sources:
             logs.keep_others_away(session, application)
-            sources[server.uid] = _Source(logs, server, log_chains.now_of(server))
+            sources[server.uid] = _Source(logs, server, log_chains.now_of(server), Collations(session), set())
+        sources[server.uid].schemas.add(database.name)
     return list(sources.values())
 
 
@@ -395,6 +403,8 @@ class _Piece:
         self._continues = name == resume.file
         self._start = resume.start if self._continues else FIRST
         self._walk = Walk(name, self._start, resume.gtids)
+        self._sieve = Sieve(name, source.schemas, source.collations)
+        self._taken = 0  # bytes of it, of which those that stay are packed
         self.entry = log_entry_name(source.server.uid, name, self._start)
         self.bytes = 0
         self.sha256 = hashlib.sha256()
@@ -409,13 +419,13 @@ class _Piece:
         for chunk in self._fetched():
             self._refuse_another_log()
             held += chunk
-            whole = self._walk.whole_bytes - self.bytes
+            whole = self._walk.whole_bytes - self._taken
             ready = whole if whole > 0 else len(held) if len(held) > HELD else 0
             for start in range(0, ready, CHUNK):
-                yield self._passed(bytes(held[start : min(start + CHUNK, ready)]))
+                yield from self._sifted(bytes(held[start : min(start + CHUNK, ready)]))
             del held[:ready]
         self._walk.end()
-        if self.bytes > self._walk.whole_bytes:
+        if self._taken > self._walk.whole_bytes:
             raise LogError(f"The last transaction of {self._walk.file} is not whole.", "The next run fetches it again.")
 
     def _fetched(self) -> Iterator[bytes]:
@@ -431,10 +441,17 @@ class _Piece:
         except UnreadableLogError as error:  # the next run would find the same
             raise _BrokenChainError(error.message.rstrip(".")) from error
 
-    def _passed(self, chunk: bytes) -> bytes:
-        self.bytes += len(chunk)
-        self.sha256.update(chunk)
-        return chunk
+    def _sifted(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what stays of a chunk, if anything does."""
+        self._taken += len(chunk)
+        try:
+            stays = self._sieve.feed(chunk)
+        except UnreadableLogError as error:  # the next run would find the same
+            raise _BrokenChainError(error.message.rstrip(".")) from error
+        if stays:
+            self.bytes += len(stays)
+            self.sha256.update(stays)
+            yield stays
 
     def _refuse_another_log(self) -> None:
         if self._walk.broken:
@@ -468,6 +485,9 @@ class _Piece:
             first_commit=first,
             last_commit=last,
             follows=self._resume.follows,
+            schemas=tuple(sorted(self._source.schemas)),
+            left_out=LogEvents(**vars(self._sieve.left_out)),
+            untold=LogEvents(**vars(self._sieve.untold)),
         )
 
 

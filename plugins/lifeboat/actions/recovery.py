@@ -146,7 +146,7 @@ def walk(reader: ArchiveReader, manifest: Manifest) -> None:
     from lifeboat.databases.mysql.binlog import Walk
 
     for piece in manifest.logs:
-        walk = Walk(piece.file, piece.start, piece.gtids_before)
+        walk = Walk(piece.file, piece.start, piece.gtids_before, left_out=piece.left_out.bytes)
         try:
             for chunk in reader.chunks(piece.entry):
                 walk.feed(chunk)
@@ -198,16 +198,20 @@ def _transactions(
 
 
 def pieces(
-    site: Site, destination: Destination, application: str, keys: Iterable[str], server: str = ""
+    site: Site, destination: Destination, application: str, keys: Iterable[str], server: str = "", database: str = ""
 ) -> Generator[Piece]:
     """Yield the pieces of archives of logs with their bytes, each verified once more: what is read now must be whole.
 
     :param server: identity of the one whose pieces are wanted; all when empty.
+    :param database: whose changes they must hold, if any.
+    :raises RestoreError: one does not.
     """
     for key in keys:
         with stored_archive.opened(site, destination, application, key) as reader:
             for piece in cast(Manifest, reader.manifest()).logs:
                 if server in ("", piece.server.uid):
+                    if database and not piece.holds(database):
+                        raise RestoreError(f"{key} leaves out the changes of {database}.", "Choose a moment before it.")
                     reader.verify_entry(piece.entry)
                     yield piece, reader.chunks(piece.entry)
 
@@ -251,7 +255,7 @@ def replay(
     stop = Stop(time=asked.point.time, gtid=asked.point.gtid, before=asked.point.before)
     wanted = Replay(dump.database, position, stop, frozenset(dump.excluded_tables))
     keys = [archive.key for archive in asked.logs]
-    with contextlib.closing(pieces(site, destination, plan.application, keys, position.server)) as found:
+    with contextlib.closing(pieces(site, destination, plan.application, keys, position.server, dump.database)) as found:
         done = engine.replay(place, _counted(found, Progress(f"Replaying onto {place}")), wanted)
     return ReplayedLogs(
         *(done.transactions, done.others, done.last_gtid, done.last_commit),

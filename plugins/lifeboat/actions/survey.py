@@ -112,7 +112,8 @@ def _window(destination: Destination, first: Archive, last: Archive) -> LogWindo
         return replace(by_keys, error=f"the markers of {first.key} and {last.key} do not say which time they cover")
     is_one_chain = begin.chain.id == end.chain.id
     is_new = begin.chain.number == 1 and bool(begin.chain.reason)
-    return LogWindow(begin.covers.since, end.covers.until, is_one_chain, is_new)
+    window = LogWindow(begin.covers.since, end.covers.until, is_one_chain, is_new)
+    return replace(window, left_out_bytes=end.totals.left_out_bytes, untold_bytes=end.totals.untold_bytes)
 
 
 def _with_logs(site: Site, found: Catalog) -> list[str]:

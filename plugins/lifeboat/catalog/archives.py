@@ -109,6 +109,8 @@ class LogWindow:
     :param positions: how many it has; None where that is not known.
     :param first: the oldest such archive: from when it was captured, every moment can be reached.
     :param error: why a marker cannot be read; the times are then those of the archives.
+    :param left_out_bytes: of other schemas, users and grants, that the last archive does not hold.
+    :param untold_bytes: that it holds, and that may be of other schemas.
     """
 
     since: datetime
@@ -120,6 +122,8 @@ class LogWindow:
     positions: int | None = None
     error: str = ""
     first: Archive | None = None
+    left_out_bytes: int = 0
+    untold_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,14 @@ class LogPlace(_Fact):
 
 
 @dataclass(frozen=True)
+class LogEvents(_Fact):
+    """Events of a log, and their bytes."""
+
+    events: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
 class LogPiece(_Fact):
     """A piece of a log file: an entry of an archive, which the stock client reads as it is.
 
@@ -54,6 +62,9 @@ class LogPiece(_Fact):
     :param gtids_after: of those and its own.
     :param first_commit: of its first transaction, in the order of the log.
     :param follows: where the piece before it ends; None for the first of a chain.
+    :param schemas: whose changes it holds; None for all of the server.
+    :param left_out: events of other schemas, and of users and grants, that it does not hold.
+    :param untold: events of other schemas that it holds, and those of which nothing says whose they are.
     """
 
     entry: Text
@@ -68,6 +79,13 @@ class LogPiece(_Fact):
     first_commit: Moment | None
     last_commit: Moment | None
     follows: LogPlace | None
+    schemas: tuple[Text, ...] | None = None
+    left_out: LogEvents = LogEvents()
+    untold: LogEvents = LogEvents()
+
+    def holds(self, schema: str) -> bool:
+        """Return whether it holds all changes of a schema."""
+        return self.schemas is None or schema in self.schemas
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lifeboat.catalog.archives import MARKER, StoredKind
-from lifeboat.catalog.logs import Chain, Covers
+from lifeboat.catalog.logs import Chain, Covers, LogPiece
 from lifeboat.catalog.manifest import ManifestHead
 from lifeboat.databases import BY_HAND
 from lifeboat.errors import StorageError
@@ -36,7 +37,9 @@ class Totals(Stored):
     :param limits: how much a restore will not bring back, or not exactly; older versions counted none.
     :param by_hand: databases that no restore loads.
     :param positions: databases whose position in the binary log is known; older versions counted none.
-    :param transactions: in binary logs; only markers of these state them.
+    :param transactions: in binary logs; only markers of these state them, and what follows.
+    :param left_out_bytes: of events of other schemas, users and grants.
+    :param untold_bytes: of events that may be of other schemas and are there, as nothing says whose they are.
     """
 
     entries: Count
@@ -55,6 +58,8 @@ class Totals(Stored):
     by_hand: Count = 0
     positions: Count = 0
     transactions: Count = 0
+    left_out_bytes: Count = 0
+    untold_bytes: Count = 0
 
 
 class Marker(Stored):
@@ -112,9 +117,19 @@ def marker_of(manifest: ManifestHead, *, entries: int, archive: ArchiveFile) -> 
             limits=sum(len(database.limits) for database in databases) + len(files.links_out if files else ()),
             by_hand=sum(any(limit.kind == BY_HAND for limit in database.limits) for database in databases),
             positions=sum(database.position is not None for database in databases),
-            **({"transactions": sum(piece.transactions for piece in manifest.logs)} if manifest.logs else {}),
+            **_totals_of_logs(manifest.logs),
         ),
     )
+
+
+def _totals_of_logs(logs: Sequence[LogPiece]) -> dict[str, int]:
+    if not logs:
+        return {}
+    return {
+        "transactions": sum(piece.transactions for piece in logs),
+        "left_out_bytes": sum(piece.left_out.bytes for piece in logs),
+        "untold_bytes": sum(piece.untold.bytes for piece in logs),
+    }
 
 
 def read(destination: Destination, key: str) -> Marker | None:

@@ -65,6 +65,7 @@ def list_archives(
                     for name, found in catalogs.items()
                     for row in _rows(name, found, application, found.logs)
                 ],
+                "log_windows": [row for name, found in catalogs.items() for row in _windows(name, found, application)],
                 "unfinished": {name: [o.key for o in found.unfinished] for name, found in catalogs.items()},
                 "failed": failures,
             }
@@ -117,6 +118,20 @@ def _rows(
         for archive in (found.archives if archives is None else archives)
         if application in (None, archive.application)
     ]
+
+
+def _windows(destination: str, found: Catalog, application: str | None) -> Iterator[dict[str, object]]:
+    """Yield which time the newest logs of each application cover, and how much of other databases is in the last."""
+    for name, window in found.windows.items():
+        if application in (None, name):
+            yield {
+                "destination": destination,
+                "application": name,
+                "since": window.since.isoformat(),
+                "until": window.until.isoformat(),
+                "left_out_bytes": window.left_out_bytes,
+                "untold_bytes": window.untold_bytes,
+            }
 
 
 def _logs(found: Catalog, application: str | None) -> Iterator[str]:

@@ -111,6 +111,9 @@ def joined(span: Span, logs: Sequence[Archive], manifest: Manifests, kept_since:
         trail.append(before)
     trail.reverse()
     _refuse_gaps(trail, manifest)
+    wanted = recovery.by_server(dict(zip(span.databases, _places(manifest(span.begin), span.databases), strict=True)))
+    if lost := next(filter(None, (recovery.why_lost(manifest(archive), wanted) for archive in trail)), ""):
+        return lost
     return replace(span, logs=tuple(trail))
 
 

@@ -144,6 +144,7 @@ class _Trail:
     """The logs that continue some positions.
 
     :param since: when the positions were taken.
+    :param databases: that they are of, by server.
     :param logs: oldest first.
     :param last: the manifest of the last one.
     :param ends: the last piece of each server.
@@ -152,6 +153,7 @@ class _Trail:
 
     positions: Sequence[LogPosition]
     since: datetime
+    databases: Mapping[str, Collection[str]]
     logs: list[Archive] = field(default_factory=list)
     last: ManifestHead | None = None
     ends: dict[str, LogPiece] = field(default_factory=dict)
@@ -173,6 +175,9 @@ class _Trail:
             is_next = any(_holds(manifest, position) for position in self.positions)
         else:
             is_next = not why_not_next(self.last, self.ends, manifest)
+        if is_next and (lost := why_lost(manifest, self.databases)):
+            self.broken = lost
+            return False
         if is_next:
             self.logs.append(archive)
             self.last, self.ends = manifest, self.ends | ends_of(manifest)
@@ -257,7 +262,7 @@ def _reach_on(shelf: Shelf, databases: Collection[str], point: Point, reasons: l
             continue
         if (point.time and since > point.time) or any(_has(each.gtids, point.gtid) for each in positions):
             continue
-        trail, leads_there = _follow(shelf, positions, since, point)
+        trail, leads_there = _follow(shelf, dict(zip(databases, positions, strict=True)), since, point)
         reasons += [trail.broken] if trail.broken else []
         if trail.last and leads_there:
             reaches, is_cut = max(since, _reach_of(trail.last)), trail.logs[-1].key != shelf.logs[0].key
@@ -298,13 +303,15 @@ def positions_in(manifest: ManifestHead, databases: Collection[str]) -> tuple[li
     return positions, max(dump.captured_at for dump in dumps.values())
 
 
-def _follow(shelf: Shelf, positions: Sequence[LogPosition], since: datetime, point: Point) -> tuple[_Trail, bool]:
+def _follow(shelf: Shelf, begins: Mapping[str, LogPosition], since: datetime, point: Point) -> tuple[_Trail, bool]:
     """Follow the logs from some positions on, until they reach a moment or end.
 
+    :param begins: positions by database.
     :param since: when the positions were taken.
     :returns: also whether they reach it.
     """
-    trail = _Trail(positions, since)
+    positions = list(begins.values())
+    trail = _Trail(positions, since, by_server(begins))
     for archive in filter(trail.is_wanted, reversed(shelf.logs)):
         try:
             manifest = shelf.manifest(archive)
@@ -315,6 +322,8 @@ def _follow(shelf: Shelf, positions: Sequence[LogPosition], since: datetime, poi
             break
         if trail.take(archive, manifest) and not trail.positions and _is_enough(manifest, point):
             return trail, not trail.lacks(positions)
+        if trail.broken:
+            break
     return trail, point.is_latest and bool(trail.logs) and not trail.broken and not trail.lacks(positions)
 
 
@@ -364,6 +373,26 @@ def _why_apart(one: LogPiece, other: LogPiece) -> str:
         return f"{other.entry} does not begin where {one.entry} ends"
     if one.gtids_after is not None and other.gtids_before is not None and one.gtids_after != other.gtids_before:
         return f"the transactions before {other.entry} are not those up to the end of {one.entry}"
+    return ""
+
+
+def by_server(begins: Mapping[str, LogPosition]) -> dict[str, set[str]]:
+    """Return databases by the server of their position."""
+    found: dict[str, set[str]] = {}
+    for database, position in begins.items():
+        found.setdefault(position.server, set()).add(database)
+    return found
+
+
+def why_lost(manifest: ManifestHead, databases: Mapping[str, Collection[str]]) -> str:
+    """Return why an archive of logs does not hold all changes of some databases; empty if it does.
+
+    :param databases: by server.
+    """
+    for piece in manifest.logs:
+        for database in databases.get(piece.server.uid, ()):
+            if not piece.holds(database):
+                return f"{manifest.key} leaves out the changes of {database}, which the settings did not name then"
     return ""
 
 

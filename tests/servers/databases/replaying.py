@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lifeboat.catalog.logs import LogEvents
 from lifeboat.databases import Dump, Load, Target
 from lifeboat.databases.mysql import dump as mysql_dump
 from lifeboat.databases.mysql.engine import MySQL as Engine
@@ -26,6 +27,7 @@ class Piece:
 
     file: str
     start: int = 4
+    left_out: LogEvents = field(default_factory=LogEvents)
 
 
 @dataclass(frozen=True)

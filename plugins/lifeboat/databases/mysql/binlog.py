@@ -29,7 +29,7 @@ QUERY, ROTATE, FORMAT, XID, INCIDENT = 2, 4, 15, 16, 26
 GTID, ANONYMOUS, PREVIOUS_GTIDS, XA_PREPARE, PAYLOAD, TAGGED = 33, 34, 35, 38, 40, 42  # of MySQL
 MARIADB_GTID, GTID_LIST, COMPRESSED_QUERY = 162, 163, 165
 
-_HEAD = struct.Struct("<IBIIIH")
+HEAD = struct.Struct("<IBIIIH")
 _FLAGS = 17  # where a head's flags are
 _IN_USE = 0x01  # a flag of the format event, without which its CRC is made
 _FORMAT = struct.Struct("<H50sIB")
@@ -109,11 +109,21 @@ class Walk:
     :param start: the position from which on it was fetched.
     :param gtids: of all transactions before `start`, as text; None where they are not known.
     :param see: takes each event whole; without it, most bodies are never in memory.
+    :param left_out: bytes of events that its transactions lack.
     """
 
-    def __init__(self, file: str, start: int, gtids: str | None, see: Callable[[Event], object] | None = None) -> None:
+    def __init__(
+        self,
+        file: str,
+        start: int,
+        gtids: str | None,
+        see: Callable[[Event], object] | None = None,
+        *,
+        left_out: int = 0,
+    ) -> None:
         self.file = file
         self._see = see
+        self._left_out = left_out  # bytes that are still to come to light
         self.position = start
         self.whole = start
         """Position at which the last whole transaction ends."""
@@ -160,10 +170,10 @@ class Walk:
             at = self._passed = FIRST
         while self._passed:
             if not self._within:
-                if len(view) - at < _HEAD.size:
+                if len(view) - at < HEAD.size:
                     break
-                self._begin(bytes(view[at : at + _HEAD.size]))
-                at += _HEAD.size
+                self._begin(bytes(view[at : at + HEAD.size]))
+                at += HEAD.size
             taken = min(self._left, len(view) - at)
             self._take(view[at : at + taken])
             at += taken
@@ -179,18 +189,20 @@ class Walk:
         """
         if self._rest or self._within or not self._seen_format:
             raise LogError(self._refused("the log is cut short within an event"))  # maybe on its way
+        if self._left_out:
+            raise self._refusal(f"{self._left_out} bytes of events are said to be left out, and are not")
 
     def _begin(self, head: bytes) -> None:
-        self._event = _Head(*_HEAD.unpack(head))
+        self._event = _Head(*HEAD.unpack(head))
         kind, size = self._event.kind, self._event.size
-        if not _HEAD.size + self._crc_bytes <= size <= LONGEST_EVENT:
+        if not HEAD.size + self._crc_bytes <= size <= LONGEST_EVENT:
             raise self._refusal(f"an event of kind {kind} cannot be {size} bytes long")
         if (kind == FORMAT) == self._seen_format:
             raise self._refusal("a log begins with its format event" if kind != FORMAT else "a second format event")
         if kind == FORMAT:
             head = head[:_FLAGS] + struct.pack("<H", self._event.flags & ~_IN_USE)
         self._within = True
-        self._left = size - _HEAD.size
+        self._left = size - HEAD.size
         self._crc = isal_zlib.crc32(head)
         self._body.clear()
         self._tail = self._trailer = b""
@@ -213,7 +225,7 @@ class Walk:
             self._read_format()
         if self._crc_bytes and int.from_bytes(self._trailer, "little") != self._crc:
             raise self._refusal(f"an event of kind {kind} has a wrong checksum")
-        was_open, start, body = self._open, self.position, bytes(self._body)
+        was_open, body = self._open, bytes(self._body)
         try:
             self._look(kind, body)
         except (struct.error, ValueError) as error:
@@ -222,6 +234,8 @@ class Walk:
         self._passed += size
         if kind != FORMAT or self._start == FIRST:  # of a later piece, it is the copy of another place
             self.position += size
+            if was_open:
+                self._pass_gap()
             # Some servers leave the position of an event within a transaction open.
             if self._event.end not in (0, self.position % LAST_POSITION):
                 raise self._refusal(f"an event of kind {kind} says that it is elsewhere")
@@ -232,7 +246,15 @@ class Walk:
         if self._see:
             opens, ends = self._open and not was_open, was_open and not self._open
             head = self._event
+            start = self.position - size if self.position > self._start else self._start
             self._see(Event(kind, head.time, head.server, head.flags, start, self.position, body, opens, ends))
+
+    def _pass_gap(self) -> None:
+        """Pass the place of events that its transaction lacks before this one."""
+        gap = self._event.end - self.position
+        if self._event.end and 0 < gap <= self._left_out:
+            self.position += gap
+            self._left_out -= gap
 
     def _look(self, kind: int, body: bytes) -> None:
         """Look at what an event says of transactions."""
@@ -250,7 +272,7 @@ class Walk:
         if len(body) <= _FORMAT.size:
             raise self._refusal("its format event is malformed")
         version, server, _, head = _FORMAT.unpack_from(body)
-        if (version, head) != (4, _HEAD.size):
+        if (version, head) != (4, HEAD.size):
             raise self._refusal(f"a log of version {version} is not known")
         self._is_mariadb = b"MariaDB" in server
         if body[-1] not in (_NO_CRC, _CRC32):
@@ -264,7 +286,7 @@ class Walk:
     def _compare(self, body: bytes) -> None:
         """Compare what the server had executed when it began the file with what is known to come before it."""
         family = MariaDBGtids if self._is_mariadb else MySQLGtids
-        known = self._event.size - _HEAD.size - self._crc_bytes == len(body)
+        known = self._event.size - HEAD.size - self._crc_bytes == len(body)
         self.before = family.of_event(body) if known else None
         if self.gtids is not None and self.before is not None and (missing := self.gtids.lacks(self.before)):
             self.broken = self.broken or f"transactions up to {missing} are missing before {self.file}"
@@ -304,14 +326,7 @@ class Walk:
             return True
         if self._is_mariadb:
             return self._alone
-        return first and not self._opens(text.strip())
-
-    def _opens(self, text: bytes) -> bool:
-        """Return whether more events of its transaction follow a first statement of MySQL."""
-        if text in (b"BEGIN", b"START TRANSACTION") or text.startswith(b"XA START"):
-            return True
-        # CREATE TABLE ... SELECT is a statement that rows and a commit follow.
-        return text.startswith(b"CREATE TABLE") and self._tail.endswith(b"START TRANSACTION")
+        return first and not opens_transaction(text, self._tail)
 
     def _close_transaction(self) -> None:
         self._open = False
@@ -327,6 +342,24 @@ class Walk:
 
     def _refused(self, reason: str) -> str:
         return f"Binary log {self.file} cannot be read at position {self.position}: {reason}."
+
+
+def opens_transaction(text: bytes, tail: bytes) -> bool:
+    """Return whether more events of its transaction follow a first statement of MySQL.
+
+    :param text: its begin.
+    :param tail: its end.
+    """
+    text = text.strip()
+    if text in (b"BEGIN", b"START TRANSACTION") or text.startswith(b"XA START"):
+        return True
+    # CREATE TABLE ... SELECT is a statement that rows and a commit follow.
+    return text.startswith(b"CREATE TABLE") and tail.endswith(b"START TRANSACTION")
+
+
+def is_standalone(body: bytes) -> bool:
+    """Return whether a GTID event of MariaDB opens a transaction of one statement."""
+    return bool(_MARIADB_GTID.unpack_from(body)[2] & _STANDALONE)
 
 
 def gtids_before(chunks: Iterable[bytes], file: str) -> Gtids | None:

@@ -204,6 +204,46 @@ def judge(sql: bytes, lexis: Lexis, default: str, updated: Sequence[str], aim: A
     return judged
 
 
+def concerns(sql: bytes, lexis: Lexis, default: str, updated: Sequence[str], aims: Iterable[Aim]) -> bool | None:
+    """Return whether a statement is about some schemas; None where nothing says so for certain.
+
+    It is about none of them if it is about users, or if it defines something elsewhere and runs nobody's code:
+    triggers, views and functions may change rows of other schemas than a statement names. Of code that names one of
+    them, nothing is said.
+
+    :param default: schema when it ran; empty for none.
+    :param updated: schemas that it changes, as the server said; empty where it did not.
+    """
+    try:
+        judged = [judge(sql, lexis, default, updated, aim) for aim in aims]
+    except RefusedStatementError:
+        return None
+    if any(each.runs for each in judged):
+        return True
+    if any(each.left_out not in ("", USER, ELSEWHERE) for each in judged):
+        return None
+    may_be_code = all(each.left_out != ELSEWHERE for each in judged)
+    found = [[token.shape for token in some] for some in readings(list(tokens(sql, lexis)))]
+    return False if all(_is_definition(shapes, may_be_code=may_be_code) for shapes in found) else None
+
+
+def _is_definition(shapes: Sequence[str], *, may_be_code: bool) -> bool:
+    """Return whether a statement defines something, or is about users, and runs no query.
+
+    :param may_be_code: whether that may be a view, a trigger or the like.
+    """
+    verb, *words = shapes or [""]
+    if verb == "SET":
+        return words[:1] in (["PASSWORD"], ["DEFAULT"], ["ROLE"])
+    if verb not in _DEFINES:
+        return verb in ("GRANT", "REVOKE")
+    things = [word for word in words if word in _THINGS]
+    if not may_be_code and not CODE.isdisjoint(things):
+        return False
+    queries = "SELECT" in words or things.count("TABLE") > 1 or "VALUES" in words
+    return not (verb == "CREATE" and things[:1] == ["TABLE"] and queries)
+
+
 def kind_of(sql: bytes, lexis: Lexis) -> str:
     """Return the kind of a statement: its first words, never a name or a value."""
     words = [token.shape for token, _ in zip(tokens(sql, lexis), range(30), strict=False)]

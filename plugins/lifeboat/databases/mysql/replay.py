@@ -149,6 +149,14 @@ class Replayed:
     seconds: float
 
 
+class Events(Protocol):
+    """Events of a log, counted."""
+
+    @property
+    def bytes(self) -> int:
+        """Their length."""
+
+
 class Piece(Protocol):
     """A piece of a log file: the facts of it that a replay needs."""
 
@@ -159,6 +167,10 @@ class Piece(Protocol):
     @property
     def start(self) -> int:
         """Position of its first event behind the format event."""
+
+    @property
+    def left_out(self) -> Events:
+        """Events that its transactions lack."""
 
 
 def replay(
@@ -207,7 +219,7 @@ def events_of(piece: Piece, chunks: Iterable[bytes]) -> Generator[Event]:
     :raises LogError: it is none, is damaged, or ends within a transaction.
     """
     found: deque[Event] = deque()
-    walk = Walk(piece.file, piece.start, None, found.append)
+    walk = Walk(piece.file, piece.start, None, found.append, left_out=piece.left_out.bytes)
     for chunk in chunks:
         for start in range(0, len(chunk), CHUNK):
             walk.feed(chunk[start : start + CHUNK])
