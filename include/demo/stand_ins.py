@@ -124,6 +124,8 @@ class _MySQLFamily(_Program):
 
     :cvar package: what `scripts/server-roots` calls the server; empty for this machine's own.
     :cvar clients: programs that go into PATH where the own client of this server is used.
+    :cvar unsynced: options that leave data to the kernel's cache: it outlives a kill, and nobody needs it after a crash
+        of the machine. A sync for each definition takes longer than most tests.
     :param options: further options of the server.
     """
 
@@ -132,6 +134,7 @@ class _MySQLFamily(_Program):
     suite = ""
     package = ""
     clients: tuple[str, ...] = ()
+    unsynced: tuple[str, ...] = ()
 
     def __init__(self, directory: Path, *options: str) -> None:
         super().__init__(directory)
@@ -172,10 +175,13 @@ class _MySQLFamily(_Program):
         return MySQLdb.connect(**login | {"charset": "utf8mb4", "autocommit": True} | options)
 
     def run(self, sql: str | bytes, database: str = "", program: str = "") -> str:
-        """Run SQL through the server's own client and return what it prints, tab-separated without headings.
+        """Run SQL and return what a client prints in batches: tab-separated, without headings.
 
-        :param program: another client.
+        :param program: a client to run it through. Otherwise, a client only reads what is not plain statements: to
+            start one takes longer than most statements.
         """
+        if not program and isinstance(sql, str) and "DELIMITER" not in sql.upper():
+            return self._ask(sql, database)
         program = program or self._own_client
         client = dump.Client(program, "", frozenset())
         options = ["--default-character-set=utf8mb4", "--batch", "--skip-column-names"]
@@ -191,6 +197,30 @@ class _MySQLFamily(_Program):
         if done.returncode:
             raise RuntimeError(done.stderr.decode(errors="replace"))
         return done.stdout.decode()
+
+    def _ask(self, sql: str, database: str) -> str:
+        """Send statements through a connection, and return the rows as a client prints them.
+
+        :raises RuntimeError: a statement failed; those before it ran.
+        """
+        import MySQLdb
+
+        lines: list[bytes] = []
+        try:
+            with contextlib.closing(
+                self.connect(
+                    unix_socket=str(self.socket), host="localhost", database=database, conv={}, use_unicode=False
+                )
+            ) as connection:
+                connection.query(sql)
+                while True:
+                    if rows := connection.store_result():
+                        lines += [b"\t".join(map(_printed, row)) for row in rows.fetch_row(0)]
+                    if connection.next_result() < 0:
+                        break
+        except MySQLdb.Error as error:
+            raise RuntimeError("ERROR {}: {}".format(*error.args)) from error
+        return b"".join(line + b"\n" for line in lines).decode()
 
     def start(self) -> None:
         if not (self._data / "mysql").exists():
@@ -250,6 +280,7 @@ class _MySQLFamily(_Program):
             "--innodb-flush-log-at-trx-commit=2",
             "--innodb-buffer-pool-size=256M",
             "--max-allowed-packet=256M",
+            *self.unsynced,
             *self._as_root(),
             *self._options,
         ]
@@ -273,9 +304,19 @@ class _MySQLFamily(_Program):
         return False
 
 
+def _printed(value: bytes | None) -> bytes:
+    """Return a value as clients print it in batches."""
+    if value is None:
+        return b"NULL"
+    for byte, escape in ((b"\\", rb"\\"), (b"\0", rb"\0"), (b"\t", rb"\t"), (b"\n", rb"\n")):
+        value = value.replace(byte, escape)
+    return value
+
+
 class MariaDB(_MySQLFamily):
     """A private MariaDB server, of the version that this machine's packages have."""
 
+    unsynced = ("--debug-no-sync",)
     _client = "mariadb"
 
     def _installation(self, data: Path) -> list[str]:
@@ -285,6 +326,7 @@ class MariaDB(_MySQLFamily):
             f"--datadir={data}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
+            *self.unsynced,
             *self._as_root(),
         ]
 
@@ -297,6 +339,7 @@ class MariaDB118(_MySQLFamily):
 
     suite, package = "trixie", "mariadb-11.8"
     clients = ("mariadb", "mariadb-dump", "mariadb-binlog")
+    unsynced = ("--debug-no-sync",)
     _client = "mariadb"
 
     def _installation(self, data: Path) -> list[str]:
@@ -316,6 +359,7 @@ class MariaDB118(_MySQLFamily):
             f"--datadir={data}",
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
+            *self.unsynced,
             *self._as_root(),
         ]
 
@@ -328,12 +372,20 @@ class MySQL(_MySQLFamily):
 
     suite, package = "sid", "mysql"
     clients = ("mysql", "mysqldump", "mysqlbinlog")
+    unsynced = ("--innodb-flush-method=nosync", "--sync-binlog=0")
     _client = "mysql"
 
     def _installation(self, data: Path) -> list[str]:
         # What decides how names are stored counts from here on, and can never be changed.
         names = [option for option in self._options if option.startswith("--lower-case-table-names")]
-        return [*self._program(), f"--datadir={data}", "--initialize-insecure", *names, *self._as_root()]
+        return [
+            *self._program(),
+            f"--datadir={data}",
+            "--initialize-insecure",
+            *names,
+            *self.unsynced,
+            *self._as_root(),
+        ]
 
     def _program(self) -> list[str]:
         return [*self._of_root("mysqld", "usr/share/mysql"), "--mysqlx=OFF", "--secure-file-priv=NULL"]
@@ -360,6 +412,8 @@ class PostgreSQL(_Program):
         self.path = self.link(self.directory / "programs") if self.suite else None
         newest = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), default=None)
         self._programs = self.path or newest or Path("/usr/bin")
+        # Without Debian's wrapper, which takes longer than most statements.
+        self._psql = str(newest / "psql") if newest else "psql"
 
     @classmethod
     def link(cls, folder: Path) -> Path:
@@ -382,7 +436,7 @@ class PostgreSQL(_Program):
 
         :param user: default: a superuser.
         """
-        command = ["psql", "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port)]
+        command = [self._psql, "-XqAt", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port)]
         done = subprocess.run(
             [*command, "-U", user or "postgres", "-d", database, "-f", "-"],
             input=sql,
