@@ -64,6 +64,11 @@ MOVED = [
     ("DELETE t FROM shop.t AS t WHERE a = 'shop.t'", "DELETE t FROM `copy`.t AS t WHERE a = 'shop.t'"),
     ("SELECT `shop`.`f`(1)", "SELECT `copy`.`f`(1)"),
     ("SELECT SETVAL(shop.s, 5)", "SELECT SETVAL(`copy`.s, 5)"),
+    ("INSERT INTO user (version) VALUES (@@time_zone, @@session.sql_mode, @@`timestamp`, @a, 'UUID()')", None),
+    ("UPDATE t SET t.current_user = 1", None),
+    ("CREATE TABLE user (id INT, u CHAR(36) DEFAULT (UUID()))", None),
+    ("ALTER TABLE t ALTER a SET DEFAULT (UUID())", None),
+    ("CREATE VIEW v AS SELECT CURRENT_USER AS a, DATABASE() AS b", None),
     ("DROP /*!40005 TEMPORARY */ TABLE IF EXISTS `t`", None),
 ]  # fmt: skip
 
@@ -118,6 +123,17 @@ REFUSED = [
     ("ALTER TABLE t IMPORT TABLESPACE", "a tablespace that the log does not hold"),
     ("INSERT INTO t SELECT * FROM copy.t", "another schema, which has the name"),
     ("INSERT INTO t VALUES (UUID())", "a function whose value"),
+    ("UPDATE t SET a = CURRENT_USER", "a function whose value"),
+    ("DELETE FROM t WHERE a = CONNECTION_ID()", "a function whose value"),
+    ("SELECT shop.f(USER())", "a function whose value"),
+    ("CREATE TABLE t (a INT) SELECT CURRENT_USER AS a", "a function whose value"),
+    ("ALTER TABLE t ADD a CHAR(36) DEFAULT (UUID())", "a function whose value"),
+    ("INSERT INTO t VALUES (DATABASE())", "the name of the default schema"),
+    ("INSERT INTO t SELECT SCHEMA (), 1", "the name of the default schema"),
+    ("INSERT INTO t VALUES (@@global.server_id)", "a variable of the server"),
+    ("UPDATE t SET a = @@hostname", "a variable of the server"),
+    ("UPDATE t SET a = @@session.`wait_timeout`", "a variable of the server"),
+    ("RENAME TABLE t", "no name where one is expected"),
     ("INSERT INTO t SELECT * FROM logs", "the name of a table that the backup excludes"),
     ("RENAME TABLE logs TO t", "excludes, and of others"),
     ("DROP DATABASE shop", "the whole schema"),
@@ -157,6 +173,18 @@ def test_schemas_that_the_server_names_must_be_those_of_the_text() -> None:
         judged("DROP TABLE other.t", "shop", "shop")
     with pytest.raises(RefusedStatementError, match="a change that its text does not name"):
         judged("DROP TABLE t", "other", "shop")
+
+
+def test_the_name_of_the_schema_is_the_same_in_place() -> None:
+    place = Aim("shop", "shop")
+    assert judged("INSERT INTO t VALUES (DATABASE())", aim=place).runs
+    with pytest.raises(RefusedStatementError, match="the name of the default schema"):
+        judged("INSERT INTO shop.t VALUES (DATABASE())", "other", aim=place)
+
+
+def test_what_may_be_renamed_is_told_in_order() -> None:
+    assert judged("RENAME TABLE a TO b, shop.c TO `a`").renamed == (("VIEW", "a", "b"), ("VIEW", "c", "a"))
+    assert judged("ALTER EVENT e RENAME TO f").renamed == (("EVENT", "e", "f"),)
 
 
 def test_quotes_mean_what_they_did() -> None:

@@ -82,15 +82,44 @@ _UNSAFE = frozenset(
         "IS_USED_LOCK",
         "SLEEP",
         "USER",
-        "CURRENT_USER",
         "SESSION_USER",
         "SYSTEM_USER",
         "VERSION",
+        "CONNECTION_ID",
+        "ENCRYPT",
+        "LASTVAL",
+        "MASTER_GTID_WAIT",
         "MASTER_POS_WAIT",
+        "RELEASE_ALL_LOCKS",
         "SOURCE_POS_WAIT",
+        "SYS_GUID",
+        "UUID_V4",
+        "UUID_V7",
         "RANDOM_BYTES",
     ]
 )
+_UNSAFE_WORDS = frozenset(("CURRENT_USER", "CURRENT_ROLE"))  # with or without parentheses
+# Of the session, as the log holds them.
+_LOGGED_VARIABLES = frozenset(
+    [
+        "AUTO_INCREMENT_INCREMENT",
+        "AUTO_INCREMENT_OFFSET",
+        "CHARACTER_SET_CLIENT",
+        "CHARACTER_SET_CONNECTION",
+        "COLLATION_CONNECTION",
+        "FOREIGN_KEY_CHECKS",
+        "IDENTITY",
+        "LAST_INSERT_ID",
+        "LC_TIME_NAMES",
+        "SQL_AUTO_IS_NULL",
+        "SQL_MODE",
+        "TIMESTAMP",
+        "TIME_ZONE",
+        "UNIQUE_CHECKS",
+    ]
+)
+_WRITING_ROWS = {"CREATE": frozenset({"SELECT"}), "ALTER": frozenset({"ADD", "DEFAULT"})}  # what definitions have then
+_SCOPES = frozenset(("SESSION", "LOCAL"))
 _NEAR = ENGINES | MERGING
 _FAR = frozenset(("FEDERATED", "CONNECT", "SPIDER", "S3", "OQGRAPH", "SPHINX", "MYSQL_SE"))
 _RENAMED_IN_TABLE = frozenset(("COLUMN", "INDEX", "KEY"))
@@ -163,6 +192,7 @@ class Judged:
     :param code: what it makes that runs with somebody's rights; empty for anything else.
     :param temporary: whether it makes or drops temporary tables.
     :param tables: that it changes.
+    :param renamed: kind, old and new name of what it may be, in the order in which that happens.
     """
 
     kind: str
@@ -174,6 +204,7 @@ class Judged:
     code: str = ""
     temporary: bool = False
     tables: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str, str], ...] = ()
 
 
 def judge(sql: bytes, lexis: Lexis, default: str, updated: Sequence[str], aim: Aim) -> Judged:
@@ -398,7 +429,11 @@ class _Reading:
         while self._at < len(self._found):
             if self._next() in (",", "TO"):
                 names.append(self._name())
-        return self._ran(names, "TABLE")
+        called = [name.name for name in names]
+        if len(called) % 2:
+            raise RefusedStatementError("no name where one is expected")
+        renamed = tuple(("VIEW", *pair) for pair in zip(called[::2], called[1::2], strict=True))
+        return replace(self._ran(names, "TABLE"), renamed=renamed)
 
     def _on_tables(self) -> Judged:
         self._passed("LOCAL", "NO_WRITE_TO_BINLOG")
@@ -413,10 +448,9 @@ class _Reading:
             names = [self._name()]
         else:
             names = self._tables_of_change()
-        shapes = self._shapes()
-        if any(shape in _UNSAFE and following == "(" for shape, following in itertools.pairwise(shapes)):
-            raise RefusedStatementError("a function whose value another server does not have (binlog_format=STATEMENT)")
         judged = self._ran(names, "", commits=False)
+        if judged.runs:
+            self._check_values(names)
         if judged.runs and any(self._is_name(place) and self._excludes(place) for place in range(len(self._found))):
             raise RefusedStatementError("the name of a table that the backup excludes")
         return judged
@@ -451,6 +485,7 @@ class _Reading:
         if name.schema is None:
             self._at = start + 2
             name = self._name()
+        self._check_values([name])
         return self._ran([name], "", commits=False)
 
     def _further_tables(self) -> Iterator[Name]:
@@ -498,9 +533,11 @@ class _Reading:
         start, end = self._at, len(self._found)
         head = next((place for place in range(start, end) if self._shape_at(place) in ("COMMENT", "DO")), end)
         renamed = [place + 2 for place in range(start, head) if self._shape_at(place) == "RENAME"]
-        judged = self._ran([name, *filter(None, map(self._name_at, renamed))], "EVENT")
+        others = [*filter(None, map(self._name_at, renamed))]
+        judged = self._ran([name, *others], "EVENT")
         if not judged.runs:
             return judged
+        judged = replace(judged, renamed=tuple(("EVENT", name.name, other.name) for other in others))
         switches = [
             (place, place + 3 if self._shape_at(place + 1) == "ON" else place + 1)
             for place in range(start, head)
@@ -538,7 +575,7 @@ class _Reading:
         else:
             raise RefusedStatementError("a change of a table that the backup excludes, and of others")
         if thing in ("TABLE", "SEQUENCE"):
-            self._check_table()
+            self._check_table(names)
         if thing in STORED and runs_events(self._sql, self._lexis):
             raise RefusedStatementError("code that runs events of a binary log")
         code = thing if thing in CODE and self._verb == "CREATE" else ""
@@ -555,11 +592,41 @@ class _Reading:
             tables=tuple(name.name for name in kept),
         )
 
-    def _check_table(self) -> None:
-        """Make sure that a table's definition reaches no other schema, server or file.
+    def _check_values(self, names: Collection[Name]) -> None:
+        """Make sure that a replay computes the values that were computed when the statement was logged.
 
-        :raises RefusedStatementError: it does.
+        :param names: of what it changes.
+        :raises RefusedStatementError: it may compute others.
         """
+        heads = {name.own for name in names}
+        is_renamed = not self._is_default or self._aim.source != self._aim.target
+        for place, token in enumerate(self._found):
+            if token.start in heads or (place and self._shape_at(place - 1) == "."):
+                continue
+            calls = self._shape_at(place + 1) == "("
+            if (calls and token.shape in _UNSAFE) or token.shape in _UNSAFE_WORDS:
+                raise RefusedStatementError(
+                    "a function whose value another server does not have (binlog_format=STATEMENT)"
+                )
+            if calls and token.shape in _SCHEMAS and is_renamed:
+                raise RefusedStatementError("the name of the default schema, which is another one in a replay")
+            if token.shape == self._shape_at(place + 1) == "@" and not self._is_logged(place + 2):
+                raise RefusedStatementError("a variable of the server whose value the log does not hold")
+
+    def _is_logged(self, place: int) -> bool:
+        """Return whether the log holds the value of a variable that is named at some place."""
+        if self._shape_at(place) in _SCOPES and self._shape_at(place + 1) == ".":
+            place += 2
+        return place < len(self._found) and self._text(place).upper() in _LOGGED_VARIABLES
+
+    def _check_table(self, names: Collection[Name]) -> None:
+        """Make sure that a table's definition reaches no other schema, server or file, nor writes other values.
+
+        :param names: of tables that it changes.
+        :raises RefusedStatementError: it may.
+        """
+        if (words := _WRITING_ROWS.get(self._verb)) and words <= set(self._shapes()):
+            self._check_values(names)
         for place, shape, depth in self._with_depth(0):
             says = self._shape_at(place + 1) == "="
             value = place + (2 if says else 1)
