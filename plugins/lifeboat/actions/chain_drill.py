@@ -11,7 +11,6 @@ import hashlib
 import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
@@ -27,6 +26,7 @@ from lifeboat.catalog.manifest import Manifest
 from lifeboat.catalog.proof import ChainDurations, ChainProof, Compared, ProvenArchive, ProvenLogs
 from lifeboat.databases import Load, LogPosition
 from lifeboat.databases.mysql.replay import Replay, Replayed, ReplayError, Stop
+from lifeboat.databases.names import scratch_name
 from lifeboat.decide import chain_drill, comparison
 from lifeboat.decide.chain_drill import Span, Subject
 from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, PasswordError, SettingsError
@@ -141,6 +141,9 @@ def _rehearse(site: Site, application: str, destination: Destination, span: Span
     """Verify all archives, then replay and compare each database; record the proof."""
     log.info("Drill of %s of logs, from %s to %s.", plural(len(span.logs), "archive"), span.begin.key, span.end.key)
     rehearsal, replayed = Rehearsal(), _Replayed()
+    for database in span.databases:
+        scratch = drill.scratch_server(site.settings, application, "mysql", database)
+        cast("MySQL", site.engine(scratch)).check_replay(scratch_name("mysql", database, now))
     with rehearsal.phase("verify"):
         files = [_verified(site, destination, archive) for archive in (span.begin, *span.logs, span.end)]
     with (
@@ -222,7 +225,7 @@ def _replay(site: Site, destination: Destination, span: Span, engine: MySQL, pla
     asked = Replay(subject.begin.database, begin, Stop(position=end), subject.left_out)
     keys = [archive.key for archive in span.logs]
     application, database = span.begin.application, subject.begin.database
-    with closing(recovery.pieces(site, destination, application, keys, begin.server, database)) as pieces:
+    with recovery.read_by(site, destination, application, keys, begin.server, database) as pieces:
         done = engine.replay(place, pieces, asked)
     log.info("Replayed onto %s: %s in %.1f s.", place, plural(done.transactions, "transaction"), done.seconds)
     return done

@@ -216,6 +216,34 @@ def pieces(
                     yield piece, reader.chunks(piece.entry)
 
 
+@contextlib.contextmanager
+def read_by(
+    site: Site, destination: Destination, application: str, keys: Iterable[str], server: str, database: str
+) -> Iterator[Iterator[Piece]]:
+    """Read the pieces of archives of logs for a replay in this block; what ends it names the archive, too.
+
+    :param server: identity of the one whose pieces are wanted.
+    :param database: whose changes they must hold.
+    :raises ReplayError: the replay ended with that.
+    """
+    from lifeboat.databases.mysql.replay import ReplayError
+
+    reading = [""]
+
+    def read() -> Generator[Piece]:
+        for key in keys:
+            reading[0] = key
+            yield from pieces(site, destination, application, [key], server, database)
+
+    try:
+        with contextlib.closing(read()) as found:
+            yield found
+    except ReplayError as error:
+        if not reading[0]:
+            raise
+        raise ReplayError(f"{error.message.rstrip('.')}, in {reading[0]}.", error.hint) from error
+
+
 def list_transactions(site: Site, application: str, wanted: Wanted) -> tuple[str, Listed]:
     """Choose transactions to list from the logs at the first destination where they can be read.
 
@@ -255,7 +283,7 @@ def replay(
     stop = Stop(time=asked.point.time, gtid=asked.point.gtid, before=asked.point.before)
     wanted = Replay(dump.database, position, stop, frozenset(dump.excluded_tables))
     keys = [archive.key for archive in asked.logs]
-    with contextlib.closing(pieces(site, destination, plan.application, keys, position.server, dump.database)) as found:
+    with read_by(site, destination, plan.application, keys, position.server, dump.database) as found:
         done = engine.replay(place, _counted(found, Progress(f"Replaying onto {place}")), wanted)
     return ReplayedLogs(
         *(done.transactions, done.others, done.last_gtid, done.last_commit),

@@ -5,23 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import re
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import MySQLdb
 import pytest
 from lifeboat.databases import Dump, LogPosition
 from lifeboat.databases.mysql import replay as mysql_replay
+from lifeboat.databases.mysql.engine import MySQL as Engine
 from lifeboat.databases.mysql.replay import LACKING, ReplayError, Stop
 from lifeboat.databases.mysql.transactions import Counts, transactions
 from lifeboat.errors import RestoreError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, MariaDB118, MySQL
-from tests.servers.databases.replaying import COPY, SOURCE, Piece, Server, different, logs_of, replayed, take
+from tests.servers.databases.replaying import COPY, PASSWORD, SOURCE, Piece, Server, different, logs_of, replayed, take
 
 SERVERS: dict[str, type[MySQL | MariaDB | MariaDB118]] = {
     "mysql": MySQL,
@@ -105,8 +108,9 @@ def test_a_replay_in_place_gives_code_to_its_owners(server: Server) -> None:
     server.run("DELETE FROM ledger; DROP TABLE extra", SOURCE)
     replayed(server, first, Stop(position=second.dump.position), pieces, SOURCE)
     assert different(server, second.dump, SOURCE) == []
-    owners = "SELECT definer FROM information_schema.{0}s WHERE {0}_schema = 'shop'"
-    assert server.run(";".join(map(owners.format, ("routine", "trigger", "event")))) == "root@localhost\n" * 4
+    owners = "SELECT definer FROM information_schema.{0}s WHERE {1}_schema = 'shop'"
+    kinds = [("routine", "routine"), ("trigger", "trigger"), ("event", "event"), ("view", "table")]
+    assert server.run(";".join(owners.format(*kind) for kind in kinds)) == "root@localhost\n" * 6
     assert server.run("SELECT status FROM information_schema.events WHERE event_schema = 'shop'") == "DISABLED\n"
 
 
@@ -195,6 +199,15 @@ def test_logs_that_begin_behind_the_dump_are_refused(server: Server) -> None:
         replayed(server, first, Stop(), logs_of(server)[1:])
 
 
+def test_a_log_that_began_again_is_not_taken_for_that_of_the_dump(server: Server) -> None:
+    first = take(server)
+    server.run("RESET BINARY LOGS AND GTIDS" if isinstance(server, MySQL) else "RESET MASTER")
+    server.run("INSERT INTO audit VALUES (REPEAT('x', 60000))", SOURCE)  # behind the position, by one transaction
+    server.run("INSERT INTO audit VALUES ('lost')", SOURCE)
+    with pytest.raises(ReplayError, match="not where the backup's GTIDs say: the server was reset in between"):
+        replayed(server, first, Stop())
+
+
 def test_excluded_tables_stay_as_they_are(server: Server) -> None:
     server.run("CREATE TABLE skipped (id INT PRIMARY KEY)", SOURCE)
     first = take(server, excluded=("skipped",))
@@ -243,8 +256,20 @@ def test_a_user_who_may_not_give_the_right_is_told_which(server: Server) -> None
     server.run(f"GRANT ALL ON {COPY}.* TO limited@localhost WITH GRANT OPTION")
     with pytest.raises(RestoreError, match=r"may not let an account replay binary logs") as refused:
         replayed(server, first, Stop(), login="limited")
-    assert re.search(r"GRANT (REPLICATION_APPLIER|BINLOG REPLAY) ON \*\.\* TO", refused.value.hint)
+    right = "REPLICATION_APPLIER" if isinstance(server, MySQL) else "BINLOG REPLAY"
+    assert f"GRANT {right} ON *.* TO `limited`@`localhost` WITH GRANT OPTION." in refused.value.hint
+    server.run("REVOKE CREATE USER ON *.* FROM limited@localhost; REVOKE SELECT ON mysql.* FROM limited@localhost")
+    server.run(f"REVOKE GRANT OPTION ON {COPY}.* FROM limited@localhost")
+    with pytest.raises(RestoreError, match=r"not allowed to create an account, .* no logs are replayed") as alone:
+        limited_engine(server).check_replay(COPY)
+    assert alone.value.hint.startswith("Run as an administrator: GRANT CREATE USER ON *.* TO `limited`@`localhost`; ")
     server.run("DROP USER limited@localhost")
+
+
+def limited_engine(server: Server) -> Engine:
+    """Return the server as a restore connection that makes no accounts."""
+    address = replace(server.server, user="limited", password=PASSWORD)
+    return Engine(address, partial(server.connect, user="limited", password=PASSWORD), clock.now)
 
 
 DEFINITIONS = """
@@ -256,6 +281,8 @@ CREATE TABLE alike LIKE extra
 RENAME TABLE alike TO other_name
 CREATE TABLE chosen SELECT id, note FROM extra
 CREATE VIEW shop.seen AS SELECT shop.extra.id FROM shop.extra
+CREATE VIEW early AS SELECT id FROM extra
+RENAME TABLE early TO late
 CREATE PROCEDURE p() SELECT COUNT(*) FROM shop.extra
 CREATE FUNCTION f() RETURNS INT DETERMINISTIC RETURN 42
 CREATE TRIGGER told BEFORE INSERT ON extra FOR EACH ROW SET NEW.note = CONCAT(NEW.note, '!')

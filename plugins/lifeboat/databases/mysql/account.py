@@ -123,17 +123,19 @@ def replaying(session: Session, account: Account) -> Iterator[str]:
 
     :param session: of the restore connection.
     :returns: the role; empty where there is none.
-    :raises RestoreError: the restore connection may not give that right.
+    :raises RestoreError: the restore connection may not give that right, or makes no accounts.
     """
     name = account.server.user
-    if not _OURS.fullmatch(name):
-        yield ""  # the restore connection replays itself, with the rights that it has
-        return
+    is_mariadb = "MariaDB" in session.version()
+    right, role = ("BINLOG REPLAY", f"{name}{ROLE}") if is_mariadb else ("REPLICATION_APPLIER", "")
+    if not _OURS.fullmatch(name):  # such a right reaches beyond the schema, so that nothing is loaded with it
+        raise RestoreError(
+            "The restore connection is not allowed to create an account, and without one, no logs are replayed.",
+            _to_grant(session, "CREATE USER ON *.*", f"{right} ON *.*"),
+        )
     hosts = [host for (host,) in session.query("SELECT Host FROM mysql.user WHERE User = %s", name)]
     accounts = ", ".join(_spelled(name, hosts))
     account.code.before()  # a role of this name may be left
-    is_mariadb = "MariaDB" in session.version()
-    right, role = ("BINLOG REPLAY", f"{name}{ROLE}") if is_mariadb else ("REPLICATION_APPLIER", "")
     given = [f"GRANT {right} ON *.* TO {accounts}"]
     if role:
         given = [f"CREATE ROLE '{role}'", f"GRANT {right} ON *.* TO '{role}'", f"GRANT '{role}' TO {accounts}"]
@@ -159,8 +161,20 @@ def _give(session: Session, grants: Collection[str], right: str) -> None:
             raise
         raise RestoreError(
             f"The restore connection may not let an account replay binary logs (error {error.args[0]}).",
-            f"Run as an administrator: GRANT {right} ON *.* TO its user WITH GRANT OPTION.",
+            _to_grant(session, f"{right} ON *.*"),
         ) from error
+
+
+def _to_grant(session: Session, *rights: str) -> str:
+    """Return a hint with the statements that give the restore connection some rights.
+
+    :param rights: the last one is to be given on.
+    """
+    ((account,),) = session.query("SELECT CURRENT_USER()")
+    user, _, host = account.rpartition("@")
+    (to,) = _spelled(user, [host])
+    statements = [f"GRANT {right} TO {to}" for right in rights]
+    return f"Run as an administrator: {'; '.join(statements)} WITH GRANT OPTION."
 
 
 def _made(session: Session, login: Server, schema: str) -> int | None:

@@ -268,6 +268,8 @@ class Applier:
         self._take_role(wanted=begins)  # behind it, nothing but rows may come; it runs no code
         with self._code.making() if judged.code else contextlib.nullcontext():
             self._run_expecting(self._as_made(judged) if judged.code else sql, ask)
+        for names in judged.renamed if not ask.query.error else ():
+            self._code.rename(*names)
         if judged.commits:
             self._engines.clear()
             self._is_open = self._is_bare = begins

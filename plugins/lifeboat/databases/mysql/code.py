@@ -169,6 +169,7 @@ class Code:
     ) -> None:
         self._session, self._connect, self._in_place = session, connect, in_place
         self._owners = _owners(session) if session else _Owners(("", ""), None, names_others=True)
+        self._folds = session is not None and session.stored("A") == "a"  # names, whatever their case
         self._remembered: dict[tuple[str, str], tuple[Owner | None, str]] = {}
         self._lost: dict[Owner, str] = {}
         self._asleep: list[str] = []
@@ -201,8 +202,16 @@ class Code:
             if status == "ENABLE" and not self._in_place:
                 self._asleep.append(statement.name)
             statement = definitions.disabled(statement)
-        self._remembered[statement.kind.upper(), statement.name] = (owner, status)
+        self._remembered[self._key(statement.kind.upper(), statement.name)] = (owner, status)
         return definitions.without_definer(statement)
+
+    def rename(self, kind: str, old: str, new: str) -> None:
+        """Take note that code of a name has got another one, if there is any."""
+        if found := self._remembered.pop(self._key(kind, old), None):
+            self._remembered[self._key(kind, new)] = found
+
+    def _key(self, kind: str, name: str) -> tuple[str, str]:
+        return kind, name.lower() if self._folds else name
 
     def warnings(self) -> Iterator[str]:
         """Tell what will belong to somebody else, and which events will not run."""
@@ -269,7 +278,7 @@ class Code:
 
         :param set_up: what each session was set up by.
         """
-        owner, _ = self._remembered.get((view.kind, view.name), (None, ""))
+        owner, _ = self._remembered.get(self._key(view.kind, view.name), (None, ""))
         if not owner:
             return
         try:
@@ -287,7 +296,7 @@ class Code:
 
         What cannot be its owner's stays with, or goes back to, the account that loaded.
         """
-        owner, status = self._remembered.get((code.kind, code.name), (None, ""))
+        owner, status = self._remembered.get(self._key(code.kind, code.name), (None, ""))
         if code.kind == "LIBRARY":
             owner = self._owners.own  # it has no rights of an owner, but keeps the server from dropping one
         if owner is None and code.kind not in ("TRIGGER", "EVENT"):

@@ -38,7 +38,7 @@ from lifeboat.databases.mysql.binlog import (
     Walk,
 )
 from lifeboat.databases.mysql.code import Code
-from lifeboat.databases.mysql.dump import translated
+from lifeboat.databases.mysql.dump import CONNECTION_HINTS, translated
 from lifeboat.databases.mysql.gtids import MariaDBGtids, MySQLGtids
 from lifeboat.databases.mysql.log_events import (
     INTVAR,
@@ -64,7 +64,7 @@ from lifeboat.databases.mysql.log_events import (
 )
 from lifeboat.databases.mysql.log_rows import RowStatements
 from lifeboat.databases.mysql.log_statements import Aim, Judged, RefusedStatementError, judge, kind_of
-from lifeboat.databases.mysql.target import HINTS, session_in
+from lifeboat.databases.mysql.target import TRUST, session_in
 from lifeboat.errors import LogError, RestoreError
 
 LACKING = "view or code that lacks something"
@@ -85,10 +85,25 @@ _PREPARED = struct.Struct("<BIII")
 _ZSTD, _PLAIN = 0, 255
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-_HINTS = HINTS | {
-    1032: "A row is not there. Tables with FLOAT columns and no primary key cannot be replayed; otherwise, prove the"
-    " chain with a drill, and restore to an earlier moment.",
-    1227: "Grant the connection's user REPLICATION_APPLIER (MySQL) or BINLOG REPLAY (MariaDB).",
+_EARLIER = "Restore to a moment before it; a drill of the chain shows whether the logs lead on from the backup."
+_HINTS = CONNECTION_HINTS | {
+    1032: f"A row that it changes is not there, as with FLOAT columns and no primary key. {_EARLIER}",
+    1062: f"It writes a key that is there already. {_EARLIER}",
+    1114: "The server's disk or memory is full.",
+    1142: "It reaches another schema, which a replay may not. Restore to a moment before that place.",
+    1146: "It needs a table that the backup excludes, or that lies in another schema. Restore to a moment before that"
+    " place.",
+    1153: "Raise max_allowed_packet on the server; 1G is the most.",
+    1205: "That schema is in use. Stop the application; SHOW PROCESSLIST shows other users.",
+    1227: "It needs a right that no replay has. Restore to a moment before that place.",
+    1231: "It sets a value that this server does not know: replay on a server of the same kind and version.",
+    1273: "It names a collation that this server does not know: replay on a server of the same kind and version.",
+    1286: "It needs a storage engine that this server does not have.",
+    1290: "The server is read-only; restore to the primary.",
+    1305: "It calls a routine that the backup does not hold. Restore to a moment before that place.",
+    1418: TRUST,
+    1419: TRUST,
+    1452: f"It writes a row whose parent is not there. {_EARLIER}",
     4085: "MariaDB cannot replay sequences that were logged with binlog_row_image=MINIMAL.",
 }
 
@@ -236,6 +251,7 @@ class _Group:
 
     :param file: and the position at which it begins.
     :param is_before: it is in the dump already.
+    :param is_doubtful: the position of the dump and its GTIDs disagree on that.
     :param changes: what is to run.
     :param size: of them in bytes.
     :param xid: of an XA transaction.
@@ -251,6 +267,7 @@ class _Group:
     start: int
     committed: datetime
     is_before: bool
+    is_doubtful: bool
     rows: RowStatements
     changes: list[Change] = field(default_factory=list)
     size: int = 0
@@ -261,6 +278,11 @@ class _Group:
     has_run: bool = False
     rolls_back: bool = False
     is_prepared: bool = False
+
+    @property
+    def is_read(self) -> bool:
+        """Return whether its changes matter."""
+        return not self.is_before or self.is_doubtful or bool(self.xid)
 
 
 class _Reached(Exception):  # noqa: N818  # no error
@@ -368,10 +390,11 @@ class _Replaying:
         at = timedelta(microseconds=gtid.committed) if gtid.committed else timedelta(seconds=event.time)
         committed = _EPOCH + at
         self._check_stop(gtid, committed, event.start)
-        is_before = self._is_before(gtid, event.start)
+        is_before = (self._at[0], event.start) < (self._number, self._replay.begin.offset)
+        is_doubtful = self._is_doubtful(gtid, is_before=is_before)
         rows = RowStatements(self._aim, with_crc=self._with_crc)
         xid = gtid.xid if gtid.is_prepared else b""
-        self._group = _Group(gtid, self._file, event.start, committed, is_before, rows, xid=xid)
+        self._group = _Group(gtid, self._file, event.start, committed, is_before, is_doubtful, rows, xid=xid)
 
     def _check_stop(self, gtid: Gtid, committed: datetime, start: int) -> None:
         stop = self._replay.stop
@@ -385,15 +408,15 @@ class _Replaying:
             raise _Reached
         self._is_last = bool(stop.gtid) and stop.gtid == gtid.text
 
-    def _is_before(self, gtid: Gtid, start: int) -> bool:
-        """Return whether the dump holds a transaction already."""
-        if (self._at[0], start) < (self._number, self._replay.begin.offset):
-            return True
+    def _is_doubtful(self, gtid: Gtid, *, is_before: bool) -> bool:
+        """Return whether the dump's GTIDs say of a transaction what its position does not.
+
+        After a reset, names, positions and GTIDs repeat. Only transactions of other databases may be under way while a
+        position is taken. MariaDB's GTIDs name the last transaction of each domain, which says little of others' past.
+        """
         if isinstance(self._in_dump, MariaDBGtids):
-            return self._in_dump.holds(gtid.domain, int(gtid.text.split("-")[1]), gtid.number)
-        return (
-            bool(gtid.text) and isinstance(self._in_dump, MySQLGtids) and self._in_dump.holds(gtid.source, gtid.number)
-        )
+            return not is_before and self._in_dump.holds(gtid.domain, int(gtid.text.split("-")[1]), gtid.number)
+        return bool(gtid.text) and self._in_dump.holds(gtid.source, gtid.number) != is_before
 
     # Within a transaction.
 
@@ -413,11 +436,11 @@ class _Replaying:
 
     @staticmethod
     def _name_table(group: _Group, event: Event) -> None:
-        if not group.is_before or group.xid:
+        if group.is_read:
             group.rows.name_table(event)
 
     def _read_rows(self, group: _Group, event: Event) -> None:
-        if not group.is_before or group.xid:
+        if group.is_read:
             for change in group.rows.add(event):
                 self._check_temporary(change.tables)
                 self._hold(group, change, len(change.events))
@@ -435,7 +458,7 @@ class _Replaying:
 
     def _read_query(self, group: _Group, event: Event) -> None:
         query = read_query(event, of_mariadb=self._is_mariadb)
-        if self._is_control(group, query) or (group.is_before and not group.xid):
+        if self._is_control(group, query) or not group.is_read:
             return
         judged = self._judge(query)
         variables, group.variables = tuple(group.variables), []
@@ -516,6 +539,8 @@ class _Replaying:
 
     def _hold(self, group: _Group, change: Change, size: int) -> None:
         """Keep a change until the transaction ends; run all of them if they become too many."""
+        if group.is_doubtful:
+            raise ValueError("by its position, it is not where the backup's GTIDs say: the server was reset in between")
         group.changes.append(change)
         group.size += size
         if group.xid:

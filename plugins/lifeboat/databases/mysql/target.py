@@ -21,7 +21,7 @@ UNKNOWN_COLLATION = 1273
 UNKNOWN_ENGINE = 1286
 
 _ALLOW = "Grant the connection's user SESSION_VARIABLES_ADMIN,"
-_TRUST = "Set log_bin_trust_function_creators = 1 on the server, or grant the connection's user SUPER"
+TRUST = "Set log_bin_trust_function_creators = 1 on the server, or grant the connection's user SUPER."
 HINTS = CONNECTION_HINTS | {
     1044: "Grant the connection's user all privileges on the schema to restore into.",
     1049: "Create the schema to restore into.",
@@ -51,8 +51,8 @@ HINTS = CONNECTION_HINTS | {
     1305: "The dump refers to a routine that it does not hold; it was dumped without routines.",
     1290: "The server is read-only; restore to the primary.",
     1368: "The view needs another one that the server could not make, or that has become read-only.",
-    1418: f"{_TRUST}.",
-    1419: f"{_TRUST}.",
+    1418: TRUST,
+    1419: TRUST,
     1449: "The definer's account is not on the server; create it, or restore as a user not allowed to set definers.",
     1792: "The server makes transactions read-only; set transaction_read_only = OFF there.",
     1969: "Set max_statement_time = 0 on the server.",
