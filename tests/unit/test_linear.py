@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 import pytest
 from lifeboat.databases.mysql import definitions
+from lifeboat.databases.mysql.binlog import HEAD, PAYLOAD, QUERY, Event
 from lifeboat.databases.mysql.digest import DumpParser
+from lifeboat.databases.mysql.log_events import events_within
 from lifeboat.databases.mysql.rows import loadable
 from lifeboat.databases.mysql.statements import StatementReader
 from lifeboat.databases.postgresql import digest
@@ -40,6 +42,13 @@ def mysql_digest(sql: bytes) -> None:
     parser = DumpParser()
     parser.feed(sql)
     parser.finish()
+
+
+def mysql_payload(data: bytes) -> None:
+    """Read a compressed transaction that comes in small pieces, and whose event never ends."""
+    pieces = (data[start : start + 4] for start in range(0, len(data), 4))
+    with pytest.raises(ValueError, match="cut short"):
+        list(events_within(pieces, Event(PAYLOAD, 0, 0, 0, 0, 0, b"")))
 
 
 def postgresql(sql: bytes) -> None:
@@ -86,6 +95,7 @@ def keys(size: int) -> bytes:
         (mysql_digest, b"CREATE VIEW a AS SELECT ", of(b"DEFINER="), b";\n"),
         (mysql_digest, b"CREATE VIEW a AS SELECT ", of(b" DEFINER=`"), b";\n"),
         (mysql_digest, b"CREATE VIEW a AS SELECT ", of(b" DEFINER=```"), b";\n"),
+        (mysql_payload, HEAD.pack(0, QUERY, 7, 1 << 30, 0, 0), of(b" "), b""),
         (postgresql, b"CREATE TABLE public.a (a int -- ", tags, b"\n);\n"),
         (postgresql, b"CREATE TABLE public.a (x", lambda size: tags(size).replace(b" ", b" x"), b");\n"),
         (postgresql, b"CREATE TABLE public.a (a int -- ", of(b'::a."'), b"\n);\n"),

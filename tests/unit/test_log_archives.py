@@ -49,6 +49,7 @@ def server(**changes: object) -> LogServer:
         "server_id": 7,
         "log_format": "ROW",
         "row_image": "FULL",
+        "compresses": False,
         "files": {"log.000002": 500, "log.000003": 900},
         "file": "log.000003",
         "position": 900,
@@ -304,10 +305,11 @@ def test_a_new_chain_is_told_for_a_day() -> None:
         ({"keeps": 3600}, {"server log retention": "unhealthy"}),
         ({"keeps": 2 * 86_400, "log_format": "MIXED"}, {"server log retention": "degraded"}),
         ({"keeps": 30 * 86_400, "log_format": "STATEMENT"}, {"log format": "unhealthy"}),
+        ({"compresses": True}, {"log format": "unhealthy"}),
     ],
 )
 def test_checks_tell_what_a_server_does_with_its_logs(changes: dict[str, object], verdicts: dict[str, str]) -> None:
-    found = log_health.of_server("Shop", "shop", server(**changes))
+    found = log_health.of_server("Shop", "shop", server(**changes), can_decompress=False)
     assert {finding.check: finding.verdict for finding in found} == verdicts
 
 

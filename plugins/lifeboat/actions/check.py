@@ -186,13 +186,16 @@ def loads(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
 
 def log_servers(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
     """Ask the servers whose binary logs are shipped how they write and keep them; the page does not ask."""
+    from lifeboat.databases.mysql.logs import can_decompress
+
     for application in applications:
         for database in site.settings.databases_of(application) if site.settings.logs_of(application) else ():
             if database.engine == "mysql":
                 try:
                     logs = cast("MySQL", site.engine(database)).logs
                     with logs.session() as session:
-                        yield from log_health.of_server(application, database.name, logs.read(session))
+                        found = logs.read(session)
+                    yield from log_health.of_server(application, database.name, found, can_decompress=can_decompress())
                 except LifeboatError as error:
                     yield Finding(application, "", "binary logs", "unhealthy", str(error))
 

@@ -152,8 +152,11 @@ def _time(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
-def of_server(application: str, database: str, server: LogServer) -> Iterator[Finding]:
-    """Look at how the server of a database writes and keeps its logs."""
+def of_server(application: str, database: str, server: LogServer, *, can_decompress: bool) -> Iterator[Finding]:
+    """Look at how the server of a database writes and keeps its logs.
+
+    :param can_decompress: whether compressed transactions can be replayed here.
+    """
     kept = timedelta(seconds=server.keeps)
     if server.keeps and kept < SHORT:
         verdict: Verdict = "unhealthy" if kept < TOO_SHORT else "degraded"
@@ -163,3 +166,7 @@ def of_server(application: str, database: str, server: LogServer) -> Iterator[Fi
     if server.log_format == "STATEMENT":
         text = f"the server of {database} logs statements, which may do something else when they are replayed"
         yield Finding(application, "", "log format", "unhealthy", f"{text}: set binlog_format to ROW")
+    if server.compresses and not can_decompress:
+        text = f"the server of {database} compresses transactions, and nothing here can replay them"
+        cure = "install the library zstandard: pip install 'airflow-lifeboat[zstd]'"
+        yield Finding(application, "", "log format", "unhealthy", f"{text}: {cure}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from lifeboat.databases.mysql.binlog import COMPRESSED_QUERY, CRC_BYTES, FORMAT, LONGEST_EVENT, PAYLOAD, Event
+from lifeboat.databases.mysql.binlog import COMPRESSED_QUERY, CRC_BYTES, FORMAT, HEAD, LONGEST_EVENT, PAYLOAD, Event
 from lifeboat.databases.mysql.lexis import Lexis
 
 INTVAR, RAND, USER_VAR, TABLE_MAP, ROWS_QUERY, PARTIAL_UPDATE = 5, 13, 14, 19, 29, 39
@@ -29,7 +29,6 @@ UNENCODED = "#mysql50#"  # before the name of a table: the server takes the rest
 
 # Of sql_mode. Names for several modes at once bring the first one along: ANSI, and those of other products.
 _ANSI_QUOTES, _NO_BACKSLASH_ESCAPES = 1 << 2 | 0x1F << 8 | 1 << 18, 1 << 20
-_HEAD = struct.Struct("<IBIIIH")
 _POST_HEADS = {2: 13, TABLE_MAP: 8, 23: 8, 24: 8, 25: 8, 30: 10, 31: 10, 32: 10, PARTIAL_UPDATE: 10}
 _VERSION = re.compile(rb"(?:5\.[5-9]|[6-9]|1[0-9])\.[0-9]+[\x20-\x7e]*\0*")  # of servers with events as they are today
 _POST_HEADS_AT = 57  # in a format event
@@ -396,8 +395,8 @@ def encoded(event: Event, body: bytes, *, with_crc: bool) -> bytes:
 
     Flags in its head are about replication, and none of them is passed on.
     """
-    size = _HEAD.size + len(body) + (CRC_BYTES if with_crc else 0)
-    whole = _HEAD.pack(event.time, event.kind, event.server, size, event.end % (1 << 32), 0) + body
+    size = HEAD.size + len(body) + (CRC_BYTES if with_crc else 0)
+    whole = HEAD.pack(event.time, event.kind, event.server, size, event.end % (1 << 32), 0) + body
     return whole + struct.pack("<I", zlib.crc32(whole)) if with_crc else whole
 
 
@@ -411,23 +410,28 @@ def events_within(data: Iterable[bytes], outer: Event) -> Iterator[Event]:
 
     :param data: without compression.
     """
-    held, before = b"", None
+    parts, size_held, needed = list[bytes](), 0, HEAD.size
+    before: Event | None = None
     for chunk in data:
-        held += chunk
-        at = 0
-        while len(held) - at >= _HEAD.size:
-            time, kind, server, size, _, flags = _HEAD.unpack_from(held, at)
-            if not _HEAD.size <= size <= LONGEST_EVENT or kind in (FORMAT, PAYLOAD):
+        parts.append(chunk)
+        size_held += len(chunk)
+        if size_held < needed:  # so that a long event is put together once
+            continue
+        held, at, needed = b"".join(parts), 0, HEAD.size
+        while len(held) - at >= HEAD.size:
+            time, kind, server, size, _, flags = HEAD.unpack_from(held, at)
+            if not HEAD.size <= size <= LONGEST_EVENT or kind in (FORMAT, PAYLOAD):
                 raise ValueError("an event that is none")
             if len(held) - at < size:
+                needed = size
                 break
             if before:
                 yield before
-            body = held[at + _HEAD.size : at + size]
+            body = held[at + HEAD.size : at + size]
             before = Event(kind, time, server, flags, outer.start, outer.end, body)
             at += size
-        held = held[at:]
-    if held or not before:
+        parts, size_held = [held[at:]], len(held) - at
+    if size_held or not before:
         raise ValueError("cut short")
     yield before._replace(ends=True)
 

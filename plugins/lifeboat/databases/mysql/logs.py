@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import select
@@ -52,6 +53,7 @@ class LogServer:
 
     :param uid: which it made for itself, and keeps as long as its data.
     :param log_format: ``ROW``, ``MIXED`` or ``STATEMENT``.
+    :param compresses: whether it compresses transactions.
     :param files: sizes by name, oldest first.
     :param file: the one that is being written.
     :param position: up to which that was written.
@@ -65,6 +67,7 @@ class LogServer:
     server_id: int
     log_format: str
     row_image: str
+    compresses: bool
     files: Mapping[str, int]
     file: str
     position: int
@@ -189,6 +192,7 @@ def read(session: Session) -> LogServer:
         server_id=int(variables["server_id"]),
         log_format=variables["binlog_format"],
         row_image=variables["binlog_row_image"],
+        compresses=variables.get("binlog_transaction_compression") == "ON",
         files=files,
         file=end.file,
         position=end.offset,
@@ -203,6 +207,11 @@ def _keeps(variables: Mapping[str, str]) -> int:
         return 0
     seconds = int(variables.get("binlog_expire_logs_seconds", "0"))
     return seconds or int(float(variables.get("expire_logs_days", "0")) * 24 * 3600)
+
+
+def can_decompress() -> bool:
+    """Return whether the library is installed that opens transactions which MySQL compressed."""
+    return importlib.util.find_spec("zstandard") is not None
 
 
 def find_client(*, for_mariadb: bool) -> Client:

@@ -648,7 +648,7 @@ def opened_payload(event: Event) -> Iterator[bytes]:
     except ImportError:
         raise ReplayError(
             "The log has compressed transactions (binlog_transaction_compression), which take the library zstandard.",
-            "Install it where Lifeboat runs: pip install zstandard.",
+            "Install it where Lifeboat runs: pip install 'airflow-lifeboat[zstd]'.",
         ) from None
     with zstandard.ZstdDecompressor().stream_reader(io.BytesIO(payload), read_across_frames=True) as reader:
         try:
