@@ -38,7 +38,7 @@ lint: $(INSTALLED)
 test: lint ## Everything that CI runs: linters, types, tests against real servers.
 	@scripts/system-packages demo test
 	@scripts/server-roots mysql mariadb-11.8 postgresql-17
-	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 matrix: $(INSTALLED) ## Run the whole path over every server, client and release of Airflow; write the tables of both.
 	@scripts/system-packages demo test

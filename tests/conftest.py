@@ -36,6 +36,18 @@ from tests.records import marker_of
 HOME = Path(tempfile.mkdtemp(prefix="lifeboat-tests-"))
 atexit.register(shutil.rmtree, HOME, ignore_errors=True)
 PROJECT = Path(__file__).resolve().parents[1]
+MEMORY = Path("/dev/shm")  # Airflow syncs its SQLite after everything that it does
+
+
+def _make_home() -> None:
+    """Make the home of Airflow, in memory where there is such a place."""
+    if os.access(MEMORY, os.W_OK):
+        home = tempfile.mkdtemp(prefix=f"{HOME.name}-", dir=MEMORY)
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+        (HOME / "airflow").symlink_to(home)
+
+
+_make_home()
 
 # Airflow reads its settings when it is imported, so they stand here and not in a fixture.
 os.environ |= {
@@ -48,6 +60,7 @@ os.environ |= {
     # Parsing all DAG files twice a minute takes most of a core. But an alert that comes while its file is being parsed
     # waits for the file's next turn, so that must come well before a test gives up.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",  # seconds that each step of a run may have to wait
 }
 
 import airflow.sdk  # noqa: E402, F401  # configures logging, and during a test that would end what caplog hears
@@ -66,6 +79,7 @@ from include.demo.stand_ins import (  # noqa: E402
 )
 from tests.faulty_s3 import Fault, FaultyS3, cut, failing  # noqa: E402
 
+os.environ["PATH"] = f"{PostgreSQL.installed()}:{os.environ['PATH']}"
 ARCHIVE_PASSWORD = "correct horse; battery 'staple' ñ"
 BUCKET = "backups"
 OF_ROOTS = {  # fixtures, and what scripts call their servers

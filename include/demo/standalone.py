@@ -20,7 +20,7 @@ from lifeboat.support.processes import die_with_parent
 from include.demo.stand_ins import LOCALHOST, free_port
 
 READY_SECONDS = 180
-STOP_SECONDS = 20
+STOP_SECONDS = 2  # Airflow takes longer than twenty, and nobody needs what it does meanwhile
 BUSY = 500
 PAUSES = (1, 1, 2, 4)  # seconds
 HEALTH = "monitor/health"  # needs no login

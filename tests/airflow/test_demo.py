@@ -39,7 +39,7 @@ http.server.HTTPServer(("127.0.0.1", int(os.environ["AIRFLOW__API__PORT"])), Hea
 UP = """
 import pathlib, sys
 from include.demo import __main__ as demo, standalone
-sys.executable, standalone.STOP_SECONDS = sys.argv[1], 2
+sys.executable = sys.argv[1]
 demo.site = lambda: standalone.Standalone({}, pathlib.Path(sys.argv[2]))
 demo.end_once()
 demo.up()

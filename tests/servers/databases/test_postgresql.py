@@ -752,7 +752,8 @@ def test_an_archive_of_laravel_backup_is_restored(shop: PostgreSQL, tmp_path: Pa
     assert rows(shop, copy.schema) == before
 
 
-def test_every_command_of_the_runbook(shop: PostgreSQL, tmp_path: Path) -> None:
+def test_every_command_of_the_runbook(shop: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"/usr/bin:{os.environ['PATH']}")  # through Debian's wrapper, as people call them
     back_up()
     shop.run("DELETE FROM orders WHERE id > 2000", "shop")
     passwords = tmp_path / ".pgpass"
