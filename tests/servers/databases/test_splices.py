@@ -8,7 +8,7 @@ import pytest
 
 from tests.servers.databases.splicing import try_splices, victim_of
 
-SECONDS = {"mariadb": 20.0, "mysql": 20.0, "postgresql": 12.0, "sqlite": 8.0}
+SECONDS = {"mariadb": 10.0, "mysql": 10.0, "postgresql": 6.0, "sqlite": 4.0}  # make torture takes longer
 
 
 @pytest.mark.parametrize("name", SECONDS)
