@@ -8,15 +8,20 @@ import io
 import json
 import os
 import subprocess
+import tracemalloc
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from lifeboat.actions import backup
 from lifeboat.archive import MANIFEST_NAME, dump_entry_name
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.errors import ArchiveError
+from lifeboat.files.selection import Selection
+from lifeboat.staging import StagingDirectory
+from lifeboat.support import clock
 
 from tests.records import manifest_facts
 
@@ -151,3 +156,24 @@ def test_a_compression_that_is_not_supported_is_no_wrong_password(tmp_path: Path
         content[header] = 77
     with pytest.raises(ArchiveError, match="'a' is damaged"):
         read(bytes(content), None).verify()
+
+
+def peak_of_verifying(folder: Path, count: int) -> int:
+    """Return the bytes that verifying an archive of so many empty files takes at most."""
+    tree, staging = folder / f"tree{count}", StagingDirectory(folder / f"staging{count}")
+    for path in (tree, staging.path):
+        path.mkdir()
+    for number in range(count):
+        (tree / f"{number:020}.txt").touch()
+    chosen = Selection(tree, ("**",), ())
+    backup.pack_archive(staging, "Shop", "application", [], None, "", chosen, now=clock.now())
+    with (staging.path / "archive.zip").open("rb") as file:
+        tracemalloc.start()
+        assert ArchiveReader(file, "it", None).verify().entries == count + 1
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak
+
+
+def test_each_file_of_an_archive_takes_little_memory(tmp_path: Path) -> None:
+    assert (peak_of_verifying(tmp_path, 1200) - peak_of_verifying(tmp_path, 200)) / 1000 < 1350  # bytes

@@ -10,6 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from sys import intern
 from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
@@ -26,6 +27,7 @@ from lifeboat.archive.workers import SMALL, batches
 from lifeboat.catalog.manifest import EntryFacts, Manifest
 from lifeboat.errors import ArchiveError, PasswordError
 from lifeboat.support.progress import Progress
+from lifeboat.support.stored import loads
 
 LONGEST_MANIFEST = 1 << 30  # bytes; a manifest beyond this is a bomb, not a list of files
 MANIFEST_BASE = 64 << 20  # bytes that databases and tables may take in it, and
@@ -127,12 +129,13 @@ class _Zip(AESZipFile):  # type: ignore[misc]
         file: Any = self.fp  # type: ignore[has-type]
         if self._records:
             self.fp = io.BytesIO(as_file(self._records))
+            self._records = b""  # which may be as long as all that is made of it
         super()._RealGetContents()
         self.fp = file
         for info in self.filelist:
             info.header_offset += self._shift
             info.filename = info.orig_filename  # pyzipper ends a name at a NUL, and would take two for one
-            if not info.flag_bits & UTF8_NAME:
+            if not info.flag_bits & UTF8_NAME and not info.filename.isascii():
                 info.filename = info.orig_filename.encode("cp437").decode("utf-8", "surrogateescape")
         self.NameToInfo = {info.filename: info for info in self.filelist}
 
@@ -398,7 +401,9 @@ class ArchiveReader:
         text = b"".join(self.chunks(MANIFEST_NAME))
         self._refuse_unsigned(text)
         try:
-            manifest = Manifest.from_bytes(text)
+            decoded = text.decode("utf-8", "surrogatepass")  # as json does it; there may be millions of entries,
+            del text  # so no copy of them is kept while they are parsed
+            manifest = Manifest.from_json(loads(decoded, object_hook=_with_shared_texts))
         except ValueError as error:
             raise ArchiveError(f"{self.where}: its manifest does not describe an archive as manifests do.") from error
         self.refuse_another(manifest, self._key)
@@ -474,10 +479,10 @@ class ArchiveReader:
         if manifest is None:
             return None
         promised = manifest.entries
-        there = set(self.names()) - {MANIFEST_NAME}
-        if missing := sorted(promised.keys() - there):
+        there = self._zip.NameToInfo
+        if missing := sorted(name for name in promised if name not in there or name == MANIFEST_NAME):
             raise ArchiveError(f"{self.where} lacks {missing[0]!r}, which its manifest lists.")
-        if unknown := sorted(there - promised.keys()):
+        if unknown := sorted(name for name in there if name not in promised and name != MANIFEST_NAME):
             raise ArchiveError(f"{self.where} holds {unknown[0]!r}, which its manifest does not list.")
         return promised
 
@@ -496,6 +501,14 @@ class ArchiveReader:
         if (facts.get("size"), facts.get("sha256"), facts.get("type", kind)) != (size, sha256.hexdigest(), kind):
             raise ArchiveError(f"{self.where}: {name!r} does not match its manifest.")
         return size
+
+
+def _with_shared_texts(facts: dict[str, Any]) -> dict[str, Any]:
+    """Let the facts of all entries share the texts that are the same in most of them."""
+    for name in ("type", "mode"):
+        if isinstance(text := facts.get(name), str):
+            facts[name] = intern(text)
+    return facts
 
 
 def _is_encrypted(info: Any) -> bool:

@@ -18,10 +18,12 @@ from lifeboat.support.progress import Progress
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
 
-PART = 16 << 20  # bytes; parts in flight bound the memory of an upload
+PART = 8 << 20  # bytes; parts in flight bound the memory of an upload
 PARALLEL_PARTS = 4
 MOST_PARTS = 10_000
-PARTS_OF_ONE_SIZE = 2500  # then they grow, if nobody knows beforehand how long the object will be
+PARTS_OF_ONE_SIZE = 5000  # then they grow, if nobody knows beforehand how long the object will be,
+PARTS_OF_LARGER_SIZES = 1250  # and again after so many
+GROWTH = 4
 
 
 class Upload:
@@ -221,7 +223,9 @@ def equal_part(size: int) -> int:
 
 def growing_part(number: int) -> int:
     """Return the bytes of a part of an object of unknown size; the first is number 1, the last may have fewer."""
-    return PART * (1 + (number - 1) // PARTS_OF_ONE_SIZE)
+    if number <= PARTS_OF_ONE_SIZE:
+        return PART
+    return PART * GROWTH * (1 + (number - 1 - PARTS_OF_ONE_SIZE) // PARTS_OF_LARGER_SIZES)
 
 
 def put(bucket: Bucket, key: str, content: bytes, *, only_new: bool, **kept_as: Any) -> None:

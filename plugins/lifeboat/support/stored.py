@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -48,13 +49,14 @@ class Stored(BaseModel):
         return cls.from_json(loads(content))
 
 
-def loads(content: bytes) -> object:
+def loads(content: bytes | str, object_hook: Callable[[dict[str, Any]], object] | None = None) -> object:
     """Parse JSON that anybody may have written.
 
+    :param object_hook: makes what is used instead of an object.
     :raises ValueError: it is not JSON, or nests too deeply.
     """
     try:
-        values: object = json.loads(content)
+        values: object = json.loads(content, object_hook=object_hook)
     except RecursionError as error:
         raise ValueError("it nests too deeply") from error
     return values

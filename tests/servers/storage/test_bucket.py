@@ -82,9 +82,10 @@ def test_what_was_written_since_a_mark_can_be_taken_back(bucket: Bucket, kept: i
 
 def test_parts_of_an_unknown_size_grow_so_that_all_fit_into_one_upload() -> None:
     sizes = [upload_module.growing_part(number) for number in range(1, upload_module.MOST_PARTS + 1)]
-    assert sizes[0] == sizes[2499] == upload_module.PART
-    assert max(sizes) == 4 * upload_module.PART
-    assert sum(sizes) == 25_000 * upload_module.PART  # 419 GB at its real size
+    assert sizes[0] == sizes[4999] == upload_module.PART
+    assert sizes == sorted(sizes)
+    assert max(sizes) == 16 * upload_module.PART
+    assert sum(sizes) == 55_000 * upload_module.PART  # 461 GB at its real size
 
 
 @pytest.mark.parametrize(

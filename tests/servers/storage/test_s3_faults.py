@@ -359,7 +359,7 @@ def test_all_parts_but_the_last_are_equal(
     assert server.sizes == {1: 2 * PART, 2: PART + 1}
     assert isinstance(bucket, S3Destination)
     with pytest.raises(StorageError, match="InvalidPart"), Upload(bucket, "streamed", only_new=True) as upload:
-        upload.write(bytes(4 * PART))
+        upload.write(bytes(6 * PART))
         upload.complete()
 
 

@@ -1,0 +1,47 @@
+"""The largest resident memory of commands does not grow with what they back up."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from include.demo.stand_ins import S3
+from tests.bench.contest import peak_megabytes
+from tests.conftest import disk_destination
+
+pytestmark = pytest.mark.torture
+
+COMMAND = [str(Path(sys.executable).parent / "lifeboat")]
+
+
+def site(folder: Path, root: Path, **destinations: dict[str, str]) -> dict[str, str]:
+    """Make settings of one application's files; return the variables of a command."""
+    disk_destination("disk", folder / "disk")
+    disk = {"disk": {"type": "disk", "path": str(folder / "disk")}}
+    settings = {
+        "staging": str(folder / "staging"),
+        "encryption": "none",
+        "destinations": disk | destinations,
+        "applications": {"Shop": {"files": {"root": str(root)}}},
+    }
+    (folder / "backup.yaml").write_text(json.dumps(settings))
+    return {"LIFEBOAT_CONFIG": str(folder / "backup.yaml"), "AIRFLOW_HOME": str(folder / "airflow")}
+
+
+def test_an_upload_takes_the_same_memory_whatever_its_size(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    peaks = []
+    with S3(tmp_path / "s3") as s3:
+        s3.create_bucket("shop")
+        bucket = {"type": "s3", "connection": "s3", "bucket": "shop"}
+        variables = site(tmp_path, root, s3=bucket) | {"AIRFLOW_CONN_S3": s3.connection()}
+        for megabytes in (40, 240):
+            (root / "film").write_bytes(os.urandom(megabytes << 20))
+            peaks.append(peak_megabytes([*COMMAND, "backup", "application"], variables))
+    assert max(peaks) < 220, peaks  # of which Airflow takes 150
+    assert peaks[1] - peaks[0] < 30, peaks
