@@ -12,7 +12,7 @@ RELEASES := .venv/releases.xml
 FURTHER := $(patsubst %,tests/servers/databases/test_%.py,\
 	postgresql_role mysql_logs mysql_replay mysql_until mysql_chain_drill)
 .DEFAULT_GOAL := help
-.PHONY: help demo up check lint test matrix torture bench docs site dist image-check screenshots env lock clean
+.PHONY: help demo up check lint test matrix torture bench bench-airflow docs site dist image-check screenshots env lock clean
 
 help: ## List the targets.
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -55,10 +55,14 @@ torture: $(INSTALLED) ## Inject faults of every kind into every kind of run; one
 	.venv/bin/python -m pytest tests/torture -m "" --timeout=7200
 	.venv/bin/python -m pytest tests -m hypothesis --hypothesis-profile=explore -n 2 --timeout=7200
 
-bench: $(INSTALLED) ## Time a backup beside its peers; one table.
+bench: $(INSTALLED) ## Time backups and restores beside their peers; write docs/BENCH.md and the README's summary of it.
 	@scripts/system-packages demo test bench
 	@scripts/server-roots mysql
 	@.venv/bin/python -m tests.bench
+
+bench-airflow: $(INSTALLED) ## Time the Backups page, and a night of many applications, under Airflow; print both.
+	@scripts/system-packages demo test
+	@.venv/bin/python -m tests.bench.under_airflow
 
 docs: $(INSTALLED) ## Write docs/CONFIGURATION.md and the settings' JSON Schema from their models.
 	@.venv/bin/python -m docs.configuration

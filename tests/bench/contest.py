@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 from lifeboat.databases.mysql import dump, load
 from lifeboat.support import clock
 from rich.console import Console
-from rich.table import Table
 
 from include.demo import marketplace
 from include.demo.stand_ins import MariaDB, MySQL
@@ -100,27 +102,93 @@ def peak_megabytes(command: list[str], variables: dict[str, str]) -> float:
     return float(done.stdout.splitlines()[-1]) / 1024
 
 
-def hold(
-    title: str, unit: str, contestants: dict[str, Callable[[], object]], tidy_up: Callable[[], object] = lambda: None
-) -> None:
-    """Run all rounds and print the table.
+@dataclass
+class Result:
+    """The outcome of a contest.
 
-    :param unit: heading of the ratios, which are taken to the first contestant.
-    :param tidy_up: runs after each contestant, off the clock.
+    :param base: the contestant to which ratios are taken.
+    :param seconds: of each round, by contestant.
+    :param cpu_seconds: of clients, servers and Lifeboat, in the same way.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(ROUNDS):
+
+    title: str
+    base: str
+    seconds: dict[str, list[float]]
+    cpu_seconds: dict[str, list[float]]
+
+    def ratio(self, name: str) -> float:
+        """Return how many times the base's time a contestant took: the median of the rounds' own ratios."""
+        pairs = zip(self.seconds[name], self.seconds[self.base], strict=True)
+        return statistics.median(its / base for its, base in pairs)
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """Yield a row for each contestant, the fastest first."""
+        for name in sorted(self.seconds, key=self.ratio):
+            median, cpu = (statistics.median(each[name]) for each in (self.seconds, self.cpu_seconds))
+            shown = f"**{name}**" if name.startswith("Lifeboat") else name
+            yield shown, f"{self.ratio(name):.2f}", f"{median:.1f}", f"{cpu:.1f}"
+
+
+@dataclass
+class Report:
+    """What contests have measured.
+
+    :param contests: by the name that the page calls them.
+    :param peaks: memory in MiB, by what needed it.
+    :param short: CPU seconds of what takes few, the least of some runs, by what it is.
+    """
+
+    contests: dict[str, Result] = field(default_factory=dict)
+    peaks: dict[str, float] = field(default_factory=dict)
+    short: dict[str, float] = field(default_factory=dict)
+
+    def __or__(self, other: Report) -> Report:
+        return Report(self.contests | other.contests, self.peaks | other.peaks, self.short | other.short)
+
+
+def hold(
+    title: str,
+    base: str,
+    contestants: dict[str, Callable[[], object]],
+    tidy_up: Callable[[], object] = lambda: None,
+    servers: Sequence[int] = (),
+    rounds: int = ROUNDS,
+) -> Result:
+    """Run all rounds.
+
+    :param base: the contestant to which ratios are taken.
+    :param tidy_up: runs after each contestant, off the clock.
+    :param servers: processes whose CPU seconds, and those of all below them, count as well.
+    """
+    result = Result(title, base, {name: [] for name in contestants}, {name: [] for name in contestants})
+    for number in range(rounds):
         for name, contestant in contestants.items():
-            with console.status(f"{title}, round {number + 1} of {ROUNDS}: {name}"):
-                started = time.perf_counter()
-                contestant()
-                seconds[name].append(time.perf_counter() - started)
-                tidy_up()
-    first, *_ = seconds.values()
-    table = Table(title=f"{title}, {ROUNDS} rounds, {os.cpu_count()} cores")
-    for heading in ("", "seconds (median)", unit):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, times in seconds.items():
-        ratio = statistics.median(its / base for its, base in zip(times, first, strict=True))
-        table.add_row(name, f"{statistics.median(times):.1f}", f"{ratio:.2f}")
-    console.print(table)
+            console.print(f"{title}, round {number + 1} of {rounds}: {name}")
+            began, started = cpu_seconds(servers), time.perf_counter()
+            contestant()
+            result.seconds[name].append(time.perf_counter() - started)
+            result.cpu_seconds[name].append(cpu_seconds(servers) - began)
+            tidy_up()
+    return result
+
+
+def least_cpu(command: Sequence[str], variables: Mapping[str, str], runs: int) -> float:
+    """Return the CPU seconds of a command: those of its best run, which other work disturbs least."""
+    seconds = []
+    for _ in range(runs):
+        before = cpu_seconds()
+        subprocess.run(command, env=os.environ | variables, check=True, capture_output=True)
+        seconds.append(cpu_seconds() - before)
+    return min(seconds)
+
+
+def cpu_seconds(servers: Sequence[int] = ()) -> float:
+    """Return the CPU seconds of this process, of its children that have ended, and of servers."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    total = sum(each.ru_utime + each.ru_stime for each in used)
+    for server in servers:
+        parent = psutil.Process(server)
+        for process in (parent, *parent.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += sum(process.cpu_times()[:4])
+    return total

@@ -19,27 +19,30 @@ from lifeboat.staging import StagingDirectory
 from lifeboat.support import clock
 
 from include.demo.stand_ins import PostgreSQL
-from tests.bench.contest import PASSWORD, console, hold, peak_megabytes, shell
+from tests.bench.contest import PASSWORD, Report, console, hold, peak_megabytes, shell
 from tests.bench.restore import chunks
 from tests.conftest import disk_destination
 
-ROWS = int(os.environ.get("BENCH_ROWS", "6_000_000"))
-TABLES = int(os.environ.get("BENCH_TABLES", "5_000"))
-LARGE_OBJECTS = int(os.environ.get("BENCH_LARGE_OBJECTS", "18_000"))
-LONG_VALUE = int(os.environ.get("BENCH_LONG_VALUE", "200_000_000"))  # bytes
+ROWS = int(os.environ.get("BENCH_ROWS", "1_500_000"))
+TABLES = int(os.environ.get("BENCH_TABLES", "1_500"))
+LARGE_OBJECTS = int(os.environ.get("BENCH_LARGE_OBJECTS", "4_000"))
+LONG_VALUE = int(os.environ.get("BENCH_LONG_VALUE", "100_000_000"))  # bytes
 COPY = "restored"
+ROUNDS = 2
+PG_DUMP, PSQL = "pg_dump to /dev/null", "psql"
+TASKS = "Lifeboat's tasks, to disk"
 
 EACH = "DO $$ BEGIN FOR i IN 1..{count} LOOP {do}; IF i % 50 = 0 THEN COMMIT; END IF; END LOOP; END $$"
 TABLE = "EXECUTE format('CREATE TABLE t%s (id serial PRIMARY KEY, a int UNIQUE, b text)', i)"
 LARGE_OBJECT = "PERFORM lo_from_bytea(100000 + i, decode(repeat(md5(i::text), 10), 'hex'))"
 DATABASES = {
-    f"{ROWS} rows": (
+    f"{ROWS:,} rows": (
         "CREATE TABLE accounts (id int, branch int, balance int, filler char(84));"
         f" INSERT INTO accounts SELECT i, i / 100000, i % 7919, '' FROM generate_series(1, {ROWS}) i;"
         " ALTER TABLE accounts ADD PRIMARY KEY (id); CREATE INDEX ON accounts (branch, balance)"
     ),
-    f"{TABLES} tables": EACH.format(count=TABLES, do=TABLE),
-    f"{LARGE_OBJECTS} large objects": EACH.format(count=LARGE_OBJECTS, do=LARGE_OBJECT),
+    f"{TABLES:,} empty tables": EACH.format(count=TABLES, do=TABLE),
+    f"{LARGE_OBJECTS:,} large objects": EACH.format(count=LARGE_OBJECTS, do=LARGE_OBJECT),
 }
 VALUE = (
     "CREATE TABLE documents (content bytea); ALTER TABLE documents ALTER content SET STORAGE EXTERNAL;"
@@ -77,8 +80,8 @@ class Bench:
     def backups(self) -> dict[str, Callable[[], object]]:
         """Return what is timed of a backup, by name; the stock client first."""
         return {
-            "pg_dump to /dev/null": lambda: self._run("pg_dump -f /dev/null", self.database),
-            "Lifeboat": self._tasks,
+            PG_DUMP: lambda: self._run("pg_dump -f /dev/null", self.database),
+            TASKS: self._tasks,
         }
 
     def restores(self) -> dict[str, Callable[[], object]]:
@@ -86,9 +89,9 @@ class Bench:
         packed = self._scratch / f"{self.database}.dump"
         self._run(f"pg_dump -Fc -Z1 -f {packed}", self.database)
         return {
-            "psql": partial(self._anew, f"psql -Xq -v ON_ERROR_STOP=1 -f {self.dump}"),
+            PSQL: partial(self._anew, f"psql -Xq -v ON_ERROR_STOP=1 -f {self.dump}"),
             "pg_restore -j2": partial(self._anew, f"pg_restore -j2 {packed}"),
-            "Lifeboat": partial(load, self._login, self.dump),
+            "Lifeboat's load": partial(load, self._login, self.dump),
         }
 
     def drop(self) -> None:
@@ -120,14 +123,18 @@ class Bench:
         shell(f"{command} -d {database}", **where, PGPASSWORD=self._server.password)
 
 
-def main(scratch: Path) -> None:
+def main(scratch: Path) -> Report:
     """Hold a contest of backups and one of restores for each database; measure the memory of a long value."""
+    report = Report()
     with PostgreSQL() as server:
         for number, (what, fill) in enumerate(DATABASES.items()):
-            with console.status(f"Making {what}"):
-                bench = Bench(server, scratch, f"bench{number}", fill)
-            size = f"{what} ({bench.dump.stat().st_size / 1e6:.0f} MB of SQL)"
-            hold(f"{size} of PostgreSQL", "times pg_dump", bench.backups())
-            hold(f"{size} into PostgreSQL", "times psql", bench.restores(), bench.drop)
+            console.print(f"Making {what}")
+            bench = Bench(server, scratch, f"bench{number}", fill)
+            size = f"{what}, {bench.dump.stat().st_size / 1e6:.0f} MB of SQL"
+            servers, name = (server.pid,), f"PostgreSQL {number + 1}"
+            taken = hold(f"{size}, from PostgreSQL", PG_DUMP, bench.backups(), servers=servers, rounds=ROUNDS)
+            loaded = hold(f"{size}, into PostgreSQL", PSQL, bench.restores(), bench.drop, servers, ROUNDS)
+            report.contests |= {f"backup {name}": taken, f"restore {name}": loaded}
         peak = Bench(server, scratch, "long", VALUE).peak()
-        console.print(f"Peak memory of loading a value of {LONG_VALUE / 1e6:.0f} MB: {peak:.0f} MiB.")
+        report.peaks[f"loading a value of {LONG_VALUE / 1e6:.0f} MB into PostgreSQL"] = peak
+    return report

@@ -6,34 +6,23 @@ import os
 import random
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pyzipper
 from lifeboat.actions import backup
-from lifeboat.archive import encryption, signature
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.files.extract import extract
 from lifeboat.files.selection import Selection
 from lifeboat.staging import StagingDirectory
 from lifeboat.support import clock
 
-from tests.bench.contest import PASSWORD, Repositories, console, hold, peak_megabytes, shell
+from tests.bench.contest import PASSWORD, Report, Repositories, hold, peak_megabytes, shell
 
 SMALL_FILES = int(os.environ.get("BENCH_FILES", "15_000"))
-LARGE_BYTES = int(os.environ.get("BENCH_LARGE_BYTES", str(100 << 20)))
+LARGE_BYTES = int(os.environ.get("BENCH_LARGE_BYTES", str(50 << 20)))
 
-PHP_ZIP = """
-$zip = new ZipArchive();
-$zip->open($argv[2], ZipArchive::CREATE | ZipArchive::OVERWRITE);
-$files = new RecursiveIteratorIterator(new RecursiveDirectoryIterator($argv[1], FilesystemIterator::SKIP_DOTS));
-foreach ($files as $file) {
-    $zip->addFile($file, $file);
-    $zip->setEncryptionName($file, ZipArchive::EM_AES_256, $argv[3]);
-}
-$zip->close();
-"""
+PACKED, EXTRACTED = "Lifeboat's archive task", "Lifeboat's extraction, compared and synced"
+SEVEN_ZIP, SYNCED = "7-Zip -mx=1 -mmt=2, AES-256", "7z x, then sync"
 
 
 def small_files(root: Path) -> None:
@@ -87,6 +76,12 @@ def unpack(archive: Path, target: Path) -> None:
         extract(ArchiveReader(file, str(archive), PASSWORD), target)
 
 
+def verify(archive: Path) -> None:
+    """Verify an archive."""
+    with archive.open("rb") as file:
+        ArchiveReader(file, str(archive), PASSWORD).verify()
+
+
 class Bench:
     """The contestants, around one tree."""
 
@@ -99,31 +94,15 @@ class Bench:
         self.repositories = repositories
 
     def contestants(self) -> dict[str, Callable[[], object]]:
-        """Return what is timed, by name; ours first."""
+        """Return what is timed, by name."""
         tree, out = self.tree, self.scratch / "out.zip"
         take, restic, borg = self.repositories.take, self.repositories.restic, self.repositories.borg
-        (self.scratch / "zip.php").write_text(f"<?php {PHP_ZIP}")
         return {
-            "Lifeboat's archive task": lambda: pack(self.scratch, self.tree),
-            "7-Zip -mx=1 -mmt=2, AES-256": lambda: self._shell(
-                f'7z a -bd -tzip -mem=AES256 -mx=1 -mmt=2 "-p$PW" {out} {tree}'
-            ),
-            "zip -e, which is no AES": lambda: self._shell(f'zip -qry -P "$PW" {out} {tree}'),
-            "PHP ZipArchive, AES-256": lambda: self._shell(f'php {self.scratch / "zip.php"} {tree} {out} "$PW"'),
-            "pyzipper as it comes": self.pyzipper,
+            PACKED: lambda: pack(self.scratch, self.tree),
+            SEVEN_ZIP: lambda: self._shell(f'7z a -bd -tzip -mem=AES256 -mx=1 -mmt=2 "-p$PW" {out} {tree}'),
             "restic": lambda: self._shell(f"{take}; {restic} backup {tree}"),
             "borg": lambda: self._shell(f"{take}; borg create {borg}::x {tree}"),
         }
-
-    def pyzipper(self) -> None:
-        """Write the tree as pyzipper's documentation shows."""
-        with pyzipper.AESZipFile(
-            self.scratch / "out.zip", "w", compression=pyzipper.ZIP_DEFLATED, encryption=pyzipper.WZ_AES
-        ) as archive:
-            archive.setpassword(PASSWORD.encode())
-            for path in sorted(self.tree.rglob("*")):
-                archive.write(path, path.relative_to(self.tree))
-        (self.scratch / "out.zip").unlink()
 
     def _shell(self, command: str) -> None:
         shell(command, **self.variables)
@@ -131,49 +110,49 @@ class Bench:
         self.repositories.forget()
 
 
-def hold_extraction(scratch: Path, tree: Path, title: str) -> None:
-    """Hold the way back, from an archive of Lifeboat's."""
+def hold_extraction(scratch: Path, repositories: Repositories, tree: Path, title: str) -> Report:
+    """Hold the way back, each from an archive or repository of its own."""
     staging, target = staged(scratch, tree), scratch / "restored"
     archive = staging.path / "archive.zip"
-    variables = {"PW": PASSWORD}
-    hold(
-        f"{title}, out of the archive",
-        "times Lifeboat",
-        {
-            "Lifeboat's extraction": lambda: unpack(archive, target),
-            "7z x": lambda: shell(f'7z x -bd "-p$PW" -o{target} {archive}', **variables),
-            "7z x, then sync": lambda: shell(f'7z x -bd "-p$PW" -o{target} {archive}; sync -f {target}', **variables),
-        },
-        tidy_up=lambda: shutil.rmtree(target),
-    )
-    print_peak("unpack", archive, target)
+    take, restic, borg = repositories.take, repositories.restic, repositories.borg
+    variables = {"PW": PASSWORD, **repositories.variables}
+    shell(f"{take}; {restic} backup {tree}; borg create {borg}::x {tree}", **variables)
+    contestants: dict[str, Callable[[], object]] = {
+        EXTRACTED: lambda: unpack(archive, target),
+        SYNCED: lambda: shell(f'7z x -bd "-p$PW" -o{target} {archive}; sync -f {target}', **variables),
+        "restic restore, then sync": lambda: shell(
+            f"{restic} restore latest --target {target}; sync -f {target}", **variables
+        ),
+        "borg extract, then sync": lambda: shell(
+            f"mkdir {target}; cd {target}; borg extract {borg}::x; sync -f {target}", **variables
+        ),
+    }
+    held = hold(f"{title}, extracted", SYNCED, contestants, tidy_up=lambda: shutil.rmtree(target))
+    report = Report({f"extract {tree.name}": held}, {f"extracting {title}": peak("unpack", archive, target)})
+    report.peaks[f"verifying {title}"] = peak("verify", archive)
     shutil.rmtree(target)
     staging.remove()
+    repositories.forget()
+    return report
 
 
-def print_peak(function: str, *paths: Path) -> None:
-    """Print the memory that a function of this module takes."""
+def peak(function: str, *paths: Path) -> float:
+    """Return the memory that a function of this module takes, in MiB."""
     arguments = ", ".join(f"Path({str(path)!r})" for path in paths)
     script = f"from pathlib import Path\nfrom tests.bench import trees\ntrees.{function}({arguments})"
-    console.print(f"Peak memory: {peak_megabytes([sys.executable, '-c', script], {}):.0f} MiB.")
+    return peak_megabytes([sys.executable, "-c", script], {"PYTHONPATH": os.pathsep.join(sys.path)})
 
 
-def main(scratch: Path) -> None:
-    """Hold the contests on both trees; print the floor that key derivation sets."""
+def main(scratch: Path) -> Report:
+    """Hold the contests on both trees."""
     repositories = Repositories(scratch)
+    report = Report()
     for make in (small_files, large_files):
         tree = scratch / make.__name__
         make(tree)
         sizes = [path.stat().st_size for path in tree.rglob("*") if path.is_file()]
-        bench = Bench(scratch, repositories, tree)
-        title = f"{len(sizes)} files, {sum(sizes) / 1e6:.0f} MB"
-        hold(title, "times Lifeboat", bench.contestants())
-        started = time.perf_counter()
-        salts = [os.urandom(signature.SALT_BYTES) for _ in range(1000)]
-        encryption.derive_many(PASSWORD.encode(), salts)
-        floor = (time.perf_counter() - started) / len(salts) * len(sizes) / len(os.sched_getaffinity(0))
-        console.print(
-            f"The floor: deriving {len(sizes)} keys takes {floor:.1f} s on all cores, by {encryption.derives_by()}."
-        )
-        print_peak("pack", scratch, tree)
-        hold_extraction(scratch, tree, title)
+        title = f"{len(sizes):,} files, {sum(sizes) / 1e6:.0f} MB"
+        held = hold(f"{title}, packed", SEVEN_ZIP, Bench(scratch, repositories, tree).contestants())
+        report |= Report({f"pack {tree.name}": held}, {f"packing {title}": peak("pack", scratch, tree)})
+        report |= hold_extraction(scratch, repositories, tree, title)
+    return report
