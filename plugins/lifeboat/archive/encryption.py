@@ -15,12 +15,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from Cryptodome.Cipher import AES
-from Cryptodome.Util import Counter
 from pyzipper.zipfile import BadZipFile
 from pyzipper.zipfile_aes import WZ_AES_V2, AESZipDecrypter, AESZipEncrypter
 
-from lifeboat.archive import CHUNK
+from lifeboat.archive.cipher import Cipher
 from lifeboat.archive.signature import SALT_BYTES, marked_salt
 from lifeboat.support.native import native
 
@@ -85,12 +83,8 @@ def derive(password: bytes, salt: bytes) -> bytes:
     return material
 
 
-def _cipher(key: bytes) -> Any:
-    return AES.new(key, AES.MODE_CTR, counter=Counter.new(nbits=128, little_endian=True))
-
-
 class Encrypter(AESZipEncrypter):  # type: ignore[misc]  # pyzipper carries no types
-    """Encrypts one entry, into one buffer for all blocks: a new block each time costs more than the cipher does.
+    """Encrypts one entry.
 
     :param material: what was derived from the salt.
     """
@@ -101,9 +95,8 @@ class Encrypter(AESZipEncrypter):  # type: ignore[misc]  # pyzipper carries no t
         self.force_wz_aes_version = WZ_AES_V2
         self.salt = salt
         self.encpwdverify = material[2 * KEY_BYTES :]
-        self.encrypter = _cipher(material[:KEY_BYTES])
+        self.encrypter = Cipher(material[:KEY_BYTES])
         self.hmac = hmac.new(material[KEY_BYTES : 2 * KEY_BYTES], digestmod="sha1")
-        self._buffer: memoryview | None = None
 
     @classmethod
     def of(cls, password: bytes, *, is_manifest: bool = False) -> Encrypter:
@@ -121,20 +114,16 @@ class Encrypter(AESZipEncrypter):  # type: ignore[misc]  # pyzipper carries no t
         return [cls(*each) for each in zip(salts, derive_many(password, salts), strict=True)]
 
     def encrypt(self, data: bytes) -> memoryview | bytes:
-        """Encrypt at most `CHUNK` bytes; what is returned is overwritten by the next call."""
+        """Encrypt the next piece; what is returned is overwritten by the next call."""
         if not data:  # what pyzipper's close() asks for, to append the HMAC to
             return b""
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(CHUNK))
-        block = self._buffer[: len(data)]
-        self.encrypter.encrypt(data, output=block)
-        self.hmac.update(block)
-        return block
+        encrypted = self.encrypter.encrypt(data)
+        self.hmac.update(encrypted)
+        return encrypted
 
     def encrypt_whole(self, data: bytes) -> bytes:
         """Return a small content encrypted, with header and HMAC."""
-        encrypted: bytes = self.encrypter.encrypt(data)
-        self.hmac.update(encrypted)
+        encrypted = self.encrypt(data)
         return b"".join((self.salt, self.encpwdverify, encrypted, self.hmac.digest()[:HMAC_BYTES]))
 
 
@@ -155,7 +144,7 @@ class Decrypter(AESZipDecrypter):  # type: ignore[misc]
         material = keys.get(salt) or derive(pwd, salt)
         if not hmac.compare_digest(material[2 * KEY_BYTES :], encryption_header[SALT_BYTES:]):
             raise RuntimeError(f"Bad password for file {zinfo.filename!r}")
-        self.decypter = _cipher(material[:KEY_BYTES])
+        self.decypter = Cipher(material[:KEY_BYTES])
         self.hmac = hmac.new(material[KEY_BYTES : 2 * KEY_BYTES], digestmod="sha1")
 
     def check_hmac(self, hmac_check: bytes) -> None:

@@ -140,9 +140,4 @@ class Payload:
         return self._sha256.hexdigest()
 
     def _encrypted(self, data: bytes) -> bytes:
-        if self._encrypter is None:
-            return data
-        # Deflate may hold back and then give more than a chunk at once.
-        return b"".join(
-            bytes(self._encrypter.encrypt(data[start : start + CHUNK])) for start in range(0, len(data), CHUNK)
-        )
+        return data if self._encrypter is None else bytes(self._encrypter.encrypt(data))
