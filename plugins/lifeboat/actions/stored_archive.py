@@ -177,7 +177,7 @@ def sql_of(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
         waiting = chunk
         while waiting:
             try:
-                yield inflate.decompress(waiting, 4 * CHUNK)
+                yield inflate.decompress(waiting, CHUNK)
             except isal_zlib.error as error:  # type: ignore[misc]  # the library carries no types
                 raise RestoreError(f"{entry} is not a gzip file.") from error
             waiting = inflate.unconsumed_tail

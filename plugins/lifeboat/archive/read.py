@@ -26,6 +26,7 @@ from lifeboat.archive.listing import Entry, entry_of, is_file_name, kind_of
 from lifeboat.archive.workers import SMALL, batches
 from lifeboat.catalog.manifest import EntryFacts, Manifest
 from lifeboat.errors import ArchiveError, PasswordError
+from lifeboat.support.ahead import ahead
 from lifeboat.support.progress import Progress
 from lifeboat.support.stored import loads
 
@@ -88,8 +89,8 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
         crc = size = 0
         block = self._read2(CHUNK)
         while block:
-            data = inflate.decompress(block, 4 * CHUNK) if inflate else block
-            crc = isal_zlib.crc32(data, crc)
+            data = inflate.decompress(block, CHUNK) if inflate else block
+            crc = isal_zlib.crc32(data, crc) if self._zinfo.CRC else 0  # WinZip's newer AES goes without
             size += len(data)
             if size > self._zinfo.file_size:
                 raise BadZipFile(f"{self.name!r} is longer than its declared {self._zinfo.file_size} bytes")
@@ -97,8 +98,8 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
                 yield data
             block = (inflate.unconsumed_tail if inflate else b"") or self._read2(CHUNK)
         # All input taken, the inflater may still hold what did not fit into its last answer.
-        while inflate and not inflate.eof and (data := inflate.decompress(b"", 4 * CHUNK)):
-            crc = isal_zlib.crc32(data, crc)
+        while inflate and not inflate.eof and (data := inflate.decompress(b"", CHUNK)):
+            crc = isal_zlib.crc32(data, crc) if self._zinfo.CRC else 0
             size += len(data)
             if size > self._zinfo.file_size:
                 break
@@ -107,7 +108,7 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
             self.check_wz_aes()
         if size != self._zinfo.file_size or (inflate and (not inflate.eof or inflate.unused_data)):
             raise BadZipFile(f"{self.name!r} holds {size} bytes, not its declared {self._zinfo.file_size}")
-        if self._zinfo.CRC and crc != self._zinfo.CRC:
+        if crc != self._zinfo.CRC:
             raise BadZipFile(f"{self.name!r} has a wrong CRC")
 
 
@@ -432,7 +433,7 @@ class ArchiveReader:
         """
         promised = self._promised()
         progress = Progress(f"Verifying {name} of {self.where}", self.size(name))
-        self._verify_entry(name, self.chunks(name), promised, progress)
+        self._verify_entry(name, ahead(self.chunks(name)), promised, progress)
 
     def verify(self, expected_sha256: str | None = None) -> Verified:
         """Read everything once, in the order of the file.
@@ -448,7 +449,7 @@ class ArchiveReader:
         for batch in batches(infos, lambda info: int(info.compress_size)):
             names = [info.filename for info in batch]
             if batch[0].compress_size > SMALL:
-                content_bytes += self._verify_entry(names[0], self.chunks(names[0]), promised, progress)
+                content_bytes += self._verify_entry(names[0], ahead(self.chunks(names[0])), promised, progress)
                 continue
             read = [self.stored(name) for name in names]
             keys = self.keys(names, read)
