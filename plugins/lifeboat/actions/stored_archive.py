@@ -17,6 +17,7 @@ from lifeboat.catalog.marker import ArchiveFile, Marker, marker_of
 from lifeboat.databases import Dump, Extension
 from lifeboat.errors import ArchiveError, DumpError, RestoreError, SettingsError
 from lifeboat.storage import Destination
+from lifeboat.support.ahead import ahead
 from lifeboat.support.logs import logger
 from lifeboat.support.progress import Progress
 
@@ -162,7 +163,7 @@ def sql_to_load(reader: ArchiveReader, entry: str, place: str) -> Iterator[bytes
     :param place: where it is loaded to.
     """
     progress = Progress(f"Restoring {place}", None if entry.endswith(".gz") else reader.size(entry))
-    for chunk in sql_of(reader, entry):
+    for chunk in ahead(sql_of(reader, entry)):
         yield chunk
         progress.advance(len(chunk))
 

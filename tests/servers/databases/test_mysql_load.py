@@ -184,6 +184,18 @@ def test_a_huge_row_and_rows_over_several_connections(mariadb: MariaDB, copy: st
     mariadb.run("DROP DATABASE huge")
 
 
+def test_as_many_connections_insert_as_the_server_has_cores(mariadb: MariaDB, copy: str) -> None:
+    opened: list[Any] = []
+
+    def connect() -> Any:
+        opened.append(mariadb.connect())
+        return opened[-1]
+
+    ((cores,),) = fetch(mariadb, "SELECT @@thread_pool_size")
+    load(mariadb, b"CREATE TABLE t (i INT);\nINSERT INTO t VALUES (1);\n", connect=connect)
+    assert len(opened) == 2 + min(max(cores, 2), 4)
+
+
 @pytest.mark.parametrize(
     "extra", [{"cursor": "dictcursor"}, {"cursor": "sscursor"}, {"client": "mysql-connector-python"}]
 )

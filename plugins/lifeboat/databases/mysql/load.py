@@ -57,7 +57,7 @@ from lifeboat.databases.workers import Job, Workers
 from lifeboat.errors import RestoreError
 from lifeboat.text import listed, plural
 
-CONNECTIONS = 4
+CONNECTIONS = range(2, 5)  # that insert: as many as the server has cores, or the most if it does not say
 LARGE = 500_000  # bytes of rows from which on keys wait for them; below, defining a table twice takes longer
 CHECKED_AHEAD = 8 << 20  # bytes at the dump's beginning that must be in order before anything is made
 COMPUTED_ANYWAY = 1906  # the server's warning when an INSERT has a value for a generated column
@@ -71,14 +71,14 @@ def load(
     load: Load = WHOLE,
     *,
     code: Code | None = None,
-    connections: int = CONNECTIONS,
+    connections: int = 0,
 ) -> Loaded:
     """Load a dump into an empty schema.
 
     :param connect: opens a DB-API connection to `server`.
     :param load: of one table, its triggers come, too.
     :param code: remembers whose the code is that the dump makes.
-    :param connections: that insert; two more define and supervise.
+    :param connections: that insert, by default as many as suit the server; two more define and supervise.
     :raises RestoreError: nothing that was loaded counts then.
     """
     started = time.monotonic()
@@ -86,12 +86,14 @@ def load(
         translated(f"Restore of database {schema!r} on {server.address} failed: ", RestoreError, HINTS),
         contextlib.ExitStack() as opened,
     ):
-        control, serial, *inserters = (
-            opened.enter_context(session_in(connect, schema)) for _ in range(connections + 2)
+        control = opened.enter_context(session_in(connect, schema))
+        target = read_target(control)
+        serial, *inserters = (
+            opened.enter_context(session_in(connect, schema))
+            for _ in range(1 + (connections or _connections(target.cores)))
         )
         code = code or Code()
         code.before()
-        target = read_target(control)
         reader = StatementReader(sql, target.longest, load.source)
         origin = reader.origin
         load = replace(load, source=load.source or origin.schema)
@@ -113,6 +115,11 @@ def load(
         tuple(loading.orphans),
         tuple(loading.left_out),
     )
+
+
+def _connections(cores: int | None) -> int:
+    most = CONNECTIONS[-1]
+    return max(CONNECTIONS[0], min(most, cores or most))
 
 
 def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:

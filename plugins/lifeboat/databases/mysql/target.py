@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from lifeboat.databases.mysql import definitions
@@ -305,10 +305,12 @@ class Target:
     """Facts about the server that a load needs.
 
     :param longest: bytes of the longest statement that it takes.
+    :param cores: that it may use; None where it does not say.
     """
 
     version: str
     longest: int
+    cores: int | None = None
 
     @property
     def is_mariadb(self) -> bool:
@@ -319,7 +321,11 @@ class Target:
 def read_target(session: Session) -> Target:
     """Ask the server."""
     ((packet,),) = session.query("SELECT @@max_allowed_packet")
-    return Target(session.version(), packet - PACKET_OVERHEAD)
+    target = Target(session.version(), packet - PACKET_OVERHEAD)
+    if not target.is_mariadb:  # MySQL's variable of that name does not follow the cores
+        return target
+    groups = session.query("SHOW GLOBAL VARIABLES LIKE 'thread_pool_size'")
+    return replace(target, cores=int(groups[0][1]) if groups else None)
 
 
 def differences(origin: Origin, target: Target) -> Iterator[str]:
