@@ -9,6 +9,7 @@
     │   └── PasswordError  no password of the settings opens it
     ├── RestoreError       a restore could not be done, or went wrong on its way
     ├── MismatchError      what was restored is not what was captured
+    │   └── CheckError     it is, but the application's own checks fail on it
     ├── StorageError       a destination refused or failed
     │   ├── AlreadyStoredError  the key is taken; nothing is overwritten
     │   ├── AlteredError        what was to be stored is not what was packed
@@ -81,6 +82,10 @@ class MismatchError(LifeboatError):
     """The restored data differs from the captured data; the message names the differences."""
 
     lasting = True
+
+
+class CheckError(MismatchError):
+    """The restored data is what was captured, but the settings' checks fail on it; the message names each of them."""
 
 
 class StorageError(LifeboatError):

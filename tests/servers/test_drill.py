@@ -30,7 +30,7 @@ from lifeboat.files import trees
 from lifeboat.settings import config
 from lifeboat.support import clock, signing
 
-from include.demo.stand_ins import S3, MariaDB
+from include.demo.stand_ins import S3, MariaDB, MariaDB118
 from tests.conftest import ARCHIVE_PASSWORD, PROJECT, Configure, staging_directory
 from tests.servers.test_restore import SHOP, back_up, damage, only_shop, plan, repack, restored, root
 
@@ -62,7 +62,7 @@ def rehearse(path: Path, destination: str = "disk") -> dict[str, Any]:
     return dict(json.loads(made.to_bytes()))
 
 
-def scratch_left(mariadb: MariaDB) -> list[str]:
+def scratch_left(mariadb: MariaDB | MariaDB118) -> list[str]:
     left = [name for name in mariadb.run("SHOW DATABASES").splitlines() if name.startswith(names.PREFIX)]
     return left + [path.name for path in (staging_directory(config.load()) / "drill").glob("*")]
 

@@ -251,6 +251,26 @@ LAST = "databases: [{name: blog, connection: blog_db}]"
             'after_restore: ["a \'b"]',
             "after_restore.0: is not a valid command: no closing quotation",
         ),
+        *(
+            ("destinations: [disk]", f"checks: [{check}]", said)
+            for check, said in {
+                "{sql: {database: blog, query: SELECT 1, expect: '> 0'}, command: [x]}": "either sql or command",
+                "{seconds: 7}": "checks.0: must have either sql or command",
+                "{command: []}": "checks.0.command: must not be empty",
+                "{command: php artisan}": "checks.0.command: must be a list, for example [one, two]",
+                "{command: [x], files: {../.env: null}}": "must be the path of a file, relative to the root",
+                "{sql: {database: blog, query: SELECT 1, expect: many}}": "sql.expect: must be a comparison with a",
+                "{sql: {database: blog, query: ';', expect: '> 0'}}": "sql.query: must be one query, for example",
+                "{sql: {database: gone, query: SELECT 1, expect: '> 0'}}": "checks.0.sql.database: is not one of the",
+                "{sql: {database: blog, query: SELECT 1, expect: '> 0'}, files: {a: b}}": "only a command has files",
+                "{name: a, command: [x]}, {name: a, command: [y]}": "checks: two have the same name; rename one",
+            }.items()
+        ),
+        (
+            LAST,
+            f"checks: [{{command: [x]}}]\n    {LAST}\ndrill: {{production: true}}",
+            "Blog.checks: a command could log in to production with the application's own password",
+        ),
         # places
         (
             "path: /backups",

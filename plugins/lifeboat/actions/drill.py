@@ -20,15 +20,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lifeboat import __version__
-from lifeboat.actions import cleanup, restore, stored_archive, verify
+from lifeboat.actions import checks, cleanup, restore, stored_archive, verify
+from lifeboat.actions.checks import Held, Outcomes
 from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog import proof
 from lifeboat.catalog.archives import OWN_KINDS, Archive, OwnKind
+from lifeboat.catalog.manifest import Manifest
 from lifeboat.catalog.marker import Marker
-from lifeboat.catalog.proof import ChainDurations, Compared, Durations, Point, Proof, ProvenFile, Versions
+from lifeboat.catalog.proof import (
+    ChainDurations,
+    Compared,
+    Durations,
+    PassedCheck,
+    Point,
+    Proof,
+    ProvenFile,
+    Versions,
+)
 from lifeboat.databases import SERVERLESS, Dump, EngineName, Load, Loaded, Missed, count_limits
 from lifeboat.databases.names import PREFIX
 from lifeboat.decide import comparison
@@ -73,6 +84,7 @@ class Report(Format):
     seconds: float
     compared: Compared
     notes: tuple[Text, ...]
+    checks: tuple[PassedCheck, ...] = ()
 
 
 @dataclass
@@ -84,6 +96,7 @@ class Rehearsal:
     :param notes: what its reader should know.
     :param limits: how much the dumps did not carry exactly.
     :param missed: how much a restore on that server would not make as it was captured, apart from contents.
+    :param checks: of the application.
     """
 
     compared: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(Compared.model_fields, 0)))
@@ -93,6 +106,7 @@ class Rehearsal:
     servers: set[str] = field(default_factory=set)
     limits: int = 0
     missed: int = 0
+    checks: Outcomes = field(default_factory=Outcomes)
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -186,6 +200,7 @@ def rehearse(site: Site, application: str, destination: Destination, key: str, b
     :param now: of the proof.
     :raises ArchiveError: the archive is damaged.
     :raises MismatchError: what was restored is not what was captured.
+    :raises CheckError: a check of the application fails on it.
     :raises LifeboatError: the drill could not run.
     """
     if not key:
@@ -202,12 +217,8 @@ def rehearse(site: Site, application: str, destination: Destination, key: str, b
             manifest = reader.manifest()
             if manifest is None or manifest.application != application:
                 raise ArchiveError(f"{key} is not an archive of {application}.")
-            for captured in manifest.databases:
-                _rehearse_database(site, application, reader, captured, key, rehearsal)
-            if manifest.files:
-                _rehearse_files(site.settings, reader, key, rehearsal)
-                if links := manifest.files.links_out:
-                    rehearsal.notes.append(f"not in the archive: what links out of the root lead to: {len(links)}")
+            _rehearse(site, application, reader, manifest, key, rehearsal)
+        rehearsal.checks.require(f"{key} at {destination}")
     except (ArchiveError, MismatchError) as error:
         verify.note_failure(site, destination, application, key, error)
         raise
@@ -218,25 +229,66 @@ def rehearse(site: Site, application: str, destination: Destination, key: str, b
     return made
 
 
-def _rehearse_database(
-    site: Site, application: str, reader: ArchiveReader, captured: Dump, key: str, rehearsal: Rehearsal
+def _rehearse(
+    site: Site, application: str, reader: ArchiveReader, manifest: Manifest, key: str, rehearsal: Rehearsal
 ) -> None:
+    """Restore an archive to scratch, compare, and run the application's checks."""
+    wanted = site.settings.application(application).checks_of(manifest.kind)
+    has_commands = any(check.command for check in wanted.values())
+    held: list[Held] = []
+    with contextlib.ExitStack() as opened:
+        for captured in manifest.databases:
+            places = [each.place for each in held]
+            with contextlib.ExitStack() as dropped:
+                one = _rehearse_database(site, application, reader, captured, key, places, rehearsal, dropped)
+                checks.run_queries(one.engine, one.place, one.name, wanted, rehearsal.checks)
+                if has_commands:  # which may need all databases at once
+                    held.append(one)
+                    opened.push(dropped.pop_all())
+        if manifest.files or has_commands:
+            scratch = opened.enter_context(scratch_directory(_folder(site.settings), PREFIX))
+        if manifest.files:
+            _rehearse_files(reader, scratch / checks.FILES, key, rehearsal)
+            if links := manifest.files.links_out:
+                rehearsal.notes.append(f"not in the archive: what links out of the root lead to: {len(links)}")
+        if has_commands:
+            checks.run_commands(held, scratch, wanted, rehearsal.checks)
+    rehearsal.checks.note_missing(wanted, {captured.database for captured in manifest.databases})
+    rehearsal.notes += rehearsal.checks.notes
+
+
+def _rehearse_database(
+    site: Site,
+    application: str,
+    reader: ArchiveReader,
+    captured: Dump,
+    key: str,
+    beside: Sequence[str],
+    rehearsal: Rehearsal,
+    dropped: contextlib.ExitStack,
+) -> Held:
+    """Restore a database to scratch, and compare it.
+
+    :param beside: places of this drill that it still holds.
+    :param dropped: drops the scratch database when it is closed.
+    """
     restore.refuse_by_hand(captured)
     server = scratch_server(site.settings, application, captured.engine, captured.database)
     engine = site.engine(server)
     entry = dump_entry_name(captured.engine, captured.database)
     in_production = not site.settings.drill.connection_of(captured.engine)
     captured = replace(captured, extensions=stored_archive.extensions_of(reader, entry, captured))
-    with engine.scratch(key, captured, production=in_production) as place:
-        with rehearsal.phase("restore"):
-            load = Load(captured.database, unchecked=captured.unchecked)
-            loaded = engine.load(place, stored_archive.sql_to_load(reader, entry, place), load)
-        with rehearsal.phase("compare"):
-            restored = engine.read_back(place, ())
-            captured = stored_archive.comparable(reader, captured)
-        with rehearsal.phase("restore"):
-            missed = engine.rehearse(place)
+    place = dropped.enter_context(engine.scratch(key, captured, production=in_production, beside=beside))
+    with rehearsal.phase("restore"):
+        load = Load(captured.database, unchecked=captured.unchecked)
+        loaded = engine.load(place, stored_archive.sql_to_load(reader, entry, place), load)
+    with rehearsal.phase("compare"):
+        restored = engine.read_back(place, ())
+        captured = stored_archive.comparable(reader, captured)
+    with rehearsal.phase("restore"):
+        missed = engine.rehearse(place)
     _note_database(captured, restored, loaded, missed, rehearsal)
+    return Held(captured.database, engine, captured.engine, place)
 
 
 def _note_database(
@@ -303,12 +355,11 @@ def scratch_server(settings: Settings, application: str, engine: EngineName, nam
     return database
 
 
-def _rehearse_files(settings: Settings, reader: ArchiveReader, key: str, rehearsal: Rehearsal) -> None:
-    with scratch_directory(_folder(settings), PREFIX) as scratch:
-        with rehearsal.phase("restore"):
-            extracted = extract.extract(reader, scratch / "files", setuid=True)
-        with rehearsal.phase("compare"):
-            found = list(trees.differences(scratch / "files", reader.files()))
+def _rehearse_files(reader: ArchiveReader, tree: Path, key: str, rehearsal: Rehearsal) -> None:
+    with rehearsal.phase("restore"):
+        extracted = extract.extract(reader, tree, setuid=True)
+    with rehearsal.phase("compare"):
+        found = list(trees.differences(tree, reader.files()))
     comparison.refuse(f"The files of {key} do not restore to what was captured", found, HINT)
     entries = reader.files()
     rehearsal.digests.append([[entry.path, entry.mode, entry.sha256] for entry in entries])
@@ -357,6 +408,7 @@ def _proof(
         notes=tuple(rehearsal.notes),
         limits=rehearsal.limits,
         missed=rehearsal.missed,
+        checks=tuple(rehearsal.checks.passed),
         trend=proof.trend(earlier, point),
     )
     return made.signed(password)

@@ -18,8 +18,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lifeboat.actions import backup, recovery, stored_archive
+from lifeboat.actions import backup, checks, recovery, stored_archive
 from lifeboat.actions.backup import Taken
+from lifeboat.actions.checks import Outcomes
 from lifeboat.archive import engine_of_entry
 from lifeboat.archive.read import Verified
 from lifeboat.catalog import archives
@@ -301,12 +302,12 @@ def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compa
 
     :param compare: dump the restored schema once more and compare every digest with the manifest.
     :raises RestoreError: it went wrong; the message says what state it left.
-    :raises MismatchError: the restored database is not the captured one.
+    :raises MismatchError: the restored database is not the captured one, or a check of the application fails on it.
     """
     started = time.monotonic()
     (database,) = known_databases(site.settings, plan.application, [step.database])
     engine = site.engine(database)
-    compared, replayed = None, None
+    compared, replayed, outcomes = None, None, Outcomes()
     with stored_archive.opened(site, _destination(site, plan), plan.application, plan.key) as reader:
         captured = stored_archive.captured_database(reader, step.database)
         reader.verify_entry(step.entry)  # once more: what runs now must be what was verified
@@ -330,6 +331,10 @@ def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compa
             seconds = time.monotonic() - started
             if plan.recovery:
                 replayed = _replay(site, plan, engine, target, place.name)
+            if site.settings.restore.checks and not step.table:
+                wanted = site.settings.application(plan.application).checks_of(archives.kind_of(plan.key) or "")
+                checks.run_queries(engine, place.name, step.database, wanted, outcomes)
+                outcomes.require(f"{step.schema!r}", "It stays for you to look at, and holds what was captured.")
     if unsigned:
         warnings.append(unsigned)
     warnings += _not_as_before(place)
@@ -342,7 +347,7 @@ def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compa
     limits = len(captured.inexact) if captured else 0
     restored = RestoredDatabase(
         *(step.database, step.schema, loaded.rows, loaded.tables, compared, seconds),
-        *(tuple(warnings), limits, tuple(place.missed), replayed),
+        *(tuple(warnings), limits, tuple(place.missed), replayed, tuple(outcomes.passed)),
     )
     log.info("%s", database_text(step, restored))
     for note in restored.notes:

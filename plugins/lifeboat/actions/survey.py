@@ -310,4 +310,6 @@ def read_proof(
     except (ArchiveError, StorageError) as error:
         log.warning("%s", error)
         return Proven(key, stored_at, timedelta(), str(error), unread=isinstance(error, StorageError))
-    return Proven(key, facts.proven_at, timedelta(seconds=facts.durations.recovery), missed=facts.missed)
+    took, not_isolated = timedelta(seconds=facts.durations.recovery), sum(c.isolated is False for c in facts.checks)
+    checks = len(facts.checks)
+    return Proven(key, facts.proven_at, took, missed=facts.missed, checks=checks, open_checks=not_isolated)

@@ -62,6 +62,8 @@ class Proven:
     :param error: why it is not a valid proof; empty if it is.
     :param unread: whether it could not be read, so that it may still be valid.
     :param missed: number of owners, rights and settings of databases that it does not prove.
+    :param checks: number of the application's checks that passed.
+    :param open_checks: number of those whose command was not isolated from production.
     """
 
     key: str
@@ -70,6 +72,8 @@ class Proven:
     error: str = ""
     unread: bool = False
     missed: int = 0
+    checks: int = 0
+    open_checks: int = 0
 
 
 class Marked(NamedTuple):

@@ -1,7 +1,7 @@
 """Proofs: the signed results of drills, kept next to the archives that they prove.
 
-A proof is public: it holds totals, digests and times, but no names of tables or files. It is authenticated with a key
-derived from the archive password, so that nobody without the password can forge one.
+A proof is public: it holds totals, digests, times and the names of checks, but none of tables or files. It is
+authenticated with a key derived from the archive password, so that nobody without the password can forge one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from lifeboat.errors import ArchiveError, UntrustedError
 from lifeboat.storage import Destination
 from lifeboat.support.formats import Moment, Text
 from lifeboat.support.signing import Signed
-from lifeboat.support.stored import Count, Seconds, Stored
+from lifeboat.support.stored import Count, Flag, Seconds, Stored
 from lifeboat.text import plural
 
 FORMAT = 1
@@ -47,6 +47,26 @@ class Compared(Stored):
         return (
             f"{plural(self.tables, 'table')}, {plural(self.rows, 'row')}, {plural(self.objects, 'other object')}{files}"
         )
+
+
+class PassedCheck(Stored):
+    """A check of the application that passed on what was restored.
+
+    :param name: in the settings, or its kind and number there.
+    :param kind: ``sql`` or ``command``; later versions may know more.
+    :param sha256: of what the settings say of it.
+    :param isolated: whether its command could reach nothing but the scratch server and its own files; None of a query.
+    """
+
+    name: Text
+    kind: Text
+    sha256: Text
+    seconds: Seconds
+    isolated: Flag | None = None
+
+    def __str__(self) -> str:
+        alone = {True: ", isolated", False: ", not isolated", None: ""}[self.isolated]
+        return f"{self.name} ({self.seconds:.1f} s{alone})"
 
 
 class Durations(Stored):
@@ -96,6 +116,7 @@ class Proof(Signed):
     :param notes: what its reader should know.
     :param limits: how much the dumps did not carry exactly; older versions counted none.
     :param missed: how much that server's restore would not make as it was captured, apart from contents.
+    :param checks: of the application, that passed; empty where the settings had none, and in older proofs.
     :param trend: how long recoveries took, oldest first.
     """
 
@@ -120,6 +141,7 @@ class Proof(Signed):
     notes: tuple[Text, ...]
     limits: Count = 0
     missed: Count = 0
+    checks: tuple[PassedCheck, ...] = ()
     trend: tuple[Point, ...]
     hmac_sha256: str | None = None
 
@@ -254,6 +276,11 @@ def same_text(limits: int, missed: int = 0) -> str:
         others = plural(missed, "owner, right or setting is", "owners, rights or settings are")
         return f"equal to the dump, but {others} not"
     return "equal to the dump" if limits else "as captured"
+
+
+def checks_text(passed: Sequence[PassedCheck], before: str = " Checks passed: ", behind: str = ".") -> str:
+    """Name the checks that passed; '' if there were none."""
+    return f"{before}{', '.join(map(str, passed))}{behind}" if passed else ""
 
 
 def trend(earlier: Iterable[Point], latest: Point) -> tuple[Point, ...]:

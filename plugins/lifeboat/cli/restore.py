@@ -189,13 +189,13 @@ def _to_drill(site: Site, application: str | None, archive: str, *, chain: bool)
 
 
 def _proof_line(made: Proof | ChainProof) -> str:
-    from lifeboat.catalog.proof import ChainProof, same_text
+    from lifeboat.catalog.proof import ChainProof, checks_text, same_text
 
     if isinstance(made, ChainProof):
         return f"proven: {made}"
     return (
         f"proven: {made.key} at {made.destination}: {made.compared} {same_text(made.limits, made.missed)};"
-        f" recovered in {made.durations.recovery:.1f} s"
+        f" recovered in {made.durations.recovery:.1f} s{checks_text(made.checks, '; checks passed: ', '')}"
     )
 
 

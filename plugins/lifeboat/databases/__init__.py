@@ -26,6 +26,7 @@ UNASKED = "restore servers that could not be asked"  # another
 EXTENSION = "extensions that a restore could not make"  # another: what was restored had them anyway
 LACKED = "roles, locales and settings that the restore server lacks"  # another, which each restore reports by itself
 RIGHTS = "rights to what belongs to the server or to extensions"  # another, which each restore reports by itself
+LONGEST_CHECKED = 1000  # characters of a value that a check may get
 SERVERLESS: frozenset[EngineName] = frozenset({"sqlite"})  # a drill of theirs touches no server, only staging
 
 
@@ -316,6 +317,18 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Access:
+    """The way by which a program that checks a place reaches it.
+
+    :param name: of the database there, or the path of its file.
+    :param server: with a login that has no rights elsewhere; None where a database is a file.
+    """
+
+    name: str
+    server: Server | None = None
+
+
+@dataclass(frozen=True)
 class Load:
     """The part of a dump to load, and its purpose.
 
@@ -385,10 +398,13 @@ class Engine(Protocol):
         """
         ...
 
-    def scratch(self, key: str, captured: Dump, *, production: bool = False) -> AbstractContextManager[str]:
+    def scratch(
+        self, key: str, captured: Dump, *, production: bool = False, beside: Collection[str] = ()
+    ) -> AbstractContextManager[str]:
         """Make an empty place for a drill, and drop it at the end; what killed drills left is dropped before.
 
         :param production: applications use the server: nothing is loaded but by an account made for it.
+        :param beside: places that the same drill holds, on any server.
         :raises RestoreError: the connection may do more there than a dump should.
         """
         ...
@@ -409,6 +425,23 @@ class Engine(Protocol):
 
     def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
         """Return what a dump of a place of this engine holds, taken by who loaded it."""
+        ...
+
+    def value(self, place: str, query: str, seconds: float) -> Sequence[str | None]:
+        """Return the one column of a query on a place of this engine: two rows at most, as text.
+
+        It runs in a transaction that writes nothing, as who loaded the place. Of each text, no more than one character
+        above `LONGEST_CHECKED` is returned.
+
+        :raises CheckError: it is refused, returns several columns, or takes longer.
+        """
+        ...
+
+    def lend(self, place: str) -> AbstractContextManager[Access]:
+        """Let a program reach a place that a drill made, as who loaded it; its connections end with the block.
+
+        :raises RestoreError: the restore connection loaded it by itself, and its own password is not lent.
+        """
         ...
 
     def rehearse(self, place: str) -> Sequence[Missed]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lifeboat.catalog.proof import same_text
+from lifeboat.catalog.proof import PassedCheck, checks_text, same_text
 from lifeboat.databases import Missed
 from lifeboat.decide.restore_plan import DatabaseStep, FilesStep, RestorePlan
 from lifeboat.support.formats import Format, Moment, Text
@@ -59,6 +59,7 @@ class RestoredDatabase(Format):
     :param limits: how much the dump did not carry exactly.
     :param missed: what the database does not have as it was captured, apart from its contents.
     :param replayed: what came from logs after that; None where none were replayed.
+    :param checks: of the application, that passed on it.
     """
 
     database: str
@@ -71,6 +72,7 @@ class RestoredDatabase(Format):
     limits: int = 0
     missed: tuple[Missed, ...] = ()
     replayed: ReplayedLogs | None = None
+    checks: tuple[PassedCheck, ...] = ()
 
     @property
     def comparison(self) -> str:
@@ -151,7 +153,8 @@ def database_text(step: DatabaseStep, restored: RestoredDatabase | None) -> str:
         return f"{where}."
     held = f"{plural(restored.rows, 'row')} of {plural(restored.tables, 'table')}"
     replayed = f" Then {restored.replayed}." if restored.replayed else ""
-    return f"{where}: {held} in {restored.seconds:.1f} s; {restored.comparison}.{replayed}"
+    checked = checks_text(restored.checks)
+    return f"{where}: {held} in {restored.seconds:.1f} s; {restored.comparison}.{replayed}{checked}"
 
 
 def files_text(step: FilesStep, restored: RestoredFiles | None) -> str:

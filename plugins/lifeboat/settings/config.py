@@ -16,8 +16,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from lifeboat.catalog.archives import KINDS, OWN_KINDS, Kind
-from lifeboat.databases import EngineName
+from lifeboat.databases import SERVERLESS, EngineName
 from lifeboat.databases.names import LONGEST_NAMES, fits
+from lifeboat.decide.checks import CheckKind, variable
 from lifeboat.decide.health import Limits
 from lifeboat.decide.retention import Policy
 from lifeboat.decide.rotation import Rotation
@@ -32,8 +33,11 @@ from lifeboat.settings.values import (
     DatabasePattern,
     Day,
     Days,
+    Expectation,
+    FileOfTree,
     Name,
     Pattern,
+    Query,
     Schedule,
     StorageClass,
     Switch,
@@ -312,6 +316,56 @@ class Logs(_Model):
     keep_days: Annotated[int, Field(ge=1, le=36_500, strict=True)] = 7
 
 
+class SqlCheck(_Model):
+    """A query on a restored database, and what its one value must be.
+
+    :param database: name of one of the application's databases.
+    :param query: one query of one column and one row; it runs in a read-only transaction.
+    :param expect: ``=``, ``!=``, ``<``, ``<=``, ``>`` or ``>=``, and a number or a text, which may be in quotes.
+    """
+
+    database: str = Field(min_length=1)
+    query: Query
+    expect: Expectation
+
+
+class Check(_Model):
+    """A check of the restored application: either a query or a command. docs/DRILL.md explains both.
+
+    :param name: what reports, proofs and metrics call it, which is public; default: ``sql`` or ``command``, and its
+        number in the list.
+    :param sql: the query.
+    :param command: program and arguments, run without a shell in the restored tree, or in an empty directory where no
+        files were restored. The exit status 0 is a pass.
+    :param files: files of the restored tree, each with the file that takes its place before the command runs: an
+        absolute path, or one relative to the folder of the settings; null removes the file.
+    :param seconds: time limit.
+    :param kinds: kinds of archives whose drills and restores run it; default: both.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    sql: SqlCheck | None = None
+    command: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    files: dict[FileOfTree, Annotated[str, Field(min_length=1)] | None] = {}
+    seconds: Annotated[float, Field(ge=1, le=86_400, strict=True)] = 60
+    kinds: tuple[BackupKind, ...] = Field(("database", "application"), min_length=1)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Check:
+        if (self.sql is None) == (self.command is None):
+            raise ValueError("must have either sql or command")
+        if self.files and self.command is None:
+            raise ValueError("files: only a command has files; remove it")
+        if any("\0" in word for word in self.command or ()):
+            raise ValueError("command: contains a NUL, which no program takes")
+        return self
+
+    @property
+    def kind(self) -> CheckKind:
+        """The kind of what it runs."""
+        return "sql" if self.sql else "command"
+
+
 class Application(_Model):
     """One application: its databases and files, and the destinations of its archives.
 
@@ -321,6 +375,7 @@ class Application(_Model):
     :param destinations: names from the file's ``destinations``; default: all of them.
     :param encryption: override of the file's ``encryption``.
     :param after_restore: commands to run in a restored folder, one after the other, without a shell.
+    :param checks: queries and commands that try what a drill restored; all must pass.
     :param retention: overrides of the file's and the destination's; a cap here counts this application alone.
     :param health: overrides of the file's ``health``.
     :param legacy_until: override of the file's ``legacy_until``.
@@ -332,6 +387,7 @@ class Application(_Model):
     destinations: tuple[str, ...] = ()
     encryption: Encryption | Literal["none"] | None = None
     after_restore: tuple[Command, ...] = ()
+    checks: tuple[Check, ...] = ()
     retention: Retention = Retention()
     health: Health = Health()
     legacy_until: Day | None = None
@@ -344,6 +400,32 @@ class Application(_Model):
         if not self.databases and self.files is None:
             raise ValueError("has neither databases nor files; add one of them")
         return self
+
+    @model_validator(mode="after")
+    def _checks_of_its_own(self) -> Application:
+        names = {database.name for database in self.databases}
+        for index, check in enumerate(self.checks):
+            if check.sql and check.sql.database not in names:
+                raise ValueError(
+                    f"checks.{index}.sql.database: is not one of the application's databases: {', '.join(names)}"
+                )
+        if len(self.checks_of()) < len(self.checks):
+            raise ValueError("checks: two have the same name; rename one")
+        variables = {variable(name) for name in names}
+        if any(check.command for check in self.checks) and len(variables) < len(names):
+            raise ValueError(
+                "checks: the names of two databases differ in signs or case only, so that no variables of a command"
+                " could tell them apart"
+            )
+        return self
+
+    def checks_of(self, kind: str = "") -> dict[str, Check]:
+        """Return the checks by name.
+
+        :param kind: of the archive that they try; any when empty.
+        """
+        named = {each.name or f"{each.kind} {number}": each for number, each in enumerate(self.checks, 1)}
+        return {name: each for name, each in named.items() if not kind or kind in each.kinds}
 
     @model_validator(mode="after")
     def _logs_of_mysql(self) -> Application:
@@ -417,11 +499,14 @@ class Alerts(_Model):
 
 class Restore(_Model):
     """:param require_approval: a second person must approve a restore in Airflow's UI before it changes anything.
+    :param checks: run the applications' queries under ``checks`` on each restored database; one that fails fails the
+        restore, and leaves the database to be looked at. Commands run in drills only.
     :param directory: directory below which files can be restored to any new directory, also from the command line;
         default: next to the application's root only.
     """
 
     require_approval: Switch = False
+    checks: Switch = False
     directory: AbsolutePath | None = None
 
 
@@ -536,6 +621,19 @@ class Settings(_Model):
                             f"destinations.{destination}.object_lock.days: {lock.days} are fewer than the {days} days"
                             f" for which retention keeps all of {application}, kind {kind}; lock for {days} or more"
                         )
+        return self
+
+    @model_validator(mode="after")
+    def _commands_stay_away_from_production(self) -> Settings:
+        """A command that reaches the server can log in there with the passwords that it finds in the restored tree."""
+        for name, application in self.applications.items():
+            on_server = any(database.engine not in SERVERLESS for database in application.databases)
+            if self.drill.production and on_server and any(check.command for check in application.checks):
+                raise ValueError(
+                    f"applications.{name}.checks: a command could log in to production with the application's own"
+                    " password, because drill.production lets it reach that server; name a scratch server under"
+                    " drill.connection instead"
+                )
         return self
 
     @model_validator(mode="after")

@@ -7,11 +7,13 @@ import re
 import shlex
 import unicodedata
 from datetime import date
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field
+
+from lifeboat.decide import checks
 
 AFTER_BACKUP = "after backup"
 LINE_ENDS = "\u2028\u2029"
@@ -65,6 +67,25 @@ def _a_command(text: str) -> str:
     if not words:
         raise ValueError("must not be empty")
     return text
+
+
+def _an_expectation(text: str) -> str:
+    checks.expectation(text)
+    return text
+
+
+def _a_query(text: str) -> str:
+    query = text.strip().rstrip(";").rstrip()
+    if not query or "\0" in query:
+        raise ValueError("must be one query, for example SELECT count(*) FROM orders")
+    return query
+
+
+def _a_file_of_the_tree(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise ValueError(f"must be the path of a file, relative to the root and below it ('{path}' is not)")
+    return "/".join(parts)
 
 
 def _a_schedule(text: str) -> str:
@@ -132,6 +153,9 @@ Name = Annotated[str, AfterValidator(_one_path_segment)]
 Schedule = Annotated[str, AfterValidator(_a_schedule)]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 Command = Annotated[str, AfterValidator(_a_command)]
+Expectation = Annotated[str, AfterValidator(_an_expectation)]
+Query = Annotated[str, AfterValidator(_a_query)]
+FileOfTree = Annotated[str, AfterValidator(_a_file_of_the_tree)]
 AbsolutePath = Annotated[Path, AfterValidator(absolute)]
 Day = Annotated[date, BeforeValidator(_a_day)]
 Days = Annotated[float, Field(gt=0, le=36_500, strict=True)]

@@ -94,6 +94,8 @@ def exposition(
     stored = gauge("storage_bytes", "Size of all archives together.")
     proven = gauge("last_proof_timestamp_seconds", "When a restore was last proven, as Unix time.")
     recovery = gauge("recovery_seconds", "How long the restore took that was last proven: the measured RTO.")
+    passed = gauge("passed_checks", "Checks of the application that passed when a restore was last proven.")
+    not_isolated = gauge("checks_not_isolated", "Those of them whose command was not isolated from production.")
     oldest = gauge("oldest_reading_timestamp_seconds", "When the archive unread for longest was read back or stored.")
     damaged = gauge("damaged_archives", "Number of archives that failed when they were read back last.")
     place = ("application", "destination")
@@ -118,6 +120,8 @@ def exposition(
         for (application, kind), proof in reading.proofs.items():
             proven.labels(application, kind, name).set(proof.proven_at.timestamp())
             recovery.labels(application, kind, name).set(proof.recovery.total_seconds())
+            passed.labels(application, kind, name).set(proof.checks)
+            not_isolated.labels(application, kind, name).set(proof.open_checks)
     return generate_latest(registry)
 
 

@@ -153,7 +153,9 @@ def proof_text(proof: Proven | None, now: datetime) -> str:
         return "Never proven to restore"
     missed = f"; not proven: {plural(proof.missed, 'owner, right or setting', 'owners, rights or settings')}"
     took = duration(proof.recovery.total_seconds())
-    return f"Proven {ago(now - proof.proven_at)} ago, recovered in {took}{missed if proof.missed else ''}"
+    passed = f"; {plural(proof.checks, 'check')} of the application passed" if proof.checks else ""
+    passed += f", {proof.open_checks} not isolated" if proof.open_checks else ""
+    return f"Proven {ago(now - proof.proven_at)} ago, recovered in {took}{passed}{missed if proof.missed else ''}"
 
 
 def _gauges(settings: Settings, found: Catalog, application: str, now: datetime) -> Iterator[Gauge]:

@@ -46,7 +46,9 @@ def test_figures_are_told_per_application_kind_and_destination(project: Configur
     ]
     readings = {
         "disk": reading(
-            "disk", *listing, proofs={("Shop", "database"): Proven("key", proven_at, timedelta(seconds=61.5))}
+            "disk",
+            *listing,
+            proofs={("Shop", "database"): Proven("key", proven_at, timedelta(seconds=61.5), checks=3, open_checks=1)},
         ),
         "offsite": Reading("offsite", trouble="down"),
     }
@@ -61,6 +63,8 @@ def test_figures_are_told_per_application_kind_and_destination(project: Configur
         ("storage_bytes", *shop): 300,
         ("last_proof_timestamp_seconds", *shop): proven_at.timestamp(),
         ("recovery_seconds", *shop): 61.5,
+        ("passed_checks", *shop): 3,
+        ("checks_not_isolated", *shop): 1,
         ("oldest_reading_timestamp_seconds", *shop): NOW.timestamp() - 3 * 86400,  # when it was stored
         ("damaged_archives", *shop): 0,
         ("last_success_timestamp_seconds", "Shop", "application", "disk"): NOW.timestamp() - 43200,

@@ -101,6 +101,8 @@ def test_safety_is_measured_against_the_limits(project: Configure, tmp_path: Pat
     assert (card.place, card.tone) == ("Directory", "unhealthy")
     (shop,) = card.applications
     assert shop.proof == "Proven 3 days ago, recovered in 1 min 1 s"
+    checked = safety.proof_text(replace(proof, checks=2, open_checks=1), NOW)
+    assert checked.endswith("1 min 1 s; 2 checks of the application passed, 1 not isolated")
     partly = safety.proof_text(replace(proof, missed=2), NOW)
     assert partly == "Proven 3 days ago, recovered in 1 min 1 s; not proven: 2 owners, rights or settings"
     assert [(gauge.name, gauge.value, gauge.limit, gauge.percent, gauge.over) for gauge in shop.gauges] == [

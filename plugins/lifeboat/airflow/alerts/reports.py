@@ -13,7 +13,7 @@ from lifeboat.airflow.alerts.message import Failure, Message
 from lifeboat.airflow.failures import NO_REASON
 from lifeboat.airflow.operators.base import FAILURE
 from lifeboat.airflow.operators.logs import AGAIN
-from lifeboat.catalog.proof import ChainProof
+from lifeboat.catalog.proof import ChainProof, checks_text
 from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, RestoreReport
 from lifeboat.settings import unreadable
@@ -127,7 +127,7 @@ def _drill_line(proven: Report) -> str:
     notes = "".join(f" Note: {note}." for note in proven.notes)
     return (
         f"Proven: {proven.key} at {proven.destination}; recovered in {proven.seconds:.0f} s; compared"
-        f" {proven.compared}.{notes}"
+        f" {proven.compared}.{checks_text(proven.checks)}{notes}"
     )
 
 

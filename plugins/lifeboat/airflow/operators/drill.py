@@ -72,7 +72,9 @@ class DrillOperator(ApplicationOperator):
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {**choice.to_json(), "proven_at": made.proven_at.isoformat()}
         seconds = made.durations.recovery
-        report = Report(choice.destination, choice.key, made.proven_at, seconds, made.compared, made.notes)
+        report = Report(
+            *(choice.destination, choice.key, made.proven_at, seconds, made.compared, made.notes, made.checks)
+        )
         return report.to_json()
 
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lifeboat.databases import Clock, Dump, Dumpable, Load, Loaded, Missed, Place, Server, Target, names
+from lifeboat.databases import Access, Clock, Dump, Dumpable, Load, Loaded, Missed, Place, Server, Target, names
 from lifeboat.databases.mysql import account as mysql_account
+from lifeboat.databases.mysql import checks as mysql_checks
 from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import load as mysql_load
 from lifeboat.databases.mysql import replay as mysql_replay
@@ -123,15 +124,20 @@ class MySQL:
             place.warnings.extend(self._finish(session, schema, account))
 
     @contextlib.contextmanager
-    def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
+    def scratch(
+        self, key: str, captured: Dump, *, production: bool = False, beside: Collection[str] = ()
+    ) -> Iterator[str]:
         with contextlib.ExitStack() as opened:
             session = opened.enter_context(self._session(f"Drill of database {captured.database!r} of {key}"))
             schema = session.stored(names.scratch_name("mysql", captured.database, self._clock()))
-            opened.enter_context(session.lock(names.PREFIX))
+            is_ours = not mysql_schema.names(session).isdisjoint(beside)  # this drill holds the server's lock
+            if not is_ours:
+                opened.enter_context(session.lock(names.PREFIX))
             opened.enter_context(self._filled_by(session, schema, in_place=False, production=production))
-            for left in names.leftovers(mysql_schema.names(session), mysql_schema.vacant(session)):
-                log.warning("Dropping %s, left behind by a killed drill.", left)
-                mysql_schema.drop(session, left)
+            if not is_ours:
+                for left in names.leftovers(mysql_schema.names(session), mysql_schema.vacant(session)):
+                    log.warning("Dropping %s, left behind by a killed drill.", left)
+                    mysql_schema.drop(session, left)
             _check_space(session, captured)
             mysql_schema.create(session, schema, captured.character_set, captured.collation)
             mysql_schema.begin(session, schema, key, captured.character_set, captured.collation, ())
@@ -201,6 +207,25 @@ class MySQL:
             mysql_account.replaying(session, account),
         ):
             pass
+
+    def value(self, place: str, query: str, seconds: float) -> Sequence[str | None]:
+        with mysql.translated(f"A check on {self._server.address} failed: ", RestoreError, HINTS):
+            return mysql_checks.value(self._accounts[place].connect, place, query, seconds)
+
+    @contextlib.contextmanager
+    def lend(self, place: str) -> Iterator[Access]:
+        account = self._accounts[place]
+        if account.server.user == self._server.user:
+            raise RestoreError(
+                f"{self._server.user} loaded the database itself, as it may create no account there, and its own"
+                " password is given to no command.",
+                mysql_account.GRANTS,
+            )
+        try:
+            yield Access(place, account.server)
+        finally:
+            with mysql.translated(f"A check on {self._server.address} failed: ", RestoreError, HINTS):
+                mysql_checks.end_connections(account.connect)
 
     def rehearse(self, place: str) -> Sequence[Missed]:
         return ()

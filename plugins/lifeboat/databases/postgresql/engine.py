@@ -21,6 +21,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lifeboat.databases import (
+    LONGEST_CHECKED,
+    Access,
     Clock,
     Dump,
     Dumpable,
@@ -52,12 +54,13 @@ from lifeboat.databases.postgresql.role import POLL, Role, lock, try_lock, unloc
 from lifeboat.databases.postgresql.statements import TRAILER
 from lifeboat.databases.sql.quoting import literal, quoted
 from lifeboat.databases.watch import Doing, Watch
-from lifeboat.errors import DumpError, Lasting, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.errors import CheckError, DumpError, Lasting, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import child, secret_file
 from lifeboat.text import listed, plural
 
 if TYPE_CHECKING:
+    import psycopg
     from psycopg import Connection
 
 log = logger(__name__)
@@ -103,6 +106,12 @@ SELECT reason, name FROM (
 UNION ALL SELECT 'permission denied for large object', oid::text FROM pg_largeobject_metadata
 WHERE lomacl IS NULL AND NOT pg_has_role(lomowner, 'USAGE') ORDER BY 1, 2
 """
+CHECK = (
+    "WITH lifeboat_check (v) AS ((\n{}\n) UNION ALL SELECT NULL WHERE false)"  # noqa: S608  # of the settings
+    f" SELECT pg_catalog.left(v::pg_catalog.text, {LONGEST_CHECKED + 1}) FROM lifeboat_check LIMIT 2"
+)
+CANCELED = "57014"
+TOLD = ("42", "25", "0A")  # classes of errors whose text names only what the query names
 OWN_SESSIONS_ENDED = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
     " WHERE datname = %s AND (usename = current_user OR starts_with(usename, %s)) AND pid <> pg_backend_pid()"
@@ -388,16 +397,18 @@ class PostgreSQL:
                 _comment(session, place, value_of(wish.before, "comment"))
 
     @contextlib.contextmanager
-    def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
+    def scratch(
+        self, key: str, captured: Dump, *, production: bool = False, beside: Collection[str] = ()
+    ) -> Iterator[str]:
         doing = f"Drill of database {captured.database!r} of {key}"
-        with (
-            self._session(MAINTENANCE, doing, RestoreError) as session,
-            lock(session, DRILL),
-        ):
-            _sweep(session)
-            for left in names.leftovers(_names(session), _unfinished(session)):
-                log.warning("Dropping %s, left behind by a killed drill.", left)
-                _drop(session, left)
+        with contextlib.ExitStack() as opened:
+            session = opened.enter_context(self._session(MAINTENANCE, doing, RestoreError))
+            if set(_names(session)).isdisjoint(beside):  # otherwise, this drill holds the server's lock
+                opened.enter_context(lock(session, DRILL))
+                _sweep(session)
+                for left in names.leftovers(_names(session), _unfinished(session)):
+                    log.warning("Dropping %s, left behind by a killed drill.", left)
+                    _drop(session, left)
             place = names.scratch_name("postgresql", captured.database, self._clock())
             # Under this name only once it is marked: a crash in between must not leave what stops later drills.
             wish = _create(session, DRILL, Target(captured.database, key, captured), MARK + key)
@@ -430,6 +441,31 @@ class PostgreSQL:
         with self._session(place, doing, RestoreError, self._roles[place].server) as session:
             _borrow_settings(session, self._wishes[place])
             yield session
+
+    def value(self, place: str, query: str, seconds: float) -> Sequence[str | None]:
+        import psycopg
+
+        with self._session(place, "A check", RestoreError, self._roles[place].server) as session:
+            session.execute("RESET search_path")  # what the application has, as this role can do nothing elsewhere
+            session.execute("BEGIN READ ONLY")  # no statement in it can end that
+            session.execute(f"SET LOCAL statement_timeout = {int(seconds * 1000)}".encode())
+            try:
+                # In the binary form, the server takes one statement only. UNION takes one column only.
+                rows = session.execute(CHECK.format(query).encode(), binary=True).fetchall()
+            except psycopg.Error as error:
+                raise CheckError(_refused_check(error, seconds)) from error
+        return [value for (value,) in rows]
+
+    @contextlib.contextmanager
+    def lend(self, place: str) -> Iterator[Access]:
+        role = self._roles[place]
+        if role.is_own:
+            raise RestoreError(
+                f"{role.own} loaded the database itself, as it may create no role there, and its own password is given"
+                " to no command.",
+                postgresql_role.GRANTS,
+            )
+        yield Access(place, role.server)  # what is connected then is ended before the database is dropped
 
     def rehearse(self, place: str) -> Sequence[Missed]:
         role, wish = self._roles[place], self._wishes[place]
@@ -512,6 +548,15 @@ class PostgreSQL:
         except psycopg.Error as error:
             said = error.diag.message_primary or next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ours(f"{where}{said}.", hint_for(error.sqlstate or said)) from error
+
+
+def _refused_check(error: psycopg.Error, seconds: float) -> str:
+    """Return why a server refused a query, without what it may quote of a row."""
+    state = error.sqlstate or ""
+    if state == CANCELED:
+        return f"the query took longer than its {seconds:g} s, and was ended"
+    said = f": {error.diag.message_primary}" if state.startswith(TOLD) else ""
+    return f"the server refused the query (error {state or type(error).__name__}{said})"
 
 
 def _conninfo(server: Server, database: str) -> dict[str, str]:

@@ -20,12 +20,24 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from lifeboat.databases import Clock, Dump, Dumpable, Load, Loaded, Missed, Place, Target, names
+from lifeboat.databases import (
+    LONGEST_CHECKED,
+    Access,
+    Clock,
+    Dump,
+    Dumpable,
+    Load,
+    Loaded,
+    Missed,
+    Place,
+    Target,
+    names,
+)
 from lifeboat.databases.sql.reader import Statement
 from lifeboat.databases.sqlite import lacks as sqlite_lacks
 from lifeboat.databases.sqlite import text as sqlite_text
 from lifeboat.databases.sqlite.lacks import Lack
-from lifeboat.errors import DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
+from lifeboat.errors import CheckError, DumpError, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.support import swap
 from lifeboat.support.directories import locked, sync_names
 from lifeboat.support.logs import logger
@@ -58,6 +70,7 @@ HINTS = {
 _OF_INDEX = re.compile(r"row \d+ missing from index|wrong # of entries in index|non-unique entry in index")
 WAL = b"\x02\x02"  # bytes 18 and 19 of a file whose journal is one
 PATIENCE = 60.0  # seconds to wait for a lock of the application's
+CHECK_INSTRUCTIONS = 10_000  # between, the time limit of a check can end it
 INSTRUCTIONS = 1_000_000  # of SQLite's machine: some milliseconds; between, a time limit can end a statement
 LONGEST_VALUE = 1_000_000_000  # bytes; SQLite's own limit
 SMALL_VALUE = 16 << 20  # bytes that a value may have, whatever the dump's size: indexes of texts have long ones
@@ -166,7 +179,9 @@ class SQLite:
                 raise
 
     @contextlib.contextmanager
-    def scratch(self, key: str, captured: Dump, *, production: bool = False) -> Iterator[str]:
+    def scratch(
+        self, key: str, captured: Dump, *, production: bool = False, beside: Collection[str] = ()
+    ) -> Iterator[str]:
         with (
             _translated(f"Drill of database {captured.database!r} of {key} failed: ", RestoreError),
             scratch_directory(self._scratch, names.PREFIX) as folder,
@@ -182,6 +197,18 @@ class SQLite:
     def load(self, place: str, sql: Iterable[bytes], load: Load) -> Loaded:
         with _translated(f"Restore of {place!r} failed: ", RestoreError):
             return _load(place, sql, load.table)
+
+    def value(self, place: str, query: str, seconds: float) -> Sequence[str | None]:
+        with _translated(f"A check of {place!r} failed: ", RestoreError), closing(_open(Path(place), "ro")) as database:
+            return _value(database, query, seconds)
+
+    @contextlib.contextmanager
+    def lend(self, place: str) -> Iterator[Access]:
+        with _translated(f"A check of {place!r} failed: ", RestoreError):
+            with closing(_open(Path(place), "rw")) as database:  # a reader could not make a journal's files there
+                database.execute("PRAGMA journal_mode = DELETE").fetchone()
+            Path(place).chmod(0o400)
+        yield Access(place)
 
     def check_load(self, database: str) -> None:
         """A file has no accounts."""
@@ -431,6 +458,36 @@ def _begins(database: sqlite3.Connection, statement: Statement) -> bool:
     database.execute("BEGIN")
     database.set_authorizer(_authorize)
     return True
+
+
+def _value(database: sqlite3.Connection, query: str, seconds: float) -> list[str | None]:
+    """Return the one column of a query, as `Engine.value` does."""
+    deadline = time.monotonic() + seconds
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, SMALL_VALUE)
+    database.execute("PRAGMA query_only = ON")
+    database.text_factory = partial(str, encoding="utf-8", errors="replace")
+    database.set_authorizer(_authorize_reading)
+    database.set_progress_handler(lambda: time.monotonic() > deadline, CHECK_INSTRUCTIONS)
+    try:
+        rows = database.execute(
+            f"WITH lifeboat_check (v) AS (\n{query}\n)"  # noqa: S608  # of the settings
+            f" SELECT substr(CAST(v AS TEXT), 1, {LONGEST_CHECKED + 1}) FROM lifeboat_check LIMIT 2"
+        ).fetchall()
+    except (sqlite3.Error, sqlite3.Warning) as error:
+        if time.monotonic() > deadline:
+            raise CheckError(f"the query took longer than its {seconds:g} s, and was ended") from error
+        raise CheckError(f"SQLite refused the query: {error}") from error
+    return [value for (value,) in rows]
+
+
+def _authorize_reading(
+    action: int, first: str | None, second: str | None, database: str | None, source: str | None
+) -> int:
+    """Let a check do nothing but read."""
+    is_reading = action in (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE) or (
+        action == sqlite3.SQLITE_FUNCTION and second not in REFUSED_FUNCTIONS
+    )
+    return sqlite3.SQLITE_OK if is_reading else sqlite3.SQLITE_DENY
 
 
 def _authorize(action: int, first: str | None, second: str | None, database: str | None, source: str | None) -> int:
