@@ -35,6 +35,7 @@ FILES = "files"  # folder of a scratch directory
 LOOPBACK = "127.0.0.1"
 CONNECT_SECONDS = 30
 LINES_KEPT = 20  # of the output of a command, for the report
+LAST_LINES = "; its last lines:\n"
 LINES_LOGGED = 1000
 LONGEST_SHOWN = 500  # characters of a line
 KEPT = ("LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "TZ")  # of the worker's environment
@@ -73,7 +74,7 @@ class Outcomes:
             isolated = run()
         except CheckError as error:
             self.failed[name] = error.message
-            log.error("Check %s failed: %s.", name, error.message.partition("\n")[0])
+            log.error("Check %s failed: %s.", name, error.message.partition(LAST_LINES)[0])
         except LifeboatError as error:
             self.not_run[name] = str(error)
             log.error("Check %s could not run: %s", name, error)
@@ -193,7 +194,7 @@ def _command(held: Sequence[Held], scratch: Path, name: str, check: Check, secre
 
 
 def _said(last: Sequence[str]) -> str:
-    return "; its last lines:\n" + "\n".join(last) + "\n" if last else ""
+    return LAST_LINES + "\n".join(last) + "\n" if last else ""
 
 
 class _Hearing:
