@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
-from isal import isal_zlib
-
-from lifeboat.archive import GZIP_WINDOW, MANIFEST_NAME, dump_entry_name
-from lifeboat.archive.entry import DEFLATE_LEVEL
+from lifeboat.archive import MANIFEST_NAME, dump_entry_name
+from lifeboat.archive.deflated import DeflatedText
 from lifeboat.archive.manifest import EntryList
 from lifeboat.archive.write import ArchiveWriter
 from lifeboat.catalog import archives
@@ -22,7 +22,7 @@ from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import OwnKind
 from lifeboat.catalog.manifest import manifest_of
 from lifeboat.catalog.marker import ArchiveFile, Marker, Totals, marker_of
-from lifeboat.databases import Dump, Engine, Limit, log_position_text
+from lifeboat.databases import Aside, Dump, Engine, Limit, log_position_text
 from lifeboat.errors import AlreadyStoredError, AlteredError, LifeboatError, SettingsError, StagingError
 from lifeboat.files import selection as files
 from lifeboat.files.capture import capture, warnings_of
@@ -145,19 +145,14 @@ def dump_database(
     :raises StagingError: there is no space for it.
     """
     scratch.require()
-    deflate = isal_zlib.compressobj(DEFLATE_LEVEL, isal_zlib.DEFLATED, GZIP_WINDOW)
-    stored = 0
-
-    def take(chunk: bytes) -> None:
-        nonlocal stored
-        stored += len(chunk)
-        staged.write(chunk)
-
-    with scratch.dump(database.name).writing() as staged:
-        dump = engine.dump(
-            database.name, database.exclude_tables, lambda chunk: take(deflate.compress(chunk)), position=position
-        )
-        take(deflate.flush())
+    with (
+        scratch.dump(database.name).writing() as staged,
+        contextlib.closing(DeflatedText(staged, scratch.folder)) as text,
+    ):
+        clients = min(database.dump_connections, len(os.sched_getaffinity(0)))
+        aside = Aside(clients, text.part, text.append)
+        dump = engine.dump(database.name, database.exclude_tables, text.write, position=position, aside=aside)
+        text.end()
         if refusal:
             log.warning("%s", refusal)
             dump = replace(dump, warnings=(*dump.warnings, refusal))
@@ -166,10 +161,10 @@ def dump_database(
     log.info(
         "Dumped %s: %s of %s, %s of SQL, %s compressed.",
         *(database.name, plural(dump.rows, "row"), plural(len(dump.tables), "table")),
-        *(size_text(dump.sql_bytes), size_text(stored)),
+        *(size_text(dump.sql_bytes), size_text(text.stored)),
     )
-    if text := log_position_text(dump.position, dump.no_position):
-        log.info("%s: %s.", dump.database, text)
+    if place := log_position_text(dump.position, dump.no_position):
+        log.info("%s: %s.", dump.database, place)
     return dump
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import ConfigDict, StringConstraints
 
@@ -345,6 +345,27 @@ class Load:
 WHOLE = Load("")  # all of a dump, of whatever database it says
 
 
+class Part(Protocol):
+    """A part of the SQL of a dump, which another thread may write."""
+
+    def write(self, chunk: bytes) -> object:
+        """Append to the part."""
+
+
+@dataclass(frozen=True)
+class Aside:
+    """Takes parts of the SQL of a dump while the rest is written, so that several clients can write it.
+
+    :param clients: how many there may be at most.
+    :param part: begins a part.
+    :param append: appends a part to what was written, which ends there, and gives its text to a function.
+    """
+
+    clients: int
+    part: Callable[[], Part]
+    append: Callable[[Any, Callable[[bytes], object]], object]
+
+
 class Engine(Protocol):
     """The databases of one server, or of one directory: what a backup, a restore and a drill do with them.
 
@@ -369,13 +390,20 @@ class Engine(Protocol):
         ...
 
     def dump(
-        self, database: str, excluded: Sequence[str], write: Callable[[bytes], object], *, position: bool = False
+        self,
+        database: str,
+        excluded: Sequence[str],
+        write: Callable[[bytes], object],
+        *,
+        position: bool = False,
+        aside: Aside | None = None,
     ) -> Dump:
-        """Dump a database as SQL in one consistent snapshot, without locking writers out.
+        """Dump a database as SQL in one consistent snapshot, without locking writers out for more than a moment.
 
         :param excluded: tables to skip.
         :param write: takes the SQL in chunks; what it raises ends the dump.
         :param position: find the position in the binary log even where writers have to wait for it, for seconds.
+        :param aside: lets several clients dump it, where the engine can; writers may have to wait for half a second.
         :raises DumpError: discard what was written.
         """
         ...

@@ -68,6 +68,9 @@ class Database(_Model):
         such as PostGIS. Only CREATE EXTENSION runs as that user, in a database that is still empty.
     :param exclude_tables: tables to omit, structure and rows; in PostgreSQL and SQLite the rows only, because there a
         restore replaces the whole database. In PostgreSQL this includes partitions and inheriting tables.
+    :param dump_connections: MySQL and MariaDB only: number of clients that dump the database at the same time, at most
+        the number of cores. Its tables are locked against writes for a moment, so that all clients see the same; 1
+        locks nothing.
     """
 
     name: str = Field(min_length=1)
@@ -76,6 +79,7 @@ class Database(_Model):
     restore_connection: ConnectionId | None = None
     extensions_connection: ConnectionId | None = None
     exclude_tables: tuple[str, ...] = ()
+    dump_connections: Annotated[int, Field(ge=1, le=16, strict=True)] = 2
 
     @model_validator(mode="after")
     def _fitting_name(self) -> Database:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class DumpDatabaseOperator(ApplicationOperator):
-    """Dump one database of an application into staging: one snapshot, compressed, nothing locked.
+    """Dump one database of an application into staging: one snapshot, compressed.
 
     :param database: name of the database in the settings.
     """

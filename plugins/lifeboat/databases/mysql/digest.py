@@ -218,6 +218,8 @@ class DumpParser:
         self._session = Session()
         self._complete = False
         self._of_mariadb = False
+        self.reached = 0
+        """Bytes that were read so far; while a statement or a comment is passed on, where its last line begins."""
 
     @property
     def table(self) -> str:
@@ -230,9 +232,10 @@ class DumpParser:
         :raises DumpError: rows of it would be in no digest, or do not fit their table.
         """
         text = self._rest + chunk if self._rest else chunk
-        position = 0
+        position, begun = 0, self.reached
         while (reached := self._step(text, position)) > position:
             position = reached
+            self.reached = begun + position
         self._rest = text[position:]
 
     def finish(self) -> DumpDigest:

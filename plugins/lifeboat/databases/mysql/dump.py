@@ -11,25 +11,26 @@ import hashlib
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from lifeboat.databases import UNPROTECTED, Clock, Dump, Dumpable, Limit, LogPosition, Server, limit_texts
-from lifeboat.databases.digest import DumpDigest
+from lifeboat.databases import UNPROTECTED, Aside, Clock, Dump, Dumpable, Limit, LogPosition, Server, limit_texts
 from lifeboat.databases.mysql import events as mysql_events
 from lifeboat.databases.mysql import limits as mysql_limits
 from lifeboat.databases.mysql import position as mysql_position
 from lifeboat.databases.mysql import source as mysql_source
-from lifeboat.databases.mysql.digest import RULES, DumpParser
+from lifeboat.databases.mysql import together as mysql_together
+from lifeboat.databases.mysql.digest import RULES
 from lifeboat.databases.mysql.limits import Choice, Definitions, Line
+from lifeboat.databases.mysql.passing import Passed, Reader, check_ended
 from lifeboat.databases.mysql.position import Finder, Nowhere
+from lifeboat.databases.mysql.shares import shares
 from lifeboat.databases.mysql.source import Source, Taker
 from lifeboat.databases.sql.quoting import unquoted
 from lifeboat.databases.watch import Doing, Watch
@@ -187,11 +188,13 @@ def dump_command(
     choice: Choice | None = None,
     *,
     rows: bool = True,
+    only: Sequence[str] = (),
     further: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Return the command that writes one consistent, complete dump to its standard output.
 
     :param rows: without them, it holds definitions only.
+    :param only: dump these tables, and neither routines nor events; all when empty.
     :param further: options, each with what follows its name.
     """
     choice = choice or Choice()
@@ -199,8 +202,8 @@ def dump_command(
         **({} if rows else {"no-data": ""}),
         "single-transaction": "",
         "quick": "",
-        "routines": "",
-        **({"events": ""} if choice.events else {}),
+        **({} if only else {"routines": ""}),
+        **({"events": ""} if choice.events and not only else {}),
         **({"dump-history": ""} if choice.history else {}),
         **({"force": ""} if choice.refused else {}),  # or it ends at the first table whose history it refuses
         "triggers": "",
@@ -217,7 +220,7 @@ def dump_command(
         **(further or {}),
     }
     ignored = [f"--ignore-table={database}.{table}" for table in excluded]
-    return [*client.arguments(option_file, wanted), *ignored, "--", database]
+    return [*client.arguments(option_file, wanted), *ignored, "--", database, *only]
 
 
 def option_file_text(server: Server, client: Client) -> str:
@@ -508,7 +511,7 @@ def _like(pattern: str, name: str) -> bool:
     return bool(re.fullmatch("".join(wildcards.get(part) or re.escape(part[-1]) for part in parts), name, re.DOTALL))
 
 
-def dump(
+def dump(  # noqa: PLR0913  # all that an engine knows of one
     connect: Callable[[], Any],
     server: Server,
     clock: Clock,
@@ -518,6 +521,7 @@ def dump(
     ask_taker: Callable[[Iterable[str]], Taker] | None = None,
     *,
     may_lock: bool = False,
+    aside: Aside | None = None,
 ) -> Dump:
     """Dump one database as SQL in one consistent snapshot.
 
@@ -527,6 +531,7 @@ def dump(
     :param write: takes the SQL in chunks; what it raises ends the dump.
     :param ask_taker: asks the server of the restore connection, if the settings name one, about some collations.
     :param may_lock: let writers wait for seconds, if there is no other way to find the position (see `mysql.position`).
+    :param aside: lets several clients dump it, while tables are locked for a moment (see `mysql.together`).
     :raises DumpError: discard what was written.
     """
     where = f"Dump of database {database!r} on {server.address} failed: "
@@ -544,20 +549,10 @@ def dump(
             captured_at = clock()
             choice = mysql_limits.choose(source, client, excluded)
             events = b"" if choice.events else _events(session, source, client)
-            finding = (
-                contextlib.nullcontext(Nowhere(""))
-                if filling
-                else mysql_position.finding(session, connect, source, client, excluded, may_lock=may_lock)
+            task = Task(begun, server, connect, source, excluded, choice, events)
+            passed, found = (aside and not filling and _by_several(task, write, aside)) or _by_one(
+                task, write, find=not filling, may_lock=may_lock
             )
-            with secret_file(option_file_text(server, client)) as (descriptor, path), finding as finder:
-                command = dump_command(client, path, database, excluded, choice, further=finder.options)
-                log.info("Dumping %s from %s (%s) with %s.", database, server.address, version, client.version)
-                watch = Watch(database, partial(session.doing, database), "SHOW PROCESSLIST")
-                beginning = partial(Definitions, database, excluded)
-                passed = mysql_position.taken(
-                    finder, lambda: _pump(beginning(), command, descriptor, write, watch, choice, events, finder)
-                )
-                found = mysql_position.position_of(finder, source, [table.name for table in passed.digest.tables])
             _check_unaltered(session, source)
             longest = session.longest()
     if not filling:
@@ -586,6 +581,93 @@ def dump(
         position=found if isinstance(found, LogPosition) else None,
         no_position=found if isinstance(found, str) else "",
     )
+
+
+class Task(NamedTuple):
+    """A dump that is about to be written.
+
+    :param connect: opens a DB-API connection to `server`.
+    :param source: what the database holds.
+    :param excluded: tables and views that are not dumped.
+    :param choice: of what the client is asked for.
+    :param events: that no client writes, as SQL.
+    """
+
+    begun: _Begun
+    server: Server
+    connect: Callable[[], Any]
+    source: Source
+    excluded: Sequence[str]
+    choice: Choice
+    events: bytes
+
+    @property
+    def watch(self) -> Watch:
+        """The watch over it."""
+        database = self.begun.database
+        return Watch(database, partial(self.begun.session.doing, database), "SHOW PROCESSLIST")
+
+    def definitions(self) -> Definitions:
+        """Return what reads the definitions of its text."""
+        return Definitions(self.begun.database, self.excluded)
+
+    def log(self, clients: str) -> None:
+        """Log who writes it."""
+        log.info(
+            "Dumping %s from %s (%s) with %s.", self.begun.database, self.server.address, self.begun.version, clients
+        )
+
+
+def _by_one(
+    task: Task, write: Callable[[bytes], object], *, find: bool, may_lock: bool
+) -> tuple[Passed, LogPosition | str]:
+    """Let one client write a dump; return what it held, and its position in the binary log or why there is none.
+
+    :param find: look for the position.
+    """
+    begun, source = task.begun, task.source
+    finding = (
+        mysql_position.finding(begun.session, task.connect, source, begun.client, task.excluded, may_lock=may_lock)
+        if find
+        else contextlib.nullcontext(Nowhere(""))
+    )
+    with secret_file(option_file_text(task.server, begun.client)) as (descriptor, path), finding as finder:
+        command = dump_command(begun.client, path, begun.database, task.excluded, task.choice, further=finder.options)
+        task.log(begun.client.version)
+        passed = mysql_position.taken(
+            finder,
+            lambda: _pump(task.definitions(), command, descriptor, write, task.watch, task.choice, task.events, finder),
+        )
+        return passed, mysql_position.position_of(finder, source, [table.name for table in passed.digest.tables])
+
+
+def _by_several(task: Task, write: Callable[[bytes], object], aside: Aside) -> tuple[Passed, LogPosition | str] | None:
+    """Let several clients write a dump, as `_by_one` does; None where one must, or does as well."""
+    begun, source = task.begun, task.source
+    client, database = begun.client, begun.database
+    known = mysql_source.sizes(begun.session, database) if aside.clients > 1 else {}
+    plain = [table.name for table in source.tables if table.transactions == "YES" and table.name not in task.excluded]
+    dealt = shares({name: known[name] for name in plain if name in known}, aside.clients)
+    if not dealt:
+        return None
+    binary_log = mysql_source.binary_log(begun.session)
+    finder = mysql_position.by_client(binary_log, source, client)
+    with secret_file(option_file_text(task.server, client)) as (descriptor, path):
+        ignored = [*task.excluded, *(name for names in dealt for name in names)]
+        further = finder.options if finder else {}
+        simple = replace(task.choice, refused=frozenset())
+        commands = [
+            dump_command(client, path, database, ignored, task.choice, further=further),
+            *(dump_command(client, path, database, (), simple, only=names) for names in dealt),
+        ]
+        with mysql_together.started(task, commands, descriptor, plain) as group:
+            if isinstance(group, str):
+                log.warning("One client dumps %s instead of %s: %s.", database, len(commands), group)
+                return None
+            task.log(f"{len(commands)} of {client.version}")
+            finder = finder or mysql_position.Told(binary_log, group.end)
+            passed = mysql_together.pump(task, group, dealt, write, aside, finder)
+            return passed, mysql_position.position_of(finder, source, [table.name for table in passed.digest.tables])
 
 
 def check_dump(
@@ -743,20 +825,6 @@ def _check_unaltered(session: Session, source: Source) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _Passed:
-    """Facts of the dump noted as it arrives from the client.
-
-    :param longest_line: as far as it is longer than what is read at once.
-    """
-
-    digest: DumpDigest
-    limits: tuple[Limit, ...]
-    sql_bytes: int
-    sha256: str
-    longest_line: Line
-
-
 def _pump(
     definitions: Definitions,
     command: Sequence[str],
@@ -766,7 +834,7 @@ def _pump(
     choice: Choice,
     events: bytes,
     finder: Finder,
-) -> _Passed:
+) -> Passed:
     """Run the client and pass its output on; return what it held.
 
     :param definitions: reads those that it writes.
@@ -775,40 +843,20 @@ def _pump(
     :param finder: of the position of the dump.
     """
 
-    def see(sql: bytes) -> None:
-        finder.see(sql)
-        definitions.see(sql)
-
-    parser, sha256, sql_bytes = DumpParser(see, schema=definitions.schema, remark=finder.remark), hashlib.sha256(), 0
-    lines = _Lines()
+    reader, sha256, sql_bytes = Reader(definitions, finder), hashlib.sha256(), 0
     held: list[bytes] = []  # up to the first table, while the client may have to start again
     with child(command, [secret]) as client:
         for chunk in mysql_events.before_trailer(watch.passing(client), events):
             sha256.update(chunk)
-            lines.see(chunk, parser.table)
-            parser.feed(chunk)
+            reader.feed(chunk)
             sql_bytes += len(chunk)
             held.append(chunk)
             if not finder.may_repeat:
                 _write(held, write)
         _write(held, write)
-        status = client.wait()
-        if status < 0:
-            raise DumpError(
-                f"{client.name} was killed by {signal.Signals(-status).name}.",
-                "Check the kernel log for the OOM killer.",
-            )
-        if status > 0 and not choice.allows(client.errors.splitlines()):
-            raise DumpError(
-                f"{client.name} ended with status {status}: {client.errors}.", hint_for(client.errors, HINTS)
-            )
-    digest = parser.finish()
-    if not digest.complete:
-        raise DumpError(
-            f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
-            "Look at the server's log; the next try starts over.",
-        )
-    return _Passed(digest, tuple(definitions.limits.values()), sql_bytes, sha256.hexdigest(), lines.longest)
+        check_ended(client, choice)
+    digest = reader.finish(client)
+    return Passed(digest, reader.limits, sql_bytes, sha256.hexdigest(), reader.longest_line)
 
 
 def _write(held: list[bytes], write: Callable[[bytes], object]) -> None:
@@ -816,25 +864,6 @@ def _write(held: list[bytes], write: Callable[[bytes], object]) -> None:
     for chunk in held:
         write(chunk)
     held.clear()
-
-
-class _Lines:
-    """Measures the lines of a dump; those within a chunk are shorter than any server's limit."""
-
-    def __init__(self) -> None:
-        self.longest = Line()
-        self._open = 0
-
-    def see(self, chunk: bytes, table: str) -> None:
-        """Take the next bytes.
-
-        :param table: whose rows were passing when they came.
-        """
-        end = chunk.find(b"\n")
-        size = self._open + (len(chunk) if end < 0 else end)
-        if size > self.longest.size:
-            self.longest = Line(size, table)
-        self._open = size if end < 0 else len(chunk) - chunk.rfind(b"\n")
 
 
 def _waits(command: str, state: str) -> bool:

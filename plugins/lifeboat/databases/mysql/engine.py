@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lifeboat.databases import Access, Clock, Dump, Dumpable, Load, Loaded, Missed, Place, Server, Target, names
+from lifeboat.databases import Access, Aside, Clock, Dump, Dumpable, Load, Loaded, Missed, Place, Server, Target, names
 from lifeboat.databases.mysql import account as mysql_account
 from lifeboat.databases.mysql import checks as mysql_checks
 from lifeboat.databases.mysql import dump as mysql
@@ -83,10 +83,24 @@ class MySQL:
         return database
 
     def dump(
-        self, database: str, excluded: Sequence[str], write: Callable[[bytes], object], *, position: bool = False
+        self,
+        database: str,
+        excluded: Sequence[str],
+        write: Callable[[bytes], object],
+        *,
+        position: bool = False,
+        aside: Aside | None = None,
     ) -> Dump:
         return mysql.dump(
-            self._connect, self._server, self._clock, database, excluded, write, self._ask_taker, may_lock=position
+            self._connect,
+            self._server,
+            self._clock,
+            database,
+            excluded,
+            write,
+            self._ask_taker,
+            may_lock=position,
+            aside=aside,
         )
 
     def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:

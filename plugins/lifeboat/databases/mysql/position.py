@@ -78,6 +78,17 @@ class Nowhere:
         return self._why
 
 
+class Told(Nowhere):
+    """Knows the position from where the log ended while the tables were locked for several clients of MySQL."""
+
+    def __init__(self, log: BinaryLog, end: LogEnd | None) -> None:
+        super().__init__(DENIED)
+        self._log, self._end = log, end
+
+    def found(self) -> LogPosition | str:
+        return _position(self._log, self._end, "table locks") if self._end else super().found()
+
+
 class InSnapshot(Nowhere):
     """Reads the position that MariaDB's client asks for inside its snapshot, and writes into the dump."""
 
@@ -163,7 +174,7 @@ class MovedError(Exception):
     """Something was written while a client took its snapshot."""
 
 
-Finder = Nowhere | InSnapshot | UnderLocks | BetweenWrites
+Finder = Nowhere | Told | InSnapshot | UnderLocks | BetweenWrites
 Passed = TypeVar("Passed")
 
 
@@ -175,6 +186,13 @@ def taken(finder: Finder, take: Callable[[], Passed]) -> Passed:
             return take()
         except MovedError:
             continue
+
+
+def by_client(log: BinaryLog, source: Source, client: Client) -> Finder | None:
+    """Return what finds the position without locking anything, or knows that there is none; None if locks must."""
+    if not log.is_on:
+        return Nowhere("the server writes no binary log (log_bin is off)")
+    return _of_mariadb(log, client) if source.is_mariadb else None
 
 
 @contextlib.contextmanager
@@ -195,10 +213,8 @@ def finding(
     :param may_lock: lock tables for it.
     """
     log = mysql_source.binary_log(session)
-    if not log.is_on:
-        yield Nowhere("the server writes no binary log (log_bin is off)")
-    elif source.is_mariadb:
-        yield _of_mariadb(log, client)
+    if finder := by_client(log, source, client):
+        yield finder
     elif not may_lock:
         yield Nowhere(NOT_ASKED_FOR)
     elif mysql_source.log_end(session) is None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lifeboat.databases import (
     LONGEST_CHECKED,
     Access,
+    Aside,
     Clock,
     Dump,
     Dumpable,
@@ -195,7 +196,13 @@ class PostgreSQL:
         return database
 
     def dump(
-        self, database: str, excluded: Sequence[str], write: Callable[[bytes], object], *, position: bool = False
+        self,
+        database: str,
+        excluded: Sequence[str],
+        write: Callable[[bytes], object],
+        *,
+        position: bool = False,
+        aside: Aside | None = None,
     ) -> Dump:
         doing = f"Dump of database {database!r}"
         with self._session(database, doing, DumpError) as session:

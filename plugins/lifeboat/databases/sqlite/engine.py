@@ -23,6 +23,7 @@ from typing import Literal
 from lifeboat.databases import (
     LONGEST_CHECKED,
     Access,
+    Aside,
     Clock,
     Dump,
     Dumpable,
@@ -120,7 +121,13 @@ class SQLite:
         return str(self._path(database))
 
     def dump(
-        self, database: str, excluded: Sequence[str], write: Callable[[bytes], object], *, position: bool = False
+        self,
+        database: str,
+        excluded: Sequence[str],
+        write: Callable[[bytes], object],
+        *,
+        position: bool = False,
+        aside: Aside | None = None,
     ) -> Dump:
         return self._dump(self._path(database), database, excluded, write)
 

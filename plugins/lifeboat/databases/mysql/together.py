@@ -1,0 +1,311 @@
+"""One dump by several stock clients, each with its share of the tables, in one snapshot.
+
+Their texts become the text that one client would write, but for the order of its tables: the header of the first client
+and its tables, the tables of the others, then its routines, events and views, and the end of its text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from threading import Thread
+from typing import TYPE_CHECKING, NamedTuple
+
+from lifeboat.databases import Aside, Part
+from lifeboat.databases.digest import DumpDigest
+from lifeboat.databases.mysql import events as mysql_events
+from lifeboat.databases.mysql import locks as mysql_locks
+from lifeboat.databases.mysql import source as mysql_source
+from lifeboat.databases.mysql.limits import Choice, Definitions
+from lifeboat.databases.mysql.passing import Passed, Reader, check_ended
+from lifeboat.databases.mysql.position import Finder, Nowhere
+from lifeboat.databases.mysql.source import LogEnd
+from lifeboat.databases.sql.quoting import backquoted
+from lifeboat.databases.watch import SILENCE, Watch
+from lifeboat.errors import DumpError
+from lifeboat.support.processes import Child, child
+
+if TYPE_CHECKING:
+    from lifeboat.databases.mysql.dump import Task
+
+_CREATED = re.compile(rb"^(?:/\*M?!\d+ )?CREATE ", re.MULTILINE)  # clients write it in their snapshot
+_TABLE = b"-- Table structure for table "
+_BEHIND_TABLES = tuple(
+    b"-- " + what
+    for what in (
+        b"Dumping events for database ",
+        b"Dumping routines for database ",
+        b"Events of database ",
+        b"Final view structure for view ",
+    )
+)
+_TITLE = b"--\n"  # the line above those
+_END = b"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */"
+
+
+class Started(NamedTuple):
+    """Clients in one snapshot.
+
+    :param clients: the first dumps what no other does.
+    :param begun: what each has written so far.
+    :param end: of the binary log at the snapshot; None where this user may not know it.
+    """
+
+    clients: Sequence[Child]
+    begun: Sequence[list[bytes]]
+    end: LogEnd | None
+
+
+@contextlib.contextmanager
+def started(
+    task: Task, commands: Sequence[Sequence[str]], secret: int, tables: Sequence[str]
+) -> Iterator[Started | str]:
+    """Start clients in one snapshot; yield why that is not possible if it is not.
+
+    :param secret: descriptor of the option file.
+    :param tables: all that no client may see half of.
+    """
+    from lifeboat.databases.mysql.dump import is_of_driver
+
+    with contextlib.ExitStack() as running:
+        # They are there, and wait, before anything is locked.
+        clients = [running.enter_context(child(command, [secret], waits=True)) for command in commands]
+        try:
+            found = _started(task, clients, tables)
+        except Exception as error:
+            if not is_of_driver(error):
+                raise
+            found = ": ".join(map(str, error.args))
+        if isinstance(found, str):
+            running.close()
+        yield found
+
+
+def _started(task: Task, clients: Sequence[Child], tables: Sequence[str]) -> Started | str:
+    session, schema = task.begun.session, backquoted(task.begun.database)
+    with (
+        contextlib.closing(type(session)(task.connect())) as locker,
+        mysql_locks.locking(session, locker, [f"{schema}.{backquoted(name)}" for name in tables]) as locks,
+    ):
+        if locks is None:
+            return "its tables could not be locked for a moment, because others were writing them"
+        end = mysql_source.log_end(locker)
+        for client in clients:
+            client.go()
+        begun = [_until_created(client) for client in clients]
+        if not locks.release():
+            return f"they had no snapshot within the {mysql_locks.HELD_SECONDS} seconds for which tables are locked"
+        return Started(clients, begun, end)
+
+
+def _until_created(client: Child) -> list[bytes]:
+    """Return what a client writes until it shows that it has its snapshot, or ends."""
+    begun: list[bytes] = []
+    for chunk in client.chunks(silence=mysql_locks.HELD_SECONDS):
+        if not chunk:
+            break
+        begun.append(chunk)
+        if _CREATED.search(b"".join(begun)):
+            break
+    return begun
+
+
+class _Regions(Reader):
+    """Reads the text of one client, and divides it where its lines say so.
+
+    :param ends: of each region but the last, how the statement behind it may begin, or the line below its title.
+    """
+
+    def __init__(self, definitions: Definitions, finder: Finder, ends: Sequence[tuple[bytes, ...]]) -> None:
+        super().__init__(definitions, finder)
+        self._ends = list(ends)
+        self._cuts: list[int] = []
+        self._held, self._given = b"", 0
+
+    def see(self, sql: bytes) -> None:
+        super().see(sql)
+        self._look(sql, self.parser.reached)
+
+    def remark(self, line: bytes) -> None:
+        super().remark(line)
+        self._look(line, self.parser.reached - len(_TITLE))
+
+    def _look(self, text: bytes, start: int) -> None:
+        if self._ends and text.startswith(self._ends[0]):
+            del self._ends[0]
+            self._cuts.append(start)
+
+    def pieces(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """Take the next bytes; yield what is known by now, each piece with the number of its region."""
+        self.feed(chunk)
+        yield from self._known(self._held + chunk, self.parser.reached - len(_TITLE))
+
+    def rest(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what is left at the end."""
+        yield from self._known(self._held, self._given + len(self._held))
+
+    def _known(self, text: bytes, until: int) -> Iterator[tuple[int, bytes]]:
+        start = self._given
+        for region, end in enumerate((*self._cuts, until)):
+            if (end := min(end, until)) > self._given:
+                yield region, text[self._given - start : end - start]
+                self._given = end
+        self._held = text[self._given - start :]
+
+    def is_divided(self) -> bool:
+        """Return whether the text had all lines that divide it."""
+        return not self._ends
+
+
+class _Share(Thread):
+    """A client whose text a separate thread passes on, into a part of the dump.
+
+    :param tables: that it must hold.
+    :param fail: ends all clients.
+    """
+
+    def __init__(
+        self,
+        definitions: Definitions,
+        client: Child,
+        begun: Sequence[bytes],
+        tables: Sequence[str],
+        part: Part,
+        fail: Callable[[], object],
+    ) -> None:
+        super().__init__(daemon=True)
+        self.reader = _Regions(definitions, Nowhere(""), [(_TABLE,), (_END,)])
+        self.part = part
+        self._client, self._begun, self._tables, self._fail = client, begun, tables, fail
+        self.failure: Exception | None = None
+        self.passed = 0  # bytes
+
+    def run(self) -> None:
+        try:
+            for chunk in itertools.chain(self._begun, self._client.chunks()):
+                self._take(self.reader.pieces(chunk))
+                self.passed += len(chunk)
+            self._take(self.reader.rest())
+        except Exception as error:  # noqa: BLE001  # the thread that waits for it raises it
+            self.failure = error
+            self._fail()
+
+    def _take(self, pieces: Iterable[tuple[int, bytes]]) -> None:
+        for region, piece in pieces:
+            if region == 1:
+                self.part.write(piece)
+
+    def finish(self) -> DumpDigest:
+        """Return what the client wrote.
+
+        :raises Exception: what its thread failed with; or the client did.
+        """
+        if self.failure:
+            raise self.failure
+        check_ended(self._client, Choice())
+        digest = self.reader.finish(self._client)
+        if sorted(table.name for table in digest.tables) != sorted(self._tables) or not self.reader.is_divided():
+            raise DumpError(
+                f"{self._client.name} wrote other tables than those that it was asked for.",
+                "Set dump_connections of the database to 1, and report this.",
+            )
+        return digest
+
+
+def pump(
+    task: Task,
+    group: Started,
+    dealt: Sequence[Sequence[str]],
+    write: Callable[[bytes], object],
+    aside: Aside,
+    finder: Finder,
+) -> Passed:
+    """Pass the output of all clients on as one text; return what it held.
+
+    :param dealt: the tables of each client but the first.
+    :param aside: takes parts of the text.
+    """
+
+    def fail() -> None:
+        for client in group.clients:
+            client.stop()
+
+    others = zip(group.clients[1:], group.begun[1:], dealt, strict=True)
+    shares = [_Share(task.definitions(), *other, aside.part(), fail) for other in others]
+    reader, tail = _Regions(task.definitions(), finder, [(*_BEHIND_TABLES, _END)]), aside.part()
+    text = _Hashed(write)
+    try:
+        for share in shares:
+            share.start()
+        _pass_first(task, group, reader, [text.write, tail.write])
+        for share in shares:
+            _await(share, task.watch)
+        if failure := next((share.failure for share in shares if share.failure), None):
+            raise failure
+        check_ended(group.clients[0], task.choice)
+        digests = [reader.finish(group.clients[0]), *(share.finish() for share in shares)]
+        for part in (*(share.part for share in shares), tail):
+            aside.append(part, text.see)
+    finally:
+        fail()
+        for share in filter(Thread.is_alive, shares):
+            share.join()
+    readers = [reader, *(share.reader for share in shares)]
+    return Passed(
+        DumpDigest(
+            tuple(table for digest in digests for table in digest.tables),
+            tuple(each for digest in digests for each in digest.objects),
+            complete=True,
+        ),
+        tuple(dict.fromkeys(limit for each in readers for limit in each.limits)),
+        text.size,
+        text.sha256.hexdigest(),
+        max((each.longest_line for each in readers), key=lambda line: line.size),
+    )
+
+
+def _pass_first(task: Task, group: Started, reader: _Regions, takers: Sequence[Callable[[bytes], object]]) -> None:
+    """Pass the output of the first client on.
+
+    :param takers: take the text up to its last table, and the rest.
+    """
+    chunks = itertools.chain(group.begun[0], group.clients[0].chunks(silence=SILENCE))
+    for chunk in mysql_events.before_trailer(filter(task.watch.hears, chunks), task.events):
+        for region, piece in reader.pieces(chunk):
+            takers[region](piece)
+    for region, piece in reader.rest():
+        takers[region](piece)
+
+
+def _await(share: _Share, watch: Watch) -> None:
+    """Wait until a client has written its text.
+
+    :raises DumpError: it writes nothing any more.
+    """
+    passed = share.passed
+    while share.is_alive():
+        share.join(SILENCE)
+        if share.is_alive():
+            watch.hears(b"" if passed == share.passed else b" ")
+            passed = share.passed
+
+
+class _Hashed:
+    """Counts and hashes a text that is written in parts."""
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write = write
+        self.sha256, self.size = hashlib.sha256(), 0
+
+    def write(self, piece: bytes) -> None:
+        """Append."""
+        self._write(piece)
+        self.see(piece)
+
+    def see(self, piece: bytes) -> None:
+        """Take note of what others append."""
+        self.sha256.update(piece)
+        self.size += len(piece)
