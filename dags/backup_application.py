@@ -1,7 +1,8 @@
 """
 ### Back up the databases and files of every application
 
-On Sundays at 02:00. For each application with `files` in the settings: **dump** every database in one snapshot, pack
+On Sundays at 02:00, or as `schedules` says in the settings. An application with its own schedule has its own DAG. For
+each application with `files` in the settings: **dump** every database in one snapshot, pack
 the dumps and the files into one encrypted **archive**, **upload** it to every destination. An archive counts once its
 marker `<key>.json` is stored next to it.
 
@@ -12,7 +13,8 @@ and why the others would not: `lifeboat plan-files APPLICATION`.
 **Files that change** or disappear while they are read do not fail the backup: they are read once more, then listed in
 the log of `archive` and in the manifest. With `files.on_error: fail` they fail the task.
 
-**Backfills** do not create multiple backups: a run for a past date takes one only if the newest is older than a week.
+**Backfills** do not create multiple backups: a run for a past date takes one only if the newest is older than
+a week, or than the shortest interval of its schedule.
 
 **When it fails**, one Slack message and one email say which task and why. Archives published earlier are
 unaffected, and partial uploads do not count as backups. Failed tasks are retried three times; then:
@@ -20,27 +22,27 @@ unaffected, and partial uploads do not count as backups. Failed tasks are retrie
 
 from __future__ import annotations
 
-from datetime import timedelta
 from functools import partial
 
 from airflow.sdk import DAG
 from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import backup_params
-from lifeboat.airflow.task_groups import backup_groups, backup_schedule, compose, dag_options
+from lifeboat.airflow.task_groups import backup_dags, backup_groups, compose, dag_options
 from lifeboat.settings import unreadable
 
 settings = unreadable.read()
 
-with DAG(
-    dag_id="backup_application",
-    description="Back up databases and files of every application to every destination",
-    schedule=backup_schedule(settings, "application", "0 2 * * 0"),
-    doc_md=documented(__doc__, "prepare_staging", "dump", "archive", "upload"),
-    **dag_options("backup", "application"),
-) as dag:
-    compose(
-        dag,
-        settings,
-        partial(backup_groups, kind="application", interval=timedelta(days=7)),
-        partial(backup_params, kind="application"),
-    )
+for one in backup_dags(settings, "application"):
+    with DAG(
+        dag_id=one.dag_id,
+        description=f"Back up databases and files of {one.whose} to every destination",
+        schedule=one.schedule,
+        doc_md=documented(__doc__, "prepare_staging", "dump", "archive", "upload"),
+        **dag_options("backup", "application", team=one.team),
+    ) as dag:
+        compose(
+            dag,
+            settings,
+            partial(backup_groups, kind="application", applications=one.applications),
+            partial(backup_params, applications=one.applications),
+        )

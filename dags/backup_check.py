@@ -1,7 +1,8 @@
 """
 ### Check that the backups are healthy
 
-Daily at 04:00. For each destination **check** reads one listing and reports, for every application: the age of the
+Daily at 04:00, or as `schedules` says in the settings. For each destination
+**check** reads one listing and reports, for every application: the age of the
 newest archive of each kind, whether its size is usual, how much is stored, and unfinished uploads. **compare** reports
 destinations that lag behind or lack archives of the others, and whether Airflow runs the DAGs that take and watch the
 backups. All findings are in the logs; bad ones are the error of the failed task, and so part of the alert.
@@ -31,10 +32,9 @@ compares their SHA-256). On a worker's shell: `lifeboat check`.
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from lifeboat.airflow.compat import CronTriggerTimetable
 from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import check_params
-from lifeboat.airflow.task_groups import check_groups, compose, dag_options
+from lifeboat.airflow.task_groups import check_groups, compose, cron_schedule, dag_options
 from lifeboat.settings import unreadable
 
 settings = unreadable.read()
@@ -42,7 +42,7 @@ settings = unreadable.read()
 with DAG(
     dag_id="backup_check",
     description="Check that every destination holds what it should",
-    schedule=CronTriggerTimetable("0 4 * * *", timezone=settings.timezone),
+    schedule=cron_schedule(settings, settings.schedules.check),
     doc_md=documented(__doc__, "check", "compare"),
     **dag_options("check"),
 ) as dag:

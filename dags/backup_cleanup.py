@@ -1,7 +1,8 @@
 """
 ### Delete the archives that the policy no longer keeps
 
-Daily at 03:00. For each destination, **evaluate_retention** reads one listing and prints which archives are kept and
+Daily at 03:00, or as `schedules` says in the settings. For each destination,
+**evaluate_retention** reads one listing and prints which archives are kept and
 deleted, each with its reason; **delete_archives** deletes those that a fresh listing confirms.
 
 **What is never deleted**: the newest archive of a kind; the newest one with a proof; anything at a destination whose
@@ -19,10 +20,9 @@ anyway. Everything deleted before the failure is listed in the plan. Failed task
 from __future__ import annotations
 
 from airflow.sdk import DAG
-from lifeboat.airflow.compat import CronTriggerTimetable
 from lifeboat.airflow.failures import documented
 from lifeboat.airflow.params import cleanup_params
-from lifeboat.airflow.task_groups import cleanup_groups, compose, dag_options
+from lifeboat.airflow.task_groups import cleanup_groups, compose, cron_schedule, dag_options
 from lifeboat.settings import unreadable
 
 settings = unreadable.read()
@@ -30,7 +30,7 @@ settings = unreadable.read()
 with DAG(
     dag_id="backup_cleanup",
     description="Delete the archives that retention no longer keeps, at every destination",
-    schedule=CronTriggerTimetable("0 3 * * *", timezone=settings.timezone),
+    schedule=cron_schedule(settings, settings.schedules.cleanup),
     doc_md=documented(__doc__, "evaluate_retention", "delete_archives"),
     **dag_options("cleanup"),
 ) as dag:

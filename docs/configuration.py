@@ -51,6 +51,8 @@ PLACES: dict[type[BaseModel], str] = {  # each model and its place in the file, 
     config.S3Destination: "destinations.NAME, with `type: s3`",
     config.ObjectLock: "destinations.NAME.object_lock",
     config.Application: "applications.NAME",
+    config.OwnSchedules: "applications.NAME.schedules",
+    config.OwnAlerts: "applications.NAME.alerts",
     config.Database: "applications.NAME.databases",
     config.Files: "applications.NAME.files",
     config.Logs: "applications.NAME.logs",
@@ -63,11 +65,13 @@ PLACES: dict[type[BaseModel], str] = {  # each model and its place in the file, 
     config.ReadBack: "read_back",
     config.Restore: "restore",
     config.Drill: "drill",
+    config.Schedules: "schedules",
     config.Alerts: "alerts",
     config.SlackAlerts: "alerts.slack",
     config.EmailAlerts: "alerts.email",
     config.Metrics: "metrics",
 }
+BASES = (config.Team, config.Channels, *STORED)  # what models inherit that are places, or files
 NAMES = {"integer": "integer", "number": "number", "boolean": "boolean", "null": "null"}
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 BOUNDS = (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"))
@@ -100,7 +104,7 @@ def documented(model: type[BaseModel]) -> tuple[str, dict[str, str]]:
     """Return the description of a model and of each of its fields, inherited ones included, from the docstrings."""
     meanings: dict[str, str] = {}
     summary = ""
-    for one in reversed([parent for parent in model.__mro__ if parent in PLACES or parent in STORED]):
+    for one in reversed([parent for parent in model.__mro__ if parent in PLACES or parent in BASES]):
         summary, own = parsed(inspect.getdoc(one) or "")
         meanings |= own
     return summary, meanings
@@ -149,7 +153,7 @@ def default(model: type[BaseModel], name: str, value: Any) -> str:
     if model is config.Periods:
         return "as for all kinds"
     value = effective(name, value)
-    if isinstance(value, BaseModel) or value in (None, (), ""):
+    if isinstance(value, BaseModel) or value in (None, (), "", {}):
         return ""
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
 

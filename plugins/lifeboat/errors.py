@@ -22,6 +22,8 @@ No message carries a secret: passwords never enter the values that messages are 
 may hold, are escaped.
 """
 
+from collections.abc import Mapping
+
 from lifeboat.text import printable
 
 
@@ -111,9 +113,16 @@ class UntrustedError(LifeboatError):
 
 
 class UnhealthyError(LifeboatError):
-    """Backups are not as they should be; the message is the report."""
+    """Backups are not as they should be; the message is the report.
+
+    :param parts: its lines about each application; under an empty name those about none, or all.
+    """
 
     lasting = True
+
+    def __init__(self, message: str, hint: str = "", parts: Mapping[str, str] | None = None) -> None:
+        super().__init__(message, hint)
+        self.parts = {name: printable(part) for name, part in (parts or {}).items()}
 
 
 class StagingError(LifeboatError):

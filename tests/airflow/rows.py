@@ -8,7 +8,7 @@ import time
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import DAG, Context
+from airflow.sdk import DAG, Context, TaskGroup
 from lifeboat.airflow.operators.base import LifeboatOperator
 from lifeboat.airflow.task_groups import dag_options
 from lifeboat.errors import DumpError
@@ -54,9 +54,9 @@ ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 }
 
 for dag_id, (how, task, dag) in ROWS.items():
-    with DAG(dag_id=dag_id, schedule=None, **dag_options("row") | dag) as made:
+    with DAG(dag_id=dag_id, schedule=None, **dag_options("row") | dag) as made, TaskGroup(group_id="Shop"):
         Row(task_id="end", how=how, **{"retries": 0} | task)
     globals()[dag_id] = made
 
-with DAG(dag_id="row_mapped", schedule=None, **dag_options("row")):
+with DAG(dag_id="row_mapped", schedule=None, **dag_options("row")), TaskGroup(group_id="Shop"):
     Row.partial(task_id="end", retries=0).expand(how=["error"] * 3)

@@ -49,27 +49,35 @@ MESSAGE = Message(
 def channels(
     project: Configure, slack: SlackSink, mail: MailSink, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., config.Alerts]:
-    def configure(**changes: Any) -> config.Alerts:
+    def configure(applications: dict[str, Any] | None = None, **changes: Any) -> config.Alerts:
         monkeypatch.setenv("AIRFLOW_CONN_SLACK", slack.connection())
         monkeypatch.setenv("AIRFLOW_CONN_SMTP", mail.connection())
-        return config.load(project(alerts=CHANNELS | changes)).alerts
+        named = {"applications": applications} if applications else {}
+        return config.load(project(alerts=CHANNELS | changes, **named)).alerts
 
     return configure
 
 
+@pytest.fixture
+def shop_slack(tmp_path: Path) -> Iterator[SlackSink]:
+    with SlackSink(tmp_path / "slack of Shop") as sink:
+        yield sink
+
+
 @pytest.mark.parametrize(
-    ("subjects", "told"),
+    ("applications", "told"),
     [
-        ([], ["Bread, Ltd.", "Shop", "Shop 2"]),
-        (["destination disk"], ["Bread, Ltd.", "Shop", "Shop 2"]),
-        (["Shop, database shop"], ["Shop"]),
-        (["Shop 2/database/2026-11-23-01-00-00.zip at disk", "Bread, Ltd."], ["Bread, Ltd.", "Shop 2"]),
+        ({""}, ["Bread, Ltd.", "Shop", "Shop 2"]),
+        ({"Shop"}, ["Shop"]),
+        ({"Shop 2", "Bread, Ltd."}, ["Bread, Ltd.", "Shop 2"]),
     ],
 )
-def test_the_last_good_backup_is_told_of_what_failed(project: Configure, subjects: list[str], told: list[str]) -> None:
+def test_the_last_good_backup_is_told_of_what_failed(
+    project: Configure, applications: set[str], told: list[str]
+) -> None:
     shop = {"databases": [{"name": "shop", "connection": "shop_db"}]}
-    project(applications={"Bread, Ltd.": shop, "Shop": shop, "Shop 2": shop})
-    lines = reports.last_good(subjects)
+    settings = config.load(project(applications={"Bread, Ltd.": shop, "Shop": shop, "Shop 2": shop}))
+    lines = [text for _, text in reports.last_good(settings, applications)]
     assert [re.findall("Last good backup of (.*): ", line) for line in lines if "Last" in line] == [[n] for n in told]
 
 
@@ -78,11 +86,16 @@ def test_every_way_to_fail_sends_exactly_one_of_each(
     channels: Callable[..., config.Alerts],
     slack: SlackSink,
     mail: MailSink,
+    shop_slack: SlackSink,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     airflow_database: dict[str, str],
 ) -> None:
-    channels()
+    """They fail in the task group of an application, whose own channel hears of it as the common ones do."""
+    databases = [{"name": "shop", "connection": "shop_db"}]
+    own = {"slack": {"connection": "slack_shop"}, "common": True}
+    channels(applications={"Shop": {"databases": databases, "alerts": own}})
+    monkeypatch.setenv("AIRFLOW_CONN_SLACK_SHOP", shop_slack.connection())
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path / "airflow"))
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(Path(__file__).parent))
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION", "False")
@@ -99,7 +112,7 @@ def test_every_way_to_fail_sends_exactly_one_of_each(
         def state(name: str) -> str:
             return str(airflow.api("GET", f"dags/row_{name}/dagRuns/{runs[name]}")["state"])
 
-        task = f"dags/row_marked/dagRuns/{runs['marked']}/taskInstances/end"
+        task = f"dags/row_marked/dagRuns/{runs['marked']}/taskInstances/Shop.end"
         wait_for(lambda: airflow.api("GET", task)["state"] == "running")
         airflow.api("PATCH", task, new_state="failed")
         wait_for(lambda: all(state(name) in ("success", "failed") for name in names), 240)
@@ -108,7 +121,8 @@ def test_every_way_to_fail_sends_exactly_one_of_each(
         wait_for(lambda: len(slack.messages()) >= len(FAILING) and len(mail.messages()) >= len(FAILING))
         time.sleep(10)  # for what should not come
     expected = Counter(f"row_{name} failed" for name in FAILING)
-    assert Counter(message["blocks"][0]["text"]["text"] for message in slack.messages()) == expected
+    for each in (slack, shop_slack):
+        assert Counter(message["blocks"][0]["text"]["text"] for message in each.messages()) == expected
     assert Counter(letter["Subject"] for letter in mail.messages()) == expected
     (mapped,) = [text for message in slack.messages() if "row_mapped" in (text := json.dumps(message))]
     assert mapped.count("went away") == 3

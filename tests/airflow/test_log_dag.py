@@ -14,6 +14,7 @@ from lifeboat.airflow.alerts import reports
 from lifeboat.airflow.compat import AirflowTaskTimeout
 from lifeboat.catalog.proof import ChainProof
 from lifeboat.errors import RestoreError
+from lifeboat.settings import config
 
 from include.demo.stand_ins import MySQL
 from tests.airflow.test_dags import LoadDag, load_dag, run, states  # noqa: F401  # a fixture
@@ -121,8 +122,8 @@ def again(load_dag: LoadDag, done: Any) -> str:  # noqa: F811
     assert done.state == "success"
     (ti,) = done.get_task_instances()
     context: Any = {"ti": ti, "dag": load_dag("backup_logs"), "run_id": done.run_id, "dag_run": done}
-    message = reports.recovered_run(context)
-    return message.note if message else ""
+    told = reports.recovered_run(context, config.load())
+    return told.about(["Shop"]).note if told else ""
 
 
 def test_a_new_chain_is_told_and_gets_a_database_backup(

@@ -26,7 +26,7 @@ def settings(project: Configure, tmp_path: Path) -> Settings:
 
 
 def test_each_application_is_offered_what_is_its_own(settings: Settings) -> None:
-    form = params.backup_params(settings, "database")
+    form = params.backup_params(settings, settings.applications_of("database"))
     assert form["databases"].schema["examples"] == ["books", "shop", "stock"]
     assert form["databases"].schema["by_application"] == {"Shop": ["shop", "stock"], "Books": ["books"]}
     assert form["destinations"].schema["by_application"] == {"Shop": ["disk", "offsite"], "Books": ["offsite"]}

@@ -325,9 +325,7 @@ def test_no_backup_passes_for_a_safety_backup(project: Configure) -> None:
     project()
     context = context_of(note="safety backup before Shop/database/2026-11-23-01-00-00.zip was restored")
     pack = PackArchiveOperator(task_id="archive", application="Shop", kind="database")
-    prepare = PrepareStagingOperator(
-        task_id="prepare_staging", application="Shop", kind="database", interval=timedelta(days=1)
-    )
+    prepare = PrepareStagingOperator(task_id="prepare_staging", application="Shop", kind="database")
     for operator in (pack, prepare):
         with pytest.raises(SettingsError, match="A note that begins with 'safety backup before ' marks what a restore"):
             operator.step(context)
@@ -340,14 +338,17 @@ def test_no_backup_passes_for_a_safety_backup(project: Configure) -> None:
         pytest.param({"subject": {"a": [1]}, "reason": ["<!channel>"]}, id="no-texts"),
         pytest.param({"subject": None, "reason": None}, id="nothing"),
         pytest.param({"reason": 5}, id="without-a-subject"),
+        pytest.param({"reason": "x", "parts": {"Shop": ["<!channel>"], "": None}}, id="parts"),
     ],
 )
 def test_a_reason_that_somebody_changed_keeps_no_alert_back(left: dict[str, Any]) -> None:
     from lifeboat.airflow.alerts import reports
     from lifeboat.airflow.alerts.message import Message
+    from lifeboat.airflow.alerts.routes import Subjects
 
-    failure = reports._failure(type("Ti", (), {"xcom_pull": lambda *_, **__: left}), "restore", "run")
-    message = Message("restore_database failed", "run", (failure,))
+    subjects = Subjects("restore_database", ["Shop"], {})
+    failures = reports._failures(type("Ti", (), {"xcom_pull": lambda *_, **__: left}), "restore", "run", subjects)
+    message = Message("restore_database failed", "run", tuple(failures))
     assert message.slack()
     assert "restore" in message.text()
     assert "<!channel>" not in str(message.slack())

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.settings import unreadable
-from lifeboat.settings.config import Alerts
+from lifeboat.settings import config, unreadable
 from lifeboat.settings.unreadable import Unreadable
 
 from include.demo.stand_ins import MailSink, SlackSink
@@ -18,6 +17,12 @@ from tests.conftest import PROJECT, Configure
 
 CHANNELS = {"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}}
 WITH_FILES = {"Shop": SHOP | {"files": {"root": "/var/www/shop"}}}
+TEAM: dict[str, Any] = {
+    "owner": "shop-team",
+    "alerts": {"slack": {"connection": "slack_shop"}},
+    "schedules": {"database": "30 * * * *"},
+    "access_control": {"Shop team": ["can_read"]},
+}
 WRONG: dict[str, Any] = {"destinatons": {}}
 SENTENCE = "destinatons: unknown key, did you mean 'destinations'?"
 
@@ -144,15 +149,54 @@ def test_a_channel_that_is_not_wrong_is_used(project: Configure, alerts: Any, na
     assert {name for name in ("slack", "email") if getattr(found.alerts, name)} == named
 
 
-def test_what_is_remembered_holds_no_secret_and_may_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_remembered_holds_no_secret_and_may_be_lost(
+    project: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert unreadable.recall() is None
-    alerts = Alerts.model_validate(CHANNELS)
-    unreadable.remember(alerts)
-    assert unreadable.recall() == alerts
+    settings = config.load(project(alerts=CHANNELS, applications={"Shop": SHOP | TEAM}))
+    unreadable.remember(settings)
+    used = unreadable.recall()
+    assert used is not None
+    assert (used.alerts, used.teams["Shop"].alerts) == (settings.alerts, settings.applications["Shop"].alerts)
     (kept,) = (tmp_path / "home").iterdir()
-    assert json.loads(kept.read_text())["slack"] == {"connection": "slack"}
+    assert "connection" in kept.read_text()
+    assert "databases" not in kept.read_text()
     kept.write_text("{")
     assert unreadable.recall() is None
     monkeypatch.setattr(unreadable, "MEMORY", str(kept / "no directory"))
-    unreadable.remember(alerts)
+    unreadable.remember(settings)
     assert unreadable.recall() is None
+
+
+@pytest.mark.parametrize("text", [None, "a: ["], ids=["a-wrong-word", "no-yaml"])
+def test_own_schedules_and_channels_outlive_a_mistake(project: Configure, text: str | None) -> None:
+    good: dict[str, Any] = {"applications": {"Shop": SHOP | TEAM}, "schedules": {"check": "0 9 * * *"}}
+    unreadable.remember(config.load(project(**good)))
+    before = {dag_id: dag.schedule for dag_id, dag in bag().dags.items()}
+    assert before["backup_database__shop"].expression == "30 * * * *"
+    path = project(**good | {"schedules": {"check": "0 9 * * *", "cleanup": "never"}})
+    if text:
+        path.write_text(text)
+    after = bag()
+    assert after.import_errors == {}
+    assert {name: dag.schedule for name, dag in after.dags.items() if "__" in name} == {
+        "backup_database__shop": before["backup_database__shop"]
+    }
+    if not text:
+        assert after.dags["backup_check"].schedule == before["backup_check"]
+    assert [each.slack.connection for each in unreadable.read().channels_of("Shop") if each.slack] == ["slack_shop"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "heard"),
+    [
+        ({"slack": {"connection": "slack_shop"}, "email": 3}, ["slack_shop", "slack"]),
+        ({"slack": 3}, ["slack"]),
+        ({"slack": {"connection": "slack_shop"}, "comon": True}, ["slack_shop", "slack"]),
+    ],
+    ids=["email", "all", "word"],
+)
+def test_a_wrong_word_in_own_alerts_reaches_the_common_ones(project: Configure, wrong: Any, heard: list[str]) -> None:
+    found = unreadable.read(project(alerts=CHANNELS, applications={"Shop": SHOP | {"alerts": wrong}}))
+    assert isinstance(found, Unreadable)
+    assert [each.slack.connection for each in found.channels_of("Shop") if each.slack] == heard

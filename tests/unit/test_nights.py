@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -18,8 +17,6 @@ from lifeboat.decide.health import Finding
 from lifeboat.decide.schedules import Schedule
 from lifeboat.settings.config import Settings
 from lifeboat.storage import StoredObject
-
-from tests.conftest import PROJECT
 
 ZONE = ZoneInfo("Europe/Berlin")
 QUARTER = timedelta(minutes=15)
@@ -40,9 +37,8 @@ LONGER = {"disk": timedelta(), "offsite": timedelta(minutes=20)}  # than the bac
 
 
 def times_of(dag_id: str, since: datetime) -> Iterator[datetime]:
-    """Yield when a DAG runs by the schedule in its file, from a time on."""
-    text = (PROJECT / "dags" / f"{dag_id}.py").read_text(encoding="utf-8")
-    (cron,) = re.findall(r'"((?:[\d*/]+ ){4}[\d*/]+)"', text)
+    """Yield when a DAG runs by the schedule of the settings, from a time on."""
+    cron = getattr(SETTINGS.schedules, dag_id.removeprefix("backup_"))
     timetable, last = CronTriggerTimetable(cron, timezone=ZONE.key), DataInterval.exact(pendulum.instance(since))
     while True:
         info = timetable.next_dagrun_info(
@@ -109,7 +105,7 @@ class World:
         found = [finding for each in examined for finding in each.findings]
         found += check.compare(SETTINGS, ["Shop"], {each.destination: each.held for each in examined}, self.now)
         plans = {dag_id: Schedule(False, self._missed.get(dag_id, due)) for dag_id, due in self._next.items()}
-        found += schedules.check(plans, self.now)
+        found += schedules.check(schedules.watched(SETTINGS), plans, self.now)
         return [finding for finding in found if finding.verdict != "healthy"]
 
     @property

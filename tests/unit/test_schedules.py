@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from lifeboat.decide import schedules
-from lifeboat.decide.schedules import OVERDUE, Schedule
+from lifeboat.decide.schedules import OVERDUE, Schedule, Watched
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -35,7 +35,8 @@ SECOND = timedelta(seconds=1)
     ],
 )
 def test_what_keeps_a_dag_from_running_is_told(schedule: Schedule | None, told: str) -> None:
-    findings = list(schedules.check({"restore_drill": schedule}, NOW))
+    dags = {"restore_drill": Watched(schedules.MISSED["restore_drill"])}
+    findings = list(schedules.check(dags, {"restore_drill": schedule}, NOW))
     assert [(each.application, each.verdict, each.text) for each in findings] == (
         [("Everything", "unhealthy", told)] if told else []
     )

@@ -51,10 +51,12 @@ class Checked(Format):
     """Facts from the check of one destination for the comparison of all of them.
 
     :param held: as `Examined` has it.
+    :param unhealthy: applications with findings that are not healthy; an empty name for all of them.
     """
 
     healthy: bool
     held: Mapping[str, Mapping[Kind, Sequence[Moment]]]
+    unhealthy: Sequence[str] = ()
 
 
 def examine(name: str, site: Site, applications: Sequence[str], now: datetime, *, deep: bool = False) -> Examined:
@@ -206,6 +208,13 @@ def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[s
         if not only_bad or finding.verdict != "healthy":
             where = f"{finding.application} at {finding.destination}" if finding.destination else finding.application
             yield f"{finding.verdict:9}  {where}: {finding.text}"
+
+
+def bad_lines(findings: Iterable[Finding]) -> Iterator[tuple[str, str]]:
+    """Yield what is not healthy as lines for people, each with its application; empty for what concerns all."""
+    for finding in findings:
+        name = "" if finding.application == health.EVERYTHING else finding.application
+        yield from ((name, line) for line in report([finding], only_bad=True))
 
 
 def newest_archive(

@@ -174,8 +174,13 @@ def smtp_client(hook: SmtpHook) -> Iterator[SMTP]:
             cast("SMTP", hook._smtp_client).close()
 
 
-def is_allowed(request: Request, user: BaseUser, method: ResourceMethod, entity: DagAccessEntity, dag_id: str) -> bool:
-    """Return whether Airflow's own endpoint would let a user do that to something of a DAG."""
+def is_allowed(
+    request: Request, user: BaseUser, method: ResourceMethod, entity: DagAccessEntity | None, dag_id: str
+) -> bool:
+    """Return whether Airflow's own endpoint would let a user do that to a DAG.
+
+    :param entity: or to something of it.
+    """
     from airflow.api_fastapi.core_api.security import requires_access_dag
     from fastapi import HTTPException
 

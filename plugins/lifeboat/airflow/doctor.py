@@ -41,7 +41,7 @@ from lifeboat.support.native import native
 from lifeboat.text import age_text, plural, size_text
 
 if TYPE_CHECKING:
-    from lifeboat.settings.config import Alerts, Bucket, Database, Encryption
+    from lifeboat.settings.config import Bucket, Database, Encryption
     from lifeboat.settings.config import Destination as DestinationSettings
 
 Verdict = Literal["well", "warning", "broken"]
@@ -196,7 +196,7 @@ def _probes(settings: Settings | Unreadable) -> list[Probe]:
         *(_of_destination(name, kept) for name, kept in settings.destinations.items()),
         *(probe for name, database in databases for probe in _of_database(name, database, scratch)),
         *(_of_readable(settings, databases) if isinstance(settings, Settings) else []),
-        Probe("alerts", partial(_alerts, settings.alerts)),
+        Probe("alerts", partial(_alerts, settings)),
         Probe("heartbeat", partial(_heartbeat, settings.alerts.dead_man)),
     ]
 
@@ -370,17 +370,17 @@ def _metrics(connection_id: str) -> Iterator[Told]:
     yield Told("well", f"Airflow connection {connection_id!r} has a token for Prometheus")
 
 
-def _alerts(alerts: Alerts) -> Iterator[Told]:
+def _alerts(settings: Settings | Unreadable) -> Iterator[Told]:
     from lifeboat.airflow.alerts import channels
 
-    if not (alerts.slack or alerts.email):
+    if not any(each.slack or each.email for each in settings.channels_of("")):
         yield Told(
             "warning",
             "no channel is configured, so nobody is notified of failed runs",
             "Name slack or email under alerts.",
         )
         return
-    for channel, failure in channels.send_test(alerts).items():
+    for channel, failure in channels.send_test(settings).items():
         text, _, advice = failure.partition(" Hint: ")
         if failure:
             yield Told("broken", f"the test alert by {channel} failed: {text}", advice)

@@ -13,14 +13,18 @@ from lifeboat.airflow.operators.base import ALL, ALL_DESTINATIONS
 from lifeboat.airflow.operators.restore import ANY_DESTINATION
 
 if TYPE_CHECKING:
-    from lifeboat.settings.config import BackupKind, Settings
+    from collections.abc import Sequence
+
+    from lifeboat.settings.config import Settings
 
 DANGER = "Replace what is there"  # section of the fields that cost what exists; the page shows it in red
 
 
-def backup_params(settings: Settings, kind: BackupKind) -> dict[str, Param]:
-    """Return the fields of a backup's trigger form."""
-    applications = settings.applications_of(kind)
+def backup_params(settings: Settings, applications: Sequence[str]) -> dict[str, Param]:
+    """Return the fields of a backup's trigger form.
+
+    :param applications: what the DAG backs up.
+    """
     own = {name: list(settings.destinations_of(name)) for name in applications}
     return {
         "application": _choice("Application", "What to back up.", [ALL, *applications]),
@@ -175,7 +179,7 @@ def _required(title: str, description: str, names: list[str], likely: list[str])
     return Param(type="string", enum=names, title=title, description=description, **alone)
 
 
-def _databases(settings: Settings, applications: list[str], description: str) -> Param:
+def _databases(settings: Settings, applications: Sequence[str], description: str) -> Param:
     own = {name: [database.name for database in settings.databases_of(name)] for name in applications}
     return _choices("Databases", description, sorted({name for names in own.values() for name in names}), own)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -21,7 +22,7 @@ from airflow.sdk import (
 from lifeboat.airflow.alerts import FailureAlert, SuccessNotice
 from lifeboat.airflow.compat import BACKOFF, CronTriggerTimetable
 from lifeboat.airflow.operators.archive import PackArchiveOperator
-from lifeboat.airflow.operators.base import PREPARE
+from lifeboat.airflow.operators.base import PREPARE, WAIT
 from lifeboat.airflow.operators.check import COMPARE, CheckDestinationOperator, CompareDestinationsOperator
 from lifeboat.airflow.operators.cleanup import DeleteArchivesOperator, EvaluateRetentionOperator
 from lifeboat.airflow.operators.drill import ChooseArchivesOperator, DrillChainOperator, DrillOperator
@@ -42,15 +43,17 @@ from lifeboat.airflow.operators.restore import (
 )
 from lifeboat.airflow.operators.settings import UnreadableSettingsOperator, WatchSettingsOperator
 from lifeboat.airflow.operators.staging import PrepareStagingOperator, RemoveStagingOperator
+from lifeboat.airflow.operators.turn import WaitForTurn
 from lifeboat.airflow.operators.upload import UploadArchiveOperator
 from lifeboat.airflow.operators.verify import ReadBackOperator
+from lifeboat.decide.schedules import dag_id_of
 from lifeboat.settings.unreadable import Unreadable
 from lifeboat.settings.values import AFTER_BACKUP
 from lifeboat.text import group_id
 
 if TYPE_CHECKING:
     from lifeboat.airflow.operators.sealed import Sealed
-    from lifeboat.settings.config import BackupKind, Settings
+    from lifeboat.settings.config import BackupKind, Settings, Team
 
 DEFAULT_ARGS: dict[str, Any] = {
     "owner": "data-platform",
@@ -68,20 +71,25 @@ LONGEST_SHIPPING = timedelta(minutes=15)
 HOUR = 60  # minutes
 
 
-def dag_options(*tags: str, notice: BaseNotifier | None = None, queue: str | None = None) -> dict[str, Any]:
+def dag_options(
+    *tags: str, notice: BaseNotifier | None = None, queue: str | None = None, team: Team | None = None
+) -> dict[str, Any]:
     """Return what every DAG of Lifeboat has in common, as arguments of `DAG`.
 
     :param notice: reports a successful run; default: only if the settings ask for it.
     :param queue: queue of the workers that run it; default: Airflow's default queue.
+    :param team: whose DAG it is; default: everybody's.
     """
+    own = {"access_control": {role: set(rights) for role, rights in team.access_control.items()}} if team else {}
     return {
         "catchup": False,
         "max_active_runs": 1,
-        "default_args": DEFAULT_ARGS | _in_queue(queue),
-        "tags": ["lifeboat", *tags],
+        "default_args": DEFAULT_ARGS | _in_queue(queue) | _owned(team),
+        "tags": ["lifeboat", *tags, *(team.tags if team else ())],
         "dagrun_timeout": LONGEST_RUN,
         "on_failure_callback": FailureAlert(),
         "on_success_callback": notice or SuccessNotice(),
+        **{name: value for name, value in own.items() if value},
     }
 
 
@@ -113,13 +121,43 @@ def watch_settings() -> None:
     WatchSettingsOperator(task_id="settings", retries=0, execution_timeout=LONGEST_LOOK)
 
 
-def backup_schedule(settings: Settings | Unreadable, kind: BackupKind, cron: str) -> CronTriggerTimetable | None:
-    """Return when backups of a kind are taken: never, where no application has any.
+@dataclass(frozen=True)
+class BackupDag:
+    """A DAG that takes backups.
 
-    :param cron: in the settings' time zone.
+    :param applications: what it backs up.
+    :param whose: the same, for its description.
+    :param cron: in the settings' time zone; None: never.
+    :param team: whose it is, if it backs up one application on its own schedule.
     """
-    needless = not isinstance(settings, Unreadable) and not settings.applications_of(kind)
-    return None if needless else CronTriggerTimetable(cron, timezone=settings.timezone)
+
+    dag_id: str
+    applications: tuple[str, ...]
+    whose: str
+    schedule: CronTriggerTimetable | None
+    team: Team | None = None
+
+
+def backup_dags(settings: Settings | Unreadable, kind: BackupKind) -> list[BackupDag]:
+    """Return the DAGs that take backups of a kind: the common one, and those of applications with own schedules."""
+    own, teams = settings.own_schedules(kind), settings.teams
+    common = () if isinstance(settings, Unreadable) else settings.backup_dags(kind)[dag_id_of(kind)]
+    cron = getattr(settings.schedules, kind) if common or isinstance(settings, Unreadable) else None
+    return [
+        BackupDag(dag_id_of(kind), tuple(common), "every application", cron_schedule(settings, cron)),
+        *(
+            BackupDag(dag_id_of(kind, name), (name,), name, cron_schedule(settings, cron), teams[name])
+            for name, cron in own.items()
+        ),
+    ]
+
+
+def cron_schedule(settings: Settings | Unreadable, cron: str | None) -> CronTriggerTimetable | None:
+    """Return when a DAG runs.
+
+    :param cron: in the settings' time zone; None: never.
+    """
+    return CronTriggerTimetable(cron, timezone=settings.timezone) if cron else None
 
 
 def logs_schedule(settings: Settings | Unreadable) -> CronTriggerTimetable | None:
@@ -143,27 +181,33 @@ def logs_task(settings: Settings) -> None:
     ).expand(application=list(map(verbatim, settings.applications_with_logs)))
 
 
-def backup_groups(settings: Settings, kind: BackupKind, interval: timedelta) -> None:
-    """Add one task group per application of the settings to the current DAG.
+def backup_groups(settings: Settings, kind: BackupKind, applications: Sequence[str]) -> None:
+    """Add one task group per application to the current DAG.
 
     :param kind: kind of the archives.
-    :param interval: time between two scheduled runs.
     """
-    for application in settings.applications_of(kind):
-        with TaskGroup(group_id=group_id(application, settings.applications)):
-            backup_group(settings, application, kind, interval)
+    for application in applications:
+        with group_of(settings, application):
+            backup_group(settings, application, kind)
 
 
-def backup_group(settings: Settings, application: str, kind: BackupKind, interval: timedelta) -> None:
+def group_of(settings: Settings, application: str) -> TaskGroup:
+    """Return the task group of an application, whose owner its tasks have."""
+    owned = _owned(settings.application(application))
+    return TaskGroup(group_id=group_id(application, settings.applications), default_args=owned)  # type: ignore[arg-type]
+
+
+def backup_group(settings: Settings, application: str, kind: BackupKind) -> None:
     """Add the steps of one application's backup to the current task group."""
     prepare = PrepareStagingOperator(
         task_id=PREPARE,
         application=verbatim(application),
         kind=kind,
-        interval=interval,
         max_active_tis_per_dag=1,  # backfilled runs start at once; one after the other sees what the former began
         execution_timeout=LONGEST_STEP,
     ).as_setup()  # type: ignore[no-untyped-call]
+    if delay := settings.turn_of(application, kind):
+        WaitForTurn(task_id=WAIT, delay=delay, execution_timeout=LONGEST_LOOK) >> prepare
     databases = [database.name for database in settings.databases_of(application)]
     archive = PackArchiveOperator(
         task_id="archive",
@@ -200,6 +244,10 @@ def backup_group(settings: Settings, application: str, kind: BackupKind, interva
 
 def _in_queue(queue: str | None) -> dict[str, Any]:
     return {"queue": queue} if queue else {}
+
+
+def _owned(team: Team | None) -> dict[str, Any]:
+    return {"owner": team.owner} if team and team.owner else {}
 
 
 def init_step(_: Settings) -> None:
@@ -287,19 +335,19 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
 
 def drill_schedule(settings: Settings | Unreadable) -> Any:
     """Return the schedule of drills that the settings ask for; none after backups that are not known."""
-    if settings.drill.schedule == AFTER_BACKUP:
+    if settings.drill_schedule == AFTER_BACKUP:
         return (
             None
             if isinstance(settings, Unreadable)
             else AssetAny(*(archive_asset(application) for application in settings.applications))
         )
-    return CronTriggerTimetable(settings.drill.schedule, timezone=settings.timezone)
+    return cron_schedule(settings, settings.drill_schedule)
 
 
 def drill_groups(settings: Settings) -> None:
     """Add the drills of every application to the current DAG."""
     for application in settings.applications:
-        with TaskGroup(group_id=group_id(application, settings.applications)):
+        with group_of(settings, application):
             choose = ChooseArchivesOperator(
                 task_id="choose_archives", application=verbatim(application), execution_timeout=LONGEST_STEP
             )

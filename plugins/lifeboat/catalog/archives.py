@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from operator import attrgetter
 from sys import intern
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 from lifeboat.storage import StoredObject
+
+T = TypeVar("T")
 
 MARKER = ".json"
 PROOF = ".proof.json"
@@ -180,6 +182,41 @@ class Catalog:
         if not archive.proven:
             return "unproven"
         return "unchecked" if archive.key in self.unchecked else "proven"
+
+    def only(self, applications: Collection[str]) -> Catalog:
+        """Return what belongs to some applications; how much room there is, is nobody's."""
+
+        def own(archives: tuple[Archive, ...]) -> tuple[Archive, ...]:
+            return tuple(archive for archive in archives if archive.application in applications)
+
+        def objects(stored: tuple[StoredObject, ...]) -> tuple[StoredObject, ...]:
+            return tuple(each for each in stored if each.key.partition("/")[0] in applications)
+
+        def by_key(facts: Mapping[str, T]) -> dict[str, T]:  # an application's name alone is such a key, too
+            return {key: fact for key, fact in facts.items() if key.partition("/")[0] in applications}
+
+        def by_kind(facts: Mapping[tuple[str, Kind], T]) -> dict[tuple[str, Kind], T]:
+            return {subject: fact for subject, fact in facts.items() if subject[0] in applications}
+
+        return Catalog(
+            archives=own(self.archives),
+            unfinished=objects(self.unfinished),
+            proofs=by_key(self.proofs),
+            readings=by_key(self.readings),
+            uploads=objects(self.uploads),
+            newest_proofs=by_kind(self.newest_proofs),
+            newest_marked=by_kind(self.newest_marked),
+            lacking=by_kind(self.lacking),
+            unchecked=frozenset(by_key(dict.fromkeys(self.unchecked))),
+            vanished=own(self.vanished),
+            logs=own(self.logs),
+            anchors=by_key(self.anchors),
+            windows=by_key(self.windows),
+            earlier=by_key(self.earlier),
+            unplaced=by_key(self.unplaced),
+            chain_proofs=by_key(self.chain_proofs),
+            newest_chain_proofs=by_key(self.newest_chain_proofs),
+        )
 
     def of(self, application: str) -> list[Archive]:
         """Return the archives of an application, newest first."""

@@ -80,7 +80,7 @@ def alert_test(as_json: AsJson = False) -> None:
     site = terminal.load_site()
     from lifeboat.airflow.alerts import channels
 
-    outcomes = channels.send_test(site.settings.alerts)
+    outcomes = channels.send_test(site.settings)
     if as_json:
         terminal.print_json({channel: {"sent": not error, "error": error} for channel, error in outcomes.items()})
     else:

@@ -141,7 +141,7 @@ def _lacks_anchor(window: LogWindow, databases: int) -> tuple[Verdict, str] | No
     """Return what no database backup continues into the logs; None where one does, as far as anybody knows."""
     if window.anchor is None:
         text = f"no database backup since {_time(window.since)} has a position in the binary log, so the logs from then"
-        return "unhealthy", f"{text} on continue nothing, and restore nothing: run backup_database"
+        return "unhealthy", f"{text} on continue nothing, and restore nothing: back the databases up"
     if window.positions is not None and window.positions < databases:
         text = f"{window.anchor.key} has positions for {window.positions} of {plural(databases, 'database')}"
         return "degraded", f"the binary logs restore no other database: {text}"

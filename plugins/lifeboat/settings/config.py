@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,10 +18,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from lifeboat.catalog.archives import KINDS, OWN_KINDS, Kind
 from lifeboat.databases import SERVERLESS, EngineName
 from lifeboat.databases.names import LONGEST_NAMES, fits
+from lifeboat.decide import cron
 from lifeboat.decide.checks import CheckKind, variable
 from lifeboat.decide.health import Limits
 from lifeboat.decide.retention import Policy
 from lifeboat.decide.rotation import Rotation
+from lifeboat.decide.schedules import dag_id_of
 from lifeboat.errors import SettingsError
 from lifeboat.settings import mistakes, strict_yaml
 from lifeboat.settings.values import (
@@ -30,11 +32,13 @@ from lifeboat.settings.values import (
     BucketName,
     Command,
     ConnectionId,
+    Cron,
     DatabasePattern,
     Day,
     Days,
     Expectation,
     FileOfTree,
+    Label,
     Name,
     Pattern,
     Query,
@@ -160,8 +164,9 @@ class Retention(Periods):
 class Health(_Model):
     """Limits beyond which backups are unhealthy. An application can override each number.
 
-    :param database_max_days: maximum age of the newest archive of kind ``database``.
-    :param application_max_days: maximum age of the newest archive of kind ``application``.
+    :param database_max_days: maximum age of the newest archive of kind ``database``; default: the longest interval of
+        the schedule and a quarter of it, at least an hour and at most a day, so 1.25 for a daily backup.
+    :param application_max_days: the same of kind ``application``; default: 8 for a weekly backup.
     :param max_storage_megabytes: maximum size of all archives of an application at a destination, in units of 1024 *
         1024 bytes; null: no limit.
     :param size_factor: factor by which the newest archive may be smaller or larger than usual; null: no limit.
@@ -176,8 +181,8 @@ class Health(_Model):
         where the settings ask for logs; null: no limit.
     """
 
-    database_max_days: Days = 1.25
-    application_max_days: Days = 8
+    database_max_days: Days | None = None
+    application_max_days: Days | None = None
     max_storage_megabytes: Annotated[int, Field(ge=1, strict=True)] | None = 5000
     size_factor: Annotated[float, Field(gt=1, strict=True)] | None = 5
     known_limits: Annotated[int, Field(ge=0, strict=True)] = 0
@@ -283,6 +288,7 @@ READ_BACK_DEFAULTS = {
 }
 TWO_NIGHTS = 2  # days; what is stored after one night is read in the next
 BackupKind = Literal["database", "application"]
+BACKUP_KINDS: tuple[BackupKind, ...] = ("database", "application")
 Destination = Annotated[DiskDestination | S3Destination, Field(discriminator="type")]
 
 
@@ -370,7 +376,92 @@ class Check(_Model):
         return "sql" if self.sql else "command"
 
 
-class Application(_Model):
+class SlackAlerts(_Model):
+    """:param connection: Airflow connection of type ``slackwebhook``."""
+
+    connection: ConnectionId
+
+
+class EmailAlerts(_Model):
+    """:param connection: Airflow connection of type ``smtp``, with ``from_email`` in its extra.
+    :param to: addresses that get every alert.
+    """
+
+    connection: ConnectionId
+    to: tuple[Address, ...] = Field(min_length=1)
+
+
+DagId = Literal["backup_database", "backup_application", "backup_cleanup", "backup_check"]
+
+
+class Channels(_Model):
+    """Notification channels; omitted ones are off.
+
+    :param slack: Slack channel.
+    :param email: email recipients.
+    """
+
+    slack: SlackAlerts | None = None
+    email: EmailAlerts | None = None
+
+
+class Alerts(Channels):
+    """Notification channels for failed runs; omitted channels are off.
+
+    :param on_success: DAGs that also report successful runs.
+    :param dead_man: Airflow connection of type ``http`` whose password is the heartbeat URL, pinged after every healthy
+        check. Let a monitoring service alert when pings stop, which happens when Airflow itself is down.
+    """
+
+    on_success: tuple[DagId, ...] = ()
+    dead_man: ConnectionId | None = None
+
+
+class OwnAlerts(Channels):
+    """Notification channels of one application: what concerns it goes there instead of to the file's ``alerts``.
+
+    :param common: send it to the file's ``alerts``, too.
+    """
+
+    common: Switch = False
+
+    @model_validator(mode="after")
+    def _some_channel(self) -> OwnAlerts:
+        if self.slack is None and self.email is None:
+            raise ValueError("names no channel; add slack or email, or remove it to use the file's alerts")
+        return self
+
+
+class OwnSchedules(_Model):
+    """Schedules of one application, which then has its own DAGs.
+
+    :param database: cron expression for its databases, in the DAG ``backup_database__NAME``; default: with the others.
+    :param application: the same for databases and files, in the DAG ``backup_application__NAME``.
+    """
+
+    database: Cron | None = None
+    application: Cron | None = None
+
+
+class Team(_Model):
+    """Owner and schedules of an application.
+
+    :param owner: owner of its tasks in Airflow; default: ``data-platform``.
+    :param tags: further tags of its DAGs.
+    :param alerts: its own notification channels, instead of the file's ``alerts`` or in addition.
+    :param schedules: its own schedules.
+    :param access_control: roles of Airflow and what each may do with its own DAGs, as in ``{shop: [can_read,
+        can_edit]}``. Airflow's FAB auth manager enforces it.
+    """
+
+    owner: Label | None = None
+    tags: tuple[Label, ...] = ()
+    alerts: OwnAlerts | None = None
+    schedules: OwnSchedules = OwnSchedules()
+    access_control: dict[Label, tuple[Literal["can_read", "can_edit", "can_delete"], ...]] = {}
+
+
+class Application(Team):
     """One application: its databases and files, and the destinations of its archives.
 
     :param databases: databases, dumped together into one archive.
@@ -437,6 +528,21 @@ class Application(_Model):
             raise ValueError("logs: only MySQL and MariaDB have binary logs, and none of its databases is theirs")
         return self
 
+    @model_validator(mode="after")
+    def _something_to_schedule(self) -> Application:
+        if self.schedules.database and not self.databases:
+            raise ValueError("schedules.database: it has no databases; remove the schedule, or add one")
+        if self.schedules.application and not self.files:
+            raise ValueError("schedules.application: it has no files; remove the schedule, or add them")
+        return self
+
+    @model_validator(mode="after")
+    def _dags_to_control(self) -> Application:
+        given = [name for name in ("access_control", "tags") if getattr(self, name)]
+        if given and self.schedules == OwnSchedules():
+            raise ValueError(f"{given[0]}: applies to DAGs of its own, and it has none; give it schedules of its own")
+        return self
+
 
 class Bucket(_Model):
     """A part of a bucket, written as ``s3://CONNECTION@BUCKET/PREFIX``.
@@ -465,40 +571,6 @@ def _path_or_bucket(text: object) -> Path | Bucket:
 
 
 Place = Annotated[Path | Bucket, BeforeValidator(_path_or_bucket)]
-
-
-class SlackAlerts(_Model):
-    """:param connection: Airflow connection of type ``slackwebhook``."""
-
-    connection: ConnectionId
-
-
-class EmailAlerts(_Model):
-    """:param connection: Airflow connection of type ``smtp``, with ``from_email`` in its extra.
-    :param to: addresses that get every alert.
-    """
-
-    connection: ConnectionId
-    to: tuple[Address, ...] = Field(min_length=1)
-
-
-DagId = Literal["backup_database", "backup_application", "backup_cleanup", "backup_check"]
-
-
-class Alerts(_Model):
-    """Notification channels for failed runs; omitted channels are off.
-
-    :param slack: Slack channel.
-    :param email: email recipients.
-    :param on_success: DAGs that also report successful runs.
-    :param dead_man: Airflow connection of type ``http`` whose password is the heartbeat URL, pinged after every healthy
-        check. Let a monitoring service alert when pings stop, which happens when Airflow itself is down.
-    """
-
-    slack: SlackAlerts | None = None
-    email: EmailAlerts | None = None
-    on_success: tuple[DagId, ...] = ()
-    dead_man: ConnectionId | None = None
 
 
 class Restore(_Model):
@@ -548,6 +620,26 @@ class Drill(_Model):
         return self
 
 
+class Schedules(_Model):
+    """When the DAGs run: cron expressions in the file's time zone.
+
+    :param database: of ``backup_database``.
+    :param application: of ``backup_application``.
+    :param cleanup: of ``backup_cleanup``.
+    :param check: of ``backup_check``.
+    :param drill: of ``restore_drill``, or ``after backup``; default: ``drill.schedule``.
+    :param spread_minutes: scheduled backups begin up to so many minutes later, each application always at the same one,
+        so that those on one server do not begin at once; at most half of the time between two backups.
+    """
+
+    database: Cron = "0 1 * * *"
+    application: Cron = "0 2 * * 0"
+    cleanup: Cron = "0 3 * * *"
+    check: Cron = "0 4 * * *"
+    drill: Schedule | None = None
+    spread_minutes: Annotated[int, Field(ge=0, le=1440, strict=True)] = 0
+
+
 class Metrics(_Model):
     """:param connection: Airflow connection whose password lets Prometheus read the Backups page's metrics."""
 
@@ -563,6 +655,7 @@ class Settings(_Model):
     :param encryption: default for all applications; ``none`` stores archives unencrypted.
     :param destinations: places to store archives, by name.
     :param applications: applications to back up, by name; the name is the first part of every archive's key.
+    :param schedules: when the DAGs run. An application can have its own schedules, and then has its own DAGs.
     :param alerts: notification channels for failed runs.
     :param retention: how long archives are kept.
     :param health: limits beyond which backups are unhealthy.
@@ -582,6 +675,7 @@ class Settings(_Model):
     encryption: Encryption | Literal["none"]
     destinations: dict[Name, Destination] = Field(min_length=1)
     applications: dict[Name, Application] = Field(min_length=1)
+    schedules: Schedules = Schedules()
     alerts: Alerts = Alerts()
     retention: Retention = Retention()
     health: Health = Health()
@@ -644,12 +738,32 @@ class Settings(_Model):
     def _logs_are_shipped_in_time(self) -> Settings:
         """Two intervals fit into the age that is a fault: a server may be at rest for one, and a run may be late."""
         for name in self.applications_with_logs:
-            every, longest = cast(Logs, self.logs_of(name)).every_minutes, self.limits_of(name).longest_log_age
+            every, longest = cast(Logs, self.logs_of(name)).every_minutes, self.longest_log_age_of(name)
             if longest and 2 * timedelta(minutes=every) > longest:
                 raise ValueError(
                     f"applications.{name}.logs.every_minutes: {every} is more than half of health.log_max_minutes, so"
                     f" logs that are shipped in time would be too old; set log_max_minutes to {2 * every} or more"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _one_dag_per_application(self) -> Settings:
+        for kind in BACKUP_KINDS:
+            owners: dict[str, str] = {}
+            for name in self.own_schedules(kind):
+                dag_id = dag_id_of(kind, name)
+                if dag_id in owners:
+                    raise ValueError(
+                        f"applications.{name}.schedules.{kind}: its DAG would be {dag_id}, as that of"
+                        f" applications.{owners[dag_id]}; leave one of the two without a schedule of its own"
+                    )
+                owners[dag_id] = name
+        return self
+
+    @model_validator(mode="after")
+    def _one_schedule_of_drills(self) -> Settings:
+        if self.schedules.drill and "schedule" in self.drill.model_fields_set:
+            raise ValueError("schedules.drill: drill.schedule says when drills run, too; remove one of them")
         return self
 
     @model_validator(mode="after")
@@ -734,14 +848,15 @@ class Settings(_Model):
 
     def limits_of(self, application: str) -> Limits:
         """Return when the backups of an application are unhealthy: the file's numbers, then the application's."""
-        own = self.application(application).health
-        numbers = self.health.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
-        ages: dict[Kind, float] = {"database": numbers.database_max_days, "application": numbers.application_max_days}
+        numbers = self._health_of(application)
+        days = {"database": numbers.database_max_days, "application": numbers.application_max_days}
         return Limits(
             longest_ages={
-                kind: timedelta(days=days)
-                for kind, days in ages.items()
-                if application in self.applications_of(cast(BackupKind, kind))
+                kind: timedelta(days=limit)
+                if (limit := days[kind])
+                else cron.longest_age(self.cron_of(application, kind))
+                for kind in BACKUP_KINDS
+                if application in self.applications_of(kind)
             },
             max_storage_megabytes=numbers.max_storage_megabytes,
             size_factor=numbers.size_factor,
@@ -749,9 +864,55 @@ class Settings(_Model):
             longest_proof_age=timedelta(days=numbers.proof_max_days) if numbers.proof_max_days else None,
             recovery_point=timedelta(hours=numbers.rpo_hours) if numbers.rpo_hours else None,
             recovery_time=timedelta(hours=numbers.rto_hours) if numbers.rto_hours else None,
-            longest_log_age=timedelta(minutes=numbers.log_max_minutes or 0) or None,
+            longest_log_age=self.longest_log_age_of(application),
             longest_chain_proof_age=timedelta(days=numbers.chain_proof_max_days or 0) or None,
         )
+
+    def _health_of(self, application: str) -> Health:
+        own = self.application(application).health
+        return self.health.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+    def longest_log_age_of(self, application: str) -> timedelta | None:
+        """Return how old the newest archive of an application's binary logs may be; None for no limit."""
+        return timedelta(minutes=self._health_of(application).log_max_minutes or 0) or None
+
+    @property
+    def teams(self) -> Mapping[str, Team]:
+        """Owners and schedules, by application."""
+        return self.applications
+
+    def own_schedules(self, kind: BackupKind) -> dict[str, str]:
+        """Return the cron expressions of the applications that have their own DAG for a kind."""
+        return own_schedules(self.applications, kind)
+
+    def cron_of(self, application: str, kind: BackupKind) -> str:
+        """Return when an application is backed up, as a cron expression."""
+        common: str = getattr(self.schedules, kind)
+        return self.own_schedules(kind).get(application, common)
+
+    def dag_of(self, application: str, kind: BackupKind) -> str:
+        """Return the id of the DAG that backs an application up."""
+        return dag_id_of(kind, application if application in self.own_schedules(kind) else None)
+
+    def backup_dags(self, kind: BackupKind) -> dict[str, list[str]]:
+        """Return the applications that each DAG backs up, by its id: the common one first, however few it has."""
+        own = self.own_schedules(kind)
+        common = [name for name in self.applications_of(kind) if name not in own]
+        return {dag_id_of(kind): common} | {dag_id_of(kind, name): [name] for name in own}
+
+    def turn_of(self, application: str, kind: BackupKind) -> timedelta:
+        """Return how long after the time of its schedule an application is backed up."""
+        spread = timedelta(minutes=self.schedules.spread_minutes)
+        return cron.turn(application, spread, self.cron_of(application, kind)) if spread else spread
+
+    @property
+    def drill_schedule(self) -> str:
+        """When drills run: a cron expression, or `AFTER_BACKUP`."""
+        return self.schedules.drill or self.drill.schedule
+
+    def channels_of(self, application: str) -> tuple[Channels, ...]:
+        """Return the channels that hear of an application; of what concerns none, where the name is empty."""
+        return channels_of(self.applications, self.alerts, application)
 
     def application(self, name: str) -> Application:
         """Return the application of that name.
@@ -834,6 +995,28 @@ class Settings(_Model):
         """Return how the archives of an application, or of any, are encrypted; None when the settings say ``none``."""
         encryption = (application and self.application(application).encryption) or self.encryption
         return None if encryption == "none" else encryption
+
+
+def own_schedules(teams: Mapping[str, Team], kind: BackupKind) -> dict[str, str]:
+    """Return the cron expressions of the applications that have their own DAG for a kind.
+
+    :param teams: by application.
+    """
+    return {name: own for name, team in teams.items() if (own := getattr(team.schedules, kind))}
+
+
+def channels_of(teams: Mapping[str, Team], common: Alerts, application: str) -> tuple[Channels, ...]:
+    """Return the channels that hear of an application.
+
+    :param teams: by application.
+    :param application: empty for what concerns none: the common channels hear of it, or all, where there is none.
+    """
+    own = team.alerts if (team := teams.get(application)) else None
+    if own:
+        return (own, common) if own.common else (own,)
+    if application or common.slack or common.email:
+        return (common,)
+    return tuple(team.alerts for team in teams.values() if team.alerts)
 
 
 def _parts(place: Path | Bucket | DiskDestination | S3Destination) -> tuple[str, ...]:

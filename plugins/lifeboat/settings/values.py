@@ -89,11 +89,14 @@ def _a_file_of_the_tree(path: str) -> str:
 
 
 def _a_schedule(text: str) -> str:
-    if text == AFTER_BACKUP:
-        return text
+    return text if text == AFTER_BACKUP else _a_cron(text, f", or '{AFTER_BACKUP}'")
+
+
+def _a_cron(text: str, other: str = "") -> str:
+    """:param other: what it may be instead, for the message."""
     fields = text.split()
     if len(fields) != 5 or not all(re.fullmatch(r"[\w*/,\-#?]+", field) for field in fields):
-        raise ValueError(f"must be a cron expression of five fields, or '{AFTER_BACKUP}'")
+        raise ValueError(f"must be a cron expression of five fields{other}")
     from croniter import croniter  # what Airflow asks; it has imported it where it matters
 
     try:
@@ -151,6 +154,7 @@ def _a_day(value: object) -> object:
 
 Name = Annotated[str, AfterValidator(_one_path_segment)]
 Schedule = Annotated[str, AfterValidator(_a_schedule)]
+Cron = Annotated[str, AfterValidator(_a_cron)]
 TimeZone = Annotated[str, AfterValidator(_known_zone)]
 Command = Annotated[str, AfterValidator(_a_command)]
 Expectation = Annotated[str, AfterValidator(_an_expectation)]
@@ -166,3 +170,4 @@ BucketName = Annotated[str, AfterValidator(_a_bucket)]
 StorageClass = Annotated[str, AfterValidator(_a_storage_class)]
 DatabasePattern = Annotated[str, Field(min_length=1)]
 Address = Annotated[str, AfterValidator(_an_address)]
+Label = Annotated[str, Field(min_length=1, max_length=100)]

@@ -22,12 +22,11 @@ from lifeboat.airflow.compat import (
     is_allowed,
 )
 from lifeboat.airflow.operators.base import FAILURE, PREPARE, PROGRESS
-from lifeboat.settings.config import Settings
-from lifeboat.ui.runs import BACKUPS, RESULT, Known, Run, Task, wanted
+from lifeboat.settings.config import BACKUP_KINDS, Settings
+from lifeboat.ui.runs import RESULT, Known, Run, Task, wanted
 
 HISTORY = 30  # runs of each DAG
-DAGS = (
-    *BACKUPS,
+OTHERS = (
     "backup_logs",
     "backup_cleanup",
     "backup_check",
@@ -42,6 +41,16 @@ DAGS = (
 READ = (DagAccessEntity.RUN, DagAccessEntity.TASK_INSTANCE, DagAccessEntity.XCOM)
 
 
+def backups(settings: Settings) -> list[str]:
+    """Return the ids of the DAGs that take backups."""
+    return [dag_id for kind in BACKUP_KINDS for dag_id in settings.backup_dags(kind)]
+
+
+def dags(settings: Settings) -> list[str]:
+    """Return the ids of all DAGs whose runs are shown."""
+    return [*backups(settings), *OTHERS]
+
+
 def may_read(request: Request, user: BaseUser, dag_id: str) -> bool:
     """Return whether Airflow's own endpoints would let the user read a DAG's runs, their tasks and what these left."""
     return all(is_allowed(request, user, "GET", entity, dag_id) for entity in READ)
@@ -51,7 +60,9 @@ def read(session: Session, settings: Settings, dag_ids: Iterable[str]) -> Known:
     """Read what runs and what ran last."""
     runs = histories(session, dag_ids)
     active = [run for of_dag in runs.values() for run in of_dag if not run.is_over]
-    last = [run for dag_id in BACKUPS if dag_id in runs for run in _last(session, settings, dag_id, runs[dag_id])]
+    last = [
+        run for dag_id in backups(settings) if dag_id in runs for run in _last(session, settings, dag_id, runs[dag_id])
+    ]
     looked_at = with_tasks(session, [*active, *last], (FAILURE, PROGRESS, RESULT))
     whole = {(run.dag_id, run.run_id): run for run in looked_at}
     return Known(

@@ -34,11 +34,11 @@ from lifeboat.decide.health import Finding
 from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import LifeboatError, SettingsError
 from lifeboat.settings import config
-from lifeboat.settings.config import Settings
+from lifeboat.settings.config import BACKUP_KINDS, Settings
 from lifeboat.support import clock
 from lifeboat.support.logs import logger
 from lifeboat.text import plural, size_text
-from lifeboat.ui import airflow_runs, archives, charts, metrics, plans, runs, safety
+from lifeboat.ui import airflow_runs, archives, charts, metrics, plans, runs, safety, visible
 from lifeboat.ui.archives import KIND_NAMES, Filters, Row
 from lifeboat.ui.inside import PAGE, Insides, file_lines, table_lines
 from lifeboat.ui.overview import overview
@@ -46,10 +46,13 @@ from lifeboat.ui.readings import FRESH_SECONDS, BackgroundCall, Reading, Reading
 from lifeboat.ui.recipes import recipes, restore_dag
 from lifeboat.ui.restored import restored
 from lifeboat.ui.runs import RESULT, Run
+from lifeboat.ui.visible import Seen
 from lifeboat.ui.words import ago, as_of, date_and_time, in_zone
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from lifeboat.settings.config import BackupKind
 
 log = logger(__name__)
 
@@ -64,8 +67,6 @@ FEW = 3  # applications that are shown in full, healthy or not
 LONGEST_TABLE = 200  # rows; the command line has the rest
 CHECK = "backup_check"
 ACTIONS = (
-    "backup_database",
-    "backup_application",
     "restore_database",
     "restore_application",
     "restore_drill",
@@ -159,6 +160,25 @@ def readings_of(request: Request) -> Readings:
 
 SettingsDep = Annotated[Settings, Depends(settings)]
 ReadingsDep = Annotated[Readings, Depends(readings_of)]
+
+
+def seen_by(request: Request, user: GetUserDep, whole: SettingsDep, readings: ReadingsDep) -> Seen:
+    """Return what the user may see.
+
+    :raises HTTPException: 403, if they may see none.
+    """
+    seen = visible.seen(whole, readings, functools.partial(_may_see, request, user))
+    if not seen.settings.applications:
+        raise HTTPException(403, "Airflow lets you read none of the DAGs that back applications up.")
+    return seen
+
+
+def _may_see(request: Request, user: BaseUser, dag_id: str) -> bool:
+    """Return whether Airflow's own endpoint would let the user read a DAG."""
+    return is_allowed(request, user, "GET", None, dag_id)
+
+
+SeenDep = Annotated[Seen, Depends(seen_by)]
 ScraperDep = Annotated[BaseUser | None, Depends(metrics.may_scrape)]
 
 
@@ -185,20 +205,33 @@ def _next_cleanup(at: datetime | None, now: datetime) -> datetime | None:
 
 
 @page.get("/")
-def whole_page(request: Request, user: GetUserDep) -> Response:
+def whole_page(request: Request, user: GetUserDep, readings: ReadingsDep) -> Response:
     """The page without what the destinations hold; that follows piece by piece."""
     try:
-        found, trouble = settings(), None
+        found, trouble = seen_by(request, user, settings(), readings).settings, None
     except SettingsError as error:
         found, trouble = None, error
+    backups = _backups(found) if found else [("backup_database", "Back up now")]
+    actions = [*ACTIONS, *(dag for dag, _ in backups)]
     context = {
         "settings": found,
         "trouble": trouble,
         "dags": schedules.watched(found) if found else (),
-        "may": [dag for dag in ACTIONS if _may_trigger(request, user, dag)],
+        "may": [dag for dag in actions if _may_trigger(request, user, dag)],
         "form": plans.policy_form(found) if found else None,
+        "backups": backups,
     }
     return _html("page.html", context)
+
+
+def _backups(found: Settings) -> list[tuple[str, str]]:
+    """Return the DAGs that take backups, and the texts of their buttons."""
+    buttons = []
+    for kind, more in (("database", ""), ("application", " with files")):
+        for dag_id, names in found.backup_dags(cast("BackupKind", kind)).items():
+            whose = (more or " now") if dag_id == f"backup_{kind}" else f" {names[0]}{more}" if names else ""
+            buttons += [(dag_id, f"Back up{whose}")] if names else []
+    return buttons
 
 
 def _may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
@@ -210,17 +243,19 @@ def _may_trigger(request: Request, user: BaseUser, dag_id: str) -> bool:
 def answers(
     request: Request,
     user: GetUserDep,
-    found: SettingsDep,
-    readings: ReadingsDep,
+    seen: SeenDep,
     paused: Annotated[Sequence[str], Query()] = (),
     at: datetime | None = None,
     fresh: bool = False,
 ) -> Response:
     """The four answers, from the destinations that answer at once, and from the DAGs that Airflow says are paused."""
     now = clock.now()
-    read = readings.all(found, PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
-    answered = overview(found, read, now, _next_cleanup(at, now), paused, _neglected(request, user, now))
-    context = {"overview": answered, "zone": found.zone, "shown": SHORT_TABLE}
+    found, read = seen.settings, seen.all(PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
+    beside = _neglected(request, user, now) if seen.is_all else []
+    answered = overview(found, read, now, _next_cleanup(at, now), paused, beside)
+    kinds = [kind for kind in BACKUP_KINDS if found.applications_of(kind)]
+    first = {kind: next(dag for dag, names in found.backup_dags(kind).items() if names) for kind in kinds}
+    context = {"overview": answered, "zone": found.zone, "shown": SHORT_TABLE, "first": first}
     return _html("answers.html", context, waits=bool(answered.silent))
 
 
@@ -238,9 +273,10 @@ def _neglected(request: Request, user: BaseUser, now: datetime) -> list[Finding]
 
 
 @page.get("/runs")
-def run_list(request: Request, user: GetUserDep, found: SettingsDep) -> Response:
+def run_list(request: Request, user: GetUserDep, seen: SeenDep) -> Response:
     """Show current and last runs of the DAGs whose runs the user may read."""
-    readable = [dag_id for dag_id in airflow_runs.DAGS if airflow_runs.may_read(request, user, dag_id)]
+    found = seen.settings
+    readable = [dag_id for dag_id in airflow_runs.dags(found) if airflow_runs.may_read(request, user, dag_id)]
     with create_session() as session:
         known = airflow_runs.read(session, found, readable)
     view = runs.runs(found, known, clock.now())
@@ -249,9 +285,10 @@ def run_list(request: Request, user: GetUserDep, found: SettingsDep) -> Response
 
 
 @page.get("/runs/{dag_id}/{run_id:path}")
-def one_run(request: Request, user: GetUserDep, found: SettingsDep, dag_id: str, run_id: str) -> Response:
+def one_run(request: Request, user: GetUserDep, seen: SeenDep, dag_id: str, run_id: str) -> Response:
     """Show the progress of one run, why it failed, or what it restored."""
-    if dag_id not in airflow_runs.DAGS:
+    found = seen.settings
+    if dag_id not in airflow_runs.dags(found):
         raise HTTPException(404, "There is no such DAG of Lifeboat.")
     if not airflow_runs.may_read(request, user, dag_id):
         raise HTTPException(403)
@@ -260,7 +297,9 @@ def one_run(request: Request, user: GetUserDep, found: SettingsDep, dag_id: str,
         lengths = airflow_runs.lengths(session, [run] if run else [])
     if run is None:
         raise HTTPException(404, "There is no such run.")
-    plan = _plan_of(found, run)
+    plan = _plan_of(seen.whole, run)
+    if plan and plan.application not in found.applications:
+        raise HTTPException(403, "Airflow does not let you read the DAGs of this application.")
     view = runs.view(found, run, lengths, clock.now())
     context = {"view": view, "restored": restored(found, plan, run) if plan else []}
     return _html("one_run.html", context, waits=not run.is_over, pause=LIVE_SECONDS)
@@ -276,25 +315,25 @@ def _plan_of(found: Settings, run: Run) -> RestorePlan | None:
 
 
 @page.get("/destinations/{name}")
-def destination(name: str, found: SettingsDep, readings: ReadingsDep) -> Response:
+def destination(name: str, seen: SeenDep) -> Response:
     """Show how safe every application is at one destination."""
-    reading = _reading(found, readings, name)
+    found, reading = seen.settings, _reading(seen, name)
     now = clock.now()
     context = {"card": safety.destination_card(found, reading, now), "now": now, "zone": found.zone}
     return _html("destination.html", context, waits=reading.silent)
 
 
-def _reading(found: Settings, readings: Readings, name: str) -> Reading:
-    if name not in found.destinations:
+def _reading(seen: Seen, name: str) -> Reading:
+    if name not in seen.whole.destinations:
         raise HTTPException(404, "There is no such destination in the settings.")
-    return readings.of(found, name, PATIENCE_SECONDS)
+    return seen.of(name, PATIENCE_SECONDS)
 
 
 @page.get("/archives")
-def archive_list(found: SettingsDep, readings: ReadingsDep, filters: Annotated[Filters, Depends()]) -> Response:
+def archive_list(seen: SeenDep, filters: Annotated[Filters, Depends()]) -> Response:
     """Show the archives, by filters: a calendar, sizes, storage, and the list."""
     now = clock.now()
-    read = readings.all(found, PATIENCE_SECONDS)
+    found, read = seen.settings, seen.all(PATIENCE_SECONDS)
     rows = [row for row in archives.rows(found, read.values(), now) if filters.admit(row)]
     listed = health.dated_until(now, [row.archive for row in rows])
     ages, days = archives.longest_ages(found, filters), plans.daily_days(found)
@@ -321,22 +360,22 @@ def _any_silent(read: Mapping[str, Reading]) -> bool:
 
 
 @page.get("/contents")
-def contents(request: Request, user: GetUserDep, found: SettingsDep, readings: ReadingsDep, key: str) -> Response:
+def contents(request: Request, user: GetUserDep, seen: SeenDep, key: str) -> Response:
     """Show totals of one archive, and the commands that restore it."""
-    row = _row(found, readings, key)
+    found, row = seen.settings, _row(seen, key)
     place = row.places[0]
-    marker = BackgroundCall(lambda: read_marker(found, place, key)).result(READ_SECONDS)
+    marker = BackgroundCall(lambda: read_marker(seen.whole, place, key)).result(READ_SECONDS)
     context = {
         "row": row,
         "contents": archives.contents(marker),
-        "recipes": recipes(found, row.archive, row.places, endpoints(readings.all(found, PATIENCE_SECONDS).values())),
+        "recipes": recipes(found, row.archive, row.places, endpoints(seen.all(PATIENCE_SECONDS).values())),
         "opens": not row.foreign and any(_may_restore(request, user)),
     }
     return _html("contents.html", context)
 
 
-def _row(found: Settings, readings: Readings, key: str) -> Row:
-    rows = archives.rows(found, readings.all(found, PATIENCE_SECONDS).values(), clock.now())
+def _row(seen: Seen, key: str) -> Row:
+    rows = archives.rows(seen.settings, seen.all(PATIENCE_SECONDS).values(), clock.now())
     row = next((row for row in rows if row.archive.key == key), None)
     if row is None:
         raise HTTPException(404, "No destination that is known holds this archive.")
@@ -353,8 +392,7 @@ def _may_restore(request: Request, user: BaseUser) -> tuple[bool, bool]:
 def inside(
     request: Request,
     user: GetUserDep,
-    found: SettingsDep,
-    readings: ReadingsDep,
+    seen: SeenDep,
     key: str,
     folder: str | None = None,
     start: Annotated[int, Query(ge=0)] = 0,
@@ -363,11 +401,11 @@ def inside(
     databases, files = _may_restore(request, user)
     if not databases or (folder is not None and not files):
         raise HTTPException(403, "You may not restore this.")
-    row = _row(found, readings, key)
+    row = _row(seen, key)
     if row.foreign:
         raise HTTPException(404, "The archive's application is not in the settings.")
     insides: Insides = request.app.state.insides
-    read = insides.of(found, row.places[0], row.archive.application, key, PATIENCE_SECONDS)
+    read = insides.of(seen.whole, row.places[0], row.archive.application, key, PATIENCE_SECONDS)
     held = read.contents if read else None
     nodes = held.children(folder or "") if held and files else []
     context = {
@@ -385,13 +423,12 @@ def inside(
 
 
 @page.get("/plans/{name}")
-def plan(
-    name: str, request: Request, found: SettingsDep, readings: ReadingsDep, at: datetime | None = None
-) -> Response:
+def plan(name: str, request: Request, seen: SeenDep, at: datetime | None = None) -> Response:
     """Show what a clean-up would delete at one destination, by the policy of the settings or another one."""
+    found = seen.settings
     numbers = {number: request.query_params[number] for number in plans.LABELS if number in request.query_params}
     tried = plans.tried(found, numbers) if numbers else found
-    reading = _reading(found, readings, name)
+    reading = _reading(seen, name)
     now = clock.now()
     view = plans.plan_view(found, tried, reading, now, _next_cleanup(at, now) or now)
     context = {
@@ -408,9 +445,9 @@ def plan(
 
 
 @page.get("/recovery")
-def recovery(found: SettingsDep, readings: ReadingsDep) -> Response:
+def recovery(seen: SeenDep) -> Response:
     """Show how to restore the newest archive of every application."""
-    read = readings.all(found, PATIENCE_SECONDS)
+    found, read = seen.settings, seen.all(PATIENCE_SECONDS)
     now = clock.now()
     cards = archives.recovery(found, read.values(), now)
     context = {"cards": cards, "lacking": _lacking(read), "now": now, "zone": found.zone}
@@ -427,15 +464,18 @@ def static(name: str) -> Response:
 
 
 def exposition(request: Request, user: ScraperDep, found: SettingsDep, readings: ReadingsDep) -> Response:
-    """Figures for Prometheus."""
-    read = readings.all(found, READ_SECONDS)
-    text = metrics.exposition(found, read, _runs_to_measure(request, user), clock.now())
+    """Figures for Prometheus: of all applications for the token, of those that a user may see for the user."""
+    seen = seen_by(request, user, found, readings) if user else Seen(found, found, readings)
+    measured = _runs_to_measure(request, user, seen.settings)
+    text = metrics.exposition(seen.settings, seen.all(READ_SECONDS), measured, clock.now())
     return Response(text, media_type=metrics.CONTENT_TYPE_LATEST)
 
 
-def _runs_to_measure(request: Request, user: BaseUser | None) -> dict[str, list[Run]]:
+def _runs_to_measure(request: Request, user: BaseUser | None, found: Settings) -> dict[str, list[Run]]:
     """Return the last runs of all DAGs for the token, and of those for a user whose runs they may read."""
-    measured = [dag_id for dag_id in airflow_runs.DAGS if not user or airflow_runs.may_read(request, user, dag_id)]
+    measured = [
+        dag_id for dag_id in airflow_runs.dags(found) if not user or airflow_runs.may_read(request, user, dag_id)
+    ]
     try:
         with create_session() as session:
             return airflow_runs.histories(session, measured)

@@ -75,8 +75,9 @@ def overview(
     :param beside: findings of the check that the page does not make itself.
     """
     silent = tuple(name for name, reading in readings.items() if reading.silent)
-    idle = {dag_id: Schedule(is_paused=True) for dag_id in schedules.watched(settings) if dag_id in paused}
-    findings = [*schedules.check(idle, now), *findings_of(settings, readings, now), *beside]
+    dags = schedules.watched(settings)
+    idle = {dag_id: Schedule(is_paused=True) for dag_id in dags if dag_id in paused}
+    findings = [*schedules.check(dags, idle, now), *findings_of(settings, readings, now), *beside]
     troubles = worst_first(findings)
     empty = all(reading.found is not None and not reading.found.archives for reading in readings.values())
     answers = (

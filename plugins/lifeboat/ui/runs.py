@@ -9,14 +9,13 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import quote
 
 from lifeboat.airflow.failures import NO_REASON
-from lifeboat.airflow.operators.base import FAILURE, PROGRESS
-from lifeboat.settings.config import BackupKind, Settings
+from lifeboat.airflow.operators.base import FAILURE, PROGRESS, WAIT
+from lifeboat.settings.config import BACKUP_KINDS, BackupKind, Settings
 from lifeboat.text import group_id, plural, size_text
 from lifeboat.ui.safety import Tone
 from lifeboat.ui.words import ago, date_and_time, duration
 
 RESULT = "return_value"  # XCom key of what a task returned
-BACKUPS: Mapping[str, BackupKind] = {"backup_database": "database", "backup_application": "application"}
 OVER = ("success", "failed")
 DONE = ("success", "skipped", "removed")
 SILENT = timedelta(minutes=1)  # without a byte, which is worth saying
@@ -177,10 +176,11 @@ def runs(settings: Settings, known: Known, now: datetime) -> Runs:
     """Say what runs and what ran."""
     active = [run for of_dag in known.runs.values() for run in of_dag if not run.is_over]
     lasts = [
-        _last(settings, application, dag_id, known.runs[dag_id], now)
-        for dag_id, kind in BACKUPS.items()
+        _last(settings, application, kind, known.runs[dag_id], now)
+        for kind in BACKUP_KINDS
+        for dag_id, applications in settings.backup_dags(kind).items()
         if dag_id in known.runs
-        for application in settings.applications_of(kind)
+        for application in applications
     ]
     return Runs(
         tuple(view(settings, run, known.lengths, now) for run in active),
@@ -308,14 +308,14 @@ def tasks_of(settings: Settings, run: Run, application: str) -> list[Task]:
     return [] if all(task.state in ("skipped", "removed", "") for task in found) else found
 
 
-def _last(settings: Settings, application: str, dag_id: str, of_dag: Sequence[Run], now: datetime) -> Last:
-    kind = BACKUPS[dag_id]
+def _last(settings: Settings, application: str, kind: BackupKind, of_dag: Sequence[Run], now: datetime) -> Last:
     over = ((run, tasks_of(settings, run, application)) for run in of_dag if run.is_over)
     run, tasks = next(((run, tasks) for run, tasks in over if tasks), (None, []))
     if run is None:
         looked = plural(sum(run.is_over for run in of_dag), "run")
         return Last(application, kind, "unknown", f"not in the last {looked}" if of_dag else "has not run yet")
-    times = [time for task in tasks for time in (task.began, task.ended) if time]
+    worked = (task for task in tasks if task.task_id.rpartition(".")[2] != WAIT)
+    times = [time for task in worked for time in (task.began, task.ended) if time]
     took = _took(min(times), max(times)) if times else ""
     when = f"{ago(now - max(times))} ago" if times else ""
     failed = [task for task in tasks if task.state in ("failed", "upstream_failed")]

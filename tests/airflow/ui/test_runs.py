@@ -310,9 +310,9 @@ def test_a_year_of_many_applications_is_read_at_once(project: Configure, airflow
     ]
     store(*nights)
     with create_session() as session:
-        airflow_runs.read(session, settings, airflow_runs.DAGS)
+        airflow_runs.read(session, settings, airflow_runs.dags(settings))
         began = time.perf_counter()
-        known = airflow_runs.read(session, settings, airflow_runs.DAGS)
+        known = airflow_runs.read(session, settings, airflow_runs.dags(settings))
         seconds = time.perf_counter() - began
     assert len(known.runs["backup_database"]) == airflow_runs.HISTORY
     assert all(last.result == "succeeded" for last in runs(settings, known, NOW).last)

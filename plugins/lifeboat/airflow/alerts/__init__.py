@@ -1,4 +1,4 @@
-"""One Slack message and one email for a run that failed for any reason, or whose success is to be reported.
+"""One message by each channel for a run that failed for any reason, or whose success is to be reported.
 
 This module holds what a DAG is given, and imports the rest only when a run has ended: DAG files must parse fast.
 """
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
     from jinja2 import Environment
 
-    from lifeboat.airflow.alerts.message import Message
-    from lifeboat.settings.config import Alerts
+    from lifeboat.airflow.alerts.message import Told
+    from lifeboat.settings.config import Settings
+    from lifeboat.settings.unreadable import Unreadable
 
 
 class _RunNotifier(BaseNotifier):
-    """Notifies every channel of the settings of a run; for a DAG, not for its tasks.
+    """Notifies the channels of the settings of a run; for a DAG, not for its tasks.
 
     Only on the DAG it is called once a run, also when a task was killed. A channel that fails is logged and stops
     neither the other channel nor the backup.
@@ -32,39 +33,40 @@ class _RunNotifier(BaseNotifier):
 
     def notify(self, context: Context) -> None:
         """Send the message, if there is one."""
-        from lifeboat.airflow.alerts import channels
+        from lifeboat.airflow.alerts import channels, routes
         from lifeboat.settings import unreadable
 
         settings = unreadable.read()
-        alerts = settings.alerts
         if isinstance(settings, unreadable.Unreadable):
             self.log.error("%s", settings.reason)
         else:
-            unreadable.remember(alerts)
-        if message := self.message(context, alerts):
-            for channel, failure in channels.send(alerts, message).items():
+            unreadable.remember(settings)
+        if told := self.told(context, settings):
+            hearers = routes.hearers(told.applications, settings.channels_of)
+            messages = [(channel, told.about(applications)) for channel, applications in hearers]
+            for channel, failure in channels.deliver(messages):
                 if failure:
                     self.log.error("The alert by %s failed: %s", channel, failure)
 
-    def message(self, context: Context, alerts: Alerts) -> Message | None:
-        """Return what to send."""
+    def told(self, context: Context, settings: Settings | Unreadable) -> Told | None:
+        """Return what to tell."""
         raise NotImplementedError
 
 
 class FailureAlert(_RunNotifier):
     """Report that a run failed, and why; for a DAG's ``on_failure_callback``."""
 
-    def message(self, context: Context, alerts: Alerts) -> Message:
+    def told(self, context: Context, settings: Settings | Unreadable) -> Told:
         """Return what failed, and when the last good backups were."""
         from lifeboat.airflow.alerts import reports
 
-        return reports.failed_run(context)
+        return reports.failed_run(context, settings)
 
 
 class RestoreReport(_RunNotifier):
     """Report what a restore brought back; for the ``on_success_callback`` of a restore."""
 
-    def message(self, context: Context, alerts: Alerts) -> Message:
+    def told(self, context: Context, settings: Settings | Unreadable) -> Told:
         """Return what was restored from where, how long it took, and what was compared."""
         from lifeboat.airflow.alerts import reports
 
@@ -74,7 +76,7 @@ class RestoreReport(_RunNotifier):
 class DrillReport(_RunNotifier):
     """Report what a drill proved; for the ``on_success_callback`` of a drill."""
 
-    def message(self, context: Context, alerts: Alerts) -> Message:
+    def told(self, context: Context, settings: Settings | Unreadable) -> Told:
         """Return what was proven, how long recovery took, and what is still unproven."""
         from lifeboat.airflow.alerts import reports
 
@@ -84,18 +86,19 @@ class DrillReport(_RunNotifier):
 class ShippingReport(_RunNotifier):
     """Report that logs are shipped again after an alert; for the ``on_success_callback`` of shipping."""
 
-    def message(self, context: Context, alerts: Alerts) -> Message | None:
+    def told(self, context: Context, settings: Settings | Unreadable) -> Told | None:
         """Return what is shipped again; None where nothing was reported before, unless all successes are."""
         from lifeboat.airflow.alerts import reports
 
-        return reports.recovered_run(context) or SuccessNotice().message(context, alerts)
+        return reports.recovered_run(context, settings) or SuccessNotice().told(context, settings)
 
 
 class SuccessNotice(_RunNotifier):
     """Report that a run succeeded, if the settings ask for it; for a DAG's ``on_success_callback``."""
 
-    def message(self, context: Context, alerts: Alerts) -> Message | None:
+    def told(self, context: Context, settings: Settings | Unreadable) -> Told | None:
         """Return the good news, or None for a DAG whose successes are not reported."""
         from lifeboat.airflow.alerts import reports
 
-        return reports.succeeded_run(context) if context["dag"].dag_id in alerts.on_success else None
+        pipeline = context["dag"].dag_id.partition("__")[0]  # an application's own DAG counts as the common one
+        return reports.succeeded_run(context, settings) if pipeline in settings.alerts.on_success else None

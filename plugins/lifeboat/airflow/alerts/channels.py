@@ -1,10 +1,10 @@
-"""Send a message through every channel of the settings, each within its time."""
+"""Send messages through the channels of the settings, each within its time."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
@@ -13,7 +13,8 @@ from lifeboat.airflow import compat, connections
 from lifeboat.airflow.alerts import refusals
 from lifeboat.airflow.alerts.message import Message
 from lifeboat.errors import LifeboatError, SettingsError
-from lifeboat.settings.config import Alerts, EmailAlerts, SlackAlerts
+from lifeboat.settings.config import Channels, EmailAlerts, Settings, SlackAlerts
+from lifeboat.settings.unreadable import Unreadable
 from lifeboat.support import transport
 
 # A DAG's callbacks share the 50 seconds that Airflow's DAG processor grants for one file.
@@ -21,40 +22,66 @@ SLACK_SECONDS = 5
 MAIL_SECONDS = 5
 DELIVERY_SECONDS = 12
 
+KINDS = {SlackAlerts: "Slack", EmailAlerts: "email"}
 _UNHEARD = logging.Logger("slack", logging.CRITICAL + 1)  # outside of the tree of loggers: nothing is kept
 
 
-def send(alerts: Alerts, message: Message) -> dict[str, str]:
+def send(alerts: Channels, message: Message) -> dict[str, str]:
     """Send a message through every channel that is on.
 
     :returns: why it failed, by channel; '' if it did not.
     """
-    deliveries: dict[str, Callable[[], str]] = {}
-    if slack := alerts.slack:
-        deliveries["Slack"] = lambda: send_slack(slack, message)
-    if email := alerts.email:
-        deliveries["email"] = lambda: send_email(email, message)
+    named = _named(alerts)
+    return dict(
+        zip(named, (failure for _, failure in deliver([(each, message) for each in named.values()])), strict=True)
+    )
+
+
+def deliver(messages: Sequence[tuple[SlackAlerts | EmailAlerts, Message]]) -> list[tuple[str, str]]:
+    """Send messages, each through its channel.
+
+    :returns: of each, the channel, and why it failed; '' if it did not.
+    """
     # Side by side, and none longer than it may: timeouts of libraries count each read, not the whole.
-    pool = ThreadPoolExecutor(max(len(deliveries), 1))
-    under_way = {channel: pool.submit(copy_context().run, deliver) for channel, deliver in deliveries.items()}
+    pool = ThreadPoolExecutor(max(len(messages), 1))
+    under_way = [pool.submit(copy_context().run, _send, channel, message) for channel, message in messages]
     pool.shutdown(wait=False)
-    return {channel: _outcome(delivery) for channel, delivery in under_way.items()}
+    wait(under_way, DELIVERY_SECONDS)
+    return [
+        (f"{KINDS[type(channel)]} with connection {channel.connection!r}", _outcome(delivery))
+        for (channel, _), delivery in zip(messages, under_way, strict=True)
+    ]
 
 
-def send_test(alerts: Alerts) -> dict[str, str]:
-    """Send a test message through every channel that is on; return what `send` returns.
+def send_test(settings: Settings | Unreadable) -> dict[str, str]:
+    """Send a test message through every channel of the settings; return what `send` returns.
 
     :raises SettingsError: no channel is on.
     """
     test = Message("Lifeboat: a test", note="If you can read this, alerts by this channel arrive.")
-    if outcomes := send(alerts, test):
-        return outcomes
+    named = _named(settings.alerts)
+    for application, team in settings.teams.items():
+        own = {f"{name} of {application}": channel for name, channel in _named(team.alerts).items()}
+        named |= {name: channel for name, channel in own.items() if channel not in named.values()}
+    outcomes = deliver([(channel, test) for channel in named.values()])
+    if named:
+        return dict(zip(named, (failure for _, failure in outcomes), strict=True))
     raise SettingsError("No channel is on.", "Name one under alerts in the settings.")
+
+
+def _named(channels: Channels | None) -> dict[str, SlackAlerts | EmailAlerts]:
+    """Return the channels that are on, by what they are."""
+    found = {"Slack": channels.slack, "email": channels.email} if channels else {}
+    return {name: channel for name, channel in found.items() if channel}
+
+
+def _send(channel: SlackAlerts | EmailAlerts, message: Message) -> str:
+    return send_slack(channel, message) if isinstance(channel, SlackAlerts) else send_email(channel, message)
 
 
 def _outcome(delivery: Future[str]) -> str:
     try:
-        return delivery.result(DELIVERY_SECONDS)
+        return delivery.result(0)
     except LifeboatError as error:
         return str(error)
     except Exception as error:  # noqa: BLE001  # whatever a provider raises

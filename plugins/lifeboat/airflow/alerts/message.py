@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lifeboat.airflow.failures import advice_on
 
@@ -17,16 +18,61 @@ class Failure:
     """A failed task.
 
     :param subject: what it worked on: an application, a destination.
+    :param application: the one that it concerns; empty where that is none, or all.
     """
 
     task: str
     subject: str
     reason: str
+    application: str = ""
 
     @property
     def advice(self) -> str:
         """Advice on what to do about the failure."""
         return advice_on(self.task)
+
+
+class Line(NamedTuple):
+    """Something to tell.
+
+    :param application: the one that it concerns; empty where that is none, or all.
+    """
+
+    application: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """The report of a run; each channel gets what concerns its applications.
+
+    :param lines: what came of the run.
+    :param last_good: when the last good backups were.
+    :param note: what everybody hears.
+    """
+
+    title: str
+    run_id: str = ""
+    failures: tuple[Failure, ...] = ()
+    lines: tuple[Line, ...] = ()
+    last_good: tuple[Line, ...] = ()
+    note: str = ""
+    url: str = ""
+
+    @property
+    def applications(self) -> set[str]:
+        """The applications that it concerns; an empty name if it concerns none, or all."""
+        failed = {failure.application for failure in self.failures}
+        return failed | {line.application for line in self.lines} or {""}
+
+    def about(self, applications: Collection[str]) -> Message:
+        """Return the message about some of these applications; what is empty means all."""
+        everything = "" in applications
+        good = (line.text for line in self.last_good if everything or line.application in ("", *applications))
+        lines = [line.text for line in self.lines if line.application in applications]
+        failures = tuple(each for each in self.failures if each.application in applications)
+        note = "\n".join(filter(None, [*lines, self.note]))
+        return Message(self.title, self.run_id, failures, tuple(good), note, self.url)
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.actions import check
 from lifeboat.actions.check import Examined
 from lifeboat.actions.drill import Report
-from lifeboat.airflow.alerts.message import Failure, Message
+from lifeboat.airflow.alerts import routes
+from lifeboat.airflow.alerts.message import Failure, Line, Told
+from lifeboat.airflow.alerts.routes import Subjects
 from lifeboat.airflow.failures import NO_REASON
-from lifeboat.airflow.operators.base import FAILURE
+from lifeboat.airflow.operators.base import FAILURE, PARTS
 from lifeboat.airflow.operators.logs import AGAIN
 from lifeboat.catalog.proof import ChainProof, checks_text
 from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, RestoreReport
-from lifeboat.settings import unreadable
 from lifeboat.settings.unreadable import Unreadable
 from lifeboat.support import clock
 from lifeboat.support.logs import logger
@@ -25,45 +26,53 @@ from lifeboat.text import age_text, plural
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from lifeboat.settings.config import Settings
+
 log = logger(__name__)
 
 EXAMINE_SECONDS = 6  # for the last good backups, which a dead destination must not delay
 TIMED_OUT = "The run took longer than its limit, and was ended."
 
 
-def failed_run(context: Context) -> Message:
+def failed_run(context: Context, settings: Settings | Unreadable) -> Told:
     """Collect what failed in a run, and why, from what its tasks left."""
     dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
+    subjects = routes.subjects_of(settings, dag_id, (context.get("params") or {}).get("application"))
     ti = context.get("ti")
     failures: list[Failure] = []
+    states: dict[str, str | None] = {}
     try:
         if ti is not None:
             states = ti.get_task_states(dag_id=dag_id, run_ids=[run_id]).get(run_id, {})
-            failures = [_failure(ti, name, run_id) for name, state in states.items() if state == "failed"]
+            failed = [name for name, state in states.items() if state == "failed"]
+            failures = [failure for name in failed for failure in _failures(ti, name, run_id, subjects)]
     except Exception as error:  # noqa: BLE001  # an alert without details is better than none
         log.warning("The alert has no details: %s.", error)
     if not failures:
-        failures = [Failure(dag_id, "", _reason(context))]
+        reason = _reason(context, settings)
+        failures = [Failure(dag_id, name, reason, name) for name in subjects.unfinished(states)]
     note = "Partial uploads do not count as backups; archives published earlier are unchanged."
-    good = last_good([failure.subject for failure in failures])
-    return Message(f"{dag_id} failed", run_id, tuple(failures), good, note, _url(context))
+    good = last_good(settings, {failure.application for failure in failures})
+    return Told(f"{dag_id} failed", run_id, tuple(failures), (), good, note, _url(context))
 
 
-def _reason(context: Context) -> str:
+def _reason(context: Context, settings: Settings | Unreadable) -> str:
     """Return why a run failed whose tasks left no reason."""
-    settings = unreadable.read()
     if isinstance(settings, Unreadable):
         return settings.reason
     return TIMED_OUT if context.get("reason") == "timed_out" else NO_REASON
 
 
-def succeeded_run(context: Context) -> Message:
+def succeeded_run(context: Context, settings: Settings | Unreadable) -> Told:
     """Return that a run succeeded, and when the last good backups were."""
-    title = f"{context['dag'].dag_id} succeeded"
-    return Message(title, str(context["run_id"]), last_good=last_good(), url=_url(context))
+    dag_id = context["dag"].dag_id
+    application = routes.subjects_of(settings, dag_id, None).of_run()
+    lines = (Line(application, ""),)
+    good = last_good(settings, {application})
+    return Told(f"{dag_id} succeeded", str(context["run_id"]), lines=lines, last_good=good, url=_url(context))
 
 
-def recovered_run(context: Context) -> Message | None:
+def recovered_run(context: Context, settings: Settings | Unreadable) -> Told | None:
     """Return which logs are shipped again after an alert; None where there are none."""
     run_id, tasks = str(context["run_id"]), [task.task_id for task in context["dag"].tasks]
     try:
@@ -73,22 +82,24 @@ def recovered_run(context: Context) -> Message | None:
         return None
     if not told:
         return None
-    return Message(f"{context['dag'].dag_id} works again", run_id, note="\n".join(told), url=_url(context))
+    named = sorted(settings.teams, key=len, reverse=True)  # "Shop: a" before "Shop"
+    lines = tuple(Line(next((name for name in named if text.startswith(f"{name}: ")), ""), text) for text in told)
+    return Told(f"{context['dag'].dag_id} works again", run_id, lines=lines, url=_url(context))
 
 
-def restored_run(context: Context) -> Message:
+def restored_run(context: Context) -> Told:
     """Collect what a restore's tasks left."""
     dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
     title = f"{dag_id} succeeded"
-    lines: list[str] = []
+    lines: list[Line] = []
     try:
         report = _restore_report(context["ti"], run_id)
-        lines = list(report.lines())
+        lines = [Line(report.plan.application, line) for line in report.lines()]
         if not report.databases and not report.files:
             title = f"{dag_id} restored nothing: nobody approved it"
     except Exception as error:  # noqa: BLE001  # a report without details is better than none
         log.warning("The report has no details: %s.", error)
-    return Message(title, run_id, note="\n".join(lines), url=_url(context))
+    return Told(title, run_id, lines=tuple(lines), url=_url(context))
 
 
 def _restore_report(ti: Any, run_id: str) -> RestoreReport:
@@ -105,11 +116,11 @@ def _restore_report(ti: Any, run_id: str) -> RestoreReport:
     )
 
 
-def drilled_run(context: Context) -> Message:
+def drilled_run(context: Context) -> Told:
     """Collect what a drill's tasks left, and what is still unproven."""
     dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
     title = f"{dag_id} succeeded"
-    lines: list[str] = []
+    lines: list[Line] = []
     try:
         tasks = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill"]
         proven = filter(None, context["ti"].xcom_pull(task_ids=tasks, run_id=run_id) or [])
@@ -120,29 +131,26 @@ def drilled_run(context: Context) -> Message:
         title = f"{dag_id}: {plural(len(lines), 'archive')} proven" if lines else f"{dag_id}: nothing to prove yet"
     except Exception as error:  # noqa: BLE001  # a report without details is better than none
         log.warning("The report has no details: %s.", error)
-    return Message(title, run_id, last_good=_coverage(), note="\n".join(lines), url=_url(context))
+    return Told(title, run_id, lines=tuple(lines), last_good=_coverage(), url=_url(context))
 
 
-def _drill_line(proven: Report) -> str:
+def _drill_line(proven: Report) -> Line:
     notes = "".join(f" Note: {note}." for note in proven.notes)
-    return (
-        f"Proven: {proven.key} at {proven.destination}; recovered in {proven.seconds:.0f} s; compared"
-        f" {proven.compared}.{checks_text(proven.checks)}{notes}"
-    )
+    text = f"Proven: {proven.key} at {proven.destination}; recovered in {proven.seconds:.0f} s; compared"
+    return Line(proven.key.partition("/")[0], f"{text} {proven.compared}.{checks_text(proven.checks)}{notes}")
 
 
-def _chain_line(proven: ChainProof) -> str:
+def _chain_line(proven: ChainProof) -> Line:
     notes = "".join(f" Note: {note}." for note in proven.notes)
-    return f"Proven: {proven}.{notes}"
+    return Line(proven.application, f"Proven: {proven}.{notes}")
 
 
-def _coverage() -> tuple[str, ...]:
+def _coverage() -> tuple[Line, ...]:
     """Return what is proven, and what is not, as far as destinations can be read in time."""
-    return tuple(
-        line
-        for each in _examined().values()
-        for line in check.report(finding for finding in each.findings if finding.check.endswith(" coverage"))
-    )
+    covered = [
+        finding for each in _examined().values() for finding in each.findings if finding.check.endswith(" coverage")
+    ]
+    return tuple(Line(finding.application, line) for finding in covered for line in check.report([finding]))
 
 
 def _url(context: Context) -> str:
@@ -150,8 +158,8 @@ def _url(context: Context) -> str:
     return str(ti.log_url).partition("/tasks/")[0] if ti is not None else ""
 
 
-def _failure(ti: Any, name: str, run_id: str) -> Failure:
-    """Return what a failed task left; mapped tasks are named ``<task id>_<map index>``."""
+def _failures(ti: Any, name: str, run_id: str, subjects: Subjects) -> list[Failure]:
+    """Return what a failed task left, for each application; mapped tasks are named ``<task id>_<map index>``."""
     task_id, _, index = name.rpartition("_")
     candidates = [(task_id, int(index)), (name, -1)] if index.isdigit() else [(name, -1)]
     for task, map_index in candidates:
@@ -159,36 +167,36 @@ def _failure(ti: Any, name: str, run_id: str) -> Failure:
         if isinstance(left, dict):
             # As text, whatever somebody may have made of it: nothing may keep an alert from being sent.
             subject, reason = (str(left.get(part) or "") for part in ("subject", "reason"))
-            return Failure(task if map_index < 0 else f"{task}[{map_index}]", subject, reason or NO_REASON)
-    return Failure(name, "", NO_REASON)
+            called = task if map_index < 0 else f"{task}[{map_index}]"
+            parts = left.get(PARTS)
+            reasons = parts if isinstance(parts, dict) and parts else {subjects.of_task(task, map_index): reason}
+            return [Failure(called, subject, str(why) or NO_REASON, str(of)) for of, why in reasons.items()]
+    return [Failure(name, "", NO_REASON, next(filter(None, (subjects.of_task(*each) for each in candidates)), ""))]
 
 
-def last_good(subjects: Sequence[str] = ()) -> tuple[str, ...]:
+def last_good(settings: Settings | Unreadable, applications: Collection[str]) -> tuple[Line, ...]:
     """Return when the newest archives of applications were captured, as far as that can be found out in time.
 
-    :param subjects: limit to applications named in these failures; all if none match.
+    :param applications: an empty name means all.
     """
-    settings, now = unreadable.read(), clock.now()
     if isinstance(settings, Unreadable):
-        return ("The last good backup is unknown: the settings cannot be read. No backup is taken until they can.",)
+        text = "The last good backup is unknown: the settings cannot be read. No backup is taken until they can."
+        return (Line("", text),)
+    now = clock.now()
     try:
         examined = _examined()
     except Exception as error:  # noqa: BLE001  # an alert without it is better than none
-        return (f"The last good backup is unknown: {type(error).__name__}.",)
+        return (Line("", f"The last good backup is unknown: {type(error).__name__}."),)
     silent = [name for name in settings.destinations if name not in examined or not examined[name].held]
     lines = []
-    for application in _named_by(subjects, settings.applications) or settings.applications:
+    for application in settings.applications:
+        if "" not in applications and application not in applications:
+            continue
         times = [times[0] for each in examined.values() for times in each.held.get(application, {}).values()]
         unknown = "not known" if silent else "none was found"
         when = f"{max(times):%Y-%m-%d %H:%M} UTC, {age_text(now - max(times))} ago" if times else unknown
-        lines.append(f"Last good backup of {application}: {when}")
-    return (*lines, *([f"Could not be read: {', '.join(silent)}."] if silent else []))
-
-
-def _named_by(subjects: Sequence[str], applications: Iterable[str]) -> list[str]:
-    """Return the applications whose name or key begins a subject."""
-    starts = [subject + "," for subject in subjects]
-    return [name for name in applications if any(start.startswith((f"{name},", f"{name}/")) for start in starts)]
+        lines.append(Line(application, f"Last good backup of {application}: {when}"))
+    return (*lines, *([Line("", f"Could not be read: {', '.join(silent)}.")] if silent else []))
 
 
 def _examined() -> dict[str, Examined]:

@@ -18,7 +18,7 @@ class SendTestAlertOperator(LifeboatOperator):
         from lifeboat.airflow.alerts import channels
         from lifeboat.errors import LifeboatError
 
-        outcomes = channels.send_test(self.site().settings.alerts)
+        outcomes = channels.send_test(self.site().settings)
         if failures := [f"{channel}: {error}" for channel, error in outcomes.items() if error]:
             raise LifeboatError("The test alert did not arrive everywhere. " + " ".join(failures))
         self.log.info("Sent by %s.", " and ".join(outcomes))

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from lifeboat.storage import Destination
 
 FAILURE = "failure"  # XCom key under which a failed task leaves its reason for the alert
+PARTS = "parts"  # in what it leaves there: the reason of each application that it concerns, where these are several
 PROGRESS = "progress"  # XCom key under which a running task leaves how far it has come, for the page
+WAIT = "wait_for_turn"  # task before that, where the settings spread backups
 PREPARE = "prepare_staging"  # task that opens the staging of an application
 ALL = "all applications"
 ALL_DESTINATIONS = "all destinations"
@@ -62,17 +64,22 @@ class LifeboatOperator(BaseOperator):
             if getattr(site.settings.alerts, channel) is None:
                 self.log.warning("No %s alerts: the settings name none under alerts.%s.", channel, channel)
 
-    def tell(self, lines: Iterable[str], bad: Iterable[str]) -> None:
+    def tell(self, lines: Iterable[str], bad: Iterable[tuple[str, str]]) -> None:
         """Log a report.
 
+        :param bad: its bad lines, each with the application that it concerns; empty where that is none.
         :raises UnhealthyError: with its bad lines, if there are any.
         """
         from lifeboat.errors import UnhealthyError
 
         for line in lines:
             self.log.info("%s", line)
-        if text := "\n".join(bad):
-            raise UnhealthyError(text)
+        lines_of: dict[str, list[str]] = {}
+        if told := list(bad):
+            for application, line in told:
+                lines_of.setdefault(application, []).append(line)
+            parts = {application: "\n".join(of) for application, of in lines_of.items()}
+            raise UnhealthyError("\n".join(line for _, line in told), parts=parts)
 
     def site(self) -> Site:
         """Read the settings again, as they may have changed since the DAG was parsed."""
@@ -83,12 +90,21 @@ class LifeboatOperator(BaseOperator):
 
 def leave_reason(context: Context, subject: str, error: BaseException) -> str:
     """Leave the reason of a failure, its secrets masked, where the alert finds it; return it."""
+    from lifeboat.errors import UnhealthyError
+
+    reason = _readable(str(error) or type(error).__name__)
+    left: dict[str, object] = {"subject": subject, "reason": reason[:LONGEST_REASON]}
+    if isinstance(error, UnhealthyError) and error.parts:
+        left[PARTS] = {name: _readable(part)[:LONGEST_REASON] for name, part in error.parts.items()}
+    context["ti"].xcom_push(key=FAILURE, value=left)
+    return reason
+
+
+def _readable(text: str) -> str:
+    """Return a text with its secrets masked; names of files may not be UTF-8."""
     from lifeboat.airflow.compat import redact
 
-    text = str(redact(str(error) or type(error).__name__))
-    reason = text.encode("utf-8", "backslashreplace").decode()  # names of files may not be UTF-8
-    context["ti"].xcom_push(key=FAILURE, value={"subject": subject, "reason": reason[:LONGEST_REASON]})
-    return reason
+    return str(redact(text)).encode("utf-8", "backslashreplace").decode()
 
 
 class ApplicationOperator(LifeboatOperator):

@@ -36,9 +36,11 @@ class CheckDestinationOperator(DestinationOperator):
         applications = self.applications(context, site)
         deep = bool(context["params"].get("deep"))
         examined = check.examine(self.destination, site, applications, site.now(), deep=deep)
-        checked = check.Checked(health.verdict(examined.findings) == "healthy", examined.held)
+        bad = list(check.bad_lines(examined.findings))
+        concerned = sorted({application for application, _ in bad})
+        checked = check.Checked(health.verdict(examined.findings) == "healthy", examined.held, concerned)
         context["ti"].xcom_push(key=CHECKED, value=seal(context, site, _check_of(self.destination), checked))
-        self.tell(check.report(examined.findings), check.report(examined.findings, only_bad=True))
+        self.tell(check.report(examined.findings), bad)
 
 
 class CompareDestinationsOperator(LifeboatOperator):
@@ -79,11 +81,13 @@ class CompareDestinationsOperator(LifeboatOperator):
             alone = list(neglected.check(site))
             ti.xcom_push(key=NEGLECTED, value=[finding.text for finding in alone])
             findings += [*_of_schedules(self, ti, site, now), *alone]
-        self.tell(check.report(findings), check.report(findings, only_bad=True))
+        self.tell(check.report(findings), check.bad_lines(findings))
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
         unhealthy = {name for name, checked in found.items() if not checked.healthy}
         if failed := [name for name, task in self.checks.items() if states.get(task) == "failed" or name in unhealthy]:
-            raise UnhealthyError(f"Not healthy: {', '.join(failed)}. The check of each says why.")
+            text = f"Not healthy: {', '.join(failed)}. The check of each says why."
+            concerned = {of for name in failed for of in (found[name].unhealthy if name in found else ("",))}
+            raise UnhealthyError(text, parts=dict.fromkeys(sorted(concerned), text))
         if found.keys() == self.checks.keys() and wanted == ALL:
             heartbeat.ping(site.settings)
 
@@ -97,7 +101,8 @@ def _of_schedules(operator: LifeboatOperator, ti: Any, site: Site, now: datetime
             "Airflow 3.1 does not show DAGs to tasks: paused, missing or overdue DAGs are not detected."
         )
         return ()
-    return schedules.check({dag_id: _schedule_of(ti, dag_id) for dag_id in schedules.watched(site.settings)}, now)
+    dags = schedules.watched(site.settings)
+    return schedules.check(dags, {dag_id: _schedule_of(ti, dag_id) for dag_id in dags}, now)
 
 
 def _schedule_of(ti: Any, dag_id: str) -> Schedule | None:

@@ -18,5 +18,5 @@ class DoctorOperator(LifeboatOperator):
         from lifeboat.airflow import doctor
 
         findings = doctor.examine()
-        self.tell(doctor.report(findings), doctor.report(findings, only_broken=True))
+        self.tell(doctor.report(findings), (("", line) for line in doctor.report(findings, only_broken=True)))
         self.log.info("%s", doctor.summary(findings))

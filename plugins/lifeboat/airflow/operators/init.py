@@ -21,4 +21,4 @@ class InitDestinationOperator(DestinationOperator):
         destination = site.destination(self.destination)
         self.log.info("%s %s.", destination, destination.init(site.now()))
         findings = doctor.examine_destination(self.destination, site.settings.destinations[self.destination])
-        self.tell(doctor.report(findings), doctor.report(findings, only_broken=True))
+        self.tell(doctor.report(findings), (("", line) for line in doctor.report(findings, only_broken=True)))

@@ -87,11 +87,12 @@ class ShipLogsOperator(ApplicationOperator):
     def _back_up(self, context: Context, site: Site) -> str:
         """Start a backup, whose archive the new chain continues; return what came of it."""
         run_id = f"new_chain__{context['ti'].map_index}__{site.now().isoformat()}"
+        dag_id = site.settings.dag_of(self.application, "database")
         try:
-            trigger("backup_database", run_id, {"application": self.application})
+            trigger(dag_id, run_id, {"application": self.application})
         except Exception as error:  # noqa: BLE001  # whatever Airflow says, the new chain is what to report
-            return f"Trigger backup_database now, whose archive the new chain continues: that failed here ({error})."
-        return "backup_database was triggered, whose archive the new chain continues."
+            return f"Trigger {dag_id} now, whose archive the new chain continues: that failed here ({error})."
+        return f"{dag_id} was triggered, whose archive the new chain continues."
 
     def _tell_once(self, context: Context, site: Site, error: LifeboatError, *, lasting: bool = False) -> None:
         """Fail if no alert said so yet; skip if one did. What may pass by itself is only logged at first.

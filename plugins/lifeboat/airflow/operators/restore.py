@@ -257,15 +257,16 @@ class RestoreDatabaseOperator(RestoreStepOperator):
         compare = bool(params.get("compare", True))
         restored = restore.restore_database(site, plan, database, compare=compare)
         if plan.recovery and plan.databases == (database,) and database.in_place:
-            self._back_up(context, plan)
+            self._back_up(context, site, plan)
         return restored.to_json()
 
-    def _back_up(self, context: Context, plan: RestorePlan) -> None:
+    def _back_up(self, context: Context, site: Site, plan: RestorePlan) -> None:
         """Start a backup, with which restores to later moments begin."""
+        dag_id = site.settings.dag_of(plan.application, "database")
         try:
-            trigger("backup_database", f"restored__{context['run_id']}", {"application": plan.application})
+            trigger(dag_id, f"restored__{context['run_id']}", {"application": plan.application})
         except Exception as error:  # noqa: BLE001  # the restore has ended well, and its report asks for a backup
-            self.log.warning("Trigger backup_database now: that failed here (%s).", error)
+            self.log.warning("Trigger %s now: that failed here (%s).", dag_id, error)
 
     def _database(self, plan: RestorePlan, index: int | None) -> DatabaseStep:
         """Return the database of the plan that this task restores.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.airflow.compat import AirflowSkipException
@@ -22,18 +22,17 @@ class PrepareStagingOperator(ApplicationOperator):
     """Decide whether the application is backed up in this run, and open its staging.
 
     Skips the application when the trigger form chose another, and when a backfilled run is not due: a database cannot
-    be dumped as of last week, so a backfill takes one backup where the newest is older than the DAG's own interval.
+    be dumped as of last week, so a backfill takes one backup where the newest is older than the shortest interval of
+    the application's schedule.
 
     :param kind: kind of the archives.
-    :param interval: how old the newest archive may be before a backfilled run takes another.
     """
 
     template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "kind")
 
-    def __init__(self, *, kind: BackupKind, interval: timedelta, **kwargs: Any) -> None:
+    def __init__(self, *, kind: BackupKind, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.kind = kind
-        self.interval = interval
 
     def step(self, context: Context) -> str:
         """Skip, or sweep what earlier runs left and open staging; return the name of the machine that did."""
@@ -42,7 +41,8 @@ class PrepareStagingOperator(ApplicationOperator):
 
         site = self.site()
         note_of(context)  # before any work
-        if self.application == next(iter(site.settings.applications_of(self.kind))):
+        dag_id = site.settings.dag_of(self.application, self.kind)
+        if self.application == next(iter(site.settings.backup_dags(self.kind)[dag_id])):
             self.tell_missing_alerts(site)
         self._check_choice(context, site)
         others = self.sweep(context, site)
@@ -68,7 +68,7 @@ class PrepareStagingOperator(ApplicationOperator):
 
     def _skip_unless_due(self, context: Context, site: Site, others: list[str]) -> None:
         from lifeboat.catalog import archives
-        from lifeboat.decide import health
+        from lifeboat.decide import cron, health
         from lifeboat.errors import StorageError
 
         if others:
@@ -83,7 +83,8 @@ class PrepareStagingOperator(ApplicationOperator):
                 continue
             newest.append(health.newest_times(found, now).get(self.kind, ()))
         ages = [now - times[0] for times in newest if times]
-        if len(ages) == len(newest) > 0 and max(ages) < self.interval:
+        interval, _ = cron.gaps(site.settings.cron_of(self.application, self.kind))
+        if len(ages) == len(newest) > 0 and max(ages) < interval:
             raise AirflowSkipException(
                 f"No backup: a backfill cannot back up the past, and the newest {self.kind} archive is only"
                 f" {max(ages).total_seconds() / 3600:.1f} hours old."

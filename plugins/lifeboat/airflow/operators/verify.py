@@ -28,5 +28,5 @@ class ReadBackOperator(DestinationOperator):
             context["dag_run"].start_date or now,  # a retry has what its first try left of the budget
             now,
         )
-        self.tell((), night.failed.values())
+        self.tell((), ((key.partition("/")[0], failure) for key, failure in night.failed.items()))
         return {"read": len(night.read), "bytes": night.bytes}
