@@ -9,7 +9,8 @@ database over several connections and compares it with what was captured.
 name under *overwrite*. A single *table* always goes into a new schema; docs/RECOVERY.md shows how to take rows from it.
 
 **To a moment**: *until* replays binary logs onto the newest backup from before it, if the application ships its logs
-(docs/POINT_IN_TIME.md). All logs are verified first, and replayed after the comparison.
+(docs/POINT_IN_TIME.md). All logs are verified first, and replayed after the comparison. If databases were
+replaced so, **back_up** starts a new backup of them.
 
 On a shell, without a running Airflow: `lifeboat restore database APPLICATION`. docs/RECOVERY.md shows how to
 restore with only the archive, 7-Zip and the stock client.
@@ -34,7 +35,7 @@ with DAG(
     dag_id="restore_database",
     description="Restore databases of an application into new schemas, or over the existing ones",
     schedule=None,
-    doc_md=documented(__doc__, "select", "verify", "approve", "safety_backup", "restore"),
+    doc_md=documented(__doc__, "select", "verify", "approve", "safety_backup", "restore", "back_up"),
     **dag_options("restore", "database", notice=RestoreReport()),
 ) as dag:
     compose(dag, settings, partial(restore_steps, files=False), partial(restore_params, files=False))

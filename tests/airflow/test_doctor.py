@@ -180,6 +180,20 @@ def test_a_grant_that_restores_lack(installed: Configure, users: MariaDB, tmp_pa
     assert "Name its connection under drill.connection" in warned["drills of shop (Shop)"].advice
 
 
+def test_a_grant_that_restores_to_a_moment_lack(installed: Configure, users: MariaDB, tmp_path: Path) -> None:
+    installed(**lean(tmp_path) | {"applications": {"Shop": {"databases": [SHOP], "logs": True}}})
+    refused = found("broken")
+    assert set(refused) == {"restore of shop (Shop) to a moment", "drills of shop (Shop)"}
+    for finding in refused.values():
+        assert "may not let an account replay binary logs" in finding.text
+        assert "GRANT BINLOG REPLAY ON *.* TO `lifeboat_restore`@`%` WITH GRANT OPTION" in finding.advice
+    users.run("GRANT BINLOG REPLAY ON *.* TO lifeboat_restore WITH GRANT OPTION")
+    try:
+        assert found("broken") == {}
+    finally:
+        users.run("REVOKE BINLOG REPLAY, GRANT OPTION ON *.* FROM lifeboat_restore")
+
+
 def test_a_client_that_is_missing_or_older_than_the_server(
     installed: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

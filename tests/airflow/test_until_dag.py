@@ -54,13 +54,16 @@ def test_a_restore_in_place_starts_the_backup_that_later_moments_begin_with(
     ship: Any,  # noqa: F811
     server: MySQL,  # noqa: F811
 ) -> None:
-    project(applications={"Shop": SHOP})
+    other = {"name": "logged_too", "connection": "logged_db"}
+    project(applications={"Shop": SHOP | {"databases": [*SHOP["databases"], other]}})
+    server.run("CREATE DATABASE logged_too; CREATE TABLE logged_too.u (id INT PRIMARY KEY)")
     assert run(load_dag()).state == "success"
-    server.run("INSERT INTO logged.t VALUES (1), (2)")
+    server.run("INSERT INTO logged.t VALUES (1), (2); INSERT INTO logged_too.u VALUES (3)")
     assert states(ship()) == {"ship": ["success"]}
-    done = run(load_dag("restore_database"), application="Shop", until="latest", overwrite=["logged"])
-    assert states(done)["restore"] == states(done)["safety_backup"] == ["success"]
-    assert server.run("SELECT id FROM logged.t").split() == ["1", "2"]
+    done = run(load_dag("restore_database"), application="Shop", until="latest", overwrite=["logged", "logged_too"])
+    assert states(done)["restore"] == ["success", "success"]
+    assert states(done)["safety_backup"] == states(done)["back_up"] == ["success"]
+    assert server.run("SELECT id FROM logged.t; SELECT id FROM logged_too.u").split() == ["1", "2", "3"]
     assert f"restored__{done.run_id}" in runs_of("backup_database")
 
 

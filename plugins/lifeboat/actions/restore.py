@@ -343,7 +343,10 @@ def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compa
     if place.kept:
         warnings.append(f"what was there before is kept as {place.kept}; drop it when all is well")
     if plan.recovery and step.in_place:
-        warnings.append(f"back {step.database} up now: a restore to a moment after this one begins with that backup")
+        warnings.append(
+            f"back {step.database} up now, by 'lifeboat backup database {plan.application}', unless a DAG restored it,"
+            " which does so: a restore to a later moment begins with that backup"
+        )
     limits = len(captured.inexact) if captured else 0
     restored = RestoredDatabase(
         *(step.database, step.schema, loaded.rows, loaded.tables, compared, seconds),

@@ -20,7 +20,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from lifeboat import staging
 from lifeboat.actions import check, drill
@@ -41,6 +41,7 @@ from lifeboat.support.native import native
 from lifeboat.text import age_text, plural, size_text
 
 if TYPE_CHECKING:
+    from lifeboat.databases.mysql.engine import MySQL
     from lifeboat.settings.config import Bucket, Database, Encryption
     from lifeboat.settings.config import Destination as DestinationSettings
 
@@ -212,9 +213,13 @@ def _of_readable(settings: Settings, databases: Sequence[tuple[str, Database]]) 
     for name, application in settings.applications.items():
         if application.files:
             yield Probe(f"files of {name}", partial(_files, settings, name))
-    servers = {  # of a scratch server, one database stands for all
+    for name, database in databases:
+        if _has_logs(settings, name, database):
+            called = f"restore of {database.name} ({name}) to a moment"
+            yield Probe(called, partial(_replay, database, settings.scratch))
+    servers = {  # of a scratch server, one database stands for all: one with logs, if any has
         settings.drill.connection_of(database.engine) or f"{name}/{database.name}": (name, database)
-        for name, database in databases
+        for name, database in sorted(databases, key=lambda each: _has_logs(settings, *each))
         if database.engine not in SERVERLESS
     }
     for name, database in servers.values():
@@ -224,6 +229,10 @@ def _of_readable(settings: Settings, databases: Sequence[tuple[str, Database]]) 
         )
     if settings.metrics:
         yield Probe("metrics", partial(_metrics, settings.metrics.connection))
+
+
+def _has_logs(settings: Settings, application: str, database: Database) -> bool:
+    return database.engine == "mysql" and settings.logs_of(application) is not None
 
 
 def _of_destination(name: str, kept: DestinationSettings) -> Probe:
@@ -319,6 +328,12 @@ def _load(database: Database, scratch: Path) -> Iterator[Told]:
         yield Told("well", f"restores can load with Airflow connection {database.for_restore.connection!r}")
 
 
+def _replay(database: Database, scratch: Path) -> Iterator[Told]:
+    login = database.for_restore
+    cast("MySQL", connections.engine(login, scratch)).check_replay(login.name)
+    yield Told("well", f"restores can replay binary logs with Airflow connection {login.connection!r}")
+
+
 def _extensions(database: Database, scratch: Path) -> Iterator[Told]:
     login = database.model_copy(update={"connection": database.extensions_connection})
     connections.engine(login, scratch).databases()
@@ -334,6 +349,9 @@ def _drill(settings: Settings, application: str, database: Database) -> Iterator
     place = scratch_name(database.engine, database.name, clock.now())
     connections.engine(server, settings.scratch).check_load(place)
     yield Told("well", f"drills can load with Airflow connection {server.connection!r}")
+    if _has_logs(settings, application, database):
+        cast("MySQL", connections.engine(server, settings.scratch)).check_replay(place)
+        yield Told("well", f"drills can replay binary logs with Airflow connection {server.connection!r}")
     if server.extensions_connection:
         yield from _extensions(server, settings.scratch)
 

@@ -68,6 +68,7 @@ FAILURES: Mapping[str, Known] = {
     ),
     "restore": Known("privileges, space, another server", _LEFT),
     "restore_database": Known("privileges, space, another server", _LEFT),
+    "back_up": Known("the restore was cleared", "Everything is restored. Trigger backup_database."),
     "restore_files": Known("space, permissions", f"Existing files are unchanged. {GENERAL}"),
     "after_restore": Known("a command failed", "Everything is restored. Run the commands manually, or clear the task."),
     "choose_archives": Known("destination down", "No restore was tested. Fix the destination, then clear the task."),

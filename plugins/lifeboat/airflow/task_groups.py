@@ -35,6 +35,7 @@ from lifeboat.airflow.operators.restore import (
     SAFETY_BACKUP,
     VERIFY,
     AfterRestoreOperator,
+    BackUpRestoredOperator,
     RestoreDatabaseOperator,
     RestoreFilesOperator,
     SafetyBackupOperator,
@@ -317,6 +318,15 @@ def restore_steps(settings: Settings, *, files: bool) -> None:
     select >> verify >> safety >> databases
     if settings.restore.require_approval:
         verify >> _approval(plan) >> safety
+    if not files and any(map(settings.logs_of, settings.applications)):
+        back_up = BackUpRestoredOperator(
+            task_id="back_up",
+            plan=plan,
+            databases=restore,
+            trigger_rule="none_failed",
+            execution_timeout=LONGEST_STEP,
+        )
+        databases >> back_up
     if files:
         of_files = RestoreFilesOperator(
             task_id="restore_files", plan=plan, trigger_rule="none_failed", execution_timeout=LONGEST_STEP

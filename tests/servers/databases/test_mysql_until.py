@@ -148,7 +148,8 @@ def test_a_restore_in_place_keeps_a_safety_backup_and_asks_for_a_new_one(server:
     report = answer("restore", "database", "Shop", "--until", until, "--overwrite", "shop")
     assert state(server) == held
     assert report["safety_backup"].startswith("Shop/database/")
-    assert any("back shop up now" in warning for warning in report["databases"][0]["warnings"])
+    advice = "back shop up now, by 'lifeboat backup database Shop'"
+    assert any(advice in warning for warning in report["databases"][0]["warnings"])
 
 
 @pytest.mark.parametrize(
@@ -203,6 +204,7 @@ def test_the_grants_of_the_pages_are_enough_and_less_is_refused(
     refused = lifeboat("restore", "database", "Shop", "--until", "latest", "--into", "shop_granted")
     assert refused.returncode == 1
     assert "The restore connection may not let an account replay binary logs" in refused.stderr
+    assert "ON *.* TO `lifeboat_restore`@`%` WITH GRANT OPTION." in refused.stderr
     assert "shop_granted" not in server.run("SHOW DATABASES")
     server.run(statements("restores to a moment", family))
     done = restored("--until", "latest", "--into", "shop_granted")

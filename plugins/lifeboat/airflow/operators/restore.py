@@ -255,18 +255,7 @@ class RestoreDatabaseOperator(RestoreStepOperator):
         database = self._database(plan, context["ti"].map_index)
         self.schema = database.schema
         compare = bool(params.get("compare", True))
-        restored = restore.restore_database(site, plan, database, compare=compare)
-        if plan.recovery and plan.databases == (database,) and database.in_place:
-            self._back_up(context, site, plan)
-        return restored.to_json()
-
-    def _back_up(self, context: Context, site: Site, plan: RestorePlan) -> None:
-        """Start a backup, with which restores to later moments begin."""
-        dag_id = site.settings.dag_of(plan.application, "database")
-        try:
-            trigger(dag_id, f"restored__{context['run_id']}", {"application": plan.application})
-        except Exception as error:  # noqa: BLE001  # the restore has ended well, and its report asks for a backup
-            self.log.warning("Trigger %s now: that failed here (%s).", dag_id, error)
+        return restore.restore_database(site, plan, database, compare=compare).to_json()
 
     def _database(self, plan: RestorePlan, index: int | None) -> DatabaseStep:
         """Return the database of the plan that this task restores.
@@ -280,6 +269,30 @@ class RestoreDatabaseOperator(RestoreStepOperator):
         if step is None or self.database != asdict(step):
             raise UntrustedError(f"The database that restore[{index}] was given is not the one of the plan.", HINT)
         return step
+
+
+class BackUpRestoredOperator(RestoreStepOperator):
+    """Start a backup of what was restored in place to a moment: restores to later moments begin with it.
+
+    :param databases: id of the task that restores databases.
+    """
+
+    def __init__(self, *, databases: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.databases = databases
+
+    def before(self, site: Site, plan: RestorePlan) -> Sequence[str | tuple[str, int]]:
+        return (*super().before(site, plan), *((self.databases, index) for index in range(len(plan.databases))))
+
+    def carry_out(self, context: Context, site: Site, plan: RestorePlan) -> None:
+        """Start it. Skipped where nothing was replaced by what logs lead to."""
+        if not plan.recovery or not any(database.in_place for database in plan.databases):
+            raise AirflowSkipException("No database was restored in place to a moment.")
+        dag_id = site.settings.dag_of(plan.application, "database")
+        try:
+            trigger(dag_id, f"restored__{context['run_id']}", {"application": plan.application})
+        except Exception as error:  # noqa: BLE001  # the restore has ended well, and its report asks for a backup
+            self.log.warning("Trigger %s now: that failed here (%s).", dag_id, error)
 
 
 class RestoreFilesOperator(RestoreStepOperator):
