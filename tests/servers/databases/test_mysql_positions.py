@@ -239,7 +239,7 @@ def test_a_killed_dump_leaves_no_lock(server: MySQL, tmp_path: Path) -> None:
 
 
 def test_a_second_connection_that_is_refused_fails_no_dump(server: MySQL) -> None:
-    server.run(f"{statements('positions', 'MySQL')}; ALTER USER {USER} WITH MAX_USER_CONNECTIONS 1")
+    server.run(f"{statements('positions', 'MySQL')} ALTER USER {USER} WITH MAX_USER_CONNECTIONS 1")
     place = Server(server.host, server.port, USER, "pw", tls={"ssl-mode": "REQUIRED"})
     connect = partial(server.connect, user=USER, password="pw")
     session = mysql_dump.Session(connect())
