@@ -29,7 +29,8 @@ from lifeboat.databases.mysql import binlog
 from lifeboat.databases.mysql import logs as mysql_logs
 from lifeboat.databases.mysql.applier import Collations
 from lifeboat.databases.mysql.binlog import FIRST, UnreadableLogError, Walk
-from lifeboat.databases.mysql.dump import Client
+from lifeboat.databases.mysql.dump import Client, Session
+from lifeboat.databases.mysql.gtids import Gtids
 from lifeboat.databases.mysql.log_sieve import Sieve
 from lifeboat.databases.mysql.logs import Logs, LogServer, TruncatedLogError
 from lifeboat.decide import log_chains
@@ -95,6 +96,7 @@ class _Source:
     logs: Logs
     server: LogServer
     resume: Resume
+    session: Session
     collations: Collations
     schemas: set[str]
 
@@ -109,16 +111,30 @@ class _Source:
             return self.resume
         file, position = self.resume.file, self.resume.start
         with contextlib.closing(self.logs.fetch(self.client, file, FIRST)) as chunks:
-            return replace(self.resume, gtids=binlog.gtids_at(chunks, file, position))
+            gtids = binlog.gtids_at(chunks, file, position)
+        return self.resume if gtids is None else replace(self.resume, gtids=str(gtids), state=gtids.state())
 
     def beyond_purge(self, resume: Resume) -> Resume:
         """Return where to continue if the server has purged the file of a place, but nothing that was not shipped."""
         if resume.file in self.server.files or not resume.gtids:
             return resume
         oldest = next(iter(self.server.files))
-        with contextlib.closing(self.logs.fetch(self.client, oldest, FIRST)) as chunks:
-            before = binlog.gtids_before(chunks, oldest)
-        return log_chains.beyond_purge(resume, oldest, before)
+        return log_chains.beyond_purge(resume, oldest, self._before(oldest))
+
+    def succeeding(self, resume: Resume, uid: str) -> Resume | str:
+        """Return where to continue the logs of another server, or why that is not possible.
+
+        :param resume: where those ended.
+        :param uid: of that server.
+        """
+        executed = self.logs.executed(self.session, is_mariadb=self.server.is_mariadb)
+        heads = ((file, self._before(file)) for file in reversed(list(self.server.files)))
+        return log_chains.succeeded(resume, uid, executed, heads)
+
+    def _before(self, file: str) -> Gtids | None:
+        """Return all transactions before a file."""
+        with contextlib.closing(self.logs.fetch(self.client, file, FIRST)) as chunks:
+            return binlog.gtids_before(chunks, file)
 
 
 @dataclass(frozen=True)
@@ -245,7 +261,8 @@ def _sources(site: Site, application: str, opened: contextlib.ExitStack) -> list
         server = logs.read(session)
         if server.uid not in sources:
             logs.keep_others_away(session, application)
-            sources[server.uid] = _Source(logs, server, log_chains.now_of(server), Collations(session), set())
+            resume, collations = log_chains.now_of(server), Collations(session)
+            sources[server.uid] = _Source(logs, server, resume, session, collations, set())
         sources[server.uid].schemas.add(database.name)
     return list(sources.values())
 
@@ -325,6 +342,15 @@ def _first_way(
 def _go_on(way: _Way, resumes: Mapping[str, Resume]) -> None:
     """Continue from some places, or begin a new chain where that is not possible."""
     sources = {source.server.uid: source for source in way.sources}
+    gone, come = resumes.keys() - sources.keys(), sources.keys() - resumes.keys()
+    if len(gone) == len(come) == 1:
+        (before,), (uid,) = gone, come
+        found = sources[uid].succeeding(resumes[before], before)
+        if isinstance(found, str):
+            way.begin_anew(found)
+            return
+        log.warning("The binary logs of %s continue those of the server before.", sources[uid].logs.address)
+        resumes = {uid: found} | {other: resume for other, resume in resumes.items() if other != before}
     resumes = {uid: sources[uid].beyond_purge(resume) if uid in sources else resume for uid, resume in resumes.items()}
     if broken := log_chains.why_broken(resumes, [source.server for source in way.sources]):
         way.begin_anew(broken)
@@ -402,7 +428,7 @@ class _Piece:
         self._source, self._resume = source, resume
         self._continues = name == resume.file
         self._start = resume.start if self._continues else FIRST
-        self._walk = Walk(name, self._start, resume.gtids)
+        self._walk = Walk(name, self._start, resume.gtids, state=resume.state)
         self._sieve = Sieve(name, source.schemas, source.collations)
         self._taken = 0  # bytes of it, of which those that stay are packed
         self.entry = log_entry_name(source.server.uid, name, self._start)
@@ -488,6 +514,7 @@ class _Piece:
             schemas=tuple(sorted(self._source.schemas)),
             left_out=LogEvents(**vars(self._sieve.left_out)),
             untold=LogEvents(**vars(self._sieve.untold)),
+            gtid_state=None if walk.gtids is None else walk.gtids.state(),
         )
 
 

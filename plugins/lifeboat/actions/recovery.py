@@ -15,7 +15,18 @@ from lifeboat.catalog.manifest import Manifest
 from lifeboat.databases import Dump, LogPosition
 from lifeboat.decide import log_list, recovery
 from lifeboat.decide.log_list import Listed, Wanted
-from lifeboat.decide.recovery import LISTS, LogArchive, Point, Reached, Recovery, Shelf, both_times, place_of
+from lifeboat.decide.recovery import (
+    LISTS,
+    Line,
+    LogArchive,
+    Part,
+    Point,
+    Reached,
+    Recovery,
+    Shelf,
+    both_times,
+    place_of,
+)
 from lifeboat.decide.restored import ReplayedLogs
 from lifeboat.errors import ArchiveError, LifeboatError, LogError, RestoreError, SettingsError, StorageError
 from lifeboat.storage import Destination
@@ -33,7 +44,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-Piece = tuple[LogPiece, Iterator[bytes]]
+Piece = tuple[Part, Iterator[bytes]]
 
 
 def databases_of(settings: Settings, application: str, chosen: Sequence[str]) -> tuple[str, ...]:
@@ -170,8 +181,9 @@ def _refuse_missed(
     if point.is_latest:
         return
     last_held: Transaction | None = None
-    for transaction in _transactions(site, destination, plan.application, keys, position.server):
-        is_held = place_of(transaction.file, transaction.end) <= place_of(position.file, position.offset)
+    for part, transaction in _transactions(site, destination, plan.application, keys, position.server):
+        is_here = place_of(transaction.file, transaction.end) <= place_of(position.file, position.offset)
+        is_held = not part.skips and is_here
         if is_held:
             last_held = transaction
         elif point.time or transaction.gtid == point.gtid:
@@ -189,12 +201,13 @@ def _refuse_missed(
 
 def _transactions(
     site: Site, destination: Destination, application: str, keys: Iterable[str], server: str
-) -> Iterator[Transaction]:
-    """Yield the transactions of a server, in the order of the log within each archive."""
+) -> Iterator[tuple[Part, Transaction]]:
+    """Yield the transactions of a server, and of those that continue its log, in the order of the log."""
     from lifeboat.databases.mysql.transactions import transactions
 
-    for key in keys:
-        yield from transactions(pieces(site, destination, application, [key], server))
+    for part, chunks in pieces(site, destination, application, keys, server):
+        for transaction in transactions([(part, chunks)]):
+            yield part, transaction
 
 
 def pieces(
@@ -202,18 +215,19 @@ def pieces(
 ) -> Generator[Piece]:
     """Yield the pieces of archives of logs with their bytes, each verified once more: what is read now must be whole.
 
-    :param server: identity of the one whose pieces are wanted; all when empty.
+    :param server: identity of the one whose pieces are wanted, with those that continue its log; all when empty.
     :param database: whose changes they must hold, if any.
     :raises RestoreError: one does not.
     """
+    line = Line(server)
     for key in keys:
         with stored_archive.opened(site, destination, application, key) as reader:
             for piece in cast(Manifest, reader.manifest()).logs:
-                if server in ("", piece.server.uid):
+                if part := line.part(piece):
                     if database and not piece.holds(database):
                         raise RestoreError(f"{key} leaves out the changes of {database}.", "Choose a moment before it.")
                     reader.verify_entry(piece.entry)
-                    yield piece, reader.chunks(piece.entry)
+                    yield part, reader.chunks(piece.entry)
 
 
 @contextlib.contextmanager
@@ -222,7 +236,7 @@ def read_by(
 ) -> Iterator[Iterator[Piece]]:
     """Read the pieces of archives of logs for a replay in this block; what ends it names the archive, too.
 
-    :param server: identity of the one whose pieces are wanted.
+    :param server: identity of the one whose pieces are wanted, with those that continue its log.
     :param database: whose changes they must hold.
     :raises ReplayError: the replay ended with that.
     """
@@ -231,9 +245,12 @@ def read_by(
     reading = [""]
 
     def read() -> Generator[Piece]:
-        for key in keys:
-            reading[0] = key
-            yield from pieces(site, destination, application, [key], server, database)
+        def told() -> Iterator[str]:
+            for key in keys:
+                reading[0] = key
+                yield key
+
+        yield from pieces(site, destination, application, told(), server, database)
 
     try:
         with contextlib.closing(read()) as found:

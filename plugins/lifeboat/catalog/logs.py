@@ -36,10 +36,12 @@ class LogPlace(_Fact):
     """A place in the logs of a server.
 
     :param end: position in the file.
+    :param server: uid of the server that wrote it, where another one continues its log; else empty.
     """
 
     file: LogFile
     end: int
+    server: Text = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class LogPiece(_Fact):
     :param schemas: whose changes it holds; None for all of the server.
     :param left_out: events of other schemas, and of users and grants, that it does not hold.
     :param untold: events of other schemas that it holds, and those of which nothing says whose they are.
+    :param gtid_state: of MariaDB, the last GTID of each domain and server up to its end; None where that is not known.
     """
 
     entry: Text
@@ -82,6 +85,7 @@ class LogPiece(_Fact):
     schemas: tuple[Text, ...] | None = None
     left_out: LogEvents = LogEvents()
     untold: LogEvents = LogEvents()
+    gtid_state: Text | None = None
 
     def holds(self, schema: str) -> bool:
         """Return whether it holds all changes of a schema."""

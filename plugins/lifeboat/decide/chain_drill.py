@@ -28,7 +28,7 @@ Manifests = Callable[[Archive], ManifestHead]  # reads the signed manifest of an
 class Span:
     """Two archives of databases, and the logs that lead from one to the other.
 
-    :param databases: that have an exact position on the same server in both.
+    :param databases: that have an exact position in both, on servers that continue each other's logs.
     :param logs: oldest first.
     """
 
@@ -74,12 +74,12 @@ def positions_of(manifest: ManifestHead) -> dict[str, LogPosition]:
 
 
 def pair(end: Archive, archives: Iterable[Archive], manifest: Manifests) -> Span | None:
-    """Return an archive and the newest one before it that has an exact position on the same server; None without."""
+    """Return an archive and the newest one before it that has an exact position of a database, too; None without."""
     ends = positions_of(manifest(end))
     for begin in archives if ends else ():
         if begin.captured_at < end.captured_at:
             begins = positions_of(manifest(begin))
-            if names := [name for name in ends if name in begins and begins[name].server == ends[name].server]:
+            if names := [name for name in ends if name in begins]:
                 return Span(begin, end, tuple(names))
     return None
 
@@ -111,10 +111,33 @@ def joined(span: Span, logs: Sequence[Archive], manifest: Manifests, kept_since:
         trail.append(before)
     trail.reverse()
     _refuse_gaps(trail, manifest)
-    wanted = recovery.by_server(dict(zip(span.databases, _places(manifest(span.begin), span.databases), strict=True)))
-    if lost := next(filter(None, (recovery.why_lost(manifest(archive), wanted) for archive in trail)), ""):
-        return lost
-    return replace(span, logs=tuple(trail))
+    return _why_apart(span, ends, trail, manifest) or replace(span, logs=tuple(trail))
+
+
+def _why_apart(span: Span, ends: Sequence[LogPosition], trail: Sequence[Archive], manifest: Manifests) -> str:
+    """Return why logs do not lead from one archive to the other, where nothing is wrong; empty if they do."""
+    begins = _places(manifest(span.begin), span.databases)
+    wanted: Mapping[str, Collection[str]] = recovery.by_server(dict(zip(span.databases, begins, strict=True)))
+    known: dict[str, LogPiece] = {}
+    for archive in trail:
+        wanted = recovery.with_successors(wanted, manifest(archive))
+        if lost := recovery.why_lost(manifest(archive), wanted) or _why_early(span, ends, known, manifest(archive)):
+            return lost
+        known |= recovery.ends_of(manifest(archive))
+    for begin, end in zip(begins, ends, strict=True):
+        if begin.server != end.server and wanted.get(begin.server) != wanted.get(end.server):
+            return f"the databases of {span.end.key} are on another server, whose logs do not continue those before"
+    return ""
+
+
+def _why_early(span: Span, ends: Iterable[LogPosition], known: Mapping[str, LogPiece], manifest: ManifestHead) -> str:
+    """Return why the later archive is of a time before its server had all that was shipped; empty if it is not."""
+    for piece in manifest.logs:
+        before = known.get(piece.follows.server) if piece.follows else None
+        for end in ends:
+            if before and piece.server.uid == end.server and recovery.missing(end.gtids, before.gtids_after or ""):
+                return f"{span.end.key} was taken before its server had all that the one before it had shipped"
+    return ""
 
 
 def _refuse_gaps(trail: Sequence[Archive], manifest: Manifests) -> None:
@@ -138,7 +161,7 @@ def _places(manifest: ManifestHead, databases: Collection[str]) -> list[LogPosit
 
 def _is_another_log(begin: LogPosition, end: LogPosition) -> bool:
     """Return whether logs were reset between two positions: names and numbers repeat then, and GTIDs begin again."""
-    return bool(recovery.missing(end.gtids, begin.gtids))
+    return begin.server == end.server and bool(recovery.missing(end.gtids, begin.gtids))
 
 
 def _holds(manifest: ManifestHead, position: LogPosition) -> bool:

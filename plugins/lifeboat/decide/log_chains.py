@@ -15,8 +15,9 @@ from lifeboat.decide.health import SKEW
 
 if TYPE_CHECKING:  # a command starts without what reads SQL
     from lifeboat.databases.mysql.gtids import Gtids
-    from lifeboat.databases.mysql.logs import LogServer
+    from lifeboat.databases.mysql.logs import Executed, LogServer
 
+OTHER_SERVER = "the databases are on another server than before"
 IDLE = 3  # times the interval, where no age is a fault: so long nothing is said of a server without anything new
 ON_TIME = timedelta(seconds=30)  # by which a scheduled run may begin early
 
@@ -28,6 +29,7 @@ class Resume:
     :param gtids: of all transactions before it; None where they are not known.
     :param created: when the server began the file, in seconds since 1970; None where it is not known.
     :param follows: the end of the piece before it; None where a chain begins.
+    :param state: of MariaDB, the last GTID of each domain and server among `gtids`; None where that is not known.
     """
 
     file: str
@@ -35,11 +37,13 @@ class Resume:
     gtids: str | None
     created: int | None = None
     follows: LogPlace | None = None
+    state: str | None = None
 
 
 def after(piece: LogPiece) -> Resume:
     """Return where to continue after a piece."""
-    return Resume(piece.file, piece.end, piece.gtids_after, piece.created, LogPlace(piece.file, piece.end))
+    place = LogPlace(piece.file, piece.end)
+    return Resume(piece.file, piece.end, piece.gtids_after, piece.created, place, piece.gtid_state)
 
 
 def ends_of(manifest: ManifestHead) -> dict[str, Resume]:
@@ -51,7 +55,7 @@ def why_broken(resumes: Mapping[str, Resume], servers: Iterable[LogServer]) -> s
     """Return why logs cannot continue from some places, as far as lists of files tell; empty if they can."""
     found = {server.uid: server for server in servers}
     if found.keys() != resumes.keys():
-        return "the databases are on another server than before"
+        return OTHER_SERVER
     for uid, resume in resumes.items():
         size = found[uid].files.get(resume.file)
         if size is None:
@@ -59,6 +63,41 @@ def why_broken(resumes: Mapping[str, Resume], servers: Iterable[LogServer]) -> s
         if size < resume.start:
             return f"{resume.file} is shorter than what was known of it: all logs were reset"
     return ""
+
+
+def succeeded(
+    resume: Resume, before: str, executed: Executed, heads: Iterable[tuple[str, Gtids | None]]
+) -> Resume | str:
+    """Return where the logs of a server continue those of another one, or why they do not.
+
+    They do if it has executed all that was shipped, and its own logs hold everything else. Of what was shipped, they
+    may hold some again: replays skip that.
+
+    :param resume: the place up to which the logs of the server before it are shipped.
+    :param before: uid of that server.
+    :param heads: files of the new server, newest first, each with all transactions before it.
+    """
+    family = type(executed.logged)
+    try:
+        ended = family.of_text(resume.gtids or "")
+        shipped = family.of_text(resume.state or resume.gtids or "")
+    except ValueError:
+        return f"{OTHER_SERVER}, of the other kind, MySQL or MariaDB"
+    if not resume.gtids or not resume.follows:
+        return OTHER_SERVER
+    if lacking := executed.logged.misses(ended):
+        return f"{OTHER_SERVER}, whose log does not have transaction {lacking}, which was shipped"
+    lost = shipped.misses(executed.purged)
+    follows = replace(resume.follows, server=before)
+    for file, head in heads if not lost else ():
+        if head is None:
+            return f"{OTHER_SERVER}, and {file} does not say which transactions are before it"
+        lost = shipped.misses(head)
+        if not lost:
+            known = ",".join(filter(None, (str(head), str(executed.purged))))
+            gtids = str(family.of_text(known))
+            return Resume(file, FIRST, gtids, follows=follows, state=head.state())
+    return f"{OTHER_SERVER}, whose logs no longer hold transaction {lost}, which was not shipped"
 
 
 def beyond_purge(resume: Resume, oldest: str, before: Gtids | None) -> Resume:

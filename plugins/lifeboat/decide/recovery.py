@@ -21,7 +21,7 @@ from lifeboat.support.formats import Moment, Text
 from lifeboat.text import plural
 
 if TYPE_CHECKING:
-    from lifeboat.catalog.logs import LogPiece
+    from lifeboat.catalog.logs import LogEvents, LogPiece
     from lifeboat.catalog.manifest import ManifestHead
     from lifeboat.databases import LogPosition
 
@@ -175,12 +175,13 @@ class _Trail:
             is_next = any(_holds(manifest, position) for position in self.positions)
         else:
             is_next = not why_not_next(self.last, self.ends, manifest)
-        if is_next and (lost := why_lost(manifest, self.databases)):
+        if is_next and (lost := why_lost(manifest, with_successors(self.databases, manifest))):
             self.broken = lost
             return False
         if is_next:
             self.logs.append(archive)
             self.last, self.ends = manifest, self.ends | ends_of(manifest)
+            self.databases = with_successors(self.databases, manifest)
             self.positions = [position for position in self.positions if not _holds(manifest, position)]
         return is_next
 
@@ -358,7 +359,8 @@ def why_not_next(before: ManifestHead, ends: Mapping[str, LogPiece], after: Mani
         return f"it continues {after.chain.previous or 'none'}"
     last = dict(ends)
     for piece in after.logs:
-        if (end := last.get(piece.server.uid)) and (why := _why_apart(end, piece)):
+        before_it = piece.follows.server if piece.follows else ""
+        if (end := last.get(before_it or piece.server.uid)) and (why := _why_apart(end, piece)):
             return why
         last[piece.server.uid] = piece
     return ""
@@ -369,6 +371,9 @@ def _why_apart(one: LogPiece, other: LogPiece) -> str:
     place = other.follows
     if place is None or (place.file, place.end) != (one.file, one.end):
         return f"{other.entry} does not begin where {one.entry} ends"
+    if place.server:  # its first file may hold some of the last transactions of the other server once more
+        lost = other.gtids_before is None or missing(one.gtids_after, other.gtids_before)
+        return f"transactions between {one.entry} and {other.entry} are missing" if lost else ""
     if one.file == other.file and (other.start, other.created) != (one.end, one.created):
         return f"{other.entry} does not begin where {one.entry} ends"
     if one.gtids_after is not None and other.gtids_before is not None and one.gtids_after != other.gtids_before:
@@ -376,11 +381,74 @@ def _why_apart(one: LogPiece, other: LogPiece) -> str:
     return ""
 
 
+@dataclass(frozen=True)
+class Part:
+    """A piece of a log as it is read: one of a server, or of those whose logs continue its log.
+
+    :param skips: GTIDs of what the server before it has logged; empty where no other server was before it.
+    """
+
+    piece: LogPiece
+    skips: str = ""
+
+    @property
+    def file(self) -> str:
+        """Name of the file."""
+        return self.piece.file
+
+    @property
+    def start(self) -> int:
+        """Position of its first event behind the format event."""
+        return self.piece.start
+
+    @property
+    def server(self) -> str:
+        """Identity of the server that wrote it."""
+        return self.piece.server.uid
+
+    @property
+    def left_out(self) -> LogEvents:
+        """Events that its transactions lack."""
+        return self.piece.left_out
+
+
+class Line:
+    """Follows the logs of a server, and of those that continue them.
+
+    :param server: its uid; all servers are wanted when empty.
+    """
+
+    def __init__(self, server: str = "") -> None:
+        self._uids, self._wants_all = {server}, not server
+        self._ends: dict[str, LogPiece] = {}
+        self._skips: dict[str, str] = {}
+
+    def part(self, piece: LogPiece) -> Part | None:
+        """Return the next piece as a part of the line; None where it is none."""
+        uid, before = piece.server.uid, piece.follows.server if piece.follows else ""
+        if before and (end := self._ends.get(before)):
+            self._skips[uid] = end.gtid_state or end.gtids_after or ""
+            self._uids.add(uid)
+        if not self._wants_all and uid not in self._uids:
+            return None
+        self._ends[uid] = piece
+        return Part(piece, self._skips.get(uid, ""))
+
+
 def by_server(begins: Mapping[str, LogPosition]) -> dict[str, set[str]]:
     """Return databases by the server of their position."""
     found: dict[str, set[str]] = {}
     for database, position in begins.items():
         found.setdefault(position.server, set()).add(database)
+    return found
+
+
+def with_successors(databases: Mapping[str, Collection[str]], manifest: ManifestHead) -> Mapping[str, Collection[str]]:
+    """Return databases by server, also by those servers whose logs continue theirs from an archive on."""
+    found = dict(databases)
+    for piece in manifest.logs:
+        if piece.follows and piece.follows.server in found:
+            found[piece.server.uid] = found[piece.follows.server]
     return found
 
 

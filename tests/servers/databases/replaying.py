@@ -28,6 +28,8 @@ class Piece:
     file: str
     start: int = 4
     left_out: LogEvents = field(default_factory=LogEvents)
+    server: str = ""
+    skips: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def logs_of(server: Server) -> list[tuple[Piece, list[bytes]]]:
     """Return the files of a server's log."""
     folder = Path(server.run("SELECT @@log_bin_basename").strip()).parent
     names = [line.split("\t")[0] for line in server.run("SHOW BINARY LOGS").splitlines()]
-    return [(Piece(name), [(folder / name).read_bytes()]) for name in names]
+    uid = server.run(f"SELECT @@{'server_uuid' if isinstance(server, MySQL) else 'server_uid'}").strip()
+    return [(Piece(name, server=uid), [(folder / name).read_bytes()]) for name in names]
 
 
 def replayed(

@@ -108,6 +108,7 @@ class Walk:
     :param file: its name, for messages.
     :param start: the position from which on it was fetched.
     :param gtids: of all transactions before `start`, as text; None where they are not known.
+    :param state: the last of each domain and server among them, as far as it is known.
     :param see: takes each event whole; without it, most bodies are never in memory.
     :param left_out: bytes of events that its transactions lack.
     """
@@ -120,6 +121,7 @@ class Walk:
         see: Callable[[Event], object] | None = None,
         *,
         left_out: int = 0,
+        state: str | None = None,
     ) -> None:
         self.file = file
         self._see = see
@@ -137,7 +139,7 @@ class Walk:
         self.gtids: Gtids | None = None
         self.before: Gtids | None = None
         """All transactions before the file, as its head says; None where it does not."""
-        self._text = gtids
+        self._text, self._state = gtids, state
         self._start = start
         self._rest = b""
         self._passed = 0  # bytes
@@ -282,6 +284,8 @@ class Walk:
         self.created = self._event.time
         family = MariaDBGtids if self._is_mariadb else MySQLGtids
         self.gtids = None if self._text is None else family.of_text(self._text)
+        if self.gtids is not None and self._state:
+            self.gtids.learn(family.of_text(self._state))
 
     def _compare(self, body: bytes) -> None:
         """Compare what the server had executed when it began the file with what is known to come before it."""
@@ -292,6 +296,8 @@ class Walk:
             self.broken = self.broken or f"transactions up to {missing} are missing before {self.file}"
         if self.gtids is None and self.before is not None:
             self.gtids = family.of_event(body)  # which what follows is added to
+        elif self.gtids is not None and self.before is not None:
+            self.gtids.learn(self.before)
 
     def _open_transaction(self, kind: int, body: bytes) -> None:
         if self._open:
@@ -377,7 +383,7 @@ def gtids_before(chunks: Iterable[bytes], file: str) -> Gtids | None:
     return walk.before
 
 
-def gtids_at(chunks: Iterable[bytes], file: str, position: int) -> str | None:
+def gtids_at(chunks: Iterable[bytes], file: str, position: int) -> Gtids | None:
     """Return the GTIDs of all transactions before a position in a log, as the log itself says; None if it does not.
 
     What a server says of the end of its log and of its GTIDs need not belong together while others write.
@@ -395,4 +401,4 @@ def gtids_at(chunks: Iterable[bytes], file: str, position: int) -> str | None:
     except UnreadableLogError:
         return None
     walk.end()
-    return None if walk.gtids is None or left else str(walk.gtids)
+    return None if left else walk.gtids

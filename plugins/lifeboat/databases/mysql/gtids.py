@@ -40,6 +40,21 @@ class Gtids(ABC):
     def lacks(self, other: Self) -> str:
         """Return the first transaction of others that is not among these; empty if none is."""
 
+    def misses(self, other: Self) -> str:
+        """Return the same, of each server by itself, as far as its transactions are known."""
+        return self.lacks(other)
+
+    def has(self, gtid: str) -> bool:
+        """Return whether a transaction is among these; one without a GTID never is."""
+        return bool(gtid) and not self.misses(self.of_text(gtid))
+
+    def state(self) -> str | None:
+        """Return the last transaction of each domain and server; None where `str` says all."""
+        return None
+
+    def learn(self, other: Gtids) -> None:  # noqa: B027  # sets know all of themselves
+        """Learn the last transactions of servers from what is known to come before these."""
+
 
 class MySQLGtids(Gtids):
     """A set of GTIDs: intervals of numbers for each source, which may have a tag."""
@@ -129,6 +144,7 @@ class MariaDBGtids(Gtids):
     def __init__(self) -> None:
         self._last: dict[int, tuple[int, int]] = {}  # server and number, by domain
         self._numbers: dict[tuple[int, int], int] = {}  # the last one by domain and server, as far as it is known
+        self._learnt: dict[tuple[int, int], int] = {}  # the same, from elsewhere
 
     @classmethod
     def of_text(cls, text: str) -> Self:
@@ -168,5 +184,32 @@ class MariaDBGtids(Gtids):
                 return f"{domain}-{server}-{number}"
         return ""
 
+    def misses(self, other: Self) -> str:
+        known = self._all()
+        for (domain, server), number in other._all().items():
+            if number > known.get((domain, server), 0):
+                return f"{domain}-{server}-{number}"
+        return ""
+
+    def state(self) -> str:
+        last = {(domain, server) for domain, (server, _) in self._last.items()}
+        # The last one of a domain comes last, so that `of_text` finds it.
+        of_servers = sorted(self._all().items(), key=lambda each: (each[0][0], each[0] in last, each[0][1]))
+        return ",".join(f"{domain}-{server}-{number}" for (domain, server), number in of_servers)
+
+    def learn(self, other: Gtids) -> None:
+        known = other._all() if isinstance(other, MariaDBGtids) else {}
+        for place, number in known.items():
+            self._learnt[place] = max(number, self._learnt.get(place, 0))
+
+    def _all(self) -> dict[tuple[int, int], int]:
+        places = self._learnt.keys() | self._numbers.keys()
+        return {place: max(self._learnt.get(place, 0), self._numbers.get(place, 0)) for place in places}
+
     def __str__(self) -> str:
         return ",".join(f"{domain}-{server}-{number}" for domain, (server, number) in sorted(self._last.items()))
+
+
+def gtids_of(text: str) -> MySQLGtids | MariaDBGtids:
+    """Read GTIDs of either family."""
+    return MySQLGtids.of_text(text) if ":" in text else MariaDBGtids.of_text(text)

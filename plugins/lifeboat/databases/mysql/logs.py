@@ -19,6 +19,7 @@ from lifeboat.databases.mysql import dump as mysql
 from lifeboat.databases.mysql import source as mysql_source
 from lifeboat.databases.mysql.binlog import UnreadableLogError
 from lifeboat.databases.mysql.dump import CONNECTION_HINTS, Client, Session, hint_for, option_file_text
+from lifeboat.databases.mysql.gtids import Gtids, MariaDBGtids, MySQLGtids
 from lifeboat.errors import Lasting, LogError
 from lifeboat.support.processes import Child, child, secret_file
 
@@ -75,6 +76,18 @@ class LogServer:
     now: datetime
 
 
+@dataclass(frozen=True)
+class Executed:
+    """The transactions of a server.
+
+    :param logged: MySQL: all that it has executed; MariaDB: the last of each domain and server in its log.
+    :param purged: that it has executed, and its logs do not hold; MariaDB does not tell.
+    """
+
+    logged: Gtids
+    purged: Gtids
+
+
 class Logs:
     """The binary logs of a server.
 
@@ -107,6 +120,19 @@ class Logs:
         """
         with self._asking():
             return read(session)
+
+    def executed(self, session: Session, *, is_mariadb: bool) -> Executed:
+        """Return what a server has executed.
+
+        :raises LogError: it does not answer.
+        """
+        with self._asking():
+            if is_mariadb:
+                ((state,),) = session.query("SELECT @@GLOBAL.gtid_binlog_state")
+                return Executed(MariaDBGtids.of_text(state), MariaDBGtids())
+            # Purged first: what is purged meanwhile was executed before.
+            ((purged, executed),) = session.query("SELECT @@GLOBAL.gtid_purged, @@GLOBAL.gtid_executed")
+            return Executed(MySQLGtids.of_text(executed), MySQLGtids.of_text(purged))
 
     def keep_others_away(self, session: Session, application: str) -> None:
         """Let no other run ship the logs of an application as long as the session lasts.

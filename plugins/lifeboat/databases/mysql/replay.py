@@ -184,8 +184,16 @@ class Piece(Protocol):
         """Position of its first event behind the format event."""
 
     @property
+    def server(self) -> str:
+        """Identity of the server that wrote it."""
+
+    @property
     def left_out(self) -> Events:
         """Events that its transactions lack."""
+
+    @property
+    def skips(self) -> str:
+        """GTIDs of what the server before it has logged; empty where no other server was before it."""
 
 
 def replay(
@@ -297,8 +305,9 @@ class _Replaying:
         self._base, self._number = _file(replay.begin.file)
         family = MariaDBGtids if is_mariadb else MySQLGtids
         self._in_dump = family.of_text(replay.begin.gtids)
+        self._skips: MySQLGtids | MariaDBGtids | None = None  # what servers before this one have logged
         self._at = (0, 0)  # number of the file, and the position that was reached in it
-        self._file = ""
+        self._file = self._server = ""
         self._event = 0  # position
         self._group: _Group | None = None
         self._with_crc = True
@@ -343,14 +352,15 @@ class _Replaying:
 
     def _begin_piece(self, piece: Piece) -> None:
         base, number = _file(piece.file)
-        if base != self._base:
+        self._skips = type(self._in_dump).of_text(piece.skips) if piece.skips else None
+        if base != self._base and not self._skips:
             raise ReplayError(f"The logs are called {base!r}, those of the dump {self._base!r}.")
         if self._at == (0, 0) and (number, piece.start) > (self._number, self._replay.begin.offset):
             raise ReplayError(
                 f"The logs begin at {piece.file}:{piece.start}, behind the dump, which ends at"
                 f" {self._replay.begin.file}:{self._replay.begin.offset}."
             )
-        self._file, self._at = piece.file, (number, piece.start)
+        self._file, self._server, self._at = piece.file, piece.server, (number, piece.start)
 
     def _check_reached(self) -> None:
         """Make sure that the logs held the place where the replay should have ended.
@@ -360,7 +370,7 @@ class _Replaying:
         stop = self._replay.stop
         if stop.gtid and not self._is_last:
             raise ReplayError(f"The logs hold no transaction {stop.gtid} behind the dump.")
-        if stop.position and self._at < (_file(stop.position.file)[1], stop.position.offset):
+        if stop.position and not self._is_behind(stop.position, self._at[1]):
             raise ReplayError(
                 f"The logs end at {self._file}:{self._at[1]}, before {stop.position.file}:{stop.position.offset}."
             )
@@ -389,24 +399,30 @@ class _Replaying:
         gtid = read_mariadb_gtid(event) if self._is_mariadb else read_gtid(event)
         at = timedelta(microseconds=gtid.committed) if gtid.committed else timedelta(seconds=event.time)
         committed = _EPOCH + at
-        self._check_stop(gtid, committed, event.start)
-        is_before = (self._at[0], event.start) < (self._number, self._replay.begin.offset)
+        if self._skips:
+            is_before = _has(self._skips, gtid)
+        else:
+            is_before = (self._at[0], event.start) < (self._number, self._replay.begin.offset)
+        self._check_stop(gtid, committed, event.start, is_again=is_before and self._skips is not None)
         is_doubtful = self._is_doubtful(gtid, is_before=is_before)
         rows = RowStatements(self._aim, with_crc=self._with_crc)
         xid = gtid.xid if gtid.is_prepared else b""
         self._group = _Group(gtid, self._file, event.start, committed, is_before, is_doubtful, rows, xid=xid)
 
-    def _check_stop(self, gtid: Gtid, committed: datetime, start: int) -> None:
+    def _check_stop(self, gtid: Gtid, committed: datetime, start: int, *, is_again: bool) -> None:
+        """:param is_again: the server before this one has logged the transaction, too."""
         stop = self._replay.stop
-        at = self._at[0], start
-        if (
-            self._is_last
-            or (stop.time and committed > stop.time)
-            or (stop.position and at >= (_file(stop.position.file)[1], stop.position.offset))
-            or (stop.gtid and stop.gtid == gtid.text and stop.before)
-        ):
+        if self._is_last or (stop.position and self._is_behind(stop.position, start)):
+            raise _Reached
+        if is_again:  # its time is that of this server
+            return
+        if (stop.time and committed > stop.time) or (stop.gtid and stop.gtid == gtid.text and stop.before):
             raise _Reached
         self._is_last = bool(stop.gtid) and stop.gtid == gtid.text
+
+    def _is_behind(self, place: LogPosition, offset: int) -> bool:
+        """Return whether an offset in the file that is read is at a place or behind it."""
+        return self._server == place.server and (self._at[0], offset) >= (_file(place.file)[1], place.offset)
 
     def _is_doubtful(self, gtid: Gtid, *, is_before: bool) -> bool:
         """Return whether the dump's GTIDs say of a transaction what its position does not.
@@ -414,9 +430,10 @@ class _Replaying:
         After a reset, names, positions and GTIDs repeat. Only transactions of other databases may be under way while a
         position is taken. MariaDB's GTIDs name the last transaction of each domain, which says little of others' past.
         """
-        if isinstance(self._in_dump, MariaDBGtids):
-            return not is_before and self._in_dump.holds(gtid.domain, int(gtid.text.split("-")[1]), gtid.number)
-        return bool(gtid.text) and self._in_dump.holds(gtid.source, gtid.number) != is_before
+        held = _has(self._in_dump, gtid)
+        if isinstance(self._in_dump, MariaDBGtids) or self._skips:
+            return not is_before and held
+        return bool(gtid.text) and held != is_before
 
     # Within a transaction.
 
@@ -616,6 +633,13 @@ class _Replaying:
 
     def _place(self) -> str:
         return f"At {self._file}:{self._event}"
+
+
+def _has(gtids: MySQLGtids | MariaDBGtids, gtid: Gtid) -> bool:
+    """Return whether a transaction is among some."""
+    if isinstance(gtids, MariaDBGtids):
+        return gtids.holds(gtid.domain, int(gtid.text.split("-")[1]), gtid.number)
+    return bool(gtid.text) and gtids.holds(gtid.source, gtid.number)
 
 
 def _file(name: str) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from lifeboat.databases.mysql.binlog import (
     Event,
     UnreadableLogError,
 )
+from lifeboat.databases.mysql.gtids import gtids_of
 from lifeboat.databases.mysql.lexis import tokens
 from lifeboat.databases.mysql.log_events import (
     DELETES,
@@ -83,6 +84,7 @@ def transactions(pieces: Iterable[tuple[Piece, Iterable[bytes]]]) -> Iterator[Tr
     """
     for piece, chunks in pieces:
         reading = _Reading(piece.file)
+        skips = gtids_of(piece.skips) if piece.skips else None
         for event in events_of(piece, chunks):
             try:
                 found = reading.take(event)
@@ -91,7 +93,7 @@ def transactions(pieces: Iterable[tuple[Piece, Iterable[bytes]]]) -> Iterator[Tr
                     f"Binary log {piece.file} cannot be read at position {event.start}: an event of kind {event.kind}"
                     " is malformed."
                 ) from error
-            if found:
+            if found and not (skips and skips.has(found.gtid)):
                 yield found
 
 
