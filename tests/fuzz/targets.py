@@ -7,9 +7,11 @@ import io
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import BinaryIO
 
 from lifeboat.actions import stored_archive, survey
@@ -19,9 +21,12 @@ from lifeboat.catalog import archives, proof
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.proof import Proof
 from lifeboat.databases.mysql import definitions
+from lifeboat.databases.mysql.binlog import CRC_BYTES, FIRST, HEAD, MAGIC, Walk
 from lifeboat.databases.mysql.digest import DumpParser
+from lifeboat.databases.mysql.log_sieve import Sieve
 from lifeboat.databases.mysql.rows import loadable
 from lifeboat.databases.mysql.statements import StatementReader
+from lifeboat.databases.mysql.transactions import transactions
 from lifeboat.databases.postgresql import digest
 from lifeboat.databases.sqlite import text as sqlite_text
 from lifeboat.decide import restore_plan
@@ -168,7 +173,39 @@ def proofs(data: bytes) -> None:
         survey.read_proof(OneObject(data), archives.Archive(KEY, "Shop", "database", WHEN, 1, True), WHEN, None)  # type: ignore[arg-type]
 
 
+def logs(data: bytes) -> None:
+    """A binary log: as it is, and as if a server had written it so, with lengths, places and checksums that are right.
+
+    What is left of it without other schemas is a log of the same transactions.
+    """
+    for log in (data, _framed(data)):
+        with contextlib.suppress(LifeboatError):
+            walk = Walk("log.000001", FIRST, "")
+            walk.feed(log)
+            sieve = Sieve("log.000001", ["shop"], lambda number: ("utf8mb4", f"collation_{number}"))
+            stays = b"".join(map(sieve.feed, _chunks(log[: walk.whole_bytes], 1 + len(log) % 50))) + sieve.end()
+            left = Walk("log.000001", FIRST, "", left_out=sieve.left_out.bytes)
+            left.feed(stays)
+            left.end()
+            assert left.transactions == walk.transactions
+            assert walk.whole_bytes == len(stays) + sieve.left_out.bytes
+            facts = {"file": "log.000001", "start": FIRST, "server": "", "skips": "", "left_out": sieve.left_out}
+            assert len(list(transactions([(SimpleNamespace(**facts), [stays])]))) == walk.transactions.number
+
+
+def _framed(data: bytes) -> bytes:
+    """Return events with lengths, places and checksums that are right."""
+    made, at = MAGIC, FIRST
+    while len(data) - at >= HEAD.size + CRC_BYTES:
+        time, kind, server, size, _, _ = HEAD.unpack_from(data, at)
+        size = min(max(size, HEAD.size + CRC_BYTES), len(data) - at)
+        event = HEAD.pack(time, kind, server, size, len(made) + size, 0) + data[at + HEAD.size : at + size - CRC_BYTES]
+        made += event + zlib.crc32(event).to_bytes(CRC_BYTES, "little")
+        at += size
+    return made
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
-    for target in (archive, manifest, key, settings, statements, postgresql, sqlite, marker, proofs)
+    for target in (archive, manifest, key, settings, statements, postgresql, sqlite, marker, proofs, logs)
 }

@@ -453,6 +453,7 @@ class _Piece:
         self._walk.end()
         if self._taken > self._walk.whole_bytes:
             raise LogError(f"The last transaction of {self._walk.file} is not whole.", "The next run fetches it again.")
+        yield from self._counted(self._sieve.end())
 
     def _fetched(self) -> Iterator[bytes]:
         """Yield the file as it comes, each chunk once it was walked."""
@@ -474,6 +475,9 @@ class _Piece:
             stays = self._sieve.feed(chunk)
         except UnreadableLogError as error:  # the next run would find the same
             raise _BrokenChainError(error.message.rstrip(".")) from error
+        yield from self._counted(stays)
+
+    def _counted(self, stays: bytes) -> Iterator[bytes]:
         if stays:
             self.bytes += len(stays)
             self.sha256.update(stays)

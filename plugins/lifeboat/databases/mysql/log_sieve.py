@@ -130,6 +130,14 @@ class Sieve:
             self._left = size
             self._passes = self._is_blind or self._stays(Event(kind, time, server, 0, 0, end, body), raw, size)
         self._rest = data[at:]
+        return self._passed()
+
+    def end(self) -> bytes:
+        """Return what still waits for events that did not come: no server writes that, so it stays."""
+        self._settle(stays=True)
+        return self._passed()
+
+    def _passed(self) -> bytes:
         stays, self._out = b"".join(self._out), []
         return stays
 
@@ -153,7 +161,7 @@ class Sieve:
         if kind in _REMARKS:
             self._has_remark = True
             return self._holds(raw, size) if is_whole else self._counted(size, stays=False)
-        if kind in _VARIABLES and is_whole:
+        if kind in _VARIABLES and is_whole and self._keeps is None:
             return self._holds(raw, size)
         if kind in _STATEMENTS:
             return self._statement_stays(event, size, is_whole=is_whole)
@@ -208,7 +216,7 @@ class Sieve:
             number, stays = table.number, self._is_ours(table.schema.decode())
         except (ValueError, IndexError):
             number, stays = -1, True
-        self._tables[number] = stays
+        self._tables[number] = stays or self._tables.get(number, False)
         if stays and self._keeps is False:
             raise UnreadableLogError(
                 f"Binary log {self._file} cannot be read at position {event.end}: tables are named between rows."
@@ -250,7 +258,7 @@ class Sieve:
         if query and (self._is_alone if self._is_mariadb else first and not opens_transaction(query.text, query.text)):
             commit = encoded(event._replace(kind=QUERY, body=b""), _COMMIT, with_crc=bool(self._crc_bytes))
         if is_ours is False and len(commit) <= size:
-            self._settle(stays=False)
+            self._settle(stays=any(self._tables.values()))
             self._out.append(commit)
             self.left_out.add(size - len(commit))
             return False

@@ -88,7 +88,7 @@ def transactions(pieces: Iterable[tuple[Piece, Iterable[bytes]]]) -> Iterator[Tr
         for event in events_of(piece, chunks):
             try:
                 found = reading.take(event)
-            except (ValueError, IndexError) as error:
+            except (ValueError, LookupError) as error:
                 raise UnreadableLogError(
                     f"Binary log {piece.file} cannot be read at position {event.start}: an event of kind {event.kind}"
                     " is malformed."
