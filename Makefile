@@ -9,8 +9,6 @@ export VIRTUAL_ENV := $(CURDIR)/.venv
 INSTALLED := .venv/installed
 MATRIX := .venv/matrix.xml
 RELEASES := .venv/releases.xml
-FURTHER := $(patsubst %,tests/servers/databases/test_%.py,\
-	postgresql_role mysql_logs mysql_replay mysql_until mysql_chain_drill)
 .DEFAULT_GOAL := help
 .PHONY: help demo up check lint test matrix torture bench bench-airflow docs site dist image-check screenshots env lock clean
 
@@ -43,9 +41,9 @@ test: lint ## Everything that CI runs: linters, types, tests against real server
 matrix: $(INSTALLED) ## Run the whole path over every server, client and release of Airflow; write the tables of both.
 	@scripts/system-packages demo test
 	@scripts/server-roots mysql mysql-tests mariadb-11.8 mariadb-tests postgresql-17 postgresql-18
-	.venv/bin/python -m pytest tests/matrix $(FURTHER) \
-		-m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
+	.venv/bin/python -m pytest tests/matrix -m "not torture" -n 2 --dist load --timeout=3600 --junitxml=$(MATRIX)
 	.venv/bin/python -m tests.matrix.tested_with $(MATRIX)
+	.venv/bin/python -m pytest tests/servers tests/airflow -m matrix -n 2 --dist loadfile --timeout=3600
 	.venv/bin/python -m pytest tests/installed -m matrix --timeout=3600 --junitxml=$(RELEASES)
 	.venv/bin/python -m tests.installed.tested_with $(RELEASES)
 

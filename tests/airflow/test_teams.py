@@ -18,7 +18,7 @@ from include.demo.standalone import Standalone
 from tests.airflow.test_scheduler import wait_for
 from tests.conftest import disk_destination
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.matrix, pytest.mark.timeout(1800)]  # what is decided is in tests/unit, too
 CHANNELS = ("common", "shop", "bread")
 BREAD = {"slack": {"connection": "slack_bread"}}
 
