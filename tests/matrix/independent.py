@@ -55,6 +55,7 @@ def fingerprint(connection: Any, schema: str) -> dict[str, str]:
     ):
         row = query(connection, f"SHOW CREATE {kind} {quoted(schema)}.{quoted(name)}")[0]
         text = next(part for part in row[2:] if isinstance(part, str) and "CREATE" in part)
+        text = text.rstrip("; \n")  # servers keep these only if another statement followed in the same call
         found[f"{kind.lower()} {name}"] = _plain(text, of_mariadb=of_mariadb) + str(row[1])
     return found
 

@@ -392,3 +392,13 @@ def test_mariadb_has_null_by_default_and_mysql_may_have_no_default(one: bytes, o
     texts = [statement(sql % column) for column in (one, other)]
     assert len({definitions.canonical(text, "", of_mariadb=True) for text in texts}) == (1 if alike else 2)
     assert len({definitions.canonical(text, "") for text in texts}) == 2
+
+
+@pytest.mark.parametrize("kind", ["FUNCTION `f`() RETURNS int", "PROCEDURE `p`()", "TRIGGER `t` BEFORE INSERT ON `a`"])
+@pytest.mark.parametrize("end", [b";", b" ;\n", b";;"], ids=["one", "spaces", "two"])
+def test_code_is_the_same_however_the_call_went_on_that_made_it(kind: str, end: bytes) -> None:
+    """Servers keep a semicolon behind code if a further statement followed in the same call."""
+    made = b"CREATE %s SET @a = ';'" % kind.encode()
+    alone, followed = (definitions.canonical(statement(sql), "") for sql in (made, made + end))
+    assert alone == followed
+    assert alone != definitions.canonical(statement(made + b"; SET @b = 1"), "")
