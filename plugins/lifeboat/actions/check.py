@@ -188,18 +188,21 @@ def loads(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
 
 def log_servers(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
     """Ask the servers whose binary logs are shipped how they write and keep them; the page does not ask."""
-    from lifeboat.databases.mysql.logs import can_decompress
-
     for application in applications:
         for database in site.settings.databases_of(application) if site.settings.logs_of(application) else ():
             if database.engine == "mysql":
                 try:
-                    logs = cast("MySQL", site.engine(database)).logs
-                    with logs.session() as session:
-                        found = logs.read(session)
-                    yield from log_health.of_server(application, database.name, found, can_decompress=can_decompress())
+                    yield from _of_log_server(application, database.name, cast("MySQL", site.engine(database)))
                 except LifeboatError as error:
                     yield Finding(application, "", "binary logs", "unhealthy", str(error))
+
+
+def _of_log_server(application: str, database: str, engine: MySQL) -> Iterable[Finding]:
+    from lifeboat.databases.mysql.logs import can_decompress  # not before it is asked for: it takes long to import
+
+    with engine.logs.session() as session:
+        found = engine.logs.read(session)
+    return log_health.of_server(application, database, found, can_decompress=can_decompress())
 
 
 def report(findings: Iterable[Finding], *, only_bad: bool = False) -> Iterator[str]:
