@@ -86,7 +86,7 @@ class _Made:
             raise RestoreError(
                 f"The server prints {self.kind.lower()} {self.name!r} in a form that Lifeboat does not know."
             )
-        return head[1], self.sql[head.end() :]
+        return head[1], self.sql[head.end() :].rstrip(definitions.BEHIND_BODY)
 
     @property
     def facts(self) -> tuple[object, ...]:

@@ -58,7 +58,7 @@ _MEANINGLESS = pattern(
     | \s*+ /\*(?!M?!) .*? (?: \*/ | \Z )"""
 )
 _SPACES_AND_MARKS = pattern(rf"(?P<kept> {_STRING.decode()} | {NAME} ) | (?> \s | {_MARKS} )++")
-_BEHIND_BODY = b"; \t\r\n"  # kept if other statements followed in one call, dropped if the statement was sent alone
+BEHIND_BODY = b"; \t\r\n"  # kept if other statements followed in one call, dropped if the statement was sent alone
 _MARKS_OF_VIEW = pattern(rf"{_KEPT} | \s*+ (?: {_MARKS} ) \s*+")
 _TABLE_COLLATION = re.compile(
     rb"%b|%b" % (_STRING, _QUOTED) + rb"|\bDEFAULT CHARSET=(?P<charset>\w++)(?: COLLATE=(?P<collation>\w++))?",
@@ -505,10 +505,10 @@ def canonical(statement: Statement, schema: str, *, of_mariadb: bool = False) ->
     if code.kind == "view":  # the server's own text, so that all comments are those of the client
         return _MARKS_OF_VIEW.sub(_space, code.sql).strip()
     end = created(code).end()
-    head, body = code.sql[:end], code.sql[end:].rstrip(_BEHIND_BODY)
+    head, body = code.sql[:end], code.sql[end:].rstrip(BEHIND_BODY)
     marks = b"".join(found[0] for found in _SPACES_AND_MARKS.finditer(head) if not found["kept"])
     if marks.count(b"/*") > marks.count(b"*/"):
-        body = body.removesuffix(b"*/").rstrip(_BEHIND_BODY)
+        body = body.removesuffix(b"*/").rstrip(BEHIND_BODY)
     return _SPACES_AND_MARKS.sub(_space, head).strip() + body
 
 
