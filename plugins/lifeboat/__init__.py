@@ -6,13 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lifeboat.airflow.before_change import FreshBackup
     from lifeboat.airflow.operators.fresh import RequireFreshBackup
 
-__all__ = ["RequireFreshBackup", "__version__"]
+__all__ = ["FreshBackup", "RequireFreshBackup", "__version__"]
 
 __version__ = "0.2.0"
 
-_PUBLIC = {"RequireFreshBackup": "lifeboat.airflow.operators.fresh"}
+_PUBLIC = {
+    "FreshBackup": "lifeboat.airflow.before_change",
+    "RequireFreshBackup": "lifeboat.airflow.operators.fresh",
+}
 
 
 if not TYPE_CHECKING:  # type checkers would take every name for one that is here

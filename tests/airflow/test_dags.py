@@ -36,14 +36,14 @@ SHOP: dict[str, Any] = {"databases": [{"name": "shop", "connection": "shop_db"}]
 def load_dag(airflow_db: None) -> LoadDag:
     """Parse the DAGs with the settings as they are, make them known to Airflow, and return one that never waits."""
 
-    def load(dag_id: str = "backup_database") -> Any:
+    def load(dag_id: str = "backup_database", folder: Path = PROJECT / "dags") -> Any:
         from airflow.dag_processing.dagbag import DagBag, sync_bag_to_db
         from airflow.models.dagbundle import DagBundleModel
         from airflow.utils.session import create_session
 
         with create_session() as session:
             session.merge(DagBundleModel(name="testing"))
-        bag = DagBag(dag_folder=str(PROJECT / "dags"), bundle_name="testing")
+        bag = DagBag(dag_folder=str(folder), bundle_name="testing")
         assert bag.import_errors == {}
         sync_bag_to_db(bag, "testing", None)
         set_paused(False)

@@ -136,10 +136,11 @@ def test_a_missing_extra_is_named(
         asks()
 
 
-def test_the_public_name_is_imported_when_it_is_asked_for() -> None:
-    script = "import sys, lifeboat; print('airflow' in sys.modules); print(lifeboat.RequireFreshBackup.__module__)"
+def test_public_names_are_imported_when_they_are_asked_for() -> None:
+    names = "lifeboat.RequireFreshBackup.__module__, lifeboat.FreshBackup.__module__"
+    script = f"import sys, lifeboat; print('airflow' in sys.modules, {names})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "lifeboat.airflow.operators.fresh"]
+    assert done.stdout.split() == ["False", "lifeboat.airflow.operators.fresh", "lifeboat.airflow.before_change"]
 
 
 def engine(name: EngineName) -> None:

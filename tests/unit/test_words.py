@@ -94,7 +94,7 @@ def of_html(text: str) -> Iterator[str]:
 
 
 PROSE: dict[str, Callable[[str], Iterable[str]]] = {
-    **dict.fromkeys(("*.md", "docs/*.md", "docs/*.py", "include/*.yaml", "deploy/**/*.*"), whole),
+    **dict.fromkeys(("*.md", "docs/*.md", "docs/**/*.py", "include/*.yaml", "deploy/**/*.*"), whole),
     **dict.fromkeys(("plugins/**/*.py", "dags/*.py", "include/**/*.py"), of_python),
     **dict.fromkeys(("plugins/**/*.js", "scripts/*"), of_scripts),
     "plugins/**/*.html": of_html,
