@@ -1,0 +1,186 @@
+"""Binary logs whose shipping and replay are killed at any moment, and which meet full disks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lifeboat.actions import recovery, stored_archive
+from lifeboat.airflow.site import load_site
+from lifeboat.catalog import archives
+from lifeboat.catalog import marker as markers
+from lifeboat.catalog.archives import number_of
+from lifeboat.databases.mysql.dump import UNFINISHED
+from lifeboat.databases.mysql.transactions import transactions
+from lifeboat.site import Site
+
+from tests.conftest import Configure
+from tests.servers.databases import test_mysql_logs
+from tests.servers.databases.replaying import logs_of
+from tests.servers.databases.test_mysql_logs import Server, back_up, ship, write
+from tests.servers.databases.test_mysql_until import gtid, state
+from tests.torture.conftest import Faults
+from tests.torture.victim import Death
+from tests.torture.world import World
+
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(7200)]
+started = test_mysql_logs.started
+server = test_mysql_logs.server
+site = test_mysql_logs.site
+
+
+@pytest.fixture(autouse=True)
+def large_notes(server: Server) -> None:
+    server.run("ALTER TABLE orders MODIFY note LONGTEXT", "shop")
+
+
+SHIP = ("backup", "logs", "Shop")
+COPY = "shop_killed"
+RESTORE = ("restore", "database", "Shop", "--until", "latest", "--into", COPY)
+KILLS = [pytest.param(4, id="few"), pytest.param(50, id="all")]  # of shipping, and of replays
+
+
+@pytest.fixture
+def lifeboat(server: Server, site: Site, tmp_path: Path) -> Iterator[World]:
+    """The command, whose processes can be killed."""
+    yield World(tmp_path, server)  # type: ignore[arg-type]  # of which only commands and staging are used
+    server.run(f"DROP DATABASE IF EXISTS {COPY}")
+
+
+def keys(site: Site, destination: str) -> list[str]:
+    """Return the archives of logs that count at a destination, oldest first."""
+    found = archives.read(site.destination(destination).list()).logs
+    return sorted(archive.key for archive in found)
+
+
+def shipped(site: Site, destination: str, known: set[str]) -> None:
+    """Make sure that the archives of a destination are whole, and numbered without a gap.
+
+    :param known: were looked at before.
+    """
+    found = keys(site, destination)
+    assert [number_of(key) for key in found] == list(range(1, len(found) + 1))
+    for key in set(found) - known:
+        marker = markers.read(site.destination(destination), key)
+        assert marker
+        with stored_archive.opened(site, site.destination(destination), "Shop", key) as reader:
+            stored_archive.verify_as(reader, key, marker, marker.archive.sha256)
+
+
+def gtids_at(site: Site, destination: str) -> list[str]:
+    """Return the transactions that the archives of a destination hold, in their order."""
+    found = recovery.pieces(site, site.destination(destination), "Shop", keys(site, destination))
+    return [transaction.gtid for transaction in transactions(found)]
+
+
+def gtids_after(server: Server, begin: str) -> list[str]:
+    """Return the transactions of a server behind one."""
+    found = [transaction.gtid for transaction in transactions(logs_of(server))]
+    return found[found.index(begin) + 1 :]
+
+
+def change(server: Server, number: int) -> None:
+    """Run some transactions: small, large, a definition, and a rotation now and then."""
+    write(server, 3)
+    server.run(f"INSERT INTO orders (note) VALUES (repeat('{number:09}', 200000)), ('{number}')", "shop")
+    server.run(
+        f"CREATE TABLE made_{number} (id INT PRIMARY KEY); UPDATE orders SET note = 'x' WHERE id % 5 = 0", "shop"
+    )
+    if number % 3 == 0:
+        server.run("FLUSH LOGS")
+
+
+def timed(run: Callable[[], Any]) -> float:
+    """Return how many seconds something takes."""
+    begun = time.monotonic()
+    run()
+    return time.monotonic() - begun
+
+
+@pytest.mark.parametrize("count", KILLS)
+def test_whatever_moment_kills_shipping_nothing_is_lost_or_shipped_twice(
+    server: Server, site: Site, lifeboat: World, count: int, faults: Faults
+) -> None:
+    back_up(site)
+    begin, chance, known = gtid(server), random.Random(), set[str]()
+    change(server, 0)
+    seconds = timed(lambda: lifeboat.succeed(*SHIP))
+    for number in range(1, count + 1):
+        change(server, number)
+        with faults.one("SIGKILL at any moment while logs are shipped"):
+            lifeboat.run(*SHIP, death=Death(step=1, delay=chance.uniform(0, seconds)))
+            for name in ("disk", "offsite"):
+                shipped(site, name, known)
+            lifeboat.succeed(*SHIP)
+            lifeboat.check_staging()
+            known |= {*keys(site, "disk")} & {*keys(site, "offsite")}
+    for name in ("disk", "offsite"):
+        shipped(site, name, set())
+        assert gtids_at(site, name) == gtids_after(server, begin)
+
+
+@pytest.mark.parametrize("count", KILLS)
+def test_whatever_moment_kills_a_replay_it_is_repeated_from_the_begin(
+    server: Server, site: Site, lifeboat: World, count: int, faults: Faults
+) -> None:
+    server.run("CREATE TABLE total (n INT); INSERT INTO total VALUES (0); CREATE TABLE counted (n INT)", "shop")
+    back_up(site)
+    for _ in range(500):
+        server.run("INSERT INTO counted VALUES (1); UPDATE total SET n = n + 1", "shop")
+    ship(site)
+    wanted, chance, amid = state(server), random.Random(), 0
+    seconds = timed(lambda: lifeboat.succeed(*RESTORE))
+    assert state(server, COPY) == wanted
+    left = server.run("SELECT user, host FROM mysql.user ORDER BY 1, 2; SHOW DATABASES")
+    for _ in range(count):
+        server.run(f"DROP DATABASE {COPY}")
+        with faults.one("SIGKILL at any moment while logs are replayed"):
+            lifeboat.run(*RESTORE, death=Death(step=1, delay=chance.uniform(0, seconds)))
+            found = server.run("SHOW DATABASES").split()
+            is_unfinished = COPY in found and UNFINISHED in server.run("SHOW TABLES", COPY)
+            amid += is_unfinished
+            if is_unfinished or COPY not in found:
+                lifeboat.succeed(*RESTORE)
+            assert state(server, COPY) == wanted
+            assert server.run("SELECT user, host FROM mysql.user ORDER BY 1, 2; SHOW DATABASES") == left
+    assert amid > count // 10
+    faults.measured.append(f"Of {count} replays, {amid} were killed within, after {seconds:.1f} s at most.")
+
+
+@pytest.mark.parametrize("room", [0, 32 << 10])
+def test_a_destination_that_is_full_is_caught_up_once_it_has_room(
+    server: Server, project: Configure, tiny_disk: Path, tmp_path: Path, room: int
+) -> None:
+    (tmp_path / "disk").symlink_to(tiny_disk)
+    project(applications={"Shop": {"databases": [{"name": "shop", "connection": "logged_db"}], "logs": True}})
+    site = load_site()
+    back_up(site)
+    begin = gtid(server)
+    for _ in range(2):
+        filler = filling(tiny_disk, room)
+        server.run(f"INSERT INTO orders (note) VALUES ('{os.urandom(100_000).hex()}')", "shop")
+        done = ship(site)
+        assert (list(done.failed), done.new_chain) == (["disk"], "")
+        assert re.search("No space left|full", done.failed["disk"]), done.failed
+        filler.unlink()
+        assert ship(site).failed == {}
+        assert gtids_at(site, "disk") == gtids_at(site, "offsite") == gtids_after(server, begin)
+    shipped(site, "disk", set())
+
+
+def filling(folder: Path, room: int) -> Path:
+    """Fill a disk with a file, but for some bytes."""
+    path = folder / "filler"
+    with path.open("wb", buffering=0) as file:
+        with contextlib.suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        file.truncate(file.tell() - room)
+    return path
