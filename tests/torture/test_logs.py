@@ -1,13 +1,16 @@
-"""Binary logs whose shipping and replay are killed at any moment, and which meet full disks."""
+"""Binary logs whose shipping and replay are killed at any moment, or meet full disks and servers that go away."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +20,17 @@ from lifeboat.airflow.site import load_site
 from lifeboat.catalog import archives
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import number_of
+from lifeboat.databases.mysql.binlog import Walk
 from lifeboat.databases.mysql.dump import UNFINISHED
 from lifeboat.databases.mysql.transactions import transactions
+from lifeboat.errors import LogError
 from lifeboat.site import Site
 
 from tests.conftest import Configure
 from tests.servers.databases import test_mysql_logs
 from tests.servers.databases.replaying import logs_of
-from tests.servers.databases.test_mysql_logs import Server, back_up, ship, write
-from tests.servers.databases.test_mysql_until import gtid, state
+from tests.servers.databases.test_mysql_logs import Server, back_up, pieces, ship, write
+from tests.servers.databases.test_mysql_until import gtid, restored, state
 from tests.torture.conftest import Faults
 from tests.torture.victim import Death
 from tests.torture.world import World
@@ -45,6 +50,7 @@ SHIP = ("backup", "logs", "Shop")
 COPY = "shop_killed"
 RESTORE = ("restore", "database", "Shop", "--until", "latest", "--into", COPY)
 KILLS = [pytest.param(4, id="few"), pytest.param(50, id="all")]  # of shipping, and of replays
+LARGE = 6_000_000  # bytes of a row, more than a small disk takes
 
 
 @pytest.fixture
@@ -184,3 +190,51 @@ def filling(folder: Path, room: int) -> Path:
                 pass
         file.truncate(file.tell() - room)
     return path
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 20])
+def test_a_server_that_dies_while_its_log_is_fetched_goes_on(
+    server: Server, site: Site, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(site)
+    begin = gtid(server)
+    for _ in range(4):
+        server.run(f"SET binlog_format = ROW; INSERT INTO orders (note) VALUES (repeat('x', {LARGE}))", "shop")
+    numbers, feed = itertools.count(1), Walk.feed
+
+    def dying(walk: Walk, content: bytes) -> None:
+        if next(numbers) == chunk:
+            server.kill()
+        feed(walk, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Walk, "feed", dying)
+        with pytest.raises(LogError, match="Fetching binary log"):
+            ship(site)
+    assert keys(site, "disk") == []
+    server.start()
+    write(server)
+    done = ship(site)
+    assert (done.new_chain, done.failed) == ("", {})
+    assert gtids_at(site, "disk") == gtids_at(site, "offsite") == gtids_after(server, begin)
+
+
+def test_clocks_that_are_set_back_end_no_chain(server: Server, site: Site) -> None:
+    back_up(site)
+    begin = gtid(server)
+    write(server)
+    found = list(ship(site).keys)
+    for hours in (6, 0, 12):
+        behind = replace(site, clock=lambda hours=hours: site.now() - timedelta(hours=hours))  # type: ignore[misc]
+        server.run(f"SET timestamp = UNIX_TIMESTAMP() - {hours * 1800}; INSERT INTO orders (note) VALUES ('x')", "shop")
+        done = ship(behind)
+        assert (done.new_chain, done.transactions, done.failed) == ("", 1, {})
+        found += done.keys
+    assert found == sorted(found) == keys(site, "disk")
+    shipped(site, "disk", set())
+    covers = [piece for piece, _ in pieces(site, found)]
+    assert [piece.transactions for piece in covers] == [1] * 4
+    assert gtids_at(site, "disk") == gtids_after(server, begin)
+    restored("--until", "latest", "--into", COPY)
+    assert state(server, COPY) == state(server)
+    server.run(f"DROP DATABASE {COPY}")
