@@ -1,4 +1,4 @@
-"""What is expected of a check's value, and what of an output is told."""
+"""Judge a check's value, and quote its output without secrets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who sees which application: whoever may read the DAGs that back it up, at every address of the page."""
+"""The page shows an application only to users who may read its DAGs."""
 
 from __future__ import annotations
 

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from lifeboat.databases import LogPosition
 from lifeboat.databases.mysql import source as mysql_source
+from lifeboat.databases.mysql.locks import failure, stop
 from lifeboat.databases.mysql.source import BinaryLog, LogEnd, Source
 from lifeboat.databases.sql.quoting import backquoted
 from lifeboat.text import listed
@@ -133,9 +134,9 @@ class UnderLocks(Nowhere):
 
     def _release(self) -> None:
         if self._is_exact is None:
-            _stop(self._ending)
+            stop(self._ending)
             # A session that was ended lost its locks, maybe before the snapshot.
-            self._is_exact = _error(self._locker, b"UNLOCK TABLES") is None
+            self._is_exact = failure(self._locker, b"UNLOCK TABLES") is None
 
 
 class BetweenWrites(Nowhere):
@@ -263,7 +264,7 @@ def _under_locks(
         locker.execute(b"SET SESSION wait_timeout = %d, character_set_client = utf8mb4" % HELD)
         _wait_for_each(locker, tables)
         ending = _end_in_time(session, locker)
-        locked.callback(_stop, ending)
+        locked.callback(stop, ending)
         _be_patient(locker, LOCK_SECONDS)
         _lock(locker, tables)
         end = mysql_source.log_end(locker)
@@ -330,28 +331,10 @@ def _lock(locker: Session, tables: Sequence[str]) -> None:
 
 def _end_in_time(session: Session, locker: Session) -> Timer:
     """Return what ends a session after `HELD` seconds, whatever it is doing."""
-    ending = Timer(HELD, partial(_error, session, b"KILL %d" % locker.id()))
+    ending = Timer(HELD, partial(failure, session, b"KILL %d" % locker.id()))
     ending.daemon = True
     ending.start()
     return ending
-
-
-def _stop(ending: Timer) -> None:
-    ending.cancel()
-    ending.join()  # its session is free again
-
-
-def _error(session: Session, sql: bytes) -> Exception | None:
-    """Run a statement; return how it failed."""
-    from lifeboat.databases.mysql.dump import is_of_driver
-
-    try:
-        session.execute(sql)
-    except Exception as error:
-        if not is_of_driver(error):
-            raise
-        return error
-    return None
 
 
 def _position(log: BinaryLog, end: LogEnd, how: str) -> LogPosition:
