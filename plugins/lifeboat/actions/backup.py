@@ -151,7 +151,14 @@ def dump_database(
     ):
         clients = min(database.dump_connections, len(os.sched_getaffinity(0)))
         aside = Aside(clients, text.part, text.append)
-        dump = engine.dump(database.name, database.exclude_tables, text.write, position=position, aside=aside)
+        dump = engine.dump(
+            database.name,
+            database.exclude_tables,
+            text.write,
+            without_rows=database.exclude_rows,
+            position=position,
+            aside=aside,
+        )
         text.end()
         if refusal:
             log.warning("%s", refusal)

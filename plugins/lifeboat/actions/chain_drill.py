@@ -205,7 +205,7 @@ def _rehearse_database(
         with rehearsal.phase("replay"):
             done = _replay(site, destination, span, engine, place, subject)
         with rehearsal.phase("compare"):
-            restored = engine.read_back(place, (*last.excluded_tables, *subject.left_out))
+            restored = engine.read_back(place, *subject.skipped)
             captured = stored_archive.comparable(end, last)
     found = chain_drill.differences(subject, captured, restored, loaded.left_out)
     what = f"{span.begin.key} and the logs behind it do not lead to database {database!r} of {span.end.key}"

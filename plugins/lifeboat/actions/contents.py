@@ -41,6 +41,8 @@ class HeldDatabase:
     :param sql_bytes: None if unknown.
     :param position: in the server's binary log; None where it is not known.
     :param no_position: the reason, if there is one.
+    :param structure_only: tables that the backup holds without their rows.
+    :param left_out: tables and views that it does not hold.
     """
 
     name: str
@@ -49,6 +51,8 @@ class HeldDatabase:
     sql_bytes: int | None = None
     position: LogPosition | None = None
     no_position: str = ""
+    structure_only: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def log_position(self) -> str:
@@ -148,7 +152,11 @@ def read(site: Site, destination: Destination, application: str, key: str) -> Co
 def _held(dump: Dump) -> HeldDatabase:
     tables = tuple(Table(table.name, table.rows) for table in dump.tables)
     objects = dict(Counter(each.kind for each in dump.objects))
-    return HeldDatabase(dump.database, tables, objects, dump.sql_bytes, dump.position, dump.no_position)
+    bare = dump.structure_only
+    left_out = tuple(name for name in dump.without_rows if name not in bare)
+    return HeldDatabase(
+        *(dump.database, tables, objects, dump.sql_bytes, dump.position, dump.no_position), bare, left_out
+    )
 
 
 def _foreign_databases(settings: Settings, reader: ArchiveReader, application: str) -> tuple[HeldDatabase, ...]:

@@ -50,7 +50,7 @@ from lifeboat.storage import Destination
 from lifeboat.support.formats import Format, Moment, Text
 from lifeboat.support.logs import logger
 from lifeboat.support.scratch import scratch_directory
-from lifeboat.text import plural
+from lifeboat.text import listed, plural
 
 if TYPE_CHECKING:
     from lifeboat.site import Site
@@ -304,18 +304,7 @@ def _note_database(
         )
     for kind, name in loaded.left_out:
         log.warning("%s: %s %r cannot be restored, and was skipped.", captured.database, kind, name)
-    left_out = Counter(kind for kind, _ in loaded.left_out)
-    if count := left_out["view"]:
-        views = plural(count, "view reads", "views read")
-        rehearsal.notes.append(f"{views} excluded tables, and cannot be restored beside them")
-    if count := left_out["trigger"]:
-        triggers = plural(count, "trigger does not fit its table", "triggers do not fit their tables")
-        rehearsal.notes.append(f"{triggers}, and cannot be restored")
-    if count := left_out["rows"]:
-        tables = plural(count, "table of an extension is", "tables of extensions are")
-        rehearsal.notes.append(f"rows of {tables} not the restoring role's, and were left out")
-    if count := left_out["event"]:
-        rehearsal.notes.append(f"the time of {plural(count, 'event')} has passed, so no server makes it")
+    rehearsal.notes += _left_out(captured, loaded)
     for difference in found:
         log.warning("%s: %s, on a server of version %s.", captured.database, difference, restored.server)
     if found:
@@ -331,6 +320,25 @@ def _note_database(
     tables, rows = plural(len(captured.tables), "table"), plural(captured.rows, "row")
     same = proof.same_text(len(captured.inexact), len(missed))
     log.info("%s: %s, %s %s.", captured.database, tables, rows, same)
+
+
+def _left_out(captured: Dump, loaded: Loaded) -> Iterator[str]:
+    """Yield how much of a database is not in the copy, without names."""
+    left_out = Counter(kind for kind, _ in loaded.left_out)
+    if count := left_out["view"]:
+        views = plural(count, "view reads", "views read")
+        yield f"{views} excluded tables, and cannot be restored beside them"
+    if bare := captured.structure_only:
+        log.info("%s: proven without rows, which the backup left out: %s.", captured.database, listed(bare))
+        yield f"{plural(len(bare), 'table')} proven without rows, which the backup left out"
+    if count := left_out["trigger"]:
+        triggers = plural(count, "trigger does not fit its table", "triggers do not fit their tables")
+        yield f"{triggers}, and cannot be restored"
+    if count := left_out["rows"]:
+        tables = plural(count, "table of an extension is", "tables of extensions are")
+        yield f"rows of {tables} not the restoring role's, and were left out"
+    if count := left_out["event"]:
+        yield f"the time of {plural(count, 'event')} has passed, so no server makes it"
 
 
 def scratch_server(settings: Settings, application: str, engine: EngineName, name: str) -> Database:

@@ -22,7 +22,7 @@ from lifeboat.actions import backup, checks, recovery, stored_archive
 from lifeboat.actions.backup import Taken
 from lifeboat.actions.checks import Outcomes
 from lifeboat.archive import engine_of_entry
-from lifeboat.archive.read import Verified
+from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import archives
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import Archive, Catalog
@@ -87,9 +87,7 @@ def select(site: Site, request: RestoreRequest, now: datetime) -> RestorePlan:
                     f"{newer[-1]} cannot be used: {reasons[newer[-1]].rstrip('.')}.",
                     f"The next is {archive.key}; type its key to overwrite what exists with older data.",
                 )
-            for line in plan.lines():
-                log.info("%s", line)
-            return plan
+            return _told(site, destination, plan)
         reasons.setdefault(archive.key, lack)
     newest, reason = next(iter(reasons.items()))
     more = f" ({plural(len(reasons) - 1, 'older one was', 'older ones were')} tried, too)" if len(reasons) > 1 else ""
@@ -114,10 +112,26 @@ def _select_moment(site: Site, request: RestoreRequest, now: datetime) -> Restor
     request = replace(request, databases=wanted)
     around = _surroundings(site, request, content)
     plan = restore_plan.plan(request, content, (destination.name, archive), sha256, around, now)
-    plan = replace(plan, recovery=steps)
+    return _told(site, destination, replace(plan, recovery=steps))
+
+
+def _told(site: Site, destination: Destination, plan: RestorePlan) -> RestorePlan:
+    """Log a plan, and return it with the tables whose rows the archive lacks, if it replaces databases."""
+    if any(step.exists for step in plan.databases):
+        try:
+            with stored_archive.opened(site, destination, plan.application, plan.key) as reader:
+                steps = [replace(step, without_rows=_lacking(reader, step)) for step in plan.databases]
+            plan = replace(plan, databases=tuple(steps))
+        except LifeboatError as error:  # before anything is replaced, all of the archive is read
+            log.warning("It is not known which rows %s lacks: %s", plan.key, error)
     for line in plan.lines():
         log.info("%s", line)
     return plan
+
+
+def _lacking(reader: ArchiveReader, step: DatabaseStep) -> str:
+    captured = stored_archive.captured_database(reader, step.database) if step.exists and not step.table else None
+    return listed(captured.without_rows) if captured and captured.without_rows else ""
 
 
 def candidates(site: Site, request: RestoreRequest, now: datetime) -> list[tuple[Destination, Archive]]:
@@ -273,7 +287,7 @@ def safety_backup(site: Site, plan: RestorePlan, scratch: Staging) -> Taken | No
     # As restores reach them: what is replaced is backed up, wherever the nightly backup looks.
     # Whole, too: what backups exclude may be dropped as well.
     databases = [
-        known.for_restore.model_copy(update={"exclude_tables": ()})
+        known.for_restore.model_copy(update={"exclude_tables": (), "exclude_rows": ()})
         for known in site.settings.databases_of(plan.application)
     ]
     with_files = bool(plan.files and plan.files.in_place)
@@ -319,15 +333,14 @@ def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compa
         target = Target(step.schema, plan.key, captured, step.exists, step.in_place, extensions)
         with engine.target(target) as place:
             unchecked = captured.unchecked if captured else frozenset()
-            load = Load(step.database, step.table, unchecked)
+            load = Load(step.database, step.table, unchecked, place.staying)
             dumped = stored_archive.sql_to_load(reader, step.entry, step.schema)
             loaded = _load(engine, target, place.name, dumped, load)
             warnings = list(loaded.warnings)
-            empty = set(captured.excluded_tables) & set(loaded.below) if captured else ()
-            warnings += [f"{name} came back empty: the backup left its rows out" for name in sorted(empty)]
+            warnings += _without_rows(step, captured, loaded, place) if captured else []
             if captured is not None and compare:
                 comparable = stored_archive.comparable(reader, captured)
-                compared = _compare(engine, step, comparable, loaded, warnings)
+                compared = _compare(engine, step, comparable, loaded, place, warnings)
             seconds = time.monotonic() - started
             if plan.recovery:
                 replayed = _replay(site, plan, engine, target, place.name)
@@ -388,10 +401,10 @@ def _check_engine(step: DatabaseStep, database: Database) -> None:
 
 def _check_table(step: DatabaseStep, captured: Dump | None) -> None:
     names = [table.name for table in captured.tables] if captured else []
-    if step.table and captured and step.table in captured.excluded_tables:
+    if step.table and captured and step.table in captured.without_rows:
         raise RestoreError(
             f"The archive has no rows of table {step.table!r} of {step.database!r}: the backup left them out.",
-            "exclude_tables in the settings named it, or a table above it.",
+            "exclude_tables or exclude_rows in the settings named it, or a table above it.",
         )
     if step.table and captured and step.table not in names:
         raise RestoreError(
@@ -419,16 +432,31 @@ def _described(engine: Engine, target: Target) -> Iterator[None]:
         raise type(error)(f"{error.message} {engine.describe_failure(target)}", error.hint) from error
 
 
-def _compare(engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded, warnings: list[str]) -> int:
+def _without_rows(step: DatabaseStep, captured: Dump, loaded: Loaded, place: Place) -> list[str]:
+    """Return what became of the tables whose rows the archive lacks."""
+    only = set(captured.structure_only) & (set(loaded.below) if step.table else set(captured.structure_only))
+    empty, staying = sorted(only - place.staying), sorted(place.staying)
+    return [
+        *([f"tables came back empty, because the backup left their rows out: {listed(empty)}"] if empty else []),
+        *([f"tables stay as they are, because the archive lacks their rows: {listed(staying)}"] if staying else []),
+    ]
+
+
+def _compare(
+    engine: Engine, step: DatabaseStep, captured: Dump, loaded: Loaded, place: Place, warnings: list[str]
+) -> int:
     """Dump what was restored to nowhere and compare every digest; return the number of tables that are equal.
 
-    :param warnings: takes differences that another server version explains.
+    :param warnings: takes differences that another server version explains, and those of tables that stayed.
     :raises MismatchError: naming what differs.
     """
-    kept = captured.excluded_tables if step.exists else ()  # they stay where something is replaced
-    restored = engine.read_back(loaded.schema, kept)
+    defined = place.staying & set(captured.structure_only)
+    restored = engine.read_back(loaded.schema, sorted(place.staying - defined), sorted(defined))
     tables = (step.table, *loaded.below) if step.table else ()
     found = comparison.differences(captured, restored, tables, loaded.left_out)
+    stayed = [each for each in found if each.kind == "table" and each.name in defined]
+    warnings += [f"{each}, and stays as it is: the archive lacks its rows" for each in stayed]
+    found = [each for each in found if each not in stayed]
     comparison.refuse(
         f"What was restored into {loaded.schema!r} is not what was captured of {step.database!r}",
         found,

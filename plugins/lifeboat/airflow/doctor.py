@@ -313,7 +313,8 @@ def _destination(name: str, kept: DestinationSettings) -> Iterator[Told]:
 
 
 def _dump(database: Database, scratch: Path) -> Iterator[Told]:
-    found = connections.engine(database, scratch).check_dump(database.name, database.exclude_tables)
+    engine = connections.engine(database, scratch)
+    found = engine.check_dump(database.name, database.exclude_tables, database.exclude_rows)
     yield Told("well", f"all definitions were dumped, without rows, from {found.server} by {found.client}")
     for lack in found.lacks:
         yield Told("warning", lack)

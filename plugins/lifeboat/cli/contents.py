@@ -104,7 +104,11 @@ def _database_lines(database: HeldDatabase) -> Iterator[str]:
     if database.log_position:
         yield f"{'':14}  {database.log_position}"
     yield f"{'rows':>14}  table"
-    yield from (f"{table.rows:>14,}  {table.name}" for table in database.tables)
+    for table in database.tables:
+        bare = " (structure only)" if table.name in database.structure_only else ""
+        yield f"{table.rows:>14,}  {table.name}{bare}"
+    if database.left_out:
+        yield f"{'':14}  not in the archive: {', '.join(database.left_out)}"
 
 
 def _file_lines(held: Contents, path: str, depth: int) -> Iterator[str]:

@@ -172,6 +172,10 @@ class Dump(Format):
     :param properties: of the database itself; empty where they are not known.
     :param position: in the binary log, where a replay on top of the dump begins; None if it is not known exactly.
     :param no_position: the reason then; empty where the engine has no binary log, and in older manifests.
+    :param excluded_rows: tables that are in it without their rows, because the settings say so. PostgreSQL and SQLite
+        have such in `excluded_tables`, too.
+    :param unreplayed_triggers: triggers of those tables, where logs are replayed on top of the dump, which leaves them
+        as they are.
     """
 
     __pydantic_config__ = ConfigDict(extra="ignore")  # manifests are kept indefinitely, later versions add facts
@@ -196,6 +200,19 @@ class Dump(Format):
     properties: tuple[Property, ...] = ()
     position: LogPosition | None = None
     no_position: str = ""
+    excluded_rows: tuple[str, ...] = ()
+    unreplayed_triggers: tuple[str, ...] = ()
+
+    @property
+    def without_rows(self) -> tuple[str, ...]:
+        """The tables whose rows it lacks, with their structure or without."""
+        return (*self.excluded_tables, *self.excluded_rows)
+
+    @property
+    def structure_only(self) -> tuple[str, ...]:
+        """The tables that it holds without their rows."""
+        held = {table.name for table in self.tables}
+        return tuple(name for name in self.without_rows if name in held)
 
     @property
     def rows(self) -> int:
@@ -304,6 +321,7 @@ class Place:
     """The place where a database is filled.
 
     :param kept: the name that the replaced one will have; empty where nothing is kept.
+    :param staying: tables that stay in it as they are, because the dump lacks their rows.
     :param warnings: what a reader of the report should know, once it has its place.
     :param missed: filled when the place takes its name: what the database does not have as it was captured.
     :param replaced: filled then, too: what the replaced database had, and the captured one did not.
@@ -311,6 +329,7 @@ class Place:
 
     name: str
     kept: str = ""
+    staying: frozenset[str] = frozenset()
     warnings: list[str] = field(default_factory=list)
     missed: list[Missed] = field(default_factory=list)
     replaced: list[Missed] = field(default_factory=list)
@@ -335,11 +354,13 @@ class Load:
     :param source: the database that was dumped; empty to believe the dump's first lines, if they say.
     :param table: only the rows of this table, and of those below it; all when empty.
     :param unchecked: foreign keys, each behind its table, whose parents the dump does not hold.
+    :param staying: tables that are there, and stay as they are.
     """
 
     source: str
     table: str = ""
     unchecked: frozenset[str] = frozenset()
+    staying: frozenset[str] = frozenset()
 
 
 WHOLE = Load("")  # all of a dump, of whatever database it says
@@ -395,12 +416,14 @@ class Engine(Protocol):
         excluded: Sequence[str],
         write: Callable[[bytes], object],
         *,
+        without_rows: Sequence[str] = (),
         position: bool = False,
         aside: Aside | None = None,
     ) -> Dump:
         """Dump a database as SQL in one consistent snapshot, without locking writers out for more than a moment.
 
-        :param excluded: tables to skip.
+        :param excluded: names and patterns of tables to skip (see `exclusion`).
+        :param without_rows: names and patterns of tables to dump without their rows.
         :param write: takes the SQL in chunks; what it raises ends the dump.
         :param position: find the position in the binary log even where writers have to wait for it, for seconds.
         :param aside: lets several clients dump it, where the engine can; writers may have to wait for half a second.
@@ -408,10 +431,10 @@ class Engine(Protocol):
         """
         ...
 
-    def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
+    def check_dump(self, database: str, excluded: Sequence[str], without_rows: Sequence[str] = ()) -> Dumpable:
         """Make sure that this connection may dump a database: dump and discard its definitions, and read no rows.
 
-        :param excluded: tables that a dump skips.
+        :param excluded: tables that a dump skips, and those whose rows it skips, as of `dump`.
         :raises DumpError: a dump would fail, or would silently lack something.
         """
         ...
@@ -451,8 +474,11 @@ class Engine(Protocol):
         """
         ...
 
-    def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
-        """Return what a dump of a place of this engine holds, taken by who loaded it."""
+    def read_back(self, place: str, excluded: Sequence[str], without_rows: Sequence[str] = ()) -> Dump:
+        """Return what a dump of a place of this engine holds, taken by who loaded it.
+
+        :param excluded: names of tables to skip, and of those whose rows to skip; no patterns.
+        """
         ...
 
     def value(self, place: str, query: str, seconds: float) -> Sequence[str | None]:

@@ -78,6 +78,7 @@ class DatabaseStep:
     :param in_place: whether the schema is the database's own, or was named to be replaced.
     :param exists: whether a schema of that name is there, to be replaced.
     :param table: only this table; all when empty.
+    :param without_rows: tables whose rows the archive lacks, as text, where something is replaced.
     """
 
     database: str
@@ -86,6 +87,17 @@ class DatabaseStep:
     in_place: bool = False
     exists: bool = False
     table: str = ""
+    without_rows: str = ""
+
+    @property
+    def warning(self) -> str:
+        """The fate of rows that exist now, but not in the archive; '' if there are none."""
+        if not self.without_rows:
+            return ""
+        lacks = f"The archive has no rows of {self.without_rows}"
+        if engine_of_entry(self.entry) == "mysql":
+            return f"{lacks}: where such a table has rows now, it stays as it is."
+        return f"{lacks}: they come back empty; their rows of now stay in the replaced database, which is kept."
 
     @property
     def what(self) -> str:
@@ -151,6 +163,8 @@ class RestorePlan(Format):
             yield "NOBODY SIGNED IT: laravel-backup made it, or whoever could write to that destination."
         for step in self.databases:
             yield f"{step.what} goes into schema {step.schema}{', REPLACING what is there' if step.exists else ''}."
+            if step.warning:
+                yield step.warning
         if self.recovery:
             yield from self.recovery.lines()
         if self.files:

@@ -71,7 +71,9 @@ class Database(_Model):
     :param extensions_connection: PostgreSQL only: connection of a user who can create extensions that need a superuser,
         such as PostGIS. Only CREATE EXTENSION runs as that user, in a database that is still empty.
     :param exclude_tables: tables to omit, structure and rows; in PostgreSQL and SQLite the rows only, because there a
-        restore replaces the whole database. In PostgreSQL this includes partitions and inheriting tables.
+        restore replaces the whole database. In PostgreSQL this includes partitions and inheriting tables. Names, or
+        patterns with ``*`` and ``?``, which are matched at each dump; see docs/BACKUP.md.
+    :param exclude_rows: tables of which only the structure is dumped, by names or patterns, too.
     :param dump_connections: MySQL and MariaDB only: number of clients that dump the database at the same time, at most
         the number of cores. Its tables are locked against writes for a moment, so that all clients see the same; 1
         locks nothing.
@@ -83,6 +85,7 @@ class Database(_Model):
     restore_connection: ConnectionId | None = None
     extensions_connection: ConnectionId | None = None
     exclude_tables: tuple[str, ...] = ()
+    exclude_rows: tuple[str, ...] = ()
     dump_connections: Annotated[int, Field(ge=1, le=16, strict=True)] = 2
 
     @model_validator(mode="after")

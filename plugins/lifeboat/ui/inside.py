@@ -89,10 +89,13 @@ def read_inside(settings: Settings, destination: str, application: str, key: str
 
 def table_lines(database: contents.HeldDatabase) -> list[Line]:
     """Return the tables of a database."""
-    return [
-        Line(_shown(name), _wanted(name), "1 row" if rows == 1 else f"{rows:,} rows")
-        for name, rows in database.tables or ()
-    ]
+    return [_table_line(name, rows, is_bare=name in database.structure_only) for name, rows in database.tables or ()]
+
+
+def _table_line(name: str, rows: int, *, is_bare: bool) -> Line:
+    if is_bare:  # of which a restore by itself is refused
+        return Line(_shown(name), "", "structure only")
+    return Line(_shown(name), _wanted(name), "1 row" if rows == 1 else f"{rows:,} rows")
 
 
 def file_lines(nodes: Iterable[Node]) -> list[Line]:

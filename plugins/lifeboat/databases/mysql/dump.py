@@ -14,24 +14,37 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from lifeboat.databases import UNPROTECTED, Aside, Clock, Dump, Dumpable, Limit, LogPosition, Server, limit_texts
+from lifeboat.databases import (
+    UNPROTECTED,
+    Aside,
+    Clock,
+    Dump,
+    Dumpable,
+    Limit,
+    LogPosition,
+    Server,
+    exclusion,
+    limit_texts,
+)
 from lifeboat.databases.mysql import events as mysql_events
 from lifeboat.databases.mysql import limits as mysql_limits
 from lifeboat.databases.mysql import position as mysql_position
 from lifeboat.databases.mysql import source as mysql_source
+from lifeboat.databases.mysql import structure as mysql_structure
 from lifeboat.databases.mysql import together as mysql_together
 from lifeboat.databases.mysql.digest import RULES
 from lifeboat.databases.mysql.limits import Choice, Definitions, Line
-from lifeboat.databases.mysql.passing import Passed, Reader, check_ended
+from lifeboat.databases.mysql.passing import BEHIND_TABLES, END, Passed, Reader, Regions, check_ended, with_text
 from lifeboat.databases.mysql.position import Finder, Nowhere
 from lifeboat.databases.mysql.shares import shares
 from lifeboat.databases.mysql.source import Source, Taker
+from lifeboat.databases.mysql.structure import Structure
 from lifeboat.databases.sql.quoting import unquoted
 from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError
@@ -389,24 +402,35 @@ class Session:
                 f"Run that restore again; if the database is complete anyway, drop {UNFINISHED}, a view or a table.",
             )
 
-    def check_excluded(self, database: str, excluded: Sequence[str], warnings: list[str]) -> list[str]:
-        """Return the excluded tables that exist, and add a warning for each that does not.
+    def existing(self, database: str, tables: Iterable[str]) -> list[str]:
+        """Return those of some tables that a database has, as the server stores their names."""
+        rows = self.query("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", database)
+        there = {name for (name,) in rows}
+        return [stored for stored in map(self.stored, tables) if stored in there]
 
+    def find_excluded(
+        self, database: str, excluded: Sequence[str], without_rows: Sequence[str], warnings: list[str]
+    ) -> tuple[list[str], list[str]]:
+        """Return the tables and views to exclude, and the tables to dump without rows, and add warnings.
+
+        :param excluded: names and patterns, as is `without_rows`.
         :raises DumpError: clients match names regardless of case, so another table would be skipped, too.
         """
-        rows = self.query("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", database)
-        tables = {name for (name,) in rows}
-        for table in excluded:
-            others = sorted(name for name in tables if name != table and name.lower() == table.lower())
-            if others:
-                raise DumpError(
-                    f"Excluding {table!r} would also exclude {others[0]!r}: clients compare names without case.",
-                    "Fix exclude_tables in the settings, or rename the table.",
-                )
-            if table not in tables:
-                log.warning("exclude_tables names %r, which %s does not have.", table, database)
-                warnings.append(f"{database}: exclude_tables names {table!r}, which is not there")
-        return [table for table in excluded if table in tables]
+        ((folds,),) = self.query("SELECT @@lower_case_table_names")
+        fold = str.lower if int(folds) else str
+        kinds = dict(
+            self.query("SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = %s", database)
+        )
+        tables = [name for name, kind in kinds.items() if kind in mysql_source.STORED]
+        left_out = exclusion.find("exclude_tables", excluded, list(kinds), {name: (name,) for name in kinds}, fold)
+        emptied = exclusion.find("exclude_rows", without_rows, tables, {name: (name,) for name in tables}, fold)
+        without = [name for name in emptied.tables if name not in left_out.tables]
+        _refuse_twins("exclude_tables", left_out.tables, kinds)
+        _refuse_twins("exclude_rows", without, kinds)
+        for warning in (*left_out.warnings, *emptied.warnings):
+            log.warning("%s: %s.", database, warning)
+            warnings.append(f"{database}: {warning}")
+        return left_out.tables, without
 
     @contextlib.contextmanager
     def lock(self, database: str, patience: float = LOCK_PATIENCE) -> Iterator[None]:
@@ -428,6 +452,17 @@ class Session:
             log.info("Waiting: connection %s is dumping or restoring %s.", holder, database)
         yield
         self.query("SELECT RELEASE_LOCK(%s)", name)
+
+
+def _refuse_twins(setting: str, chosen: Collection[str], names: Iterable[str]) -> None:
+    """:raises DumpError: a table that is not chosen has the name of one that is, but for the case of letters."""
+    folded = {name.lower(): name for name in chosen}
+    for name in sorted(names):
+        if name not in chosen and name.lower() in folded:
+            raise DumpError(
+                f"Excluding {folded[name.lower()]!r} would also exclude {name!r}: clients compare names without case.",
+                f"Fix {setting} in the settings, or rename the table.",
+            )
 
 
 def missing_grants(grants: Sequence[str], database: str, *, is_mariadb: bool = True) -> list[str]:
@@ -520,6 +555,7 @@ def dump(  # noqa: PLR0913  # all that an engine knows of one
     write: Callable[[bytes], object],
     ask_taker: Callable[[Iterable[str]], Taker] | None = None,
     *,
+    without_rows: Sequence[str] = (),
     may_lock: bool = False,
     aside: Aside | None = None,
 ) -> Dump:
@@ -527,8 +563,9 @@ def dump(  # noqa: PLR0913  # all that an engine knows of one
 
     :param connect: opens a DB-API connection to `server`.
     :param clock: the site's.
-    :param excluded: tables to skip.
+    :param excluded: names and patterns of tables to skip.
     :param write: takes the SQL in chunks; what it raises ends the dump.
+    :param without_rows: names and patterns of tables to dump without their rows.
     :param ask_taker: asks the server of the restore connection, if the settings name one, about some collations.
     :param may_lock: let writers wait for seconds, if there is no other way to find the position (see `mysql.position`).
     :param aside: lets several clients dump it, while tables are locked for a moment (see `mysql.together`).
@@ -536,7 +573,7 @@ def dump(  # noqa: PLR0913  # all that an engine knows of one
     """
     where = f"Dump of database {database!r} on {server.address} failed: "
     with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
-        begun = _begin(connection, database, excluded)
+        begun = _begin(connection, database, excluded, without_rows)
         session, version, client = begun.session, begun.version, begun.client
         called, database, excluded = database, begun.database, begun.excluded
         filling = UNFINISHED in excluded  # it is ours, marked and locked
@@ -544,19 +581,20 @@ def dump(  # noqa: PLR0913  # all that an engine knows of one
             if not filling:
                 session.check_finished(database)
             source, left_out, broken = _source(begun)
-            limits = [] if filling else _limits(session, source, client, excluded, left_out, broken)
+            limits = [] if filling else _limits(session, source, begun, left_out, broken)
             excluded = [*excluded, *left_out, *broken]
             captured_at = clock()
-            choice = mysql_limits.choose(source, client, excluded)
+            choice = mysql_limits.choose(source, client, [*excluded, *begun.without_rows])
             events = b"" if choice.events else _events(session, source, client)
             task = Task(begun, server, connect, source, excluded, choice, events)
-            passed, found = (aside and not filling and _by_several(task, write, aside)) or _by_one(
-                task, write, find=not filling, may_lock=may_lock
+            structure = mysql_structure.written(task)
+            passed, found = (aside and not filling and _by_several(task, structure, write, aside)) or _by_one(
+                task, structure, write, find=not filling, may_lock=may_lock
             )
             _check_unaltered(session, source)
             longest = session.longest()
     if not filling:
-        limits += passed.limits
+        limits += dict.fromkeys((*passed.limits, *structure.limits))
         if ask_taker:
             limits += _of_taker(ask_taker, source, excluded, passed.longest_line)
         else:
@@ -571,9 +609,11 @@ def dump(  # noqa: PLR0913  # all that an engine knows of one
         captured_at=captured_at,
         sql_bytes=passed.sql_bytes,
         sha256=passed.sha256,
-        tables=passed.digest.tables,
-        objects=passed.digest.objects,
+        tables=(*passed.digest.tables, *structure.digest.tables),
+        objects=(*passed.digest.objects, *structure.digest.objects),
         excluded_tables=tuple(excluded),
+        excluded_rows=tuple(begun.without_rows),
+        unreplayed_triggers=tuple(each.name for each in structure.digest.objects),
         warnings=begun.warnings,
         digest_rules=RULES,
         unprotected_tables=tuple(limit.name for limit in limits if limit.kind == UNPROTECTED),
@@ -602,6 +642,16 @@ class Task(NamedTuple):
     events: bytes
 
     @property
+    def without_rows(self) -> Sequence[str]:
+        """Tables that are dumped without their rows."""
+        return self.begun.without_rows
+
+    @property
+    def skipped(self) -> Sequence[str]:
+        """Tables and views of which the clients that write rows write nothing."""
+        return (*self.excluded, *self.without_rows)
+
+    @property
     def watch(self) -> Watch:
         """The watch over it."""
         database = self.begun.database
@@ -619,41 +669,44 @@ class Task(NamedTuple):
 
 
 def _by_one(
-    task: Task, write: Callable[[bytes], object], *, find: bool, may_lock: bool
+    task: Task, structure: Structure, write: Callable[[bytes], object], *, find: bool, may_lock: bool
 ) -> tuple[Passed, LogPosition | str]:
     """Let one client write a dump; return what it held, and its position in the binary log or why there is none.
 
+    :param structure: of tables without rows, which are part of it.
     :param find: look for the position.
     """
     begun, source = task.begun, task.source
     finding = (
-        mysql_position.finding(begun.session, task.connect, source, begun.client, task.excluded, may_lock=may_lock)
+        mysql_position.finding(begun.session, task.connect, source, begun.client, task.skipped, may_lock=may_lock)
         if find
         else contextlib.nullcontext(Nowhere(""))
     )
     with secret_file(option_file_text(task.server, begun.client)) as (descriptor, path), finding as finder:
-        command = dump_command(begun.client, path, begun.database, task.excluded, task.choice, further=finder.options)
+        command = dump_command(begun.client, path, begun.database, task.skipped, task.choice, further=finder.options)
         task.log(begun.client.version)
         passed = mysql_position.taken(
             finder,
-            lambda: _pump(task.definitions(), command, descriptor, write, task.watch, task.choice, task.events, finder),
+            lambda: _pump(task, command, descriptor, write, finder, structure.sql),
         )
         return passed, mysql_position.position_of(finder, source, [table.name for table in passed.digest.tables])
 
 
-def _by_several(task: Task, write: Callable[[bytes], object], aside: Aside) -> tuple[Passed, LogPosition | str] | None:
+def _by_several(
+    task: Task, structure: Structure, write: Callable[[bytes], object], aside: Aside
+) -> tuple[Passed, LogPosition | str] | None:
     """Let several clients write a dump, as `_by_one` does; None where one must, or does as well."""
     begun, source = task.begun, task.source
     client, database = begun.client, begun.database
     known = mysql_source.sizes(begun.session, database) if aside.clients > 1 else {}
-    plain = [table.name for table in source.tables if table.transactions == "YES" and table.name not in task.excluded]
+    plain = [table.name for table in source.tables if table.transactions == "YES" and table.name not in task.skipped]
     dealt = shares({name: known[name] for name in plain if name in known}, aside.clients)
     if not dealt:
         return None
     binary_log = mysql_source.binary_log(begun.session)
     finder = mysql_position.by_client(binary_log, source, client)
     with secret_file(option_file_text(task.server, client)) as (descriptor, path):
-        ignored = [*task.excluded, *(name for names in dealt for name in names)]
+        ignored = [*task.skipped, *(name for names in dealt for name in names)]
         further = finder.options if finder else {}
         simple = replace(task.choice, refused=frozenset())
         commands = [
@@ -666,7 +719,7 @@ def _by_several(task: Task, write: Callable[[bytes], object], aside: Aside) -> t
                 return None
             task.log(f"{len(commands)} of {client.version}")
             finder = finder or mysql_position.Told(binary_log, group.end)
-            passed = mysql_together.pump(task, group, dealt, write, aside, finder)
+            passed = mysql_together.pump(task, group, dealt, write, aside, finder, structure.sql)
             return passed, mysql_position.position_of(finder, source, [table.name for table in passed.digest.tables])
 
 
@@ -677,34 +730,36 @@ def check_dump(
     database: str,
     excluded: Sequence[str],
     ask_taker: Callable[[Iterable[str]], Taker] | None = None,
+    without_rows: Sequence[str] = (),
 ) -> Dumpable:
     """Run all steps of a dump without its rows.
 
     :param connect: opens a DB-API connection to `server`.
     :param clock: the site's.
-    :param excluded: tables to skip.
+    :param excluded: names and patterns of tables to skip.
     :param ask_taker: as for `dump`.
+    :param without_rows: as for `dump`.
     :raises DumpError: a dump would fail, or would silently lack something.
     """
     where = f"Trial dump of database {database!r} on {server.address} failed: "
     with translated(where, DumpError, HINTS), contextlib.closing(connect()) as connection:
-        begun = _begin(connection, database, excluded)
+        begun = _begin(connection, database, excluded, without_rows)
         session, version, client = begun.session, begun.version, begun.client
         ahead = session.ahead(clock)
         session.check_finished(begun.database)
         source, left_out, broken = _source(begun)
         excluded = [*begun.excluded, *left_out, *broken]
-        tables = [table.name for table in source.tables if table.kind != "VIEW" and table.name not in excluded]
+        skipped = [*excluded, *begun.without_rows]
+        tables = [table.name for table in source.tables if table.kind != "VIEW" and table.name not in skipped]
         if denied := list(mysql_source.denied_tables(session, begun.database, tables)):
             raise DumpError(f"the user is not allowed to read the rows of {listed(denied)}.", HINTS[1142])
         with secret_file(option_file_text(server, client)) as (descriptor, path):
-            choice = mysql_limits.choose(source, client, excluded)
+            choice = mysql_limits.choose(source, client, skipped)
             command = dump_command(client, path, begun.database, excluded, choice, rows=False)
-            watch = Watch(begun.database, partial(session.doing, begun.database), "SHOW PROCESSLIST")
             events = b"" if choice.events else _events(session, source, client)
-            definitions, ignore = Definitions(begun.database, excluded), lambda chunk: None
-            passed = _pump(definitions, command, descriptor, ignore, watch, choice, events, Nowhere(""))
-    limits = [*mysql_limits.of_client(source, client, excluded), *passed.limits]
+            task = Task(begun, server, connect, source, excluded, choice, events)
+            passed = _pump(task, command, descriptor, lambda chunk: None, Nowhere(""))
+    limits = [*mysql_limits.of_client(source, client, skipped), *passed.limits]
     if ask_taker:
         limits += _of_taker(ask_taker, source, excluded, Line())
     return Dumpable(version, client.version, ahead, (*begun.warnings, *limit_texts(limits), *_older(client, version)))
@@ -729,6 +784,7 @@ class _Begun(NamedTuple):
     """A session that is about to dump a database.
 
     :param database: as the server stores its name; so are the excluded tables.
+    :param without_rows: tables that are dumped without their rows.
     :param warnings: what a reader of the dump should know.
     """
 
@@ -738,11 +794,12 @@ class _Begun(NamedTuple):
     character_set: str
     collation: str
     excluded: list[str]
+    without_rows: list[str]
     client: Client
     warnings: tuple[str, ...]
 
 
-def _begin(connection: Any, database: str, excluded: Sequence[str]) -> _Begun:
+def _begin(connection: Any, database: str, excluded: Sequence[str], without_rows: Sequence[str]) -> _Begun:
     """Make a session ready to dump a database, and find the client for it.
 
     :raises DumpError: the user lacks rights, or there is no client that would write all rows.
@@ -751,13 +808,15 @@ def _begin(connection: Any, database: str, excluded: Sequence[str]) -> _Begun:
     limit = session.prepare()
     version = session.version()
     database = session.stored(database)
-    excluded = [session.stored(table) for table in excluded]
     character_set, collation = session.character_set(database)
     warnings = session.check_grants(database)
-    excluded = session.check_excluded(database, excluded, warnings)
+    if UNFINISHED in excluded:  # what was restored is read back, and all are names
+        found = list(map(session.stored, excluded)), session.existing(database, without_rows)
+    else:
+        found = session.find_excluded(database, excluded, without_rows, warnings)
     client = find_client(for_mariadb="MariaDB" in version)
     check_limit(limit, client)
-    return _Begun(session, version, database, character_set, collation, excluded, client, tuple(warnings))
+    return _Begun(session, version, database, character_set, collation, *found, client, tuple(warnings))
 
 
 def _source(begun: _Begun) -> tuple[Source, list[str], list[str]]:
@@ -781,21 +840,21 @@ def _events(session: Session, source: Source, client: Client) -> bytes:
 def _limits(
     session: Session,
     source: Source,
-    client: Client,
-    excluded: Sequence[str],
+    begun: _Begun,
     left_out: Sequence[str],
     broken: Sequence[str],
 ) -> list[Limit]:
     """Return what a restore will not bring back, or not exactly, from the catalog and the rows."""
+    excluded, skipped = begun.excluded, [*begun.excluded, *begun.without_rows]
     views = [view.name for view in source.views if view.name not in {*excluded, *left_out, *broken}]
     unusable = dict(mysql_source.unusable_views(session, source.schema, views))
     limits = [
-        *mysql_limits.of_catalog(source, {*excluded, *left_out, *broken}, left_out, unusable),
+        *mysql_limits.of_catalog(source, {*excluded, *left_out, *broken}, left_out, unusable, set(begun.without_rows)),
         *mysql_limits.of_broken_views(broken),
-        *mysql_limits.of_client(source, client, excluded),
+        *mysql_limits.of_client(source, begun.client, skipped),
     ]
     deadline = time.monotonic() + SEARCH_SECONDS
-    for table, columns in mysql_limits.searched_columns(source, excluded).items():
+    for table, columns in mysql_limits.searched_columns(source, skipped).items():
         remaining = deadline - time.monotonic()
         counts = mysql_source.lost_characters(session, source, table, columns, remaining) if remaining > 0 else None
         limits += mysql_limits.of_characters(columns, counts)
@@ -826,37 +885,46 @@ def _check_unaltered(session: Session, source: Source) -> None:
 
 
 def _pump(
-    definitions: Definitions,
+    task: Task,
     command: Sequence[str],
     secret: int,
     write: Callable[[bytes], object],
-    watch: Watch,
-    choice: Choice,
-    events: bytes,
     finder: Finder,
+    structure: bytes = b"",
 ) -> Passed:
     """Run the client and pass its output on; return what it held.
 
-    :param definitions: reads those that it writes.
-    :param choice: of what it was asked for.
-    :param events: that the client does not write, as SQL.
     :param finder: of the position of the dump.
+    :param structure: of tables without rows, as SQL, which goes behind the others.
     """
 
-    reader, sha256, sql_bytes = Reader(definitions, finder), hashlib.sha256(), 0
+    reader = Regions(task.definitions(), finder, [(*BEHIND_TABLES, END)] if structure else [])
+    sha256, sql_bytes = hashlib.sha256(), 0
     held: list[bytes] = []  # up to the first table, while the client may have to start again
     with child(command, [secret]) as client:
-        for chunk in mysql_events.before_trailer(watch.passing(client), events):
+        chunks = mysql_events.before_trailer(task.watch.passing(client), task.events)
+        for chunk in with_text(reader, chunks, structure) if structure else _fed(reader, chunks):
             sha256.update(chunk)
-            reader.feed(chunk)
             sql_bytes += len(chunk)
             held.append(chunk)
             if not finder.may_repeat:
                 _write(held, write)
         _write(held, write)
-        check_ended(client, choice)
+        check_ended(client, task.choice)
     digest = reader.finish(client)
+    if not reader.is_divided():
+        raise DumpError(
+            f"{client.name} wrote no end of its tables, behind which the structure of others would go.",
+            "Remove exclude_rows from the settings, and report this.",
+        )
     return Passed(digest, reader.limits, sql_bytes, sha256.hexdigest(), reader.longest_line)
+
+
+def _fed(reader: Reader, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield chunks that a reader has seen."""
+    for chunk in chunks:
+        reader.feed(chunk)
+        yield chunk
 
 
 def _write(held: list[bytes], write: Callable[[bytes], object]) -> None:

@@ -88,6 +88,7 @@ class MySQL:
         excluded: Sequence[str],
         write: Callable[[bytes], object],
         *,
+        without_rows: Sequence[str] = (),
         position: bool = False,
         aside: Aside | None = None,
     ) -> Dump:
@@ -99,12 +100,15 @@ class MySQL:
             excluded,
             write,
             self._ask_taker,
+            without_rows=without_rows,
             may_lock=position,
             aside=aside,
         )
 
-    def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
-        return mysql.check_dump(self._connect, self._server, self._clock, database, excluded, self._ask_taker)
+    def check_dump(self, database: str, excluded: Sequence[str], without_rows: Sequence[str] = ()) -> Dumpable:
+        return mysql.check_dump(
+            self._connect, self._server, self._clock, database, excluded, self._ask_taker, without_rows
+        )
 
     def taker(self, collations: Iterable[str]) -> Taker:
         """Return what the server would take of a dump.
@@ -115,10 +119,12 @@ class MySQL:
         with self._session("Querying server limits") as session:
             return mysql_source.read_taker(session, self._server.address, collations)
 
-    def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
+    def read_back(self, place: str, excluded: Sequence[str], without_rows: Sequence[str] = ()) -> Dump:
         account = self._accounts[place]
         excluded = (*excluded, UNFINISHED)
-        return mysql.dump(account.connect, account.server, self._clock, place, excluded, lambda chunk: None)
+        return mysql.dump(
+            account.connect, account.server, self._clock, place, excluded, lambda chunk: None, without_rows=without_rows
+        )
 
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
@@ -128,8 +134,7 @@ class MySQL:
             opened.enter_context(session.lock(schema))
             account = opened.enter_context(self._filled_by(session, schema, in_place=target.in_place, production=False))
             account.code.note_events(schema)
-            _begin(session, replace(target, database=schema))
-            place = Place(schema)
+            place = Place(schema, staying=_begin(session, replace(target, database=schema)))
             try:
                 yield place
             except MismatchError:
@@ -266,8 +271,11 @@ class MySQL:
             yield session
 
 
-def _begin(session: Session, target: Target) -> None:
-    """Make the schema ready, unless somebody made one of that name since it was planned."""
+def _begin(session: Session, target: Target) -> frozenset[str]:
+    """Make the schema ready, unless somebody made one of that name since it was planned.
+
+    :returns: the tables that stay in it as they are, as the dump spells them.
+    """
     schema, captured = target.database, target.captured
     existing = mysql_schema.names(session)
     if schema in existing - mysql_schema.vacant(session) and not target.exists:
@@ -278,7 +286,11 @@ def _begin(session: Session, target: Target) -> None:
     charset = (captured.character_set, captured.collation) if captured else ("", "")
     if schema not in existing:
         mysql_schema.create(session, schema, *charset)
-    mysql_schema.begin(session, schema, target.key, *charset, captured.excluded_tables if captured else ())
+    staying = mysql_schema.staying(session, schema, captured) if captured else {}
+    mysql_schema.begin(session, schema, target.key, *charset, staying.values())
+    defined = captured.structure_only if captured else ()
+    mysql_schema.drop_triggers(session, schema, [own for name, own in staying.items() if name in defined])
+    return frozenset(staying)
 
 
 def _check_space(session: Session, captured: Dump) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lifeboat.databases import EXCLUDED_PARENT, OTHER_SCHEMA, UNASKED, UNPROTECTED, Limit
 from lifeboat.databases.mysql.definitions import members, read_table
 from lifeboat.databases.mysql.lexis import Lexis, Session, tokens
-from lifeboat.databases.mysql.source import UNICODE, Code, Column, Source, Table, Taker, View
+from lifeboat.databases.mysql.source import STORED, UNICODE, Code, Column, Source, Table, Taker, View
 from lifeboat.databases.mysql.statements import LONGEST_DELIMITER, classify, follow, with_table_of
 from lifeboat.databases.sql.quoting import backquoted, name_of, unquoted
 from lifeboat.databases.sql.reader import Statement
@@ -91,23 +91,29 @@ def _other_schemas(view: View, schema: str) -> list[str]:
 
 
 def of_catalog(
-    source: Source, excluded: Collection[str], left_out: Iterable[str], unusable: Mapping[str, bool]
+    source: Source,
+    excluded: Collection[str],
+    left_out: Iterable[str],
+    unusable: Mapping[str, bool],
+    without_rows: Collection[str] = (),
 ) -> Iterator[Limit]:
     """Yield the limits that the catalog shows.
 
     :param excluded: tables that the settings exclude.
     :param left_out: views that a dump skips because of them.
     :param unusable: views that cannot be read, each with whether that is because its definer does not exist.
+    :param without_rows: tables that are dumped without their rows.
     """
     yield from _of_views(source, excluded, left_out, unusable)
-    unprotected = [t.name for t in _tables(source, excluded) if t.transactions != "YES" and t.engine]
+    skipped = {*excluded, *without_rows}
+    unprotected = [t.name for t in _tables(source, skipped) if t.transactions != "YES" and t.engine]
     for name in unprotected:
         yield Limit(UNPROTECTED, name, f"no snapshot protects table {name!r}: it may have changed while it was read")
-    stored = {table.name for table in _tables(source, excluded)}
+    stored = {table.name for table in _tables(source, skipped)}
     for column in source.columns:
         if column.table in stored and column.data_type == "float" and column.scale is None and not column.is_generated:
             yield _of_float(column)
-    yield from _of_foreign_keys(source, excluded)
+    yield from _of_foreign_keys(source, excluded, without_rows)
     yield from _of_passed_events(source)
     broken = {("view", name) for name in unusable}
     for kind, name, definer in _definers(source, excluded):
@@ -139,11 +145,17 @@ def of_broken_views(names: Iterable[str]) -> Iterator[Limit]:
         yield Limit(UNUSABLE_VIEW, name, f"{text}; repair or drop it")
 
 
-def _of_foreign_keys(source: Source, excluded: Collection[str]) -> Iterator[Limit]:
+def _of_foreign_keys(source: Source, excluded: Collection[str], without_rows: Collection[str]) -> Iterator[Limit]:
     for key in source.foreign_keys:
         if key.table not in excluded and key.parent_schema == source.schema and key.parent in excluded:
             text = f"foreign key {key.name!r} of table {key.table!r} refers to {key.parent!r}, which is excluded"
             yield Limit(EXCLUDED_PARENT, f"{key.table}.{key.name}", f"{text}: a restore cannot check it")
+        elif key.parent_schema == source.schema and key.parent in without_rows:
+            if key.table not in (*excluded, *without_rows):
+                text = (
+                    f"foreign key {key.name!r} of table {key.table!r} refers to {key.parent!r}, whose rows are excluded"
+                )
+                yield Limit(EXCLUDED_PARENT, f"{key.table}.{key.name}", f"{text}: a restore cannot check it")
         elif key.table not in excluded and key.parent_schema != source.schema:
             text = f"foreign key {key.name!r} of table {key.table!r} refers to schema {key.parent_schema!r}"
             yield Limit(
@@ -166,7 +178,7 @@ def _of_float(column: Column) -> Limit:
 
 
 def _tables(source: Source, excluded: Collection[str]) -> list[Table]:
-    return [t for t in source.tables if t.kind in ("BASE TABLE", "SYSTEM VERSIONED") and t.name not in excluded]
+    return [t for t in source.tables if t.kind in STORED and t.name not in excluded]
 
 
 def _definers(source: Source, excluded: Collection[str]) -> Iterator[tuple[str, str, str]]:

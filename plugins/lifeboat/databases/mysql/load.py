@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
@@ -97,7 +97,8 @@ def load(
         reader = StatementReader(sql, target.longest, load.source)
         origin = reader.origin
         load = replace(load, source=load.source or origin.schema)
-        statements = _checked(_chosen(reader, load.table), Compatibility(target, control).check)
+        chosen = _without(_chosen(reader, load.table), load.staying)
+        statements = _checked(chosen, Compatibility(target, control).check)
         with (
             stopping((serial, *inserters), control) as stop,
             Workers(serial, inserters, stop) as workers,
@@ -143,6 +144,13 @@ def _chosen(statements: Iterable[Statement], table: str) -> Iterator[Statement]:
         raise RestoreError(f"{table!r} is a view, which has no rows of its own.", "Restore the tables that it reads.")
     if table and table not in names["table"]:
         raise RestoreError(f"The dump has no table {table!r}; it has {listed(names['table'])}.")
+
+
+def _without(statements: Iterable[Statement], staying: Collection[str]) -> Iterator[Statement]:
+    """Yield all statements but those that would make or fill tables that are there, and stay."""
+    for statement in statements:
+        if statement.name not in staying or statement.kind not in ("table", "rows", "histogram"):
+            yield statement
 
 
 def _checked(statements: Iterable[Statement], check: Callable[[Statement], None]) -> Iterator[Statement]:
@@ -197,6 +205,7 @@ class _Loading:
     ) -> None:
         self._workers, self._inserters, self._target, self._code = workers, inserters, target, code
         self._schema, self._source, self._table, self._origin = schema, load.source, load.table, origin
+        self._unchecked = load.unchecked
         self._head: list[bytes] = []  # settings before the first rows
         self._before_code: int | None = None  # how many of them stand before the first view or other code
         self._prepared = False  # the inserters have them
@@ -397,7 +406,11 @@ class _Loading:
                     add_it = partial(self._add_key_beyond, table=table, key=key, provable=provable)
                     self._workers.submit(Job(add_it, lane="foreign keys"))
                     continue
-                if (parent := name_of(key.parent)) in self.tables:
+                parent = name_of(key.parent)
+                if f"{table.name}.{name_of(key.constraint)}" in self._unchecked and not self._table:
+                    self._warn(f"{key.title} was not checked: the backup left out table {parent!r} or its rows")
+                    kept.append(key)
+                elif parent in self.tables:
                     provable.append(key)
                     kept.append(key)
                 elif self._table:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lifeboat.databases import Limit
@@ -12,6 +14,19 @@ from lifeboat.databases.mysql.limits import Choice, Definitions, Line
 from lifeboat.databases.mysql.position import Finder
 from lifeboat.errors import DumpError
 from lifeboat.support.processes import Child
+
+TABLE = b"-- Table structure for table "
+BEHIND_TABLES = tuple(
+    b"-- " + what
+    for what in (
+        b"Dumping events for database ",
+        b"Dumping routines for database ",
+        b"Events of database ",
+        b"Final view structure for view ",
+    )
+)
+_TITLE = b"--\n"  # the line above those
+END = b"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */"
 
 
 @dataclass(frozen=True)
@@ -79,6 +94,68 @@ class Reader:
                 "Look at the server's log; the next try starts over.",
             )
         return digest
+
+
+class Regions(Reader):
+    """Reads the text of one client, and divides it where its lines say so.
+
+    :param ends: of each region but the last, how the statement behind it may begin, or the line below its title.
+    """
+
+    def __init__(self, definitions: Definitions, finder: Finder, ends: Sequence[tuple[bytes, ...]]) -> None:
+        super().__init__(definitions, finder)
+        self._ends = list(ends)
+        self._cuts: list[int] = []
+        self._held, self._given = b"", 0
+
+    def see(self, sql: bytes) -> None:
+        super().see(sql)
+        self._look(sql, self.parser.reached)
+
+    def remark(self, line: bytes) -> None:
+        super().remark(line)
+        self._look(line, self.parser.reached - len(_TITLE))
+
+    def _look(self, text: bytes, start: int) -> None:
+        if self._ends and text.startswith(self._ends[0]):
+            del self._ends[0]
+            self._cuts.append(start)
+
+    def pieces(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """Take the next bytes; yield what is known by now, each piece with the number of its region."""
+        self.feed(chunk)
+        yield from self._known(self._held + chunk, self.parser.reached - len(_TITLE))
+
+    def rest(self) -> Iterator[tuple[int, bytes]]:
+        """Yield what is left at the end."""
+        yield from self._known(self._held, self._given + len(self._held))
+
+    def _known(self, text: bytes, until: int) -> Iterator[tuple[int, bytes]]:
+        start = self._given
+        for region, end in enumerate((*self._cuts, until)):
+            if (end := min(end, until)) > self._given:
+                yield region, text[self._given - start : end - start]
+                self._given = end
+        self._held = text[self._given - start :]
+
+    def is_divided(self) -> bool:
+        """Return whether the text had all lines that divide it."""
+        return not self._ends
+
+
+def with_text(reader: Regions, chunks: Iterable[bytes], text: bytes) -> Iterator[bytes]:
+    """Pass the text of a client on, with more text behind its tables, where the first region ends."""
+    pieces = itertools.chain.from_iterable(map(reader.pieces, chunks))
+    for region, piece in itertools.chain(pieces, _deferred(reader.rest)):
+        if region:
+            yield text
+            text = b""
+        yield piece
+
+
+def _deferred(pieces: Callable[[], Iterator[tuple[int, bytes]]]) -> Iterator[tuple[int, bytes]]:
+    """Ask for pieces only when all before them are taken."""
+    yield from pieces()
 
 
 def check_ended(client: Child, choice: Choice) -> None:

@@ -10,8 +10,9 @@ counts for nothing. A dump is refused for any table or view of that name.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
+from lifeboat.databases import Dump
 from lifeboat.databases.mysql.dump import UNFINISHED, Session, is_of_driver
 from lifeboat.databases.sql.quoting import backquoted
 from lifeboat.errors import RestoreError
@@ -77,12 +78,39 @@ def create(session: Session, schema: str, character_set: str, collation: str) ->
     session.execute(f"CREATE DATABASE {backquoted(schema)}{charset}".encode())
 
 
+def staying(session: Session, schema: str, captured: Dump) -> dict[str, str]:
+    """Return the tables of a schema that a restore leaves as they are, because the dump lacks their rows.
+
+    A table that the dump defines does so only if it has rows: nothing but its definition can be lost otherwise.
+
+    :returns: their names, by those that the dump has for them.
+    """
+    ((folds,),) = session.query("SELECT @@lower_case_table_names")
+    rows = session.query("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", schema)
+    there = {name.lower() if int(folds) else name: name for (name,) in rows}
+    named = ((name, there.get(name.lower() if int(folds) else name)) for name in captured.without_rows)
+    defined = frozenset(captured.structure_only)
+    return {name: own for name, own in named if own and (name not in defined or _has_rows(session, schema, own))}
+
+
+def _has_rows(session: Session, schema: str, table: str) -> bool:
+    return bool(session.query(f"SELECT 1 FROM {backquoted(schema)}.{backquoted(table)} LIMIT 1"))  # noqa: S608  # quoted
+
+
+def drop_triggers(session: Session, schema: str, tables: Iterable[str]) -> None:
+    """Drop the triggers of some tables."""
+    query = "SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = %s AND event_object_table = %s"
+    for table in tables:
+        for (name,) in session.query(query, schema, table):
+            drop_code(session, "TRIGGER", schema, name)
+
+
 def begin(session: Session, schema: str, key: str, character_set: str, collation: str, keep: Collection[str]) -> None:
     """Empty a schema, and mark it as unfinished.
 
     :param key: of the archive that is restored.
     :param character_set: of the schema, and its collation; the server's when empty.
-    :param keep: tables that stay as they are where the schema exists: the dump does not hold them.
+    :param keep: tables that stay as they are where the schema exists: the dump does not hold their rows.
     """
     session.execute(f"SET SESSION lock_wait_timeout = {PATIENCE}".encode())
     charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""

@@ -14,6 +14,7 @@ from lifeboat.databases.sql.quoting import backquoted
 if TYPE_CHECKING:
     from lifeboat.databases.mysql.dump import Session
 
+STORED = ("BASE TABLE", "SYSTEM VERSIONED")  # kinds of tables that store rows
 STORES_LOWER = 1  # of lower_case_table_names, as on Windows and Azure
 NO_DEFINER = 1449
 VIEW_UNUSABLE = (1356, NO_DEFINER)  # what it names is gone, or its definer may not read it; the definer is gone

@@ -20,7 +20,7 @@ from lifeboat.databases.mysql import events as mysql_events
 from lifeboat.databases.mysql import locks as mysql_locks
 from lifeboat.databases.mysql import source as mysql_source
 from lifeboat.databases.mysql.limits import Choice, Definitions
-from lifeboat.databases.mysql.passing import Passed, Reader, check_ended
+from lifeboat.databases.mysql.passing import BEHIND_TABLES, END, TABLE, Passed, Regions, check_ended
 from lifeboat.databases.mysql.position import Finder, Nowhere
 from lifeboat.databases.mysql.source import LogEnd
 from lifeboat.databases.sql.quoting import backquoted
@@ -32,18 +32,6 @@ if TYPE_CHECKING:
     from lifeboat.databases.mysql.dump import Task
 
 _CREATED = re.compile(rb"^(?:/\*M?!\d+ )?CREATE ", re.MULTILINE)  # clients write it in their snapshot
-_TABLE = b"-- Table structure for table "
-_BEHIND_TABLES = tuple(
-    b"-- " + what
-    for what in (
-        b"Dumping events for database ",
-        b"Dumping routines for database ",
-        b"Events of database ",
-        b"Final view structure for view ",
-    )
-)
-_TITLE = b"--\n"  # the line above those
-_END = b"/*!40103 SET TIME_ZONE=@OLD_TIME_ZONE */"
 
 
 class Started(NamedTuple):
@@ -113,53 +101,6 @@ def _until_created(client: Child) -> list[bytes]:
     return begun
 
 
-class _Regions(Reader):
-    """Reads the text of one client, and divides it where its lines say so.
-
-    :param ends: of each region but the last, how the statement behind it may begin, or the line below its title.
-    """
-
-    def __init__(self, definitions: Definitions, finder: Finder, ends: Sequence[tuple[bytes, ...]]) -> None:
-        super().__init__(definitions, finder)
-        self._ends = list(ends)
-        self._cuts: list[int] = []
-        self._held, self._given = b"", 0
-
-    def see(self, sql: bytes) -> None:
-        super().see(sql)
-        self._look(sql, self.parser.reached)
-
-    def remark(self, line: bytes) -> None:
-        super().remark(line)
-        self._look(line, self.parser.reached - len(_TITLE))
-
-    def _look(self, text: bytes, start: int) -> None:
-        if self._ends and text.startswith(self._ends[0]):
-            del self._ends[0]
-            self._cuts.append(start)
-
-    def pieces(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
-        """Take the next bytes; yield what is known by now, each piece with the number of its region."""
-        self.feed(chunk)
-        yield from self._known(self._held + chunk, self.parser.reached - len(_TITLE))
-
-    def rest(self) -> Iterator[tuple[int, bytes]]:
-        """Yield what is left at the end."""
-        yield from self._known(self._held, self._given + len(self._held))
-
-    def _known(self, text: bytes, until: int) -> Iterator[tuple[int, bytes]]:
-        start = self._given
-        for region, end in enumerate((*self._cuts, until)):
-            if (end := min(end, until)) > self._given:
-                yield region, text[self._given - start : end - start]
-                self._given = end
-        self._held = text[self._given - start :]
-
-    def is_divided(self) -> bool:
-        """Return whether the text had all lines that divide it."""
-        return not self._ends
-
-
 class _Share(Thread):
     """A client whose text a separate thread passes on, into a part of the dump.
 
@@ -177,7 +118,7 @@ class _Share(Thread):
         fail: Callable[[], object],
     ) -> None:
         super().__init__(daemon=True)
-        self.reader = _Regions(definitions, Nowhere(""), [(_TABLE,), (_END,)])
+        self.reader = Regions(definitions, Nowhere(""), [(TABLE,), (END,)])
         self.part = part
         self._client, self._begun, self._tables, self._fail = client, begun, tables, fail
         self.failure: Exception | None = None
@@ -222,11 +163,13 @@ def pump(
     write: Callable[[bytes], object],
     aside: Aside,
     finder: Finder,
+    structure: bytes,
 ) -> Passed:
     """Pass the output of all clients on as one text; return what it held.
 
     :param dealt: the tables of each client but the first.
     :param aside: takes parts of the text.
+    :param structure: of tables without rows, as SQL, which goes behind the others.
     """
 
     def fail() -> None:
@@ -235,7 +178,7 @@ def pump(
 
     others = zip(group.clients[1:], group.begun[1:], dealt, strict=True)
     shares = [_Share(task.definitions(), *other, aside.part(), fail) for other in others]
-    reader, tail = _Regions(task.definitions(), finder, [(*_BEHIND_TABLES, _END)]), aside.part()
+    reader, tail = Regions(task.definitions(), finder, [(*BEHIND_TABLES, END)]), aside.part()
     text = _Hashed(write)
     try:
         for share in shares:
@@ -247,7 +190,9 @@ def pump(
             raise failure
         check_ended(group.clients[0], task.choice)
         digests = [reader.finish(group.clients[0]), *(share.finish() for share in shares)]
-        for part in (*(share.part for share in shares), tail):
+        behind = aside.part()
+        behind.write(structure)
+        for part in (*(share.part for share in shares), behind, tail):
             aside.append(part, text.see)
     finally:
         fail()
@@ -267,7 +212,7 @@ def pump(
     )
 
 
-def _pass_first(task: Task, group: Started, reader: _Regions, takers: Sequence[Callable[[bytes], object]]) -> None:
+def _pass_first(task: Task, group: Started, reader: Regions, takers: Sequence[Callable[[bytes], object]]) -> None:
     """Pass the output of the first client on.
 
     :param takers: take the text up to its last table, and the rest.

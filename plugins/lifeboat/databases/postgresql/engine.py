@@ -36,6 +36,7 @@ from lifeboat.databases import (
     Property,
     Server,
     Target,
+    exclusion,
     limit_texts,
     names,
 )
@@ -88,6 +89,14 @@ WITH RECURSIVE named AS (
   SELECT oid FROM named WHERE name = ANY(%s) UNION SELECT inhrelid FROM below JOIN pg_inherits ON inhparent = oid
 )
 SELECT name, nspname, relname FROM named JOIN below USING (oid)
+"""
+# What patterns match: neither tables of the server itself nor of extensions.
+_TABLES = """
+SELECT CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname),
+       nspname, relname,
+       nspname !~ '^pg_' AND nspname <> 'information_schema' AND NOT EXISTS (
+         SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') ORDER BY 2, 3
 """
 _FACTS = (
     "SELECT current_setting('server_version'), pg_encoding_to_char(encoding), clock_timestamp()"
@@ -201,6 +210,7 @@ class PostgreSQL:
         excluded: Sequence[str],
         write: Callable[[bytes], object],
         *,
+        without_rows: Sequence[str] = (),
         position: bool = False,
         aside: Aside | None = None,
     ) -> Dump:
@@ -211,30 +221,31 @@ class PostgreSQL:
             configured = postgresql_extensions.configured(session, session.info.user)
             known = postgresql_extensions.available(session) if extensions else {}
             limits = self._limits(session, database, extensions, known)
-        dump = self._dump(self._server, database, excluded, write)
+            found = _find_excluded(session, database, excluded, without_rows)
+        dump = self._dump(self._server, database, found, write)
         limits += postgresql_extensions.limits_of_rows(dump.tables, configured, known)
         with self._session(database, doing, DumpError) as session:
-            limits += postgresql_limits.of_catalog(session, dump.excluded_tables)
+            limits += postgresql_limits.of_catalog(session, dump.without_rows)
         for limit in limits:
             log.warning("%s: %s.", database, limit.text)
         return replace(dump, extensions=extensions, limits=(*dump.limits, *limits))
 
-    def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
+    def check_dump(self, database: str, excluded: Sequence[str], without_rows: Sequence[str] = ()) -> Dumpable:
         doing = f"Trial dump of database {database!r}"
         with (
             self._session(database, doing, DumpError) as session,
             _login(self._server, database) as (secret, conninfo),
         ):
             _check_finished(session, database)
-            found, warnings = _excluded(session, database, excluded)
-            _check_readable(session, [table for table, _ in found])
+            found = _find_excluded(session, database, excluded, without_rows)
+            _check_readable(session, found.names)
             version, encoding, now = session.execute(_FACTS).fetchone() or ("", "", self._clock())
             ahead = now - self._clock()
             extensions, known = postgresql_extensions.captured(session), postgresql_extensions.available(session)
             limits = self._limits(session, database, extensions, known)
-            command = dump_command(conninfo, encoding, [pattern for _, pattern in found], rows=False)
+            command = dump_command(conninfo, encoding, found.patterns, rows=False)
             passed = _pump(command, secret, {}, lambda chunk: None, _watch(session, database))
-        lacks = (*warnings, *limit_texts([*limits, *passed.limits]))
+        lacks = (*found.warnings, *limit_texts([*limits, *passed.limits]))
         return Dumpable(f"PostgreSQL {version}", _client_version(command[0]), ahead, lacks)
 
     def taker(self, wanted: Properties, meant: Meant) -> Taker:
@@ -271,7 +282,7 @@ class PostgreSQL:
         self,
         server: Server,
         database: str,
-        excluded: Sequence[str],
+        excluded: _Excluded,
         write: Callable[[bytes], object],
         patterns: Sequence[str] = (),
         forced: Sequence[str] = (),
@@ -287,9 +298,8 @@ class PostgreSQL:
             ).fetchone()
             version, encoding, collation = facts or ("", "", "")
             properties = _properties(session, database)
-            found, warnings = _excluded(session, database, excluded)
             captured_at = self._clock()
-            command = dump_command(conninfo, encoding, [*(pattern for _, pattern in found), *patterns])
+            command = dump_command(conninfo, encoding, [*excluded.patterns, *patterns])
             # The zone of times is the session's: the same data must be printed alike on every server.
             variables = {"PGTZ": "UTC", "PGOPTIONS": settings.options(session)}
             log.info("Dumping %s from %s (%s).", database, self._server.address, version)
@@ -306,23 +316,25 @@ class PostgreSQL:
             sha256=passed.sha256,
             tables=passed.digest.tables,
             objects=passed.digest.objects,
-            excluded_tables=tuple(table for table, _ in found),
+            excluded_tables=tuple(excluded.tables),
             unprotected_tables=(),
-            warnings=tuple(warnings),
+            warnings=tuple(excluded.warnings),
             digest_rules=RULES,
             limits=passed.limits,
             properties=tuple(sorted(properties)),
+            excluded_rows=tuple(excluded.rows),
         )
 
-    def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
+    def read_back(self, place: str, excluded: Sequence[str], without_rows: Sequence[str] = ()) -> Dump:
         doing, server = f"Dump of database {place!r}", self._roles[place].server
         with self._session(place, doing, DumpError, server) as session:
             configured = postgresql_extensions.configured(session, server.user)
             forced = _forced(session)
+            found = _with_below(session, (*excluded, *without_rows), ())
             _force(session, forced, "NO FORCE")
         hidden = [each.pattern for each in configured if not each.is_readable]
         try:
-            return self._dump(server, place, excluded, lambda chunk: None, hidden, forced)
+            return self._dump(server, place, found, lambda chunk: None, hidden, forced)
         finally:
             with self._session(place, doing, DumpError, server) as session:
                 _force(session, forced, "FORCE")
@@ -724,22 +736,56 @@ def _escaped(password: str) -> str:
     return re.sub(r"([\\:])", r"\\\1", password)
 
 
-def _excluded(
-    session: Connection[Any], database: str, excluded: Sequence[str]
-) -> tuple[list[tuple[str, str]], list[str]]:
-    """Return the tables to exclude, each with its pattern for pg_dump, and warnings for those that are not there.
+class _Excluded(NamedTuple):
+    """Tables whose rows a dump skips, as `exclude_tables` and `exclude_rows` say, with all below them.
 
-    What is below an excluded table is excluded, too: its partitions, and what inherits from it.
+    :param patterns: by which pg_dump knows all of them.
+    :param warnings: about entries that mean no table.
     """
-    rows = session.execute(_EXCLUDED, [list(excluded)]).fetchall()
-    tables = {table: f"{quoted(schema)}.{quoted(name)}" for table, schema, name in rows}
-    unknown = [table for table in excluded if table not in tables]
-    if below := sorted(tables.keys() - set(excluded)):
+
+    tables: Sequence[str]
+    rows: Sequence[str]
+    patterns: Sequence[str]
+    warnings: Sequence[str] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """All of them."""
+        return [*self.tables, *self.rows]
+
+
+def _find_excluded(
+    session: Connection[Any], database: str, excluded: Sequence[str], without_rows: Sequence[str]
+) -> _Excluded:
+    """Find the tables whose rows to skip, by names and patterns."""
+    rows = session.execute(_TABLES).fetchall()
+    names = [name for name, *_ in rows]
+    parts = {name: (schema, table) for name, schema, table, is_own in rows if is_own}
+    of_tables = exclusion.find("exclude_tables", excluded, names, parts)
+    of_rows = exclusion.find("exclude_rows", without_rows, names, parts)
+    found = _with_below(session, of_tables.tables, of_rows.tables)
+    if below := [name for name in found.names if name not in (*of_tables.tables, *of_rows.tables)]:
         log.info("Also excluded, as partitions or children of excluded tables: %s.", listed(below))
-    for table in unknown:
-        log.warning("exclude_tables names %r, which %s does not have.", table, database)
-    warnings = [f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown]
-    return [(table, tables[table]) for table in (*excluded, *below) if table in tables], warnings
+    warnings = [f"{database}: {warning}" for warning in (*of_tables.warnings, *of_rows.warnings)]
+    for warning in warnings:
+        log.warning("%s.", warning)
+    return found._replace(warnings=warnings)
+
+
+def _with_below(session: Connection[Any], excluded: Sequence[str], without_rows: Sequence[str]) -> _Excluded:
+    """Return tables with what is below them: partitions, and what inherits from them."""
+    patterns: dict[str, str] = {}
+
+    def below(names: Sequence[str]) -> list[str]:
+        found = {
+            table: f"{quoted(schema)}.{quoted(name)}"
+            for table, schema, name in session.execute(_EXCLUDED, [list(names)]).fetchall()
+            if table not in patterns
+        }
+        patterns.update(found)
+        return [*(name for name in names if name in found), *sorted(found.keys() - set(names))]
+
+    return _Excluded(below(excluded), below(without_rows), list(patterns.values()))
 
 
 def _check_finished(session: Connection[Any], database: str) -> None:

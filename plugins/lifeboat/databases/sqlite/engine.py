@@ -18,7 +18,7 @@ from contextlib import closing
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from lifeboat.databases import (
     LONGEST_CHECKED,
@@ -32,6 +32,7 @@ from lifeboat.databases import (
     Missed,
     Place,
     Target,
+    exclusion,
     names,
 )
 from lifeboat.databases.sql.reader import Statement
@@ -126,21 +127,28 @@ class SQLite:
         excluded: Sequence[str],
         write: Callable[[bytes], object],
         *,
+        without_rows: Sequence[str] = (),
         position: bool = False,
         aside: Aside | None = None,
     ) -> Dump:
-        return self._dump(self._path(database), database, excluded, write)
+        return self._dump(self._path(database), database, write, partial(_find_excluded, excluded, without_rows))
 
-    def _dump(self, path: Path, database: str, excluded: Sequence[str], write: Callable[[bytes], object]) -> Dump:
+    def _dump(
+        self,
+        path: Path,
+        database: str,
+        write: Callable[[bytes], object],
+        find_excluded: Callable[[sqlite3.Connection], _Excluded],
+    ) -> Dump:
         with _translated(f"Dump of {str(path)!r} failed: ", DumpError):
             _check_file(path)
             with (
                 scratch_directory(self._scratch, "copy_") as folder,
                 _copied(path, folder / "copy", database) as (copy, is_wal),
             ):
-                return _dump(copy, database, self._clock(), excluded, write, is_wal=is_wal)
+                return _dump(copy, database, self._clock(), find_excluded(copy), write, is_wal=is_wal)
 
-    def check_dump(self, database: str, excluded: Sequence[str]) -> Dumpable:
+    def check_dump(self, database: str, excluded: Sequence[str], without_rows: Sequence[str] = ()) -> Dumpable:
         path = self._path(database)
         with _translated(f"Trial dump of {str(path)!r} failed: ", DumpError):
             _check_file(path)
@@ -156,12 +164,15 @@ class SQLite:
                 source.text_factory = partial(str, encoding="utf-8", errors="replace")
                 _read_schema(source)
                 lacks = sqlite_lacks.lacks(sqlite_text.objects(source))
+                found = _find_excluded(excluded, without_rows, source)
             _refuse_unreadable(lacks)
         own = f"SQLite {sqlite3.sqlite_version}"
-        return Dumpable(own, own, lacks=tuple(limit.text for limit in sqlite_lacks.limits(lacks)))
+        limits = (limit.text for limit in sqlite_lacks.limits(lacks))
+        return Dumpable(own, own, lacks=(*(f"{database}: {warning}" for warning in found.warnings), *limits))
 
-    def read_back(self, place: str, excluded: Sequence[str]) -> Dump:
-        return self._dump(Path(place), place, excluded, lambda chunk: None)
+    def read_back(self, place: str, excluded: Sequence[str], without_rows: Sequence[str] = ()) -> Dump:
+        found = _Excluded((*excluded, *without_rows), ())
+        return self._dump(Path(place), place, lambda chunk: None, lambda _: found)
 
     @contextlib.contextmanager
     def target(self, target: Target) -> Iterator[Place]:
@@ -350,11 +361,41 @@ def _refuse_locking_out(path: Path) -> None:
         )
 
 
+class _Excluded(NamedTuple):
+    """Tables whose rows a dump skips, as `exclude_tables` and `exclude_rows` say.
+
+    :param warnings: about entries that mean no table.
+    """
+
+    tables: Sequence[str]
+    rows: Sequence[str]
+    warnings: Sequence[str] = ()
+
+
+def _find_excluded(excluded: Sequence[str], without_rows: Sequence[str], database: sqlite3.Connection) -> _Excluded:
+    """Find the tables whose rows to skip, by names and patterns."""
+    names = [name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid")]
+    plain = {
+        name: (name,)
+        for schema, name, kind, *_ in database.execute("PRAGMA table_list")
+        if schema == "main" and kind == "table" and not name.startswith("sqlite_")
+    }
+    of_tables = exclusion.find("exclude_tables", excluded, names, plain, _lower)
+    of_rows = exclusion.find("exclude_rows", without_rows, names, plain, _lower)
+    rows = [name for name in of_rows.tables if name not in of_tables.tables]
+    return _Excluded(of_tables.tables, rows, [*of_tables.warnings, *of_rows.warnings])
+
+
+def _lower(name: str) -> str:
+    """Return a name as SQLite compares it: in lower case, but only its letters of ASCII."""
+    return re.sub("[A-Z]+", lambda found: found[0].lower(), name)
+
+
 def _dump(
     copy: sqlite3.Connection,
     database: str,
     captured_at: datetime,
-    excluded: Sequence[str],
+    excluded: _Excluded,
     write: Callable[[bytes], object],
     *,
     is_wal: bool,
@@ -367,14 +408,14 @@ def _dump(
         sha256.update(chunk)
         sql_bytes += len(chunk)
 
-    tables = {name for (name,) in copy.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
     (encoding,) = copy.execute("PRAGMA encoding").fetchone()
-    unknown = [table for table in excluded if table not in tables]
+    for warning in excluded.warnings:
+        log.warning("%s: %s.", database, warning)
     lacks = sqlite_lacks.lacks(sqlite_text.objects(copy))
     _refuse_unreadable(lacks)
     _check_whole(copy, lacks)
     unmade = {lack.of.name for lack in lacks if lack.of.kind == "virtual"}
-    held = sqlite_text.write(copy, excluded, passing, is_wal=is_wal, unmade=unmade)
+    held = sqlite_text.write(copy, {*excluded.tables, *excluded.rows}, passing, is_wal=is_wal, unmade=unmade)
     return Dump(
         database=database,
         engine="sqlite",
@@ -387,10 +428,11 @@ def _dump(
         sha256=sha256.hexdigest(),
         tables=held.tables,
         objects=held.objects,
-        excluded_tables=tuple(table for table in excluded if table in tables),
+        excluded_tables=tuple(excluded.tables),
+        excluded_rows=tuple(excluded.rows),
         unprotected_tables=(),
         warnings=(
-            *(f"{database}: exclude_tables names {table!r}, which is not there" for table in unknown),
+            *(f"{database}: {warning}" for warning in excluded.warnings),
             *(f"{database}: {warning}" for warning in sqlite_lacks.warnings(lacks)),
         ),
         limits=tuple(sqlite_lacks.limits(lacks)),
