@@ -222,7 +222,7 @@ def _rehearse_database(
 
 def _replay(site: Site, destination: Destination, span: Span, engine: MySQL, place: str, subject: Subject) -> Replayed:
     begin, end = cast(LogPosition, subject.begin.position), cast(LogPosition, subject.end.position)
-    asked = Replay(subject.begin.database, begin, Stop(position=end), subject.left_out)
+    asked = Replay(subject.begin.database, begin, Stop(position=end), subject.left_out, subject.begin.unchecked)
     keys = [archive.key for archive in span.logs]
     application, database = span.begin.application, subject.begin.database
     with recovery.read_by(site, destination, application, keys, begin.server, database) as pieces:

@@ -298,7 +298,7 @@ def replay(
     asked, position = cast(Recovery, plan.recovery), _position(captured)
     dump = cast(Dump, captured)
     stop = Stop(time=asked.point.time, gtid=asked.point.gtid, before=asked.point.before)
-    wanted = Replay(dump.database, position, stop, frozenset(dump.without_rows))
+    wanted = Replay(dump.database, position, stop, frozenset(dump.without_rows), dump.unchecked)
     keys = [archive.key for archive in asked.logs]
     with read_by(site, destination, plan.application, keys, position.server, dump.database) as found:
         done = engine.replay(place, _counted(found, Progress(f"Replaying onto {place}")), wanted)

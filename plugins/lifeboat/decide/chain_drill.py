@@ -63,8 +63,9 @@ class Subject(NamedTuple):
         """Why tables cannot be compared, by name."""
         unprotected = dict.fromkeys((*self.begin.unprotected_tables, *self.end.unprotected_tables), "without snapshots")
         floats = dict.fromkeys((*_without_key(self.begin), *_without_key(self.end)), "of FLOAT columns without a key")
-        excluded = dict.fromkeys((*self.begin.without_rows, *self.end.without_rows), "excluded")
-        return unprotected | floats | excluded
+        bare = dict.fromkeys((*self.begin.structure_only, *self.end.structure_only), "without rows")
+        excluded = dict.fromkeys((*self.begin.excluded_tables, *self.end.excluded_tables), "excluded")
+        return unprotected | floats | bare | excluded
 
 
 def _without_key(dump: Dump) -> Iterator[str]:

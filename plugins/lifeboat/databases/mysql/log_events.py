@@ -329,13 +329,14 @@ class Rows(NamedTuple):
     flags: int
     rest: bytes
 
-    def body(self, *, ends: bool) -> bytes:
+    def body(self, *, ends: bool, is_checked: bool = True) -> bytes:
         """Return the body of an event of the same rows; foreign keys change nothing that the log has itself.
 
         :param ends: whether they are the last of their statement.
+        :param is_checked: False where their parents may be missing.
         """
         flags = (self.flags & ~END_OF_STATEMENT) | (END_OF_STATEMENT if ends else 0)
-        flags |= NO_FOREIGN_KEYS if self.flags & ALL_CHANGES else 0
+        flags |= NO_FOREIGN_KEYS if self.flags & ALL_CHANGES or not is_checked else 0
         return self.number.to_bytes(6, "little") + struct.pack("<H", flags) + self.rest
 
 

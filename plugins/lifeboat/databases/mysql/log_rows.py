@@ -6,11 +6,12 @@ names its table was passed on for the same statement, and that one always names 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lifeboat.databases.mysql.binlog import Event
 from lifeboat.databases.mysql.log_events import (
+    DELETES,
     END_OF_STATEMENT,
     Rows,
     Table,
@@ -92,8 +93,9 @@ class RowStatements:
         """Return what is held as a separate statement."""
         numbers = dict.fromkeys(rows.number for _, rows in self._held)
         last = len(self._held) - 1
+        is_checked = self._is_checked(numbers)
         changes = [
-            encoded(event, rows.body(ends=place == last), with_crc=self._with_crc)
+            encoded(event, rows.body(ends=place == last, is_checked=is_checked), with_crc=self._with_crc)
             for place, (event, rows) in enumerate(self._held)
         ]
         self._held.clear()
@@ -103,6 +105,11 @@ class RowStatements:
             b"".join([*(mapped for _, mapped in named), *changes]),
             frozenset(_text(table.name) for table, _ in named),
         )
+
+    def _is_checked(self, numbers: Iterable[int]) -> bool:
+        """Return whether the server may check foreign keys of what is held: a deletion lacks no parent."""
+        lacking = any(self._aim.lacks_parents(_text(self._tables[number][0].name)) for number in numbers)
+        return not lacking or any(event.kind in DELETES for event, _ in self._held)
 
     def _is_ours(self, table: Table) -> bool:
         return self._aim.is_source(_text(table.schema)) and not self._aim.is_excluded(_text(table.name))

@@ -156,12 +156,14 @@ class Aim:
     :param target: the one that is filled.
     :param excluded: tables that are not there.
     :param folds: whether names of schemas and tables are the same in upper and lower case.
+    :param unchecked: foreign keys, each behind its table, whose parents are not there, or have no rows.
     """
 
     source: str
     target: str
     excluded: frozenset[str] = frozenset()
     folds: bool = False
+    unchecked: frozenset[str] = frozenset()
 
     def is_source(self, schema: str) -> bool:
         """Return whether a schema is the one to be replayed."""
@@ -174,6 +176,10 @@ class Aim:
     def is_excluded(self, table: str) -> bool:
         """Return whether a table of the schema is not there."""
         return self._folded(table) in set(map(self._folded, self.excluded))
+
+    def lacks_parents(self, table: str) -> bool:
+        """Return whether rows of a table may refer to some that are not there."""
+        return any(self._folded(key).startswith(f"{self._folded(table)}.") for key in self.unchecked)
 
     def _folded(self, name: str) -> str:
         return name.lower() if self.folds else name

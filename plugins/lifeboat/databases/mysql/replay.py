@@ -134,13 +134,15 @@ class Replay:
 
     :param source: the database as the logs name it.
     :param begin: position of the dump that was loaded; what is before it is skipped.
-    :param excluded: tables that the dump does not hold.
+    :param excluded: tables whose rows the dump does not hold.
+    :param unchecked: foreign keys, each behind its table, that refer to those.
     """
 
     source: str
     begin: LogPosition
     stop: Stop = field(default_factory=Stop)
     excluded: frozenset[str] = frozenset()
+    unchecked: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,8 @@ def replay(
         code = code or Code()
         is_mariadb = "MariaDB" in session.version()
         check_code(session, schema)
-        aim = Aim(replay.source, schema, replay.excluded, folds=session.stored("A") == "a")
+        folds = session.stored("A") == "a"
+        aim = Aim(replay.source, schema, replay.excluded, folds, replay.unchecked)
         running = _Replaying(
             Applier(session, schema, code, role, is_mariadb=is_mariadb), aim, replay, is_mariadb=is_mariadb
         )
