@@ -9,7 +9,7 @@ import unicodedata
 from datetime import date
 from pathlib import Path, PurePosixPath
 from typing import Annotated
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -44,9 +44,11 @@ def absolute(path: Path) -> Path:
 
 
 def _known_zone(name: str) -> str:
-    if name not in available_timezones():
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):  # OSError: a directory such as Europe
         close = difflib.get_close_matches(name, available_timezones(), n=1)
-        raise ValueError(f"no such time zone{f'; did you mean {close[0]!r}?' if close else ''}")
+        raise ValueError(f"no such time zone{f'; did you mean {close[0]!r}?' if close else ''}") from None
     return name
 
 
