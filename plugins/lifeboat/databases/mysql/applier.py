@@ -17,7 +17,7 @@ from lifeboat.databases.mysql.dump import Session, is_of_driver
 from lifeboat.databases.mysql.lexis import Lexis
 from lifeboat.databases.mysql.log_events import Query, Settings, Variable
 from lifeboat.databases.mysql.log_rows import RowChanges
-from lifeboat.databases.mysql.log_statements import Judged, runs_events
+from lifeboat.databases.mysql.log_statements import STORED, Judged, runs_events
 from lifeboat.databases.mysql.statements import recognise
 from lifeboat.databases.mysql.target import LACKS_TABLE
 from lifeboat.databases.sql.quoting import backquoted
@@ -266,7 +266,9 @@ class Applier:
         sql = judged.sql
         begins = not self._is_mariadb and judged.commits and sql.rstrip().endswith(b"START TRANSACTION")
         self._take_role(wanted=begins)  # behind it, nothing but rows may come; it runs no code
-        with self._code.making() if judged.code else contextlib.nullcontext():
+        # MariaDB asks for trust also where a trigger is dropped.
+        is_code = judged.code or judged.kind.partition(" ")[2] in STORED
+        with self._code.making() if is_code else contextlib.nullcontext():
             self._run_expecting(self._as_made(judged) if judged.code else sql, ask)
         for names in judged.renamed if not ask.query.error else ():
             self._code.rename(*names)

@@ -38,7 +38,7 @@ from lifeboat.databases.mysql.binlog import (
     Walk,
 )
 from lifeboat.databases.mysql.code import Code
-from lifeboat.databases.mysql.dump import CONNECTION_HINTS, translated
+from lifeboat.databases.mysql.dump import CONNECTION_HINTS, UNFINISHED, translated
 from lifeboat.databases.mysql.gtids import MariaDBGtids, MySQLGtids
 from lifeboat.databases.mysql.log_events import (
     INTVAR,
@@ -223,7 +223,8 @@ def replay(
         is_mariadb = "MariaDB" in session.version()
         check_code(session, schema)
         folds = session.stored("A") == "a"
-        aim = Aim(replay.source, schema, replay.excluded, folds, replay.unchecked)
+        excluded = replay.excluded | {UNFINISHED}  # earlier restores have logged theirs; the mark of this one must stay
+        aim = Aim(replay.source, schema, excluded, folds, replay.unchecked)
         running = _Replaying(
             Applier(session, schema, code, role, is_mariadb=is_mariadb), aim, replay, is_mariadb=is_mariadb
         )
