@@ -28,8 +28,8 @@ def list_transactions(
 ) -> None:
     """List transactions of the binary logs, the destructive ones first, to choose a moment for 'restore --until'.
 
-    Definitions and statements come first, then what deletes most; at most 100 are listed. What is counted are events of
-    the log, each of one or more rows.
+    Statements that drop, empty or delete come first, other definitions and statements next, then what deletes most; at
+    most 100 are listed. What is counted are events of the log, each of one or more rows.
     """
     from lifeboat.actions import recovery
     from lifeboat.cli.bar import bar

@@ -22,6 +22,7 @@ MOST = 100  # transactions that are listed
 BACK = timedelta(days=1)  # which time is listed if nobody says since when
 LONGEST = 500  # characters of a statement
 DEFINING = ("CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE")  # statements that are shown with their text
+REMOVING = ("DROP", "TRUNCATE", "DELETE")  # statements that come before all others
 ADDING = ("INSERT", "LOAD DATA")  # statements that do no harm
 
 
@@ -63,7 +64,7 @@ def archives_of(logs: Iterable[Archive], wanted: Wanted) -> Iterator[Archive]:
 
 
 def choose(transactions: Iterable[Transaction], wanted: Wanted) -> Listed:
-    """Choose what to list: definitions and statements first, then what deletes most."""
+    """Choose what to list: first what statements remove, then other statements, then what deletes most."""
     count = 0
 
     def asked_for() -> Iterator[Transaction]:
@@ -77,11 +78,12 @@ def choose(transactions: Iterable[Transaction], wanted: Wanted) -> Listed:
     return Listed(shown, count)
 
 
-def _rank(transaction: Transaction) -> tuple[bool, int, int, datetime]:
-    is_harmless = not transaction.statement or transaction.statement.upper().startswith(ADDING)
-    deletions = sum(each.deleted for each in transaction.changes.values())
+def _rank(transaction: Transaction) -> tuple[bool, bool, int, int, datetime]:
+    statement = transaction.statement.upper()
+    is_harmless = not statement or statement.startswith(ADDING)
+    deletions = sum(each.delete_events for each in transaction.changes.values())
     size = transaction.bytes if deletions else 0
-    return is_harmless, -deletions, -size, transaction.time
+    return not statement.startswith(REMOVING), is_harmless, -deletions, -size, transaction.time
 
 
 def _is_wanted(transaction: Transaction, wanted: Wanted) -> bool:
@@ -107,7 +109,7 @@ def line(transaction: Transaction, zone: ZoneInfo) -> str:
 
 
 def _events(counts: Counts) -> tuple[int, int, int]:
-    return counts.inserted, counts.updated, counts.deleted
+    return counts.insert_events, counts.update_events, counts.delete_events
 
 
 def _counted(number: int, kind: str) -> str:

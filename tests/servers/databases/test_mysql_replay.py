@@ -156,7 +156,7 @@ def test_moments_are_times_too(server: Server) -> None:
     for number in (50, 51, 52):
         server.run(f"SET timestamp = {1_800_000_000 + number}; INSERT INTO accounts (id) VALUES ({number})", SOURCE)
     found = [each for each in transactions(logs_of(server)) if "shop.accounts" in each.changes][-3:]
-    assert [each.changes["shop.accounts"] for each in found] == [Counts(inserted=1)] * 3
+    assert [each.changes["shop.accounts"] for each in found] == [Counts(insert_events=1)] * 3
     for until, ids in ((found[1].time, "50\n51\n"), (found[1].time - timedelta(microseconds=1), "50\n")):
         done = replayed(server, first, Stop(time=until))
         assert server.run("SELECT id FROM accounts WHERE id >= 50", COPY) == ids
@@ -175,8 +175,8 @@ def test_transactions_show_no_values(server: Server) -> None:
     assert shown[:2] == ["CREATE USER", "DROP USER"]
     assert shown[2].startswith("CREATE TABLE secrets (pin INT DEFAULT 1, note VARCHAR(99) DEFAULT '...'")
     assert [each.changes for each in found[-2:]] == [
-        {"shop.secrets": Counts(inserted=1)},
-        {"shop.secrets": Counts(deleted=1)},
+        {"shop.secrets": Counts(insert_events=1)},
+        {"shop.secrets": Counts(delete_events=1)},
     ]
 
 

@@ -48,9 +48,9 @@ _EPOCH = datetime.fromtimestamp(0, UTC)
 class Counts:
     """Events of rows that a transaction has of a table, each of up to some kilobytes of rows."""
 
-    inserted: int = 0
-    updated: int = 0
-    deleted: int = 0
+    insert_events: int = 0
+    update_events: int = 0
+    delete_events: int = 0
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,9 @@ class _Reading:
             self.tables[table.number] = ".".join(name.decode() for name in (table.schema, table.name))
         elif event.kind in ROWS:
             name = self.tables[read_rows(event.kind, event.body).number]
-            kind = "inserted" if event.kind in WRITES else "deleted" if event.kind in DELETES else "updated"
+            kind = "insert" if event.kind in WRITES else "delete" if event.kind in DELETES else "update"
             counts = self.changes.setdefault(name, {})
-            counts[kind] = counts.get(kind, 0) + 1
+            counts[f"{kind}_events"] = counts.get(f"{kind}_events", 0) + 1
         elif event.kind in (QUERY, COMPRESSED_QUERY):
             query = read_query(event, of_mariadb=self.is_mariadb)
             if not query.text.startswith(_CONTROL):
