@@ -6,11 +6,12 @@ import contextlib
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from lifeboat.actions import backup, stored_archive
@@ -91,6 +92,7 @@ class _Source:
     """The logs of a server, and where to continue in them.
 
     :param schemas: of the application, whose changes are shipped.
+    :param scratch: folder of the run.
     """
 
     logs: Logs
@@ -99,6 +101,11 @@ class _Source:
     session: Session
     collations: Collations
     schemas: set[str]
+    scratch: Path
+
+    def fetch(self, file: str, start: int) -> Generator[bytes]:
+        """Yield a file from a position on, as `Logs.fetch` does."""
+        return self.logs.fetch(self.client, file, start, self.scratch)
 
     @cached_property
     def client(self) -> Client:
@@ -110,7 +117,7 @@ class _Source:
         if self.resume.follows:
             return self.resume
         file, position = self.resume.file, self.resume.start
-        with contextlib.closing(self.logs.fetch(self.client, file, FIRST)) as chunks:
+        with contextlib.closing(self.fetch(file, FIRST)) as chunks:
             gtids = binlog.gtids_at(chunks, file, position)
         return self.resume if gtids is None else replace(self.resume, gtids=str(gtids), state=gtids.state())
 
@@ -133,7 +140,7 @@ class _Source:
 
     def _before(self, file: str) -> Gtids | None:
         """Return all transactions before a file."""
-        with contextlib.closing(self.logs.fetch(self.client, file, FIRST)) as chunks:
+        with contextlib.closing(self.fetch(file, FIRST)) as chunks:
             return binlog.gtids_before(chunks, file)
 
 
@@ -201,7 +208,7 @@ def ship(site: Site, application: str, scratch: Staging, *, scheduled: bool = Fa
     every, shipped = timedelta(minutes=settings.every_minutes), Shipped()
     password = site.passwords(application)[0]
     with contextlib.ExitStack() as opened:
-        sources = _sources(site, application, opened)
+        sources = _sources(site, application, opened, scratch.folder)
         held = _held(site, application, shipped)
         _catch_up(scratch, held, shipped)
         newest = max((archive for archives in held.values() for archive in archives), key=_time, default=None)
@@ -247,10 +254,11 @@ def _goes_on(
     return not link.is_all
 
 
-def _sources(site: Site, application: str, opened: contextlib.ExitStack) -> list[_Source]:
+def _sources(site: Site, application: str, opened: contextlib.ExitStack, scratch: Path) -> list[_Source]:
     """Return the servers of an application's databases, each once; no other run ships them meanwhile.
 
     :param opened: keeps their connections.
+    :param scratch: folder of the run.
     """
     sources: dict[str, _Source] = {}
     for database in site.settings.databases_of(application):
@@ -262,7 +270,7 @@ def _sources(site: Site, application: str, opened: contextlib.ExitStack) -> list
         if server.uid not in sources:
             logs.keep_others_away(session, application)
             resume, collations = log_chains.now_of(server), Collations(session)
-            sources[server.uid] = _Source(logs, server, resume, session, collations, set())
+            sources[server.uid] = _Source(logs, server, resume, session, collations, set(), scratch)
         sources[server.uid].schemas.add(database.name)
     return list(sources.values())
 
@@ -458,7 +466,7 @@ class _Piece:
     def _fetched(self) -> Iterator[bytes]:
         """Yield the file as it comes, each chunk once it was walked."""
         try:
-            for chunk in self._source.logs.fetch(self._source.client, self._walk.file, self._start):
+            for chunk in self._source.fetch(self._walk.file, self._start):
                 self._walk.feed(chunk)
                 yield chunk
         except TruncatedLogError as error:

@@ -39,6 +39,7 @@ ANONYMOUS = "Cannot replicate anonymous transaction"  # written before gtid_mode
 TRUNCATED = "binlog truncated in the middle of event"  # says MariaDB of a file that a crash ended
 OLD_CLIENT = "unrecognized MariaDB version"  # of the server, says a client of an earlier one
 CHUNK = 256 << 10
+PATIENCE = 3  # seconds to wait for another run: a server ends a session some time after who closed it
 _CLIENTS = {True: ("mariadb-binlog", "mysqlbinlog"), False: ("mysqlbinlog",)}
 _OF_MYSQL = frozenset({"read-from-remote-source", "read-from-remote-master"})  # options that only its client has
 _FILE = re.compile(LOG_FILE)
@@ -141,7 +142,7 @@ class Logs:
         """
         with self._asking():
             session.query(f"SET SESSION wait_timeout = {mysql.IDLE_SECONDS}")
-            ((locked,),) = session.query("SELECT GET_LOCK(%s, 0)", mysql.lock_name(f"logs:{application}"))
+            ((locked,),) = session.query("SELECT GET_LOCK(%s, %s)", mysql.lock_name(f"logs:{application}"), PATIENCE)
         if locked != 1:
             raise LogError(f"Another run is shipping the binary logs of {application}.", "Wait for it to end.")
 
@@ -149,23 +150,22 @@ class Logs:
         """Name the server in errors of what is asked of it in this block, and of nothing else."""
         return mysql.translated(f"Reading the binary logs of {self.address} failed: ", LogError, HINTS)
 
-    def fetch(self, client: Client, file: str, start: int) -> Generator[bytes]:
+    def fetch(self, client: Client, file: str, start: int, folder: Path) -> Generator[bytes]:
         """Yield a log file as the server wrote it: the magic number, its format event, and all events from `start` on.
 
         The client writes to a pipe, so nothing of it is on a disk.
 
+        :param folder: that holds the pipe meanwhile.
         :raises UnreadableLogError: the server refuses to send what is in the file.
         :raises TruncatedLogError: the file ends within an event, before which all was yielded.
         :raises LogError: the client fails.
         """
         with (
-            tempfile.TemporaryDirectory(prefix="lifeboat-logs-") as folder,
+            _pipe(folder, file) as pipe,
             secret_file(option_file_text(self._server, client)) as (descriptor, options),
         ):
-            pipe = Path(folder, file)
-            os.mkfifo(pipe, 0o600)
             command = [client.path, f"--defaults-file={options}", "--read-from-remote-server", "--raw"]
-            command += [f"--result-file={folder}/", f"--start-position={start}", "--", file]
+            command += [f"--result-file={pipe.parent}/", f"--start-position={start}", "--", file]
             # Not blocking: the client may end before it opens its end.
             reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
             try:
@@ -254,6 +254,23 @@ def find_client(*, for_mariadb: bool) -> Client:
     raise LogError(
         f"No client for binary logs on this worker: {names[0]} is not on the PATH.", Lasting(f"Install {package}.")
     )
+
+
+@contextlib.contextmanager
+def _pipe(folder: Path, file: str) -> Iterator[Path]:
+    """Make a pipe of a name, in a new directory: the client puts that name behind a path of ours.
+
+    :raises LogError: the file system has no pipes.
+    """
+    with tempfile.TemporaryDirectory(prefix="pipe_", dir=folder) as directory:
+        pipe = Path(directory, file)
+        try:
+            os.mkfifo(pipe, 0o600)
+        except OSError as error:
+            raise LogError(
+                f"Cannot make a pipe in {folder}: {error.strerror}.", "Let staging be on a file system that has pipes."
+            ) from error
+        yield pipe
 
 
 def _chunks(reader: int, running: Child) -> Iterator[bytes]:
