@@ -119,14 +119,17 @@ class _Source:
         file, position = self.resume.file, self.resume.start
         with contextlib.closing(self.fetch(file, FIRST)) as chunks:
             gtids = binlog.gtids_at(chunks, file, position)
-        return self.resume if gtids is None else replace(self.resume, gtids=str(gtids), state=gtids.state())
+        if gtids is None:
+            return self.resume
+        return replace(self.resume, gtids=str(self._with_unlogged(gtids, self.resume.executed)), state=gtids.state())
 
     def beyond_purge(self, resume: Resume) -> Resume:
         """Return where to continue if the server has purged the file of a place, but nothing that was not shipped."""
         if resume.file in self.server.files or not resume.gtids:
             return resume
         oldest = next(iter(self.server.files))
-        return log_chains.beyond_purge(resume, oldest, self._before(oldest))
+        before = self._before(oldest)
+        return log_chains.beyond_purge(resume, oldest, before and self._with_unlogged(before))
 
     def succeeding(self, resume: Resume, uid: str) -> Resume | str:
         """Return where to continue the logs of another server, or why that is not possible.
@@ -137,6 +140,16 @@ class _Source:
         executed = self.logs.executed(self.session, is_mariadb=self.server.is_mariadb)
         heads = ((file, self._before(file)) for file in reversed(list(self.server.files)))
         return log_chains.succeeded(resume, uid, executed, heads)
+
+    def _with_unlogged(self, gtids: Gtids, executed: str = "") -> Gtids:
+        """Return the GTIDs before a place with those that MySQL executed without a log: its files do not name them.
+
+        :param executed: before the place; where that is not known, anything before now counts.
+        """
+        if self.server.is_mariadb:
+            return gtids
+        purged = self.logs.executed(self.session, is_mariadb=False).purged
+        return gtids if executed and type(purged).of_text(executed).lacks(purged) else gtids.joined(purged)
 
     def _before(self, file: str) -> Gtids | None:
         """Return all transactions before a file."""

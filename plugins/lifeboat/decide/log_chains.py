@@ -30,6 +30,7 @@ class Resume:
     :param created: when the server began the file, in seconds since 1970; None where it is not known.
     :param follows: the end of the piece before it; None where a chain begins.
     :param state: of MariaDB, the last GTID of each domain and server among `gtids`; None where that is not known.
+    :param executed: GTIDs of all transactions in a dump that was taken at the place; empty where none was.
     """
 
     file: str
@@ -38,6 +39,7 @@ class Resume:
     created: int | None = None
     follows: LogPlace | None = None
     state: str | None = None
+    executed: str = ""
 
 
 def after(piece: LogPiece) -> Resume:
@@ -94,8 +96,7 @@ def succeeded(
             return f"{OTHER_SERVER}, and {file} does not say which transactions are before it"
         lost = shipped.misses(head)
         if not lost:
-            known = ",".join(filter(None, (str(head), str(executed.purged))))
-            gtids = str(family.of_text(known))
+            gtids = str(head.joined(executed.purged))
             return Resume(file, FIRST, gtids, follows=follows, state=head.state())
     return f"{OTHER_SERVER}, whose logs no longer hold transaction {lost}, which was not shipped"
 
@@ -151,7 +152,7 @@ def of_database_archive(manifest: ManifestHead, servers: Iterable[LogServer]) ->
         if not own:
             return None
         first = min(own, key=lambda position: (_order(position.file), position.offset))
-        begins[server.uid] = Resume(first.file, first.offset, None)
+        begins[server.uid] = Resume(first.file, first.offset, None, executed=first.gtids)
     return begins
 
 

@@ -48,6 +48,10 @@ class Gtids(ABC):
         """Return whether a transaction is among these; one without a GTID never is."""
         return bool(gtid) and not self.misses(self.of_text(gtid))
 
+    def joined(self, other: Self) -> Self:
+        """Return these and others."""
+        return self.of_text(",".join(filter(None, (str(self), str(other)))))
+
     def state(self) -> str | None:
         """Return the last transaction of each domain and server; None where `str` says all."""
         return None
