@@ -220,6 +220,38 @@ def test_no_moment_behind_a_gap_is_reached_from_before_it(third: Held | None) ->
     assert reached(minute(11), shelf([D0], logs), shelf([D0], FIRST, "s3")) == ("s3", 0, ["5", "10", "15"])
 
 
+def test_no_moment_is_offered_while_the_settings_did_not_name_the_database() -> None:
+    there = shelf([D0, D12], [FIRST[0], with_piece(FIRST[1], schemas=("stock",)), *FIRST[2:]])
+    assert list(recovery.windows(there, ["shop"])) == [recovery.Window(at(0), at(5)), recovery.Window(at(12), at(20))]
+    assert list(recovery.windows(there, ["stock"])) == []
+    for minutes in (7, 11):  # the logs hold the latter, but nothing leads to them
+        said = refused(minute(minutes), there)
+        assert "the last moment before it that can be is 2026-11-23 12:05:00 UTC" in said.message
+        assert "and the first one after it is 2026-11-23 12:12:00 UTC" in said.message
+        assert said.hint.endswith("leaves out the changes of shop, which the settings did not name then.")
+    assert "12:05:00 UTC (2026-11-23 13:05:00 CET), and from 2026-11-23 12:12:00 UTC" in refused("0-1-1", there).message
+
+
+def test_only_logs_next_to_a_time_that_cannot_be_reached_are_read() -> None:
+    there, read = shelf([D0, dump(19, 1380)], FIRST), list[str]()
+
+    def counted(archive: Archive) -> ManifestHead:
+        read.append(archive.key)
+        return there.manifest(archive)
+
+    said = refused(minute(-1), there._replace(manifest=counted))
+    assert "the first one after it is 2026-11-23 12:00:00 UTC" in said.message
+    assert FIRST[0][0].key in read
+    assert FIRST[3][0].key not in read
+
+
+def test_a_window_within_a_second_is_told_by_its_fractions() -> None:
+    begin = dump(0.01, 1010)
+    cut = changed(FIRST[0], covers=Covers(at(0), at(0.015)))
+    said = refused("0-1-1", shelf([begin], [cut])).message
+    assert "from 2026-11-23 12:00:00.6 UTC (2026-11-23 13:00:00.6 CET) to 2026-11-23 12:00:00.9 UTC" in said
+
+
 def test_what_cannot_be_read_is_told_and_another_destination_serves() -> None:
     damaged = FIRST[1][0].key
     here = shelf([D0], FIRST, unreadable=[damaged])
@@ -333,6 +365,7 @@ def test_the_destructive_transactions_come_first(table: str, shown: list[int]) -
         transaction(2, 3, table="shop.lines"),
         transaction(3, 5),
         transaction(4, 9, table="other.orders"),
+        transaction(4, statement="ALTER TABLE `orders` ADD i INT"),
         transaction(5, statement="DROP TABLE `orders`"),
         transaction(6, 99),
         transaction(0, statement="INSERT"),
@@ -360,4 +393,3 @@ def test_only_archives_that_may_hold_a_time_are_read() -> None:
     logs = [archive for archive, _ in reversed(FIRST + SECOND)]
     found = log_list.archives_of(logs, Wanted([], "", at(11), at(12)))
     assert [archive.key for archive in found] == [FIRST[1][0].key, FIRST[2][0].key, FIRST[3][0].key]
-        transaction(4, statement="ALTER TABLE `orders` ADD i INT"),

@@ -9,12 +9,12 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from lifeboat.catalog.archives import Archive, number_of
 from lifeboat.databases.mysql.gtids import MariaDBGtids, MySQLGtids
-from lifeboat.decide import log_health
 from lifeboat.decide.health import SKEW
 from lifeboat.errors import LifeboatError, RestoreError, SettingsError
 from lifeboat.support.formats import Moment, Text
@@ -499,28 +499,52 @@ def missing(gtids: str | None, wanted: str) -> str:
 
 
 def windows(shelf: Shelf, databases: Collection[str]) -> Iterator[Window]:
-    """Yield the times in which every moment can be reached, the newest first."""
-    for run in log_health.runs(shelf.logs):
+    """Yield the times in which every moment can be reached, the oldest first. All manifests of logs are read."""
+    last: Window | None = None
+    for begin in reversed(list(_begins(shelf, databases))):
+        window = _window(shelf, begin, Point())
+        if window and last and window.since <= last.until:
+            last = Window(last.since, max(last.until, window.until))
+        elif window:
+            if last:
+                yield last
+            last = window
+    if last:
+        yield last
+
+
+def _next_to(shelf: Shelf, databases: Collection[str], time: datetime) -> Iterator[Window]:
+    """Yield the windows before and after a time that cannot be reached, whose end may be a later one."""
+    begins = list(_begins(shelf, databases))
+    earlier = (_window(shelf, begin, Point()) for begin in begins if begin.since <= time)
+    later = (_window(shelf, begin, Point(time=begin.since)) for begin in reversed(begins) if begin.since > time)
+    for found in (earlier, later):
+        yield from islice(filter(None, found), 1)
+
+
+class _Begin(NamedTuple):
+    """Positions of an archive by database, and when the last of these was captured."""
+
+    positions: Mapping[str, LogPosition]
+    since: datetime
+
+
+def _begins(shelf: Shelf, databases: Collection[str]) -> Iterator[_Begin]:
+    """Yield the positions of the archives that have one for each of some databases, the newest first."""
+    for anchor in shelf.archives:
         try:
-            first, last = (shelf.manifest(archive) for archive in (run[-1], run[0]))
+            positions, since = positions_in(shelf.manifest(anchor), databases)
         except LifeboatError:
             continue
-        if (since := _first_moment(shelf, databases, first, last)) is not None:
-            yield Window(since, max(since, _reach_of(last)))
+        yield _Begin(dict(zip(databases, positions, strict=True)), since)
 
 
-def _first_moment(shelf: Shelf, databases: Collection[str], first: ManifestHead, last: ManifestHead) -> datetime | None:
-    """Return when the first archive was captured that logs of a chain continue."""
-    if not first.covers or not last.covers:
+def _window(shelf: Shelf, begin: _Begin, point: Point) -> Window | None:
+    """Return the time in which every moment can be reached from some positions, as far as a moment; None without."""
+    trail, _ = _follow(shelf, begin.positions, begin.since, point)
+    if trail.last is None or trail.lacks(list(begin.positions.values())):
         return None
-    since, until = first.covers.since, last.covers.until
-    for anchor in reversed(shelf.archives):
-        if since <= anchor.captured_at <= until:
-            try:
-                return positions_in(shelf.manifest(anchor), databases)[1]
-            except LifeboatError:
-                continue
-    return None
+    return Window(begin.since, max(begin.since, _reach_of(trail.last)))
 
 
 def _refusal(
@@ -528,7 +552,13 @@ def _refusal(
 ) -> RestoreError:
     """Say why a moment cannot be reached, and which ones can."""
     where = ", ".join(shelf.destination for shelf in shelves)
-    found = sorted({window for shelf in shelves for window in windows(shelf, databases)})
+    found = sorted(
+        {
+            window
+            for shelf in shelves
+            for window in (_next_to(shelf, databases, point.time) if point.time else windows(shelf, databases))
+        }
+    )
     hint = f"{reasons[0][0].upper()}{reasons[0][1:]}." if reasons else ""
     if not found:
         return RestoreError(
@@ -548,7 +578,7 @@ def _nearest(found: Sequence[Window], time: datetime | None, zone: ZoneInfo) -> 
     :param found: oldest first.
     """
     if time is None:
-        spans = [f"{both_times(ceiling(w.since), zone)} to {both_times(floor(w.until), zone)}" for w in found]
+        spans = [" to ".join(both_times(end, zone) for end in _ends(window)) for window in found]
         return f"every moment can be reached from {', and from '.join(spans)}"
     before = [window.until for window in found if window.until < time]
     after = [window.since for window in found if window.since > time]
@@ -558,6 +588,12 @@ def _nearest(found: Sequence[Window], time: datetime | None, zone: ZoneInfo) -> 
     if after:
         parts.append(f"the first one after it is {both_times(ceiling(min(after)), zone)}")
     return ", and ".join(parts) or "only other moments can be"
+
+
+def _ends(window: Window) -> tuple[datetime, datetime]:
+    """Return the first and the last moment of a window, in whole seconds if it has any."""
+    since, until = ceiling(window.since), floor(window.until)
+    return (since, until) if since <= until else (window.since, window.until)
 
 
 def both_times(time: datetime, zone: ZoneInfo) -> str:
