@@ -5,24 +5,31 @@ They replay it onto a second server, from one moment to the next, as a replica w
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import subprocess
+import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from lifeboat.airflow.site import load_site
+from lifeboat.databases import Server as Address
+from lifeboat.databases.mysql import dump as mysql_dump
 from lifeboat.databases.mysql.logs import find_client
+from lifeboat.databases.mysql.replay import Stop
 from lifeboat.databases.mysql.transactions import Transaction, transactions
 from lifeboat.site import Site
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MySQL
 from tests.conftest import Configure
 from tests.servers.databases import test_mysql_replay
-from tests.servers.databases.replaying import COPY, SOURCE, Server, different, logs_of, take
+from tests.servers.databases.replaying import COPY, SOURCE, Server, Taken, different, logs_of, replayed, take
 from tests.servers.databases.test_mysql_logs import back_up, folder_of, ship
-from tests.servers.databases.test_mysql_replay import writers
+from tests.servers.databases.test_mysql_replay import write_once, writers
 from tests.servers.databases.test_mysql_until import gtid, restored
 from tests.torture.conftest import Faults
 
@@ -127,3 +134,47 @@ def test_any_transaction_is_reached_as_by_a_replica(
             assert done["replayed"]["last_gtid"] == transaction.gtid
             assert different(server, take(replica.server).dump, COPY) == [], transaction
         server.run(f"DROP DATABASE {COPY}")
+
+
+@contextlib.contextmanager
+def bursts(server: Server) -> Iterator[None]:
+    """Write small transactions in bursts, with pauses between them as long as a snapshot takes on a busy machine."""
+    stop, chance = threading.Event(), random.Random()
+
+    def write() -> None:
+        with contextlib.closing(server.connect(database=SOURCE, autocommit=False)) as connection:
+            while not stop.wait(chance.uniform(0, 5)):
+                for _ in range(chance.randint(1, 50)):
+                    write_once(connection, chance)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("count", [pytest.param(3, id="few"), pytest.param(20, id="all")])
+@pytest.mark.parametrize("started", [pytest.param("mysql", marks=pytest.mark.needs("mysql"))], indirect=True)
+def test_positions_between_writes_are_exact(server: MySQL, count: int, faults: Faults) -> None:
+    user = (
+        "CREATE USER IF NOT EXISTS reader IDENTIFIED BY 'pw'; GRANT SHOW_ROUTINE, REPLICATION CLIENT ON *.* TO reader"
+    )
+    server.run(f"{user}; GRANT SELECT, SHOW VIEW, TRIGGER, EVENT ON {SOURCE}.* TO reader")
+    address = Address(server.host, server.port, "reader", "pw", tls={"ssl-mode": "REQUIRED"})
+    connect = partial(server.connect, user="reader", password="pw")
+    found: list[Taken] = []
+    with bursts(server):
+        for _ in range(count + 1):
+            chunks: list[bytes] = []
+            dump = mysql_dump.dump(connect, address, clock.now, SOURCE, (), chunks.append, may_lock=True)
+            found.append(Taken(dump, b"".join(chunks)))
+    placed = [taken for taken in found if taken.dump.position and taken.dump.position.how == "quiet interval"]
+    assert len(placed) > count // 2, [taken.dump.position or taken.dump.no_position for taken in found]
+    pieces, (first, *later) = logs_of(server), placed
+    for taken in later:
+        with faults.one("position between two writes, taken under load"):
+            replayed(server, first, Stop(position=taken.dump.position), pieces)
+            assert different(server, taken.dump) == []

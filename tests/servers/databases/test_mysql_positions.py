@@ -163,6 +163,13 @@ def test_where_nobody_commits_during_a_snapshot_its_position_is_known_without_a_
     assert dump.sha256 == hashlib.sha256(b"".join(chunks)).hexdigest()
 
 
+def test_a_user_who_may_not_lock_tables_gets_the_position_of_a_quiet_interval(server: MySQL) -> None:
+    server.run(f"{statements('positions', 'MySQL')} REVOKE LOCK TABLES ON {SHOP}.* FROM {USER}")
+    dump = take_as_user(server)
+    assert dump.position, dump.no_position
+    assert dump.position.how == "quiet interval"
+
+
 def test_the_end_of_the_log_counts_once_snapshots_see_what_is_before_it(server: MySQL) -> None:
     server.run("SET GLOBAL binlog_group_commit_sync_delay = 500000")  # from the log to the tables, in microseconds
     insert = Thread(target=server.run, args=(f"INSERT INTO {FIRST} VALUES (7)", SHOP))

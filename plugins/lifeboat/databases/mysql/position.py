@@ -11,8 +11,8 @@ transaction as a deadlock if LOCK TABLES waits for it and it writes a table that
 unless somebody asks for logs. FLUSH TABLES WITH READ LOCK is never used: behind a long query it stops readers and
 writers.
 
-Long transactions that overlap never let the tables be locked. But they seldom commit: where the log ends at the same
-place before and after a client takes its snapshot, that is the position. Otherwise the client starts again.
+Long transactions that overlap never let the tables be locked, and not every user may lock them. Where the log ends at
+the same place before and after a client takes its snapshot, that is the position. Otherwise the client starts again.
 """
 
 from __future__ import annotations
@@ -275,6 +275,8 @@ def _under_locks(
         if error.args[0] == mysql_source.LOCKED:
             why = f"its tables could not be locked: transactions on them stayed open for {PATIENCE} seconds"
             return BetweenWrites(session, log, why)
+        if error.args[0] in mysql_source.MAY_NOT_LOCK:
+            return BetweenWrites(session, log, "its tables could not be locked: the user lacks the right LOCK TABLES")
         return Nowhere(f"its tables could not be locked: {': '.join(map(str, error.args))}")
     return UnderLocks(log, end, locker, ending) if end else Nowhere(DENIED)
 

@@ -20,6 +20,7 @@ NO_DEFINER = 1449
 VIEW_UNUSABLE = (1356, NO_DEFINER)  # what it names is gone, or its definer may not read it; the definer is gone
 UNREADABLE = 1064  # what the server itself wrote
 LOCKED = 1205
+MAY_NOT_LOCK = (1044, 1142)  # the tables of a schema, and a table
 DENIED = (1142, 1143)  # a table, or a column of it
 CONNECTION_LOST = (2006, 2013)
 UNKNOWN_COLLATION = 1273
