@@ -12,14 +12,20 @@ from typing import Any
 import pytest
 from lifeboat.airflow.alerts import reports
 from lifeboat.airflow.compat import AirflowTaskTimeout
+from lifeboat.airflow.site import load_site
+from lifeboat.catalog import archives
+from lifeboat.catalog.archives import number_of
 from lifeboat.catalog.proof import ChainProof
 from lifeboat.errors import RestoreError
 from lifeboat.settings import config
+from lifeboat.site import Site
 
-from include.demo.stand_ins import MySQL
+from include.demo.stand_ins import S3, MySQL
 from tests.airflow.test_dags import LoadDag, load_dag, run, states  # noqa: F401  # a fixture
 from tests.conftest import Configure
+from tests.faulty_s3 import LASTING, Fault, FaultyS3, failing
 
+DESTINATIONS = ("disk", "offsite")
 SHOP: dict[str, Any] = {"databases": [{"name": "logged", "connection": "logged_db"}], "logs": True}
 BEGUN = datetime.now(UTC)
 _minutes = itertools.count()  # a run knows those of earlier dates, so no test may go back
@@ -73,6 +79,42 @@ def test_logs_are_shipped_and_a_failure_is_told_once(
     monkeypatch.setenv("AIRFLOW_CONN_LOGGED_DB", server.connection())
     assert again(load_dag, ship()).startswith("Shop: binary logs are shipped again. They were not since ")
     assert again(load_dag, ship()) == ""
+
+
+@pytest.mark.matrix
+def test_a_bucket_that_is_away_for_long_is_told_once_and_the_other_destination_gets_all(
+    project: Configure,
+    load_dag: LoadDag,  # noqa: F811
+    ship: Callable[[], Any],
+    server: MySQL,
+    s3: S3,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    minutes = 0
+    monkeypatch.setattr(Site, "now", lambda site: site.clock() + timedelta(minutes=minutes))
+    with FaultyS3(s3.endpoint) as bucket:
+        connection = json.loads(s3.connection())
+        connection["extra"]["endpoint_url"] = bucket.endpoint
+        monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
+        project(applications={"Shop": SHOP})
+        site = load_site()
+        assert run(load_dag()).state == "success"
+        found, said = [], []
+        bucket.inject(Fault(failing(503, "SlowDown"), times=LASTING))
+        for minutes in range(0, 45, 5):
+            server.run(f"INSERT INTO logged.t VALUES ({minutes})")
+            done = ship()
+            found += states(done)["ship"]
+            said += [reason(done)] if done.state == "failed" else []
+        assert found == ["success"] * 4 + ["failed"] + ["skipped"] * 4
+        assert "Binary logs are not published everywhere.\noffsite: " in said[0]
+        bucket.inject()
+        assert again(load_dag, ship()).startswith("Shop: binary logs are shipped again. They were not since ")
+        assert again(load_dag, ship()) == ""
+        there = {name: [log.key for log in archives.read(site.destination(name).list()).logs] for name in DESTINATIONS}
+    assert there["disk"] == there["offsite"]
+    assert [number_of(key) for key in there["disk"]] == list(range(len(there["disk"]), 0, -1))
+    assert len(there["disk"]) >= 9
 
 
 def test_a_drill_proves_that_logs_lead_from_one_backup_to_the_next(

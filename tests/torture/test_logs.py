@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import random
 import re
@@ -26,7 +27,9 @@ from lifeboat.databases.mysql.transactions import transactions
 from lifeboat.errors import LogError
 from lifeboat.site import Site
 
+from include.demo.stand_ins import S3
 from tests.conftest import Configure
+from tests.faulty_s3 import LASTING, Fault, FaultyS3, failing, lost, reset
 from tests.servers.databases import test_mysql_logs
 from tests.servers.databases.replaying import logs_of
 from tests.servers.databases.test_mysql_logs import Server, back_up, pieces, ship, write
@@ -179,6 +182,53 @@ def test_a_destination_that_is_full_is_caught_up_once_it_has_room(
         assert ship(site).failed == {}
         assert gtids_at(site, "disk") == gtids_at(site, "offsite") == gtids_after(server, begin)
     shipped(site, "disk", set())
+
+
+WRITES = ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload")
+AWAY = {
+    "unreachable": [Fault(reset, times=LASTING)],
+    "overloaded": [Fault(failing(503, "SlowDown"), times=LASTING)],
+    "refusing-to-store": [Fault(failing(500), on=write, times=LASTING) for write in WRITES],
+    "refusing-markers": [Fault(failing(500), on="PutObject", after=1, times=LASTING)],
+    "losing-answers": [Fault(lost, on=write, times=LASTING) for write in WRITES],
+}
+
+
+@pytest.fixture
+def bucket(site: Site, s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
+    """The proxy in front of the destination `offsite`."""
+    with FaultyS3(s3.endpoint) as proxy:
+        connection = json.loads(s3.connection())
+        connection["extra"]["endpoint_url"] = proxy.endpoint
+        monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", json.dumps(connection))
+        yield proxy
+
+
+@pytest.mark.parametrize("away", AWAY)
+def test_a_bucket_that_goes_away_is_caught_up_once_it_is_back(
+    server: Server, site: Site, bucket: FaultyS3, away: str, faults: Faults
+) -> None:
+    back_up(site)
+    begin = gtid(server)
+    for number in range(2):
+        with faults.one(f"S3 {away} while logs are shipped"):
+            change(server, 3 * number)
+            assert ship(site).failed == {}
+            for further in (1, 2):
+                bucket.inject(*map(replace, AWAY[away]))
+                change(server, 3 * number + further)
+                done = ship(site)
+                assert (done.new_chain, len(done.keys), list(done.failed)) == ("", 1, ["offsite"])
+                assert keys(site, "disk")[-1] == done.keys[0]
+            bucket.inject()
+            assert ship(site).failed == {}
+            assert keys(site, "offsite") == keys(site, "disk")
+    for name in ("disk", "offsite"):
+        shipped(site, name, set())
+        assert gtids_at(site, name) == gtids_after(server, begin)
+    restored("--until", "latest", "--destination", "offsite", "--into", COPY)
+    assert state(server, COPY) == state(server)
+    server.run(f"DROP DATABASE {COPY}")
 
 
 def filling(folder: Path, room: int) -> Path:

@@ -16,6 +16,7 @@ from typing import Any
 import MySQLdb
 import pytest
 from lifeboat.databases import Dump, LogPosition
+from lifeboat.databases.mysql import position as positions
 from lifeboat.databases.mysql import replay as mysql_replay
 from lifeboat.databases.mysql.engine import MySQL as Engine
 from lifeboat.databases.mysql.replay import LACKING, ReplayError, Stop
@@ -50,6 +51,7 @@ def server(started: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     """The server with its clients in PATH, an empty log and a filled schema."""
     if started.path:
         monkeypatch.setenv("PATH", f"{started.path}:{os.environ['PATH']}")
+    monkeypatch.setattr(positions, "HELD", 20)  # seconds: the machine may be busy
     started.run(f"DROP DATABASE IF EXISTS {SOURCE}; CREATE DATABASE {SOURCE}")
     started.run("RESET BINARY LOGS AND GTIDS" if isinstance(started, MySQL) else "RESET MASTER")
     started.run(TABLES, SOURCE)
