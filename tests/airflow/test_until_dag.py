@@ -78,4 +78,4 @@ def test_a_moment_that_cannot_be_reached_fails_before_anything_changes(
     assert states(ship()) == {"ship": ["success"]}
     done = run(load_dag("restore_database"), application="Shop", until="2020-01-01", overwrite=["logged"])
     assert states(done)["select"] == ["failed"]
-    assert "the first one after it is" in left(done, "select", "failure")["reason"]
+    assert "the first moment that can be is" in left(done, "select", "failure")["reason"]

@@ -147,8 +147,8 @@ def test_the_newest_backup_before_a_moment_and_the_logs_from_there_on(text: str,
     [
         pytest.param(
             minute(-1),
-            "2026-11-23 11:59:00 UTC (2026-11-23 12:59:00 CET) cannot be reached at disk: the first one after it is"
-            " 2026-11-23 12:00:00 UTC (2026-11-23 13:00:00 CET).",
+            "2026-11-23 11:59:00 UTC (2026-11-23 12:59:00 CET) cannot be reached at disk: the first moment"
+            " that can be is 2026-11-23 12:00:00 UTC (2026-11-23 13:00:00 CET).",
             id="before-the-first-backup",
         ),
         pytest.param(
@@ -240,7 +240,7 @@ def test_only_logs_next_to_a_time_that_cannot_be_reached_are_read() -> None:
         return there.manifest(archive)
 
     said = refused(minute(-1), there._replace(manifest=counted))
-    assert "the first one after it is 2026-11-23 12:00:00 UTC" in said.message
+    assert "the first moment that can be is 2026-11-23 12:00:00 UTC" in said.message
     assert FIRST[0][0].key in read
     assert FIRST[3][0].key not in read
 

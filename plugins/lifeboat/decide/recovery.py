@@ -586,7 +586,8 @@ def _nearest(found: Sequence[Window], time: datetime | None, zone: ZoneInfo) -> 
     if before:
         parts.append(f"the last moment before it that can be is {both_times(floor(max(before)), zone)}")
     if after:
-        parts.append(f"the first one after it is {both_times(ceiling(min(after)), zone)}")
+        which = "one after it" if before else "moment that can be"
+        parts.append(f"the first {which} is {both_times(ceiling(min(after)), zone)}")
     return ", and ".join(parts) or "only other moments can be"
 
 

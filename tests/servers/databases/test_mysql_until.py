@@ -160,7 +160,9 @@ def test_a_restore_in_place_keeps_a_safety_backup_and_asks_for_a_new_one(server:
         pytest.param(
             ["--until", "yesterday"], 2, "'yesterday' is no moment. Hint: Say 'latest', a time", id="no-moment"
         ),
-        pytest.param(["--until", "2020-01-01"], 1, "2020-01-01 00:00:00 UTC .*: the first one after it is", id="early"),
+        pytest.param(
+            ["--until", "2020-01-01"], 1, "2020-01-01 00:00:00 UTC .*: the first moment that can be is", id="early"
+        ),
         pytest.param(["--until", "2099-01-01"], 1, "cannot be reached at .*: the last moment before it", id="late"),
         pytest.param(["--until", "9-9-9"], 1, "No logs at .* lead to transaction 9-9-9: every moment", id="unknown"),
         pytest.param(["--until", "latest", "--table", "orders"], 2, "A single table is not restored", id="table"),
@@ -268,6 +270,25 @@ def test_a_gap_is_shown_and_no_moment_in_it_is_reached(server: Server, site: Sit
     refused = lifeboat("restore", "database", "Shop", "--until", within)
     assert "the last moment before it that can be is" in refused.stderr
     assert "and the first one after it is" in refused.stderr
+
+
+@pytest.mark.matrix
+@pytest.mark.parametrize("started", [pytest.param("mysql", marks=pytest.mark.needs("mysql"))], indirect=True)
+def test_what_a_server_was_given_without_a_log_is_no_gap(server: Server, site: Site) -> None:  # noqa: F811
+    given = "01234567-89ab-cdef-0123-456789abcdef:1-5"
+    reset(server)
+    server.run(f"SET GLOBAL gtid_purged = '+{given}'")
+    back_up(site)
+    write(server, 2)
+    ship(site)
+    server.run("FLUSH LOGS; FLUSH LOGS")
+    newest = server.run("SHOW BINARY LOGS").splitlines()[-1].split("\t")[0]
+    server.run(f"PURGE BINARY LOGS TO '{newest}'")
+    write(server)
+    assert ship(site).new_chain == ""
+    done = restored("--until", "latest", "--into", "shop_given")
+    assert done["replayed"]["transactions"] == 3
+    assert state(server, "shop_given") == state(server)
 
 
 def dying_at_the_second(found: Iterable[Piece], _: Progress) -> Iterator[Piece]:
