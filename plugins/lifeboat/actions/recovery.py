@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 Piece = tuple[Part, Iterator[bytes]]
+SEVERAL = (
+    "The databases are on several servers, and a transaction is of one: choose the databases of that server, or name a"
+    " time."
+)
 
 
 def databases_of(settings: Settings, application: str, chosen: Sequence[str]) -> tuple[str, ...]:
@@ -136,8 +140,9 @@ def verify(site: Site, destination: Destination, plan: RestorePlan, captured: It
                 raise ArchiveError(f"{archive.key} at {destination} does not continue {before.key}: {why}.")
             walk(reader, manifest)
             before, ends = manifest, ends | recovery.ends_of(manifest)
+    hint = LISTS if len({position.server for position in positions}) == 1 else SEVERAL
     for position in positions:
-        _refuse_missed(site, destination, plan, asked, position)
+        _refuse_missed(site, destination, plan, asked, position, hint)
     count = plural(len(asked.logs), "archive")
     log.info("The binary logs at %s are whole, and continue each other: %s.", destination, count)
 
@@ -171,10 +176,11 @@ def walk(reader: ArchiveReader, manifest: Manifest) -> None:
 
 
 def _refuse_missed(
-    site: Site, destination: Destination, plan: RestorePlan, asked: Recovery, position: LogPosition
+    site: Site, destination: Destination, plan: RestorePlan, asked: Recovery, position: LogPosition, hint: str
 ) -> None:
     """Make sure that the moment lies behind the position of a dump.
 
+    :param hint: where no transaction has the GTID.
     :raises RestoreError: the dump is of a later moment by the server's own clock, or no transaction has that GTID.
     """
     point, keys = asked.point, [archive.key for archive in asked.logs]
@@ -190,7 +196,7 @@ def _refuse_missed(
             break
     else:
         if point.gtid:
-            raise RestoreError(f"No transaction {point.gtid} is in the logs behind {plan.key}.", LISTS)
+            raise RestoreError(f"No transaction {point.gtid} is in the logs behind {plan.key}.", hint)
     if point.time and last_held and last_held.time > point.time:
         held = both_times(last_held.time, site.settings.zone)
         raise RestoreError(

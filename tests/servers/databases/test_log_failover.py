@@ -277,6 +277,8 @@ def test_an_application_on_two_servers(
                     server.run(f"DROP DATABASE {copy}")
         refused = lifeboat("restore", "database", "Shop", "--until", gtid)
         assert refused.returncode == 1
+        assert f"No transaction {gtid} is in the logs behind" in refused.stderr
+        assert "The databases are on several servers, and a transaction is of one" in refused.stderr
         chosen = ("--database", "stock", "--into", "stock_1")
         restored = lifeboat("restore", "database", "Shop", "--until", gtid, *chosen)
         assert restored.returncode == 0, restored.stderr
