@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from lifeboat.databases.mysql import log_statements
+from lifeboat.databases.mysql import position as positions
 from lifeboat.databases.mysql.replay import ReplayError, Stop, events_of
 from lifeboat.errors import RestoreError
 
@@ -47,6 +48,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with request.param(tmp_path_factory.mktemp("server"), *OPTIONS) as server, pytest.MonkeyPatch.context() as patch:
         if server.path:
             patch.setenv("PATH", f"{server.path}:{os.environ['PATH']}")
+        patch.setattr(positions, "HELD", 20)  # seconds: the machine may be busy
         for schema in ("victim", SOURCE):
             server.run(f"CREATE DATABASE {schema}")
             server.run(TABLE, schema)
