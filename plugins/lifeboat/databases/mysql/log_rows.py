@@ -21,7 +21,7 @@ from lifeboat.databases.mysql.log_events import (
 )
 from lifeboat.databases.mysql.log_statements import Aim
 
-PIECE = 4 << 20  # bytes of one statement that the server is given at once
+PIECE = 1 << 20  # bytes of one statement that the server is given at once
 
 
 @dataclass(frozen=True, slots=True)
