@@ -463,7 +463,7 @@ def _compare(
         "It stays for you to look at. Restore another archive, and look for what changed this one.",
     )
     warnings += [f"{difference} on a server of version {restored.server}" for difference in found]
-    return len(tables or captured.tables)
+    return len(tables or captured.tables) - len(defined)
 
 
 def restore_files(site: Site, plan: RestorePlan) -> RestoredFiles:

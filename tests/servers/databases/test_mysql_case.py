@@ -89,6 +89,29 @@ def test_a_table_is_restored_with_its_triggers_however_they_spell_it(server: Mar
     server.run("DROP DATABASE Shop_Users")
 
 
+def test_rows_that_the_archive_lacks_stay_however_their_table_is_spelled(
+    server: MariaDB | MySQL, request: pytest.FixtureRequest
+) -> None:
+    keeping = request.getfixturevalue("mysql" if isinstance(server, MySQL) else "mariadb")
+    keeping.run("DROP DATABASE IF EXISTS cased; CREATE DATABASE cased")
+    keeping.run("CREATE TABLE Audit (id INT); CREATE TABLE Tmp_1 (id INT); CREATE TABLE Kept (id INT)", "cased")
+    chunks: list[bytes] = []
+    taking = Engine(keeping.server, keeping.connect, clock.now)
+    assert taking.dump("cased", ("tmp_*",), len, without_rows=("a*",)).without_rows == ()
+    captured = taking.dump("cased", ("T*",), chunks.append, without_rows=("A*",))
+    assert (captured.excluded_tables, captured.excluded_rows) == (("Tmp_1",), ("Audit",))
+    server.run("CREATE DATABASE Cased")
+    server.run("CREATE TABLE Audit (id INT); INSERT INTO Audit VALUES (7); CREATE TABLE Tmp_1 (id INT)", "Cased")
+    engine = Engine(server.server, server.connect, clock.now)
+    assert engine.dump("Cased", ("T*",), len, without_rows=("AUD*",)).without_rows == ("tmp_1", "audit")
+    with engine.target(Target("Cased", "a key", captured, exists=True, in_place=True)) as place:
+        assert place.staying == {"Audit", "Tmp_1"}
+        engine.load(place.name, chunks, Load("cased", staying=place.staying))
+    assert server.run("SELECT * FROM Audit; SELECT count(*) FROM Kept", "Cased") == "7\n0\n"
+    server.run("DROP DATABASE Cased")
+    keeping.run("DROP DATABASE cased")
+
+
 def test_a_drill_has_a_database_of_its_own(server: MariaDB | MySQL) -> None:
     engine, chunks = Engine(server.server, server.connect, clock.now), list[bytes]()
     captured = engine.dump("Shop", (), chunks.append)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lifeboat.actions import drill
+from lifeboat.actions import drill, restore, stored_archive
 from lifeboat.airflow.site import load_site
+from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog.proof import Proof
 from lifeboat.databases import Dump
+from lifeboat.databases.mysql.engine import MySQL
 from lifeboat.errors import DumpError, RestoreError
+from lifeboat.support import clock
 
 from include.demo.stand_ins import MariaDB, PostgreSQL
 from tests.command import lifeboat
 from tests.conftest import Configure
+from tests.crash import die, killed
 from tests.servers.databases.test_postgresql import pg
 from tests.servers.test_restore import back_up, only_shop, plan, restored
 
@@ -45,8 +50,6 @@ def configure(project: Configure, database: dict[str, Any], **more: Any) -> None
 
 
 def captured(key: str) -> Dump:
-    from lifeboat.actions import stored_archive
-
     (disk,) = load_site().destinations("Shop", ("disk",))
     with stored_archive.opened(load_site(), disk, "Shop", key) as reader:
         dump = stored_archive.captured_database(reader, "shop")
@@ -81,9 +84,6 @@ def test_a_table_without_rows_comes_back_empty_and_is_proven(
 def test_the_stock_client_loads_a_dump_with_tables_without_rows(
     project: Configure, mariadb: MariaDB, shop: str
 ) -> None:
-    from lifeboat.databases.mysql.engine import MySQL
-    from lifeboat.support import clock
-
     mariadb.run(AUDITED, shop)
     chunks: list[bytes] = []
     engine = MySQL(mariadb.server, mariadb.connect, clock.now)
@@ -116,11 +116,36 @@ def test_a_restore_over_the_original_keeps_rows_that_the_archive_lacks(
         "audit_seen\n"
     ), "definitions come from the archive"
     assert "tables stay as they are, because the archive lacks their rows: audit" in done.warnings
+    assert done.compared == 5
     assert any("table 'audit' has a different definition, and stays as it is" in note for note in done.warnings)
     mariadb.run("SET foreign_key_checks = 0; DELETE FROM audit", shop)
     (done,) = restored(plan(archive=made.key, overwrite=("shop",)))
     assert "tables came back empty, because the backup left their rows out: audit" in done.warnings
     assert "since" not in mariadb.run("SHOW COLUMNS FROM audit", shop), "nothing was to lose, so it was made again"
+
+
+def test_rows_that_the_archive_lacks_outlive_a_restore_that_is_killed(
+    project: Configure, mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mariadb.run(AUDITED, shop)
+    configure(project, SHOP, exclude_rows=["audit", "empty_one"])
+    back_up()
+    made = plan(overwrite=("shop",))
+    genuine = stored_archive.sql_of
+
+    def until_killed(reader: ArchiveReader, entry: str) -> Iterator[bytes]:
+        sql = b"".join(genuine(reader, entry))
+        yield sql[: sql.index(b"Final view structure")]
+        die()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stored_archive, "sql_of", until_killed)
+        killed(lambda: restore.restore_database(load_site(), made, made.databases[0]))
+    mariadb.run("CREATE TABLE empty_one (half INT)", shop)  # as a restore leaves it that is killed a moment later
+    (done,) = restored(plan(archive=made.key, overwrite=("shop",)))
+    assert mariadb.run("SELECT count(*) FROM audit", shop) == "3\n"
+    assert "tables stay as they are, because the archive lacks their rows: audit" in done.warnings
+    assert "tables came back empty, because the backup left their rows out: empty_one" in done.warnings
 
 
 def test_one_table_without_rows_is_not_restored(project: Configure, mariadb: MariaDB, shop: str) -> None:
