@@ -10,12 +10,12 @@ import contextlib
 import hashlib
 import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, cast
 
-from lifeboat.actions import drill, recovery, stored_archive, survey, verify
+from lifeboat.actions import checks, drill, recovery, stored_archive, survey, verify
 from lifeboat.actions.drill import HINT, Choice, Rehearsal
 from lifeboat.archive import dump_entry_name
 from lifeboat.archive.read import ArchiveReader
@@ -30,9 +30,10 @@ from lifeboat.databases.names import scratch_name
 from lifeboat.decide import chain_drill, comparison
 from lifeboat.decide.chain_drill import Span, Subject
 from lifeboat.errors import ArchiveError, LifeboatError, MismatchError, PasswordError, SettingsError
+from lifeboat.settings.config import Check
 from lifeboat.storage import Destination
 from lifeboat.support.logs import logger
-from lifeboat.text import plural
+from lifeboat.text import listed, plural
 
 if TYPE_CHECKING:
     from lifeboat.databases.mysql.engine import MySQL
@@ -153,11 +154,26 @@ def _rehearse(site: Site, application: str, destination: Destination, span: Span
         for database in span.databases:
             _rehearse_database(site, destination, span, database, begin, end, rehearsal, replayed)
         databases = len(cast(Manifest, end.manifest()).databases)
+    rehearsal.checks.require(f"what {span.begin.key} and the logs behind it lead to")
     made = _proof(destination, span, files, rehearsal, replayed, by, now)
-    made = made.model_copy(update={"notes": replayed.notes(databases)}).signed(site.passwords(application)[0])
+    notes = (*replayed.notes(databases), *_checks_notes(_checks(site, span), rehearsal))
+    made = made.model_copy(update={"notes": notes}).signed(site.passwords(application)[0])
     proof.record(destination, made)
     log.info("Proven: %s.", made)
     return made
+
+
+def _checks(site: Site, span: Span) -> Mapping[str, Check]:
+    return site.settings.application(span.end.application).checks_of(span.end.kind)
+
+
+def _checks_notes(wanted: Mapping[str, Check], rehearsal: Rehearsal) -> Iterator[str]:
+    """Yield which checks of the application passed on what was replayed, and how many were not run."""
+    passed = [check.name for check in rehearsal.checks.passed]
+    if passed:
+        yield f"checks passed: {listed(passed)}"
+    if others := len(wanted) - len(passed):
+        yield f"not run: {plural(others, 'check')} by commands, or of other databases; a drill of an archive runs them"
 
 
 def _verified(site: Site, destination: Destination, archive: Archive) -> ProvenArchive:
@@ -204,6 +220,7 @@ def _rehearse_database(
             loaded = engine.load(place, sql, Load(database, unchecked=first.unchecked))
         with rehearsal.phase("replay"):
             done = _replay(site, destination, span, engine, place, subject)
+        checks.run_queries(engine, place, database, _checks(site, span), rehearsal.checks)
         with rehearsal.phase("compare"):
             restored = engine.read_back(place, *subject.skipped)
             captured = stored_archive.comparable(end, last)

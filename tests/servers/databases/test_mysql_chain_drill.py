@@ -24,7 +24,7 @@ from lifeboat.catalog.proof import ChainProof
 from lifeboat.databases import names
 from lifeboat.databases.mysql import position as positions
 from lifeboat.databases.mysql.binlog import MAGIC
-from lifeboat.errors import ArchiveError, MismatchError
+from lifeboat.errors import ArchiveError, CheckError, MismatchError
 from lifeboat.site import Site
 
 from include.demo.stand_ins import MariaDB, MySQL
@@ -432,3 +432,29 @@ def test_a_replay_leaves_tables_without_rows_as_they_are(server: Server, project
     assert made.uncompared == 1
     assert "not compared: 1 table without rows" in made.notes
     assert any(note.startswith("left out of the replay: excluded table") for note in made.notes)
+
+
+def test_the_checks_of_the_application_try_what_was_replayed(
+    server: Server, project: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SCRATCH_DB", server.connection())
+    query = {"database": "shop", "query": "SELECT count(*) FROM orders", "expect": "= 2"}
+    checks: list[dict[str, Any]] = [
+        {"name": "ordered", "sql": query},
+        {"name": "artisan", "command": ["php", "artisan", "about"]},
+    ]
+    project(applications={"Shop": SHOP | {"logs": True, "checks": checks}}, drill={"connection": "scratch_db"})
+    site = load_site()
+    for price in (1, 2):
+        server.run(f"INSERT INTO orders (price) VALUES ({price})", "shop")
+        wait_for_next_second(server)
+        back_up(site)
+        ship(site)
+    made = rehearse(site)
+    assert isinstance(made, ChainProof)
+    assert "checks passed: ordered" in made.notes
+    assert "not run: 1 check by commands, or of other databases; a drill of an archive runs them" in made.notes
+    query["expect"] = "> 2"
+    project(applications={"Shop": SHOP | {"logs": True, "checks": checks}}, drill={"connection": "scratch_db"})
+    with pytest.raises(CheckError, match=r"1 check of what Shop/database/.* lead to did not pass: ordered: "):
+        rehearse(load_site())
