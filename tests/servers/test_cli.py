@@ -22,6 +22,15 @@ PERIODS = [
 ]
 
 
+def test_a_drill_without_archives_proves_nothing(project: Configure) -> None:
+    project(drill={"production": True})
+    done = lifeboat("drill")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not proven: Shop has no archive to test. Take one: lifeboat backup database Shop" in done.stderr
+    assert answer("drill", status=1) == {"proofs": [], "failed": {}}
+    assert "no chain to prove" in lifeboat("drill", "--chain").stderr
+
+
 def test_back_up_list_verify_and_restore_by_hand(
     project: Configure, mariadb: MariaDB, shop: str, tmp_path: Path
 ) -> None:

@@ -120,3 +120,10 @@ def test_a_message_holds_what_concerns_its_applications() -> None:
     assert "Web" not in text
     assert "no server" not in text
     assert "a line" not in text
+
+
+def test_a_title_counts_what_its_reader_hears_of() -> None:
+    lines = (Line("Shop", "a"), Line("Shop", "b"), Line("Web", "c"))
+    told = Told("restore_drill", lines=lines, counted=lambda number: f"{number} proven")
+    titles = [told.about(names).title for names in (["Shop"], ["Web"], ["Shop", "Web"])]
+    assert titles == ["restore_drill: 2 proven", "restore_drill: 1 proven", "restore_drill: 3 proven"]

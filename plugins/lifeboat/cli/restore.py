@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Callable
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -150,18 +151,18 @@ def drill_archives(
     proofs: list[Proof | ChainProof] = []
     waiting: list[str] = []
     failures = {}
-    for name in names:
-        for choice in choices(site, name, tuple(destination or ()), archive, site.now()):
-            try:
-                (where,) = site.destinations(name, (choice.destination,), deleting=True)
-                with bar(as_json=as_json):
-                    made = rehearse(site, name, where, choice.key, by, site.now())
-                if isinstance(made, str):
-                    waiting.append(f"nothing to prove of {name} at {choice.destination}: {made}")
-                else:
-                    proofs.append(made)
-            except LifeboatError as error:  # one archive that fails does not stop the others
-                failures[f"{choice.key or 'everything'} at {choice.destination}"] = error
+    chosen = {name: choices(site, name, tuple(destination or ()), archive, site.now()) for name in names}
+    for name, choice in ((name, choice) for name, found in chosen.items() for choice in found):
+        try:
+            (where,) = site.destinations(name, (choice.destination,), deleting=True)
+            with bar(as_json=as_json):
+                made = rehearse(site, name, where, choice.key, by, site.now())
+            if isinstance(made, str):
+                waiting.append(f"nothing to prove of {name} at {choice.destination}: {made}")
+            else:
+                proofs.append(made)
+        except LifeboatError as error:  # one archive that fails does not stop the others
+            failures[f"{choice.key or 'everything'} at {choice.destination}"] = error
     if as_json:
         failed = {what: str(failure) for what, failure in failures.items()}
         terminal.print_json({"proofs": [made.to_json() for made in proofs], "failed": failed})
@@ -169,11 +170,14 @@ def drill_archives(
         terminal.print_lines([*map(_proof_line, proofs), *waiting])
         for what, failure in failures.items():
             terminal.complain(f"not proven: {what}: {failure}")
-    if failures:
+    missing = [name for name, found in chosen.items() if not found]
+    for name in missing:
+        terminal.complain(
+            f"not proven: {name} has no archive to test. Take one: lifeboat backup database {quote(name)}"
+        )
+    if failures or missing:
         only_settings = all(isinstance(failure, SettingsError) for failure in failures.values())
-        raise typer.Exit(WRONG_USE if only_settings and not proofs else FINDING)
-    if not proofs and not waiting and not as_json:
-        terminal.output.print("There is no archive to test yet. Take one: lifeboat backup database")
+        raise typer.Exit(WRONG_USE if only_settings and failures and not proofs else FINDING)
 
 
 def _to_drill(site: Site, application: str | None, archive: str, *, chain: bool) -> list[str]:
@@ -185,6 +189,8 @@ def _to_drill(site: Site, application: str | None, archive: str, *, chain: bool)
         return [owner]
     if application is not None:
         return [application]
+    if chain and not site.settings.applications_with_logs:
+        raise SettingsError("The settings ask for the binary logs of no application, so there is no chain to prove.")
     return site.settings.applications_with_logs if chain else list(site.settings.applications)
 
 

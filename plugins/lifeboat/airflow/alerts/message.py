@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ class Told:
     :param lines: what came of the run.
     :param last_good: when the last good backups were.
     :param note: what everybody hears.
+    :param counted: ends the title of a message with the number of its lines; None where the title is the same for all.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Told:
     last_good: tuple[Line, ...] = ()
     note: str = ""
     url: str = ""
+    counted: Callable[[int], str] | None = None
 
     @property
     def applications(self) -> set[str]:
@@ -72,7 +74,8 @@ class Told:
         lines = [line.text for line in self.lines if line.application in applications]
         failures = tuple(each for each in self.failures if each.application in applications)
         note = "\n".join(filter(None, [*lines, self.note]))
-        return Message(self.title, self.run_id, failures, tuple(good), note, self.url)
+        title = f"{self.title}: {self.counted(len(lines))}" if self.counted else self.title
+        return Message(title, self.run_id, failures, tuple(good), note, self.url)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lifeboat.actions import check
@@ -119,8 +120,7 @@ def _restore_report(ti: Any, run_id: str) -> RestoreReport:
 def drilled_run(context: Context) -> Told:
     """Collect what a drill's tasks left, and what is still unproven."""
     dag_id, run_id = context["dag"].dag_id, str(context["run_id"])
-    title = f"{dag_id} succeeded"
-    lines: list[Line] = []
+    told = Told(f"{dag_id} succeeded", run_id, url=_url(context))
     try:
         tasks = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill"]
         proven = filter(None, context["ti"].xcom_pull(task_ids=tasks, run_id=run_id) or [])
@@ -128,10 +128,14 @@ def drilled_run(context: Context) -> Told:
         chains = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == "drill_chain"]
         replayed = filter(None, context["ti"].xcom_pull(task_ids=chains, run_id=run_id) or [])
         lines += [_chain_line(ChainProof.from_json(facts)) for facts in replayed]
-        title = f"{dag_id}: {plural(len(lines), 'archive')} proven" if lines else f"{dag_id}: nothing to prove yet"
+        told = replace(told, title=dag_id, lines=tuple(lines), counted=_proven_text)
     except Exception as error:  # noqa: BLE001  # a report without details is better than none
         log.warning("The report has no details: %s.", error)
-    return Told(title, run_id, lines=tuple(lines), last_good=_coverage(), url=_url(context))
+    return replace(told, last_good=_coverage())
+
+
+def _proven_text(number: int) -> str:
+    return f"{plural(number, 'archive')} proven" if number else "nothing to prove yet"
 
 
 def _drill_line(proven: Report) -> Line:
