@@ -10,7 +10,6 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from sys import intern
 from types import MappingProxyType
 from typing import Any, BinaryIO, cast
 
@@ -19,12 +18,12 @@ from pyzipper import ZIP_DEFLATED, ZIP_STORED, BadZipFile
 from pyzipper.zipfile_aes import AESZipExtFile, AESZipFile
 
 from lifeboat.archive import CHUNK, MANIFEST_NAME, engine_of_entry, signature
-from lifeboat.archive.directory import LONGEST, MOST_ENTRIES, Directory, as_file, scan
+from lifeboat.archive.directory import LONGEST, MOST_ENTRIES, Directory, Entries, scan
 from lifeboat.archive.encryption import STRENGTH, Decrypter, derive_many
-from lifeboat.archive.entry import ENCRYPTED, UTF8_NAME
+from lifeboat.archive.entry import ENCRYPTED
 from lifeboat.archive.listing import Entry, entry_of, is_file_name, kind_of
 from lifeboat.archive.workers import SMALL, batches
-from lifeboat.catalog.manifest import EntryFacts, Manifest
+from lifeboat.catalog.manifest import EntryFacts, Manifest, packed
 from lifeboat.errors import ArchiveError, PasswordError
 from lifeboat.support.ahead import ahead
 from lifeboat.support.progress import Progress
@@ -113,32 +112,12 @@ class _Entry(AESZipExtFile):  # type: ignore[misc]  # pyzipper carries no types
 
 
 class _Zip(AESZipFile):  # type: ignore[misc]
-    """A ZIP file to read.
-
-    :param records: of its directory, to read only these; default: all.
-    :param shift: added to the offsets in the directory.
-    """
+    """A ZIP file to read."""
 
     zipextfile_cls = _Entry
 
-    def __init__(self, file: BinaryIO, records: bytes = b"", shift: int = 0) -> None:
-        self._records, self._shift = records, shift
-        super().__init__(cast(Any, file))
-
     def _RealGetContents(self) -> None:  # noqa: N802
-        """Read the directory; names without the UTF-8 mark are bytes as they were, not letters of an old PC."""
-        file: Any = self.fp  # type: ignore[has-type]
-        if self._records:
-            self.fp = io.BytesIO(as_file(self._records))
-            self._records = b""  # which may be as long as all that is made of it
-        super()._RealGetContents()
-        self.fp = file
-        for info in self.filelist:
-            info.header_offset += self._shift
-            info.filename = info.orig_filename  # pyzipper ends a name at a NUL, and would take two for one
-            if not info.flag_bits & UTF8_NAME and not info.filename.isascii():
-                info.filename = info.orig_filename.encode("cp437").decode("utf-8", "surrogateescape")
-        self.NameToInfo = {info.filename: info for info in self.filelist}
+        """Do nothing: the directory was read before."""
 
     def open_stored(self, info: Any, stored: bytes, keys: Mapping[bytes, bytes]) -> _Entry:
         """Open an entry that was read before, header and all.
@@ -244,14 +223,18 @@ class ArchiveReader:
         self._file = _HashedFile(file)
         passwords = [each.encode() for each in (password, *previous) if each] if password else []
         try:
+            self._zip = _Zip(cast(Any, self._file))
             directory = scan(cast(BinaryIO, self._file), MANIFEST_NAME.encode())
             if directory.is_long:
                 self._refuse_unless_promised(directory, passwords)
-            shift = directory.shift if directory.content else 0
-            self._zip = _Zip(cast(BinaryIO, self._file), directory.content, shift)
+            self._entries = Entries(directory.content or self._read_directory(directory), directory.shift)
         except DAMAGE as error:
             raise ArchiveError(f"{where} is not a complete ZIP archive: {_reason(error)}.") from error
         self._choose_password(passwords)
+
+    def _read_directory(self, directory: Directory) -> bytes:
+        self._file.seek(directory.start)
+        return self._file.read(directory.size)
 
     def _refuse_unless_promised(self, directory: Directory, passwords: Sequence[bytes]) -> None:
         """Let the manifest say that a long directory is as long as it should be, before memory is spent on it.
@@ -264,7 +247,7 @@ class ArchiveReader:
                 f" {MOST_ENTRIES} in {LONGEST} are read.",
                 "7-Zip opens it: docs/RECOVERY.md shows how.",
             )
-        self._zip = _Zip(cast(BinaryIO, self._file), directory.record, directory.shift)
+        self._entries = Entries(directory.record, directory.shift)
         self._choose_password(passwords)
         promised = len(self._manifest(directory.entries).entries)
         if directory.entries > promised + MOST_ENTRIES:
@@ -275,10 +258,12 @@ class ArchiveReader:
         if not passwords:
             return
         self._zip.setpassword(passwords[0])
-        encrypted = [info for info in self._zip.filelist if info.flag_bits & ENCRYPTED]
-        if len(passwords) == 1 or not encrypted:
+        if len(passwords) == 1:
             return
-        sample = min(encrypted, key=lambda info: info.compress_size)
+        encrypted = (info for info in self._entries if info.flag_bits & ENCRYPTED)
+        sample = min(encrypted, key=lambda info: info.compress_size, default=None)
+        if sample is None:
+            return
         for candidate in passwords:
             self._zip.setpassword(candidate)
             with contextlib.suppress(RuntimeError, *DAMAGE):  # whole, because two bytes of it fit by chance, too
@@ -288,12 +273,12 @@ class ArchiveReader:
 
     def names(self) -> list[str]:
         """Return the names of the entries in the order of the archive."""
-        return list(self._zip.namelist())
+        return list(self._entries.names())
 
     @property
     def has_manifest(self) -> bool:
         """Return whether the archive says itself what it should hold; laravel-backup's do not."""
-        return not self._foreign and MANIFEST_NAME in self._zip.NameToInfo
+        return not self._foreign and MANIFEST_NAME in self._entries
 
     @property
     def is_encrypted(self) -> bool:
@@ -306,11 +291,10 @@ class ArchiveReader:
         :raises ArchiveError: names are there twice, missing or unknown, or the manifest contradicts the entries.
         """
         promised = self._promised()
-        infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
         try:
             return [
                 entry_of(info, promised[info.filename] if promised is not None else None)
-                for info in infos
+                for info in self._entries.in_order()
                 if is_file_name(info.filename) or (self._foreign and info.filename == MANIFEST_NAME)
             ]
         except ArchiveError as error:
@@ -321,7 +305,7 @@ class ArchiveReader:
 
         :raises ArchiveError: the archive is cut.
         """
-        info = self._zip.getinfo(name)
+        info = self._entries[name]
         try:
             self._file.seek(info.header_offset)
             header = self._file.read(LOCAL_HEADER.size)
@@ -341,7 +325,7 @@ class ArchiveReader:
         for name, content in zip(names, stored, strict=True):
             start = LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack_from(content))
             salt = content[start : start + signature.SALT_BYTES]
-            if self._zip.getinfo(name).wz_aes_strength == STRENGTH and len(salt) == signature.SALT_BYTES:
+            if self._entries[name].wz_aes_strength == STRENGTH and len(salt) == signature.SALT_BYTES:
                 salts.append(salt)
         return dict(zip(salts, derive_many(self._zip.pwd, salts), strict=True))
 
@@ -351,7 +335,7 @@ class ArchiveReader:
         :raises ArchiveError: there is no such entry.
         """
         try:
-            return int(self._zip.getinfo(name).file_size)
+            return int(self._entries[name].file_size)
         except KeyError as error:
             raise ArchiveError(f"{self.where} has no {name!r}.") from error
 
@@ -363,7 +347,7 @@ class ArchiveReader:
         :raises ArchiveError: wrong password, or the entry is damaged; raised at its end at the latest.
         """
         try:
-            info = self._zip.getinfo(name)
+            info = self._entries[name]
             is_manifest = self.has_manifest and name == MANIFEST_NAME
             ours = self.has_manifest or self._foreign
             if self._zip.pwd and ours and _must_be_encrypted(info) and not _is_encrypted(info):
@@ -386,7 +370,7 @@ class ArchiveReader:
 
         :raises ArchiveError: the manifest is damaged, of another archive, or not signed as it should be.
         """
-        return self._manifest(len(self._zip.filelist)) if self.has_manifest else None
+        return self._manifest(len(self._entries)) if self.has_manifest else None
 
     def _manifest(self, entries: int) -> Manifest:
         """Return the manifest.
@@ -394,7 +378,7 @@ class ArchiveReader:
         :param entries: that the archive lists.
         """
         longest = min(LONGEST_MANIFEST, MANIFEST_BASE + MANIFEST_PER_ENTRY * entries)
-        size = self._zip.getinfo(MANIFEST_NAME).file_size
+        size = self._entries[MANIFEST_NAME].file_size
         if size > longest:
             raise ArchiveError(f"{self.where}: its manifest claims to be larger than {longest} bytes.")
         if size > LONGEST:
@@ -404,7 +388,7 @@ class ArchiveReader:
         try:
             decoded = text.decode("utf-8", "surrogatepass")  # as json does it; there may be millions of entries,
             del text  # so no copy of them is kept while they are parsed
-            manifest = Manifest.from_json(loads(decoded, object_hook=_with_shared_texts))
+            manifest = Manifest.from_json(loads(decoded, object_hook=packed))
         except ValueError as error:
             raise ArchiveError(f"{self.where}: its manifest does not describe an archive as manifests do.") from error
         self.refuse_another(manifest, self._key)
@@ -444,9 +428,10 @@ class ArchiveReader:
         promised = self._promised()
         self._file.start()
         content_bytes = 0
-        progress = Progress(f"Verifying {self.where}", sum(info.file_size for info in self._zip.infolist()))
-        infos = sorted(self._zip.infolist(), key=lambda info: info.header_offset)
-        for batch in batches(infos, lambda info: int(info.compress_size)):
+        progress = Progress(f"Verifying {self.where}", self._entries.content_bytes)
+        is_encrypted = False
+        for batch in batches(self._entries.in_order(), lambda info: int(info.compress_size)):
+            is_encrypted = is_encrypted or any(info.flag_bits & ENCRYPTED for info in batch)
             names = [info.filename for info in batch]
             if batch[0].compress_size > SMALL:
                 content_bytes += self._verify_entry(names[0], ahead(self.chunks(names[0])), promised, progress)
@@ -460,35 +445,29 @@ class ArchiveReader:
         sha256, size = self._file.hexdigest(), self._file.tell()
         if expected_sha256 and sha256 != expected_sha256:
             raise ArchiveError(f"{self.where} is not the published file: its SHA-256 differs.")
-        encrypted = any(info.flag_bits & ENCRYPTED for info in infos)
-        return Verified(len(infos), content_bytes, size, sha256, promised is not None, encrypted)
+        return Verified(len(self._entries), content_bytes, size, sha256, promised is not None, is_encrypted)
 
-    def _promised(self) -> dict[str, EntryFacts] | None:
+    def _promised(self) -> Mapping[str, EntryFacts] | None:
         """Return what the manifest says of each entry, or None where there is no manifest.
 
         :raises ArchiveError: it promises other entries than there are, or there are two of one name.
         """
-        infos = self._zip.infolist()
-        if len(self._zip.NameToInfo) != len(infos):
+        if self._entries.has_twins:
             raise ArchiveError(f"{self.where} holds two entries with the same name.")
-        ends = 0
-        for info in sorted(infos, key=lambda info: info.header_offset):
-            if info.header_offset < ends:
-                raise ArchiveError(f"{self.where}: {info.filename!r} shares its bytes with another entry.")
-            ends = info.header_offset + info.compress_size
+        if (name := self._entries.overlapping) is not None:
+            raise ArchiveError(f"{self.where}: {name!r} shares its bytes with another entry.")
         manifest = self.manifest()
         if manifest is None:
             return None
         promised = manifest.entries
-        there = self._zip.NameToInfo
-        if missing := sorted(name for name in promised if name not in there or name == MANIFEST_NAME):
+        if missing := sorted(name for name in promised if name not in self._entries or name == MANIFEST_NAME):
             raise ArchiveError(f"{self.where} lacks {missing[0]!r}, which its manifest lists.")
-        if unknown := sorted(name for name in there if name not in promised and name != MANIFEST_NAME):
+        if unknown := sorted(name for name in self._entries.names() if name not in promised and name != MANIFEST_NAME):
             raise ArchiveError(f"{self.where} holds {unknown[0]!r}, which its manifest does not list.")
         return promised
 
     def _verify_entry(
-        self, name: str, chunks: Iterable[bytes], promised: dict[str, EntryFacts] | None, progress: Progress
+        self, name: str, chunks: Iterable[bytes], promised: Mapping[str, EntryFacts] | None, progress: Progress
     ) -> int:
         """Read the content of an entry, compare it with the manifest, and return its length."""
         sha256, size = hashlib.sha256(), 0
@@ -498,18 +477,10 @@ class ArchiveReader:
             progress.advance(len(chunk))
         if promised is None or name == MANIFEST_NAME:
             return size
-        facts, kind = promised[name], kind_of(self._zip.getinfo(name))  # by which other tools make a link of a file
+        facts, kind = promised[name], kind_of(self._entries[name])  # by which other tools make a link of a file
         if (facts.get("size"), facts.get("sha256"), facts.get("type", kind)) != (size, sha256.hexdigest(), kind):
             raise ArchiveError(f"{self.where}: {name!r} does not match its manifest.")
         return size
-
-
-def _with_shared_texts(facts: dict[str, Any]) -> dict[str, Any]:
-    """Let the facts of all entries share the texts that are the same in most of them."""
-    for name in ("type", "mode"):
-        if isinstance(text := facts.get(name), str):
-            facts[name] = intern(text)
-    return facts
 
 
 def _is_encrypted(info: Any) -> bool:

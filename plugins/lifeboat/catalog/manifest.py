@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
-from collections.abc import Sequence
+import struct
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, NotRequired
@@ -19,12 +21,8 @@ from lifeboat.support.formats import Moment, Text
 from lifeboat.support.stored import Count, Stored
 
 FORMAT = 1
-
-
-def _are_entries(entries: object) -> object:
-    if not isinstance(entries, dict) or not all(isinstance(facts, dict) for facts in entries.values()):
-        raise ValueError("no entries")
-    return entries
+_OF_FILE = {"size", "sha256", "type", "mode", "mtime_ns"}
+_PACKED = struct.Struct("<Qq32s")
 
 
 class EntryFacts(TypedDict):
@@ -46,6 +44,46 @@ class EntryFacts(TypedDict):
     target: NotRequired[str]
     changed: NotRequired[str]
     path: NotRequired[str]
+
+
+class Entries(Mapping[str, EntryFacts]):
+    """Facts of the entries in a manifest, by name.
+
+    :param entries: as JSON, the facts of most of them packed.
+    :raises ValueError: it is something else.
+    """
+
+    def __init__(self, entries: object) -> None:
+        if not isinstance(entries, dict) or not all(isinstance(facts, dict | bytes) for facts in entries.values()):
+            raise ValueError("no entries")
+        self._entries: dict[str, EntryFacts | bytes] = entries
+
+    def __getitem__(self, name: str) -> EntryFacts:
+        facts = self._entries[name]
+        return _unpacked(facts) if isinstance(facts, bytes) else facts
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def packed(facts: dict[str, Any]) -> dict[str, Any] | bytes:
+    """Return the facts of a file in a quarter of the memory, and any others as they are: a hook for JSON."""
+    if facts.keys() == _OF_FILE:
+        with contextlib.suppress(TypeError, ValueError, struct.error):  # wrong facts are found when they are used
+            found = _PACKED.pack(facts["size"], facts["mtime_ns"], bytes.fromhex(facts["sha256"]))
+            found += f"{facts['mode']} {facts['type']}".encode()
+            if _unpacked(found) == facts:
+                return found
+    return facts
+
+
+def _unpacked(facts: bytes) -> EntryFacts:
+    size, modified_ns, sha256 = _PACKED.unpack_from(facts)
+    mode, _, type_ = facts[_PACKED.size :].decode().partition(" ")
+    return {"size": size, "sha256": sha256.hex(), "type": type_, "mode": mode, "mtime_ns": modified_ns}
 
 
 @dataclass
@@ -110,7 +148,7 @@ class Manifest(ManifestHead):
     :param hmac_sha256: signature of the text before it; archives without a password, and older ones, have none.
     """
 
-    entries: Annotated[dict[str, EntryFacts], SkipValidation, BeforeValidator(_are_entries)]
+    entries: Annotated[Mapping[str, EntryFacts], SkipValidation, BeforeValidator(Entries)]
     hmac_sha256: str | None = None
 
 
