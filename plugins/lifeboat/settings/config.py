@@ -74,9 +74,9 @@ class Database(_Model):
         restore replaces the whole database. In PostgreSQL this includes partitions and inheriting tables. Names, or
         patterns with ``*`` and ``?``, which are matched at each dump; see docs/BACKUP.md.
     :param exclude_rows: tables of which only the structure is dumped, by names or patterns, too.
-    :param dump_connections: MySQL and MariaDB only: number of clients that dump the database at the same time, at most
-        the number of cores. Its tables are locked against writes for a moment, so that all clients see the same; 1
-        locks nothing.
+    :param dump_connections: number of clients that dump the database at the same time, at most the number of cores. In
+        MySQL and MariaDB, its tables are locked against writes for a moment, so that all clients see the same; 1 locks
+        nothing. A SQLite database has one.
     """
 
     name: str = Field(min_length=1)

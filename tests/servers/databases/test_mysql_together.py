@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 import pytest
 from lifeboat.archive.deflated import DeflatedText
-from lifeboat.databases import Aside, Dump
+from lifeboat.databases import Aside, Dump, shares
 from lifeboat.databases.mysql import dump as mysql_dump
-from lifeboat.databases.mysql import locks, shares, together
+from lifeboat.databases.mysql import locks, together
 from lifeboat.errors import DumpError
 from lifeboat.support import clock
 from lifeboat.support.processes import Child

@@ -42,9 +42,9 @@ from lifeboat.databases.mysql.digest import RULES
 from lifeboat.databases.mysql.limits import Choice, Definitions, Line
 from lifeboat.databases.mysql.passing import BEHIND_TABLES, END, Passed, Reader, Regions, check_ended, with_text
 from lifeboat.databases.mysql.position import Finder, Nowhere
-from lifeboat.databases.mysql.shares import shares
 from lifeboat.databases.mysql.source import Source, Taker
 from lifeboat.databases.mysql.structure import Structure
+from lifeboat.databases.shares import shares
 from lifeboat.databases.sql.quoting import unquoted
 from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import DumpError, Lasting, LifeboatError

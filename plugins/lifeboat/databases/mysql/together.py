@@ -7,7 +7,6 @@ and its tables, the tables of the others, then its routines, events and views, a
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +23,8 @@ from lifeboat.databases.mysql.passing import BEHIND_TABLES, END, TABLE, Passed, 
 from lifeboat.databases.mysql.position import Finder, Nowhere
 from lifeboat.databases.mysql.source import LogEnd
 from lifeboat.databases.sql.quoting import backquoted
-from lifeboat.databases.watch import SILENCE, Watch
+from lifeboat.databases.together import Hashed, Share
+from lifeboat.databases.watch import SILENCE
 from lifeboat.errors import DumpError
 from lifeboat.support.processes import Child, child
 
@@ -101,11 +101,10 @@ def _until_created(client: Child) -> list[bytes]:
     return begun
 
 
-class _Share(Thread):
-    """A client whose text a separate thread passes on, into a part of the dump.
+class _Share(Share):
+    """A client whose tables go into a part of the dump.
 
     :param tables: that it must hold.
-    :param fail: ends all clients.
     """
 
     def __init__(
@@ -117,22 +116,16 @@ class _Share(Thread):
         part: Part,
         fail: Callable[[], object],
     ) -> None:
-        super().__init__(daemon=True)
+        super().__init__(fail)
         self.reader = Regions(definitions, Nowhere(""), [(TABLE,), (END,)])
         self.part = part
-        self._client, self._begun, self._tables, self._fail = client, begun, tables, fail
-        self.failure: Exception | None = None
-        self.passed = 0  # bytes
+        self._client, self._begun, self._tables = client, begun, tables
 
-    def run(self) -> None:
-        try:
-            for chunk in itertools.chain(self._begun, self._client.chunks()):
-                self._take(self.reader.pieces(chunk))
-                self.passed += len(chunk)
-            self._take(self.reader.rest())
-        except Exception as error:  # noqa: BLE001  # the thread that waits for it raises it
-            self.failure = error
-            self._fail()
+    def pass_on(self) -> None:
+        for chunk in itertools.chain(self._begun, self._client.chunks()):
+            self._take(self.reader.pieces(chunk))
+            self.passed += len(chunk)
+        self._take(self.reader.rest())
 
     def _take(self, pieces: Iterable[tuple[int, bytes]]) -> None:
         for region, piece in pieces:
@@ -179,13 +172,13 @@ def pump(
     others = zip(group.clients[1:], group.begun[1:], dealt, strict=True)
     shares = [_Share(task.definitions(), *other, aside.part(), fail) for other in others]
     reader, tail = Regions(task.definitions(), finder, [(*BEHIND_TABLES, END)]), aside.part()
-    text = _Hashed(write)
+    text = Hashed(write)
     try:
         for share in shares:
             share.start()
         _pass_first(task, group, reader, [text.write, tail.write])
         for share in shares:
-            _await(share, task.watch)
+            share.wait(task.watch)
         if failure := next((share.failure for share in shares if share.failure), None):
             raise failure
         check_ended(group.clients[0], task.choice)
@@ -223,34 +216,3 @@ def _pass_first(task: Task, group: Started, reader: Regions, takers: Sequence[Ca
             takers[region](piece)
     for region, piece in reader.rest():
         takers[region](piece)
-
-
-def _await(share: _Share, watch: Watch) -> None:
-    """Wait until a client has written its text.
-
-    :raises DumpError: it writes nothing any more.
-    """
-    passed = share.passed
-    while share.is_alive():
-        share.join(SILENCE)
-        if share.is_alive():
-            watch.hears(b"" if passed == share.passed else b" ")
-            passed = share.passed
-
-
-class _Hashed:
-    """Counts and hashes a text that is written in parts."""
-
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self._write = write
-        self.sha256, self.size = hashlib.sha256(), 0
-
-    def write(self, piece: bytes) -> None:
-        """Append."""
-        self._write(piece)
-        self.see(piece)
-
-    def see(self, piece: bytes) -> None:
-        """Take note of what others append."""
-        self.sha256.update(piece)
-        self.size += len(piece)

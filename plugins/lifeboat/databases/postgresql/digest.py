@@ -30,18 +30,23 @@ from lifeboat.databases.postgresql.statements import (
     is_heir,
     read,
 )
-from lifeboat.databases.sql.reader import Statement
+from lifeboat.databases.sql.reader import Reader, Statement
 from lifeboat.errors import RestoreError
 
 RULES = 2  # their version; a manifest that names none has digests by the first
 UNCOUNTED = OPTIONAL | {"rows", "setting", "skipped", "refresh"}
 
 
-def digest(sql: Iterable[bytes], refused: Callable[[RestoreError], object] | None = None) -> DumpDigest:
+def digest(
+    sql: Iterable[bytes] | Reader,
+    refused: Callable[[RestoreError], object] | None = None,
+    see: Callable[[Statement | Trailer], object] = lambda statement: None,
+) -> DumpDigest:
     """Read a whole dump.
 
     :param refused: takes why no restore would run a statement; by default it is raised. Where nothing can be read
         behind it, what was before is returned.
+    :param see: takes each statement, before its rows are read.
     :raises RestoreError: it is none of pg_dump.
     """
     rows: dict[str, UnorderedRows | _InOrderOfNames] = {}
@@ -54,6 +59,7 @@ def digest(sql: Iterable[bytes], refused: Callable[[RestoreError], object] | Non
             for start in range(0, len(piece), AT_ONCE):
                 filled.feed(piece[start : start + AT_ONCE])
             continue
+        see(piece)
         complete = isinstance(piece, Trailer)
         if not isinstance(piece, Statement):
             continue
@@ -81,7 +87,7 @@ def digest(sql: Iterable[bytes], refused: Callable[[RestoreError], object] | Non
 
 
 def _readable(
-    sql: Iterable[bytes], refused: Callable[[RestoreError], object] | None
+    sql: Iterable[bytes] | Reader, refused: Callable[[RestoreError], object] | None
 ) -> Iterator[Statement | Trailer | bytes]:
     try:
         yield from read(sql, refused)

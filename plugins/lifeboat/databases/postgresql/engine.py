@@ -45,7 +45,7 @@ from lifeboat.databases.postgresql import database as postgresql_database
 from lifeboat.databases.postgresql import extensions as postgresql_extensions
 from lifeboat.databases.postgresql import limits as postgresql_limits
 from lifeboat.databases.postgresql import load as postgresql_load
-from lifeboat.databases.postgresql import prepared, settings
+from lifeboat.databases.postgresql import prepared, settings, together
 from lifeboat.databases.postgresql import role as postgresql_role
 from lifeboat.databases.postgresql.database import LAST, LOCALE, USE, Properties, changes, value_of, without
 from lifeboat.databases.postgresql.digest import RULES, digest
@@ -54,11 +54,12 @@ from lifeboat.databases.postgresql.limits import Meant
 from lifeboat.databases.postgresql.load import HINTS
 from lifeboat.databases.postgresql.role import POLL, Role, lock, try_lock, unlock
 from lifeboat.databases.postgresql.statements import TRAILER
+from lifeboat.databases.postgresql.together import LONGEST_END, Shared
 from lifeboat.databases.sql.quoting import literal, quoted
 from lifeboat.databases.watch import Doing, Watch
 from lifeboat.errors import CheckError, DumpError, Lasting, LifeboatError, MismatchError, RestoreError, SettingsError
 from lifeboat.support.logs import logger
-from lifeboat.support.processes import child, secret_file
+from lifeboat.support.processes import Child, child, secret_file
 from lifeboat.text import listed, plural
 
 if TYPE_CHECKING:
@@ -72,7 +73,6 @@ DRILL = f"{names.FILLING}drill"  # where drills begin, one after the other
 MARK = "A restore of Lifeboat is filling this database, or left it half-way: "
 MISMATCHED = "A restore of Lifeboat loaded this, and it is not what was captured: "
 SWAP_PATIENCE = 30  # seconds to wait for users of what is to be replaced
-LONGEST_END = 1024  # bytes behind the last statement of a dump, its completion line first
 OWNER = ("owner",)
 OF_OBJECTS = "owners and rights of objects"
 LOCALE_HINT = (
@@ -222,7 +222,7 @@ class PostgreSQL:
             known = postgresql_extensions.available(session) if extensions else {}
             limits = self._limits(session, database, extensions, known)
             found = _find_excluded(session, database, excluded, without_rows)
-        dump = self._dump(self._server, database, found, write)
+        dump = self._dump(self._server, database, found, write, aside=aside)
         limits += postgresql_extensions.limits_of_rows(dump.tables, configured, known)
         with self._session(database, doing, DumpError) as session:
             limits += postgresql_limits.of_catalog(session, dump.without_rows)
@@ -286,6 +286,7 @@ class PostgreSQL:
         write: Callable[[bytes], object],
         patterns: Sequence[str] = (),
         forced: Sequence[str] = (),
+        aside: Aside | None = None,
     ) -> Dump:
         doing = f"Dump of database {database!r}"
         with (
@@ -299,11 +300,19 @@ class PostgreSQL:
             version, encoding, collation = facts or ("", "", "")
             properties = _properties(session, database)
             captured_at = self._clock()
-            command = dump_command(conninfo, encoding, [*excluded.patterns, *patterns])
+            hidden = [*excluded.patterns, *patterns]
+            command = dump_command(conninfo, encoding, hidden)
             # The zone of times is the session's: the same data must be printed alike on every server.
             variables = {"PGTZ": "UTC", "PGOPTIONS": settings.options(session)}
             log.info("Dumping %s from %s (%s).", database, self._server.address, version)
-            passed = _pump(command, secret, variables, write, _watch(session, database), forced)
+            watch = _watch(session, database)
+            with self._shared(server, database, aside, hidden) as shared:
+                if shared and aside:
+                    commands = _shared_commands(conninfo, encoding, hidden, shared)
+                    log.info("%s clients dump %s.", len(commands), database)
+                    passed = _pump_shared(commands, shared, secret, variables, write, aside, watch)
+                else:
+                    passed = _pump(command, secret, variables, write, watch, forced)
         return Dump(
             database=database,
             engine="postgresql",
@@ -324,6 +333,29 @@ class PostgreSQL:
             properties=tuple(sorted(properties)),
             excluded_rows=tuple(excluded.rows),
         )
+
+    @contextlib.contextmanager
+    def _shared(
+        self, server: Server, database: str, aside: Aside | None, excluded: Sequence[str]
+    ) -> Iterator[Shared | None]:
+        """Yield what several clients dump in one snapshot; None where one client dumps it all."""
+        if not aside or aside.clients < 2:
+            yield None
+            return
+        import psycopg
+
+        with self._session(database, f"Dump of database {database!r}", DumpError, server) as session:
+            shared = None
+            try:
+                shared = together.share(session, aside.clients, excluded)
+            except psycopg.Error as error:
+                if session.closed:
+                    raise
+                said = error.diag.message_primary or type(error).__name__
+                log.warning("One client dumps %s: the server gave no snapshot for several (%s).", database, said)
+            if not shared:
+                session.execute("ROLLBACK")  # nothing of the server waits for this session while one client dumps
+            yield shared
 
     def read_back(self, place: str, excluded: Sequence[str], without_rows: Sequence[str] = ()) -> Dump:
         doing, server = f"Dump of database {place!r}", self._roles[place].server
@@ -616,13 +648,16 @@ def hint_for(text: str) -> str:
     return next((hint for sign, hint in HINTS.items() if sign in text), "")
 
 
-def dump_command(conninfo: str, encoding: str, excluded: Sequence[str], *, rows: bool = True) -> list[str]:
+def dump_command(
+    conninfo: str, encoding: str, excluded: Sequence[str], *, rows: bool = True, more: Sequence[str] = ()
+) -> list[str]:
     """Return the command that writes one consistent, complete dump to its standard output.
 
     :param conninfo: names a password file, and no password.
     :param encoding: of the database.
     :param excluded: patterns of tables whose rows are skipped.
     :param rows: without them, it holds definitions only.
+    :param more: options, for one of several clients.
     :raises DumpError: there is no client.
     """
     client = shutil.which("pg_dump")
@@ -638,7 +673,23 @@ def dump_command(conninfo: str, encoding: str, excluded: Sequence[str], *, rows:
         "--no-subscriptions",  # a copy must not take part in replication
         *(() if rows else ("--schema-only",)),
         *(f"--exclude-table-data={pattern}" for pattern in excluded),
+        *more,
         f"--dbname={conninfo}",
+    ]
+
+
+def _shared_commands(conninfo: str, encoding: str, excluded: Sequence[str], shared: Shared) -> list[list[str]]:
+    """Return a command for each client; the first dumps what no other does."""
+    snapshot = f"--snapshot={shared.snapshot}"
+    elsewhere = [table for tables in shared.dealt for table in tables]
+    return [
+        dump_command(conninfo, encoding, [*excluded, *elsewhere], more=[snapshot]),
+        *(
+            dump_command(
+                conninfo, encoding, (), more=[snapshot, "--section=data", *(f"--table={table}" for table in tables)]
+            )
+            for tables in shared.dealt
+        ),
     ]
 
 
@@ -693,8 +744,7 @@ def _pump(
             sql_bytes += len(chunk)
             end = (end + chunk[-LONGEST_END:])[-LONGEST_END:]
             yield chunk
-        if status := client.wait():
-            raise _failure(client.name, status, client.errors)
+        _check_ended(client)
 
     with child(command, [secret], variables=variables) as client:
         chunks = passing()
@@ -702,12 +752,43 @@ def _pump(
         held = digest(itertools.chain(hidden, chunks), refused.append)
         for _ in chunks:  # behind what could not be read
             pass
+    _check_complete(client.name, held, refused, end)
+    return _Passed(held, tuple(postgresql_limits.of_refused(refused)), sql_bytes, sha256.hexdigest())
+
+
+def _pump_shared(
+    commands: Sequence[Sequence[str]],
+    shared: Shared,
+    secret: int,
+    variables: Mapping[str, str],
+    write: Callable[[bytes], object],
+    aside: Aside,
+    watch: Watch,
+) -> _Passed:
+    """Run several clients and pass their output on as one text; return what it held."""
+    with contextlib.ExitStack() as running:
+        clients = [running.enter_context(child(command, [secret], variables=variables)) for command in commands]
+        passed = together.pump(clients, shared.dealt, write, aside, watch, _check_ended)
+    _check_complete(clients[0].name, passed.digest, passed.refused, passed.end)
+    limits = tuple(postgresql_limits.of_refused(passed.refused))
+    return _Passed(passed.digest, limits, passed.size, passed.sha256)
+
+
+def _check_ended(client: Child) -> None:
+    if status := client.wait():
+        raise _failure(client.name, status, client.errors)
+
+
+def _check_complete(client: str, held: DumpDigest, refused: Sequence[RestoreError], end: bytes) -> None:
+    """:raises DumpError: a dump is cut short.
+
+    :param end: the last bytes of it.
+    """
     if not (held.complete or (refused and b"\n" + TRAILER + b"\n" in end)):
         raise DumpError(
-            f"{client.name} ended with status 0 but without its completion line: the dump is cut short.",
+            f"{client} ended with status 0 but without its completion line: the dump is cut short.",
             "Look at the server's log; the next try starts over.",
         )
-    return _Passed(held, tuple(postgresql_limits.of_refused(refused)), sql_bytes, sha256.hexdigest())
 
 
 def _failure(name: str, status: int, errors: str) -> DumpError:

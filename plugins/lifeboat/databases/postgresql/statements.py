@@ -268,7 +268,7 @@ def plain(text: bytes, start: int) -> bytes | None:
 
 
 def read(
-    sql: Iterable[bytes], refused: Callable[[RefusedStatementError], object] | None = None
+    sql: Iterable[bytes] | Reader, refused: Callable[[RefusedStatementError], object] | None = None
 ) -> Iterator[Statement | Trailer | bytes]:
     """Yield the statements of a dump in its order; those of kind ``rows`` are followed by their rows, many at once.
 
@@ -279,7 +279,7 @@ def read(
     :raises RestoreError: a statement is none that pg_dump writes for one database, or stands where pg_dump writes none;
         or the text ends in its middle.
     """
-    text = Reader(sql)
+    text = sql if isinstance(sql, Reader) else Reader(sql)
     fires = False
     while text.skip(_BLANK):
         if text.starts_with(TRAILER):

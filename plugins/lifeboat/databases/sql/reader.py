@@ -99,6 +99,7 @@ class Ends(Protocol):
 class Reader:
     """The text of a dump, from a position on.
 
+    :ivar settled: bytes of the text up to the end of the last whole statement, or of the last rows behind it.
     :param chunks: of the text.
     :param longest: bytes of the longest statement that the database takes.
     :param hint: what to do about a longer one.
@@ -108,8 +109,9 @@ class Reader:
         self._chunks = iter(chunks)
         self._longest, self._hint = longest, hint
         self._text = b""
-        self._position = 0
+        self._position = self._left = 0
         self._ended = False
+        self.settled = 0
 
     def _more(self) -> bool:
         """Read as much again as there is, so that looking again at the same text stays linear."""
@@ -125,6 +127,7 @@ class Reader:
         else:
             self._ended = True
             pieces.append(b"\n")  # the last line may lack it
+        self._left += self._position
         self._text, self._position = b"".join(pieces), 0
         return True
 
@@ -153,6 +156,7 @@ class Reader:
         :param blank: matches them all, however few; its group ``open`` is what begins one whose end is not there yet.
         :raises RestoreError: the text ends in a comment, or that is too long.
         """
+        self._settle()
         while found := blank.match(self._text, self._position):
             self._position = found.end() if found["open"] is None else found.start("open")
             if found["open"] is not None:
@@ -219,9 +223,13 @@ class Reader:
             if stop > self._position:
                 begins = self._text.endswith(b"\n", self._position, stop)
                 yield self._take(stop)
+                self._settle()
             if found < 0 and not self._more():
                 raise RestoreError("The dump ends in the middle of a table's rows: it is cut short.")
         self._position += len(end)
+
+    def _settle(self) -> None:
+        self.settled = self._left + self._position
 
     def _take(self, stop: int) -> bytes:
         """Return the text up to a position, and pass it."""
