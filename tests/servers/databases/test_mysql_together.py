@@ -30,6 +30,7 @@ from include.demo.stand_ins import MariaDB, MySQL
 from tests.conftest import SCHEMA
 
 HERE = Path(__file__).parent
+LIMITS = {name: getattr(locks, name) for name in ("HELD_SECONDS", "IDLE_SECONDS", "GRANT_SECONDS")}
 SHOP = "everything"  # as the file names it
 ODD_NAMES = ("`a b`", "`größe`", "`50%_off`", "`--table`", "`Case`", "`case`", "`quo``te`", "`quo'te`", "`back\\slash`")
 
@@ -54,6 +55,8 @@ def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
         monkeypatch.setenv("PATH", f"{server.path}:{os.environ['PATH']}")
     monkeypatch.setattr(shares, "WORTH", 0)
     monkeypatch.setattr(locks, "HELD_SECONDS", 20)
+    monkeypatch.setattr(locks, "IDLE_SECONDS", 20)
+    monkeypatch.setattr(locks, "GRANT_SECONDS", 1)
     server.run(f"DROP DATABASE IF EXISTS {SHOP}; CREATE DATABASE {SHOP} CHARACTER SET utf8mb4")
     yield server
     server.run(f"DROP DATABASE IF EXISTS {SHOP}")
@@ -147,6 +150,22 @@ def test_all_clients_see_one_moment(server: MariaDB | MySQL, caplog: pytest.LogC
     server.run("DROP DATABASE together_copy")
     assert not [record for record in caplog.records if "One client" in record.message]
     assert len(seconds) > 20
+
+
+@pytest.mark.parametrize("is_stuck", [False, True], ids=["usual", "stuck client"])
+def test_no_writer_waits_long(server: MariaDB | MySQL, monkeypatch: pytest.MonkeyPatch, is_stuck: bool) -> None:
+    for name, seconds in LIMITS.items():
+        monkeypatch.setattr(locks, name, seconds)
+    if is_stuck:
+        monkeypatch.setattr(Child, "go", lambda self: None)
+    longest = []
+    for _ in range(5):  # this machine may let anybody wait, so what counts is the best of some tries
+        with moving_money(server) as seconds:
+            take(server, clients=2)
+        server.run("DROP TABLE giving, taking", SHOP)
+        longest.append(max(seconds))
+    assert min(longest) < 0.2, longest
+    assert not is_stuck or max(longest) > locks.HELD_SECONDS / 2, longest  # somebody did wait
 
 
 def test_a_transaction_that_stays_open_leaves_the_dump_to_one_client(

@@ -5,7 +5,8 @@ TABLES ... READ` waits for transactions that have written and are still open, so
 
 It takes one table after the other, and keeps writers of those that it has waiting while it waits for the next. So each
 table is waited for alone first, which holds up nobody, and then all together for `GRANT_SECONDS` at most, a few times.
-The locks end after `HELD_SECONDS` at the latest, even if this machine or the network fails.
+All locks have ended `HELD_SECONDS` after a try began: another session sees to it. If that fails because this machine or
+the network does, the server ends them a second later.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from lifeboat.databases.mysql import source as mysql_source
 if TYPE_CHECKING:
     from lifeboat.databases.mysql.dump import Session
 
-GRANT_SECONDS = 0.1  # to wait for a table while others are locked
-HELD_SECONDS = 0.5  # that the locks last at most
+GRANT_SECONDS = 0.05  # to wait for a table while others are locked
+HELD_SECONDS = 0.17  # from when the first table may be locked until all are free: no writer should wait for 0.2
+IDLE_SECONDS = 1  # after which the server ends a session that nobody ends; no server takes less
 PATIENCE = 5  # seconds to wait for open transactions, while nothing is locked
 TRIES = 5  # to lock all tables together
 INTERRUPTED = 1317
@@ -50,16 +52,18 @@ def locking(session: Session, locker: Session, tables: Sequence[str]) -> Iterato
     :raises Exception: of the driver; the server refuses.
     """
     number = locker.id()
-    locker.execute(b"SET SESSION wait_timeout = 2, character_set_client = utf8mb4")
+    locker.execute(b"SET SESSION character_set_client = utf8mb4")
     with contextlib.ExitStack() as timed:
         deadline = time.monotonic() + PATIENCE
         for _ in range(TRIES):
             if not _wait_for_each(locker, tables, deadline):
                 break
+            end = time.monotonic() + HELD_SECONDS
             with _limited(session, b"KILL QUERY %d" % number, GRANT_SECONDS):
                 is_locked = _lock(locker, tables)
             if is_locked:
-                ending = timed.enter_context(_limited(session, b"KILL %d" % number, HELD_SECONDS))
+                left = max(0.0, end - time.monotonic())
+                ending = timed.enter_context(_limited(session, b"KILL %d" % number, left))
                 yield Locks(locker, ending)
                 return
         yield None
@@ -85,7 +89,7 @@ def _wait_for_each(locker: Session, tables: Sequence[str], deadline: float) -> b
             locker.execute(b"SET SESSION lock_wait_timeout = %d" % seconds)
         if not _lock(locker, [table]):
             return False
-    locker.execute(b"SET SESSION lock_wait_timeout = 1")
+    locker.execute(b"SET SESSION lock_wait_timeout = 1, wait_timeout = %d" % IDLE_SECONDS)
     return time.monotonic() < deadline
 
 
