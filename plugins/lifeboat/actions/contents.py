@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from lifeboat.actions import stored_archive
-from lifeboat.archive.listing import Kind
+from lifeboat.archive.listing import Entry, Kind
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.databases import Dump, LogPosition, log_position_text
 from lifeboat.decide import restore_plan
@@ -137,16 +137,19 @@ def read(site: Site, destination: Destination, application: str, key: str) -> Co
     :raises LifeboatError: it cannot be read, or is not what it seems to be.
     """
     with stored_archive.opened(site, destination, application, key) as reader:
-        manifest = reader.manifest()
-        if manifest is None:
-            databases, root = _foreign_databases(site.settings, reader, application), _root(site.settings, application)
-        else:
-            databases, root = tuple(map(_held, manifest.databases)), ""
-        located, _ = layout.below_root(reader.files(), root)
-    files = sorted(HeldFile(path, entry.kind, entry.size) for path, entry in located if path)
+        held, root = _described(site.settings, reader, application)
+        located: Iterable[tuple[str, Entry]] = ((entry.path, entry) for entry in reader.each_file())
+        if root:
+            located, _ = layout.below_root(reader.files(), root)
+        return replace(held, files=sorted(HeldFile(path, entry.kind, entry.size) for path, entry in located if path))
+
+
+def _described(settings: Settings, reader: ArchiveReader, application: str) -> tuple[Contents, str]:
+    """Return what is known without the list of files, and what their paths may begin with."""
+    manifest = reader.manifest()
     if manifest is None:
-        return Contents(databases, files)
-    return Contents(databases, files, manifest.note, manifest.warnings)
+        return Contents(_foreign_databases(settings, reader, application), ()), _root(settings, application)
+    return Contents(tuple(map(_held, manifest.databases)), (), manifest.note, manifest.warnings), ""
 
 
 def _held(dump: Dump) -> HeldDatabase:

@@ -290,13 +290,15 @@ class ArchiveReader:
 
         :raises ArchiveError: names are there twice, missing or unknown, or the manifest contradicts the entries.
         """
+        return list(self.each_file())
+
+    def each_file(self) -> Iterator[Entry]:
+        """Yield what `files` returns."""
         promised = self._promised()
         try:
-            return [
-                entry_of(info, promised[info.filename] if promised is not None else None)
-                for info in self._entries.in_order()
-                if is_file_name(info.filename) or (self._foreign and info.filename == MANIFEST_NAME)
-            ]
+            for info in self._entries.in_order():
+                if is_file_name(info.filename) or (self._foreign and info.filename == MANIFEST_NAME):
+                    yield entry_of(info, promised[info.filename] if promised is not None else None)
         except ArchiveError as error:
             raise ArchiveError(f"{self.where}: {error.message}") from error
 
