@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import hashlib
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -24,6 +25,15 @@ MOST_PARTS = 10_000
 PARTS_OF_ONE_SIZE = 5000  # then they grow, if nobody knows beforehand how long the object will be,
 PARTS_OF_LARGER_SIZES = 1250  # and again after so many
 GROWTH = 4
+M_MMAP_THRESHOLD = -3  # as malloc.h has it
+
+
+def _free_parts_at_once() -> None:
+    """Have memory go back to the system when it is free; glibc keeps more and more of it by default."""
+    library = ctypes.CDLL(None)
+    with contextlib.suppress(AttributeError):  # other C libraries do not have that option
+        library.mallopt(M_MMAP_THRESHOLD, PART // 8)
+        library.malloc_trim(0)
 
 
 class Upload:
@@ -51,6 +61,7 @@ class Upload:
         self._buffer = bytearray()
         self._marked = (0, 0)
         self._marked_part = bytearray()
+        _free_parts_at_once()
         self._pool = ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="upload")
         self._digests: list[bytes] = []
 
