@@ -61,7 +61,7 @@ def captured(key: str) -> Dump:
 def test_a_table_without_rows_comes_back_empty_and_is_proven(
     project: Configure, mariadb: MariaDB, shop: str, clients: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lifeboat.databases.mysql.shares.WORTH", 0)
+    monkeypatch.setattr("lifeboat.databases.shares.WORTH", 0)
     mariadb.run(AUDITED, shop)
     configure(project, SHOP, exclude_rows=["audit", "gone"], dump_connections=clients)
     key = back_up().packed.key
