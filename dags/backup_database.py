@@ -32,7 +32,7 @@ for one in backup_dags(settings, "database"):
         dag_id=one.dag_id,
         description=f"Back up the databases of {one.whose} to every destination",
         schedule=one.schedule,
-        doc_md=documented(__doc__, "prepare_staging", "dump", "archive", "upload"),
+        doc_md=documented(__doc__, "prepare_staging", "list_databases", "dump", "archive", "upload"),
         **dag_options("backup", "database", team=one.team),
     ) as dag:
         compose(

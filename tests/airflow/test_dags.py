@@ -111,7 +111,9 @@ def test_the_docs_of_a_dag_and_the_alerts_say_the_same_of_every_task(
     project: Configure, load_dag: LoadDag, dag_id: str, tmp_path: Path
 ) -> None:
     approved = {"require_approval": True}
-    project(restore=approved, applications={"Shop": SHOP | {"files": {"root": str(tmp_path)}, "logs": True}})
+    databases = [*SHOP["databases"], {"server": "shop_db"}]
+    shop = {"databases": databases, "files": {"root": str(tmp_path)}, "logs": True}
+    project(restore=approved, applications={"Shop": shop})
     dag = load_dag(dag_id)
     rows = re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", dag.doc_md.partition("| failed |")[2], re.MULTILINE)
     tasks = {task.task_id for task in dag.tasks if not task.is_teardown}

@@ -163,7 +163,7 @@ def test_what_is_merged_may_be_said_otherwise_and_is_not_said_twice(tmp_path: Pa
 """
     found = load(tmp_path, text + more).applications
     assert [name for name in found if name != "Shop"] == ["Blog", "News", "Deep", "Sea"]
-    assert [database.name for database in found["News"].databases] == ["news"]
+    assert [database.name for database in found["News"].named] == ["news"]
     assert found["Deep"].retention.database.keep_all_for_days == found["Sea"].retention.keep_all_for_days == 4
 
 

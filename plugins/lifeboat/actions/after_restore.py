@@ -11,6 +11,7 @@ from threading import Thread
 from typing import IO, TYPE_CHECKING, cast
 
 from lifeboat.actions.restore import known_databases
+from lifeboat.archive import engine_of_entry
 from lifeboat.decide.restore_plan import RestorePlan
 from lifeboat.errors import RestoreError
 from lifeboat.support.logs import logger
@@ -40,7 +41,8 @@ def run_commands(site: Site, plan: RestorePlan) -> list[str]:
     application = site.settings.application(plan.application)
     commands = list(application.after_restore)
     is_copy = application.files is None or Path(plan.files.target) != application.files.root
-    if commands and is_copy and not len(plan.databases) == len(application.databases) == 1:
+    is_alone = len(plan.databases) == len(application.named) == 1 and not application.servers
+    if commands and is_copy and not is_alone:
         log.warning("after_restore is not run: in this copy, its commands could change the original's data.")
         return []
     restored = {"DB_DATABASE": _client_name(site, plan)} if commands and len(plan.databases) == 1 else {}
@@ -52,7 +54,8 @@ def run_commands(site: Site, plan: RestorePlan) -> list[str]:
 
 def _client_name(site: Site, plan: RestorePlan) -> str:
     step = plan.databases[0]
-    (database,) = known_databases(site.settings, plan.application, [step.database])
+    engine = engine_of_entry(step.entry)
+    (database,) = known_databases(site.settings, plan.application, {step.database: engine})
     return site.engine(database).client_name(step.schema)
 
 

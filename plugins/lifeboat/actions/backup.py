@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, cast
 
+from lifeboat.actions import servers
 from lifeboat.archive import MANIFEST_NAME, dump_entry_name
 from lifeboat.archive.deflated import DeflatedText
 from lifeboat.archive.manifest import EntryList
@@ -20,7 +21,7 @@ from lifeboat.archive.write import ArchiveWriter
 from lifeboat.catalog import archives
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import OwnKind
-from lifeboat.catalog.manifest import manifest_of
+from lifeboat.catalog.manifest import Listing, manifest_of
 from lifeboat.catalog.marker import ArchiveFile, Marker, Totals, marker_of
 from lifeboat.databases import Aside, Dump, Engine, Limit, log_position_text
 from lifeboat.errors import AlreadyStoredError, AlteredError, LifeboatError, SettingsError, StagingError
@@ -73,6 +74,7 @@ class Taken:
 
     :param totals: of the marker.
     :param limits: what a restore will not bring back, or not exactly, by database.
+    :param new: databases that no archive before held, of a server that the settings name as a whole.
     :param published: names of the destinations that have it.
     :param failed: why the others have not, by name.
     """
@@ -82,6 +84,7 @@ class Taken:
     published: tuple[str, ...]
     failed: dict[str, str]
     limits: dict[str, tuple[Limit, ...]] = field(default_factory=dict)
+    new: tuple[str, ...] = ()
 
 
 def take(
@@ -92,9 +95,11 @@ def take(
     chosen: tuple[str, ...],
     note: str,
     scratch: Staging,
+    listing: Listing | None = None,
 ) -> Taken:
     """Take a whole backup in one go: dump, pack, store at every destination side by side.
 
+    :param listing: all databases that there were, where servers were asked for them.
     :param chosen: only these destinations; all when empty.
     :raises LifeboatError: there is no archive; what goes wrong at a destination is in the result.
     """
@@ -110,6 +115,8 @@ def take(
         dump_database(scratch, database, *restorable(site, database), position=ships_logs) for database in databases
     ]
     names = [database.name for database in databases]
+    if listing:
+        servers.stage(scratch, listing)
     packed = pack_archive(scratch, application, kind, names, password, note, selection, now=site.now())
     totals = scratch.archive.facts(StagedArchive).marker.totals
 
@@ -124,7 +131,8 @@ def take(
         stored = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
     failed |= {name: error for name, error in stored.items() if error is not None}
     limits = {dump.database: dump.limits for dump in dumps if dump.limits}
-    return Taken(packed, totals, tuple(name for name, error in stored.items() if error is None), failed, limits)
+    published = tuple(name for name, error in stored.items() if error is None)
+    return Taken(packed, totals, published, failed, limits, listing.new if listing else ())
 
 
 def restorable(site: Site, database: Database) -> tuple[Engine, str]:
@@ -196,7 +204,7 @@ def pack_archive(
     *,
     now: datetime,
 ) -> PackedArchive:
-    """Pack the staged dumps, and an application's files, into one staged archive.
+    """Pack the staged dumps, and an application's files, into one staged archive, with what was listed for the run.
 
     :param databases: names of the databases whose dumps belong in it.
     :param password: encrypts the archive; None: not encrypted.
@@ -218,7 +226,9 @@ def pack_archive(
                 entries.add(name, {"size": dump.sql_bytes, "sha256": dump.sha256})
             captured = capture(archive, selection, entries) if selection else None
             warnings = warnings_of(captured) if captured else []
-            manifest = manifest_of(application, kind, note, captured_at, dumps, captured, warnings)
+            listing = servers.staged(scratch)
+            kept = servers.packed(listing, databases) if listing else None
+            manifest = manifest_of(application, kind, note, captured_at, dumps, captured, warnings, kept)
             size = entries.size + len(json.dumps(manifest.to_json()))
             text = entries.complete(manifest, archive.password)
             archive.add_pieces(MANIFEST_NAME, text, size=size, modified=captured_at)

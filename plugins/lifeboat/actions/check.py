@@ -17,7 +17,7 @@ from lifeboat.databases import SERVERLESS
 from lifeboat.decide import capacity, health, log_health, rotation
 from lifeboat.decide.health import Finding, Verdict
 from lifeboat.errors import LifeboatError, StorageError
-from lifeboat.settings.config import Settings
+from lifeboat.settings.config import Database, Settings
 from lifeboat.storage import Destination
 from lifeboat.storage.s3 import S3Destination
 from lifeboat.support.formats import Format, Moment
@@ -118,7 +118,9 @@ def judge(name: str, found: Catalog, settings: Settings, applications: Sequence[
         if short := cleanup.cut_short(name, found, settings, application, now):
             findings.append(Finding(application, name, "cap", "degraded", str(short)))
         if settings.logs_of(application):
-            databases = sum(database.engine == "mysql" for database in settings.databases_of(application))
+            marks = [marked for (of, _), marked in found.newest_marked.items() if of == application]
+            listed = max((marked.listed for marked in marks), default=0)
+            databases = settings.application(application).count_with_logs(listed)
             longest = settings.limits_of(application).longest_log_age
             findings += log_health.check(application, name, found, databases, longest, now)
             longest = settings.limits_of(application).longest_chain_proof_age
@@ -178,18 +180,24 @@ def loads(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
 
     It makes and drops an account there, so the page does not ask, which only reads.
     """
-    named = ((application, each) for application in applications for each in site.settings.databases_of(application))
-    for application, database in named:
+    for application, database in _reached(site, applications):
         if database.engine not in SERVERLESS and (refusal := site.refusal_to_load(database)):
             # A login that can only dump is not a fault of the backups, and is reported anyway.
             verdict: Verdict = "degraded" if database.restore_connection else "healthy"
             yield Finding(application, "", "restore connection", verdict, f"{refusal.text} {refusal.advice}")
 
 
+def _reached(site: Site, applications: Iterable[str]) -> Iterator[tuple[str, Database]]:
+    """Yield the databases that the settings name, and of each whole server one that stands for all."""
+    for application in applications:
+        for entry in site.settings.application(application).databases:
+            yield application, entry if isinstance(entry, Database) else entry.database(entry.stand_in)
+
+
 def log_servers(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
     """Ask the servers whose binary logs are shipped how they write and keep them; the page does not ask."""
     for application in applications:
-        for database in site.settings.databases_of(application) if site.settings.logs_of(application) else ():
+        for _, database in _reached(site, [application]) if site.settings.logs_of(application) else ():
             if database.engine == "mysql":
                 try:
                     yield from _of_log_server(application, database.name, cast("MySQL", site.engine(database)))

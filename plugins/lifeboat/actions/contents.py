@@ -163,7 +163,7 @@ def _held(dump: Dump) -> HeldDatabase:
 
 
 def _foreign_databases(settings: Settings, reader: ArchiveReader, application: str) -> tuple[HeldDatabase, ...]:
-    known = [database.name for database in settings.application(application).databases]
+    known = [database.name for database in settings.application(application).named]
     return tuple(map(HeldDatabase, restore_plan.content_of(reader.names(), "legacy", known).dumps))
 
 

@@ -359,7 +359,7 @@ def scratch_server(settings: Settings, application: str, engine: EngineName, nam
             f"The settings name no server on which a drill may restore databases of {engine}.",
             "Name its connection under drill.connection, or permit production by 'drill: {production: true}'.",
         )
-    (database,) = restore.known_databases(settings, application, [name])
+    (database,) = restore.known_databases(settings, application, {name: engine})
     return database
 
 

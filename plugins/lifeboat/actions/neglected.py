@@ -3,47 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from lifeboat.databases import SERVERLESS, EngineName, names
 from lifeboat.decide.health import EVERYTHING, Finding
 from lifeboat.errors import LifeboatError
-from lifeboat.support.logs import logger
+from lifeboat.settings.config import Database, DatabaseServer
 from lifeboat.text import listed, plural
 
 if TYPE_CHECKING:
-    from lifeboat.settings.config import Database
     from lifeboat.site import Site
 
 NEGLECTED = "neglected databases"  # what the check is called
-
-log = logger(__name__)
 
 
 def check(site: Site) -> Iterator[Finding]:
     """Ask every server of the settings for its databases; yield those that nobody backs up.
 
-    A login may see only some of them. A server that does not answer yields nothing: its backups fail by themselves.
+    A login may see only some of them. A server that does not answer is a finding, as nothing is known of it.
     """
-    by_connection: dict[str, list[Database]] = {}
-    for application in site.settings.applications:
-        for database in site.settings.databases_of(application):
-            if database.engine not in SERVERLESS:
-                by_connection.setdefault(database.connection, []).append(database)
+    by_connection: dict[str, list[Database | DatabaseServer]] = {}
+    for application in site.settings.applications.values():
+        for entry in application.databases:
+            if entry.engine not in SERVERLESS:
+                connection = entry.connection if isinstance(entry, Database) else entry.server
+                by_connection.setdefault(connection, []).append(entry)
     there: dict[tuple[EngineName, str], set[str]] = {}
-    backed_up: dict[tuple[EngineName, str], set[str]] = {}
-    for databases in by_connection.values():
+    entries: dict[tuple[EngineName, str], list[Database | DatabaseServer]] = {}
+    for connection, of_connection in by_connection.items():
+        first = of_connection[0]
         try:
-            engine = site.engine(databases[0])
-            server = databases[0].engine, engine.address
+            engine = site.engine(first if isinstance(first, Database) else first.database(first.stand_in))
+            server = first.engine, engine.address
             there.setdefault(server, set()).update(name for name, holds in engine.databases().items() if holds)
         except LifeboatError as error:
-            log.warning("Not checked for databases that nobody backs up: %s", error)
+            text = f"databases of Airflow connection {connection!r} that nobody backs up were not looked for: {error}"
+            yield Finding(EVERYTHING, "", NEGLECTED, "degraded", text)
             continue
-        backed_up.setdefault(server, set()).update(database.name for database in databases)
+        entries.setdefault(server, []).extend(of_connection)
     for server, found in there.items():
-        if left := neglected(server[0], found, backed_up.get(server, set()), site.settings.ignore_databases):
+        named = {entry.name for entry in entries[server] if isinstance(entry, Database)}
+        whole = [entry for entry in entries[server] if isinstance(entry, DatabaseServer)]
+        covered = {name for name in found if any(each.covers(name) for each in whole)}
+        ignored = (*site.settings.ignore_databases, *(pattern for each in whole for pattern in each.exclude))
+        if left := neglected(server[0], found, named | covered, ignored):
             text = (
                 f"{server[1]} has {plural(len(left), 'database')} that no application backs up: {listed(left)}."
                 " Add them to applications, or name them under ignore_databases"
@@ -65,5 +68,5 @@ def neglected(engine: EngineName, there: set[str], backed_up: Iterable[str], ign
         if not names.is_system(engine, name)
         and not names.is_reserved(name)
         and not names.is_copy(name)
-        and not any(fnmatchcase(name, pattern) for pattern in ignored)
+        and not names.matches(name, ignored)
     )

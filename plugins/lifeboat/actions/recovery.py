@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
-from lifeboat.actions import stored_archive
+from lifeboat.actions import servers, stored_archive
 from lifeboat.catalog import archives as catalog
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import OWN_KINDS, Archive, Catalog
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from lifeboat.databases.mysql.engine import MySQL
     from lifeboat.databases.mysql.transactions import Transaction
     from lifeboat.decide.restore_plan import RestorePlan
-    from lifeboat.settings.config import Settings
     from lifeboat.site import Site
 
 log = logger(__name__)
@@ -51,12 +50,13 @@ SEVERAL = (
 )
 
 
-def databases_of(settings: Settings, application: str, chosen: Sequence[str]) -> tuple[str, ...]:
+def databases_of(site: Site, application: str, chosen: Sequence[str]) -> tuple[str, ...]:
     """Return the databases that are restored to a moment: those that were chosen, or all.
 
+    :raises StorageError: which there are on a whole server only a destination can say, and none can be read.
     :raises SettingsError: one has no binary log, or there is none.
     """
-    known = {database.name: database.engine for database in settings.application(application).databases}
+    known = servers.last_listed(site, application)
     names = tuple(chosen) or tuple(known)
     if without := [name for name in names if known.get(name, "mysql") != "mysql"]:
         having = [name for name, engine in known.items() if engine == "mysql"]

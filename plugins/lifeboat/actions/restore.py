@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from lifeboat.actions import backup, checks, recovery, stored_archive
+from lifeboat.actions import backup, checks, recovery, servers, stored_archive
 from lifeboat.actions.backup import Taken
 from lifeboat.actions.checks import Outcomes
 from lifeboat.archive import engine_of_entry
@@ -26,7 +26,7 @@ from lifeboat.archive.read import ArchiveReader, Verified
 from lifeboat.catalog import archives
 from lifeboat.catalog import marker as markers
 from lifeboat.catalog.archives import Archive, Catalog
-from lifeboat.databases import CLIENTS, Dump, Engine, Load, Loaded, Place, Target
+from lifeboat.databases import CLIENTS, Dump, Engine, EngineName, Load, Loaded, Place, Target
 from lifeboat.decide import comparison, restore_plan
 from lifeboat.decide.recovery import point_of
 from lifeboat.decide.restore_plan import LATEST, Content, DatabaseStep, RestorePlan, RestoreRequest, Surroundings
@@ -65,7 +65,7 @@ def select(site: Site, request: RestoreRequest, now: datetime) -> RestorePlan:
     if request.until:
         return _select_moment(site, request, now)
     application = site.settings.application(request.application)
-    databases = [database.name for database in application.databases]
+    databases = [database.name for database in application.named]
     reasons: dict[str, str] = {}
     damaged: set[str] = set()
     for destination, archive in candidates(site, request, now):
@@ -103,7 +103,7 @@ def _select_moment(site: Site, request: RestoreRequest, now: datetime) -> Restor
     """
     restore_plan.refuse_until(request)
     point = point_of(request.until, site.settings.zone)
-    wanted = recovery.databases_of(site.settings, request.application, request.databases)
+    wanted = recovery.databases_of(site, request.application, request.databases)
     destinations = _destinations(site, request)
     found = {destinations[name]: catalog for name, catalog in _catalogs(site, destinations).items()}
     key = "" if request.archive == LATEST else request.archive
@@ -189,9 +189,14 @@ def _content(
 def _surroundings(site: Site, request: RestoreRequest, content: Content) -> Surroundings:
     application = site.settings.application(request.application)
     found: dict[str, bool] = {}
-    named = [database.name for database in application.databases]
+    named = [name for name in (*content.dumps, request.into) if application.database(name)]
+    named += [database.name for database in application.named if database.name not in named]
     if not request.path or request.databases:
-        for database in known_databases(site.settings, request.application, request.databases or tuple(content.dumps)):
+        chosen = request.databases or tuple(content.dumps)
+        engines = {name: engine_of_entry(entry) for name, entry in content.dumps.items()}
+        for database in known_databases(
+            site.settings, request.application, {name: engines.get(name) for name in chosen}
+        ):
             wanted = {database.name, *filter(None, [request.into])}
             there = site.engine(database).databases(wanted)
             found |= there
@@ -227,21 +232,26 @@ def _places(site: Site, application: str) -> Surroundings:
     )
 
 
-def known_databases(settings: Settings, application: str, names: Iterable[str]) -> list[Database]:
-    """Return databases as restores reach them; one that the settings do not know goes where the first one is.
+def known_databases(settings: Settings, application: str, engines: Mapping[str, EngineName | None]) -> list[Database]:
+    """Return databases as restores reach them.
 
+    One that the settings do not know goes to the server of its kind that they name as a whole, or else where the first
+    one is.
+
+    :param engines: kind of each, by name; None where that is not known.
     :raises SettingsError: the application has no database at all, so that there is no server to restore to.
     """
-    known = {database.name: database for database in settings.application(application).databases}
-    names = list(names)
-    if names and not known:
+    found = settings.application(application)
+    if engines and not found.databases:
         raise SettingsError(
             f"Application {application!r} has no databases in the settings, so there is no server to restore to.",
             f"Name one under applications.{application}.databases.",
         )
-    first = next(iter(known.values()), None)
-    others = {name: first.model_copy(update={"name": name}) for name in names if first is not None}
-    return [(others | known)[name].for_restore for name in names]
+    return [(found.database(name, engine) or found.stray(name, engine)).for_restore for name, engine in engines.items()]
+
+
+def _engines(*steps: DatabaseStep) -> dict[str, EngineName | None]:
+    return {step.database: engine_of_entry(step.entry) for step in steps}
 
 
 def verify(site: Site, plan: RestorePlan) -> Verified:
@@ -265,7 +275,7 @@ def verify(site: Site, plan: RestorePlan) -> Verified:
     )
     if plan.recovery:
         recovery.verify(site, destination, plan, captured)
-        for database in known_databases(site.settings, plan.application, [step.database for step in plan.databases]):
+        for database in known_databases(site.settings, plan.application, _engines(*plan.databases)):
             cast("MySQL", site.engine(database)).check_replay(database.name)
     return verified
 
@@ -286,9 +296,10 @@ def safety_backup(site: Site, plan: RestorePlan, scratch: Staging) -> Taken | No
         return None
     # As restores reach them: what is replaced is backed up, wherever the nightly backup looks.
     # Whole, too: what backups exclude may be dropped as well.
+    wanted = servers.replaced(site, plan.application, [step.schema for step in plan.databases if step.exists])
     databases = [
-        known.for_restore.model_copy(update={"exclude_tables": (), "exclude_rows": ()})
-        for known in site.settings.databases_of(plan.application)
+        database.for_restore.model_copy(update={"exclude_tables": (), "exclude_rows": ()})
+        for database in wanted.databases
     ]
     with_files = bool(plan.files and plan.files.in_place)
     note = f"{SAFETY_NOTE}{plan.key} was restored"
@@ -300,6 +311,7 @@ def safety_backup(site: Site, plan: RestorePlan, scratch: Staging) -> Taken | No
         (),
         note,
         scratch,
+        wanted.listing,
     )
     if not taken.published:
         raise RestoreError(f"The safety backup is published nowhere: {'; '.join(taken.failed.values())}")
@@ -319,7 +331,7 @@ def restore_database(site: Site, plan: RestorePlan, step: DatabaseStep, *, compa
     :raises MismatchError: the restored database is not the captured one, or a check of the application fails on it.
     """
     started = time.monotonic()
-    (database,) = known_databases(site.settings, plan.application, [step.database])
+    (database,) = known_databases(site.settings, plan.application, _engines(step))
     engine = site.engine(database)
     compared, replayed, outcomes = None, None, Outcomes()
     with stored_archive.opened(site, _destination(site, plan), plan.application, plan.key) as reader:

@@ -17,7 +17,7 @@ from lifeboat.support.logs import logger
 
 if TYPE_CHECKING:
     from lifeboat.catalog.manifest import ManifestHead
-    from lifeboat.settings.config import Logs
+    from lifeboat.settings.config import Application, Logs
     from lifeboat.site import Site
 
 log = logger(__name__)
@@ -77,7 +77,7 @@ def _anchors(destination: Destination, site: Site, found: Catalog) -> dict[str, 
     for application in _with_logs(site, found):
         keep_days = cast("Logs", site.settings.logs_of(application)).keep_days
         candidates = log_retention.candidates(_sound(found, application), site.now(), keep_days)
-        if best := _with_most_positions(destination, candidates, _needed(site, application)):
+        if best := _with_most_positions(destination, candidates, site.settings.application(application)):
             anchors[application] = best[0]
     return anchors
 
@@ -87,14 +87,14 @@ def _windows(destination: Destination, site: Site, found: Catalog, application: 
 
     Only a few are read: older ones are behind gaps.
     """
-    needed, own = _needed(site, application), list(_sound(found, application))
+    settings, own = site.settings.application(application), list(_sound(found, application))
     for run in islice(log_health.runs(found.logs_of(application)), MOST_WINDOWS):
         window = _window(destination, run[-1], run[0])
         within = [each for each in own if each.captured_at >= window.since]
         own = own[len(within) :]  # what is behind a gap does not continue what is before it
-        if best := _with_most_positions(destination, within, needed):
+        if best := _with_most_positions(destination, within, settings):
             newest, marked = best
-            first = _with_most_positions(destination, reversed(within), needed)
+            first = _with_most_positions(destination, reversed(within), settings)
             positions = None if marked.error else marked.positions
             window = replace(window, anchor=newest, positions=positions, first=first[0] if first else None)
         yield window
@@ -122,11 +122,6 @@ def _with_logs(site: Site, found: Catalog) -> list[str]:
     return [name for name in site.settings.applications_with_logs if name in named]
 
 
-def _needed(site: Site, application: str) -> int:
-    """Return how many databases of an application have a position in a binary log."""
-    return sum(database.engine == "mysql" for database in site.settings.databases_of(application))
-
-
 def _sound(found: Catalog, application: str) -> Iterator[Archive]:
     """Yield the archives of an application that are not known to be damaged, newest first."""
     damaged = {key for key, last in found.readings.items() if not last.whole}
@@ -134,7 +129,7 @@ def _sound(found: Catalog, application: str) -> Iterator[Archive]:
 
 
 def _with_most_positions(
-    destination: Destination, archives: Iterable[Archive], needed: int
+    destination: Destination, archives: Iterable[Archive], settings: Application
 ) -> tuple[Archive, Marked] | None:
     """Return the newest archive with all positions in the log, else with the most. One marker is read, if that says so.
 
@@ -143,7 +138,7 @@ def _with_most_positions(
     best: tuple[Archive, Marked] | None = None
     for archive in archives:
         marked = _marked(destination, archive.key)
-        if marked.error or marked.positions >= needed:
+        if marked.error or marked.positions >= settings.count_with_logs(marked.listed):
             return archive, marked
         if marked.positions > (best[1].positions if best else 0):
             best = archive, marked
@@ -205,7 +200,7 @@ def _explained(destination: Destination, site: Site, found: Catalog, application
     if not log_health.is_told(window, site.now()):
         return window
     first = log_health.without_gap(found.logs_of(application))[-1]
-    manifest = _manifest_of(destination, site, first)
+    manifest = manifest_of(destination, site, first)
     return replace(window, reason=manifest.chain.reason if manifest and manifest.chain else "")
 
 
@@ -219,16 +214,17 @@ def _unplaced(
         if newest is None:
             continue
         says = marked[application, newest.kind]
-        of_all = len(site.settings.databases_of(application))
-        if (says.databases or 0) >= of_all and says.positions < _needed(site, application):
-            manifest = _manifest_of(destination, site, newest)
+        settings = site.settings.application(application)
+        is_of_all = (says.databases or 0) >= settings.count(says.listed)
+        if is_of_all and says.positions < settings.count_with_logs(says.listed):
+            manifest = manifest_of(destination, site, newest)
             dumps = manifest.databases if manifest else ()
             reasons = [f"{dump.database}: {dump.no_position}" for dump in dumps if dump.no_position]
             unplaced[application] = "; ".join(reasons) or f"the reason is in the manifest of {newest.key}"
     return unplaced
 
 
-def _manifest_of(destination: Destination, site: Site, archive: Archive) -> ManifestHead | None:
+def manifest_of(destination: Destination, site: Site, archive: Archive) -> ManifestHead | None:
     """Return the manifest of an archive; None where it cannot be read, as without the password."""
     from lifeboat.actions import stored_archive
 
@@ -243,8 +239,8 @@ def _manifest_of(destination: Destination, site: Site, archive: Archive) -> Mani
 def is_whole(destination: Destination, site: Site, archive: Archive) -> bool:
     """Return whether an archive holds all databases of its application, by what its marker says."""
     marked = _marked(destination, archive.key)
-    named = len(site.settings.databases_of(archive.application))
-    return not marked.error and (marked.databases is None or marked.databases >= named)
+    of_all = site.settings.application(archive.application).count(marked.listed)
+    return not marked.error and (marked.databases is None or marked.databases >= of_all)
 
 
 def _lacking(destination: Destination, site: Site, archives: Sequence[Archive], newest: Marked) -> int:
@@ -256,15 +252,15 @@ def _lacking(destination: Destination, site: Site, archives: Sequence[Archive], 
     """
     application, kind = archives[0].application, archives[0].kind
     longest = site.settings.limits_of(application).longest_ages.get(kind, timedelta())
-    named = len(site.settings.databases_of(application))
     lacking = 0
     for archive in archives:
         if site.now() - archive.captured_at > longest:
             break
-        held = (newest if archive is archives[0] else _marked(destination, archive.key)).databases
-        if held is None or held >= named:
+        marked = newest if archive is archives[0] else _marked(destination, archive.key)
+        of_all = site.settings.application(application).count(marked.listed)
+        if marked.databases is None or marked.databases >= of_all:
             return 0
-        lacking = min(lacking or named, named - held)
+        lacking = min(lacking or of_all, of_all - marked.databases)
     return lacking
 
 
@@ -278,7 +274,7 @@ def _marked(destination: Destination, key: str) -> Marked:
     if marker is None:
         return Marked()
     totals = marker.totals
-    return Marked(totals.limits, totals.by_hand, databases=totals.databases, positions=totals.positions)
+    return Marked(totals.limits, totals.by_hand, "", totals.databases, totals.positions, totals.listed)
 
 
 def _proof_of(destination: Destination, site: Site, found: Catalog, archive: Archive) -> Proven:

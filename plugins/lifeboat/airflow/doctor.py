@@ -32,13 +32,13 @@ from lifeboat.databases.names import scratch_name
 from lifeboat.errors import FilesError, LifeboatError, SettingsError, StagingError, StorageError
 from lifeboat.files import selection
 from lifeboat.settings import config, unreadable
-from lifeboat.settings.config import Settings
+from lifeboat.settings.config import DatabaseServer, Settings
 from lifeboat.settings.unreadable import Unreadable
 from lifeboat.site import refusal_to_load
 from lifeboat.support import clock, transport
 from lifeboat.support.formats import Format
 from lifeboat.support.native import native
-from lifeboat.text import age_text, plural, size_text
+from lifeboat.text import age_text, listed, plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.databases.mysql.engine import MySQL
@@ -51,6 +51,7 @@ VERDICTS: tuple[Verdict, ...] = ("well", "warning", "broken")  # from good to ba
 LONGEST_LOOK = 60  # seconds
 AT_ONCE = 8  # looks side by side
 LARGEST_SKEW = timedelta(minutes=5)  # beyond it, S3 servers soon refuse requests
+MOST_TRIED = 20  # databases of a whole server, which share the time of one look
 LEAST_FREE = 1 << 30  # bytes of staging
 PROBE = ".lifeboat-probe-"  # how the test objects' keys begin, which nothing takes for an archive
 PIPELINE = "doctor"  # folder of the test file in staging
@@ -190,13 +191,16 @@ class _Look(Thread):
 
 
 def _probes(settings: Settings | Unreadable) -> list[Probe]:
-    databases = [(name, each) for name, found in settings.applications.items() for each in found.databases]
+    databases = [(name, each) for name, found in settings.applications.items() for each in found.named]
+    whole = [(name, each) for name, found in settings.applications.items() for each in found.servers]
+    of_servers = [(name, each.database(each.stand_in)) for name, each in whole]  # one stands for all
     scratch = settings.scratch
     return [
         *([Probe("staging", partial(_staging, place))] if (place := settings.staging) else []),
         *(_of_destination(name, kept) for name, kept in settings.destinations.items()),
         *(probe for name, database in databases for probe in _of_database(name, database, scratch)),
-        *(_of_readable(settings, databases) if isinstance(settings, Settings) else []),
+        *(Probe(f"databases of {each.server} ({name})", partial(_whole, each, scratch)) for name, each in whole),
+        *(_of_readable(settings, [*databases, *of_servers]) if isinstance(settings, Settings) else []),
         Probe("alerts", partial(_alerts, settings)),
         Probe("heartbeat", partial(_heartbeat, settings.alerts.dead_man)),
     ]
@@ -320,6 +324,30 @@ def _dump(database: Database, scratch: Path) -> Iterator[Told]:
         yield Told("warning", lack)
     if found.ahead is not None:
         yield from _clock(found.ahead)
+
+
+def _whole(server: DatabaseServer, scratch: Path) -> Iterator[Told]:
+    engine = connections.engine(server.database(server.stand_in), scratch)
+    covered = sorted(name for name in engine.databases() if server.covers(name))
+    if not covered:
+        raise SettingsError(
+            "There is no database to back up, or none that its user may see.",
+            "Look at include and exclude, and at its grants.",
+        )
+    yield Told("well", f"{plural(len(covered), 'database is', 'databases are')} backed up: {listed(covered)}")
+    if lacking := engine.lacks_to_see_all():
+        yield Told(
+            "warning",
+            f"its user lacks {lacking}, so databases on which it has no right are not seen, and not backed up",
+            f"Grant it {lacking} on *.*, and what a dump of each database needs.",
+        )
+    for name in covered[:MOST_TRIED]:
+        for told in _dump(server.database(name), scratch):
+            if told.verdict != "well":
+                yield told._replace(text=f"{name}: {told.text}")
+    tried = "" if len(covered) <= MOST_TRIED else f" of the first {MOST_TRIED}"
+    yield Told("well", f"all definitions{tried} were dumped, without rows")
+    yield from _load(server.database(covered[0]), scratch)
 
 
 def _load(database: Database, scratch: Path) -> Iterator[Told]:

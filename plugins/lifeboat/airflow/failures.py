@@ -24,6 +24,10 @@ class Known(NamedTuple):
 
 FAILURES: Mapping[str, Known] = {
     "prepare_staging": Known("wrong settings, or staging is not writable", GENERAL),
+    "list_databases": Known(
+        "login, server down, patterns that leave no database",
+        f"{GENERAL} Clear prepare_staging with it if databases were dropped meanwhile.",
+    ),
     "dump": Known("login, grants, server down, table altered meanwhile", f"{GENERAL} Its log ends with a hint."),
     "archive": Known("no archive password, missing root, a pattern without matches, full staging", GENERAL),
     "upload": Known(

@@ -180,6 +180,14 @@ def _required(title: str, description: str, names: list[str], likely: list[str])
 
 
 def _databases(settings: Settings, applications: Sequence[str], description: str) -> Param:
+    if any(settings.application(name).servers for name in applications):  # nobody knows all names
+        return Param(
+            None,
+            type=["null", "array"],
+            items={"type": "string"},
+            title="Databases",
+            description=f"Their names, a line each. {description}",
+        )
     own = {name: [database.name for database in settings.databases_of(name)] for name in applications}
     return _choices("Databases", description, sorted({name for names in own.values() for name in names}), own)
 

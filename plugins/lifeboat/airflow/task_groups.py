@@ -28,6 +28,7 @@ from lifeboat.airflow.operators.cleanup import DeleteArchivesOperator, EvaluateR
 from lifeboat.airflow.operators.drill import ChooseArchivesOperator, DrillChainOperator, DrillOperator
 from lifeboat.airflow.operators.dump import DumpDatabaseOperator
 from lifeboat.airflow.operators.init import InitDestinationOperator
+from lifeboat.airflow.operators.listing import LIST_DATABASES, ListDatabasesOperator
 from lifeboat.airflow.operators.logs import ShipLogsOperator
 from lifeboat.airflow.operators.restore import (
     APPROVE,
@@ -209,13 +210,13 @@ def backup_group(settings: Settings, application: str, kind: BackupKind) -> None
     ).as_setup()  # type: ignore[no-untyped-call]
     if delay := settings.turn_of(application, kind):
         WaitForTurn(task_id=WAIT, delay=delay, execution_timeout=LONGEST_LOOK) >> prepare
-    databases = [database.name for database in settings.databases_of(application)]
+    found = settings.application(application)
     archive = PackArchiveOperator(
         task_id="archive",
         application=verbatim(application),
         kind=kind,
         # The trigger form may have left databases out; and what follows a setup directly has no choice.
-        trigger_rule="none_failed_min_one_success" if databases else "all_success",
+        trigger_rule="none_failed_min_one_success" if found.databases else "all_success",
         execution_timeout=LONGEST_STEP,
         **(_in_queue(settings.queue_of([application])) if kind == "application" else {}),
     )
@@ -230,13 +231,20 @@ def backup_group(settings: Settings, application: str, kind: BackupKind) -> None
     remove = RemoveStagingOperator(task_id="remove_staging", application=verbatim(application)).as_teardown(
         setups=prepare
     )
-    if databases:
+    if found.databases:
+        databases: XComArg | list[str] = [verbatim(database.name) for database in found.named]
+        if found.servers:
+            listing = ListDatabasesOperator(
+                task_id=LIST_DATABASES, application=verbatim(application), execution_timeout=LONGEST_STEP
+            )
+            prepare >> listing
+            databases = listing.output
         dump = DumpDatabaseOperator.partial(
             task_id="dump",
             application=verbatim(application),
             map_index_template="{{ task.database }}",
             execution_timeout=LONGEST_DUMP,
-        ).expand(database=list(map(verbatim, databases)))
+        ).expand(database=databases)
         prepare >> dump >> archive
     else:
         prepare >> archive

@@ -85,6 +85,7 @@ class Marked(NamedTuple):
     :param by_hand: how many databases no restore loads.
     :param error: why the marker cannot be read; empty when it can.
     :param databases: how many the archive holds; None if that is not known.
+    :param listed: how many there were when whole servers were listed; 0 where none was.
     :param positions: of how many of them the position in the binary log is known.
     """
 
@@ -93,6 +94,7 @@ class Marked(NamedTuple):
     error: str = ""
     databases: int | None = None
     positions: int = 0
+    listed: int = 0
 
 
 class LastRead(NamedTuple):

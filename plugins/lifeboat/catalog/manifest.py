@@ -16,8 +16,8 @@ from typing_extensions import TypedDict
 from lifeboat import __version__
 from lifeboat.catalog.archives import OwnKind, StoredKind, archive_key, log_key
 from lifeboat.catalog.logs import Chain, Covers, LogPiece
-from lifeboat.databases import Dump
-from lifeboat.support.formats import Moment, Text
+from lifeboat.databases import Dump, EngineName
+from lifeboat.support.formats import Format, Moment, Text
 from lifeboat.support.stored import Count, Stored
 
 FORMAT = 1
@@ -110,12 +110,29 @@ class CapturedFiles:
     links_out: list[Text] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Listing(Format):
+    """The databases of an application whose settings name a whole server, when a backup began.
+
+    :param databases: the kind of each, by name: those that the settings name, and those that the server had.
+    :param earlier: of databases that the archive lacks and another one holds, the key of the last that does.
+    :param new: databases that no archive before held.
+    :param after: key of the archive before; empty where there was none.
+    """
+
+    databases: dict[Text, EngineName]
+    earlier: dict[Text, Text] = field(default_factory=dict)
+    new: tuple[Text, ...] = ()
+    after: Text = ""
+
+
 class ManifestHead(Stored):
     """The facts of an archive, without those of its entries.
 
     :param tools: versions of what made it, by name.
     :param files: of the application; None where the archive has only databases.
     :param warnings: what a reader should know first.
+    :param listing: which databases there were; only archives of whole servers have one.
     :param logs: pieces of binary logs, of each server in the order in which it wrote them.
     :param chain: only archives of logs have one, and `covers`.
     """
@@ -129,6 +146,7 @@ class ManifestHead(Stored):
     databases: tuple[Dump, ...]
     files: CapturedFiles | None = None
     warnings: tuple[Text, ...]
+    listing: Listing | None = None
     logs: tuple[LogPiece, ...] = ()
     chain: Chain | None = None
     covers: Covers | None = None
@@ -160,9 +178,10 @@ def manifest_of(
     dumps: Sequence[Dump],
     files: CapturedFiles | None,
     warnings: Sequence[str],
+    listing: Listing | None = None,
 ) -> ManifestHead:
     """Return the manifest that goes inside an archive, but for its entries."""
-    of_files: dict[str, Any] = {"files": files} if files else {}
+    optional: dict[str, Any] = {"files": files, "listing": listing}
     return ManifestHead(
         format=FORMAT,
         application=application,
@@ -171,7 +190,7 @@ def manifest_of(
         note=note,
         tools=_tools(),
         databases=tuple(dumps),
-        **of_files,
+        **{name: fact for name, fact in optional.items() if fact},
         warnings=(*(notice for dump in dumps for notice in dump.notices), *warnings),
     )
 

@@ -36,6 +36,7 @@ class Totals(Stored):
     :param entries: in the archive, without the manifest itself.
     :param limits: how much a restore will not bring back, or not exactly; older versions counted none.
     :param by_hand: databases that no restore loads.
+    :param listed: databases that there were, of which somebody may have chosen some; 0 where no whole server is named.
     :param positions: databases whose position in the binary log is known; older versions counted none.
     :param transactions: in binary logs; only markers of these state them, and what follows.
     :param left_out_bytes: of events of other schemas, users and grants.
@@ -56,6 +57,7 @@ class Totals(Stored):
     warnings: Count
     limits: Count = 0
     by_hand: Count = 0
+    listed: Count = 0
     positions: Count = 0
     transactions: Count = 0
     left_out_bytes: Count = 0
@@ -116,6 +118,7 @@ def marker_of(manifest: ManifestHead, *, entries: int, archive: ArchiveFile) -> 
             warnings=len(manifest.warnings),
             limits=sum(len(database.limits) for database in databases) + len(files.links_out if files else ()),
             by_hand=sum(any(limit.kind == BY_HAND for limit in database.limits) for database in databases),
+            **({"listed": len(manifest.listing.databases)} if manifest.listing else {}),
             positions=sum(database.position is not None for database in databases),
             **_totals_of_logs(manifest.logs),
         ),

@@ -10,7 +10,7 @@ import typer
 from lifeboat.cli import terminal
 from lifeboat.cli.terminal import FINDING, WRONG_USE, ApplicationName, AsJson, DatabaseNames, DestinationNames
 from lifeboat.errors import FilesError, LifeboatError, SettingsError
-from lifeboat.text import plural, size_text
+from lifeboat.text import listed, plural, size_text
 
 if TYPE_CHECKING:
     from lifeboat.actions.backup import Taken
@@ -135,7 +135,8 @@ def _back_up_all(
     site = terminal.load_site()
     names = [application] if application is not None else site.settings.applications_of(kind)
     if databases and application is None:
-        having = [name for name in names if {found.name for found in site.settings.databases_of(name)} & set(databases)]
+        applications = site.settings.applications
+        having = [name for name in names if any(map(applications[name].database, databases))]
         names = having or names  # a name that no application has is a mistake, and is reported as one
     if not names:
         raise SettingsError(
@@ -173,10 +174,10 @@ def _back_up(
     note: str,
     scratch: Staging,
 ) -> Result:
-    from lifeboat.actions import backup
+    from lifeboat.actions import backup, servers
 
-    wanted = site.settings.databases_of(application, databases)
-    taken = backup.take(site, application, kind, wanted, chosen, note, scratch)
+    wanted = servers.wanted(site, application, databases)
+    taken = backup.take(site, application, kind, wanted.databases, chosen, note, scratch, wanted.listing)
     caps = (_cap_notice(site, application, name) for name in taken.published)
     return Result(application, taken, list(filter(None, caps)))
 
@@ -190,6 +191,7 @@ def _facts(result: Result) -> dict[str, object]:
         "published": taken.published,
         "failed": taken.failed,
         "caps": result.caps,
+        "new": taken.new,
         "limits": {name: [asdict(limit) for limit in limits] for name, limits in taken.limits.items()},
     }
 
@@ -260,6 +262,8 @@ def _print_backup(result: Result) -> None:
     taken = result.taken
     held = f"{_contents(taken.totals)}; {size_text(taken.packed.size)} stored"
     terminal.output.print(f"[bold]{terminal.plain(taken.packed.key)}[/]: {held}", soft_wrap=True)
+    if taken.new:
+        terminal.print_lines([f"  new, in no archive before: {listed(taken.new)}"])
     if warnings := taken.totals.warnings:
         terminal.output.print(f"  [yellow]{plural(warnings, 'warning')}[/], in the log above and in the manifest")
     for name, limits in taken.limits.items():

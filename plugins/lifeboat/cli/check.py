@@ -26,7 +26,7 @@ def check_health(
     as_json: AsJson = False,
 ) -> None:
     """Check that the backups are healthy: age, size, storage, unfinished uploads, lagging destinations."""
-    from lifeboat.actions import check, neglected
+    from lifeboat.actions import check, neglected, servers
     from lifeboat.decide import health
 
     site = terminal.load_site()
@@ -41,7 +41,7 @@ def check_health(
         examined = list(pool.map(examine, wanted))
     findings = [finding for each in examined for finding in each.findings]
     findings += check.compare(site.settings, names, {each.destination: each.held for each in examined}, now)
-    findings += [*check.loads(site, names), *check.log_servers(site, names)]
+    findings += [*check.loads(site, names), *check.log_servers(site, names), *servers.check(site, names)]
     if application is None and not destination:
         findings += neglected.check(site)
     verdict = health.verdict(findings)

@@ -39,7 +39,7 @@ def list_transactions(
 
     site = terminal.load_site()
     zone, now = site.settings.zone, site.now()
-    databases = recovery.databases_of(site.settings, application, ())
+    databases = recovery.databases_of(site, application, ())
     end = time_of(until, zone) if until else now
     begin = time_of(since, zone) if since else min(end, now) - log_list.BACK
     with bar(as_json=as_json):

@@ -406,6 +406,10 @@ class Engine(Protocol):
         """
         ...
 
+    def lacks_to_see_all(self) -> str:
+        """Return the right without which the server may hide databases from this login; empty if it hides none."""
+        ...
+
     def client_name(self, database: str) -> str:
         """Return the name that clients use for a database: its own, or the path of its file."""
         ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from fnmatch import fnmatchcase
 
 from lifeboat.databases import EngineName
 from lifeboat.errors import RestoreError
@@ -22,6 +23,7 @@ SYSTEM: Mapping[EngineName, frozenset[str]] = {
     ),
     "sqlite": frozenset(),
 }
+UNREADABLE = frozenset({"template0", *SYSTEM["mysql"]})  # no dump brings these back
 LONGEST_NAMES: Mapping[EngineName, int] = {"mysql": 64, "postgresql": 63, "sqlite": 200}
 
 
@@ -38,6 +40,11 @@ def is_reserved(name: str) -> bool:
 def is_system(engine: EngineName, name: str) -> bool:
     """Return whether a database belongs to the server itself; MySQL does not tell upper from lower case everywhere."""
     return name.casefold() in SYSTEM[engine]
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Return whether a name is one of some patterns, or matches one: some names are patterns themselves."""
+    return any(name == pattern or fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def is_copy(name: str) -> bool:

@@ -13,10 +13,20 @@ from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from lifeboat.catalog.archives import KINDS, OWN_KINDS, Kind
-from lifeboat.databases import SERVERLESS, EngineName
+from lifeboat.databases import SERVERLESS, EngineName, names
 from lifeboat.databases.names import LONGEST_NAMES, fits
 from lifeboat.decide import cron
 from lifeboat.decide.checks import CheckKind, variable
@@ -106,6 +116,66 @@ class Database(_Model):
     def for_restore(self) -> Database:
         """The database as restores reach it."""
         return self.model_copy(update={"connection": self.restore_connection or self.connection})
+
+
+class DatabaseServer(_Model):
+    """All databases of a server, as they are when a backup begins.
+
+    Patterns are names, in which ``*`` and ``?`` match any characters and ``[abc]`` one of some. A pattern that is a
+    name itself means it, too. No pattern matches the server's own schemas, nor what drills and restores made.
+
+    :param server: Airflow connection of type ``mysql`` or ``postgres``. What its login may not see is not backed up.
+    :param engine: kind of server.
+    :param include: patterns of the databases to dump; at least one must exist. The full names ``postgres`` or of a
+        copy that a restore made include these, too.
+    :param exclude: patterns of databases to omit, which need no other backup either.
+    :param restore_connection: as of a single database; so are the next.
+    :param extensions_connection: PostgreSQL only.
+    :param exclude_tables: tables to omit from every database.
+    :param dump_connections: MySQL and MariaDB only: number of clients for each database.
+    """
+
+    server: ConnectionId
+    engine: Literal["mysql", "postgresql"] = "mysql"
+    include: tuple[DatabasePattern, ...] = Field(("*",), min_length=1)
+    exclude: tuple[DatabasePattern, ...] = ()
+    restore_connection: ConnectionId | None = None
+    extensions_connection: ConnectionId | None = None
+    exclude_tables: tuple[str, ...] = ()
+    dump_connections: Annotated[int, Field(ge=1, le=16, strict=True)] = 2
+
+    @model_validator(mode="after")
+    def _extensions_of_postgresql(self) -> DatabaseServer:
+        if self.extensions_connection and self.engine != "postgresql":
+            raise ValueError(f"extensions_connection: {self.engine} has no extensions; remove it, or name the engine")
+        return self
+
+    @property
+    def stand_in(self) -> str:
+        """A name that stands for any of its databases."""
+        return next((name for name in self.include if self.covers(name) and not set(name) & set("*?[")), "*")
+
+    def covers(self, name: str) -> bool:
+        """Return whether a database of the server, of that name, is to be backed up."""
+        if names.matches(name, self.exclude) or not names.matches(name, self.include):
+            return False
+        if names.is_system(self.engine, name):
+            return name in self.include and name not in names.UNREADABLE
+        return not names.is_reserved(name) and (name in self.include or not names.is_copy(name))
+
+    def database(self, name: str) -> Database:
+        """Return a database of the server as if the settings named it."""
+        shared = Database.model_fields.keys() & DatabaseServer.model_fields.keys()
+        return Database(name=name, connection=self.server, **{field: getattr(self, field) for field in shared})
+
+
+def _names_a_server(entry: object) -> str:
+    return "server" if isinstance(entry, DatabaseServer) or (isinstance(entry, dict) and "server" in entry) else "name"
+
+
+DatabaseEntry = Annotated[
+    Annotated[Database, Tag("name")] | Annotated[DatabaseServer, Tag("server")], Discriminator(_names_a_server)
+]
 
 
 class Encryption(_Model):
@@ -467,7 +537,7 @@ class Team(_Model):
 class Application(Team):
     """One application: its databases and files, and the destinations of its archives.
 
-    :param databases: databases, dumped together into one archive.
+    :param databases: databases, or whole servers of them, dumped together into one archive.
     :param files: files for the archives of kind ``application``, next to the databases.
     :param logs: binary logs of the MySQL and MariaDB servers of its databases: ``true`` or how they are shipped.
     :param destinations: names from the file's ``destinations``; default: all of them.
@@ -479,7 +549,7 @@ class Application(Team):
     :param legacy_until: override of the file's ``legacy_until``.
     """
 
-    databases: tuple[Database, ...] = ()
+    databases: tuple[DatabaseEntry, ...] = ()
     files: Files | None = None
     logs: Logs | Switch = False
     destinations: tuple[str, ...] = ()
@@ -490,20 +560,80 @@ class Application(Team):
     health: Health = Health()
     legacy_until: Day | None = None
 
+    @property
+    def named(self) -> tuple[Database, ...]:
+        """The databases that the settings name."""
+        return tuple(entry for entry in self.databases if isinstance(entry, Database))
+
+    @property
+    def servers(self) -> tuple[DatabaseServer, ...]:
+        """The servers that are backed up as a whole."""
+        return tuple(entry for entry in self.databases if isinstance(entry, DatabaseServer))
+
+    @property
+    def engines(self) -> frozenset[EngineName]:
+        """The kinds of its databases."""
+        return frozenset(entry.engine for entry in self.databases)
+
+    def database(self, name: str, engine: EngineName | None = None) -> Database | None:
+        """Return the database of a name as the settings reach it; None where they say nothing of it.
+
+        :param engine: of the database, where that is known.
+        """
+        if named := next((database for database in self.named if database.name == name), None):
+            return named
+        covering = (each for each in self.servers if each.covers(name) and engine in (None, each.engine))
+        server = next(covering, None)
+        return server.database(name) if server else None
+
+    def stray(self, name: str, engine: EngineName | None) -> Database:
+        """Return a database that the settings do not know, as if it were on one of the application's servers.
+
+        :param engine: as of `database`.
+        """
+        whole = next((server for server in self.servers if engine in (None, server.engine)), None)
+        if whole:
+            return whole.database(name)
+        first = self.databases[0]
+        return first.database(name) if isinstance(first, DatabaseServer) else first.model_copy(update={"name": name})
+
+    def count(self, listed: int) -> int:
+        """Return how many databases there are.
+
+        :param listed: how many there were when its servers were asked; 0 where nobody did.
+        """
+        return (listed if self.servers else 0) or len(self.named)
+
+    def count_with_logs(self, listed: int) -> int:
+        """Return how many databases have a binary log, at least.
+
+        :param listed: as of `count`.
+        """
+        named = sum(database.engine == "mysql" for database in self.named)
+        if listed and self.servers and all(server.engine == "mysql" for server in self.servers):
+            return listed - len(self.named) + named
+        return named + sum(server.engine == "mysql" for server in self.servers)
+
     @model_validator(mode="after")
     def _one_dump_per_name(self) -> Application:
-        names = [database.name for database in self.databases]
+        names = [database.name for database in self.named]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"databases named twice: {', '.join(twice)}; an archive holds one dump per name")
+        engines = [server.engine for server in self.servers]
+        if len(set(engines)) < len(engines):
+            raise ValueError(
+                f"databases: names two servers of {engines[0]}, so a restore could not tell whose a database was; make"
+                " an application of each"
+            )
         if not self.databases and self.files is None:
             raise ValueError("has neither databases nor files; add one of them")
         return self
 
     @model_validator(mode="after")
     def _checks_of_its_own(self) -> Application:
-        names = {database.name for database in self.databases}
+        names = {database.name for database in self.named}
         for index, check in enumerate(self.checks):
-            if check.sql and check.sql.database not in names:
+            if check.sql and self.database(check.sql.database) is None:
                 raise ValueError(
                     f"checks.{index}.sql.database: is not one of the application's databases: {', '.join(names)}"
                 )
@@ -527,7 +657,7 @@ class Application(Team):
 
     @model_validator(mode="after")
     def _logs_of_mysql(self) -> Application:
-        if self.logs and not any(database.engine == "mysql" for database in self.databases):
+        if self.logs and "mysql" not in self.engines:
             raise ValueError("logs: only MySQL and MariaDB have binary logs, and none of its databases is theirs")
         return self
 
@@ -728,7 +858,7 @@ class Settings(_Model):
     def _commands_stay_away_from_production(self) -> Settings:
         """A command that reaches the server can log in there with the passwords that it finds in the restored tree."""
         for name, application in self.applications.items():
-            on_server = any(database.engine not in SERVERLESS for database in application.databases)
+            on_server = not application.engines <= SERVERLESS
             if self.drill.production and on_server and any(check.command for check in application.checks):
                 raise ValueError(
                     f"applications.{name}.checks: a command could log in to production with the application's own"
@@ -930,13 +1060,18 @@ class Settings(_Model):
         return self.applications[name]
 
     def databases_of(self, application: str, chosen: tuple[str, ...] = ()) -> list[Database]:
-        """Return an application's databases, or the chosen ones in the settings' order.
+        """Return the databases that an application names, or the chosen ones, also of a server that it names.
+
+        The databases of a server are not known here: `lifeboat.actions.servers` asks it.
 
         :raises SettingsError: a chosen name is not one of them.
         """
-        databases = {database.name: database for database in self.application(application).databases}
-        _refuse_unknown("database", chosen, databases, application)
-        return [database for name, database in databases.items() if not chosen or name in chosen]
+        found = self.application(application)
+        databases = {database.name: database for database in found.named}
+        covered = {name: other for name in chosen if name not in databases and (other := found.database(name))}
+        _refuse_unknown("database", chosen, databases | covered, application)
+        named = [database for name, database in databases.items() if not chosen or name in chosen]
+        return [*named, *covered.values()]
 
     def destinations_of(self, application: str, chosen: tuple[str, ...] = ()) -> dict[str, Destination]:
         """Return an application's destinations by name, or the chosen ones.

@@ -88,4 +88,6 @@ def _key(error: Any) -> str:
     parts = [str(part) for part in error["loc"] if not branch.fullmatch(str(part))]
     if len(parts) > 2 and parts[0] == "destinations":
         del parts[2]
+    if len(parts) > 4 and parts[2] == "databases":
+        del parts[4]
     return one_line(".".join([*parts, "type"] if error["type"].startswith("union_tag") else parts))

@@ -78,7 +78,9 @@ def _fetch(settings: Settings, archive: Archive, place: str, endpoint: str) -> s
 
 def _load(settings: Settings, archive: Archive) -> Iterable[str]:
     application = settings.applications.get(archive.application)
-    for database in application.databases if application else ():
+    if application is None:
+        return
+    for database in (*application.named, *(server.database("DATABASE") for server in application.servers)):
         restored = f"{database.name}_restored"
         yield from _BY_HAND[database.engine](
             restored, quote(f"restored/{dump_entry_name(database.engine, database.name)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
+from lifeboat.archive import engine_of_entry
 from lifeboat.decide.restore_plan import DatabaseStep, FilesStep, RestorePlan
 from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, database_text, files_text
 from lifeboat.settings.config import Settings
@@ -48,9 +49,9 @@ def restored(settings: Settings, plan: RestorePlan, run: Run) -> list[Restored]:
 
 def _database(settings: Settings, plan: RestorePlan, step: DatabaseStep, task: Task) -> Restored:
     facts = _figures(RestoredDatabase, task)
-    known = settings.applications[plan.application].databases if plan.application in settings.applications else ()
-    engines = [database.engine for database in known if database.name == step.database]
-    recipes = restored_recipes(engines[0], step.schema) if engines and not step.in_place else ()
+    application = settings.applications.get(plan.application)
+    known = application.database(step.database, engine_of_entry(step.entry)) if application else None
+    recipes = restored_recipes(known.engine, step.schema) if known and not step.in_place else ()
     return Restored(database_text(step, facts), facts.notes[:MOST_NOTES] if facts else (), recipes)
 
 

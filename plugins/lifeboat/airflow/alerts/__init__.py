@@ -94,11 +94,15 @@ class ShippingReport(_RunNotifier):
 
 
 class SuccessNotice(_RunNotifier):
-    """Report that a run succeeded, if the settings ask for it; for a DAG's ``on_success_callback``."""
+    """Report that a run succeeded, if the settings ask for it or it has news; for a DAG's ``on_success_callback``."""
 
     def told(self, context: Context, settings: Settings | Unreadable) -> Told | None:
-        """Return the good news, or None for a DAG whose successes are not reported."""
+        """Return the good news, or None for a DAG whose successes are not reported and which has no news."""
         from lifeboat.airflow.alerts import reports
 
         pipeline = context["dag"].dag_id.partition("__")[0]  # an application's own DAG counts as the common one
-        return reports.succeeded_run(context, settings) if pipeline in settings.alerts.on_success else None
+        news = reports.new_databases(context, settings)
+        is_asked_for = pipeline in settings.alerts.on_success
+        if not news and not is_asked_for:
+            return None
+        return reports.succeeded_run(context, settings, news, is_asked_for=is_asked_for)

@@ -15,6 +15,7 @@ from lifeboat.airflow.alerts.message import Failure, Line, Told
 from lifeboat.airflow.alerts.routes import Subjects
 from lifeboat.airflow.failures import NO_REASON
 from lifeboat.airflow.operators.base import FAILURE, PARTS
+from lifeboat.airflow.operators.listing import LIST_DATABASES, NEW
 from lifeboat.airflow.operators.logs import AGAIN
 from lifeboat.catalog.proof import ChainProof, checks_text
 from lifeboat.decide.restore_plan import RestorePlan
@@ -22,7 +23,7 @@ from lifeboat.decide.restored import RestoredDatabase, RestoredFiles, RestoreRep
 from lifeboat.settings.unreadable import Unreadable
 from lifeboat.support import clock
 from lifeboat.support.logs import logger
-from lifeboat.text import age_text, plural
+from lifeboat.text import age_text, listed, plural
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -64,12 +65,37 @@ def _reason(context: Context, settings: Settings | Unreadable) -> str:
     return TIMED_OUT if context.get("reason") == "timed_out" else NO_REASON
 
 
-def succeeded_run(context: Context, settings: Settings | Unreadable) -> Told:
-    """Return that a run succeeded, and when the last good backups were."""
+def new_databases(context: Context, settings: Settings | Unreadable) -> tuple[Line, ...]:
+    """Return which databases a backup holds that no archive before it held."""
+    subjects = routes.subjects_of(settings, context["dag"].dag_id, (context.get("params") or {}).get("application"))
+    tasks = [task.task_id for task in context["dag"].tasks if task.task_id.rpartition(".")[2] == LIST_DATABASES]
+    lines = []
+    try:
+        for task in tasks:
+            for new in context["ti"].xcom_pull(task_ids=[task], key=NEW, run_id=str(context["run_id"])) or []:
+                application = subjects.of_task(task, -1)
+                names = [name for name in new if isinstance(name, str)] if isinstance(new, list) else []
+                lines += (
+                    [Line(application, f"New databases in the backup of {application}: {listed(names)}.")]
+                    if names
+                    else []
+                )
+    except Exception as error:  # noqa: BLE001  # good news without details is better than none
+        log.warning("Whether the backup holds new databases is not known: %s.", error)
+    return tuple(lines)
+
+
+def succeeded_run(
+    context: Context, settings: Settings | Unreadable, news: tuple[Line, ...] = (), *, is_asked_for: bool = True
+) -> Told:
+    """Return that a run succeeded, its news, and when the last good backups were.
+
+    :param is_asked_for: whether to report it even without news.
+    """
     dag_id = context["dag"].dag_id
     application = routes.subjects_of(settings, dag_id, None).of_run()
-    lines = (Line(application, ""),)
-    good = last_good(settings, {application})
+    lines = (*([Line(application, "")] if is_asked_for else []), *news)
+    good = last_good(settings, {line.application for line in lines})
     return Told(f"{dag_id} succeeded", str(context["run_id"]), lines=lines, last_good=good, url=_url(context))
 
 

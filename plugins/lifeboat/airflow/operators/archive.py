@@ -28,21 +28,19 @@ class PackArchiveOperator(ApplicationOperator):
 
     def step(self, context: Context) -> Sealed:
         """Pack; return key, size in bytes and SHA-256 of the archive, sealed."""
-        from lifeboat.actions import backup
+        from lifeboat.actions import backup, servers
         from lifeboat.airflow.operators.sealed import seal
         from lifeboat.files import selection as files
 
         site = self.site()
         only = chosen(context, "databases")
-        databases = [
-            database.name
-            for database in site.settings.databases_of(self.application)
-            if not only or database.name in only
-        ]
+        staging = self.opened_staging(context)
+        listing = servers.of_run(site, self.application, staging)
+        names = listing.databases if listing else [each.name for each in site.settings.databases_of(self.application)]
+        databases = [name for name in names if not only or name in only]
         password = site.passwords(self.application)[0]
         note = note_of(context)
         selection = files.selection_of(site.settings, self.application) if self.kind == "application" else None
-        staging = self.opened_staging(context)
         packed = backup.pack_archive(
             staging, self.application, self.kind, databases, password, note, selection, now=site.now()
         )

@@ -36,19 +36,19 @@ class TakeBackupOperator(ApplicationOperator):
 
         :raises StorageError: a destination does not have it.
         """
-        from lifeboat.actions import backup
+        from lifeboat.actions import backup, servers
         from lifeboat.airflow.operators.sealed import seal
         from lifeboat.errors import StorageError
 
         site, run, ti = self.site(), context["dag_run"], context["ti"]
-        databases = site.settings.databases_of(self.application)
         note = f"before a change: {run.dag_id}, {run.run_id}"
         self.sweep(context, site)
         # Not by application: a run may wait for several backups of one at the same time.
         scratch = site.staging().of(run.dag_id, run.run_id, f"{ti.task_id} {ti.map_index}")
         scratch.create()
         try:
-            taken = backup.take(site, self.application, self.kind, databases, (), note, scratch)
+            wanted = servers.wanted(site, self.application)
+            taken = backup.take(site, self.application, self.kind, wanted.databases, (), note, scratch, wanted.listing)
         finally:
             scratch.remove()
         if taken.failed:

@@ -57,7 +57,7 @@ class CompareDestinationsOperator(LifeboatOperator):
 
     def step(self, context: Context) -> None:
         """Compare."""
-        from lifeboat.actions import check, neglected
+        from lifeboat.actions import check, neglected, servers
         from lifeboat.airflow.alerts import heartbeat
         from lifeboat.airflow.operators.sealed import unseal
         from lifeboat.errors import UnhealthyError
@@ -77,6 +77,7 @@ class CompareDestinationsOperator(LifeboatOperator):
         now = site.now()
         findings = check.compare(site.settings, applications, held, now)
         findings += [*check.loads(site, applications), *check.log_servers(site, applications)]
+        findings += servers.check(site, applications)
         if wanted == ALL:
             alone = list(neglected.check(site))
             ti.xcom_push(key=NEGLECTED, value=[finding.text for finding in alone])

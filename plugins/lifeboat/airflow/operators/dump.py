@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class DumpDatabaseOperator(ApplicationOperator):
     """Dump one database of an application into staging: one snapshot, compressed.
 
-    :param database: name of the database in the settings.
+    :param database: name of the database, in the settings or on a server that they name as a whole.
     """
 
     template_fields: Sequence[str] = (*ApplicationOperator.template_fields, "database")
@@ -30,17 +30,20 @@ class DumpDatabaseOperator(ApplicationOperator):
 
     def step(self, context: Context) -> dict[str, object]:
         """Dump, unless the trigger form chose other databases; return the totals."""
-        from lifeboat.actions import backup
+        from lifeboat.actions import backup, servers
         from lifeboat.databases import count_limits
 
         only = chosen(context, "databases")
         if only and self.database not in only:
             raise AirflowSkipException(f"The run was asked for {', '.join(only)} only.")
-        site = self.site()
-        (database,) = site.settings.databases_of(self.application, (self.database,))
+        site, scratch = self.site(), self.opened_staging(context)
+        if listing := servers.of_run(site, self.application, scratch):
+            database = servers.database_of(site, self.application, listing, self.database)
+        else:
+            (database,) = site.settings.databases_of(self.application, (self.database,))
         engine, refusal = backup.restorable(site, database)
         ships_logs = site.settings.logs_of(self.application) is not None
-        dump = backup.dump_database(self.opened_staging(context), database, engine, refusal, position=ships_logs)
+        dump = backup.dump_database(scratch, database, engine, refusal, position=ships_logs)
         return {
             "database": dump.database,
             "tables": len(dump.tables),

@@ -58,11 +58,14 @@ class PrepareStagingOperator(ApplicationOperator):
         databases, destinations = chosen(context, "databases"), chosen(context, "destinations")
         if wanted == ALL:
             # A name that some other application has is meant for that one; one that none has is a mistake.
-            everywhere = [database.name for app in site.settings.applications.values() for database in app.databases]
-            own = [database.name for database in site.settings.application(self.application).databases]
-            if databases and set(databases) <= set(everywhere) and not set(databases) & set(own):
+            own = site.settings.application(self.application)
+            of_own = [name for name in databases if own.database(name)]
+            others = [
+                name for name in databases if not any(app.database(name) for app in site.settings.applications.values())
+            ]
+            if databases and not of_own and not others:
                 raise AirflowSkipException(f"The run was asked for {', '.join(databases)}, which is elsewhere.")
-            databases = tuple(name for name in databases if name in own or name not in everywhere)
+            databases = (*of_own, *others)
         site.settings.databases_of(self.application, databases)
         site.settings.destinations_of(self.application, destinations)
 

@@ -79,6 +79,10 @@ class MySQL:
             found = {name: name not in vacant for name in mysql_schema.names(session)}
             return Names(found) if session.stored("A") == "a" else found
 
+    def lacks_to_see_all(self) -> str:
+        with self._session("Listing of grants") as session:
+            return "" if mysql_schema.sees_all(session) else mysql_schema.SHOW_DATABASES
+
     def client_name(self, database: str) -> str:
         return database
 

@@ -19,6 +19,7 @@ from lifeboat.errors import RestoreError
 from lifeboat.text import listed
 
 DENIED = 1227
+SHOW_DATABASES = "SHOW DATABASES"
 TAKEN = 1050
 PATIENCE = 30  # seconds to wait for users of what is to be replaced; servers wait for a day
 
@@ -26,6 +27,12 @@ PATIENCE = 30  # seconds to wait for users of what is to be replaced; servers wa
 def names(session: Session) -> set[str]:
     """Return the names of all schemas that this user may see."""
     return {name for (name,) in session.query("SELECT schema_name FROM information_schema.schemata")}
+
+
+def sees_all(session: Session) -> bool:
+    """Return whether this account sees every schema, also those on which it has no right itself."""
+    globally = [grant for (grant,) in session.query("SHOW GRANTS") if " ON *.* TO " in grant]
+    return any(right in grant for grant in globally for right in (SHOW_DATABASES, "ALL PRIVILEGES"))
 
 
 def unfinished(session: Session) -> set[str]:

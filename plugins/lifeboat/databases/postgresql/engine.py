@@ -201,6 +201,9 @@ class PostgreSQL:
         except RestoreError:
             return False
 
+    def lacks_to_see_all(self) -> str:
+        return ""
+
     def client_name(self, database: str) -> str:
         return database
 

@@ -118,6 +118,9 @@ class SQLite:
             files = [path.name for path in found if path.name.endswith(self._suffix) and path.is_file()]
         return {name.removesuffix(self._suffix): True for name in files}
 
+    def lacks_to_see_all(self) -> str:
+        return ""
+
     def client_name(self, database: str) -> str:
         return str(self._path(database))
 
