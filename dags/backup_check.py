@@ -21,6 +21,7 @@ compares their SHA-256). On a worker's shell: `lifeboat check`.
 | too much stored | retention keeps more than the limit | `lifeboat plan`; change `retention` or `health` |
 | upload never finished | a worker died | nothing, if the next run succeeded: `backup_cleanup` deletes it |
 | a database without backups | somebody created it | name it under `applications`, or `ignore_databases` |
+| a database vanished from a whole server | somebody dropped or renamed it | restore it, or name it under `exclude` |
 | a destination lags | it was down during the last upload | clear that `upload` task |
 | an archive vanished | somebody, or a lifecycle rule, deleted it | the destination's access log; its other copy |
 | an archive is missing at one destination | an upload failed and was not repeated | clear that `upload` task |

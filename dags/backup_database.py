@@ -2,8 +2,9 @@
 ### Back up the databases of every application
 
 Daily at 01:00, or as `schedules` says in the settings. An application with its own schedule has its own DAG. For each
-application: **dump** every database in one snapshot, pack the dumps into one encrypted **archive**, **upload** it
-to every destination. An archive counts once its marker `<key>.json` is next to it.
+application: **list_databases** asks a server that is backed up as a whole, **dump** every database in one snapshot,
+pack the dumps into one encrypted **archive**, **upload** it to every destination. An archive counts once its marker
+`<key>.json` is next to it.
 
 **Manually**: *Trigger* opens a form: one application, some databases, some destinations, a note for the manifest.
 On a worker's shell: `lifeboat backup database`. What is stored: `lifeboat list`.

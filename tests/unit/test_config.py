@@ -390,3 +390,26 @@ def test_each_engine_may_have_a_scratch_server(tmp_path: Path) -> None:
 def test_without_the_variable_the_settings_are_those_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(config.CONFIG_VARIABLE, raising=False)
     assert config.settings_path() == PROJECT / "include" / "backup.yaml"
+
+
+@pytest.mark.parametrize(
+    ("entry", "covered"),
+    [
+        ("{server: a}", ["shop", "*", "[a]", "Tmp_1", "tmp_1", "postgres", "template0"]),
+        ("{server: a, exclude: ['tmp_*', '[a]']}", ["shop", "*", "Tmp_1", "postgres", "template0"]),
+        ("{server: a, include: ['[a]', '[s]*']}", ["shop", "[a]"]),
+        (
+            "{server: a, include: ['*', mysql, lifeboat_drill_x, shop_restored_20261123_120000], exclude: ['[!lsm]*']}",
+            ["shop", "shop_restored_20261123_120000"],
+        ),
+        ("{server: a, engine: postgresql, include: [postgres, template0]}", ["postgres"]),
+    ],
+)
+def test_patterns_choose_databases_of_a_server(tmp_path: Path, entry: str, covered: list[str]) -> None:
+    text = GOOD.replace("[{name: blog, connection: blog_db}]", f"[{entry}]")
+    blog = load(tmp_path, text).application("Blog")
+    names = [
+        *("shop", "*", "[a]", "Tmp_1", "tmp_1", "mysql", "SYS", "postgres", "template0", "lifeboat_drill_x"),
+        *("lifeboat_filling_x", "shop_restored_20261123_120000", "", "x" * 65, "a\0b"),
+    ]
+    assert [name for name in names if blog.database(name)] == covered

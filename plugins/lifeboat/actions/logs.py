@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import secrets
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -37,6 +37,7 @@ from lifeboat.databases.mysql.logs import Logs, LogServer, TruncatedLogError
 from lifeboat.decide import log_chains
 from lifeboat.decide.log_chains import Resume
 from lifeboat.errors import LifeboatError, LogError, SettingsError, StorageError
+from lifeboat.settings.config import Database, DatabaseServer
 from lifeboat.staging import Staging
 from lifeboat.storage import Destination
 from lifeboat.support.formats import Format, Moment, Text
@@ -93,6 +94,7 @@ class _Source:
 
     :param schemas: of the application, whose changes are shipped.
     :param scratch: folder of the run.
+    :param whole: the server in the settings, if they name it as a whole.
     """
 
     logs: Logs
@@ -102,10 +104,16 @@ class _Source:
     collations: Collations
     schemas: set[str]
     scratch: Path
+    whole: DatabaseServer | None = None
 
     def fetch(self, file: str, start: int) -> Generator[bytes]:
         """Yield a file from a position on, as `Logs.fetch` does."""
         return self.logs.fetch(self.client, file, start, self.scratch)
+
+    def remember(self, schemas: Iterable[str]) -> None:
+        """Ship the changes of schemas that the server had earlier, too: some may have been dropped since."""
+        if self.whole:
+            self.schemas |= set(filter(self.whole.covers, schemas))
 
     @cached_property
     def client(self) -> Client:
@@ -274,17 +282,23 @@ def _sources(site: Site, application: str, opened: contextlib.ExitStack, scratch
     :param scratch: folder of the run.
     """
     sources: dict[str, _Source] = {}
-    for database in site.settings.databases_of(application):
-        if database.engine != "mysql":
+    for entry in site.settings.application(application).databases:
+        if entry.engine != "mysql":
             continue
-        logs = cast("MySQL", site.engine(database)).logs
+        engine = cast("MySQL", site.engine(entry if isinstance(entry, Database) else entry.database(entry.stand_in)))
+        logs = engine.logs
         session = opened.enter_context(logs.session())
         server = logs.read(session)
         if server.uid not in sources:
             logs.keep_others_away(session, application)
             resume, collations = log_chains.now_of(server), Collations(session)
             sources[server.uid] = _Source(logs, server, resume, session, collations, set(), scratch)
-        sources[server.uid].schemas.add(database.name)
+        source = sources[server.uid]
+        if isinstance(entry, Database):
+            source.schemas.add(entry.name)
+        else:
+            source.whole = entry
+            source.remember(engine.databases())
     return list(sources.values())
 
 
@@ -333,6 +347,8 @@ def _way(site: Site, newest: Archive, held: Mapping[Destination, Sequence[Archiv
     manifest = _manifest_of(site, newest, held)
     if not manifest.chain or not manifest.covers:
         raise StorageError(f"{newest.key} does not say which chain of logs it belongs to.", "Move it away.")
+    for source in sources:
+        source.remember(schema for piece in manifest.logs for schema in piece.schemas or ())
     chain = Chain(manifest.chain.id, manifest.chain.number, newest.key)
     way = _Way(chain, newest.captured_at, manifest.covers.until, sources)
     _go_on(way, log_chains.ends_of(manifest))
@@ -353,7 +369,10 @@ def _first_way(
         found |= {archive.key: archive for archive in own}
     for archive in sorted(found.values(), key=_time, reverse=True)[:MOST_ASKED]:
         there = {destination: [archive] for destination, keys in places.items() if archive.key in keys}
-        if begins := log_chains.of_database_archive(_manifest_of(site, archive, there), servers):
+        manifest = _manifest_of(site, archive, there)
+        if begins := log_chains.of_database_archive(manifest, servers):
+            for source in sources:
+                source.remember(dump.database for dump in manifest.databases)
             way = _Way(_new_chain(), None, archive.captured_at, sources)
             _go_on(way, begins)
             return way

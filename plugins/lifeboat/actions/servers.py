@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,7 +70,7 @@ def choose(site: Site, application: str, listing: Listing, chosen: Sequence[str]
     """
     if unknown := sorted(set(chosen) - listing.databases.keys()):
         raise SettingsError(
-            f"Application {application!r} has no database {', '.join(map(repr, unknown))}.",
+            f"Application {application!r} has no database {', '.join(map(repr, unknown))} at present.",
             f"Did you mean one of: {listed(sorted(listing.databases))}?",
         )
     names = [name for name in listing.databases if not chosen or name in chosen]
@@ -170,9 +171,11 @@ def check(site: Site, applications: Iterable[str]) -> Iterator[Finding]:
 
 def _vanished(application: str, gone: Mapping[str, str]) -> str:
     told = listed([f"{name} (last in {key})" for name, key in sorted(gone.items())])
-    number = plural(len(gone), "database was", "databases were")
-    advice = "restore what should be there from the archive named, or name what should not under exclude"
-    return f"{number} backed up, and the server does not have or show them any more: {told}; {advice}"
+    number = plural(len(gone), "database that was", "databases that were")
+    are = "is" if len(gone) == 1 else "are"
+    restore = f"lifeboat restore database {shlex.quote(application)} --archive KEY --database NAME --into NAME"
+    advice = f"Restore what should be there: {restore}. Name under exclude what is meant to be gone"
+    return f"{number} backed up {are} gone from the server, or hidden from its login: {told}. {advice}"
 
 
 def list_databases(site: Site, application: str) -> Listing:
@@ -206,6 +209,8 @@ def list_databases(site: Site, application: str) -> Listing:
                 "Name it under exclude of that server, and back it up in another application.",
             )
         databases |= dict.fromkeys(names, server.engine)
+    if gone := {name: key for name, key in shelf.known.items() if name not in databases}:
+        log.warning("%s.", _vanished(application, gone))
     came = tuple(name for name in databases if name not in shelf.known) if shelf.newest else ()
     return Listing(databases, shelf.known, came, shelf.newest)
 

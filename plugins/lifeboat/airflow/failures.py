@@ -24,11 +24,11 @@ class Known(NamedTuple):
 
 FAILURES: Mapping[str, Known] = {
     "prepare_staging": Known("wrong settings, or staging is not writable", GENERAL),
-    "list_databases": Known(
-        "login, server down, patterns that leave no database",
-        f"{GENERAL} Clear prepare_staging with it if databases were dropped meanwhile.",
+    "list_databases": Known("login, server down, patterns that leave no database, two databases of one name", GENERAL),
+    "dump": Known(
+        "login, grants, server down, table altered meanwhile",
+        f"{GENERAL} Its log ends with a hint. If the database is gone that list_databases found, clear that.",
     ),
-    "dump": Known("login, grants, server down, table altered meanwhile", f"{GENERAL} Its log ends with a hint."),
     "archive": Known("no archive password, missing root, a pattern without matches, full staging", GENERAL),
     "upload": Known(
         "destination down or full, credentials",

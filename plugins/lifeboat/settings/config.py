@@ -157,6 +157,8 @@ class DatabaseServer(_Model):
 
     def covers(self, name: str) -> bool:
         """Return whether a database of the server, of that name, is to be backed up."""
+        if not name or "\0" in name or not fits(self.engine, name):
+            return False
         if names.matches(name, self.exclude) or not names.matches(name, self.include):
             return False
         if names.is_system(self.engine, name):
