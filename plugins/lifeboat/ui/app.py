@@ -25,7 +25,7 @@ from lifeboat.airflow.compat import (
     requires_access_view,
 )
 from lifeboat.airflow.operators.base import FAILURE, PROGRESS
-from lifeboat.airflow.operators.check import COMPARE, NEGLECTED
+from lifeboat.airflow.operators.check import COMPARE, NEGLECTED, VANISHED
 from lifeboat.airflow.operators.restore import PLAN, RESTORE_PLAN
 from lifeboat.airflow.operators.sealed import unseal
 from lifeboat.airflow.site import site_of
@@ -251,7 +251,7 @@ def answers(
     """The four answers, from the destinations that answer at once, and from the DAGs that Airflow says are paused."""
     now = clock.now()
     found, read = seen.settings, seen.all(PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
-    beside = _neglected(request, user, now) if seen.is_all else []
+    beside = _left_by_check(request, user, seen, now)
     answered = overview(found, read, now, _next_cleanup(at, now), paused, beside)
     kinds = [kind for kind in BACKUP_KINDS if found.applications_of(kind)]
     first = {kind: next(dag for dag, names in found.backup_dags(kind).items() if names) for kind in kinds}
@@ -259,17 +259,21 @@ def answers(
     return _html("answers.html", context, waits=bool(answered.silent))
 
 
-def _neglected(request: Request, user: BaseUser, now: datetime) -> list[Finding]:
-    """Return the databases that nobody backs up, as the last check left it: the page itself asks no such server."""
+def _left_by_check(request: Request, user: BaseUser, seen: Seen, now: datetime) -> list[Finding]:
+    """Return what the last check found out from servers, as it left it: the page itself asks none."""
     if not airflow_runs.may_read(request, user, CHECK):
         return []
     try:
         with create_session() as session:
-            left = airflow_runs.left_last(session, CHECK, COMPARE, NEGLECTED)
+            alone = airflow_runs.left_last(session, CHECK, COMPARE, NEGLECTED) if seen.is_all else None
+            gone = airflow_runs.left_last(session, CHECK, COMPARE, VANISHED)
     except OperationalError as error:  # the answers themselves need no database, which may be locked or away
-        log.warning("Not asked for databases that nobody backs up: %s", type(error).__name__)
+        log.warning("Not asked for what the last check found: %s", type(error).__name__)
         return []
-    return safety.neglected(*left, now) if left else []
+    return [
+        *(safety.neglected(*alone, now) if alone else []),
+        *(safety.vanished(gone[0], seen.settings.applications, gone[1], now) if gone else []),
+    ]
 
 
 @page.get("/runs")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
 from lifeboat.actions import check
 from lifeboat.actions.neglected import NEGLECTED
+from lifeboat.actions.servers import VANISHED
 from lifeboat.catalog.archives import Catalog, Kind, Proven
 from lifeboat.decide import health
 from lifeboat.decide.health import Finding, Verdict
@@ -121,9 +122,26 @@ def neglected(left: object, at: datetime, now: datetime) -> list[Finding]:
     :param left: what the check left in its XCom; users who can change XComs may have put anything there.
     :param at: when it did.
     """
-    told = f"backup_check found this {ago(now - at)} ago; run it again after a change."
     texts = [text for text in left if isinstance(text, str)] if isinstance(left, list) else []
-    return [Finding(health.EVERYTHING, "", NEGLECTED, "degraded", f"{text}. {told}") for text in texts]
+    return [Finding(health.EVERYTHING, "", NEGLECTED, "degraded", f"{text}. {_found(at, now)}") for text in texts]
+
+
+def vanished(left: object, applications: Collection[str], at: datetime, now: datetime) -> list[Finding]:
+    """Return the databases that are gone from whole servers.
+
+    :param left: as of `neglected`.
+    :param applications: those that are shown.
+    """
+    texts = left if isinstance(left, dict) else {}
+    return [
+        Finding(name, "", VANISHED, "unhealthy", f"{text}. {_found(at, now)}")
+        for name in applications
+        if isinstance(text := texts.get(name), str)
+    ]
+
+
+def _found(at: datetime, now: datetime) -> str:
+    return f"backup_check found this {ago(now - at)} ago; run it again after a change."
 
 
 def worst_first(findings: Sequence[Finding]) -> tuple[Finding, ...]:

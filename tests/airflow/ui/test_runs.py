@@ -14,7 +14,7 @@ import pytest
 from fastapi import FastAPI
 from lifeboat.airflow.compat import create_session
 from lifeboat.airflow.operators.base import FAILURE, PROGRESS
-from lifeboat.airflow.operators.check import COMPARE, NEGLECTED
+from lifeboat.airflow.operators.check import COMPARE, NEGLECTED, VANISHED
 from lifeboat.airflow.operators.restore import PLAN, RESTORE_PLAN
 from lifeboat.airflow.operators.sealed import seal
 from lifeboat.airflow.site import site_of
@@ -282,6 +282,16 @@ def test_databases_that_nobody_backs_up_are_told_as_the_last_check_found_them(
         assert "&lt;database&gt;" not in login("viewer").get("answers").text
     monkeypatch.setattr(airflow_runs, "left_last", Mock(side_effect=OperationalError("", {}, Exception("locked"))))
     assert login("viewer").get("answers").status_code == 200
+
+
+def test_databases_that_vanished_are_told_of_applications_that_are_shown(
+    settings: Settings, airflow: FastAPI, login: Login
+) -> None:
+    left = {next(iter(settings.applications)): "1 <database> is gone", "Hidden": "a secret", "Broken": 7}
+    store(run("success", task(COMPARE, "success", left={VANISHED: left}), hours=1, dag_id="backup_check"))
+    answer = login("viewer").get("answers").text
+    assert "1 &lt;database&gt; is gone. backup_check found this" in answer
+    assert "a secret" not in answer
 
 
 def test_a_restore_is_told_by_the_plan_that_its_run_signed(settings: Settings, airflow: FastAPI, login: Login) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 NOT_FOUND = 404  # of HTTP
 CHECKED = "checked"  # XCom key: whether all was healthy, and by application, when the newest archives were captured
 NEGLECTED = "neglected"  # XCom key: what says which databases nobody backs up, for the page
-COMPARE = "compare"  # task that leaves it
+VANISHED = "vanished"  # XCom key: which databases are gone from whole servers, by application
+COMPARE = "compare"  # task that leaves both
 
 
 class CheckDestinationOperator(DestinationOperator):
@@ -77,10 +78,11 @@ class CompareDestinationsOperator(LifeboatOperator):
         now = site.now()
         findings = check.compare(site.settings, applications, held, now)
         findings += [*check.loads(site, applications), *check.log_servers(site, applications)]
-        findings += servers.check(site, applications)
+        findings += (gone := list(servers.check(site, applications)))
         if wanted == ALL:
             alone = list(neglected.check(site))
             ti.xcom_push(key=NEGLECTED, value=[finding.text for finding in alone])
+            ti.xcom_push(key=VANISHED, value={finding.application: finding.text for finding in gone})
             findings += [*_of_schedules(self, ti, site, now), *alone]
         self.tell(check.report(findings), check.bad_lines(findings))
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
