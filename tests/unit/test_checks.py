@@ -68,3 +68,8 @@ def test_an_output_is_freed_of_secrets(line: str) -> None:
     said = checks.freed_of_secrets(line, known)
     assert "hunter22" not in said
     assert "hunter22" not in checks.freed_of_secrets(line, ()) or line.startswith("using")
+
+
+def test_databases_whose_variables_are_the_same_are_alike() -> None:
+    assert checks.alike(["a-b", "A_b", "ab"]) == ["a-b", "A_b"]
+    assert checks.alike(["shop", "crm"]) == []

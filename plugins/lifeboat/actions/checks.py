@@ -26,7 +26,7 @@ from lifeboat.settings.config import LONGEST_FILE, Check, SqlCheck, settings_pat
 from lifeboat.support.logs import logger
 from lifeboat.support.processes import environment
 from lifeboat.support.sandbox import CannotStartError, TimeOverError, sandbox
-from lifeboat.text import plural
+from lifeboat.text import listed, plural
 
 log = logger(__name__)
 _numbers = itertools.count(1)
@@ -164,6 +164,12 @@ def _command(held: Sequence[Held], scratch: Path, name: str, check: Check, secre
     :raises CheckError: it fails.
     :raises RestoreError: it could not run.
     """
+    if alike := checks.alike([each.name for each in held]):
+        raise RestoreError(
+            f"The names of {listed(alike)} differ in signs or case only, so that no variables of a command could tell"
+            " them apart.",
+            "Back one of them up in another application.",
+        )
     last: deque[str] = deque(maxlen=LINES_KEPT)
     hear = _Hearing(last, secrets)
     command = list(check.command or ())

@@ -104,6 +104,12 @@ def freed_of_secrets(text: str, known: Collection[str]) -> str:
     return _IN_ADDRESS.sub(rf"\g<before>{HIDDEN}", _SAID_SECRET.sub(rf"\g<name>{HIDDEN}", text))
 
 
+def alike(databases: Collection[str]) -> list[str]:
+    """Return the databases whose variables are those of another one."""
+    begins = [variable(name) for name in databases]
+    return [name for name in databases if begins.count(variable(name)) > 1]
+
+
 def variable(database: str) -> str:
     """Return how variables of a database begin."""
     return f"LIFEBOAT_{re.sub(r'[^A-Za-z0-9]', '_', database).upper()}"

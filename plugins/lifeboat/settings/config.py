@@ -29,7 +29,7 @@ from lifeboat.catalog.archives import KINDS, OWN_KINDS, Kind
 from lifeboat.databases import SERVERLESS, EngineName, names
 from lifeboat.databases.names import LONGEST_NAMES, fits
 from lifeboat.decide import cron
-from lifeboat.decide.checks import CheckKind, variable
+from lifeboat.decide.checks import CheckKind, alike
 from lifeboat.decide.health import Limits
 from lifeboat.decide.retention import Policy
 from lifeboat.decide.rotation import Rotation
@@ -641,8 +641,7 @@ class Application(Team):
                 )
         if len(self.checks_of()) < len(self.checks):
             raise ValueError("checks: two have the same name; rename one")
-        variables = {variable(name) for name in names}
-        if any(check.command for check in self.checks) and len(variables) < len(names):
+        if any(check.command for check in self.checks) and alike(names):
             raise ValueError(
                 "checks: the names of two databases differ in signs or case only, so that no variables of a command"
                 " could tell them apart"
