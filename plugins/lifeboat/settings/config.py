@@ -132,6 +132,7 @@ class DatabaseServer(_Model):
     :param restore_connection: as of a single database; so are the next.
     :param extensions_connection: PostgreSQL only.
     :param exclude_tables: tables to omit from every database.
+    :param exclude_rows: tables of which only the structure is dumped, in every database.
     :param dump_connections: MySQL and MariaDB only: number of clients for each database.
     """
 
@@ -142,6 +143,7 @@ class DatabaseServer(_Model):
     restore_connection: ConnectionId | None = None
     extensions_connection: ConnectionId | None = None
     exclude_tables: tuple[str, ...] = ()
+    exclude_rows: tuple[str, ...] = ()
     dump_connections: Annotated[int, Field(ge=1, le=16, strict=True)] = 2
 
     @model_validator(mode="after")
