@@ -32,14 +32,13 @@ class PackArchiveOperator(ApplicationOperator):
         from lifeboat.airflow.operators.sealed import seal
         from lifeboat.files import selection as files
 
-        site = self.site()
+        site, note = self.site(), note_of(context)
         only = chosen(context, "databases")
         staging = self.opened_staging(context)
         listing = servers.of_run(site, self.application, staging)
         names = listing.databases if listing else [each.name for each in site.settings.databases_of(self.application)]
         databases = [name for name in names if not only or name in only]
         password = site.passwords(self.application)[0]
-        note = note_of(context)
         selection = files.selection_of(site.settings, self.application) if self.kind == "application" else None
         packed = backup.pack_archive(
             staging, self.application, self.kind, databases, password, note, selection, now=site.now()
