@@ -582,7 +582,9 @@ def test_a_foreign_key_to_an_excluded_table_is_told_and_not_checked(pg: PostgreS
     assert {(limit.kind, limit.name) for limit in taken.limits["shop"]} == {(EXCLUDED_PARENT, name) for name in names}
     (done,) = restored(plan(into="shop_copy"))
     assert (done.rows, done.compared) == (2, 3)
-    assert {"not brought back exactly" in warning for warning in done.warnings} == {True}
+    told = "tables came back empty, because the backup left their rows out: sessions"
+    assert [warning for warning in done.warnings if "not brought back exactly" not in warning] == [told]
+    assert len(done.warnings) == 3
     keys = "SELECT conname, convalidated FROM pg_constraint WHERE contype = 'f' ORDER BY 1"
     assert pg.run(keys, "shop_copy") == "ev_sid_fkey\tf\nto; ()\tf\n"
     (destination,) = load_site().destinations("Shop", ("disk",))

@@ -842,6 +842,7 @@ def _find_excluded(
     session: Connection[Any], database: str, excluded: Sequence[str], without_rows: Sequence[str]
 ) -> _Excluded:
     """Find the tables whose rows to skip, by names and patterns."""
+    settings.take_any_bytes(session)
     rows = session.execute(_TABLES).fetchall()
     names = [name for name, *_ in rows]
     parts = {name: (schema, table) for name, schema, table, is_own in rows if is_own}

@@ -47,7 +47,7 @@ def settle(session: Connection[Any]) -> None:
 
 
 def take_any_bytes(session: Connection[Any]) -> None:
-    """Let a session send names of a dump as they are, where the server does not know what its bytes mean."""
+    """Let a session send and get names as they are, where the server does not know what their bytes mean."""
     if session.info.parameter_status("server_encoding") == UNKNOWN:
         session.execute(f"SET client_encoding TO '{UNKNOWN}'".encode())
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lifeboat.databases import Aside, Part, TableDigest
 from lifeboat.databases.digest import DumpDigest
 from lifeboat.databases.postgresql.digest import digest
+from lifeboat.databases.postgresql.settings import UNKNOWN
 from lifeboat.databases.postgresql.statements import Trailer
 from lifeboat.databases.shares import shares
 from lifeboat.databases.sql.quoting import quoted
@@ -69,9 +70,13 @@ class Passed(NamedTuple):
 def share(session: Connection[Any], clients: int, excluded: Sequence[str]) -> Shared | None:
     """Export a snapshot, which lasts as long as the session, and deal tables out; None if one client does as well.
 
+    Where a database has no encoding, names may not be text, which no option of a client could hold.
+
     :param excluded: patterns of tables without rows in the dump.
     :raises psycopg.Error: the server exports none, or a table is locked.
     """
+    if session.info.parameter_status("server_encoding") == UNKNOWN:
+        return None
     session.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     session.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
     session.execute(f"SET LOCAL lock_timeout = '{PATIENCE}'".encode())
