@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, NotRequired
 
-from pydantic import BeforeValidator, SkipValidation
+from pydantic import BeforeValidator, PlainSerializer, SkipValidation
 from typing_extensions import TypedDict
 
 from lifeboat import __version__
@@ -166,7 +166,7 @@ class Manifest(ManifestHead):
     :param hmac_sha256: signature of the text before it; archives without a password, and older ones, have none.
     """
 
-    entries: Annotated[Mapping[str, EntryFacts], SkipValidation, BeforeValidator(Entries)]
+    entries: Annotated[Mapping[str, EntryFacts], SkipValidation, BeforeValidator(Entries), PlainSerializer(dict)]
     hmac_sha256: str | None = None
 
 
