@@ -46,7 +46,7 @@ class Bench:
         options = scratch / "options"
         options.touch(mode=0o600)
         options.write_text(dump.option_file_text(server.server, client), encoding="utf-8")
-        self.dump = shlex.join(dump.dump_command(client, str(options), database, []))
+        self.dump = shlex.join(dump.dump_command(client, str(options), database))
         settings = scratch / f"{database}.yaml"
         settings.write_text(
             json.dumps(

@@ -47,6 +47,15 @@ def test_an_entry_means_the_table_of_its_name_or_what_its_pattern_matches(
     assert (found.tables, found.warnings) == (meant, [warning] if warning else [])
 
 
+def test_a_view_has_no_rows_to_leave_out() -> None:
+    found = find("s", ["Recent", "rec*"], NAMES, PARTS, str.lower, {"recent": "view"})
+    expected = [
+        "s names 'Recent', which is a view: only tables have rows to leave out",
+        "s: pattern 'rec*' matches no table",
+    ]
+    assert found == ([], expected)
+
+
 def test_case_counts_as_for_the_server() -> None:
     assert find("s", ["TMP_?", "AXB"], NAMES, PARTS, str.lower) == (["tmp_1", "Tmp_3", "tmp_*", "axb"], [])
 

@@ -42,6 +42,7 @@ def find(
     names: Sequence[str],
     tables: Mapping[str, Parts],
     fold: Callable[[str], str] = str,
+    rowless: Mapping[str, str] | None = None,
 ) -> Found:
     """Find the tables that entries of a setting mean, and log what patterns match.
 
@@ -49,7 +50,9 @@ def find(
     :param names: that an entry may be: of tables, and of views where they can be excluded.
     :param tables: that a pattern may match, each with its parts.
     :param fold: makes names equal that the server takes for the same.
+    :param rowless: what a name belongs to that the entries cannot mean: a view.
     """
+    others = {fold(name): kind for name, kind in (rowless or {}).items()}
     known: dict[str, list[str]] = {}
     for name in names:
         known.setdefault(fold(name), []).append(name)
@@ -60,14 +63,16 @@ def find(
         matched = matching(entry, tables, fold)
         if same:
             found |= dict.fromkeys(same)
-            if others := [name for name in matched or () if name not in same]:
+            if more := [name for name in matched or () if name not in same]:
                 warnings.append(
                     f"{setting}: {entry!r} is read as the name of that table; as a pattern it would also match"
-                    f" {plural(len(others), 'table')}"
+                    f" {plural(len(more), 'table')}"
                 )
         elif matched:
             found |= dict.fromkeys(matched)
             log.info("%s: %r matches %s.", setting, entry, listed(matched))
+        elif kind := others.get(fold(entry)):
+            warnings.append(f"{setting} names {entry!r}, which is a {kind}: only tables have rows to leave out")
         elif matched is None:
             warnings.append(f"{setting} names {entry!r}, which is not there")
         else:

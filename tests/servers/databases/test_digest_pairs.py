@@ -38,7 +38,7 @@ def dump(server: _MySQLFamily, client: str, database: str, *options: str) -> byt
     assert found
     login = Server("", 0, server.user, server.password, str(server.socket), {"ssl-mode": "DISABLED"})
     with secret_file(mysql.option_file_text(login, found)) as (descriptor, path):
-        *command, end, name = mysql.dump_command(found, path, database, ())
+        *command, end, name = mysql.dump_command(found, path, database)
         command = [*command, *options, end, name]
         return subprocess.run(command, pass_fds=[descriptor], check=True, capture_output=True).stdout
 

@@ -530,13 +530,13 @@ def test_dumps_of_oracles_client_are_understood(version: str) -> None:
 def test_options_follow_the_client(version: str) -> None:
     oracle = mysql.parse_help("/usr/bin/mysqldump", (TEXTS / f"mysqldump-{version}.options.txt").read_text())
     assert not oracle.is_mariadb
-    command = mysql.dump_command(oracle, "/dev/fd/3", "shop", ["cache"])
+    command = mysql.dump_command(oracle, "/dev/fd/3", "shop")
     assert command[:2] == ["/usr/bin/mysqldump", "--defaults-file=/dev/fd/3"]
     assert {"--set-gtid-purged=OFF", "--column-statistics=0", "--routines", "--events", "--hex-blob"} <= set(command)
-    assert command[-3:] == ["--ignore-table=shop.cache", "--", "shop"]
+    assert command[-2:] == ["--", "shop"]
     installed = mysql.find_client(for_mariadb=True)
     assert installed.is_mariadb
-    command = mysql.dump_command(installed, "/dev/fd/3", "shop", [])
+    command = mysql.dump_command(installed, "/dev/fd/3", "shop")
     assert "--single-transaction" in command
     assert not any("gtid" in option or "column-statistics" in option for option in command)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import resource
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,10 +15,12 @@ from typing import Any
 import pytest
 from lifeboat.actions import drill, restore, stored_archive
 from lifeboat.airflow.site import load_site
+from lifeboat.archive.deflated import DeflatedText
 from lifeboat.archive.read import ArchiveReader
 from lifeboat.catalog.proof import Proof
-from lifeboat.databases import Dump
+from lifeboat.databases import Aside, Dump
 from lifeboat.databases.mysql.engine import MySQL
+from lifeboat.databases.postgresql.engine import dump_command
 from lifeboat.errors import DumpError, RestoreError
 from lifeboat.support import clock
 
@@ -179,6 +183,47 @@ def test_patterns_mean_what_is_there_at_the_dump(project: Configure, mariadb: Ma
         back_up(tmp="2")
 
 
+@pytest.fixture
+def short_commands() -> Iterator[None]:
+    """Let a command have no more than the least that the system allows: 128 KiB with its environment."""
+    limits = resource.getrlimit(resource.RLIMIT_STACK)
+    resource.setrlimit(resource.RLIMIT_STACK, (512 << 10, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_STACK, limits)
+
+
+@pytest.mark.usefixtures("short_commands")
+@pytest.mark.parametrize("clients", [1, 2])
+def test_more_tables_are_excluded_than_a_command_could_name(
+    mariadb: MariaDB, shop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clients: int
+) -> None:
+    monkeypatch.setattr("lifeboat.databases.shares.WORTH", 0)
+    monkeypatch.setattr("lifeboat.databases.shares.MOST_NAMED", 10 << 10)
+    monkeypatch.setattr("lifeboat.databases.mysql.structure.MOST_NAMED", 10 << 10)
+    views, tables = ([f"{kind}_{number:ü>58}" for number in range(count)] for kind, count in (("v", 1500), ("t", 200)))
+    mariadb.run("".join(f"CREATE VIEW `{name}` AS SELECT 1;" for name in views), shop)
+    mariadb.run(
+        "".join(f"CREATE TABLE `{name}` (id INT) ENGINE=Aria; INSERT INTO `{name}` VALUES (1);" for name in tables),
+        shop,
+    )
+    engine = MySQL(mariadb.server, mariadb.connect, clock.now)
+    with closing(DeflatedText(io.BytesIO(), tmp_path)) as text:  # type: ignore[arg-type]
+        aside = Aside(clients, text.part, text.append)
+        dump = engine.dump(shop, ["v_*"], text.write, without_rows=["t_*"], aside=aside)
+    assert set(dump.excluded_tables) == set(views)
+    assert set(dump.excluded_rows) == set(tables)
+    assert {table.name: table.rows for table in dump.tables if table.name.startswith("t_")} == dict.fromkeys(tables, 0)
+    assert not {each.name for each in dump.objects} & set(views)
+
+
+@pytest.mark.usefixtures("short_commands")
+def test_more_tables_than_pg_dump_can_leave_out_are_refused() -> None:
+    tables = [f'"public"."t_{number:é>58}"' for number in range(1500)]
+    assert dump_command("dbname=shop", "UTF8", tables[:100])
+    with pytest.raises(DumpError, match=r"leave out the rows of 1500 tables.*Exclude fewer"):
+        dump_command("dbname=shop", "UTF8", tables)
+
+
 def test_show_names_tables_without_rows(project: Configure, mariadb: MariaDB, shop: str) -> None:
     mariadb.run(AUDITED, shop)
     configure(project, SHOP, exclude_rows=["audit"], exclude_tables=["page_views"])
@@ -197,16 +242,18 @@ def test_postgresql_restores_what_refers_to_a_table_without_rows(project: Config
         'CREATE TABLE "Audit" (id serial PRIMARY KEY, what text); INSERT INTO "Audit" (what) VALUES (1), (2);'
         'CREATE TABLE remarks (id int PRIMARY KEY, audit int CONSTRAINT of_audit REFERENCES "Audit");'
         "INSERT INTO remarks VALUES (1, 2); CREATE SCHEMA old; CREATE TABLE old.audit_1 (id int);"
+        "CREATE VIEW notes AS SELECT id FROM remarks; CREATE TABLE rests (id int); INSERT INTO rests VALUES (1);"
         "INSERT INTO old.audit_1 VALUES (1)",
         "shop",
         pg.user,
     )
     database = {"name": "shop", "engine": "postgresql", "connection": "shop_pg"}
-    configure(project, database, exclude_rows=["A*", "old.*", "sales.parts", "audit_*"])
+    configure(project, database, exclude_rows=["A*", "old.*", "public.rests", "sales.parts", "audit_*", "notes"])
     key = back_up().packed.key
     dump = captured(key)
-    assert dump.excluded_rows == ('"Audit"', "old.audit_1", "sales.parts", "sales.parts_2025")
+    assert dump.excluded_rows == ('"Audit"', "old.audit_1", "rests", "sales.parts", "sales.parts_2025")
     assert "shop: exclude_rows: pattern 'audit_*' matches no table" in dump.warnings
+    assert "shop: exclude_rows names 'notes', which is a view: only tables have rows to leave out" in dump.warnings
     assert [limit.name for limit in dump.limits if "of_audit" in limit.name] == ["remarks.of_audit"]
     made = plan(overwrite=("shop",))
     assert any("no rows of" in line for line in made.lines())
@@ -218,7 +265,7 @@ def test_postgresql_restores_what_refers_to_a_table_without_rows(project: Config
     assert pg.run('SELECT count(*) FROM "Audit"', kept) == "2\n", "the replaced database is kept, with its rows"
     assert pg.run('SELECT nextval(\'"Audit_id_seq"\'), count(*) FROM "Audit"', "shop") == "3\t0\n"
     assert pg.run("SELECT convalidated FROM pg_constraint WHERE conname = 'of_audit'", "shop") == "f\n"
-    assert "4 tables proven without rows, which the backup left out" in rehearse(key).notes
+    assert "5 tables proven without rows, which the backup left out" in rehearse(key).notes
 
 
 def test_sqlite_leaves_rows_out_by_names_of_any_case(

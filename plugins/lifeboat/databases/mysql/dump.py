@@ -197,7 +197,6 @@ def dump_command(
     client: Client,
     option_file: str,
     database: str,
-    excluded: Sequence[str],
     choice: Choice | None = None,
     *,
     rows: bool = True,
@@ -206,6 +205,7 @@ def dump_command(
 ) -> list[str]:
     """Return the command that writes one consistent, complete dump to its standard output.
 
+    :param option_file: names what to skip, too.
     :param rows: without them, it holds definitions only.
     :param only: dump these tables, and neither routines nor events; all when empty.
     :param further: options, each with what follows its name.
@@ -232,19 +232,24 @@ def dump_command(
         "max-allowed-packet": "=1G",
         **(further or {}),
     }
-    ignored = [f"--ignore-table={database}.{table}" for table in excluded]
-    return [*client.arguments(option_file, wanted), *ignored, "--", database, *only]
+    return [*client.arguments(option_file, wanted), "--", database, *only]
 
 
-def option_file_text(server: Server, client: Client) -> str:
-    """Return the text of the client's option file: login, address and TLS, so that none of it is in argv."""
+def option_file_text(server: Server, client: Client, database: str = "", excluded: Iterable[str] = ()) -> str:
+    """Return the text of the client's option file: login, address and TLS, so that none of it is in argv.
+
+    :param excluded: tables and views of the database that a dump skips: more than a command could name.
+    """
     options = {"user": server.user, "password": server.password}
     if server.socket:
         options["socket"] = server.socket
     else:
         options |= {"host": server.host, "port": str(server.port), "protocol": "tcp"}
     options |= _tls_options(server.tls, client)
-    return "[client]\n" + "".join(f"{name}={_quoted(value)}\n" for name, value in options.items())
+    lines = ["[client]", *(f"{name}={_quoted(value)}" for name, value in options.items())]
+    if ignored := [f"ignore-table={_quoted(f'{database}.{table}')}" for table in excluded]:
+        lines += ["[mysqldump]", *ignored]
+    return "\n".join(lines) + "\n"
 
 
 def _tls_options(tls: dict[str, str], client: Client) -> dict[str, str]:
@@ -422,11 +427,15 @@ class Session:
             self.query("SELECT table_name, table_type FROM information_schema.tables WHERE table_schema = %s", database)
         )
         tables = [name for name, kind in kinds.items() if kind in mysql_source.STORED]
+        rowless = {name: kind.lower() for name, kind in kinds.items() if kind not in mysql_source.STORED}
         left_out = exclusion.find("exclude_tables", excluded, list(kinds), {name: (name,) for name in kinds}, fold)
-        emptied = exclusion.find("exclude_rows", without_rows, tables, {name: (name,) for name in tables}, fold)
-        without = [name for name in emptied.tables if name not in left_out.tables]
-        _refuse_twins("exclude_tables", left_out.tables, kinds)
-        _refuse_twins("exclude_rows", without, kinds)
+        emptied = exclusion.find(
+            "exclude_rows", without_rows, tables, {name: (name,) for name in tables}, fold, rowless
+        )
+        gone = set(left_out.tables)
+        without = [name for name in emptied.tables if name not in gone]
+        _refuse_twins("exclude_tables", gone, kinds)
+        _refuse_twins("exclude_rows", set(without), kinds)
         for warning in (*left_out.warnings, *emptied.warnings):
             log.warning("%s: %s.", database, warning)
             warnings.append(f"{database}: {warning}")
@@ -682,8 +691,9 @@ def _by_one(
         if find
         else contextlib.nullcontext(Nowhere(""))
     )
-    with secret_file(option_file_text(task.server, begun.client)) as (descriptor, path), finding as finder:
-        command = dump_command(begun.client, path, begun.database, task.skipped, task.choice, further=finder.options)
+    options = option_file_text(task.server, begun.client, begun.database, task.skipped)
+    with secret_file(options) as (descriptor, path), finding as finder:
+        command = dump_command(begun.client, path, begun.database, task.choice, further=finder.options)
         task.log(begun.client.version)
         passed = mysql_position.taken(
             finder,
@@ -699,21 +709,25 @@ def _by_several(
     begun, source = task.begun, task.source
     client, database = begun.client, begun.database
     known = mysql_source.sizes(begun.session, database) if aside.clients > 1 else {}
-    plain = [table.name for table in source.tables if table.transactions == "YES" and table.name not in task.skipped]
+    skipped = set(task.skipped)
+    plain = [table.name for table in source.tables if table.transactions == "YES" and table.name not in skipped]
     dealt = shares({name: known[name] for name in plain if name in known}, aside.clients)
     if not dealt:
         return None
     binary_log = mysql_source.binary_log(begun.session)
     finder = mysql_position.by_client(binary_log, source, client)
-    with secret_file(option_file_text(task.server, client)) as (descriptor, path):
-        ignored = [*task.skipped, *(name for names in dealt for name in names)]
+    ignored = [*task.skipped, *(name for names in dealt for name in names)]
+    with (
+        secret_file(option_file_text(task.server, client, database, ignored)) as (of_first, first),
+        secret_file(option_file_text(task.server, client)) as (of_others, path),
+    ):
         further = finder.options if finder else {}
         simple = replace(task.choice, refused=frozenset())
         commands = [
-            dump_command(client, path, database, ignored, task.choice, further=further),
-            *(dump_command(client, path, database, (), simple, only=names) for names in dealt),
+            dump_command(client, first, database, task.choice, further=further),
+            *(dump_command(client, path, database, simple, only=names) for names in dealt),
         ]
-        with mysql_together.started(task, commands, descriptor, plain) as group:
+        with mysql_together.started(task, commands, (of_first, of_others), plain) as group:
             if isinstance(group, str):
                 log.warning("One client dumps %s instead of %s: %s.", database, len(commands), group)
                 return None
@@ -753,9 +767,9 @@ def check_dump(
         tables = [table.name for table in source.tables if table.kind != "VIEW" and table.name not in skipped]
         if denied := list(mysql_source.denied_tables(session, begun.database, tables)):
             raise DumpError(f"the user is not allowed to read the rows of {listed(denied)}.", HINTS[1142])
-        with secret_file(option_file_text(server, client)) as (descriptor, path):
+        with secret_file(option_file_text(server, client, begun.database, excluded)) as (descriptor, path):
             choice = mysql_limits.choose(source, client, skipped)
-            command = dump_command(client, path, begun.database, excluded, choice, rows=False)
+            command = dump_command(client, path, begun.database, choice, rows=False)
             events = b"" if choice.events else _events(session, source, client)
             task = Task(begun, server, connect, source, excluded, choice, events)
             passed = _pump(task, command, descriptor, lambda chunk: None, Nowhere(""))

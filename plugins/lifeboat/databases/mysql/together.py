@@ -49,18 +49,18 @@ class Started(NamedTuple):
 
 @contextlib.contextmanager
 def started(
-    task: Task, commands: Sequence[Sequence[str]], secret: int, tables: Sequence[str]
+    task: Task, commands: Sequence[Sequence[str]], secrets: Sequence[int], tables: Sequence[str]
 ) -> Iterator[Started | str]:
     """Start clients in one snapshot; yield why that is not possible if it is not.
 
-    :param secret: descriptor of the option file.
+    :param secrets: descriptors of the option files.
     :param tables: all that no client may see half of.
     """
     from lifeboat.databases.mysql.dump import is_of_driver
 
     with contextlib.ExitStack() as running:
         # They are there, and wait, before anything is locked.
-        clients = [running.enter_context(child(command, [secret], waits=True)) for command in commands]
+        clients = [running.enter_context(child(command, secrets, waits=True)) for command in commands]
         try:
             found = _started(task, clients, tables)
         except Exception as error:

@@ -79,6 +79,8 @@ LOCALE_HINT = (
     "Install that locale where the server runs (Debian: dpkg-reconfigure locales) and restart the server, or restore to"
     " a server that has it. docs/RECOVERY.md shows how to load a dump with another locale manually."
 )
+PER_ARGUMENT = 9  # bytes that a system needs besides those of an argument
+LEFT_FREE = 32 << 10  # bytes of a command's room for its environment
 OLDEST = 14  # major version of the oldest server that is known to work
 _EXCLUDED = """
 WITH RECURSIVE named AS (
@@ -90,13 +92,16 @@ WITH RECURSIVE named AS (
 )
 SELECT name, nspname, relname FROM named JOIN below USING (oid)
 """
-# What patterns match: neither tables of the server itself nor of extensions.
-_TABLES = """
+# Relations, and what patterns match: tables, but neither those of the server itself nor of extensions.
+_RELATIONS = """
 SELECT CASE nspname WHEN 'public' THEN '' ELSE quote_ident(nspname) || '.' END || quote_ident(relname),
        nspname, relname,
        nspname !~ '^pg_' AND nspname <> 'information_schema' AND NOT EXISTS (
-         SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
-FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') ORDER BY 2, 3
+         SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e'),
+       CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
+                    WHEN 'f' THEN 'foreign table' ELSE '' END
+FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
+WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f') ORDER BY 2, 3
 """
 _FACTS = (
     "SELECT current_setting('server_version'), pg_encoding_to_char(encoding), clock_timestamp()"
@@ -661,12 +666,12 @@ def dump_command(
     :param excluded: patterns of tables whose rows are skipped.
     :param rows: without them, it holds definitions only.
     :param more: options, for one of several clients.
-    :raises DumpError: there is no client.
+    :raises DumpError: there is no client, or more tables than its command can name.
     """
     client = shutil.which("pg_dump")
     if not client:
         raise DumpError("pg_dump is not on the PATH of this worker.", Lasting("Install postgresql-client."))
-    return [
+    command = [
         client,
         "--format=plain",
         # Where the server does not know what its bytes mean, nothing can be translated.
@@ -679,6 +684,15 @@ def dump_command(
         *more,
         f"--dbname={conninfo}",
     ]
+    if sum(len(argument.encode()) + PER_ARGUMENT for argument in command) > os.sysconf("SC_ARG_MAX") - LEFT_FREE:
+        raise DumpError(
+            f"pg_dump cannot leave out the rows of {plural(len(excluded), 'table')}: a command of this"
+            " system cannot name so many.",
+            Lasting(
+                "Exclude fewer, or raise the limit of the worker's stack (ulimit -s): a command may have a quarter."
+            ),
+        )
+    return command
 
 
 def _shared_commands(conninfo: str, encoding: str, excluded: Sequence[str], shared: Shared) -> list[list[str]]:
@@ -843,18 +857,28 @@ def _find_excluded(
 ) -> _Excluded:
     """Find the tables whose rows to skip, by names and patterns."""
     settings.take_any_bytes(session)
-    rows = session.execute(_TABLES).fetchall()
-    names = [name for name, *_ in rows]
-    parts = {name: (schema, table) for name, schema, table, is_own in rows if is_own}
-    of_tables = exclusion.find("exclude_tables", excluded, names, parts)
-    of_rows = exclusion.find("exclude_rows", without_rows, names, parts)
+    rows = session.execute(_RELATIONS).fetchall()
+    names = [name for name, _, _, _, rowless in rows if not rowless]
+    parts = {name: (schema, table) for name, schema, table, is_own, rowless in rows if is_own and not rowless}
+    rowless = {name: kind for name, *_, kind in rows if kind}
+    of_tables, of_rows = (
+        exclusion.find(setting, _unqualified(entries, names), names, parts, rowless=rowless)
+        for setting, entries in (("exclude_tables", excluded), ("exclude_rows", without_rows))
+    )
     found = _with_below(session, of_tables.tables, of_rows.tables)
-    if below := [name for name in found.names if name not in (*of_tables.tables, *of_rows.tables)]:
+    meant = {*of_tables.tables, *of_rows.tables}
+    if below := [name for name in found.names if name not in meant]:
         log.info("Also excluded, as partitions or children of excluded tables: %s.", listed(below))
     warnings = [f"{database}: {warning}" for warning in (*of_tables.warnings, *of_rows.warnings)]
     for warning in warnings:
         log.warning("%s.", warning)
     return found._replace(warnings=warnings)
+
+
+def _unqualified(entries: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return entries without the schema of names that a dump prints without it."""
+    short = {f"{exclusion.PUBLIC}.{name}": name for name in names}
+    return [entry if entry in names else short.get(entry, entry) for entry in entries]
 
 
 def _with_below(session: Connection[Any], excluded: Sequence[str], without_rows: Sequence[str]) -> _Excluded:

@@ -383,8 +383,9 @@ def _find_excluded(excluded: Sequence[str], without_rows: Sequence[str], databas
         for schema, name, kind, *_ in database.execute("PRAGMA table_list")
         if schema == "main" and kind == "table" and not name.startswith("sqlite_")
     }
-    of_tables = exclusion.find("exclude_tables", excluded, names, plain, _lower)
-    of_rows = exclusion.find("exclude_rows", without_rows, names, plain, _lower)
+    views = {name: "view" for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'view'")}
+    of_tables = exclusion.find("exclude_tables", excluded, names, plain, _lower, views)
+    of_rows = exclusion.find("exclude_rows", without_rows, names, plain, _lower, views)
     rows = [name for name in of_rows.tables if name not in of_tables.tables]
     return _Excluded(of_tables.tables, rows, [*of_tables.warnings, *of_rows.warnings])
 
