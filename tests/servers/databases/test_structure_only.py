@@ -152,6 +152,26 @@ def test_rows_that_the_archive_lacks_outlive_a_restore_that_is_killed(
     assert "tables came back empty, because the backup left their rows out: empty_one" in done.warnings
 
 
+def test_rows_of_a_restore_that_was_killed_do_not_stay(
+    project: Configure, mariadb: MariaDB, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mariadb.run(f"{AUDITED}; CREATE TABLE kept (id INT); INSERT INTO kept VALUES (1)", shop)
+    configure(project, SHOP, exclude_rows=["kept"])
+    back_up()
+    whole = plan(overwrite=("shop",))
+    configure(project, SHOP, exclude_rows=["audit", "kept"], exclude_tables=["page_views"])
+    back_up(tmp="2")
+    with monkeypatch.context() as patch:
+        patch.setattr(restore, "_compare", die)
+        killed(lambda: restore.restore_database(load_site(), whole, whole.databases[0]))
+    assert mariadb.run("SELECT count(*) FROM audit; SELECT count(*) > 0 FROM page_views", shop) == "3\n1\n"
+    (done,) = restored(plan(overwrite=("shop",)))
+    assert "tables stay as they are, because the archive lacks their rows: kept" in done.warnings
+    assert "tables came back empty, because the backup left their rows out: audit" in done.warnings
+    assert mariadb.run("SELECT count(*) FROM audit; SELECT count(*) FROM kept", shop) == "0\n1\n"
+    assert "page_views" not in mariadb.run("SHOW TABLES", shop)
+
+
 def test_one_table_without_rows_is_not_restored(project: Configure, mariadb: MariaDB, shop: str) -> None:
     mariadb.run(AUDITED, shop)
     configure(project, SHOP, exclude_rows=["audit"])

@@ -10,7 +10,9 @@ counts for nothing. A dump is refused for any table or view of that name.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable
+from typing import Any
 
 from lifeboat.databases import Dump
 from lifeboat.databases.mysql.dump import UNFINISHED, Session, is_of_driver
@@ -21,6 +23,7 @@ from lifeboat.text import listed
 DENIED = 1227
 SHOW_DATABASES = "SHOW DATABASES"
 TAKEN = 1050
+STAYING = 2  # the column of a mark that lists the tables that its restore does not touch
 PATIENCE = 30  # seconds to wait for users of what is to be replaced; servers wait for a day
 
 
@@ -45,13 +48,16 @@ def unfinished(session: Session) -> set[str]:
 
 def _is_marked(session: Session, schema: str) -> bool:
     """Return whether a view of this account has the form of a mark, and names its schema."""
+    return [row[0] for row in _marks(session, schema)] == [schema]
+
+
+def _marks(session: Session, schema: str) -> list[tuple[Any, ...]]:
     try:
-        rows = session.query(f"SELECT * FROM {_mark(schema)}")  # noqa: S608  # quoted
+        return session.query(f"SELECT * FROM {_mark(schema)}")  # noqa: S608  # quoted
     except Exception as error:
         if not is_of_driver(error):
             raise
-        return False
-    return [row[0] for row in rows] == [schema]
+        return []
 
 
 def vacant(session: Session) -> set[str]:
@@ -90,14 +96,30 @@ def staying(session: Session, schema: str, captured: Dump) -> dict[str, str]:
 
     A table that the dump defines does so only if it has rows: nothing but its definition can be lost otherwise.
 
+    What an unfinished restore had begun to fill does not stay, for nobody knows how many of its rows came.
+
     :returns: their names, by those that the dump has for them.
     """
+    stayed = _stayed(session, schema)
     ((folds,),) = session.query("SELECT @@lower_case_table_names")
     rows = session.query("SELECT table_name FROM information_schema.tables WHERE table_schema = %s", schema)
     there = {name.lower() if int(folds) else name: name for (name,) in rows}
     named = ((name, there.get(name.lower() if int(folds) else name)) for name in captured.without_rows)
     defined = frozenset(captured.structure_only)
-    return {name: own for name, own in named if own and (name not in defined or _has_rows(session, schema, own))}
+    return {
+        name: own
+        for name, own in named
+        if own and (stayed is None or own in stayed) and (name not in defined or _has_rows(session, schema, own))
+    }
+
+
+def _stayed(session: Session, schema: str) -> frozenset[str] | None:
+    """Return the tables that the restore which left a schema unfinished did not touch; None where none left it so.
+
+    Marks of versions before do not tell.
+    """
+    (mark,) = _marks(session, schema) if schema in unfinished(session) else [()]
+    return frozenset(json.loads(mark[STAYING])) if len(mark) > STAYING else None
 
 
 def _has_rows(session: Session, schema: str, table: str) -> bool:
@@ -123,7 +145,7 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
     charset = f" CHARACTER SET {character_set} COLLATE {collation}" if character_set else ""
     was_left = schema in unfinished(session)
     # Before anything is dropped: what is left by a crash from here on must not pass for a database.
-    _set_mark(session, schema, key, again=was_left)
+    _set_mark(session, schema, key, keep, again=was_left)
     if beyond := _mightier(session, schema, _mark(schema)):
         if not was_left:
             finish(session, schema)
@@ -137,14 +159,16 @@ def begin(session: Session, schema: str, key: str, character_set: str, collation
         session.execute(f"ALTER DATABASE {backquoted(schema)}{charset}".encode())
 
 
-def _set_mark(session: Session, schema: str, key: str, *, again: bool) -> None:
+def _set_mark(session: Session, schema: str, key: str, keep: Iterable[str], *, again: bool) -> None:
     """Mark a schema as unfinished.
 
+    :param keep: tables that stay as they are, which the mark tells the next restore.
     :param again: this account's own mark is there.
     :raises RestoreError: somebody else's is, or what looks like one.
     """
-    said = (f"CONVERT(X'{text.encode().hex()}' USING utf8mb4)" for text in (schema, key))
-    columns = ", ".join(f"{text} AS {name}" for name, text in zip(("restored", "archive"), said, strict=True))
+    said = (f"CONVERT(X'{text.encode().hex()}' USING utf8mb4)" for text in (schema, key, json.dumps(sorted(keep))))
+    called = ("restored", "archive", "staying")
+    columns = ", ".join(f"{text} AS {name}" for name, text in zip(called, said, strict=True))
     create = "CREATE OR REPLACE" if again else "CREATE"
     try:
         session.execute(f"{create} VIEW {_mark(schema)} AS SELECT {columns}".encode())
