@@ -712,7 +712,8 @@ Place = Annotated[Path | Bucket, BeforeValidator(_path_or_bucket)]
 class Restore(_Model):
     """:param require_approval: a second person must approve a restore in Airflow's UI before it changes anything.
     :param checks: run the applications' queries under ``checks`` on each restored database; one that fails fails the
-        restore, and leaves the database to be looked at. Commands run in drills only.
+        restore, and leaves the database to be looked at. Commands run in drills only: after a restore they could change
+        production's database, and the files have its passwords.
     :param directory: directory below which files can be restored to any new directory, also from the command line;
         default: next to the application's root only.
     """
