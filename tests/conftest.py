@@ -212,9 +212,15 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 @pytest.fixture(scope="module")
 def airflow_database(postgresql: PostgreSQL) -> Iterator[dict[str, str]]:
-    """Set Airflow's own database, as a deployment has it: on SQLite, two writers of one row can end the scheduler."""
+    """Set Airflow's own database, as a deployment has it: on SQLite, two writers of one row can end the scheduler.
+
+    Its processes import what tasks need before they fork.
+    """
     name = f"airflow_{secrets.token_hex(4)}"
-    yield {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgresql.airflow_database(name)}
+    yield {
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgresql.airflow_database(name),
+        "PYTHONPATH": str(PROJECT / "tests" / "airflow" / "preloaded"),
+    }
     postgresql.run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
