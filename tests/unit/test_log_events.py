@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import struct
 import zlib
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lifeboat.databases.mysql.binlog import Event
+from lifeboat.databases.mysql.binlog import HEAD, Event
 from lifeboat.databases.mysql.log_events import (
+    NO_FOREIGN_KEYS,
     USER_VAR,
     Settings,
     check_format,
@@ -134,8 +136,8 @@ def test_decimals_come_back(value: str, text: bytes) -> None:
     assert read_variables(event(USER_VAR, body), lambda _: ("binary", "binary")) == [(b"@`d`", text)]
 
 
-def rows_of(events: list[tuple[int, bytes]], aim: Aim = AIM) -> list[bytes]:
-    found = RowStatements(aim, with_crc=True)
+def rows_of(events: list[tuple[int, bytes]], aim: Aim = AIM, *, cascades: bool = False) -> list[bytes]:
+    found = RowStatements(aim, with_crc=True, cascades=lambda _: cascades)
     changes = []
     for kind, body in events:
         if kind == 19:
@@ -162,3 +164,26 @@ def test_a_large_statement_comes_in_pieces_that_stand_alone() -> None:
     for change in changes:
         assert change.count(b"\4copy\0\1t\0") == 1
         assert len(change) < PIECE
+
+
+def checked(events: list[tuple[int, bytes]], **options: bool) -> list[list[bool]]:
+    """Return whether the server checks foreign keys, for each event of rows in each statement that it is given."""
+    made = rows_of(events, replace(AIM, unchecked=frozenset({"t.key"})), **options)
+    found = []
+    for change in made:
+        flags, at = [], 0
+        while at < len(change):
+            _, kind, _, size, _, _ = HEAD.unpack_from(change, at)
+            flags += [not change[at + HEAD.size + 6] & NO_FOREIGN_KEYS] if kind != 19 else []
+            at += size
+        found.append(flags)
+    return found
+
+
+def test_what_the_server_passes_on_is_checked_though_parents_are_missing() -> None:
+    both = ROWS[:-4] + ROWS[-4:-3] + b"\3" + ROWS[-3:]  # columns before and after
+    write, update, delete = ((kind, body) for kind, body in ((30, ROWS), (31, both), (32, ROWS)))
+    assert checked([(19, TABLE), write]) == checked([(19, TABLE), update]) == [[False]]
+    assert checked([(19, TABLE), update], cascades=True) == checked([(19, TABLE), delete]) == [[True]]
+    opens = [(kind, body.replace(b"\1\0", b"\0\0", 1)) for kind, body in (delete, write)]
+    assert checked([(19, TABLE), *opens, write], cascades=True) == [[True], [False, False]]

@@ -127,6 +127,7 @@ REFUSED = [
     ("DELETE FROM t WHERE a = CONNECTION_ID()", "a function whose value"),
     ("SELECT shop.f(USER())", "a function whose value"),
     ("CREATE TABLE t (a INT) SELECT CURRENT_USER AS a", "a function whose value"),
+    ("CREATE TABLE t AS SELECT * FROM logs", "a table that the backup excludes"),
     ("ALTER TABLE t ADD a CHAR(36) DEFAULT (UUID())", "a function whose value"),
     ("INSERT INTO t VALUES (DATABASE())", "the name of the default schema"),
     ("INSERT INTO t SELECT SCHEMA (), 1", "the name of the default schema"),

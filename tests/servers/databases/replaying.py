@@ -40,10 +40,19 @@ class Taken:
     sql: bytes
 
 
-def take(server: Server, schema: str = SOURCE, excluded: Sequence[str] = ()) -> Taken:
+def take(server: Server, schema: str = SOURCE, excluded: Sequence[str] = (), without_rows: Sequence[str] = ()) -> Taken:
     """Dump a schema, with its position in the log."""
     chunks: list[bytes] = []
-    dump = mysql_dump.dump(server.connect, server.server, clock.now, schema, excluded, chunks.append, may_lock=True)
+    dump = mysql_dump.dump(
+        server.connect,
+        server.server,
+        clock.now,
+        schema,
+        excluded,
+        chunks.append,
+        without_rows=without_rows,
+        may_lock=True,
+    )
     return Taken(dump, b"".join(chunks))
 
 
@@ -74,9 +83,10 @@ def replayed(
     who = {"user": login, "password": PASSWORD} if login else {}
     address = replace(server.server, user=login, password=PASSWORD) if login else server.server
     engine = Engine(address, lambda **other: server.connect(**who | other), clock.now)
-    wanted = Replay(SOURCE, taken.dump.position, stop, frozenset(taken.dump.excluded_tables))
+    lacking, unchecked = frozenset(taken.dump.without_rows), taken.dump.unchecked
+    wanted = Replay(SOURCE, taken.dump.position, stop, lacking, unchecked)
     with engine.target(Target(target, "key", taken.dump, exists=in_place, in_place=in_place)) as place:
-        engine.load(place.name, [taken.sql], Load(SOURCE))
+        engine.load(place.name, [taken.sql], Load(SOURCE, unchecked=unchecked))
         return engine.replay(place.name, pieces if pieces is not None else logs_of(server), wanted)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import binascii
 import contextlib
+import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from lifeboat.databases.mysql.code import Code
 from lifeboat.databases.mysql.dump import Session, is_of_driver
 from lifeboat.databases.mysql.lexis import Lexis
 from lifeboat.databases.mysql.log_events import Query, Settings, Variable
+from lifeboat.databases.mysql.log_readers import readers
 from lifeboat.databases.mysql.log_rows import RowChanges
 from lifeboat.databases.mysql.log_statements import STORED, Judged, runs_events
 from lifeboat.databases.mysql.statements import recognise
@@ -107,6 +109,17 @@ class Collations:
         return {int(number): (charset, name) for number, charset, name in rows}
 
 
+_CASCADING = (
+    "SELECT DISTINCT referenced_table_name FROM information_schema.referential_constraints"
+    " WHERE constraint_schema = %s AND unique_constraint_schema = %s AND update_rule IN ('CASCADE', 'SET NULL')"
+)
+_TRIGGERS = "SELECT event_object_table, action_statement FROM information_schema.triggers WHERE trigger_schema = %s"
+_DEFINITIONS = (
+    _TRIGGERS,
+    "SELECT table_name, view_definition FROM information_schema.views WHERE table_schema = %s",
+    "SELECT routine_name, routine_definition FROM information_schema.routines WHERE routine_schema = %s",
+)
+_SETS_VALUES = re.compile(r"\s*SET\s+`?NEW`?\s*\.", re.IGNORECASE)
 _STORED = (
     "SELECT routine_name, routine_definition, sql_mode FROM information_schema.routines WHERE routine_schema = %s",
     "SELECT trigger_name, action_statement, sql_mode FROM information_schema.triggers WHERE trigger_schema = %s",
@@ -154,6 +167,9 @@ class Applier:
         self._in: str = schema
         self._set = {name: variables[name] for name in _RESTRICTED if name in variables}  # settings of the session
         self._engines: dict[str, str] = {}
+        self._cascading: frozenset[str] | None = None
+        self._firing: frozenset[str] | None = None
+        self._reading: frozenset[str] | None = None
         self.lacking = 0
         """Definitions that lack what the dump does not hold."""
 
@@ -215,6 +231,27 @@ class Applier:
         """Return whether one of some tables keeps changes that are rolled back."""
         return any(self._engine(table) not in _TRANSACTIONAL for table in tables)
 
+    def cascades(self, table: str) -> bool:
+        """Return whether the server changes other tables where a key of a table changes."""
+        if self._cascading is None:
+            rows = self._session.query(_CASCADING, self._schema, self._schema)
+            self._cascading = frozenset(name for (name,) in rows)
+        return table in self._cascading
+
+    def fires(self, tables: Iterable[str]) -> bool:
+        """Return whether triggers of some tables may change other tables: all do but those that only set values."""
+        if self._firing is None:
+            rows = self._session.query(_TRIGGERS, self._schema)
+            self._firing = frozenset(table.lower() for table, code in rows if not _SETS_VALUES.match(code or ""))
+        return not self._firing.isdisjoint(table.lower() for table in tables)
+
+    def reading(self, excluded: Collection[str]) -> frozenset[str]:
+        """Return views and code of the schema, and tables by their triggers, that read some tables; in lower case."""
+        if self._reading is None:
+            definitions = [row for query in _DEFINITIONS for row in self._session.query(query, self._schema)]
+            self._reading = readers([(name, code or "") for name, code in definitions], excluded)
+        return self._reading
+
     def apply_alone(self, changes: Iterable[Change]) -> None:
         """Give the server changes of tables that know no transactions, which MySQL wants each by itself."""
         self.commit()
@@ -274,6 +311,7 @@ class Applier:
             self._code.rename(*names)
         if judged.commits:
             self._engines.clear()
+            self._cascading = self._firing = self._reading = None
             self._is_open = self._is_bare = begins
 
     def _begin_with(self, judged: Judged) -> None:

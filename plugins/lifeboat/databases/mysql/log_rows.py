@@ -6,13 +6,15 @@ names its table was passed on for the same statement, and that one always names 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from lifeboat.databases.mysql.binlog import Event
 from lifeboat.databases.mysql.log_events import (
     DELETES,
     END_OF_STATEMENT,
+    UPDATES,
     Rows,
     Table,
     encoded,
@@ -40,10 +42,11 @@ class RowStatements:
 
     :param aim: which schema is replayed, and where.
     :param with_crc: whether the server expects checksums.
+    :param cascades: returns whether the server changes other tables where a key of a table changes.
     """
 
-    def __init__(self, aim: Aim, *, with_crc: bool) -> None:
-        self._aim, self._with_crc = aim, with_crc
+    def __init__(self, aim: Aim, *, with_crc: bool, cascades: Callable[[str], bool]) -> None:
+        self._aim, self._with_crc, self._cascades = aim, with_crc, cascades
         self._target = aim.target.encode()
         self._tables: dict[int, tuple[Table, bytes]] = {}  # with the event for the server; that is empty of others'
         self._held: list[tuple[Event, Rows]] = []
@@ -79,37 +82,44 @@ class RowStatements:
         ends = bool(rows.flags & END_OF_STATEMENT)
         if self._tables[rows.number][1]:
             if self._held and self._size + len(event.body) > PIECE:
-                yield self._changes()
+                yield from self._changes()
             self._held.append((event, rows))
             self._size += len(event.body)
         if ends:
             if self._held:
-                yield self._changes()
+                yield from self._changes()
             elif any(self._aim.is_source(_text(table.schema)) for table, _ in self._tables.values()):
                 self.left_out += 1
             self._tables.clear()
 
-    def _changes(self) -> RowChanges:
-        """Return what is held as a separate statement."""
-        numbers = dict.fromkeys(rows.number for _, rows in self._held)
-        last = len(self._held) - 1
-        is_checked = self._is_checked(numbers)
+    def _changes(self) -> Iterator[RowChanges]:
+        """Yield what is held, as separate statements: the server reads once for each whether it checks foreign keys."""
+        held, self._held, self._size = self._held, [], 0
+        for is_checked, some in groupby(held, self._is_checked):
+            yield self._statement(list(some), is_checked=is_checked)
+
+    def _statement(self, held: Sequence[tuple[Event, Rows]], *, is_checked: bool) -> RowChanges:
+        last = len(held) - 1
         changes = [
             encoded(event, rows.body(ends=place == last, is_checked=is_checked), with_crc=self._with_crc)
-            for place, (event, rows) in enumerate(self._held)
+            for place, (event, rows) in enumerate(held)
         ]
-        self._held.clear()
-        self._size = 0
-        named = [self._tables[number] for number in numbers]
+        named = [self._tables[number] for number in dict.fromkeys(rows.number for _, rows in held)]
         return RowChanges(
             b"".join([*(mapped for _, mapped in named), *changes]),
             frozenset(_text(table.name) for table, _ in named),
         )
 
-    def _is_checked(self, numbers: Iterable[int]) -> bool:
-        """Return whether the server may check foreign keys of what is held: a deletion lacks no parent."""
-        lacking = any(self._aim.lacks_parents(_text(self._tables[number][0].name)) for number in numbers)
-        return not lacking or any(event.kind in DELETES for event, _ in self._held)
+    def _is_checked(self, held: tuple[Event, Rows]) -> bool:
+        """Return whether the server may check the foreign keys of rows; where it may not, it passes nothing on either.
+
+        A deletion lacks no parent. A changed key is passed on, so parents that are missing end the replay there.
+        """
+        event, rows = held
+        table = _text(self._tables[rows.number][0].name)
+        if event.kind in DELETES or not self._aim.lacks_parents(table):
+            return True
+        return event.kind in UPDATES and self._cascades(table)
 
     def _is_ours(self, table: Table) -> bool:
         return self._aim.is_source(_text(table.schema)) and not self._aim.is_excluded(_text(table.name))

@@ -26,7 +26,7 @@ STORED = frozenset(("TRIGGER", "EVENT", "PROCEDURE", "FUNCTION", "PACKAGE", "PAC
 CODE = STORED | {"VIEW"}
 _OF_SERVER = frozenset(("SERVER", "TABLESPACE", "UNDO", "LOGFILE", "RESOURCE", "INSTANCE", "MASKING", "REFERENCE"))
 _UPKEEP = frozenset(("FLUSH", "RESET", "PURGE", "OPTIMIZE", "REPAIR", "CHECK", "CHECKSUM", "CACHE"))
-_CHANGES = frozenset(("INSERT", "REPLACE", "UPDATE", "DELETE"))
+CHANGES = frozenset(("INSERT", "REPLACE", "UPDATE", "DELETE"))
 _DEFINES = frozenset(("CREATE", "ALTER", "DROP", "RENAME", "TRUNCATE"))
 _SCHEMAS = frozenset(("DATABASE", "SCHEMA"))
 _INDEX = frozenset(("INDEX", "KEY"))
@@ -197,7 +197,7 @@ class Judged:
     :param commits: whether it ends a transaction, as definitions do.
     :param code: what it makes that runs with somebody's rights; empty for anything else.
     :param temporary: whether it makes or drops temporary tables.
-    :param tables: that it changes.
+    :param tables: that it changes, or would.
     :param renamed: kind, old and new name of what it may be, in the order in which that happens.
     """
 
@@ -235,7 +235,7 @@ def judge(sql: bytes, lexis: Lexis, default: str, updated: Sequence[str], aim: A
             raise RefusedStatementError(_TOO_MANY_AND)
         return replace(judged, sql=_edited(sql, {edit for reading in found for edit in reading.edits}))
     # Of a change of rows, the server also names the schemas that are only read.
-    is_unnamed = not judged.left_out or (judged.left_out == ELSEWHERE and judged.kind not in _CHANGES)
+    is_unnamed = not judged.left_out or (judged.left_out == ELSEWHERE and judged.kind not in CHANGES)
     if is_unnamed and any(map(aim.is_source, updated)):
         raise RefusedStatementError("a change that its text does not name")
     return judged
@@ -291,7 +291,7 @@ def kind_of(sql: bytes, lexis: Lexis) -> str:
 
 _VERBS = (
     _DEFINES
-    | _CHANGES
+    | CHANGES
     | _UPKEEP
     | frozenset(
         [
@@ -354,7 +354,7 @@ class _Reading:
             return self._left(SERVER)
         if verb in _UPKEEP or (verb == "ANALYZE" and "HISTOGRAM" not in self._shapes()):
             return self._left(UPKEEP)
-        if verb in _CHANGES:
+        if verb in CHANGES:
             return self._change()
         read = {
             "CREATE": self._create,
@@ -457,8 +457,7 @@ class _Reading:
         judged = self._ran(names, "", commits=False)
         if judged.runs:
             self._check_values(names)
-        if judged.runs and any(self._is_name(place) and self._excludes(place) for place in range(len(self._found))):
-            raise RefusedStatementError("the name of a table that the backup excludes")
+            self._refuse_excluded()
         return judged
 
     def _tables_of_change(self) -> list[Name]:
@@ -572,7 +571,7 @@ class _Reading:
             tables = [names[-1]]
         kept = [name for name in tables if not self._aim.is_excluded(name.name)]
         if tables and not kept:
-            return Judged(kind, left_out=EXCLUDED)
+            return Judged(kind, left_out=EXCLUDED, tables=tuple(name.name for name in tables))
         if len(kept) == len(tables):
             self._move(names, thing)
         elif self._verb == "DROP":
@@ -625,6 +624,11 @@ class _Reading:
             place += 2
         return place < len(self._found) and self._text(place).upper() in _LOGGED_VARIABLES
 
+    def _refuse_excluded(self) -> None:
+        """:raises RefusedStatementError: what it writes may come from rows that are not there."""
+        if any(self._is_name(place) and self._excludes(place) for place in range(len(self._found))):
+            raise RefusedStatementError("the name of a table that the backup excludes")
+
     def _check_table(self, names: Collection[Name]) -> None:
         """Make sure that a table's definition reaches no other schema, server or file, nor writes other values.
 
@@ -633,6 +637,8 @@ class _Reading:
         """
         if (words := _WRITING_ROWS.get(self._verb)) and words <= set(self._shapes()):
             self._check_values(names)
+        if self._verb == "CREATE" and "SELECT" in self._shapes():
+            self._refuse_excluded()
         for place, shape, depth in self._with_depth(0):
             says = self._shape_at(place + 1) == "="
             value = place + (2 if says else 1)

@@ -62,8 +62,17 @@ from lifeboat.databases.mysql.log_events import (
     read_variables,
     without_compression,
 )
+from lifeboat.databases.mysql.log_readers import names_one
 from lifeboat.databases.mysql.log_rows import RowStatements
-from lifeboat.databases.mysql.log_statements import Aim, Judged, RefusedStatementError, judge, kind_of
+from lifeboat.databases.mysql.log_statements import (
+    CHANGES,
+    EXCLUDED,
+    Aim,
+    Judged,
+    RefusedStatementError,
+    judge,
+    kind_of,
+)
 from lifeboat.databases.mysql.target import TRUST, session_in
 from lifeboat.errors import LogError, RestoreError
 
@@ -74,6 +83,7 @@ CHUNK = 1 << 20
 
 STOP, CHECKPOINT, START_ENCRYPTION, ANNOTATE, CONTEXT, VIEW_CHANGE = 3, 161, 164, 160, 36, 37
 BEGIN_LOAD, APPEND_LOAD, DELETE_LOAD, EXECUTE_LOAD = 17, 9, 11, 18
+THREAD_SPECIFIC = 4  # flag of an event
 _BETWEEN = frozenset({PREVIOUS_GTIDS, GTID_LIST, ROTATE, STOP, CHECKPOINT, START_ENCRYPTION})
 _REMARKS = frozenset({ROWS_QUERY, ANNOTATE, CONTEXT, VIEW_CHANGE, BEGIN_LOAD, APPEND_LOAD, DELETE_LOAD, CHECKPOINT})
 _OPENING = frozenset({GTID, ANONYMOUS, MARIADB_GTID})
@@ -81,8 +91,10 @@ _XA = re.compile(rb"XA (START|END|COMMIT|ROLLBACK) (X'[0-9A-Fa-f]*',X'[0-9A-Fa-f
 _SAVEPOINT = re.compile(
     rb"(?:SAVEPOINT|ROLLBACK TO(?: SAVEPOINT)?|RELEASE SAVEPOINT) (?:`(?:[^`]|``)+`|[A-Za-z0-9_$]+)"
 )
+_COPYING = re.compile(rb"[^(]*(?:\(\s*)?\bLIKE\b|.*\bSELECT\b", re.DOTALL | re.IGNORECASE)
 _PREPARED = struct.Struct("<BIII")
 _ZSTD, _PLAIN = 0, 255
+_ROWS_SAY = "binlog_format=ROW logs what it changed"
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 _EARLIER = "Restore to a moment before it; a drill of the chain shows whether the logs lead on from the backup."
@@ -409,7 +421,7 @@ class _Replaying:
             is_before = (self._at[0], event.start) < (self._number, self._replay.begin.offset)
         self._check_stop(gtid, committed, event.start, is_again=is_before and self._skips is not None)
         is_doubtful = self._is_doubtful(gtid, is_before=is_before)
-        rows = RowStatements(self._aim, with_crc=self._with_crc)
+        rows = RowStatements(self._aim, with_crc=self._with_crc, cascades=self._applier.cascades)
         xid = gtid.xid if gtid.is_prepared else b""
         self._group = _Group(gtid, self._file, event.start, committed, is_before, is_doubtful, rows, xid=xid)
 
@@ -487,10 +499,12 @@ class _Replaying:
             return
         if judged.left_out:
             group.left_out[judged.left_out] += 1
+        with self._naming(judged.kind):
+            self._refuse_depending(query, judged)
         if not judged.runs:
             return
         with self._naming(judged.kind):
-            self._note_temporary(query, judged)
+            self._note_temporary(query, judged, is_of_thread=bool(event.flags & THREAD_SPECIFIC))
         self._hold(group, Ask(query, judged, variables), len(judged.sql))
         self.statements += judged.commits
 
@@ -531,6 +545,19 @@ class _Replaying:
         with self._naming(kind_of(query.text, lexis)):
             return judge(query.text, lexis, default, updated, self._aim)
 
+    def _refuse_depending(self, query: Query, judged: Judged) -> None:
+        """Refuse a statement that would write other values, or none, without rows that the backup excludes.
+
+        :raises ValueError: by a view, by code or by a trigger, it may.
+        """
+        if not self._replay.excluded:
+            return
+        changes = judged.kind in CHANGES | {"SELECT", "DO"} or (judged.kind == "CREATE TABLE" and _copies(query))
+        if changes and judged.left_out == EXCLUDED and self._applier.fires(judged.tables):
+            raise ValueError(f"triggers of a table whose rows the backup excludes may change others; {_ROWS_SAY}")
+        if changes and judged.runs and names_one(query.text, self._applier.reading(self._replay.excluded)):
+            raise ValueError(f"a view, code or a trigger in it reads a table that the backup excludes; {_ROWS_SAY}")
+
     def _read_load(self, group: _Group, event: Event) -> None:
         """Refuse LOAD DATA that is logged as a statement, if it is of the schema."""
         body = event.body[:13] + event.body[26:]  # without what is said of the file
@@ -538,14 +565,22 @@ class _Replaying:
         if self._aim.is_source(query.schema.decode("utf-8", "surrogateescape")) and not group.is_before:
             raise ValueError("LOAD DATA was logged as a statement: binlog_format=ROW logs rows")
 
-    def _note_temporary(self, query: Query, judged: Judged) -> None:
+    def _note_temporary(self, query: Query, judged: Judged, *, is_of_thread: bool) -> None:
         """Keep account of temporary tables: those of other connections would hide tables of this one.
 
-        :raises ValueError: they do.
+        :param is_of_thread: it used what its connection alone had.
+        :raises ValueError: they do; or it used one that was made before, and would find a table of its name instead.
         """
-        others = [name for name, thread in self._temporary.items() if thread != query.thread]
-        if any(re.search(rb"(?<![\w$])%b(?![\w$])" % re.escape(name.encode()), query.text) for name in others):
+        named = {
+            name: thread == query.thread
+            for name, thread in self._temporary.items()
+            if re.search(rb"(?<![\w$])%b(?![\w$])" % re.escape(name.encode()), query.text)
+        }
+        if not all(named.values()):
             raise ValueError("a temporary table of another connection has the name of a table in it")
+        is_whole = judged.kind == "DROP TABLE" or (judged.kind == "CREATE TABLE" and not _copies(query))
+        if is_of_thread and not (judged.temporary or named or is_whole):
+            raise ValueError("it uses a temporary table that was made before the backup")
         if judged.temporary and judged.kind.startswith("CREATE"):
             self._temporary |= dict.fromkeys(judged.tables, query.thread)
         elif judged.temporary:
@@ -644,6 +679,11 @@ def _has(gtids: MySQLGtids | MariaDBGtids, gtid: Gtid) -> bool:
     if isinstance(gtids, MariaDBGtids):
         return gtids.holds(gtid.domain, int(gtid.text.split("-")[1]), gtid.number)
     return bool(gtid.text) and gtids.holds(gtid.source, gtid.number)
+
+
+def _copies(query: Query) -> bool:
+    """Return whether a CREATE TABLE takes columns or rows from other tables."""
+    return bool(_COPYING.match(query.text))
 
 
 def _file(name: str) -> tuple[str, int]:
