@@ -92,6 +92,9 @@ _SAVEPOINT = re.compile(
     rb"(?:SAVEPOINT|ROLLBACK TO(?: SAVEPOINT)?|RELEASE SAVEPOINT) (?:`(?:[^`]|``)+`|[A-Za-z0-9_$]+)"
 )
 _COPYING = re.compile(rb"[^(]*(?:\(\s*)?\bLIKE\b|.*\bSELECT\b", re.DOTALL | re.IGNORECASE)
+_OF_SEVERAL = re.compile(  # a DELETE with a list of tables
+    rb"\s*DELETE\b(?:(?:\s+(?:LOW_PRIORITY|QUICK|IGNORE)\b)*+\s++(?!FROM\b)|.*\bUSING\b)", re.DOTALL | re.IGNORECASE
+)
 _PREPARED = struct.Struct("<BIII")
 _ZSTD, _PLAIN = 0, 255
 _ROWS_SAY = "binlog_format=ROW logs what it changed"
@@ -579,7 +582,8 @@ class _Replaying:
         if not all(named.values()):
             raise ValueError("a temporary table of another connection has the name of a table in it")
         is_whole = judged.kind == "DROP TABLE" or (judged.kind == "CREATE TABLE" and not _copies(query))
-        if is_of_thread and not (judged.temporary or named or is_whole):
+        # MariaDB calls every DELETE of several tables such a statement.
+        if is_of_thread and not (judged.temporary or named or is_whole or _OF_SEVERAL.match(query.text)):
             raise ValueError("it uses a temporary table that was made before the backup")
         if judged.temporary and judged.kind.startswith("CREATE"):
             self._temporary |= dict.fromkeys(judged.tables, query.thread)
