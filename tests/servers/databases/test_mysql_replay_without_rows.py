@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 from lifeboat.databases.mysql.replay import ReplayError, Stop
 
-from include.demo.stand_ins import MySQL
 from tests.servers.databases.replaying import COPY, SOURCE, Server, replayed, take
 from tests.servers.databases.test_mysql_replay import server, started  # noqa: F401  # fixtures
 
@@ -31,9 +30,7 @@ INSERT INTO grandchildren VALUES (1, 1), (2, 2);
 
 @pytest.fixture
 def statements(server: Server) -> Iterator[None]:  # noqa: F811
-    """Statements are logged as such."""
-    if isinstance(server, MySQL):
-        pytest.skip("MySQL logs rows wherever another server may compute others")
+    """Statements are logged as such; MySQL logs rows wherever another server may compute others."""
     server.run("SET GLOBAL binlog_format = MIXED, GLOBAL log_bin_trust_function_creators = 1")
     yield
     server.run("SET GLOBAL binlog_format = ROW, GLOBAL log_bin_trust_function_creators = 0")
@@ -62,6 +59,7 @@ def statements(server: Server) -> Iterator[None]:  # noqa: F811
     ],
     ids=["rows", "view", "function", "trigger that reads", "trigger that writes"],
 )
+@pytest.mark.parametrize("started", ["mariadb"], indirect=True)
 @pytest.mark.usefixtures("statements")
 def test_statements_that_need_rows_which_are_not_there_are_refused(
     server: Server,  # noqa: F811
@@ -76,6 +74,7 @@ def test_statements_that_need_rows_which_are_not_there_are_refused(
         replayed(server, first, Stop())
 
 
+@pytest.mark.parametrize("started", ["mariadb"], indirect=True)
 @pytest.mark.usefixtures("statements")
 def test_triggers_that_write_a_table_without_rows_run(server: Server) -> None:  # noqa: F811
     noted = "CREATE TRIGGER noted AFTER UPDATE ON users FOR EACH ROW INSERT INTO sessions VALUES (NEW.seen, 1);"
@@ -98,6 +97,7 @@ def test_changed_keys_are_passed_on_though_parents_are_missing(server: Server) -
     assert now.startswith("1\t1\t10\n3\t1\t2\n4\t2\t4\n1\t10\n")  # REPLACE does not cascade alike everywhere
 
 
+@pytest.mark.parametrize("started", ["mariadb"], indirect=True)
 @pytest.mark.usefixtures("statements")
 def test_a_temporary_table_from_before_the_dump_is_not_taken_for_another(server: Server) -> None:  # noqa: F811
     server.run(SESSIONS, SOURCE)
