@@ -118,7 +118,8 @@ _HINTS = CONNECTION_HINTS | {
     1305: "It calls a routine that the backup does not hold. Restore to a moment before that place.",
     1418: TRUST,
     1419: TRUST,
-    1452: f"It writes a row whose parent is not there. {_EARLIER}",
+    1452: "It writes a row whose parent is not there. If the backup excludes the parent's rows, let the server log rows"
+    f" from now on (binlog_format=ROW). {_EARLIER}",
     4085: "MariaDB cannot replay sequences that were logged with binlog_row_image=MINIMAL.",
 }
 
