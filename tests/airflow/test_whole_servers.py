@@ -1,4 +1,4 @@
-"""A whole server as the DAGs back it up: its databases are listed in the run, and what came and went is told."""
+"""DAGs that back up a whole server: runs list its databases, and alerts name those that are new or gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole servers: every database there is backed up, proven and restored; what comes, goes and is left out is told."""
+"""Whole servers: back up, prove and restore every database there, and report the new, vanished and omitted ones."""
 
 from __future__ import annotations
 

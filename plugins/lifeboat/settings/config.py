@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -69,6 +69,16 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+DumpConnections = Annotated[int, Field(ge=1, le=16, strict=True)]
+_Reached = TypeVar("_Reached", "Database", "DatabaseServer")
+
+
+def _extensions_of_postgresql(entry: _Reached) -> _Reached:
+    if entry.extensions_connection and entry.engine != "postgresql":
+        raise ValueError(f"extensions_connection: {entry.engine} has no extensions; remove it, or name the engine")
+    return entry
+
+
 class Database(_Model):
     """One database to dump.
 
@@ -96,7 +106,7 @@ class Database(_Model):
     extensions_connection: ConnectionId | None = None
     exclude_tables: tuple[str, ...] = ()
     exclude_rows: tuple[str, ...] = ()
-    dump_connections: Annotated[int, Field(ge=1, le=16, strict=True)] = 2
+    dump_connections: DumpConnections = 2
 
     @model_validator(mode="after")
     def _fitting_name(self) -> Database:
@@ -106,11 +116,7 @@ class Database(_Model):
             raise ValueError(f"name: is longer than the {LONGEST_NAMES[self.engine]} that {self.engine} allows")
         return self
 
-    @model_validator(mode="after")
-    def _extensions_of_postgresql(self) -> Database:
-        if self.extensions_connection and self.engine != "postgresql":
-            raise ValueError(f"extensions_connection: {self.engine} has no extensions; remove it, or name the engine")
-        return self
+    _extensions_of_postgresql = model_validator(mode="after")(_extensions_of_postgresql)
 
     @property
     def for_restore(self) -> Database:
@@ -133,7 +139,7 @@ class DatabaseServer(_Model):
     :param extensions_connection: PostgreSQL only.
     :param exclude_tables: tables to omit from every database.
     :param exclude_rows: tables of which only the structure is dumped, in every database.
-    :param dump_connections: MySQL and MariaDB only: number of clients for each database.
+    :param dump_connections: number of clients that dump each database at the same time, as of a single database.
     """
 
     server: ConnectionId
@@ -144,13 +150,9 @@ class DatabaseServer(_Model):
     extensions_connection: ConnectionId | None = None
     exclude_tables: tuple[str, ...] = ()
     exclude_rows: tuple[str, ...] = ()
-    dump_connections: Annotated[int, Field(ge=1, le=16, strict=True)] = 2
+    dump_connections: DumpConnections = 2
 
-    @model_validator(mode="after")
-    def _extensions_of_postgresql(self) -> DatabaseServer:
-        if self.extensions_connection and self.engine != "postgresql":
-            raise ValueError(f"extensions_connection: {self.engine} has no extensions; remove it, or name the engine")
-        return self
+    _extensions_of_postgresql = model_validator(mode="after")(_extensions_of_postgresql)
 
     @property
     def stand_in(self) -> str:

@@ -1,4 +1,4 @@
-"""What Airflow's processes in tests import before they fork: else every task and every parse of a file imports it anew.
+"""Modules that Airflow's processes in tests import before they fork, so that no task has to import them again.
 
 Airflow imports a module of this name wherever it is in PYTHONPATH.
 """

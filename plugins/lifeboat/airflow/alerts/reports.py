@@ -75,11 +75,8 @@ def new_databases(context: Context, settings: Settings | Unreadable) -> tuple[Li
             for new in context["ti"].xcom_pull(task_ids=[task], key=NEW, run_id=str(context["run_id"])) or []:
                 application = subjects.of_task(task, -1)
                 names = [name for name in new if isinstance(name, str)] if isinstance(new, list) else []
-                lines += (
-                    [Line(application, f"New databases in the backup of {application}: {listed(names)}.")]
-                    if names
-                    else []
-                )
+                if names:
+                    lines.append(Line(application, f"New databases in the backup of {application}: {listed(names)}."))
     except Exception as error:  # noqa: BLE001  # good news without details is better than none
         log.warning("Whether the backup holds new databases is not known: %s.", error)
     return tuple(lines)
