@@ -191,7 +191,7 @@ def _reached(site: Site, applications: Iterable[str]) -> Iterator[tuple[str, Dat
     """Yield the databases that the settings name, and of each whole server one that stands for all."""
     for application in applications:
         for entry in site.settings.application(application).databases:
-            yield application, entry if isinstance(entry, Database) else entry.database(entry.stand_in)
+            yield application, entry.sample
 
 
 def log_servers(site: Site, applications: Iterable[str]) -> Iterator[Finding]:

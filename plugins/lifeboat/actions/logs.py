@@ -285,7 +285,7 @@ def _sources(site: Site, application: str, opened: contextlib.ExitStack, scratch
     for entry in site.settings.application(application).databases:
         if entry.engine != "mysql":
             continue
-        engine = cast("MySQL", site.engine(entry if isinstance(entry, Database) else entry.database(entry.stand_in)))
+        engine = cast("MySQL", site.engine(entry.sample))
         logs = engine.logs
         session = opened.enter_context(logs.session())
         server = logs.read(session)

@@ -26,15 +26,14 @@ def check(site: Site) -> Iterator[Finding]:
     for application in site.settings.applications.values():
         for entry in application.databases:
             if entry.engine not in SERVERLESS:
-                connection = entry.connection if isinstance(entry, Database) else entry.server
-                by_connection.setdefault(connection, []).append(entry)
+                by_connection.setdefault(entry.sample.connection, []).append(entry)
     there: dict[tuple[EngineName, str], set[str]] = {}
     entries: dict[tuple[EngineName, str], list[Database | DatabaseServer]] = {}
     for connection, of_connection in by_connection.items():
-        first = of_connection[0]
+        sample = of_connection[0].sample
         try:
-            engine = site.engine(first if isinstance(first, Database) else first.database(first.stand_in))
-            server = first.engine, engine.address
+            engine = site.engine(sample)
+            server = sample.engine, engine.address
             there.setdefault(server, set()).update(name for name, holds in engine.databases().items() if holds)
         except LifeboatError as error:
             text = f"databases of Airflow connection {connection!r} that nobody backs up were not looked for: {error}"

@@ -228,7 +228,7 @@ def _covered(site: Site, server: DatabaseServer) -> Mapping[str, bool]:
 
     :raises LifeboatError: the server does not answer.
     """
-    there = dict(site.engine(server.database(server.stand_in)).databases())
+    there = dict(site.engine(server.sample).databases())
     return {name: holds for name, holds in there.items() if server.covers(name)}
 
 

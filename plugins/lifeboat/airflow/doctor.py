@@ -193,7 +193,7 @@ class _Look(Thread):
 def _probes(settings: Settings | Unreadable) -> list[Probe]:
     databases = [(name, each) for name, found in settings.applications.items() for each in found.named]
     whole = [(name, each) for name, found in settings.applications.items() for each in found.servers]
-    of_servers = [(name, each.database(each.stand_in)) for name, each in whole]  # one stands for all
+    of_servers = [(name, each.sample) for name, each in whole]
     scratch = settings.scratch
     return [
         *([Probe("staging", partial(_staging, place))] if (place := settings.staging) else []),
@@ -327,7 +327,7 @@ def _dump(database: Database, scratch: Path) -> Iterator[Told]:
 
 
 def _whole(server: DatabaseServer, scratch: Path) -> Iterator[Told]:
-    engine = connections.engine(server.database(server.stand_in), scratch)
+    engine = connections.engine(server.sample, scratch)
     covered = sorted(name for name in engine.databases() if server.covers(name))
     if not covered:
         raise SettingsError(

@@ -119,6 +119,11 @@ class Database(_Model):
     _extensions_of_postgresql = model_validator(mode="after")(_extensions_of_postgresql)
 
     @property
+    def sample(self) -> Database:
+        """The database, as of a whole server."""
+        return self
+
+    @property
     def for_restore(self) -> Database:
         """The database as restores reach it."""
         return self.model_copy(update={"connection": self.restore_connection or self.connection})
@@ -155,9 +160,10 @@ class DatabaseServer(_Model):
     _extensions_of_postgresql = model_validator(mode="after")(_extensions_of_postgresql)
 
     @property
-    def stand_in(self) -> str:
-        """A name that stands for any of its databases."""
-        return next((name for name in self.include if self.covers(name) and not set(name) & set("*?[")), "*")
+    def sample(self) -> Database:
+        """A database that stands for all, by which the server is reached."""
+        names = (name for name in self.include if self.covers(name) and not set(name) & set("*?["))
+        return self.database(next(names, "*"))
 
     def covers(self, name: str) -> bool:
         """Return whether a database of the server, of that name, is to be backed up."""
