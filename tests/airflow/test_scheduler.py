@@ -219,7 +219,9 @@ def test_a_backfill_takes_no_backup_while_the_newest_is_fresh(scheduler: Schedul
     scheduler.back_up("Filled")
     command = [
         *(str(Path(sys.executable).parent / "airflow"), "backfill", "create", "--dag-id", "backup_database"),
-        *("--from-date", "2026-01-01", "--to-date", "2026-01-04", "--dag-run-conf", '{"application": "Filled"}'),
+        # From half past: an interval that begins on the hour of either end would make a fourth run.
+        *("--from-date", "2026-01-01T00:30", "--to-date", "2026-01-04T00:30"),
+        *("--dag-run-conf", '{"application": "Filled"}'),
     ]
     subprocess.run(command, capture_output=True, check=True)
 

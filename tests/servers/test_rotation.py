@@ -172,7 +172,8 @@ def test_a_night_at_every_destination(project: Configure, shop: str) -> None:
         again = verify.read_night(site_of(settings), destination, ["Shop"], later, datetime.now(UTC) + DAY)
         assert again.read == []
         path = f"{keys[0]}.read.json"
-        facts = json.loads(destination.open(path).read())
+        with destination.open(path) as record:
+            facts = json.loads(record.read())
         assert (facts["key"], facts["destination"], facts["result"]) == (keys[0], destination.name, "whole")
         assert signing.is_authentic(facts, ARCHIVE_PASSWORD, ReadBack.purpose)
         destination.delete(path)
