@@ -121,15 +121,16 @@ AND parent.name = ANY(%(excluded)s) AND child.name <> ALL(%(excluded)s) ORDER BY
 # Owners of objects here, except of those that an extension made for its owner, which come back with the extension. The
 # server does not record what its first superuser owns, so that is searched for.
 _OWNERS = """
+WITH of_extension AS (
+  SELECT extowner, classid, objid FROM pg_extension x
+  JOIN pg_depend ON refclassid = 'pg_extension'::regclass AND refobjid = x.oid AND deptype = 'e'
+  UNION ALL SELECT extowner, 'pg_extension'::regclass, oid FROM pg_extension
+  UNION ALL SELECT extowner, 'pg_namespace'::regclass, extnamespace FROM pg_extension
+)
 SELECT DISTINCT rolname FROM pg_shdepend owned JOIN pg_database d ON d.oid = dbid JOIN pg_roles r ON r.oid = refobjid
 WHERE datname = current_database() AND refclassid = 'pg_authid'::regclass AND deptype = 'o'
 AND NOT EXISTS (
-  SELECT FROM pg_extension x LEFT JOIN pg_depend m ON m.refobjid = x.oid AND m.deptype = 'e'
-  WHERE extowner = owned.refobjid AND (
-    (m.classid = owned.classid AND m.objid = owned.objid)
-    OR (owned.classid = 'pg_extension'::regclass AND owned.objid = x.oid)
-    OR (owned.classid = 'pg_namespace'::regclass AND owned.objid = extnamespace)
-  )
+  SELECT FROM of_extension m WHERE extowner = owned.refobjid AND m.classid = owned.classid AND m.objid = owned.objid
 )
 UNION SELECT rolname FROM pg_roles WHERE oid = 10 AND EXISTS (
   SELECT FROM (
