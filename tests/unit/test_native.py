@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 from lifeboat.archive import encryption
 from lifeboat.databases import digest
 from lifeboat.databases.digest import UnorderedRows
+from lifeboat.databases.mysql import digest_rows
+from lifeboat.databases.mysql.digest_rows import whole_tokens
+from lifeboat.errors import DumpError
 
 from tests.native import build
 
@@ -119,3 +122,67 @@ def test_the_sum_depends_on_no_cut_and_not_on_the_module(native: Any, text: byte
 def test_what_it_was_not_made_for_is_refused(native: Any, function: str, arguments: tuple[Any, ...]) -> None:
     with pytest.raises(ValueError, match="and a way that there is"):
         getattr(native, function)(*arguments)
+
+
+strings = st.lists(st.sampled_from([b"a", b"(", b"),(", b"),\n(", b"'", b"\\", b"\n", b","])).map(b"".join)
+escaped = strings.map(lambda text: text.replace(b"\\", b"\\\\").replace(b"'", b"\\'").replace(b"\n", b"\\n"))
+quoted = escaped.map(lambda text: b"'%b'" % text)
+written = st.one_of(st.sampled_from([b"NULL", b"-1.5e3", b"0x00FF", b"_binary 'x'", b"''"]), quoted)
+rows_of_three = st.lists(st.tuples(written, written, written), min_size=1)
+
+
+@given(rows=rows_of_three, cuts=st.lists(st.integers(0, 1000)))
+def test_rows_that_begin_are_counted_alike_without_the_module(
+    native: Any, rows: list[tuple[bytes, ...]], cuts: list[int]
+) -> None:
+    text = b",".join(b"(%b)" % b",".join(row) for row in rows)
+    ends = [0, *sorted(whole_tokens(text, 0, cut % (len(text) + 1)) for cut in cuts), len(text)]
+    for module in (native, None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(digest_rows, "native", module)
+            begun = inside = 0
+            for start, end in pairwise(ends):
+                more, inside = digest_rows.count_rows(text[start:end], inside)
+                begun += more
+        assert (begun, inside) == (len(rows), 0)
+
+
+@given(rows=rows_of_three, kept=st.tuples(st.booleans(), st.booleans(), st.booleans()), cuts=st.lists(st.integers(0)))
+def test_values_are_left_out_alike_without_the_module(
+    native: Any, rows: list[tuple[bytes, ...]], kept: tuple[bool, ...], cuts: list[int]
+) -> None:
+    text = b"".join(b"(%b),\n" % b",".join(row) for row in rows)
+    only = [b",".join(value for value, keep in zip(row, kept, strict=True) if keep) for row in rows]
+    ends = [0, *sorted(cut % (len(text) + 1) for cut in cuts), len(text)]
+    for module in (native, None):
+        taken: list[bytes] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(digest_rows, "native", module)
+            stored = digest_rows.StoredValues("orders", kept, taken.append)
+            for start, end in pairwise(ends):
+                stored.feed(text[start:end])
+        assert b"".join(taken) == b"".join(b"(%b),\n" % row for row in only)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"(1,2),\n",
+        b"(1,2,3,4),\n",
+        b"(1,2,3),(4,5,6),\n",
+        b"1,2,3),\n",
+        b"(1,2,(3)),\n",
+        b"(1,2,'3),\n",
+        b"(1,2,'3\\'),\n",
+        b"(1,2,3),\n\n",
+        b"(1,2,3\n",
+        b"\n",
+    ],
+)
+def test_rows_of_another_form_are_refused_alike_without_the_module(
+    native: Any, text: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (native, None):
+        monkeypatch.setattr(digest_rows, "native", module)
+        with pytest.raises(DumpError, match="'orders' do not have the columns of its definition"):
+            digest_rows.StoredValues("orders", [True, False, True], lambda rows: None).feed(text)

@@ -1,6 +1,6 @@
-/* What Python is too slow for: the keys of many entries at once, and the hashes of many rows.
+/* What Python is too slow for: the keys of many entries at once, the hashes of many rows, and where rows begin.
  *
- * Both run without Python's lock. Each exists for several processors; the fastest that this one can run is chosen when
+ * All run without Python's lock. Keys and hashes exist for several processors; the fastest that this one can run is chosen when
  * the module is loaded. The callers do the same with Python's own means where this file was not compiled, so it must
  * return the same bytes on every processor, and nothing else depends on it.
  *
@@ -10,6 +10,9 @@
  * computation, written once: this file includes itself for every number of lanes.
  *
  * ROWS. The digest of a table without an order is the sum of the SHA-256 of its rows, modulo 2^256.
+ *
+ * VALUES. Rows of MySQL's and MariaDB's dump clients are values in parentheses: strings between quotes, in which a
+ * backslash escapes the byte behind it, and numbers or words.
  */
 
 #ifndef LANES
@@ -218,6 +221,83 @@ static size_t add_rows(uint32_t sum[8], const Py_buffer *text, const Py_buffer *
     }
 }
 
+/* ---- Values ---- */
+
+/* Returns where a string ends, behind its quote, or `end`, with 1 in `inside` where the text ends in the string. */
+static const char *skip_string(const char *text, const char *end, int *inside)
+{
+    while (text < end) {
+        if (*text == '\'') {
+            *inside = 0;
+            return text + 1;
+        }
+        text += *text == '\\' && text + 1 < end ? 2 : 1;
+    }
+    *inside = 1;
+    return end;
+}
+
+/* Returns the number of rows that begin in a text. */
+static size_t count_begun(const char *text, const char *end, int *inside)
+{
+    size_t count = 0;
+    if (*inside)
+        text = skip_string(text, end, inside);
+    while (text < end) {
+        char byte = *text++;
+        count += byte == '(';
+        if (byte == '\'')
+            text = skip_string(text, end, inside);
+    }
+    return count;
+}
+
+/* Returns where the value that begins here ends, or NULL where no value that clients write does. */
+static const char *skip_value(const char *text, const char *end)
+{
+    int inside = 0;
+    while (text < end && *text != ',' && *text != ')') {
+        if (*text == '(')
+            return NULL;
+        text = *text == '\'' ? skip_string(text + 1, end, &inside) : text + 1;
+    }
+    return text < end && !inside ? text : NULL;
+}
+
+/* Copies rows that end in ",\n" each, without the values that are not to be kept.
+ *
+ * @kept: for each value of a row, 1 or 0.
+ * Returns the number of bytes, or -1 where a row has another number of values. */
+static Py_ssize_t copy_kept(const char *text, const char *end, const Py_buffer *kept, char *out)
+{
+    const char *keep = kept->buf;
+    char *begin = out;
+    while (text < end) {
+        const char *separator = "(";
+        if (*text++ != '(')
+            return -1;
+        for (Py_ssize_t i = 0; i < kept->len; i++) {
+            const char *value = text;
+            if (!(text = skip_value(text, end)) || *text++ != (i + 1 < kept->len ? ',' : ')'))
+                return -1;
+            if (!keep[i])
+                continue;
+            *out++ = *separator;
+            memcpy(out, value, (size_t)(text - 1 - value));
+            out += text - 1 - value;
+            separator = ",";
+        }
+        if (*separator == '(')
+            *out++ = '(';
+        *out++ = ')';
+        if (end - text < 2 || memcmp(text, ",\n", 2))
+            return -1;
+        memcpy(out, text, 2);
+        out += 2, text += 2;
+    }
+    return out - begin;
+}
+
 /* ---- For Python ---- */
 
 typedef struct {
@@ -298,9 +378,49 @@ static PyObject *sum_rows(PyObject *module, PyObject *arguments)
     return result;
 }
 
+static PyObject *count_rows(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    Py_buffer text;
+    int inside;
+    size_t count;
+    if (!PyArg_ParseTuple(arguments, "y*p", &text, &inside))
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    count = count_begun(text.buf, (const char *)text.buf + text.len, &inside);
+    Py_END_ALLOW_THREADS
+    PyBuffer_Release(&text);
+    return Py_BuildValue("ni", (Py_ssize_t)count, inside);
+}
+
+static PyObject *kept_values(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    Py_buffer text, kept;
+    Py_ssize_t size = -1;
+    PyObject *result = NULL;
+    if (!PyArg_ParseTuple(arguments, "y*y*", &text, &kept))
+        return NULL;
+    char *out = PyMem_Malloc((size_t)text.len + 1);
+    if (!out) {
+        PyErr_NoMemory();
+    } else {
+        Py_BEGIN_ALLOW_THREADS
+        size = copy_kept(text.buf, (const char *)text.buf + text.len, &kept, out);
+        Py_END_ALLOW_THREADS
+        result = size < 0 ? Py_NewRef(Py_None) : PyBytes_FromStringAndSize(out, size);
+    }
+    PyMem_Free(out);
+    PyBuffer_Release(&text);
+    PyBuffer_Release(&kept);
+    return result;
+}
+
 static PyMethodDef METHODS[] = {
     {"derive_many", derive_many, METH_VARARGS, NULL},
     {"sum_rows", sum_rows, METH_VARARGS, NULL},
+    {"count_rows", count_rows, METH_VARARGS, NULL},
+    {"kept_values", kept_values, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -12,6 +12,7 @@ from itertools import accumulate, groupby
 from operator import xor
 
 from lifeboat.errors import DumpError
+from lifeboat.support.native import native
 
 SEPARATOR = b",\n"
 _BETWEEN = b"),("
@@ -47,12 +48,13 @@ def one_row_a_line(text: bytes, inside: int) -> tuple[bytes, int]:
 def count_rows(text: bytes, inside: int) -> tuple[int, int]:
     """Return the number of rows that begin in a text, by its parentheses outside of strings.
 
-    What may occur between quotes and parentheses is dropped first, and then strings that hold neither: for most rows,
-    only the parentheses remain.
-
     :param inside: 1 where the text begins in a string, else 0.
     :returns: the number, and the same flag for its end.
     """
+    if native:
+        return native.count_rows(text, inside)
+    # What is neither a quote nor a parenthesis is dropped, and then strings without either: for most rows, only the
+    # parentheses remain.
     if b"\\" in text:
         escapes = text.translate(None, _NO_MARKS_OR_ESCAPES)
         text = escapes.replace(b"\\\\", b"").replace(b"\\'", b"")
@@ -100,6 +102,7 @@ class StoredValues:
         runs = [(kept, len(list(run))) for kept, run in groupby(stored)]
         values = [_VALUE + rb"(?:,%b){%d}" % (_VALUE, count - 1) for _, count in runs]
         captured = [b"(%b)" % run if kept else run for (kept, _), run in zip(runs, values, strict=True)]
+        self._stored = bytes(stored)
         self._row = re.compile(rb"\(%b\)" % b",".join(captured), re.DOTALL)
         self._instead = b"(%b)" % b",".join(b"\\%d" % (n + 1) for n in range(sum(kept for kept, _ in runs)))
         self._open: list[bytes] = []
@@ -112,12 +115,16 @@ class StoredValues:
         head, newline, rest = text.rpartition(b"\n")
         if newline:
             whole = b"".join((*self._open, head, newline))
-            rows, count = self._row.subn(self._instead, whole)
-            if count != whole.count(b"\n"):
+            rows = native.kept_values(whole, self._stored) if native else self._kept_values(whole)
+            if rows is None:
                 raise altered(self._table)
             self._feed(rows)
             self._open = []
         self._open.append(rest)
+
+    def _kept_values(self, whole: bytes) -> bytes | None:
+        rows, count = self._row.subn(self._instead, whole)
+        return rows if count == whole.count(b"\n") else None
 
 
 def altered(table: str) -> DumpError:
