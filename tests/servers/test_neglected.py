@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -47,17 +48,21 @@ def test_every_server_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_BOOKS_DB", postgresql.connection())
+    down = json.loads(mariadb.connection("shop")) | {"port": 1}
+    monkeypatch.setenv("AIRFLOW_CONN_DOWN_DB", json.dumps(down))
     databases = [
         {"name": "shop", "connection": "shop_db"},
         {"name": "books", "engine": "postgresql", "connection": "books_db"},
         {"name": "gone", "connection": "no_such_connection"},
+        {"name": "away", "connection": "down_db"},
     ]
 
     def found(*ignored: str) -> list[str]:
         settings = config.load(project(applications={"Shop": {"databases": databases}}, ignore_databases=ignored))
         texts = [finding.text for finding in neglected.check(site_of(settings)) if finding.verdict == "degraded"]
-        (unknown,) = [text for text in texts if "'no_such_connection' that nobody backs up were not looked for" in text]
-        return [text for text in texts if text != unknown]
+        unknown = [text for text in texts if "that nobody backs up were not looked for" in text]
+        assert ["'no_such_connection'" in unknown[0], "'down_db'" in unknown[1]] == [True, True]
+        return [text for text in texts if text not in unknown]
 
     of_mariadb, of_postgresql = found()
     assert "lonely_m" in of_mariadb

@@ -34,11 +34,12 @@ def check(site: Site) -> Iterator[Finding]:
         try:
             engine = site.engine(sample)
             server = sample.engine, engine.address
-            there.setdefault(server, set()).update(name for name, holds in engine.databases().items() if holds)
+            found = {name for name, holds in engine.databases().items() if holds}
         except LifeboatError as error:
             text = f"databases of Airflow connection {connection!r} that nobody backs up were not looked for: {error}"
             yield Finding(EVERYTHING, "", NEGLECTED, "degraded", text)
             continue
+        there.setdefault(server, set()).update(found)
         entries.setdefault(server, []).extend(of_connection)
     for server, found in there.items():
         named = {entry.name for entry in entries[server] if isinstance(entry, Database)}
