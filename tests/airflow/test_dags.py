@@ -46,7 +46,7 @@ def load_dag(airflow_db: None) -> LoadDag:
 
         with create_session() as session:
             session.merge(DagBundleModel(name="testing"))
-        parsed = folder if dag_id in LOOKING else folder / f"{dag_id}.py"
+        parsed = folder if dag_id in LOOKING else folder / f"{dag_id.partition('__')[0]}.py"
         bag = DagBag(dag_folder=str(parsed), bundle_name="testing")
         assert bag.import_errors == {}
         sync_bag_to_db(bag, "testing", None)

@@ -145,6 +145,34 @@ def test_a_database_that_is_not_there(installed: Configure) -> None:
     assert "no database 'shop2', or this user is not allowed to see it" in finding.text
 
 
+def test_each_whole_server_is_tried_and_names_that_both_have_are_told(
+    installed: Configure, mariadb: MariaDB, postgresql: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", mariadb.connection("shop"))
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS_DB", postgresql.connection())
+    servers = [
+        {"server": "shop_db", "include": ["wn_*"]},
+        {"server": "books_db", "engine": "postgresql", "include": ["wn_*"]},
+    ]
+    installed(**lean(tmp_path) | {"applications": {"All": {"databases": servers}}})
+    mariadb.run("CREATE DATABASE wn_a; CREATE TABLE wn_a.t (id INT PRIMARY KEY)")
+    postgresql.run("CREATE DATABASE wn_b", "postgres", postgresql.user)
+    try:
+        well = found("well")
+        assert well["names of databases (All)"].text == "an archive can hold all 2 together"
+        for connection in ("shop_db", "books_db"):
+            assert f"with Airflow connection {connection!r}" in well[f"drills of databases of {connection} (All)"].text
+        postgresql.run("ALTER DATABASE wn_b RENAME TO wn_a", "postgres", postgresql.user)
+        finding = only("broken")
+        assert finding.what == "names of databases (All)"
+        assert "has two databases called 'wn_a', one of them on the server of Airflow connection" in finding.text
+        assert finding.advice.startswith("Name it under exclude of that server")
+    finally:
+        mariadb.run("DROP DATABASE wn_a")
+        postgresql.run("DROP DATABASE IF EXISTS wn_a; ", "postgres", postgresql.user)
+        postgresql.run("DROP DATABASE IF EXISTS wn_b", "postgres", postgresql.user)
+
+
 def test_a_grant_that_dumps_lack(installed: Configure, users: MariaDB, tmp_path: Path) -> None:
     installed(**lean(tmp_path))
     for right, said in {

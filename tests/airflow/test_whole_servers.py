@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from lifeboat.airflow.alerts import reports
 from lifeboat.settings import config
+from lifeboat.support import clock
+from lifeboat.ui import metrics
+from lifeboat.ui.readings import read_destination
 
-from include.demo.stand_ins import MariaDB
+from include.demo.stand_ins import MariaDB, PostgreSQL
 from tests.airflow.test_dags import LoadDag, compared, load_dag, run, states, stored
 from tests.command import answer
-from tests.conftest import Configure, where_it_is_noon
+from tests.conftest import PROJECT, Configure, where_it_is_noon
 
 __all__ = ["load_dag"]
 
@@ -39,8 +43,8 @@ def drop(mariadb: MariaDB, name: str) -> None:
     mariadb.run("DROP DATABASE `{}`".format(name.replace("`", "``")))
 
 
-def held() -> set[str]:
-    (key, *_) = stored("All")["disk"]
+def held(application: str = "All") -> set[str]:
+    (key, *_) = stored(application)["disk"]
     return {database["name"] for database in answer("show", key)["databases"]}
 
 
@@ -49,6 +53,40 @@ def news(done: Any) -> tuple[Any, ...]:
     (listing,) = [ti for ti in done.get_task_instances() if ti.task_id == "All.list_databases"]
     context: Any = {"dag": done.dag, "run_id": done.run_id, "ti": listing}
     return reports.new_databases(context, config.load())
+
+
+@pytest.fixture
+def books(postgresql: PostgreSQL, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A database of another server, whose connection is ``books_db``."""
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS_DB", postgresql.connection())
+    postgresql.run("CREATE DATABASE wd_books", "postgres", postgresql.user)
+    postgresql.run("CREATE TABLE t (id INT PRIMARY KEY)", "wd_books", postgresql.user)
+    yield
+    postgresql.run("DROP DATABASE wd_books", "postgres", postgresql.user)
+
+
+def test_two_kinds_of_servers_have_their_own_dag_changes_and_metrics(
+    project: Configure, load_dag: LoadDag, databases: MariaDB, books: None, tmp_path: Path
+) -> None:
+    servers = [
+        WHOLE | {"dump_connections": 4},
+        {"server": "books_db", "engine": "postgresql", "include": ["wd*"], "dump_connections": 3},
+    ]
+    shop = {"databases": servers, "destinations": ["disk"], "schedules": {"database": "0 * * * *"}}
+    settings = config.load(project(applications={"Shop": shop}, drill={"production": True}))
+    done = run(load_dag("backup_database__shop"))
+    assert done.state == "success"
+    assert states(done)["Shop.dump"] == ["success"] * 4
+    assert held("Shop") == {*NAMES, "wd_books"}
+    change = load_dag("migrate_shop", PROJECT / "docs" / "examples")
+    change.get_task("migrate").bash_command = f'printf %s "$ARCHIVE" > {tmp_path}/changed'
+    assert run(change).state == "success"
+    assert (tmp_path / "changed").read_text() == stored()["disk"][0]
+    assert held("Shop") == {*NAMES, "wd_books"}
+    figures = metrics.exposition(settings, {"disk": read_destination("disk", settings)}, {}, clock.now()).decode()
+    subject = '{application="Shop",destination="disk",kind="database"}'
+    assert f"lifeboat_archives{subject} 2.0" in figures
+    assert f"lifeboat_last_proof_timestamp_seconds{subject} " in figures
 
 
 def test_what_a_run_lists_it_backs_up_and_what_is_new_it_tells(

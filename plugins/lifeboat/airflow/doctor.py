@@ -23,8 +23,9 @@ from threading import Thread
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 from lifeboat import staging
-from lifeboat.actions import check, drill
+from lifeboat.actions import check, drill, servers
 from lifeboat.airflow import connections
+from lifeboat.airflow.site import site_of
 from lifeboat.archive.encryption import derives_by
 from lifeboat.databases import SERVERLESS
 from lifeboat.databases.digest import hashes_by
@@ -193,20 +194,23 @@ class _Look(Thread):
 def _probes(settings: Settings | Unreadable) -> list[Probe]:
     databases = [(name, each) for name, found in settings.applications.items() for each in found.named]
     whole = [(name, each) for name, found in settings.applications.items() for each in found.servers]
-    of_servers = [(name, each.sample) for name, each in whole]
     scratch = settings.scratch
     return [
         *([Probe("staging", partial(_staging, place))] if (place := settings.staging) else []),
         *(_of_destination(name, kept) for name, kept in settings.destinations.items()),
         *(probe for name, database in databases for probe in _of_database(name, database, scratch)),
-        *(Probe(f"databases of {each.server} ({name})", partial(_whole, each, scratch)) for name, each in whole),
-        *(_of_readable(settings, [*databases, *of_servers]) if isinstance(settings, Settings) else []),
+        *(Probe(f"{_called(each)} ({name})", partial(_whole, each, scratch)) for name, each in whole),
+        *(_of_readable(settings, [*databases, *whole]) if isinstance(settings, Settings) else []),
         Probe("alerts", partial(_alerts, settings)),
         Probe("heartbeat", partial(_heartbeat, settings.alerts.dead_man)),
     ]
 
 
-def _of_readable(settings: Settings, databases: Sequence[tuple[str, Database]]) -> Iterator[Probe]:
+def _called(entry: Database | DatabaseServer) -> str:
+    return f"databases of {entry.server}" if isinstance(entry, DatabaseServer) else entry.name
+
+
+def _of_readable(settings: Settings, entries: Sequence[tuple[str, Database | DatabaseServer]]) -> Iterator[Probe]:
     """Yield what to look at only where the settings as a whole can be read."""
     encrypted: dict[Encryption | None, list[str]] = {}
     for name in settings.applications:
@@ -217,25 +221,28 @@ def _of_readable(settings: Settings, databases: Sequence[tuple[str, Database]]) 
     for name, application in settings.applications.items():
         if application.files:
             yield Probe(f"files of {name}", partial(_files, settings, name))
-    for name, database in databases:
-        if _has_logs(settings, name, database):
-            called = f"restore of {database.name} ({name}) to a moment"
-            yield Probe(called, partial(_replay, database, settings.scratch))
-    servers = {  # of a scratch server, one database stands for all: one with logs, if any has
-        settings.drill.connection_of(database.engine) or f"{name}/{database.name}": (name, database)
-        for name, database in sorted(databases, key=lambda each: _has_logs(settings, *each))
-        if database.engine not in SERVERLESS
-    }
-    for name, database in servers.values():
-        yield Probe(
-            f"drills of {database.name} ({name})",
-            partial(_drill, settings, name, database),
-        )
+        if application.servers and len(application.databases) > 1:
+            yield Probe(f"names of databases ({name})", partial(_names, settings, name))
+    yield from _of_restores(settings, entries)
     if settings.metrics:
         yield Probe("metrics", partial(_metrics, settings.metrics.connection))
 
 
-def _has_logs(settings: Settings, application: str, database: Database) -> bool:
+def _of_restores(settings: Settings, entries: Sequence[tuple[str, Database | DatabaseServer]]) -> Iterator[Probe]:
+    for name, entry in entries:
+        if _has_logs(settings, name, entry):
+            called = f"restore of {_called(entry)} ({name}) to a moment"
+            yield Probe(called, partial(_replay, entry.sample, settings.scratch))
+    tried = {  # of a scratch server, one database stands for all: one with logs, if any has
+        settings.drill.connection_of(entry.engine) or f"{name}/{_called(entry)}": (name, entry)
+        for name, entry in sorted(entries, key=lambda each: _has_logs(settings, *each))
+        if entry.engine not in SERVERLESS
+    }
+    for name, entry in tried.values():
+        yield Probe(f"drills of {_called(entry)} ({name})", partial(_drill, settings, name, entry.sample))
+
+
+def _has_logs(settings: Settings, application: str, database: Database | DatabaseServer) -> bool:
     return database.engine == "mysql" and settings.logs_of(application) is not None
 
 
@@ -348,6 +355,11 @@ def _whole(server: DatabaseServer, scratch: Path) -> Iterator[Told]:
     tried = "" if len(covered) <= MOST_TRIED else f" of the first {MOST_TRIED}"
     yield Told("well", f"all definitions{tried} were dumped, without rows")
     yield from _load(server.database(covered[0]), scratch)
+
+
+def _names(settings: Settings, application: str) -> Iterator[Told]:
+    listing = servers.list_databases(site_of(settings), application)
+    yield Told("well", f"an archive can hold all {len(listing.databases)} together")
 
 
 def _load(database: Database, scratch: Path) -> Iterator[Told]:
