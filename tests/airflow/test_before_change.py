@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 import pytest
 from lifeboat import FreshBackup
-from lifeboat.actions import drill
+from lifeboat.actions import backup, drill
+from lifeboat.airflow.operators import before_change
 from lifeboat.airflow.site import load_site
 from lifeboat.catalog import proof
 
@@ -72,6 +74,40 @@ def test_a_backup_that_one_destination_lacks_stops_the_migration(
     reason = ti.xcom_pull(task_ids="fresh_backup.back_up", key="failure")["reason"]
     assert "is published at offsite, but must be everywhere. disk: " in reason
     assert not migrated.exists()
+
+
+def test_a_backup_that_meets_another_of_the_same_second_is_taken_again(
+    project: Configure,
+    example: Callable[[], Any],
+    shop: str,
+    migrated: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = backup.store_archive
+    met: list[str] = []
+    other = tmp_path / "other"
+    other.write_bytes(b"an archive of another run")
+
+    def meeting(scratch: Any, packed: Any, destination: Any) -> None:
+        if not met and destination.name == "disk":
+            met.append(packed.key)
+            destination.store(other, packed.key, hashlib.sha256(other.read_bytes()).hexdigest())
+        store(scratch, packed, destination)
+
+    project(**DRILLS)
+    monkeypatch.setattr(backup, "store_archive", meeting)
+    done = run(example())
+    assert done.state == "success"
+    assert met
+    assert migrated.read_text() > met[0]
+    assert stored() == {"disk": [migrated.read_text()], "offsite": [migrated.read_text(), *met]}
+    assert (tmp_path / "disk" / met[0]).read_bytes() == other.read_bytes()
+    monkeypatch.setattr(before_change, "MOST_TAKEN", 1)
+    met.clear()
+    failed = run(example())
+    reason = failed.get_task_instances()[0].xcom_pull(task_ids="fresh_backup.back_up", key="failure")["reason"]
+    assert "is published at offsite, but must be everywhere. disk: " in reason
 
 
 def test_an_archive_that_was_damaged_meanwhile_stops_the_migration(

@@ -20,15 +20,12 @@ from tests.conftest import ARCHIVE_PASSWORD, disk_destination
 
 pytestmark = [pytest.mark.matrix, pytest.mark.timeout(1800)]  # each step is tried in test_before_change.py, too
 DAG_FILE = """
-from datetime import timedelta
-
 from airflow.providers.standard.operators.bash import BashOperator
 from airflow.sdk import DAG
 from lifeboat import FreshBackup
 
-AGAIN = {"retries": 1, "retry_delay": timedelta(seconds=2)}  # two of the same second have one name
 with DAG(dag_id="change", schedule=None, params={"kind": "database"}):
-    backup = FreshBackup(application="Bread", kind="{{ params.kind }}", proven=True, default_args=AGAIN)
+    backup = FreshBackup(application="Bread", kind="{{ params.kind }}", proven=True)
     BashOperator(
         task_id="migrate",
         bash_command='echo "$ARCHIVE" >> CHANGES',

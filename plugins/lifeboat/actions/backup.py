@@ -77,6 +77,7 @@ class Taken:
     :param new: databases that no archive before held, of a server that the settings name as a whole.
     :param published: names of the destinations that have it.
     :param failed: why the others have not, by name.
+    :param met: whether one has another archive of that name, from a backup of the same second.
     """
 
     packed: PackedArchive
@@ -85,6 +86,7 @@ class Taken:
     failed: dict[str, str]
     limits: dict[str, tuple[Limit, ...]] = field(default_factory=dict)
     new: tuple[str, ...] = ()
+    met: bool = False
 
 
 def take(
@@ -120,19 +122,20 @@ def take(
     packed = pack_archive(scratch, application, kind, names, password, note, selection, now=site.now())
     totals = scratch.archive.facts(StagedArchive).marker.totals
 
-    def store(destination: Destination) -> str | None:
+    def store(destination: Destination) -> LifeboatError | None:
         try:
             store_archive(scratch, packed, destination)
         except LifeboatError as error:  # one destination that fails does not stop the others
-            return str(error)
+            return error
         return None
 
     with ThreadPoolExecutor(len(destinations)) as pool:
         stored = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
-    failed |= {name: error for name, error in stored.items() if error is not None}
+    met = any(isinstance(error, AlreadyStoredError) for error in stored.values())
+    failed |= {name: str(error) for name, error in stored.items() if error is not None}
     limits = {dump.database: dump.limits for dump in dumps if dump.limits}
     published = tuple(name for name, error in stored.items() if error is None)
-    return Taken(packed, totals, published, failed, limits, listing.new if listing else ())
+    return Taken(packed, totals, published, failed, limits, listing.new if listing else (), met)
 
 
 def restorable(site: Site, database: Database) -> tuple[Engine, str]:

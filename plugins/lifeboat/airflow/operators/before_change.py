@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,15 +14,21 @@ from lifeboat.airflow.operators.base import ApplicationOperator
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from lifeboat.actions.backup import Taken
     from lifeboat.airflow.operators.sealed import Sealed
     from lifeboat.settings.config import BackupKind
+    from lifeboat.site import Site
 
 TAKEN = "taken"  # XCom key under which the archive is left for its proof
+MOST_TAKEN = 5  # backups, one after the other, where each meets one of the same second
+LONGEST_PAUSE = 4.0  # seconds before the next, after at least one
 LONGEST_FRESH = timedelta(hours=24)  # a proof that is cleared alone later would be about an old archive
 
 
 class TakeBackupOperator(ApplicationOperator):
     """Take a backup in one go, and publish it at every destination; each attempt takes another one.
+
+    Archives of the same second have the same name, so a backup that meets such a one is taken again.
 
     :param kind: of the archive.
     """
@@ -36,27 +44,37 @@ class TakeBackupOperator(ApplicationOperator):
 
         :raises StorageError: a destination does not have it.
         """
-        from lifeboat.actions import backup, servers
         from lifeboat.airflow.operators.sealed import seal
         from lifeboat.errors import StorageError
 
-        site, run, ti = self.site(), context["dag_run"], context["ti"]
-        note = f"before a change: {run.dag_id}, {run.run_id}"
+        site, ti = self.site(), context["ti"]
         self.sweep(context, site)
-        # Not by application: a run may wait for several backups of one at the same time.
-        scratch = site.staging().of(run.dag_id, run.run_id, f"{ti.task_id} {ti.map_index}")
-        scratch.create()
-        try:
-            wanted = servers.wanted(site, self.application)
-            taken = backup.take(site, self.application, self.kind, wanted.databases, (), note, scratch, wanted.listing)
-        finally:
-            scratch.remove()
+        for left in reversed(range(MOST_TAKEN)):
+            taken = self._take(context, site)
+            if not taken.met or not left:
+                break
+            self.log.info("Another backup of the same second is %s: taking a new one.", taken.packed.key)
+            time.sleep(1 + random.uniform(0, LONGEST_PAUSE))  # noqa: S311  # the other may do the same
         if taken.failed:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in taken.failed.items())
             have_it = ", ".join(taken.published) or "no destination"
             raise StorageError(f"{taken.packed.key} is published at {have_it}, but must be everywhere. {reasons}")
         ti.xcom_push(key=TAKEN, value=seal(context, site, _what(self.application, context), taken.packed))
         return taken.packed.key
+
+    def _take(self, context: Context, site: Site) -> Taken:
+        from lifeboat.actions import backup, servers
+
+        run, ti = context["dag_run"], context["ti"]
+        note = f"before a change: {run.dag_id}, {run.run_id}"
+        # Not by application: a run may wait for several backups of one at the same time.
+        scratch = site.staging().of(run.dag_id, run.run_id, f"{ti.task_id} {ti.map_index}")
+        scratch.create()
+        try:
+            wanted = servers.wanted(site, self.application)
+            return backup.take(site, self.application, self.kind, wanted.databases, (), note, scratch, wanted.listing)
+        finally:
+            scratch.remove()
 
 
 class ProveBackupOperator(ApplicationOperator):
