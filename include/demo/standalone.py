@@ -19,7 +19,7 @@ from lifeboat.support.processes import die_with_parent
 
 from include.demo.stand_ins import LOCALHOST, free_port
 
-READY_SECONDS = 180
+READY_SECONDS = 600
 STOP_SECONDS = 2  # Airflow takes longer than twenty, and nobody needs what it does meanwhile
 BUSY = 500
 PAUSES = (1, 1, 2, 4)  # seconds
