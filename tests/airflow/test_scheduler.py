@@ -22,8 +22,10 @@ from tests.conftest import ARCHIVE_PASSWORD, SCHEMA, disk_destination, staging_d
 
 pytestmark = pytest.mark.timeout(1800)
 DATABASE = [{"name": "shop", "connection": "shop_db"}]
+POOLED = DATABASE[0] | {"pool": "shop_server"}
 APPLICATIONS = {
     **{name: {"databases": DATABASE} for name in ("Shop", "Marked", "Drilled", "Filled")},  # one for each test
+    **{name: {"databases": [POOLED], "schedules": {"database": "0 0 1 1 *"}} for name in ("First", "Second")},
     "Broken": {"databases": [{"name": name, "connection": "not_there"} for name in ("one", "two<b>")]},
 }
 
@@ -107,6 +109,7 @@ def scheduler(
             "offsite": {"type": "s3", "connection": "backups_s3", "bucket": "scheduler"},
         },
         "applications": APPLICATIONS,
+        "pools": {"shop_server": 1},
         "ignore_databases": ["*"],  # all tests share a server
         "alerts": {"slack": {"connection": "slack"}, "email": {"connection": "smtp", "to": ["ops@example.com"]}},
         "drill": {"production": True},
@@ -213,6 +216,33 @@ def test_an_unhealthy_check_carries_its_findings(scheduler: Scheduler) -> None:
     told, _ = scheduler.one_of_each(f"/dags/backup_check/runs/{quote(run_id)}")
     assert "Broken at disk: there is no database archive yet" in told
     assert "Last good backup of Broken: none was found" in told
+
+
+def test_two_applications_of_one_server_take_turns_in_its_pool(scheduler: Scheduler) -> None:
+    """Until doctor has made the pool, both wait for it, which the check tells."""
+    dags = ("backup_database__first", "backup_database__second")
+    runs = {dag_id: scheduler.trigger(dag_id) for dag_id in dags}
+
+    def dumped() -> list[dict[str, Any]]:
+        paths = [f"dags/{dag_id}/dagRuns/{quote(run_id)}/taskInstances" for dag_id, run_id in runs.items()]
+        found = [each for path in paths for each in scheduler.airflow.api("GET", path)["task_instances"]]
+        return [each for each in found if each["task_id"].endswith(".dump")]
+
+    wait_for(lambda: [each["state"] for each in dumped()] == ["scheduled"] * 2)
+    check = scheduler.trigger("backup_check")
+    told, _ = scheduler.one_of_each(f"/dags/backup_check/runs/{quote(check)}")
+    assert "2 tasks of backups wait, and none runs, as if a pool were missing" in told
+    doctor = scheduler.trigger("doctor")
+    scheduler.finished("doctor", doctor)
+    log = scheduler.airflow.api("GET", f"dags/doctor/dagRuns/{quote(doctor)}/taskInstances/look/logs/1")
+    assert "or this is a task, and no task may ask it. Tasks in a pool that is missing never begin" in str(log)
+    assert [each["state"] for each in dumped()] == ["scheduled"] * 2
+    program = str(Path(sys.executable).parent / "lifeboat")
+    subprocess.run([program, "doctor"], capture_output=True, check=False)  # what else is broken is so on purpose
+    assert [scheduler.finished(dag_id, run_id) for dag_id, run_id in runs.items()] == ["success"] * 2
+    first, second = sorted(dumped(), key=lambda each: str(each["start_date"]))
+    assert first["pool"] == second["pool"] == "shop_server"
+    assert first["end_date"] <= second["start_date"]
 
 
 def test_a_backfill_takes_no_backup_while_the_newest_is_fresh(scheduler: Scheduler) -> None:

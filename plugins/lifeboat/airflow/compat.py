@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from airflow.dag_processing.bundles.local import LocalDagBundle
     from airflow.models.dag import DagModel
     from airflow.models.dagrun import DagRun
+    from airflow.models.pool import Pool
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.xcom import XComModel
     from airflow.providers.smtp.hooks.smtp import SmtpHook
@@ -63,6 +64,7 @@ __all__ = [
     "DagRun",
     "GetUserDep",
     "LocalDagBundle",
+    "Pool",
     "TaskInstance",
     "XComModel",
     "bearer_scheme",
@@ -94,6 +96,7 @@ PLACES: Mapping[str, tuple[str, ...]] = {
     "DagRun": ("airflow.models.dagrun",),
     "GetUserDep": (_SECURITY,),
     "LocalDagBundle": ("airflow.dag_processing.bundles.local",),
+    "Pool": ("airflow.models.pool",),
     "TaskInstance": ("airflow.models.taskinstance",),
     "XComModel": ("airflow.models.xcom",),
     "bearer_scheme": (_SECURITY,),

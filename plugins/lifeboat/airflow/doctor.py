@@ -2,7 +2,8 @@
 
 Each thing is looked at by itself and within its time, and whatever goes wrong there is a finding, so one broken
 connection hides no other. Something small is stored, read and deleted in staging and at each destination, accounts for
-loads are made and dropped again, and a test alert is sent; rows are not read.
+loads are made and dropped again, Airflow's pools become what the settings say, and a test alert is sent; rows are not
+read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -95,7 +96,8 @@ class Probe(NamedTuple):
 def examine() -> list[Finding]:
     """Look at everything that the settings name; where they cannot be read, at what they still name."""
     settings = unreadable.read()
-    return [_of_settings(settings), _of_native(), *_look(_probes(settings))]
+    # Pools first and alone: what asks Airflow's database imports more of Airflow than threads can at the same time.
+    return [_of_settings(settings), _of_native(), *_look(_of_pools(settings)), *_look(_probes(settings))]
 
 
 def examine_destination(name: str, kept: DestinationSettings) -> list[Finding]:
@@ -189,6 +191,11 @@ class _Look(Thread):
                 Finding(self._probe.what, "broken", text, "Check the host, the port, and firewalls between.")
             )
         return findings
+
+
+def _of_pools(settings: Settings | Unreadable) -> list[Probe]:
+    wanted = {} if isinstance(settings, Unreadable) else settings.pools
+    return [Probe("pools", partial(_pools, wanted))] if wanted else []
 
 
 def _probes(settings: Settings | Unreadable) -> list[Probe]:
@@ -416,6 +423,22 @@ def _encryption(encryption: Encryption | None) -> Iterator[Told]:
         return
     connections.archive_passwords(encryption)
     yield Told("well", f"Airflow connection {encryption.connection!r} has a password")
+
+
+def _pools(wanted: Mapping[str, int]) -> Iterator[Told]:
+    from lifeboat.airflow import pools
+
+    try:
+        made = pools.made()
+    except SettingsError as error:
+        yield Told("warning", f"{error.message} Tasks in a pool that is missing never begin", error.hint)
+        return
+    for pool, slots in wanted.items():
+        text = f"{pool!r} has {plural(slots, 'slot')}"
+        if made.get(pool) != slots:
+            pools.make(pool, slots)
+            text += f", and had {made[pool]} before" if pool in made else "; it was missing, and is made"
+        yield Told("well", text)
 
 
 def _signing(settings: Settings) -> Iterator[Told]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 NO_REASON = "It left no reason: it was killed, timed out, or marked failed. See the task's log."
+OF_POOL = "__"  # between a step and a pool, in the id of a task that does the step for a part
 GENERAL = "Fix what the reason names, then clear the task."
 _FINDINGS = "Each finding says what is wrong; the findings in the DAG's docs say what to do about it."
 _LEFT = "The reason says what it left. Clear the task; if it was approved, trigger it again."
@@ -106,7 +107,8 @@ def advice_on(task_id: str) -> str:
 
     :param task_id: with its groups, and the index of a mapped one in brackets.
     """
-    failure = FAILURES.get(task_id.rpartition(".")[2].partition("[")[0])
+    step = task_id.rpartition(".")[2].partition("[")[0].partition(OF_POOL)[0]
+    failure = FAILURES.get(step)
     return failure.advice if failure else GENERAL
 
 

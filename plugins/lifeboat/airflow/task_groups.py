@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +21,7 @@ from airflow.sdk import (
 
 from lifeboat.airflow.alerts import FailureAlert, SuccessNotice
 from lifeboat.airflow.compat import BACKOFF, CronTriggerTimetable
+from lifeboat.airflow.failures import OF_POOL
 from lifeboat.airflow.operators.archive import PackArchiveOperator
 from lifeboat.airflow.operators.base import PREPARE, WAIT
 from lifeboat.airflow.operators.check import COMPARE, CheckDestinationOperator, CompareDestinationsOperator
@@ -220,35 +221,54 @@ def backup_group(settings: Settings, application: str, kind: BackupKind) -> None
         execution_timeout=LONGEST_STEP,
         **(_in_queue(settings.queue_of([application])) if kind == "application" else {}),
     )
-    upload = UploadArchiveOperator.partial(
-        task_id="upload",
-        application=verbatim(application),
-        archive=archive.output,
-        outlets=[archive_asset(application)],
-        map_index_template="{{ task.destination }}",
-        execution_timeout=LONGEST_STEP,
-    ).expand(destination=list(map(verbatim, settings.destinations_of(application))))
+    uploads = [
+        UploadArchiveOperator.partial(
+            **options,
+            application=verbatim(application),
+            archive=archive.output,
+            outlets=[archive_asset(application)],
+            map_index_template="{{ task.destination }}",
+            execution_timeout=LONGEST_STEP,
+        ).expand(destination=names)
+        for options, names in _by_pool(
+            "upload", {name: kept.pool for name, kept in settings.destinations_of(application).items()}
+        )
+    ]
     remove = RemoveStagingOperator(task_id="remove_staging", application=verbatim(application)).as_teardown(
         setups=prepare
     )
-    if found.databases:
-        databases: XComArg | list[str] = [verbatim(database.name) for database in found.named]
-        if found.servers:
-            listing = ListDatabasesOperator(
-                task_id=LIST_DATABASES, application=verbatim(application), execution_timeout=LONGEST_STEP
-            )
-            prepare >> listing
-            databases = listing.output
+    dumps: Iterable[tuple[dict[str, Any], list[str] | XComArg]]
+    dumps = _by_pool("dump", {entry.sample.name: entry.pool for entry in found.databases})
+    if found.servers:
+        listing = ListDatabasesOperator(
+            task_id=LIST_DATABASES, application=verbatim(application), execution_timeout=LONGEST_STEP
+        )
+        prepare >> listing
+        dumps = [(options, listing.output) for options, _ in dumps]  # one, as all are in one pool
+    for options, databases in dumps:
         dump = DumpDatabaseOperator.partial(
-            task_id="dump",
+            **options,
             application=verbatim(application),
             map_index_template="{{ task.database }}",
             execution_timeout=LONGEST_DUMP,
         ).expand(database=databases)
         prepare >> dump >> archive
-    else:
+    if not found.databases:
         prepare >> archive
-    archive >> upload >> remove
+    archive >> uploads >> remove
+
+
+def _by_pool(step: str, pools: Mapping[str, str | None]) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Yield the id and the pool of each task that does a step, and for what: a task has one pool, however it is mapped.
+
+    :param pools: by what the step is done for.
+    """
+    shares: dict[str | None, list[str]] = {}
+    for name, pool in pools.items():
+        shares.setdefault(pool, []).append(verbatim(name))
+    for pool, names in shares.items():
+        task_id = f"{step}{OF_POOL}{pool}" if pool and len(shares) > 1 else step
+        yield {"task_id": task_id, **({"pool": pool} if pool else {})}, names
 
 
 def _in_queue(queue: str | None) -> dict[str, Any]:

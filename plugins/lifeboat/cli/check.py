@@ -44,6 +44,10 @@ def check_health(
     findings += [*check.loads(site, names), *check.log_servers(site, names), *servers.check(site, names)]
     if application is None and not destination:
         findings += neglected.check(site)
+        if site.settings.pools:
+            from lifeboat.airflow import pools
+
+            findings += pools.check(site.settings.pools)
     verdict = health.verdict(findings)
     if as_json:
         terminal.print_json({"verdict": verdict, "findings": [asdict(finding) for finding in findings]})
@@ -58,7 +62,8 @@ def examine_installation(as_json: AsJson = False) -> None:
     """Check the whole installation, from connections and grants to a test alert, and say what to do.
 
     Reads the settings, dumps definitions without rows, tries whether restores and drills can load, compares versions
-    and clocks, stores, reads and deletes a small object in staging and at each destination, and sends a test alert.
+    and clocks, stores, reads and deletes a small object in staging and at each destination, makes the settings' pools
+    in Airflow, and sends a test alert.
     """
     from lifeboat.airflow import doctor
 

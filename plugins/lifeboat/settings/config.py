@@ -51,6 +51,7 @@ from lifeboat.settings.values import (
     Label,
     Name,
     Pattern,
+    PoolName,
     Query,
     Schedule,
     StorageClass,
@@ -97,6 +98,7 @@ class Database(_Model):
     :param dump_connections: number of clients that dump the database at the same time, at most the number of cores. In
         MySQL and MariaDB, its tables are locked against writes for a moment, so that all clients see the same; 1 locks
         nothing. A SQLite database has one.
+    :param pool: one of the file's ``pools``, in which it is dumped.
     """
 
     name: str = Field(min_length=1)
@@ -107,6 +109,7 @@ class Database(_Model):
     exclude_tables: tuple[str, ...] = ()
     exclude_rows: tuple[str, ...] = ()
     dump_connections: DumpConnections = 2
+    pool: PoolName | None = None
 
     @model_validator(mode="after")
     def _fitting_name(self) -> Database:
@@ -145,6 +148,8 @@ class DatabaseServer(_Model):
     :param exclude_tables: tables to omit from every database.
     :param exclude_rows: tables of which only the structure is dumped, in every database.
     :param dump_connections: number of clients that dump each database at the same time, as of a single database.
+    :param pool: one of the file's ``pools``, in which its databases are dumped: the same as of all other databases of
+        the application, as the databases of each server are known only when the backup runs.
     """
 
     server: ConnectionId
@@ -156,6 +161,7 @@ class DatabaseServer(_Model):
     exclude_tables: tuple[str, ...] = ()
     exclude_rows: tuple[str, ...] = ()
     dump_connections: DumpConnections = 2
+    pool: PoolName | None = None
 
     _extensions_of_postgresql = model_validator(mode="after")(_extensions_of_postgresql)
 
@@ -298,12 +304,14 @@ class DiskDestination(_Model):
     :param path: absolute path of the directory; `lifeboat init` creates and marks it, once.
     :param retention: overrides of the file's ``retention`` for archives here.
     :param read_back: overrides of the file's ``read_back``.
+    :param pool: one of the file's ``pools``, in which archives are stored here.
     """
 
     type: Literal["disk"]
     path: AbsolutePath
     retention: Retention = Retention()
     read_back: ReadBack = ReadBack()
+    pool: PoolName | None = None
 
     @property
     def for_cleanup(self) -> DiskDestination:
@@ -341,6 +349,7 @@ class S3Destination(_Model):
         restore request.
     :param retention: overrides of the file's ``retention`` for archives here.
     :param read_back: overrides of the file's ``read_back``.
+    :param pool: one of the file's ``pools``, in which archives are stored here.
     """
 
     type: Literal["s3"]
@@ -354,6 +363,7 @@ class S3Destination(_Model):
     storage_class: StorageClass | None = None
     retention: Retention = Retention()
     read_back: ReadBack = ReadBack()
+    pool: PoolName | None = None
 
     @model_validator(mode="after")
     def _key_of_kms(self) -> S3Destination:
@@ -642,6 +652,16 @@ class Application(Team):
         return self
 
     @model_validator(mode="after")
+    def _one_pool_of_servers(self) -> Application:
+        pools = sorted({entry.pool or "none" for entry in self.databases})
+        if self.servers and len(pools) > 1:
+            raise ValueError(
+                f"databases: their pools are {' and '.join(pools)}, but an application with a whole server has one for"
+                " all: name the same everywhere, or make an application of each server"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _checks_of_its_own(self) -> Application:
         names = {database.name for database in self.named}
         for index, check in enumerate(self.checks):
@@ -801,6 +821,8 @@ class Settings(_Model):
     :param destinations: places to store archives, by name.
     :param applications: applications to back up, by name; the name is the first part of every archive's key.
     :param schedules: when the DAGs run. An application can have its own schedules, and then has its own DAGs.
+    :param pools: Airflow's pools for databases and destinations that name one, each with its number of slots: so many
+        dumps and uploads run there at the same time. `lifeboat doctor` makes them; see docs/TEAMS.md.
     :param alerts: notification channels for failed runs.
     :param retention: how long archives are kept.
     :param health: limits beyond which backups are unhealthy.
@@ -821,6 +843,7 @@ class Settings(_Model):
     destinations: dict[Name, Destination] = Field(min_length=1)
     applications: dict[Name, Application] = Field(min_length=1)
     schedules: Schedules = Schedules()
+    pools: dict[PoolName, Annotated[int, Field(ge=1, le=1000, strict=True)]] = {}
     alerts: Alerts = Alerts()
     retention: Retention = Retention()
     health: Health = Health()
@@ -838,6 +861,22 @@ class Settings(_Model):
             for unknown in set(application.destinations) - set(self.destinations):
                 known = ", ".join(self.destinations)
                 raise ValueError(f"applications.{name}.destinations: no destination {unknown!r}; known: {known}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_pools(self) -> Settings:
+        named = {
+            f"applications.{name}.databases.{index}": entry.pool
+            for name, application in self.applications.items()
+            for index, entry in enumerate(application.databases)
+        }
+        for where, pool in {
+            **named,
+            **{f"destinations.{name}": kept.pool for name, kept in self.destinations.items()},
+        }.items():
+            if pool and pool not in self.pools:
+                known = ", ".join(self.pools) or "none"
+                raise ValueError(f"{where}.pool: no pool {pool!r} under pools; known: {known}")
         return self
 
     @model_validator(mode="after")

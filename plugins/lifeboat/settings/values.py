@@ -119,6 +119,14 @@ def _a_connection(text: str) -> str:
     return text
 
 
+def _a_pool(text: str) -> str:
+    if not re.fullmatch(r"[\w-]{1,100}", text, re.ASCII):
+        raise ValueError("must have 1 to 100 letters, digits, '_' and '-'")
+    if text == "default_pool":
+        raise ValueError("is Airflow's own pool, in which everything else runs; choose another name")
+    return text
+
+
 def _a_bucket(text: str) -> str:
     if not re.fullmatch(r"[\w.-]{3,63}", text, re.ASCII):
         raise ValueError(
@@ -168,6 +176,7 @@ Days = Annotated[float, Field(gt=0, le=36_500, strict=True)]
 Switch = Annotated[bool, Field(strict=True)]
 Pattern = Annotated[str, AfterValidator(_below_the_root)]
 ConnectionId = Annotated[str, AfterValidator(_a_connection), Field(description="id of an Airflow connection")]
+PoolName = Annotated[str, AfterValidator(_a_pool)]
 BucketName = Annotated[str, AfterValidator(_a_bucket)]
 StorageClass = Annotated[str, AfterValidator(_a_storage_class)]
 DatabasePattern = Annotated[str, Field(min_length=1)]

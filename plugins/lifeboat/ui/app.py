@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from sqlalchemy.exc import OperationalError
 
 from lifeboat import __version__
+from lifeboat.airflow import pools
 from lifeboat.airflow.compat import (
     AccessView,
     BaseUser,
@@ -252,6 +253,8 @@ def answers(
     now = clock.now()
     found, read = seen.settings, seen.all(PATIENCE_SECONDS, REFRESH_SECONDS if fresh else FRESH_SECONDS)
     beside = _left_by_check(request, user, seen, now)
+    if seen.is_all:
+        beside += pools.check(found.pools)
     answered = overview(found, read, now, _next_cleanup(at, now), paused, beside)
     kinds = [kind for kind in BACKUP_KINDS if found.applications_of(kind)]
     first = {kind: next(dag for dag, names in found.backup_dags(kind).items() if names) for kind in kinds}

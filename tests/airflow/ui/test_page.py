@@ -153,6 +153,12 @@ def test_healthy_backups_are_called_so(project: Configure, login: Login, tmp_pat
     assert "Never proven" in card
 
 
+def test_a_pool_that_airflow_lacks_is_told(project: Configure, login: Login) -> None:
+    shop = {"name": "shop", "connection": "shop_db", "pool": "not_made"}
+    project(applications={"Shop": {"databases": [shop]}}, pools={"not_made": 1})
+    assert "Airflow has no pool &#39;not_made&#39;, so tasks in it never begin" in served(login(), "answers")
+
+
 def test_a_finding_stands_where_it_is_seen_first(project: Configure, login: Login, tmp_path: Path) -> None:
     project()
     publish(tmp_path / "disk", 1.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ CHECKED = "checked"  # XCom key: whether all was healthy, and by application, wh
 NEGLECTED = "neglected"  # XCom key: what says which databases nobody backs up, for the page
 VANISHED = "vanished"  # XCom key: which databases are gone from whole servers, by application
 COMPARE = "compare"  # task that leaves both
+WAITING, RUNNING = ["scheduled"], ["queued", "running"]  # states of tasks
+LOOK_AGAIN = 30  # seconds; a scheduler needs a few
 
 
 class CheckDestinationOperator(DestinationOperator):
@@ -83,7 +86,7 @@ class CompareDestinationsOperator(LifeboatOperator):
             alone = list(neglected.check(site))
             ti.xcom_push(key=NEGLECTED, value=[finding.text for finding in alone])
             ti.xcom_push(key=VANISHED, value={finding.application: finding.text for finding in gone})
-            findings += [*_of_schedules(self, ti, site, now), *alone]
+            findings += [*_of_schedules(self, ti, site, now), *_of_pools(ti, site), *alone]
         self.tell(check.report(findings), check.bad_lines(findings))
         # This is the last task, so it decides about the run: by what checks found, whatever states somebody set since.
         unhealthy = {name for name, checked in found.items() if not checked.healthy}
@@ -106,6 +109,27 @@ def _of_schedules(operator: LifeboatOperator, ti: Any, site: Site, now: datetime
         return ()
     dags = schedules.watched(site.settings)
     return schedules.check(dags, {dag_id: _schedule_of(ti, dag_id) for dag_id in dags}, now)
+
+
+def _of_pools(ti: Any, site: Site) -> Iterable[Finding]:
+    """Look for tasks of backups that wait while none runs, in two looks: no task sees which pools Airflow has."""
+    from lifeboat.decide import pools
+    from lifeboat.settings.config import BACKUP_KINDS
+
+    if not site.settings.pools:
+        return ()
+    dags = [dag_id for kind in BACKUP_KINDS for dag_id in site.settings.backup_dags(kind)]
+    if waiting := _waiting(ti, dags):
+        time.sleep(LOOK_AGAIN)
+        waiting = _waiting(ti, dags)
+    return pools.waiting(site.settings.pools, waiting)
+
+
+def _waiting(ti: Any, dags: Iterable[str]) -> int:
+    """Return how many tasks of DAGs wait to begin; 0 where one of them runs."""
+    if any(ti.get_ti_count(dag_id, states=RUNNING) for dag_id in dags):
+        return 0
+    return sum(ti.get_ti_count(dag_id, states=WAITING) for dag_id in dags)
 
 
 def _schedule_of(ti: Any, dag_id: str) -> Schedule | None:
