@@ -219,7 +219,7 @@ def airflow_database(postgresql: PostgreSQL) -> Iterator[dict[str, str]]:
     name = f"airflow_{secrets.token_hex(4)}"
     yield {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgresql.airflow_database(name),
-        "PYTHONPATH": str(PROJECT / "tests" / "airflow" / "preloaded"),
+        "PYTHONPATH": os.pathsep.join(str(PROJECT / each) for each in ("tests/airflow/preloaded", "plugins")),
     }
     postgresql.run(f"DROP DATABASE {name} WITH (FORCE)")
 
