@@ -6,9 +6,11 @@ The imports take longer than most commands. Other tests run the program itself: 
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
+import pkgutil
 import subprocess
 import sys
 import tempfile
@@ -17,16 +19,18 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+import lifeboat as package
+
 CONTEXT = multiprocessing.get_context("forkserver")
 LEVEL = "AIRFLOW__LOGGING__LOGGING_LEVEL"
 IMPORTED = [
     "airflow.sdk",
     "airflow.providers.amazon.aws.hooks.s3",
     "airflow.providers.mysql.hooks.mysql",
-    "lifeboat.cli",
-    "lifeboat.airflow.connections",
+    "tests.airflow.preloaded.shared_loader",
     "tests.command",
 ]
+NOT_IMPORTED = ("lifeboat.cli.__main__", "lifeboat.airflow.entry_point", "lifeboat.ui")
 
 
 def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -53,12 +57,14 @@ def answer(*arguments: str, status: int = 0) -> Any:
 def _warm_up() -> None:
     """Start the process that the commands are forked from, with Airflow's logging as the command asks for it."""
     os.environ[LEVEL] = "ERROR"
-    CONTEXT.set_forkserver_preload(IMPORTED)
+    ours = [found.name for found in pkgutil.walk_packages(package.__path__, "lifeboat.")]
+    CONTEXT.set_forkserver_preload(IMPORTED + [name for name in ours if not name.startswith(NOT_IMPORTED)])
     forkserver.ensure_running()
     del os.environ[LEVEL]
 
 
 def _run(arguments: tuple[str, ...], environment: dict[str, str], folder: Path, streams: list[str]) -> None:
+    gc.freeze()  # what was imported before stays, so no collection needs to look at it
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
