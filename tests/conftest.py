@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,6 @@ os.environ |= {
     # Parsing all DAG files twice a minute takes most of a core. But an alert that comes while its file is being parsed
     # waits for the file's next turn, so that must come well before a test gives up.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
-    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.3",  # seconds that each step of a run may have to wait
 }
 
 import airflow.sdk  # noqa: E402, F401  # configures logging, and during a test that would end what caplog hears
@@ -123,6 +123,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left:
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item not in left]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one worker run all files that have an Airflow of their own: it takes a third of a core while it waits."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class OneAirflowAtATime(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "Airflow" if _has_airflow(file) else file
+
+    return OneAirflowAtATime(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@cache
+def _has_airflow(file: str) -> bool:
+    return "airflow_database:" in (PROJECT / file).read_text(encoding="utf-8")
 
 
 def pytest_collection_finish() -> None:
@@ -228,6 +246,7 @@ def airflow_database(postgresql: PostgreSQL) -> Iterator[dict[str, str]]:
     yield {
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": postgresql.airflow_database(name),
         "PYTHONPATH": os.pathsep.join(str(PROJECT / each) for each in ("tests/airflow/preloaded", "plugins")),
+        "AIRFLOW__CORE__PARALLELISM": "4",  # processes, each of which prepares itself before its first task
     }
     postgresql.run(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -378,7 +397,6 @@ def project(
 ) -> Configure:
     """Write a settings file, set its connections and prepare its disks; keywords replace its top-level keys."""
     bucket = f"test-{abs(hash(request.node.nodeid)) % 10**12}"
-    s3.create_bucket(bucket)
     monkeypatch.setenv("AIRFLOW_CONN_SHOP_DB", mariadb.connection("shop"))  # many name one
     monkeypatch.setenv("AIRFLOW_CONN_BACKUPS_S3", s3.connection())
     monkeypatch.setenv(
@@ -396,8 +414,10 @@ def project(
             "applications": {"Shop": {"databases": [{"name": "shop", "connection": "shop_db"}]}},
             "ignore_databases": ["*"],  # all tests share a server
         } | changes
-        for name, kept in settings["destinations"].items() if prepared else ():
-            if kept.get("type") == "disk":
+        for name, kept in settings["destinations"].items():
+            if kept.get("bucket") == bucket:
+                s3.create_bucket(bucket)
+            if prepared and kept.get("type") == "disk":
                 with contextlib.suppress(StorageError):  # some tests name places that cannot be
                     disk_destination(name, Path(kept["path"]))
         path = tmp_path / "backup.yaml"

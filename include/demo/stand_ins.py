@@ -514,7 +514,10 @@ class S3(_Program):
     """
 
     patience = 2.0  # it waits a quarter of a minute for nobody; its files survive a kill
-    variables: ClassVar = {"WEED_S3_SSE_KEY": "stand-in-key-of-encryption"}
+    variables: ClassVar = {
+        "WEED_S3_SSE_KEY": "stand-in-key-of-encryption",
+        "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",  # volume per bucket, instead of seven
+    }
     access_key = "lifeboat"
     secret_key = "stand-in-secret-key"
     roles: ClassVar = {"backup-role": "backup-role-secret", "cleanup-role": "cleanup-role-secret"}
@@ -584,7 +587,7 @@ class S3(_Program):
             "-master.telemetry=false",
             "-master.volumeSizeLimitMB=256",
             "-master.electionTimeout=1s",
-            "-volume.max=5000",  # every bucket takes seven; 0 counts by the free disk and fills up
+            "-volume.max=5000",  # every bucket takes one; 0 counts by the free disk and fills up
             "-volume.preStopSeconds=0",
             *(f"-{service}.port={port}" for service, port in self._ports.items()),
             *(f"-{service}.port.grpc={port + 10000}" for service, port in self._ports.items()),

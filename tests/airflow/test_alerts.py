@@ -8,7 +8,6 @@ import re
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from base64 import b64encode
 from collections import Counter
@@ -30,6 +29,7 @@ from lifeboat.settings import config
 from include.demo.stand_ins import MailSink, SlackSink, free_port
 from include.demo.standalone import Standalone
 from tests.airflow.test_scheduler import wait_for
+from tests.command import lifeboat
 from tests.conftest import Configure
 from tests.endpoint import Endpoint
 
@@ -104,8 +104,9 @@ def test_every_way_to_fail_sends_exactly_one_of_each(
     monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT", "20")
     monkeypatch.setenv("AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT_DETECTION_INTERVAL", "5")
     monkeypatch.setenv("AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL", "2")
+    at_once = {"AIRFLOW__CORE__PARALLELISM": "16"}  # some hang until they are ended
     names = [*FAILING, "once", "good"]
-    with Standalone(airflow_database, tmp_path / "airflow.log") as airflow:
+    with Standalone(airflow_database | at_once, tmp_path / "airflow.log") as airflow:
         wait_for(lambda: airflow.api("GET", "dags")["total_entries"] == len(names))
         runs = {
             name: airflow.api("POST", f"dags/row_{name}/dagRuns", logical_date=None)["dag_run_id"] for name in names
@@ -423,21 +424,20 @@ def test_the_command_sends_a_test(
     endpoint: Callable[..., Endpoint],
 ) -> None:
     channels()
-    command: list[str | Path] = [Path(sys.executable).parent / "lifeboat", "alert-test"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = lifeboat("alert-test")
     assert done.returncode == 0, done.stderr
     assert "sent by Slack" in done.stdout
     assert "sent by email" in done.stdout
     assert (len(slack.messages()), len(mail.messages())) == (1, 1)
     gone = {"conn_type": "slackwebhook", "password": endpoint(404, b"no_service").url}
     monkeypatch.setenv("AIRFLOW_CONN_SLACK", json.dumps(gone))
-    failed = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
+    failed = lifeboat("alert-test", "--json")
     assert failed.returncode == 1
     said = json.loads(failed.stdout)
     assert {name: each["sent"] for name, each in said.items()} == {"Slack": False, "email": True}
     assert "no_service" in said["Slack"]["error"]
     assert "canary" not in failed.stdout + failed.stderr
     channels(slack=None, email=None)
-    off = subprocess.run(command, capture_output=True, text=True, check=False)
+    off = lifeboat("alert-test")
     assert off.returncode == 2
     assert "No channel is on." in off.stderr

@@ -160,7 +160,6 @@ def site(
             "LIFEBOAT_CONFIG": str(home / "backup.yaml"),
             "AIRFLOW_HOME": str(home / "airflow"),
             "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
-            "AIRFLOW__CORE__PARALLELISM": "4",
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
             "AIRFLOW_CONN_SHOP_DB": mariadb.connection(),
             "AIRFLOW_CONN_SLACK": slack.connection(),
