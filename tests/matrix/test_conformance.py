@@ -18,13 +18,14 @@ from lifeboat.errors import LifeboatError, RestoreError
 
 from tests.conftest import Configure
 from tests.crash import die, killed
-from tests.matrix.pairs import every_pair
-from tests.matrix.subjects import BYSTANDER, CONNECTION, NAME, Subject
+from tests.matrix.pairs import over
+from tests.matrix.subjects import BYSTANDER, CONNECTION, FURTHER, NAME, ORDINARY, Subject
 from tests.servers.test_restore import back_up, plan, repack, restored
 
 TOUCHED = Path("/tmp/lifeboat-touched")  # by what a hostile dump runs, if it does
 
-pytestmark = every_pair
+# What MariaDB and SQLite do is in tests/servers, too: test_restore.py, test_drill.py, databases/test_sqlite.py ...
+pytestmark = over((ORDINARY[0], ORDINARY[2]), (ORDINARY[1], ORDINARY[3], *FURTHER))
 
 
 @pytest.fixture

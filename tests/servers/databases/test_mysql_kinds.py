@@ -28,6 +28,16 @@ MYSQL_ITSELF = EVERYWHERE[:1]
 MARIADB = EVERYWHERE[2:]
 
 
+def again(way: str, ways: tuple[str, ...]) -> list[pytest.MarkDecorator]:
+    """Return the mark of a way that repeats another one: the newer MariaDB does what the older does."""
+    return [pytest.mark.matrix] if way == MARIADB[1] and MARIADB[0] in ways else []
+
+
+def over(ways: tuple[str, ...]) -> pytest.MarkDecorator:
+    """Run a test in each way, in `make matrix` only with those that repeat others."""
+    return pytest.mark.parametrize("way", [pytest.param(way, marks=again(way, ways)) for way in ways], indirect=True)
+
+
 @dataclass(frozen=True)
 class Way:
     """A server, and what is first in PATH."""
@@ -180,7 +190,7 @@ MERGED = (
 )
 
 
-@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@over(EVERYWHERE)
 def test_tables_of_merged_rows_are_made_behind_those_that_they_name(way: Way) -> None:
     way.server.run(MERGED, SOURCE)
     captured, dump = way.dump(SOURCE)
@@ -204,7 +214,12 @@ SUBTRACTED = {
 }
 
 
-@pytest.mark.parametrize(("way", "kinds"), SUBTRACTED.items(), indirect=["way"], ids=list(SUBTRACTED))
+@pytest.mark.parametrize(
+    ("way", "kinds"),
+    [pytest.param(way, kinds, marks=again(way, EVERYWHERE)) for way, kinds in SUBTRACTED.items()],
+    indirect=["way"],
+    ids=list(SUBTRACTED),
+)
 def test_columns_that_are_computed_below_zero_come_back(way: Way, kinds: tuple[str, ...]) -> None:
     made = [UNSIGNED.format(f"t{number}", "BIGINT", kind) + "(1, 1), (2, 5)" for number, kind in enumerate(kinds)]
     huge = UNSIGNED.format("huge", "BIGINT UNSIGNED", "VIRTUAL") + "(1, 18446744073709551615)"
@@ -219,7 +234,7 @@ def test_columns_that_are_computed_below_zero_come_back(way: Way, kinds: tuple[s
     assert way.fetch("SELECT c FROM huge") == [(18446744073709551612,)]
 
 
-@pytest.mark.parametrize("way", MARIADB, indirect=True)
+@over(MARIADB)
 def test_rows_that_came_in_unchecked_come_back(way: Way) -> None:
     rows = "SET check_constraint_checks = 0; INSERT INTO t VALUES (1, 7), (2, -7)"
     way.server.run(f"CREATE TABLE t (id INT PRIMARY KEY, a INT CHECK (a > 0)); {rows}", SOURCE)
@@ -228,7 +243,7 @@ def test_rows_that_came_in_unchecked_come_back(way: Way) -> None:
     assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
-@pytest.mark.parametrize("way", MYSQL_ITSELF + MARIADB, indirect=True)
+@over(MYSQL_ITSELF + MARIADB)
 def test_owners_whose_names_hold_an_at_sign_get_their_code(way: Way) -> None:
     owners = ("`we@ird`@localhost", "`a``@'b`@`%`")
     for number, owner in enumerate(owners):
@@ -268,7 +283,7 @@ OF_OLD_CLIENTS = (
 )
 
 
-@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@over(EVERYWHERE)
 def test_code_of_clients_that_write_otherwise_comes_back_as_it_was(way: Way) -> None:
     way.server.run(T, SOURCE)
     with contextlib.closing(way.server.connect(database=SOURCE)) as connection, connection.cursor() as cursor:
@@ -286,7 +301,7 @@ def test_code_of_clients_that_write_otherwise_comes_back_as_it_was(way: Way) -> 
         assert here == there
 
 
-@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@over(EVERYWHERE)
 def test_code_of_bytes_that_are_no_text_comes_back_as_it_was(way: Way) -> None:
     way.server.run(T, SOURCE)
     with contextlib.closing(way.server.connect(database=SOURCE)) as connection, connection.cursor() as cursor:
@@ -300,7 +315,7 @@ def test_code_of_bytes_that_are_no_text_comes_back_as_it_was(way: Way) -> None:
     assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
-@pytest.mark.parametrize("way", MARIADB, indirect=True)
+@over(MARIADB)
 def test_a_backup_draws_no_numbers_from_a_sequence(way: Way) -> None:
     way.server.run("CREATE SEQUENCE s NOCACHE; CREATE VIEW v AS SELECT NEXTVAL(s) AS n", SOURCE)
     captured, dump = way.dump(SOURCE)
@@ -320,7 +335,11 @@ def test_a_table_of_merged_rows_has_none_by_itself(mariadb: MariaDB) -> None:
 
 @pytest.mark.parametrize(
     ("way", "sql"),
-    [pytest.param(way, sql, id=f"{kind}, {way}") for kind, (ways, sql) in KINDS.items() for way in ways],
+    [
+        pytest.param(way, sql, id=f"{kind}, {way}", marks=again(way, ways))
+        for kind, (ways, sql) in KINDS.items()
+        for way in ways
+    ],
     indirect=["way"],
 )
 def test_it_is_restored_as_it_was(way: Way, sql: str) -> None:
@@ -354,7 +373,7 @@ DEFINED = (
 )
 
 
-@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@over(EVERYWHERE)
 def test_views_whose_definers_have_gone_or_lost_their_rights(way: Way) -> None:
     way.server.run(DEFINED, SOURCE)
     _, dump = way.dump(SOURCE)
@@ -381,7 +400,7 @@ ORPHANS = (
 )
 
 
-@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@over(EVERYWHERE)
 def test_rows_without_parents_are_restored_and_named(way: Way) -> None:
     way.server.run(ORPHANS, SOURCE)
     captured, dump = way.dump(SOURCE)
@@ -399,7 +418,7 @@ def test_rows_without_parents_are_restored_and_named(way: Way) -> None:
     assert comparison.differences(captured, way.dump(SOURCE)[0]) == []
 
 
-@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@over(EVERYWHERE)
 def test_a_view_over_an_excluded_table_is_left_out_and_told(way: Way) -> None:
     way.server.run(f"{T} CREATE TABLE cache (id INT); CREATE VIEW v AS SELECT t.a FROM t JOIN cache USING (id);"
                    "CREATE VIEW a AS SELECT * FROM v; CREATE VIEW w AS SELECT * FROM t", SOURCE)  # fmt: skip
@@ -435,7 +454,7 @@ LEFT_OUT = {
 }
 
 
-@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@over(EVERYWHERE)
 @pytest.mark.parametrize(("sql", "name", "warning"), LEFT_OUT.values(), ids=list(LEFT_OUT))
 def test_what_no_server_can_have_is_left_out_and_told(way: Way, sql: str, name: tuple[str, str], warning: str) -> None:
     way.server.run(sql, SOURCE)
@@ -485,7 +504,7 @@ def limited(way: Way) -> Iterator[None]:
                 cursor.execute(f"SET GLOBAL {name} = %s", (value,))
 
 
-@pytest.mark.parametrize("way", [MYSQL_ITSELF[0], *MARIADB], indirect=True)
+@over(MYSQL_ITSELF + MARIADB)
 def test_the_limits_of_the_server_are_not_those_of_a_restore(way: Way) -> None:
     numbers = ", ".join(f"({number}, repeat('x', 400))" for number in range(4000))
     way.server.run("CREATE TABLE no_key (a INT, b VARCHAR(500));"
@@ -501,14 +520,14 @@ def test_the_limits_of_the_server_are_not_those_of_a_restore(way: Way) -> None:
     assert comparison.differences(captured, way.dump(COPY)[0]) == []
 
 
-@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@over(EVERYWHERE)
 def test_values_that_the_server_changes_are_told(way: Way) -> None:
     dump = b"SET SQL_MODE='NO_AUTO_VALUE_ON_ZERO';\nCREATE TABLE `t` (`id` tinyint, `d` date) ENGINE=InnoDB;\n"
     loaded = way.load(dump + b"INSERT INTO `t` VALUES (1,NULL),(300,NULL);\n")
     assert loaded.warnings == ("table 't': the server changed values while storing them (warning 1264)",)
 
 
-@pytest.mark.parametrize("way", EVERYWHERE, indirect=True)
+@over(EVERYWHERE)
 def test_a_mode_that_mysql_knows_no_more_stays_behind(way: Way) -> None:
     mode = "STRICT_TRANS_TABLES,NO_AUTO_CREATE_USER,NO_ENGINE_SUBSTITUTION"
     dump = f"SET sql_mode = '{mode}';\nDELIMITER ;;\nCREATE PROCEDURE `p`() SELECT 1 ;;\nDELIMITER ;\n".encode()
@@ -538,7 +557,7 @@ FROM_MYSQL = {
 }
 
 
-@pytest.mark.parametrize("way", MYSQL_ITSELF, indirect=True)
+@over(MYSQL_ITSELF)
 @pytest.mark.parametrize(("sql", "said"), FROM_MYSQL.values(), ids=list(FROM_MYSQL))
 def test_what_mariadb_cannot_have_is_refused_before_anything_is_made(
     way: Way, mariadb_118: MariaDB118, sql: str, said: str
@@ -554,7 +573,7 @@ def test_what_mariadb_cannot_have_is_refused_before_anything_is_made(
     to.server.run(f"DROP DATABASE {backquoted(COPY)}")
 
 
-@pytest.mark.parametrize("way", MYSQL_ITSELF, indirect=True)
+@over(MYSQL_ITSELF)
 def test_what_mariadb_can_have_goes_there(way: Way, mariadb_118: MariaDB118) -> None:
     way.server.run("CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(9) COLLATE utf8mb4_0900_ai_ci, j JSON,"
                    "g INT AS (id) STORED, b VARCHAR(36) DEFAULT (uuid()),"
@@ -605,7 +624,7 @@ REFUSED_BY_MYSQL = {
 }
 
 
-@pytest.mark.parametrize("way", MYSQL_ITSELF, indirect=True)
+@over(MYSQL_ITSELF)
 @pytest.mark.parametrize(("setting", "sql", "number", "hint"), REFUSED_BY_MYSQL.values(), ids=list(REFUSED_BY_MYSQL))
 def test_what_a_user_of_one_schema_is_refused_comes_with_what_to_do(
     way: Way, setting: str, sql: str, number: int, hint: str
