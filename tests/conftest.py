@@ -63,6 +63,9 @@ os.environ |= {
     # Parsing all DAG files twice a minute takes most of a core. But an alert that comes while its file is being parsed
     # waits for the file's next turn, so that must come well before a test gives up.
     "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "60",
+    # At the first request of a task, the API server prepares itself for longer than the usual 5 s, on a machine that is
+    # busy. A task that does not wait fails, and is tried again only minutes later.
+    "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
 }
 
 import airflow.sdk  # noqa: E402, F401  # configures logging, and during a test that would end what caplog hears
