@@ -137,7 +137,7 @@ def test_decimals_come_back(value: str, text: bytes) -> None:
 
 
 def rows_of(events: list[tuple[int, bytes]], aim: Aim = AIM, *, cascades: bool = False) -> list[bytes]:
-    found = RowStatements(aim, with_crc=True, cascades=lambda _: cascades)
+    found = RowStatements(aim, with_crc=True, cascades=lambda _: cascades, spreads=lambda _: False)
     changes = []
     for kind, body in events:
         if kind == 19:

@@ -19,6 +19,7 @@ from lifeboat.databases import Dump, LogPosition
 from lifeboat.databases.mysql import position as positions
 from lifeboat.databases.mysql import replay as mysql_replay
 from lifeboat.databases.mysql.engine import MySQL as Engine
+from lifeboat.databases.mysql.log_statements import EXCLUDED
 from lifeboat.databases.mysql.replay import LACKING, ReplayError, Stop
 from lifeboat.databases.mysql.transactions import Counts, transactions
 from lifeboat.errors import RestoreError
@@ -219,7 +220,7 @@ def test_excluded_tables_stay_as_they_are(server: Server) -> None:
     second = take(server)
     done = replayed(server, first, Stop())
     assert different(server, second.dump) == []
-    assert done.left_out == {"excluded table": 2, LACKING: 2}
+    assert done.left_out == {EXCLUDED: 2, LACKING: 2}
 
 
 def test_a_server_that_dies_ends_the_replay_with_an_error(server: Server) -> None:

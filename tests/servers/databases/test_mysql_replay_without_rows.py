@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
+from lifeboat.databases.mysql.log_statements import EXCLUDED, SPREADING
 from lifeboat.databases.mysql.replay import ReplayError, Stop
 
+from include.demo.stand_ins import MySQL
 from tests.servers.databases.replaying import COPY, SOURCE, Server, replayed, take
 from tests.servers.databases.test_mysql_replay import server, started  # noqa: F401  # fixtures
 
@@ -117,3 +119,25 @@ def test_a_temporary_table_from_before_the_dump_is_not_taken_for_another(server:
             cursor.execute(sql)
         replayed(server, first, Stop())
     assert server.run("SELECT count(*) FROM copied", COPY) == "2\n"
+
+
+@pytest.mark.parametrize("how", ["excluded", "without_rows"])
+def test_changes_of_excluded_tables_tell_where_foreign_keys_changed_others(server: Server, how: str) -> None:  # noqa: F811
+    server.run(FAMILY.replace("parents (id))", "parents (id) ON DELETE CASCADE)"), SOURCE)
+    first = take(server, **{how: ["parents"]})  # type: ignore[arg-type]
+    server.run("INSERT INTO parents VALUES (3)", SOURCE)
+    server.run("DELETE FROM parents WHERE id = 1", SOURCE)
+    logs_it = isinstance(server, MySQL)  # since 9.6
+    done = replayed(server, first, Stop())
+    assert done.left_out == ({EXCLUDED: 1} if logs_it else {EXCLUDED: 1, SPREADING: 1})
+    assert server.run("SELECT count(*) FROM children", COPY) == ("1\n" if logs_it else "2\n")
+
+
+@pytest.mark.parametrize("started", ["mariadb"], indirect=True)
+@pytest.mark.usefixtures("statements")
+def test_statements_on_tables_of_whose_triggers_nothing_is_known_are_told(server: Server) -> None:  # noqa: F811
+    server.run(SESSIONS, SOURCE)
+    server.run("CREATE TRIGGER seen AFTER INSERT ON sessions FOR EACH ROW UPDATE users SET seen = seen + 1", SOURCE)
+    first = take(server, excluded=["sessions"])
+    server.run("INSERT INTO sessions VALUES (3, 1); TRUNCATE TABLE sessions", SOURCE)
+    assert replayed(server, first, Stop()).left_out == {EXCLUDED: 1, SPREADING: 1}

@@ -110,9 +110,10 @@ class Collations:
 
 
 _CASCADING = (
-    "SELECT DISTINCT referenced_table_name FROM information_schema.referential_constraints"
-    " WHERE constraint_schema = %s AND unique_constraint_schema = %s AND update_rule IN ('CASCADE', 'SET NULL')"
+    "SELECT referenced_table_name, update_rule, delete_rule FROM information_schema.referential_constraints"
+    " WHERE constraint_schema = %s AND unique_constraint_schema = %s"
 )
+_CHANGING = frozenset(("CASCADE", "SET NULL", "SET DEFAULT"))  # rules of foreign keys
 _TRIGGERS = "SELECT event_object_table, action_statement FROM information_schema.triggers WHERE trigger_schema = %s"
 _DEFINITIONS = (
     _TRIGGERS,
@@ -167,7 +168,7 @@ class Applier:
         self._in: str = schema
         self._set = {name: variables[name] for name in _RESTRICTED if name in variables}  # settings of the session
         self._engines: dict[str, str] = {}
-        self._cascading: frozenset[str] | None = None
+        self._rules: Mapping[str, tuple[bool, bool]] | None = None
         self._firing: frozenset[str] | None = None
         self._reading: frozenset[str] | None = None
         self.lacking = 0
@@ -233,10 +234,26 @@ class Applier:
 
     def cascades(self, table: str) -> bool:
         """Return whether the server changes other tables where a key of a table changes."""
-        if self._cascading is None:
-            rows = self._session.query(_CASCADING, self._schema, self._schema)
-            self._cascading = frozenset(name for (name,) in rows)
-        return table in self._cascading
+        return self._of_keys(table)[0]
+
+    def spreads(self, table: str) -> bool:
+        """Return whether the server changes other tables where rows of a table are deleted or changed."""
+        return any(self._of_keys(table))
+
+    def may_spread(self, tables: Iterable[str]) -> bool:
+        """Return whether others change with some tables, by foreign keys, or by triggers of which nothing is known."""
+        query = "SELECT 1 FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+        return any(self.spreads(table) or not self._session.query(query, self._schema, table) for table in tables)
+
+    def _of_keys(self, table: str) -> tuple[bool, bool]:
+        """Return whether foreign keys to a table change rows where it is updated, and where rows are deleted."""
+        if self._rules is None:
+            found: dict[str, tuple[bool, bool]] = {}
+            for name, *rules in self._session.query(_CASCADING, self._schema, self._schema):
+                known = found.get(name, (False, False))
+                found[name] = known[0] or rules[0] in _CHANGING, known[1] or rules[1] in _CHANGING
+            self._rules = found
+        return self._rules.get(table, (False, False))
 
     def fires(self, tables: Iterable[str]) -> bool:
         """Return whether triggers of some tables may change other tables: all do but those that only set values."""
@@ -311,7 +328,7 @@ class Applier:
             self._code.rename(*names)
         if judged.commits:
             self._engines.clear()
-            self._cascading = self._firing = self._reading = None
+            self._rules = self._firing = self._reading = None
             self._is_open = self._is_bare = begins
 
     def _begin_with(self, judged: Judged) -> None:

@@ -6,6 +6,7 @@ names its table was passed on for the same statement, and that one always names 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -21,7 +22,7 @@ from lifeboat.databases.mysql.log_events import (
     read_rows,
     read_table,
 )
-from lifeboat.databases.mysql.log_statements import Aim
+from lifeboat.databases.mysql.log_statements import EXCLUDED, SPREADING, Aim
 
 PIECE = 1 << 20  # bytes of one statement that the server is given at once
 
@@ -43,16 +44,20 @@ class RowStatements:
     :param aim: which schema is replayed, and where.
     :param with_crc: whether the server expects checksums.
     :param cascades: returns whether the server changes other tables where a key of a table changes.
+    :param spreads: returns whether changes of a table changed others, too, of which the log has nothing.
     """
 
-    def __init__(self, aim: Aim, *, with_crc: bool, cascades: Callable[[str], bool]) -> None:
-        self._aim, self._with_crc, self._cascades = aim, with_crc, cascades
+    def __init__(
+        self, aim: Aim, *, with_crc: bool, cascades: Callable[[str], bool], spreads: Callable[[str], bool]
+    ) -> None:
+        self._aim, self._with_crc, self._cascades, self._spreads = aim, with_crc, cascades, spreads
         self._target = aim.target.encode()
         self._tables: dict[int, tuple[Table, bytes]] = {}  # with the event for the server; that is empty of others'
         self._held: list[tuple[Event, Rows]] = []
         self._size = 0
-        self.left_out = 0
-        """Statements on excluded tables only."""
+        self._has_spread = False
+        self.left_out = Counter[str]()
+        """Statements on excluded tables, by what that means for others."""
 
     @property
     def is_open(self) -> bool:
@@ -85,12 +90,26 @@ class RowStatements:
                 yield from self._changes()
             self._held.append((event, rows))
             self._size += len(event.body)
+        else:
+            self._has_spread = self._has_spread or self._may_spread(event, self._tables[rows.number][0])
         if ends:
+            self._count()
             if self._held:
                 yield from self._changes()
-            elif any(self._aim.is_source(_text(table.schema)) for table, _ in self._tables.values()):
-                self.left_out += 1
             self._tables.clear()
+
+    def _may_spread(self, event: Event, table: Table) -> bool:
+        """Return whether rows of a table that is not there were deleted or changed, and others with them."""
+        is_here = event.kind in DELETES | UPDATES and self._aim.is_source(_text(table.schema))
+        return is_here and self._spreads(_text(table.name))
+
+    def _count(self) -> None:
+        """Count a statement at its end, if something of it is omitted."""
+        if self._has_spread:
+            self.left_out[SPREADING] += 1
+        elif not self._held and any(self._aim.is_source(_text(table.schema)) for table, _ in self._tables.values()):
+            self.left_out[EXCLUDED] += 1
+        self._has_spread = False
 
     def _changes(self) -> Iterator[RowChanges]:
         """Yield what is held, as separate statements: the server reads once for each whether it checks foreign keys."""

@@ -20,7 +20,8 @@ from lifeboat.databases.sql.quoting import backquoted_bytes, name_of
 
 # Why a statement is omitted, where that is within the reach of the schema.
 USER, SERVER, UPKEEP, ELSEWHERE = "user or grant", "server object", "upkeep", "change of another schema"
-EXCLUDED, DATABASE, SWITCH = "excluded table", "database", "event switched on or off"
+EXCLUDED, DATABASE, SWITCH = "change of an excluded table", "database", "event switched on or off"
+SPREADING = "change of an excluded table that may have changed others, too, by foreign keys or triggers"
 
 STORED = frozenset(("TRIGGER", "EVENT", "PROCEDURE", "FUNCTION", "PACKAGE", "PACKAGE BODY", "LIBRARY"))
 CODE = STORED | {"VIEW"}

@@ -67,6 +67,7 @@ from lifeboat.databases.mysql.log_rows import RowStatements
 from lifeboat.databases.mysql.log_statements import (
     CHANGES,
     EXCLUDED,
+    SPREADING,
     Aim,
     Judged,
     RefusedStatementError,
@@ -96,6 +97,8 @@ _OF_SEVERAL = re.compile(  # a DELETE with a list of tables
     rb"\s*DELETE\b(?:(?:\s+(?:LOW_PRIORITY|QUICK|IGNORE)\b)*+\s++(?!FROM\b)|.*\bUSING\b)", re.DOTALL | re.IGNORECASE
 )
 _PREPARED = struct.Struct("<BIII")
+_VERSION = re.compile(rb"..(\d+)\.(\d+)", re.DOTALL)  # in a format event
+_LOGS_CASCADES = (9, 6)  # from this version on, MySQL logs what foreign keys change
 _ZSTD, _PLAIN = 0, 255
 _ROWS_SAY = "binlog_format=ROW logs what it changed"
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -332,6 +335,7 @@ class _Replaying:
         self._group: _Group | None = None
         self._with_crc = True
         self._impossible: frozenset[int] = frozenset()  # kinds of events
+        self._logs_cascades = False
         self._prepared: dict[bytes, list[Change]] = {}
         self._prepared_size = 0
         self._temporary: dict[str, int] = {}  # tables, with the connection that made each
@@ -413,6 +417,8 @@ class _Replaying:
         if (b"MariaDB" in event.body[2:52]) != self._is_mariadb:
             raise ValueError("it is of a server of the other kind, MySQL or MariaDB")
         self._with_crc = event.body[-1] == 1
+        if version := _VERSION.match(event.body):
+            self._logs_cascades = not self._is_mariadb and (int(version[1]), int(version[2])) >= _LOGS_CASCADES
         self._do(lambda: self._applier.begin_file(encoded_format(event)))
 
     def _open(self, event: Event) -> None:
@@ -425,7 +431,7 @@ class _Replaying:
             is_before = (self._at[0], event.start) < (self._number, self._replay.begin.offset)
         self._check_stop(gtid, committed, event.start, is_again=is_before and self._skips is not None)
         is_doubtful = self._is_doubtful(gtid, is_before=is_before)
-        rows = RowStatements(self._aim, with_crc=self._with_crc, cascades=self._applier.cascades)
+        rows = RowStatements(self._aim, with_crc=self._with_crc, cascades=self._applier.cascades, spreads=self._spreads)
         xid = gtid.xid if gtid.is_prepared else b""
         self._group = _Group(gtid, self._file, event.start, committed, is_before, is_doubtful, rows, xid=xid)
 
@@ -502,7 +508,7 @@ class _Replaying:
         if group.gtid.further & (START_ALTER | ROLLBACK_ALTER):
             return
         if judged.left_out:
-            group.left_out[judged.left_out] += 1
+            group.left_out[self._why_left_out(judged)] += 1
         with self._naming(judged.kind):
             self._refuse_depending(query, judged)
         if not judged.runs:
@@ -548,6 +554,16 @@ class _Replaying:
         default = query.schema.decode("utf-8", "surrogateescape")
         with self._naming(kind_of(query.text, lexis)):
             return judge(query.text, lexis, default, updated, self._aim)
+
+    def _why_left_out(self, judged: Judged) -> str:
+        """Return why a statement is omitted; of a change of rows, also whether others may have changed with them."""
+        if judged.left_out == EXCLUDED and judged.kind in CHANGES and self._applier.may_spread(judged.tables):
+            return SPREADING
+        return judged.left_out
+
+    def _spreads(self, table: str) -> bool:
+        """Return whether rows of other tables changed with those of a table without being logged."""
+        return not self._logs_cascades and self._applier.spreads(table)
 
     def _refuse_depending(self, query: Query, judged: Judged) -> None:
         """Refuse a statement that would write other values, or none, without rows that the backup excludes.
@@ -646,8 +662,7 @@ class _Replaying:
             self._do(self._applier.end)
 
     def _count(self, group: _Group) -> None:
-        if group.rows.left_out:
-            group.left_out["excluded table"] += group.rows.left_out
+        group.left_out += group.rows.left_out
         self.left_out += group.left_out
         self.transactions += group.has_run
         self.others += not group.has_run and not group.left_out
