@@ -10,7 +10,7 @@ from lifeboat.databases.mysql.log_statements import EXCLUDED, SPREADING
 from lifeboat.databases.mysql.replay import ReplayError, Stop
 
 from include.demo.stand_ins import MySQL
-from tests.servers.databases.replaying import COPY, SOURCE, Server, replayed, take
+from tests.servers.databases.replaying import COPY, SOURCE, Server, different, replayed, take
 from tests.servers.databases.test_mysql_replay import server, started  # noqa: F401  # fixtures
 
 SESSIONS = """
@@ -141,3 +141,21 @@ def test_statements_on_tables_of_whose_triggers_nothing_is_known_are_told(server
     first = take(server, excluded=["sessions"])
     server.run("INSERT INTO sessions VALUES (3, 1); TRUNCATE TABLE sessions", SOURCE)
     assert replayed(server, first, Stop()).left_out == {EXCLUDED: 1, SPREADING: 1}
+
+
+@pytest.mark.parametrize("started", ["mariadb"], indirect=True)
+@pytest.mark.usefixtures("statements")
+def test_a_crash_of_the_server_ends_its_temporary_tables(server: Server) -> None:  # noqa: F811
+    server.run(SESSIONS, SOURCE)
+    first = take(server)
+    connection = server.connect(database=SOURCE)
+    for sql in ("CREATE TEMPORARY TABLE passing (id INT)", "INSERT INTO passing VALUES (1)"):
+        connection.cursor().execute(sql)
+    server.kill()
+    server.start()
+    server.run("SET GLOBAL binlog_format = MIXED, GLOBAL log_bin_trust_function_creators = 1")
+    server.run("CREATE TABLE passing (id INT PRIMARY KEY); INSERT INTO passing VALUES (7)", SOURCE)
+    server.run("INSERT INTO users SELECT id, id FROM passing; UPDATE passing SET id = 8", SOURCE)
+    second = take(server)
+    replayed(server, first, Stop(position=second.dump.position))
+    assert different(server, second.dump) == []

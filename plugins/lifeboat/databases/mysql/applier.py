@@ -278,6 +278,13 @@ class Applier:
             else:
                 self._run_events([change.events])
 
+    def drop_temporary(self, tables: Iterable[str]) -> None:
+        """Drop temporary tables, which a server loses when it stops."""
+        self.commit()
+        for table in tables:
+            name = f"{backquoted(self._schema)}.{backquoted(table)}"
+            self._run(f"DROP TEMPORARY TABLE IF EXISTS {name}".encode())
+
     def _run_events(self, events: Sequence[bytes]) -> None:
         self._take_role(wanted=True)
         self._run(b"BINLOG '" + binascii.b2a_base64(b"".join(events), newline=False) + b"'")

@@ -98,6 +98,7 @@ _OF_SEVERAL = re.compile(  # a DELETE with a list of tables
 )
 _PREPARED = struct.Struct("<BIII")
 _VERSION = re.compile(rb"..(\d+)\.(\d+)", re.DOTALL)  # in a format event
+_CREATED = struct.Struct("<52xI")  # there, when a server that has just started began the file
 _LOGS_CASCADES = (9, 6)  # from this version on, MySQL logs what foreign keys change
 _ZSTD, _PLAIN = 0, 255
 _ROWS_SAY = "binlog_format=ROW logs what it changed"
@@ -419,6 +420,9 @@ class _Replaying:
         self._with_crc = event.body[-1] == 1
         if version := _VERSION.match(event.body):
             self._logs_cascades = not self._is_mariadb and (int(version[1]), int(version[2])) >= _LOGS_CASCADES
+        if _CREATED.unpack_from(event.body)[0] and not self._skips:
+            self._do(lambda: self._applier.drop_temporary(self._temporary))
+            self._temporary.clear()
         self._do(lambda: self._applier.begin_file(encoded_format(event)))
 
     def _open(self, event: Event) -> None:
