@@ -6,6 +6,7 @@ import re
 import struct
 from abc import ABC, abstractmethod
 from bisect import bisect_right
+from functools import lru_cache
 from typing import Self
 from uuid import UUID
 
@@ -60,6 +61,12 @@ class Gtids(ABC):
         """Learn the last transactions of servers from what is known to come before these."""
 
 
+@lru_cache(maxsize=64)
+def uuid_of(source: bytes) -> str:
+    """Return the bytes of a UUID as text."""
+    return str(UUID(bytes=source))
+
+
 class MySQLGtids(Gtids):
     """A set of GTIDs: intervals of numbers for each source, which may have a tag."""
 
@@ -92,7 +99,7 @@ class MySQLGtids(Gtids):
                 source, count = _SID.unpack_from(body, at)
                 at += _SID.size
                 for _ in range(count):
-                    found._add(str(UUID(bytes=source)), *_PAIR.unpack_from(body, at))
+                    found._add(uuid_of(source), *_PAIR.unpack_from(body, at))
                     at += _PAIR.size
         except struct.error as error:
             raise ValueError("cut short") from error
@@ -102,12 +109,12 @@ class MySQLGtids(Gtids):
         """Add a transaction; return whether it was there already."""
         if self.holds(source, number):
             return True
-        self._add(str(UUID(bytes=source)), number, number + 1)
+        self._add(uuid_of(source), number, number + 1)
         return False
 
     def holds(self, source: bytes, number: int) -> bool:
         """Return whether a transaction is among these."""
-        return self._holds(str(UUID(bytes=source)), number, number + 1)
+        return self._holds(uuid_of(source), number, number + 1)
 
     def lacks(self, other: Self) -> str:
         for source, intervals in other._intervals.items():

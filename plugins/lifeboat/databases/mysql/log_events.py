@@ -11,11 +11,12 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
-from uuid import UUID
 
 from lifeboat.databases.mysql.binlog import COMPRESSED_QUERY, CRC_BYTES, FORMAT, HEAD, LONGEST_EVENT, PAYLOAD, Event
+from lifeboat.databases.mysql.gtids import uuid_of
 from lifeboat.databases.mysql.lexis import Lexis
 
 INTVAR, RAND, USER_VAR, TABLE_MAP, ROWS_QUERY, PARTIAL_UPDATE = 5, 13, 14, 19, 29, 39
@@ -33,6 +34,7 @@ _POST_HEADS = {2: 13, TABLE_MAP: 8, 23: 8, 24: 8, 25: 8, 30: 10, 31: 10, 32: 10,
 _VERSION = re.compile(rb"(?:5\.[5-9]|[6-9]|1[0-9])\.[0-9]+[\x20-\x7e]*\0*")  # of servers with events as they are today
 _POST_HEADS_AT = 57  # in a format event
 _MOST_COLUMNS = 4096
+_OFTEN = 4096  # bytes of what says which table rows are of: of more, none is remembered
 _LATER_HEADS = frozenset({30, 31, 32, PARTIAL_UPDATE})  # of rows, with room for more
 _TWO_IMAGES = frozenset({24, 31, PARTIAL_UPDATE})
 _WHOLE_NUMBERS = {0xFC: 2, 0xFD: 3, 0xFE: 8}  # bytes that follow
@@ -165,23 +167,24 @@ _COMMIT_ALTER, _ROLLBACK_ALTER = 4, 8
 _MOST_SCHEMAS = 254  # a count that says that there are too many
 
 
+@lru_cache(maxsize=64)  # most statements of a log have the same
 def _settings(data: bytes, *, of_mariadb: bool) -> Settings:
-    found, cursor = Settings(), Cursor(data)
+    found, cursor = dict[str, Any](), Cursor(data)
     while not cursor.is_at_end:
         code = cursor.number(1)
         if code in _SKIPPED:
             _skip(cursor, _SKIPPED[code])
         elif code in _READ_BY_ALL:
-            found = replace(found, **_READ_BY_ALL[code](cursor))
+            found |= _READ_BY_ALL[code](cursor)
         elif of_mariadb and code in _READ_BY_MARIADB:
-            found = replace(found, **_READ_BY_MARIADB[code](cursor))
+            found |= _READ_BY_MARIADB[code](cursor)
         elif not of_mariadb and code in _READ_BY_MYSQL:
-            found = replace(found, **_READ_BY_MYSQL[code](cursor))
+            found |= _READ_BY_MYSQL[code](cursor)
         elif of_mariadb and code == 255:  # the rest is padding
             break
         else:
             raise ValueError(f"a setting of kind {code} is not known")
-    return found
+    return Settings(**found)
 
 
 def _skip(cursor: Cursor, what: int | str) -> None:
@@ -238,10 +241,13 @@ _READ_BY_MARIADB: dict[int, _Reader] = {
 }
 
 
+_QUERY = struct.Struct("<I4xBHH")
+
+
 def read_query(event: Event, *, of_mariadb: bool) -> Query:
     """Read a statement."""
     cursor = Cursor(event.body)
-    thread, _, length, error, size = (cursor.number(part) for part in (4, 4, 1, 2, 2))
+    thread, length, error, size = _QUERY.unpack(cursor.take(_QUERY.size))
     settings = _settings(cursor.take(size), of_mariadb=of_mariadb)
     schema = cursor.take(length)
     if b"\0" in schema or cursor.take(1) != b"\0":
@@ -293,6 +299,15 @@ class Table(NamedTuple):
 
 def read_table(body: bytes) -> Table:
     """Read which table rows are of."""
+    return _known_table(body) if len(body) <= _OFTEN else _table(body)
+
+
+@lru_cache(maxsize=128)
+def _known_table(body: bytes) -> Table:
+    return _table(body)
+
+
+def _table(body: bytes) -> Table:
     cursor = Cursor(body)
     number, flags = cursor.number(6), cursor.number(2)
     schema, name = (_name(cursor) for _ in range(2))
@@ -486,7 +501,7 @@ def read_gtid(event: Event) -> Gtid:
     source, number = cursor.take(16), cursor.number(8)
     cursor.take(17)
     committed = cursor.number(7) & _MICROSECONDS
-    return Gtid(f"{UUID(bytes=source)}:{number}" if number else "", committed, source=source, number=number)
+    return Gtid(f"{uuid_of(source)}:{number}" if number else "", committed, source=source, number=number)
 
 
 def read_mariadb_gtid(event: Event) -> Gtid:
