@@ -83,14 +83,17 @@ def write_once(connection: Any, chance: random.Random) -> None:
 
 
 @contextlib.contextmanager
-def writers(server: Server, count: int = 3) -> Iterator[None]:
-    """Write over several connections at once, in small transactions."""
+def writers(server: Server, count: int = 3, pause: float = 0.005) -> Iterator[None]:
+    """Write over several connections at once, in small transactions.
+
+    :param pause: seconds between two of a connection: dumps must find a moment in which they can lock the tables.
+    """
     stop = threading.Event()
 
     def write(seed: int) -> None:
         chance = random.Random(seed)
         with contextlib.closing(server.connect(database=SOURCE, autocommit=False)) as connection:
-            while not stop.wait(0.005):  # dumps must find a moment in which they can lock the tables
+            while not stop.wait(pause):
                 with contextlib.suppress(MySQLdb.OperationalError):  # a deadlock, which rolls back
                     write_once(connection, chance)
 
