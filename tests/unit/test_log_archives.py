@@ -163,13 +163,34 @@ def test_a_destination_lacks_what_others_have_and_it_has_not_deleted() -> None:
 def test_logs_behind_the_anchor_are_never_deleted_and_what_is_left_has_no_gap(keep: int, ages: list[float]) -> None:
     shipped = logs(list(range(60, 0, -1)), apart=DAY / 2)
     dumps = sorted(map(dump, ages), key=lambda archive: archive.captured_at, reverse=True)
-    anchor = next(log_retention.candidates(dumps, NOW, keep), None)
+    before, later = log_retention.candidates(dumps, shipped, NOW, keep)
+    anchor = next(iter([*before, *later]), None)
     gone = [decision.archive for decision in log_retention.deletions(shipped, anchor, NOW, keep)]
     assert gone == shipped[::-1][: len(gone)]
     assert all(archive.captured_at < NOW - keep * DAY for archive in gone)
     assert shipped[0] not in gone
     if anchor:
         assert all(archive.captured_at < anchor.captured_at for archive in gone)
+
+
+@given(st.integers(1, 9), st.integers(0, 12))
+def test_logs_lead_to_every_kept_moment_from_the_first_day_on(keep: int, days: int) -> None:
+    """Dumps are taken daily and kept for one day, logs follow twice a day, and a clean-up runs after each."""
+    few = Policy(1, 0, 0, 0, 0, delete_oldest_above_megabytes=None)
+    dumps, shipped = list[Archive](), list[Archive]()
+    for age in range(days, -1, -1):
+        now = NOW - age * DAY
+        dumps = [dump(age), *dumps]
+        shipped = [*logs([2, 1], now + DAY / 2, DAY / 4), *shipped]
+        before, later = log_retention.candidates(dumps, shipped, now + DAY, keep)
+        anchor = [*before, *later][0]
+        plan = retention.plan(dumps, now + DAY, ZoneInfo("UTC"), lambda *_: few, anchors={anchor.key})
+        dumps = [decision.archive for decision in plan.decisions if decision.action == "keep"]
+        gone = log_retention.deletions(shipped, anchor, now + DAY, keep)
+        shipped = shipped[: len(shipped) - len(gone)]
+        since = max(now + DAY - keep * DAY, NOW - days * DAY)
+        assert dumps[-1].captured_at <= since
+        assert shipped[-1].captured_at - dumps[-1].captured_at <= DAY
 
 
 def test_the_anchor_is_kept_whatever_the_periods_are_but_not_whatever_the_cap_is() -> None:

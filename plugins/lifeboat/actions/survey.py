@@ -76,9 +76,11 @@ def _anchors(destination: Destination, site: Site, found: Catalog) -> dict[str, 
     anchors = {}
     for application in _with_logs(site, found):
         keep_days = cast("Logs", site.settings.logs_of(application)).keep_days
-        candidates = log_retention.candidates(_sound(found, application), site.now(), keep_days)
-        if best := _with_most_positions(destination, candidates, site.settings.application(application)):
-            anchors[application] = best[0]
+        own, logs = _sound(found, application), found.logs_of(application)
+        for candidates in log_retention.candidates(own, logs, site.now(), keep_days):
+            if best := _with_most_positions(destination, candidates, site.settings.application(application)):
+                anchors[application] = best[0]
+                break
     return anchors
 
 
