@@ -194,6 +194,8 @@ def test_a_restore_in_place_is_in_the_logs_and_they_lead_beyond_it(server: Serve
     made = rehearse(site)
     assert isinstance(made, ChainProof), made
     assert made.end.key == end
+    assert "left out of the replay: mark of an unfinished restore: 2" in made.notes
+    assert not any("excluded" in note for note in made.notes)
     arguments = ("--until", "latest", "--archive", begin, "--into", "shop_twice")
     done = lifeboat("restore", "database", "Shop", *arguments)
     assert done.returncode == 0, done.stderr

@@ -78,6 +78,7 @@ from lifeboat.databases.mysql.target import TRUST, session_in
 from lifeboat.errors import LogError, RestoreError
 
 LACKING = "view or code that lacks something"
+MARK = "mark of an unfinished restore"
 HELD = 8 << 20  # bytes of a transaction from which on it runs before its end is known
 HELD_XA = 64 << 20  # bytes of all transactions that wait for somebody to commit them
 CHUNK = 1 << 20
@@ -402,7 +403,7 @@ class _Replaying:
 
     def _take(self, event: Event) -> None:
         self._event = event.start
-        with self._naming(f"an event of kind {event.kind}"):
+        try:
             if event.kind == FORMAT:
                 self._begin_file(event)
             elif event.opens and event.kind in _OPENING:
@@ -411,6 +412,8 @@ class _Replaying:
                 self._within(self._group, event)
             elif event.kind not in _BETWEEN:
                 raise ValueError("it is not known")
+        except (ValueError, struct.error) as error:
+            raise self._refusal(f"an event of kind {event.kind}", error) from None
         self._at = self._at[0], event.end
 
     def _begin_file(self, event: Event) -> None:
@@ -561,6 +564,8 @@ class _Replaying:
 
     def _why_left_out(self, judged: Judged) -> str:
         """Return why a statement is omitted; of a change of rows, also whether others may have changed with them."""
+        if judged.left_out == EXCLUDED and {*judged.tables} == {UNFINISHED}:
+            return MARK
         if judged.left_out == EXCLUDED and judged.kind in CHANGES and self._applier.may_spread(judged.tables):
             return SPREADING
         return judged.left_out
@@ -688,11 +693,14 @@ class _Replaying:
         """Name the place of what cannot be replayed, and its kind; nothing of its contents."""
         try:
             yield
-        except RefusedStatementError as error:
-            raise ReplayError(f"{self._place()}: a statement ({kind}) cannot be replayed: {error}.") from None
         except (ValueError, struct.error) as error:
-            why = "it is malformed" if isinstance(error, UnicodeError | struct.error) else str(error)
-            raise ReplayError(f"{self._place()}: {kind} cannot be replayed: {why}.") from None
+            raise self._refusal(kind, error) from None
+
+    def _refusal(self, kind: str, error: Exception) -> ReplayError:
+        if isinstance(error, RefusedStatementError):
+            return ReplayError(f"{self._place()}: a statement ({kind}) cannot be replayed: {error}.")
+        why = "it is malformed" if isinstance(error, UnicodeError | struct.error) else str(error)
+        return ReplayError(f"{self._place()}: {kind} cannot be replayed: {why}.")
 
     def _place(self) -> str:
         return f"At {self._file}:{self._event}"
