@@ -97,13 +97,10 @@ def gtids_after(server: Server, begin: str) -> list[str]:
 
 def change(server: Server, number: int) -> None:
     """Run some transactions: small, large, a definition, and a rotation now and then."""
-    write(server, 3)
-    server.run(f"INSERT INTO orders (note) VALUES (repeat('{number:09}', 200000)), ('{number}')", "shop")
-    server.run(
-        f"CREATE TABLE made_{number} (id INT PRIMARY KEY); UPDATE orders SET note = 'x' WHERE id % 5 = 0", "shop"
-    )
-    if number % 3 == 0:
-        server.run("FLUSH LOGS")
+    small = "INSERT INTO orders (note) VALUES ('0');" * 3
+    large = f"INSERT INTO orders (note) VALUES (repeat('{number:09}', 200000)), ('{number}');"
+    made = f"CREATE TABLE made_{number} (id INT PRIMARY KEY); UPDATE orders SET note = 'x' WHERE id % 5 = 0;"
+    server.run(small + large + made + ("FLUSH LOGS" if number % 3 == 0 else ""), "shop")
 
 
 def timed(run: Callable[[], Any]) -> float:
@@ -141,8 +138,7 @@ def test_whatever_moment_kills_a_replay_it_is_repeated_from_the_begin(
 ) -> None:
     server.run("CREATE TABLE total (n INT); INSERT INTO total VALUES (0); CREATE TABLE counted (n INT)", "shop")
     back_up(site)
-    for _ in range(500):
-        server.run("INSERT INTO counted VALUES (1); UPDATE total SET n = n + 1", "shop")
+    server.run("INSERT INTO counted VALUES (1); UPDATE total SET n = n + 1;" * 500, "shop")
     ship(site)
     wanted, chance, amid = state(server), random.Random(), 0
     seconds = timed(lambda: lifeboat.succeed(*RESTORE))

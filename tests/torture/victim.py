@@ -24,6 +24,9 @@ import MySQLdb  # noqa: F401
 from airflow.providers.amazon.aws.hooks import s3  # noqa: F401
 from airflow.providers.mysql.hooks import mysql  # noqa: F401
 from lifeboat import cli
+from lifeboat.actions import logs, restore  # noqa: F401
+from lifeboat.airflow import connections  # noqa: F401
+from lifeboat.databases.mysql import engine, replay  # noqa: F401
 from lifeboat.databases.mysql.dump import Session
 from lifeboat.storage import disk
 from lifeboat.support import swap, unfinished
