@@ -14,6 +14,7 @@ import pkgutil
 import subprocess
 import sys
 import tempfile
+import time
 from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
@@ -30,18 +31,22 @@ IMPORTED = [
     "tests.airflow.preloaded.shared_loader",
     "tests.command",
 ]
+_ended: dict[str, int] = {}  # the second in which a command ended last, by its verb
 NOT_IMPORTED = ("lifeboat.cli.__main__", "lifeboat.airflow.entry_point", "lifeboat.ui")
 
 
 def lifeboat(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
+    """Run a command to its end; a backup not in the second of the last one, which its archive would be named by."""
     _warm_up()
+    while arguments[:1] == ("backup",) and _ended.get("backup") == int(time.time()):
+        time.sleep(0.05)
     environment = {name: value for name, value in os.environ.items() if name != LEVEL}
     with tempfile.TemporaryDirectory() as folder:
         streams = [str(Path(folder, name)) for name in ("stdout", "stderr")]
         process = CONTEXT.Process(target=_run, args=(arguments, environment, Path.cwd(), streams))
         process.start()
         process.join()
+        _ended[arguments[0]] = int(time.time())
         stdout, stderr = (Path(stream).read_text(encoding="utf-8") for stream in streams)
     return subprocess.CompletedProcess(arguments, process.exitcode or 0, stdout, stderr)
 
