@@ -13,7 +13,7 @@ from include.demo.stand_ins import MariaDB, MySQL
 from tests.bench.contest import Report, console, hold, own_clients, shell
 from tests.servers.databases.replaying import COPY, SOURCE, logs_of, replayed, take
 
-TRANSACTIONS = int(os.environ.get("BENCH_TRANSACTIONS", "10_000"))
+TRANSACTIONS = int(os.environ.get("BENCH_TRANSACTIONS", "5_000"))
 # Syncs are the servers' own choice: both write each commit to the disk, MySQL its binary log as well.
 OPTIONS = ("--log-bin=log", "--server-id=7", "--binlog-format=ROW", "--innodb-flush-log-at-trx-commit=1")
 ROUNDS = 2
