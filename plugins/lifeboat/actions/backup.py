@@ -77,7 +77,7 @@ class Taken:
     :param new: databases that no archive before held, of a server that the settings name as a whole.
     :param published: names of the destinations that have it.
     :param failed: why the others have not, by name.
-    :param met: whether one has another archive of that name, from a backup of the same second.
+    :param name_taken: whether a destination already has another archive of that name, from a backup of the same second.
     """
 
     packed: PackedArchive
@@ -86,7 +86,7 @@ class Taken:
     failed: dict[str, str]
     limits: dict[str, tuple[Limit, ...]] = field(default_factory=dict)
     new: tuple[str, ...] = ()
-    met: bool = False
+    name_taken: bool = False
 
 
 def take(
@@ -131,11 +131,11 @@ def take(
 
     with ThreadPoolExecutor(len(destinations)) as pool:
         stored = dict(zip((d.name for d in destinations), pool.map(store, destinations), strict=True))
-    met = any(isinstance(error, AlreadyStoredError) for error in stored.values())
+    name_taken = any(isinstance(error, AlreadyStoredError) for error in stored.values())
     failed |= {name: str(error) for name, error in stored.items() if error is not None}
     limits = {dump.database: dump.limits for dump in dumps if dump.limits}
     published = tuple(name for name, error in stored.items() if error is None)
-    return Taken(packed, totals, published, failed, limits, listing.new if listing else (), met)
+    return Taken(packed, totals, published, failed, limits, listing.new if listing else (), name_taken)
 
 
 def restorable(site: Site, database: Database) -> tuple[Engine, str]:

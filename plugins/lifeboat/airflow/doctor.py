@@ -96,7 +96,7 @@ class Probe(NamedTuple):
 def examine() -> list[Finding]:
     """Look at everything that the settings name; where they cannot be read, at what they still name."""
     settings = unreadable.read()
-    # Pools first and alone: what asks Airflow's database imports more of Airflow than threads can at the same time.
+    # Pools first and alone: asking Airflow's database imports modules that two threads cannot import at once.
     return [_of_settings(settings), _of_native(), *_look(_of_pools(settings)), *_look(_probes(settings))]
 
 

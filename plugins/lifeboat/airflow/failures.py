@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 NO_REASON = "It left no reason: it was killed, timed out, or marked failed. See the task's log."
-OF_POOL = "__"  # between a step and a pool, in the id of a task that does the step for a part
+OF_POOL = "__"  # joins a step and a pool in a task's id, where several pools share the step
 GENERAL = "Fix what the reason names, then clear the task."
 _FINDINGS = "Each finding says what is wrong; the findings in the DAG's docs say what to do about it."
 _LEFT = "The reason says what it left. Clear the task; if it was approved, trigger it again."

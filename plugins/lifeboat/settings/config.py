@@ -869,11 +869,8 @@ class Settings(_Model):
             f"applications.{name}.databases.{index}": entry.pool
             for name, application in self.applications.items()
             for index, entry in enumerate(application.databases)
-        }
-        for where, pool in {
-            **named,
-            **{f"destinations.{name}": kept.pool for name, kept in self.destinations.items()},
-        }.items():
+        } | {f"destinations.{name}": kept.pool for name, kept in self.destinations.items()}
+        for where, pool in named.items():
             if pool and pool not in self.pools:
                 known = ", ".join(self.pools) or "none"
                 raise ValueError(f"{where}.pool: no pool {pool!r} under pools; known: {known}")

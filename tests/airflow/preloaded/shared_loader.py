@@ -1,6 +1,6 @@
-"""Makes all clients of boto3 in a process, and in those forked from it, share what botocore has read of S3.
+"""Lets all boto3 clients of a process, and of those forked from it, share botocore's description of S3.
 
-Otherwise, each session reads megabytes of JSON anew, which takes longer than most of what tests ask S3.
+Each session would parse megabytes of JSON again, which takes longer than most requests that tests send.
 """
 
 from functools import cache

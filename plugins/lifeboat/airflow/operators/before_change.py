@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lifeboat.site import Site
 
 TAKEN = "taken"  # XCom key under which the archive is left for its proof
-MOST_TAKEN = 5  # backups, one after the other, where each meets one of the same second
+MOST_TAKEN = 5  # backups, one after the other, while each finds its name taken
 LONGEST_PAUSE = 4.0  # seconds before the next, after at least one
 LONGEST_FRESH = timedelta(hours=24)  # a proof that is cleared alone later would be about an old archive
 
@@ -28,7 +28,7 @@ LONGEST_FRESH = timedelta(hours=24)  # a proof that is cleared alone later would
 class TakeBackupOperator(ApplicationOperator):
     """Take a backup in one go, and publish it at every destination; each attempt takes another one.
 
-    Archives of the same second have the same name, so a backup that meets such a one is taken again.
+    Archives of the same second have the same name, so a backup whose name is taken is repeated.
 
     :param kind: of the archive.
     """
@@ -51,7 +51,7 @@ class TakeBackupOperator(ApplicationOperator):
         self.sweep(context, site)
         for left in reversed(range(MOST_TAKEN)):
             taken = self._take(context, site)
-            if not taken.met or not left:
+            if not taken.name_taken or not left:
                 break
             self.log.info("Another backup of the same second is %s: taking a new one.", taken.packed.key)
             time.sleep(1 + random.uniform(0, LONGEST_PAUSE))  # noqa: S311  # the other may do the same
